@@ -1,0 +1,102 @@
+"""WebSocket nodes for RxPY that know when a connection has really ended.
+
+The names are imported when they are first used, so that importing the package alone costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rxnodes.connection import Connection
+    from rxnodes.errors import (
+        CloseTimeout,
+        ConnectError,
+        ConnectionLost,
+        DecodeError,
+        HandlerError,
+        PluginDisabled,
+        ProtocolError,
+        RxNodesError,
+        SendError,
+        SettingsError,
+        UnknownConfiguration,
+    )
+    from rxnodes.lifecycle.events import Closing, Connecting, Dropped, ErrorEvent, LifecycleEvent, Opened, Stopped
+    from rxnodes.lifecycle.states import CloseCode, ConnectionState, Initiator
+    from rxnodes.project import Project
+    from rxnodes.pulse import Trigger, pulse
+    from rxnodes.scope import Scope
+
+    __version__: str
+
+__all__ = [
+    "CloseCode",
+    "CloseTimeout",
+    "Closing",
+    "ConnectError",
+    "Connecting",
+    "Connection",
+    "ConnectionLost",
+    "ConnectionState",
+    "DecodeError",
+    "Dropped",
+    "ErrorEvent",
+    "HandlerError",
+    "Initiator",
+    "LifecycleEvent",
+    "Opened",
+    "PluginDisabled",
+    "Project",
+    "ProtocolError",
+    "RxNodesError",
+    "Scope",
+    "SendError",
+    "SettingsError",
+    "Stopped",
+    "Trigger",
+    "UnknownConfiguration",
+    "__version__",
+    "pulse",
+]
+
+_HOMES = {
+    "connection": ("Connection",),
+    "errors": (
+        "CloseTimeout",
+        "ConnectError",
+        "ConnectionLost",
+        "DecodeError",
+        "HandlerError",
+        "PluginDisabled",
+        "ProtocolError",
+        "RxNodesError",
+        "SendError",
+        "SettingsError",
+        "UnknownConfiguration",
+    ),
+    "lifecycle.events": ("Closing", "Connecting", "Dropped", "ErrorEvent", "LifecycleEvent", "Opened", "Stopped"),
+    "lifecycle.states": ("CloseCode", "ConnectionState", "Initiator"),
+    "project": ("Project",),
+    "pulse": ("Trigger", "pulse"),
+    "scope": ("Scope",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415 - see above
+
+        value: object = version("rxnodes")
+    elif name in _HOME_OF:
+        value = getattr(import_module(f"rxnodes.{_HOME_OF[name]}"), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,123 @@
+"""The exceptions, one tree.
+
+What the caller got wrong is raised where the call is made: most often a plain `ValueError` or `TypeError`. What the
+network did arrives as the `error` of an `ErrorEvent` or a `Stopped`, and is always one of these. No message ever holds a
+secret: not a header's value, not a query's, not a password.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = [
+    "CloseTimeout",
+    "ConnectError",
+    "ConnectionLost",
+    "DecodeError",
+    "HandlerError",
+    "PluginDisabled",
+    "ProtocolError",
+    "RxNodesError",
+    "SendError",
+    "SettingsError",
+    "UnknownConfiguration",
+]
+
+
+class RxNodesError(Exception):
+    """The base of every exception that rxnodes defines."""
+
+
+class SettingsError(RxNodesError):
+    """The settings are not usable.
+
+    Attributes:
+        problems: One sentence for each problem found: where it is, what is wrong, what is allowed.
+    """
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        count = len(self.problems)
+        heading = "1 problem in the settings:" if count == 1 else f"{count} problems in the settings:"
+        super().__init__("\n".join([heading, *(f"  {problem}" for problem in self.problems)]))
+
+
+class UnknownConfiguration(RxNodesError, LookupError):  # noqa: N818 - named in the design
+    """No connection of that name is configured.
+
+    Attributes:
+        name: The name that was asked for.
+        known: The names there are.
+    """
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        self.name = name
+        self.known = tuple(sorted(known))
+        nearest = difflib.get_close_matches(name, self.known, n=1)
+        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        names = ", ".join(map(repr, self.known)) or "none"
+        super().__init__(f"no connection named {name!r} is configured (known: {names}){hint}")
+
+
+class PluginDisabled(RxNodesError):  # noqa: N818 - named in the design
+    """The plugin is switched off.
+
+    Attributes:
+        plugin: The plugin's name.
+        switch: The file (or the argument) that switches it.
+    """
+
+    def __init__(self, plugin: str, switch: str) -> None:
+        self.plugin = plugin
+        self.switch = switch
+        super().__init__(f"the plugin {plugin!r} is disabled; {switch} switches it")
+
+
+class ConnectError(RxNodesError):
+    """An attempt to connect has failed.
+
+    Attributes:
+        status: The HTTP status, where a server answered the handshake with anything but 101.
+        retryable: Whether another attempt can be expected to fare better.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None, retryable: bool = True) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retryable = retryable
+
+
+class ConnectionLost(RxNodesError):  # noqa: N818 - names what happened
+    """An open connection ended without the peer's Close frame (RFC 6455 section 7.1.5: code 1006)."""
+
+
+class SendError(RxNodesError):
+    """A message could not be sent."""
+
+
+class DecodeError(RxNodesError):
+    """A message that came cannot be given in the form that was asked for."""
+
+
+class ProtocolError(RxNodesError):
+    """The peer broke the protocol.
+
+    Attributes:
+        code: The close code that we sent to say so: 1002, 1003, 1007 or 1009 (RFC 6455 section 7.4.1).
+    """
+
+    def __init__(self, message: str, *, code: int = 1002) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class CloseTimeout(RxNodesError):  # noqa: N818 - named in the design
+    """The peer did not finish the closing handshake within `close_timeout`; the connection was aborted."""
+
+
+class HandlerError(RxNodesError):
+    """A subscriber raised. `__cause__` is what it raised."""
