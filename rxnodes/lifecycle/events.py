@@ -1,0 +1,137 @@
+"""The lifecycle events: what subscribers see of a connection, besides its messages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from rxnodes.errors import RxNodesError
+    from rxnodes.lifecycle.states import Initiator
+
+__all__ = ["Closing", "Connecting", "Dropped", "ErrorEvent", "ErrorPhase", "LifecycleEvent", "Opened", "Stopped"]
+
+ErrorPhase = Literal["connect", "send", "receive", "close", "handler"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LifecycleEvent:
+    """What all lifecycle events have.
+
+    Attributes:
+        connection: The connection's name.
+        session: The session's number, from 1; 0 for an error outside a live session.
+        attempt: The attempt's number within the session, from 1; 0 likewise.
+        at: When it happened, in UTC.
+    """
+
+    connection: str
+    session: int
+    attempt: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connecting(LifecycleEvent):
+    """An attempt begins.
+
+    Attributes:
+        url: Where to, without user, password and the query's values.
+    """
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened(LifecycleEvent):
+    """The handshake is done: messages can be sent.
+
+    Attributes:
+        subprotocol: What the server chose of the subprotocols offered; `None`: nothing.
+        elapsed: Seconds since the attempt began.
+        is_reconnect: Whether the session has been open before.
+    """
+
+    subprotocol: str | None
+    elapsed: float
+    is_reconnect: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dropped(LifecycleEvent):
+    """An attempt ended, and another one will follow.
+
+    Attributes:
+        code: The peer's close code; 1005 for an empty Close frame, 1006 for none (RFC 6455 section 7.1.5).
+        reason: The peer's reason.
+        was_clean: Whether both Close frames were exchanged.
+        retry_in: Seconds until the next attempt.
+    """
+
+    code: int
+    reason: str
+    was_clean: bool
+    retry_in: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closing(LifecycleEvent):
+    """The session has begun to end.
+
+    Attributes:
+        initiator: Who began it.
+    """
+
+    initiator: Initiator
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopped(LifecycleEvent):
+    """The session is over: the last event of every session, once for each start.
+
+    Attributes:
+        code: The peer's close code; 1005 for an empty Close frame, 1006 for none (RFC 6455 section 7.1.5).
+        reason: The peer's reason.
+        was_clean: Whether both Close frames were exchanged (as in the WHATWG CloseEvent).
+        initiator: Who ended it.
+        opened: Whether it was ever open.
+        duration: Seconds since the start.
+        attempts: How many attempts were made.
+        messages_received: How many messages came, over all attempts.
+        bytes_received: Their bytes, unpacked, without framing.
+        messages_sent: How many messages went out.
+        bytes_sent: Their bytes, before compression, without framing.
+        unsent: How many messages were accepted but could not be sent.
+        error: What went wrong, where something did.
+    """
+
+    code: int
+    reason: str
+    was_clean: bool
+    initiator: Initiator
+    opened: bool
+    duration: float
+    attempts: int
+    messages_received: int
+    bytes_received: int
+    messages_sent: int
+    bytes_sent: int
+    unsent: int
+    error: RxNodesError | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorEvent(LifecycleEvent):
+    """Something went wrong. The streams go on.
+
+    Attributes:
+        phase: What was being done: `connect`, `send`, `receive`, `close`, or `handler` for a subscriber that raised.
+        message: What went wrong, in words, without any secret.
+        error: The exception.
+    """
+
+    phase: ErrorPhase
+    message: str
+    error: RxNodesError

@@ -1,0 +1,217 @@
+"""What can happen to a connection, and what it asks to be done.
+
+Inputs come from commands, from the attempt's link, from the clock, and from the shell around the machine. Those of a
+link carry the number of their attempt, and those of the clock the number of their timer, so that an answer that comes
+too late is told from one that counts. Effects are what the shell performs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from rxnodes.errors import ProtocolError, RxNodesError
+    from rxnodes.lifecycle.events import ErrorPhase
+    from rxnodes.lifecycle.traffic import Traffic
+
+__all__ = [
+    "Abort",
+    "AbortLink",
+    "CancelTimer",
+    "CloseNow",
+    "CloseReceived",
+    "CloseSent",
+    "Delivered",
+    "Dial",
+    "Effect",
+    "Elapsed",
+    "Input",
+    "LinkInput",
+    "Lost",
+    "Now",
+    "Reported",
+    "Retire",
+    "SendClose",
+    "SetTimer",
+    "Shaken",
+    "Start",
+    "Stop",
+    "Violated",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """What the world contributes to a step, so that the machine needs no clock and no dice.
+
+    Attributes:
+        at: The wall clock, in UTC.
+        monotonic: A clock that never jumps, in seconds.
+        chance: A random number in [0, 1).
+    """
+
+    at: datetime
+    monotonic: float
+    chance: float
+
+
+# Commands
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Begin a session."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End the session with a closing handshake."""
+
+    code: int = 1000
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """End the session without one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retire:
+    """Stop, and start nothing any more: the project is being left."""
+
+
+# From the attempt's link
+
+
+@dataclass(frozen=True, slots=True)
+class LinkInput:
+    """What all inputs from a link have: the attempt they belong to."""
+
+    session: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shaken(LinkInput):
+    """The opening handshake is done."""
+
+    subprotocol: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CloseReceived(LinkInput):
+    """The peer's Close frame has come."""
+
+    code: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CloseSent(LinkInput):
+    """Our Close frame has left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violated(LinkInput):
+    """The peer broke the protocol."""
+
+    error: ProtocolError
+
+
+@dataclass(frozen=True, slots=True)
+class Lost(LinkInput):
+    """Nothing of the link is left."""
+
+    error: RxNodesError | None
+    traffic: Traffic
+
+
+# From the clock and the shell
+
+
+@dataclass(frozen=True, slots=True)
+class Elapsed:
+    """A timer has run out."""
+
+    timer: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """Every subscriber has seen the session's `Stopped`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """Something went wrong that changes no state."""
+
+    phase: ErrorPhase
+    error: RxNodesError
+
+
+Input = (
+    Start
+    | Stop
+    | Abort
+    | Retire
+    | Shaken
+    | CloseReceived
+    | CloseSent
+    | Violated
+    | Lost
+    | Elapsed
+    | Delivered
+    | Reported
+)
+
+
+# Effects
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """Begin the attempt; its link's inputs carry these numbers."""
+
+    session: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class SendClose:
+    """Send a Close frame behind all that was sent."""
+
+    code: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CloseNow:
+    """Send a Close frame ahead of what still waits, unless one has left already."""
+
+    code: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AbortLink:
+    """Cancel the dial, or drop the TCP connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetTimer:
+    """Have `Elapsed(timer)` come after `delay` seconds, in place of any timer before."""
+
+    timer: int
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class CancelTimer:
+    """The timer is not needed any more."""
+
+
+Effect = Dial | SendClose | CloseNow | AbortLink | SetTimer | CancelTimer

@@ -1,0 +1,634 @@
+"""The machine: every transition of a connection's life, in one table.
+
+Rule 1: what decides about a connection's life is in this file. The table says which input leads from which phase to
+which; the actions beside it say what is then done and told. Nothing here knows a clock, a socket or a task.
+
+Rule 2: inputs are answered by the table alone. A command that the table does not list for a phase does nothing there.
+An input of an attempt or a timer that is no longer the current one is dropped, in `is_stale`. Any other input that is
+not listed is a bug of the shell or the transport: it raises, and the state stays as it was.
+
+Rule 3: an attempt has a link from `Dial` until `Lost`, and a session ends only without one.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from rxnodes.errors import CloseTimeout, ConnectError, ConnectionLost
+from rxnodes.lifecycle.events import Closing, Connecting, Dropped, ErrorEvent, Opened, Stopped
+from rxnodes.lifecycle.inputs import (
+    Abort,
+    AbortLink,
+    CancelTimer,
+    CloseNow,
+    CloseReceived,
+    CloseSent,
+    Delivered,
+    Dial,
+    Effect,
+    Elapsed,
+    Input,
+    LinkInput,
+    Lost,
+    Now,
+    Reported,
+    Retire,
+    SendClose,
+    SetTimer,
+    Shaken,
+    Start,
+    Stop,
+    Violated,
+)
+from rxnodes.lifecycle.policy import Policy
+from rxnodes.lifecycle.states import CloseCode, ConnectionState, Initiator
+from rxnodes.lifecycle.traffic import Traffic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from rxnodes.errors import RxNodesError
+    from rxnodes.lifecycle.events import ErrorPhase, LifecycleEvent
+
+__all__ = ["TABLE", "MachineError", "Phase", "Profile", "State", "Step", "Transition", "step"]
+
+
+class MachineError(Exception):
+    """An input came that cannot come in this phase: a bug of whoever fed it."""
+
+
+class Phase(Enum):
+    """Where a connection stands. Finer than `ConnectionState`, which is what users see of it."""
+
+    IDLE = ConnectionState.IDLE, "never started"
+    CONNECTING = ConnectionState.CONNECTING, "an attempt's link is being dialled"
+    OPEN = ConnectionState.OPEN, "the link is open"
+    DROPPING = ConnectionState.RECONNECTING, "the peer closed the attempt; its link is ending, another will follow"
+    RECONNECTING = ConnectionState.RECONNECTING, "no link; waiting for the next attempt"
+    CLOSING = ConnectionState.CLOSING, "the session is ending; its link, where there is one, is too"
+    STOPPED = ConnectionState.CLOSED, "Stopped is being delivered"
+    CLOSED = ConnectionState.CLOSED, "every subscriber has seen Stopped"
+
+    def __init__(self, state: ConnectionState, meaning: str) -> None:
+        self.state = state
+        self.meaning = meaning
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """What the machine knows of the configuration: the connection's name, its redacted URL, its bounds."""
+
+    name: str
+    url: str
+    policy: Policy = field(default_factory=Policy)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """Everything the machine remembers. Times are readings of `Now.monotonic`."""
+
+    profile: Profile
+    phase: Phase = Phase.IDLE
+    retired: bool = False
+    restart: bool = False
+    timer: int = 0
+
+    # of the session
+    session: int = 0
+    attempt: int = 0
+    started_at: float = 0.0
+    has_opened: bool = False
+    failures: int = 0
+    traffic: Traffic = field(default_factory=Traffic)
+
+    # of the attempt
+    has_link: bool = False
+    dialled_at: float = 0.0
+    opened_at: float | None = None
+
+    # of its end
+    initiator: Initiator = Initiator.NETWORK
+    deadline: float = 0.0
+    close_received: CloseReceived | None = None
+    close_sent: bool = False
+    violated: bool = False
+    cut_short: bool = False
+    error: RxNodesError | None = None
+
+    @property
+    def is_live(self) -> bool:
+        """Whether a session is under way."""
+        return self.phase not in (Phase.IDLE, Phase.STOPPED, Phase.CLOSED)
+
+    @property
+    def was_clean(self) -> bool:
+        """Whether both Close frames were exchanged (RFC 6455 section 7.1.4)."""
+        return self.close_received is not None and self.close_sent and not self.violated
+
+    @property
+    def close_code(self) -> int:
+        """The peer's close code, or 1006 when no Close frame of the peer counts (RFC 6455 section 7.1.5)."""
+        if self.close_received is None or self.violated:
+            return int(CloseCode.ABNORMAL_CLOSURE)
+        return self.close_received.code
+
+    @property
+    def close_reason(self) -> str:
+        """The peer's reason (RFC 6455 section 7.1.6)."""
+        return "" if self.close_received is None or self.violated else self.close_received.reason
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What an input leads to: the new state, what is to be done, and what is to be told, each in order."""
+
+    state: State
+    effects: tuple[Effect, ...] = ()
+    events: tuple[ConnectionState | LifecycleEvent, ...] = ()
+
+
+class Draft:
+    """A step in the making: actions change it, one after the other."""
+
+    __slots__ = ("effects", "events", "input", "now", "state")
+
+    def __init__(self, state: State, input_: Input, now: Now) -> None:
+        self.state = state
+        self.input = input_
+        self.now = now
+        self.effects: list[Effect] = []
+        self.events: list[ConnectionState | LifecycleEvent] = []
+
+    def enter(self, phase: Phase) -> None:
+        if phase.state is not self.state.phase.state:
+            self.events.append(phase.state)
+        self.state = replace(self.state, phase=phase)
+
+    def set_timer(self, delay: float) -> None:
+        timer = self.state.timer + 1
+        self.state = replace(self.state, timer=timer)
+        self.effects.append(SetTimer(timer, delay))
+
+    def cancel_timer(self) -> None:
+        self.spend_timer()
+        self.effects.append(CancelTimer())
+
+    def spend_timer(self) -> None:
+        """A timer runs out once; from here on its number is an old one."""
+        self.state = replace(self.state, timer=self.state.timer + 1)
+
+    def report(self, phase: ErrorPhase, error: RxNodesError) -> None:
+        live = self.state.is_live
+        self.events.append(
+            ErrorEvent(
+                connection=self.state.profile.name,
+                session=self.state.session if live else 0,
+                attempt=self.state.attempt if live else 0,
+                at=self.now.at,
+                phase=phase,
+                message=str(error),
+                error=error,
+            )
+        )
+
+
+# Actions. Each runs in the phase that is left; the new one is entered behind them, except where they say otherwise.
+
+
+def begin_session(draft: Draft) -> None:
+    """A new session, with nothing left of the one before but its number."""
+    before = draft.state
+    draft.state = State(
+        profile=before.profile,
+        phase=before.phase,
+        timer=before.timer,
+        session=before.session + 1,
+        started_at=draft.now.monotonic,
+    )
+
+
+def dial(draft: Draft) -> None:
+    """The next attempt begins."""
+    draft.enter(Phase.CONNECTING)
+    draft.state = replace(
+        draft.state,
+        attempt=draft.state.attempt + 1,
+        has_link=True,
+        dialled_at=draft.now.monotonic,
+        opened_at=None,
+        initiator=Initiator.NETWORK,
+        close_received=None,
+        close_sent=False,
+        error=None,
+    )
+    state = draft.state
+    draft.effects.append(Dial(state.session, state.attempt))
+    if state.profile.policy.connect_timeout is not None:
+        draft.set_timer(state.profile.policy.connect_timeout)
+    draft.events.append(
+        Connecting(
+            connection=state.profile.name,
+            session=state.session,
+            attempt=state.attempt,
+            at=draft.now.at,
+            url=state.profile.url,
+        )
+    )
+
+
+def open_(draft: Draft) -> None:
+    """The attempt is open."""
+    assert isinstance(draft.input, Shaken)
+    draft.enter(Phase.OPEN)
+    draft.cancel_timer()
+    before = draft.state
+    draft.state = replace(before, has_opened=True, opened_at=draft.now.monotonic)
+    draft.events.append(
+        Opened(
+            connection=before.profile.name,
+            session=before.session,
+            attempt=before.attempt,
+            at=draft.now.at,
+            subprotocol=draft.input.subprotocol,
+            elapsed=draft.now.monotonic - before.dialled_at,
+            is_reconnect=before.has_opened,
+        )
+    )
+
+
+def give_up_dial(draft: Draft) -> None:
+    """The attempt took too long to open; its link is ended, and its `Lost` decides what follows."""
+    timeout = draft.state.profile.policy.connect_timeout
+    error = ConnectError(f"no open connection within connect_timeout ({timeout:g} s)")
+    draft.state = replace(draft.state, error=error)
+    draft.effects.append(AbortLink())
+
+
+def by_us(draft: Draft) -> None:
+    """We are the one who ends it."""
+    draft.state = replace(draft.state, initiator=Initiator.LOCAL)
+
+
+def by_peer(draft: Draft) -> None:
+    """The peer is the one who ends it."""
+    draft.state = replace(draft.state, initiator=Initiator.REMOTE)
+
+
+def announce_closing(draft: Draft) -> None:
+    """The session has begun to end."""
+    draft.enter(Phase.CLOSING)
+    draft.events.append(
+        Closing(
+            connection=draft.state.profile.name,
+            session=draft.state.session,
+            attempt=draft.state.attempt,
+            at=draft.now.at,
+            initiator=draft.state.initiator,
+        )
+    )
+
+
+def cut_short(draft: Draft) -> None:
+    """The end is what was asked for, so that nothing went wrong even if it is not clean."""
+    draft.state = replace(draft.state, cut_short=True)
+
+
+def start_deadline(draft: Draft) -> None:
+    """From here the link has `close_timeout` to end."""
+    timeout = draft.state.profile.policy.close_timeout
+    draft.state = replace(draft.state, deadline=draft.now.monotonic + timeout)
+    draft.set_timer(timeout)
+
+
+def send_close(draft: Draft) -> None:
+    """Our Close frame goes out behind what was sent (RFC 6455 section 7.1.2)."""
+    stop = draft.input if isinstance(draft.input, Stop) else Stop()
+    draft.effects.append(SendClose(stop.code, stop.reason))
+
+
+def abort_link(draft: Draft) -> None:
+    """The link is ended without ceremony."""
+    draft.effects.append(AbortLink())
+
+
+def conclude_soon(draft: Draft) -> None:
+    """There is no link to wait for; the session still ends in a turn of its own, so that a stop never surprises."""
+    draft.set_timer(0.0)
+
+
+def answer_close(draft: Draft) -> None:
+    """The peer's Close frame is answered with its own code, at once (RFC 6455 section 5.5.1)."""
+    assert isinstance(draft.input, CloseReceived)
+    draft.state = replace(draft.state, close_received=draft.input)
+    draft.effects.append(CloseNow(draft.input.code, ""))
+
+
+def note_close_sent(draft: Draft) -> None:
+    """Our Close frame has left."""
+    draft.state = replace(draft.state, close_sent=True)
+
+
+def linger(draft: Draft) -> None:
+    """With both Close frames exchanged, the peer has a moment to end TCP first (RFC 6455 section 7.1.1)."""
+    if draft.state.was_clean:
+        remaining = draft.state.deadline - draft.now.monotonic
+        draft.set_timer(max(0.0, min(remaining, draft.state.profile.policy.linger)))
+
+
+def refuse_violation(draft: Draft) -> None:
+    """The peer's violation is reported, and answered with its code (RFC 6455 section 7.1.7)."""
+    assert isinstance(draft.input, Violated)
+    error = draft.input.error
+    draft.report("receive", error)
+    draft.state = replace(draft.state, violated=True, error=error, initiator=Initiator.LOCAL)
+    draft.effects.append(CloseNow(error.code, ""))
+
+
+def time_out(draft: Draft) -> None:
+    """The deadline has struck: the link is ended, and where the handshake was not done it never will be."""
+    state = draft.state
+    if not (state.was_clean or state.violated or state.cut_short):
+        error = CloseTimeout(f"the closing was not done within close_timeout ({state.profile.policy.close_timeout:g} s)")
+        initiator = Initiator.TIMEOUT if state.close_received is None else state.initiator
+        draft.state = replace(state, error=error, initiator=initiator)
+        draft.report("close", error)
+    draft.effects.append(AbortLink())
+
+
+def release_link(draft: Draft) -> None:
+    """The link is gone; what it carried counts for the session."""
+    assert isinstance(draft.input, Lost)
+    state = draft.state
+    draft.cancel_timer()
+    draft.state = replace(
+        draft.state,
+        has_link=False,
+        traffic=state.traffic + draft.input.traffic,
+        failures=next_failure(state, draft.now),
+    )
+
+
+def report_loss(draft: Draft) -> None:
+    """An end that is not clean is announced, once, unless it was asked for."""
+    assert isinstance(draft.input, Lost)
+    state = draft.state
+    if state.was_clean or state.violated or state.cut_short or isinstance(state.error, CloseTimeout):
+        return
+    error = state.error or draft.input.error or ConnectionLost("the connection ended without a closing handshake")
+    draft.state = replace(state, error=error)
+    draft.report(PHASE_OF_LOSS[state.phase], error)
+
+
+def announce_drop(draft: Draft) -> None:
+    """The attempt is over; the next one comes after the announced delay."""
+    draft.enter(Phase.RECONNECTING)
+    state = draft.state
+    retry_in = state.profile.policy.reconnect.delay(state.failures, draft.now.chance)
+    draft.set_timer(retry_in)
+    draft.events.append(
+        Dropped(
+            connection=state.profile.name,
+            session=state.session,
+            attempt=state.attempt,
+            at=draft.now.at,
+            code=state.close_code,
+            reason=state.close_reason,
+            was_clean=state.was_clean,
+            retry_in=retry_in,
+        )
+    )
+
+
+def conclude(draft: Draft) -> None:
+    """The session is over."""
+    draft.enter(Phase.STOPPED)
+    state = draft.state
+    draft.events.append(
+        Stopped(
+            connection=state.profile.name,
+            session=state.session,
+            attempt=state.attempt,
+            at=draft.now.at,
+            code=state.close_code,
+            reason=state.close_reason,
+            was_clean=state.was_clean,
+            initiator=state.initiator,
+            opened=state.has_opened,
+            duration=draft.now.monotonic - state.started_at,
+            attempts=state.attempt,
+            messages_received=state.traffic.messages_received,
+            bytes_received=state.traffic.bytes_received,
+            messages_sent=state.traffic.messages_sent,
+            bytes_sent=state.traffic.bytes_sent,
+            unsent=state.traffic.unsent,
+            error=state.error,
+        )
+    )
+
+
+def forget_attempt(draft: Draft) -> None:
+    """What the attempt said, or what went wrong with it, is not what ends the session: a stop is."""
+    draft.state = replace(draft.state, close_received=None, close_sent=False, error=None)
+
+
+def restart(draft: Draft) -> None:
+    """Another session follows this one."""
+    draft.state = replace(draft.state, restart=True)
+
+
+def no_restart(draft: Draft) -> None:
+    """No session follows this one."""
+    draft.state = replace(draft.state, restart=False)
+
+
+def retire(draft: Draft) -> None:
+    """No session follows any more."""
+    draft.state = replace(draft.state, restart=False, retired=True)
+
+
+def report(draft: Draft) -> None:
+    """Something went wrong that changes no state."""
+    assert isinstance(draft.input, Reported)
+    draft.report(draft.input.phase, draft.input.error)
+
+
+# Guards
+
+
+def may_start(state: State, _input: Input, _now: Now) -> bool:
+    """The project is not being left."""
+    return not state.retired
+
+
+def will_restart(state: State, _input: Input, _now: Now) -> bool:
+    """A start came while the session was ending."""
+    return state.restart
+
+
+def has_no_link(state: State, _input: Input, _now: Now) -> bool:
+    """There is nothing to wait for."""
+    return not state.has_link
+
+
+def will_retry(state: State, input_: Input, now: Now) -> bool:
+    """Reconnection is on, trying again can help, and the attempts are not used up."""
+    policy = state.profile.policy.reconnect
+    if not policy.enabled:
+        return False
+    if policy.max_attempts is not None and next_failure(state, now) >= policy.max_attempts:
+        return False
+    if isinstance(input_, CloseReceived):
+        return input_.code not in policy.final_codes
+    error = state.error or (input_.error if isinstance(input_, Lost) else None)
+    return not isinstance(error, ConnectError) or error.retryable
+
+
+def next_failure(state: State, now: Now) -> int:
+    """How many attempts in a row have failed if this one ends now; one that was open long enough starts anew."""
+    stable = state.opened_at is not None and now.monotonic - state.opened_at >= (
+        state.profile.policy.reconnect.reset_after
+    )
+    return 1 if stable else state.failures + 1
+
+
+PHASE_OF_LOSS: Mapping[Phase, ErrorPhase] = {
+    Phase.CONNECTING: "connect",
+    Phase.OPEN: "receive",
+    Phase.DROPPING: "close",
+    Phase.CLOSING: "close",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A row of the table: in this phase, on this input, do these actions and go there.
+
+    Of the rows for a phase and an input the first whose guard holds counts.
+    """
+
+    source: Phase
+    on: type[Input]
+    target: Phase
+    actions: tuple[Callable[[Draft], None], ...] = ()
+    when: Callable[[State, Input, Now], bool] | None = None
+
+
+P = Phase
+T = Transition
+
+TABLE: tuple[Transition, ...] = (
+    # Never started
+    T(P.IDLE, Start, P.CONNECTING, (begin_session, dial), may_start),
+    T(P.IDLE, Retire, P.IDLE, (retire,)),
+    # An attempt is being dialled
+    T(P.CONNECTING, Shaken, P.OPEN, (open_,)),
+    T(P.CONNECTING, Elapsed, P.CONNECTING, (give_up_dial,)),
+    T(P.CONNECTING, Lost, P.RECONNECTING, (release_link, report_loss, announce_drop), will_retry),
+    T(P.CONNECTING, Lost, P.STOPPED, (release_link, report_loss, conclude)),
+    T(P.CONNECTING, Stop, P.CLOSING, (by_us, forget_attempt, announce_closing, cut_short, start_deadline, abort_link)),
+    T(P.CONNECTING, Abort, P.CLOSING, (by_us, forget_attempt, announce_closing, cut_short, start_deadline, abort_link)),
+    T(P.CONNECTING, Retire, P.CLOSING, (retire, by_us, forget_attempt, announce_closing, cut_short, start_deadline, abort_link)),
+    # Open
+    T(P.OPEN, CloseReceived, P.DROPPING, (by_peer, answer_close, start_deadline), will_retry),
+    T(P.OPEN, CloseReceived, P.CLOSING, (by_peer, announce_closing, answer_close, start_deadline)),
+    T(P.OPEN, Violated, P.CLOSING, (refuse_violation, announce_closing, start_deadline)),
+    T(P.OPEN, Lost, P.RECONNECTING, (release_link, report_loss, announce_drop), will_retry),
+    T(P.OPEN, Lost, P.STOPPED, (release_link, report_loss, conclude)),
+    T(P.OPEN, Stop, P.CLOSING, (by_us, announce_closing, send_close, start_deadline)),
+    T(P.OPEN, Abort, P.CLOSING, (by_us, announce_closing, cut_short, start_deadline, abort_link)),
+    T(P.OPEN, Retire, P.CLOSING, (retire, by_us, announce_closing, send_close, start_deadline)),
+    # The peer closed the attempt, and another one will follow
+    T(P.DROPPING, CloseSent, P.DROPPING, (note_close_sent, linger)),
+    T(P.DROPPING, Elapsed, P.DROPPING, (time_out,)),
+    T(P.DROPPING, Lost, P.RECONNECTING, (release_link, report_loss, announce_drop)),
+    T(P.DROPPING, Stop, P.CLOSING, (announce_closing,)),
+    T(P.DROPPING, Abort, P.CLOSING, (announce_closing, cut_short, abort_link)),
+    T(P.DROPPING, Retire, P.CLOSING, (retire, announce_closing)),
+    # Waiting for the next attempt
+    T(P.RECONNECTING, Elapsed, P.CONNECTING, (dial,)),
+    T(P.RECONNECTING, Stop, P.CLOSING, (by_us, forget_attempt, announce_closing, cut_short, conclude_soon)),
+    T(P.RECONNECTING, Abort, P.CLOSING, (by_us, forget_attempt, announce_closing, cut_short, conclude_soon)),
+    T(P.RECONNECTING, Retire, P.CLOSING, (retire, by_us, forget_attempt, announce_closing, cut_short, conclude_soon)),
+    # The session is ending
+    T(P.CLOSING, CloseReceived, P.CLOSING, (answer_close, linger)),
+    T(P.CLOSING, CloseSent, P.CLOSING, (note_close_sent, linger)),
+    T(P.CLOSING, Violated, P.CLOSING, (refuse_violation,)),
+    T(P.CLOSING, Elapsed, P.STOPPED, (conclude,), has_no_link),
+    T(P.CLOSING, Elapsed, P.CLOSING, (time_out,)),
+    T(P.CLOSING, Lost, P.STOPPED, (release_link, report_loss, conclude)),
+    T(P.CLOSING, Start, P.CLOSING, (restart,), may_start),
+    T(P.CLOSING, Stop, P.CLOSING, (no_restart,)),
+    T(P.CLOSING, Abort, P.CLOSING, (no_restart, cut_short, abort_link)),
+    T(P.CLOSING, Retire, P.CLOSING, (retire,)),
+    # Stopped is being delivered
+    T(P.STOPPED, Delivered, P.CONNECTING, (begin_session, dial), will_restart),
+    T(P.STOPPED, Delivered, P.CLOSED),
+    T(P.STOPPED, Start, P.STOPPED, (restart,), may_start),
+    T(P.STOPPED, Stop, P.STOPPED, (no_restart,)),
+    T(P.STOPPED, Abort, P.STOPPED, (no_restart,)),
+    T(P.STOPPED, Retire, P.STOPPED, (retire,)),
+    # Over
+    T(P.CLOSED, Start, P.CONNECTING, (begin_session, dial), may_start),
+    T(P.CLOSED, Retire, P.CLOSED, (retire,)),
+    # Anywhere
+    *(T(phase, Reported, phase, (report,)) for phase in P),
+)
+
+COMMANDS = (Start, Stop, Abort, Retire)
+
+
+def index(table: Iterable[Transition]) -> Mapping[tuple[Phase, type[Input]], Sequence[Transition]]:
+    """The table by phase and input, each entry in the table's order."""
+    rows: defaultdict[tuple[Phase, type[Input]], list[Transition]] = defaultdict(list)
+    for row in table:
+        rows[row.source, row.on].append(row)
+    return dict(rows)
+
+
+INDEX = index(TABLE)
+
+
+def is_stale(state: State, input_: Input) -> bool:
+    """Whether the input belongs to an attempt or a timer that is no longer the current one."""
+    if isinstance(input_, LinkInput):
+        return not state.has_link or (input_.session, input_.attempt) != (state.session, state.attempt)
+    return isinstance(input_, Elapsed) and input_.timer != state.timer
+
+
+def step(
+    state: State,
+    input_: Input,
+    now: Now,
+    rows: Mapping[tuple[Phase, type[Input]], Sequence[Transition]] = INDEX,
+) -> Step:
+    """What `input_` leads to in `state`.
+
+    Args:
+        state: Where the connection stands.
+        input_: What happens.
+        now: What the world contributes.
+        rows: The table, indexed; there to be varied by tests.
+
+    Returns:
+        The new state, with effects and events in order.
+
+    Raises:
+        MachineError: If the input cannot come in this phase.
+    """
+    if is_stale(state, input_):
+        return Step(state)
+    for row in rows.get((state.phase, type(input_)), ()):
+        if row.when is None or row.when(state, input_, now):
+            draft = Draft(state, input_, now)
+            if isinstance(input_, Elapsed):
+                draft.spend_timer()
+            for action in row.actions:
+                action(draft)
+            draft.enter(row.target)
+            return Step(draft.state, tuple(draft.effects), tuple(draft.events))
+    if isinstance(input_, COMMANDS):
+        return Step(state)
+    raise MachineError(f"{type(input_).__name__} cannot come while {state.phase.name}")

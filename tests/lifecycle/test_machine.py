@@ -1,0 +1,789 @@
+"""Each row of the table, in the words of the design."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from promises import Journal
+
+from rxnodes.errors import CloseTimeout, ConnectError, ConnectionLost, ProtocolError, SendError
+from rxnodes.lifecycle.events import Closing, Connecting, Dropped, ErrorEvent, LifecycleEvent, Opened, Stopped
+from rxnodes.lifecycle.inputs import (
+    Abort,
+    AbortLink,
+    CancelTimer,
+    CloseNow,
+    CloseReceived,
+    CloseSent,
+    Delivered,
+    Dial,
+    Effect,
+    Elapsed,
+    Input,
+    Lost,
+    Now,
+    Reported,
+    Retire,
+    SendClose,
+    SetTimer,
+    Shaken,
+    Start,
+    Stop,
+    Violated,
+)
+from rxnodes.lifecycle.machine import INDEX, MachineError, Phase, Profile, State, step
+from rxnodes.lifecycle.policy import Policy, ReconnectPolicy
+from rxnodes.lifecycle.states import ConnectionState, Initiator
+from rxnodes.lifecycle.traffic import Traffic
+
+RETRYING = ReconnectPolicy(enabled=True, initial_delay=2.0, factor=3.0, max_delay=10.0, reset_after=100.0)
+
+
+class Machine:
+    """The machine with a clock that a test turns, and a journal that holds the promises."""
+
+    rows = INDEX
+
+    def __init__(self, *, reconnect: ReconnectPolicy | None = None, connect_timeout: float | None = 5.0) -> None:
+        policy = Policy(
+            connect_timeout=connect_timeout, close_timeout=4.0, linger=1.0, reconnect=reconnect or ReconnectPolicy()
+        )
+        self.state = State(profile=Profile(name="chat", url="ws://test/", policy=policy))
+        self.journal = Journal()
+        self.time = 0.0
+        self.chance = 0.5
+        self.effects: list[Effect] = []
+        self.told: list[ConnectionState | LifecycleEvent] = []
+
+    def __call__(self, input_: Input) -> None:
+        now = Now(datetime.fromtimestamp(self.time, UTC), self.time, self.chance)
+        done = step(self.state, input_, now, self.rows)
+        self.state = done.state
+        self.effects = list(done.effects)
+        self.told = list(done.events)
+        for event in done.events:
+            if isinstance(event, ConnectionState):
+                self.journal.state(event)
+            else:
+                self.journal.event(event)
+
+    @property
+    def numbers(self) -> tuple[int, int]:
+        return self.state.session, self.state.attempt
+
+    @property
+    def timer(self) -> float | None:
+        """The delay that the last step set, if it set one."""
+        delays = [effect.delay for effect in self.effects if isinstance(effect, SetTimer)]
+        return delays[-1] if delays else None
+
+    def kinds(self) -> list[str]:
+        return [event.name if isinstance(event, ConnectionState) else type(event).__name__ for event in self.told]
+
+    def shaken(self, subprotocol: str | None = None) -> None:
+        self(Shaken(*self.numbers, subprotocol))
+
+    def close_received(self, code: int = 1000, reason: str = "") -> None:
+        self(CloseReceived(*self.numbers, code, reason))
+
+    def close_sent(self) -> None:
+        self(CloseSent(*self.numbers))
+
+    def violated(self, code: int = 1002) -> None:
+        self(Violated(*self.numbers, ProtocolError("no", code=code)))
+
+    def lost(self, error: ConnectError | ConnectionLost | None = None, **traffic: int) -> None:
+        self(Lost(*self.numbers, error, Traffic(**traffic)))
+
+    def elapsed(self) -> None:
+        self(Elapsed(self.state.timer))
+
+    def to(self, phase: Phase) -> Machine:
+        """Brings a fresh machine to a phase by the shortest way."""
+        way = {
+            Phase.IDLE: (),
+            Phase.CONNECTING: (lambda: self(Start()),),
+            Phase.OPEN: (lambda: self(Start()), self.shaken),
+            Phase.DROPPING: (lambda: self(Start()), self.shaken, lambda: self.close_received(1012, "restart")),
+            Phase.RECONNECTING: (lambda: self(Start()), self.shaken, self.lost),
+            Phase.CLOSING: (lambda: self(Start()), self.shaken, lambda: self(Stop())),
+            Phase.STOPPED: (lambda: self(Start()), lambda: self.lost(ConnectError("no", retryable=False))),
+            Phase.CLOSED: (
+                lambda: self(Start()),
+                lambda: self.lost(ConnectError("no", retryable=False)),
+                lambda: self(Delivered()),
+            ),
+        }[phase]
+        for act in way:
+            act()
+        assert self.state.phase is phase
+        return self
+
+    @property
+    def stopped(self) -> Stopped:
+        last = self.journal.events[-1]
+        assert isinstance(last, Stopped)
+        return last
+
+
+def reconnecting(**changes: object) -> Machine:
+    values = {name: getattr(RETRYING, name) for name in RETRYING.__slots__} | changes
+    return Machine(reconnect=ReconnectPolicy(**values))  # type: ignore[arg-type]
+
+
+# Starting
+
+
+def test_start_dials():
+    machine = Machine()
+    machine(Start())
+    assert machine.state.phase is Phase.CONNECTING
+    assert machine.effects == [Dial(1, 1), SetTimer(1, 5.0)]
+    assert machine.kinds() == ["CONNECTING", "Connecting"]
+    (connecting,) = machine.journal.events
+    assert isinstance(connecting, Connecting)
+    assert (connecting.connection, connecting.session, connecting.attempt) == ("chat", 1, 1)
+    assert connecting.url == "ws://test/"
+
+
+def test_without_a_connect_timeout_no_timer_is_set():
+    machine = Machine(connect_timeout=None)
+    machine(Start())
+    assert machine.effects == [Dial(1, 1)]
+
+
+@pytest.mark.parametrize("phase", [Phase.CONNECTING, Phase.OPEN, Phase.DROPPING, Phase.RECONNECTING])
+def test_promise_8_start_while_live_does_nothing(phase):
+    machine = reconnecting().to(phase)
+    before = machine.state
+    machine(Start())
+    assert machine.state is before
+    assert machine.effects == machine.told == []
+
+
+def test_open():
+    machine = Machine().to(Phase.CONNECTING)
+    machine.time = 0.25
+    machine.shaken("chat.v2")
+    assert machine.state.phase is Phase.OPEN
+    assert machine.effects == [CancelTimer()]
+    assert machine.kinds() == ["OPEN", "Opened"]
+    opened = machine.journal.events[-1]
+    assert isinstance(opened, Opened)
+    assert (opened.subprotocol, opened.elapsed, opened.is_reconnect) == ("chat.v2", 0.25, False)
+
+
+def test_a_refused_dial_is_the_end():
+    machine = Machine().to(Phase.CONNECTING)
+    error = ConnectError("refused")
+    machine.time = 1.5
+    machine.lost(error)
+    assert machine.state.phase is Phase.STOPPED
+    assert machine.effects == [CancelTimer()]
+    assert machine.kinds() == ["ErrorEvent", "CLOSED", "Stopped"]
+    announced = machine.journal.events[-2]
+    assert isinstance(announced, ErrorEvent)
+    assert (announced.phase, announced.message, announced.error) == ("connect", "refused", error)
+    stopped = machine.stopped
+    assert (stopped.code, stopped.reason, stopped.was_clean) == (1006, "", False)
+    assert (stopped.initiator, stopped.opened, stopped.error) == (Initiator.NETWORK, False, error)
+    assert (stopped.attempts, stopped.duration) == (1, 1.5)
+
+
+def test_a_dial_that_takes_too_long_is_aborted_and_its_end_awaited():
+    machine = Machine().to(Phase.CONNECTING)
+    machine.elapsed()
+    assert machine.state.phase is Phase.CONNECTING
+    assert machine.effects == [AbortLink()]
+    assert machine.told == []
+    machine.lost()
+    assert machine.state.phase is Phase.STOPPED
+    assert isinstance(machine.stopped.error, ConnectError)
+    assert "connect_timeout (5 s)" in str(machine.stopped.error)
+
+
+# Closing by us
+
+
+def test_stop_while_open_sends_close_and_waits():
+    machine = Machine().to(Phase.OPEN)
+    machine(Stop(4000, "bye"))
+    assert machine.state.phase is Phase.CLOSING
+    assert machine.effects == [SendClose(4000, "bye"), SetTimer(machine.state.timer, 4.0)]
+    assert machine.kinds() == ["CLOSING", "Closing"]
+    machine.close_sent()
+    assert machine.effects == []
+    machine.time = 1.0
+    machine.close_received(4000, "bye bye")
+    assert machine.timer == 1.0  # the linger
+    machine.lost(messages_sent=2, bytes_sent=20, messages_received=1, bytes_received=10, unsent=3)
+    assert machine.kinds() == ["CLOSED", "Stopped"]
+    stopped = machine.stopped
+    assert (stopped.code, stopped.reason, stopped.was_clean) == (4000, "bye bye", True)
+    assert (stopped.initiator, stopped.opened, stopped.error) == (Initiator.LOCAL, True, None)
+    assert (stopped.messages_sent, stopped.bytes_sent, stopped.unsent) == (2, 20, 3)
+    assert (stopped.messages_received, stopped.bytes_received) == (1, 10)
+
+
+def test_promise_5_the_linger_never_exceeds_the_deadline():
+    machine = Machine().to(Phase.CLOSING)
+    machine.close_sent()
+    machine.time = 3.75
+    machine.close_received()
+    assert machine.timer == 0.25
+
+
+def test_the_peer_closes_before_our_close_frame_has_left():
+    machine = Machine().to(Phase.CLOSING)
+    machine.close_received(4001, "me too")
+    assert machine.effects == [CloseNow(4001, "")]
+    machine.close_sent()
+    assert machine.timer == 1.0
+    machine.lost(unsent=1)
+    assert (machine.stopped.code, machine.stopped.was_clean, machine.stopped.initiator) == (4001, True, Initiator.LOCAL)
+
+
+def test_promise_5_no_answer_is_a_timeout():
+    machine = Machine().to(Phase.CLOSING)
+    machine.close_sent()
+    machine.elapsed()
+    assert machine.state.phase is Phase.CLOSING
+    assert machine.effects == [AbortLink()]
+    assert machine.kinds() == ["ErrorEvent"]
+    machine.lost()
+    assert machine.kinds() == ["CLOSED", "Stopped"]
+    assert (machine.stopped.code, machine.stopped.was_clean) == (1006, False)
+    assert machine.stopped.initiator is Initiator.TIMEOUT
+    assert isinstance(machine.stopped.error, CloseTimeout)
+    assert "close_timeout (4 s)" in str(machine.stopped.error)
+
+
+def test_promise_5_tcp_left_open_after_both_close_frames_is_ended_and_still_clean():
+    machine = Machine().to(Phase.CLOSING)
+    machine.close_sent()
+    machine.close_received(1000, "fine")
+    machine.elapsed()
+    assert machine.effects == [AbortLink()]
+    assert machine.told == []
+    machine.lost(ConnectionLost("reset"))
+    assert (machine.stopped.code, machine.stopped.reason, machine.stopped.was_clean) == (1000, "fine", True)
+    assert (machine.stopped.initiator, machine.stopped.error) == (Initiator.LOCAL, None)
+
+
+def test_tcp_ends_while_we_wait_for_the_answer():
+    machine = Machine().to(Phase.CLOSING)
+    machine.close_sent()
+    machine.lost()
+    assert machine.kinds() == ["ErrorEvent", "CLOSED", "Stopped"]
+    assert (machine.stopped.code, machine.stopped.was_clean) == (1006, False)
+    assert machine.stopped.initiator is Initiator.LOCAL
+    assert isinstance(machine.stopped.error, ConnectionLost)
+
+
+@pytest.mark.parametrize("command", [Stop(), Abort(), Retire()])
+def test_promise_8_stop_cancels_a_dial(command):
+    machine = reconnecting().to(Phase.CONNECTING)
+    machine(command)
+    assert machine.state.phase is Phase.CLOSING
+    assert AbortLink() in machine.effects
+    assert machine.timer == 4.0
+    assert machine.kinds() == ["CLOSING", "Closing"]
+    machine.lost(ConnectError("cancelled"))
+    assert machine.kinds() == ["CLOSED", "Stopped"]
+    assert (machine.stopped.initiator, machine.stopped.error) == (Initiator.LOCAL, None)
+    assert machine.stopped.opened is False
+
+
+def test_a_cancelled_dial_that_does_not_end_is_aborted_again_without_an_error():
+    machine = Machine().to(Phase.CONNECTING)
+    machine(Stop())
+    assert machine.timer == 4.0
+    machine.elapsed()
+    assert machine.effects == [AbortLink()]
+    assert machine.told == []
+    machine.lost()
+    assert machine.stopped.initiator is Initiator.LOCAL
+
+
+def test_a_stop_while_an_overdue_dial_ends_is_not_an_error():
+    machine = Machine().to(Phase.CONNECTING)
+    machine.elapsed()
+    machine(Stop())
+    machine.lost()
+    assert machine.kinds() == ["CLOSED", "Stopped"]
+    assert machine.stopped.error is None
+
+
+@pytest.mark.parametrize("command", [Stop(), Abort(), Retire()])
+def test_promise_8_stop_cancels_a_waiting_retry(command):
+    machine = reconnecting().to(Phase.RECONNECTING)
+    late = machine.state.timer
+    machine(command)
+    assert machine.state.phase is Phase.CLOSING
+    assert machine.timer == 0.0
+    assert machine.kinds() == ["CLOSING", "Closing"]
+    machine(Elapsed(late))
+    assert machine.told == []
+    machine.elapsed()
+    assert machine.kinds() == ["CLOSED", "Stopped"]
+    assert machine.state.phase is Phase.STOPPED
+    assert (machine.stopped.initiator, machine.stopped.code) == (Initiator.LOCAL, 1006)
+    assert (machine.stopped.error, machine.stopped.opened) == (None, True)
+
+
+def test_what_the_last_attempt_said_is_not_said_again_when_a_retry_is_cancelled():
+    machine = reconnecting().to(Phase.DROPPING)
+    machine.close_sent()
+    machine.lost()
+    machine(Stop())
+    machine.elapsed()
+    assert (machine.stopped.code, machine.stopped.reason, machine.stopped.was_clean) == (1006, "", False)
+
+
+@pytest.mark.parametrize("phase", [Phase.IDLE, Phase.CLOSED])
+@pytest.mark.parametrize("command", [Stop(), Abort()])
+def test_promise_8_stop_without_a_session_does_nothing(phase, command):
+    machine = Machine().to(phase)
+    before = machine.state
+    machine(command)
+    assert machine.state is before
+    assert machine.effects == machine.told == []
+
+
+def test_abort_while_open():
+    machine = Machine().to(Phase.OPEN)
+    machine(Abort())
+    assert machine.state.phase is Phase.CLOSING
+    assert machine.effects == [SetTimer(machine.state.timer, 4.0), AbortLink()]
+    assert machine.kinds() == ["CLOSING", "Closing"]
+    machine.lost(ConnectionLost("reset"))
+    assert machine.kinds() == ["CLOSED", "Stopped"]
+    assert (machine.stopped.code, machine.stopped.initiator) == (1006, Initiator.LOCAL)
+    assert machine.stopped.error is None
+
+
+def test_abort_while_closing():
+    machine = Machine().to(Phase.CLOSING)
+    machine(Start())
+    machine(Abort())
+    assert machine.effects == [AbortLink()]
+    machine.lost()
+    assert machine.kinds() == ["CLOSED", "Stopped"]
+    assert (machine.stopped.code, machine.stopped.initiator) == (1006, Initiator.LOCAL)
+    machine(Delivered())
+    assert machine.state.phase is Phase.CLOSED
+
+
+# Closing by the peer
+
+
+def test_the_peer_closes():
+    machine = Machine().to(Phase.OPEN)
+    machine.close_received(4999, "enough")
+    assert machine.state.phase is Phase.CLOSING
+    assert machine.effects == [CloseNow(4999, ""), SetTimer(machine.state.timer, 4.0)]
+    assert machine.kinds() == ["CLOSING", "Closing"]
+    closing = machine.journal.events[-1]
+    assert isinstance(closing, Closing)
+    assert closing.initiator is Initiator.REMOTE
+    machine.close_sent()
+    assert machine.timer == 1.0
+    machine.lost()
+    assert (machine.stopped.code, machine.stopped.reason, machine.stopped.was_clean) == (4999, "enough", True)
+    assert machine.stopped.initiator is Initiator.REMOTE
+
+
+def test_promise_9_an_empty_close_frame_is_1005():
+    machine = Machine().to(Phase.OPEN)
+    machine.close_received(1005)
+    assert machine.effects[0] == CloseNow(1005, "")
+    machine.close_sent()
+    machine.lost()
+    assert (machine.stopped.code, machine.stopped.was_clean) == (1005, True)
+
+
+def test_our_answer_never_leaves():
+    machine = Machine().to(Phase.OPEN)
+    machine.close_received(1001, "going")
+    machine.elapsed()
+    assert machine.effects == [AbortLink()]
+    assert machine.kinds() == ["ErrorEvent"]
+    machine.lost()
+    assert machine.kinds() == ["CLOSED", "Stopped"]
+    assert (machine.stopped.code, machine.stopped.reason, machine.stopped.was_clean) == (1001, "going", False)
+    assert machine.stopped.initiator is Initiator.REMOTE
+    assert isinstance(machine.stopped.error, CloseTimeout)
+
+
+def test_stop_while_the_peer_is_closing_changes_nothing():
+    machine = Machine().to(Phase.OPEN)
+    machine.close_received()
+    machine(Stop(4000, "too late"))
+    assert machine.effects == machine.told == []
+    machine.close_sent()
+    machine.lost()
+    assert (machine.stopped.code, machine.stopped.initiator) == (1000, Initiator.REMOTE)
+
+
+# Ends without a handshake
+
+
+def test_the_network_ends_it():
+    machine = Machine().to(Phase.OPEN)
+    machine.lost()
+    assert machine.kinds() == ["ErrorEvent", "CLOSED", "Stopped"]
+    announced = machine.journal.events[-2]
+    assert isinstance(announced, ErrorEvent)
+    assert announced.phase == "receive"
+    assert (machine.stopped.code, machine.stopped.initiator) == (1006, Initiator.NETWORK)
+    assert isinstance(machine.stopped.error, ConnectionLost)
+
+
+def test_what_the_link_knows_of_its_end_is_kept():
+    machine = Machine().to(Phase.OPEN)
+    error = ConnectionLost("reset by peer")
+    machine.lost(error)
+    assert machine.stopped.error is error
+
+
+@pytest.mark.parametrize("code", [1002, 1003, 1007, 1009])
+def test_promise_9_a_violation_is_answered_with_its_code(code):
+    machine = reconnecting().to(Phase.OPEN)
+    machine.violated(code)
+    assert machine.state.phase is Phase.CLOSING
+    assert machine.effects == [CloseNow(code, ""), SetTimer(machine.state.timer, 4.0)]
+    assert machine.kinds() == ["ErrorEvent", "CLOSING", "Closing"]
+    machine.close_sent()
+    assert machine.effects == []
+    machine.elapsed()
+    assert machine.effects == [AbortLink()]
+    assert machine.told == []
+    machine.lost()
+    assert machine.kinds() == ["CLOSED", "Stopped"]
+    assert (machine.stopped.code, machine.stopped.was_clean) == (1006, False)
+    assert machine.stopped.initiator is Initiator.LOCAL
+    assert isinstance(machine.stopped.error, ProtocolError)
+
+
+def test_a_violation_while_we_wait_for_the_answer():
+    machine = Machine().to(Phase.CLOSING)
+    machine.close_sent()
+    machine.violated(1007)
+    assert machine.kinds() == ["ErrorEvent"]
+    machine.lost()
+    assert machine.kinds() == ["CLOSED", "Stopped"]
+    assert (machine.stopped.code, machine.stopped.initiator) == (1006, Initiator.LOCAL)
+    assert isinstance(machine.stopped.error, ProtocolError)
+
+
+# Start while ending, and after
+
+
+@pytest.mark.parametrize("phase", [Phase.CLOSING, Phase.STOPPED])
+def test_promise_8_start_while_ending_begins_the_next_session_once_this_one_is_over(phase):
+    machine = Machine().to(phase)
+    machine(Start())
+    assert machine.effects == machine.told == []
+    if phase is Phase.CLOSING:
+        machine.lost()
+    assert machine.state.phase is Phase.STOPPED
+    machine(Delivered())
+    assert machine.state.phase is Phase.CONNECTING
+    assert machine.effects[0] == Dial(2, 1)
+    assert machine.kinds() == ["CONNECTING", "Connecting"]
+    machine.shaken()
+    opened = machine.journal.events[-1]
+    assert isinstance(opened, Opened)
+    assert opened.is_reconnect is False
+
+
+@pytest.mark.parametrize("phase", [Phase.CLOSING, Phase.STOPPED])
+@pytest.mark.parametrize("command", [Stop(), Abort(), Retire()])
+def test_promise_8_a_stop_before_that_cancels_it(phase, command):
+    machine = Machine().to(phase)
+    machine(Start())
+    machine(command)
+    if phase is Phase.CLOSING:
+        machine.lost()
+    machine(Delivered())
+    assert machine.state.phase is Phase.CLOSED
+    assert machine.effects == machine.told == []
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+def test_promise_10_nothing_starts_once_the_project_is_being_left(phase):
+    machine = reconnecting().to(phase)
+    machine(Start())
+    machine(Retire())
+    assert machine.state.retired
+    for _ in range(3):
+        machine(Start())
+    if machine.state.phase is Phase.CLOSING:
+        assert machine.journal.kinds.count("Closing") == 1
+        if machine.state.has_link:
+            machine.close_received()
+            machine.close_sent()
+            machine.lost()
+        else:
+            machine.elapsed()
+    if machine.state.phase is Phase.STOPPED:
+        machine(Delivered())
+    assert machine.state.phase in (Phase.IDLE, Phase.CLOSED)
+    sessions = machine.state.session
+    machine(Start())
+    assert machine.state.session == sessions
+    assert machine.effects == machine.told == []
+
+
+def test_retire_while_open_closes_with_a_handshake():
+    machine = Machine().to(Phase.OPEN)
+    machine(Retire())
+    assert SendClose(1000, "") in machine.effects
+    assert machine.timer == 4.0
+
+
+def test_a_session_starts_with_nothing_of_the_one_before():
+    machine = Machine().to(Phase.OPEN)
+    machine.lost(messages_sent=7)
+    machine(Delivered())
+    machine(Start())
+    machine.lost(ConnectError("no"))
+    stopped = machine.stopped
+    assert (stopped.session, stopped.messages_sent, stopped.opened, stopped.attempts) == (2, 0, False, 1)
+
+
+# Reconnecting
+
+
+def test_an_end_by_the_network_is_retried():
+    machine = reconnecting().to(Phase.OPEN)
+    machine.chance = 0.25
+    machine.lost(messages_sent=1)
+    assert machine.state.phase is Phase.RECONNECTING
+    assert machine.kinds() == ["ErrorEvent", "RECONNECTING", "Dropped"]
+    assert machine.timer == 0.5
+    dropped = machine.journal.events[-1]
+    assert isinstance(dropped, Dropped)
+    assert (dropped.code, dropped.was_clean, dropped.retry_in) == (1006, False, 0.5)
+    machine.elapsed()
+    assert machine.state.phase is Phase.CONNECTING
+    assert machine.effects[0] == Dial(1, 2)
+    assert machine.kinds() == ["CONNECTING", "Connecting"]
+    machine.shaken()
+    opened = machine.journal.events[-1]
+    assert isinstance(opened, Opened)
+    assert opened.is_reconnect
+    machine.lost(messages_sent=2)
+    assert machine.state.traffic.messages_sent == 3
+
+
+def test_a_failed_dial_is_retried():
+    machine = reconnecting().to(Phase.CONNECTING)
+    machine.lost(ConnectError("refused"))
+    assert machine.kinds() == ["ErrorEvent", "RECONNECTING", "Dropped"]
+    assert CancelTimer() in machine.effects
+
+
+def test_a_dial_that_took_too_long_is_retried():
+    machine = reconnecting().to(Phase.CONNECTING)
+    machine.elapsed()
+    machine.lost()
+    assert machine.state.phase is Phase.RECONNECTING
+
+
+def test_what_cannot_get_better_is_not_retried():
+    machine = reconnecting().to(Phase.CONNECTING)
+    machine.lost(ConnectError("401", status=401, retryable=False))
+    assert machine.state.phase is Phase.STOPPED
+
+
+def test_a_close_by_the_peer_is_retried():
+    machine = reconnecting().to(Phase.OPEN)
+    machine.close_received(1012, "restarting")
+    assert machine.state.phase is Phase.DROPPING
+    assert machine.effects == [CloseNow(1012, ""), SetTimer(machine.state.timer, 4.0)]
+    assert machine.kinds() == ["RECONNECTING"]
+    machine.close_sent()
+    assert machine.timer == 1.0
+    machine.lost()
+    assert machine.kinds() == ["Dropped"]
+    dropped = machine.journal.events[-1]
+    assert isinstance(dropped, Dropped)
+    assert (dropped.code, dropped.reason, dropped.was_clean) == (1012, "restarting", True)
+
+
+@pytest.mark.parametrize("code", [1000, 1002, 1003, 1007, 1008, 1009, 1010])
+def test_promise_8_unless_its_code_says_that_trying_again_cannot_help(code):
+    machine = reconnecting().to(Phase.OPEN)
+    machine.close_received(code)
+    assert machine.state.phase is Phase.CLOSING
+
+
+def test_promise_8_a_setting_can_change_the_list():
+    machine = reconnecting(final_codes=frozenset({4000})).to(Phase.OPEN)
+    machine.close_received(1000)
+    assert machine.state.phase is Phase.DROPPING
+    machine = reconnecting(final_codes=frozenset({4000})).to(Phase.OPEN)
+    machine.close_received(4000)
+    assert machine.state.phase is Phase.CLOSING
+
+
+def test_a_dropped_attempt_whose_answer_never_left_is_not_clean():
+    machine = reconnecting().to(Phase.DROPPING)
+    machine.elapsed()
+    assert machine.effects == [AbortLink()]
+    assert machine.kinds() == ["ErrorEvent"]
+    machine.lost()
+    dropped = machine.journal.events[-1]
+    assert isinstance(dropped, Dropped)
+    assert (dropped.code, dropped.was_clean) == (1012, False)
+
+
+@pytest.mark.parametrize("command", [Stop(), Retire()])
+def test_stop_while_a_closed_attempt_ends(command):
+    machine = reconnecting().to(Phase.DROPPING)
+    machine(command)
+    assert machine.state.phase is Phase.CLOSING
+    assert machine.effects == []
+    assert machine.kinds() == ["CLOSING", "Closing"]
+    machine.close_sent()
+    machine.lost()
+    assert (machine.stopped.code, machine.stopped.was_clean) == (1012, True)
+    assert machine.stopped.initiator is Initiator.REMOTE
+
+
+def test_abort_while_a_closed_attempt_ends():
+    machine = reconnecting().to(Phase.DROPPING)
+    machine(Abort())
+    assert machine.effects == [AbortLink()]
+    assert machine.kinds() == ["CLOSING", "Closing"]
+    machine.lost()
+    assert machine.kinds() == ["CLOSED", "Stopped"]
+    assert machine.stopped.error is None
+
+
+def test_delays_grow_by_the_factor_up_to_the_longest():
+    machine = reconnecting(jitter=False).to(Phase.CONNECTING)
+    delays = []
+    for _ in range(5):
+        machine.lost(ConnectError("refused"))
+        delays.append(machine.timer)
+        machine.elapsed()
+    assert delays == [2.0, 6.0, 10.0, 10.0, 10.0]
+
+
+def test_full_jitter_draws_from_zero_to_the_bound():
+    machine = reconnecting().to(Phase.CONNECTING)
+    for chance, bound in [(0.0, 2.0), (0.5, 6.0), (0.999, 10.0)]:
+        machine.chance = chance
+        machine.lost(ConnectError("refused"))
+        assert machine.timer == chance * bound
+        machine.elapsed()
+
+
+def test_a_bound_beyond_floats_is_the_longest_delay():
+    assert ReconnectPolicy(factor=10.0, jitter=False).delay(5000, 0.0) == 30.0
+
+
+def test_a_stable_attempt_resets_the_delays():
+    machine = reconnecting(jitter=False).to(Phase.CONNECTING)
+    for _ in range(2):
+        machine.lost(ConnectError("refused"))
+        machine.elapsed()
+    machine.shaken()
+    machine.time += 99.0
+    machine.lost()
+    assert machine.timer == 10.0
+    machine.elapsed()
+    machine.shaken()
+    machine.time += 100.0
+    machine.lost()
+    assert machine.timer == 2.0
+
+
+def test_max_attempts_in_a_row():
+    machine = reconnecting(max_attempts=3).to(Phase.CONNECTING)
+    errors = [ConnectError(f"refused {n}") for n in range(3)]
+    machine.lost(errors[0])
+    machine.elapsed()
+    machine.lost(errors[1])
+    machine.elapsed()
+    machine.lost(errors[2])
+    assert machine.state.phase is Phase.STOPPED
+    assert (machine.stopped.attempts, machine.stopped.error) == (3, errors[2])
+
+
+def test_a_close_by_the_peer_after_the_last_attempt_is_the_end():
+    machine = reconnecting(max_attempts=1).to(Phase.OPEN)
+    machine.close_received(1012)
+    assert machine.state.phase is Phase.CLOSING
+
+
+def test_the_error_of_an_attempt_is_forgotten_by_the_next():
+    machine = reconnecting(max_attempts=5).to(Phase.CONNECTING)
+    machine.elapsed()
+    machine.lost()
+    machine.elapsed()
+    machine.shaken()
+    machine(Stop())
+    machine.close_sent()
+    machine.close_received()
+    machine.lost()
+    assert machine.stopped.was_clean
+    assert machine.stopped.error is None
+
+
+# Reports and stale inputs
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+def test_a_report_changes_no_state(phase):
+    machine = reconnecting().to(phase)
+    before = machine.state
+    error = SendError("not open")
+    machine(Reported("send", error))
+    assert machine.state == before
+    (event,) = machine.told
+    assert isinstance(event, ErrorEvent)
+    assert (event.phase, event.error) == ("send", error)
+    is_live = phase not in (Phase.IDLE, Phase.STOPPED, Phase.CLOSED)
+    assert (event.session, event.attempt) == ((1, 1) if is_live else (0, 0))
+
+
+STALE = [
+    Shaken(1, 1, None),
+    CloseReceived(1, 1, 1000, ""),
+    CloseSent(1, 1),
+    Violated(1, 1, ProtocolError("late")),
+    Lost(1, 1, None, Traffic()),
+    Elapsed(1),
+]
+
+
+@pytest.mark.parametrize("input_", STALE, ids=lambda i: type(i).__name__)
+def test_an_answer_of_an_old_attempt_changes_nothing(input_):
+    machine = reconnecting().to(Phase.RECONNECTING)
+    machine.elapsed()
+    before = machine.state
+    machine(input_)
+    assert machine.state is before
+    assert machine.effects == machine.told == []
+
+
+@pytest.mark.parametrize("input_", STALE, ids=lambda i: type(i).__name__)
+def test_an_answer_after_the_link_is_lost_changes_nothing(input_):
+    machine = Machine().to(Phase.STOPPED)
+    before = machine.state
+    machine(input_)
+    assert machine.state is before
+
+
+def test_what_cannot_come_raises_and_leaves_the_state_as_it_was():
+    machine = Machine().to(Phase.OPEN)
+    before = machine.state
+    with pytest.raises(MachineError, match="Shaken cannot come while OPEN"):
+        machine.shaken()
+    assert machine.state is before
+    with pytest.raises(MachineError, match="Delivered cannot come while OPEN"):
+        machine(Delivered())
