@@ -1,0 +1,547 @@
+"""Connection: feeds the machine, runs its effects on a transport, and publishes what it tells on streams."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import threading
+from collections import deque
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TypeVar
+
+from rxnodes.errors import ConnectError, DecodeError, HandlerError, RxNodesError, SendError
+from rxnodes.lifecycle.events import ErrorEvent, LifecycleEvent, Opened, Stopped
+from rxnodes.lifecycle.inputs import (
+    Abort,
+    AbortLink,
+    CancelTimer,
+    CloseNow,
+    CloseReceived,
+    CloseSent,
+    Delivered,
+    Dial,
+    Effect,
+    Elapsed,
+    Input,
+    Lost,
+    Now,
+    Reported,
+    Retire,
+    SendClose,
+    SetTimer,
+    Shaken,
+    Start,
+    Stop,
+    Violated,
+)
+from rxnodes.lifecycle.machine import Phase, Profile, State, step
+from rxnodes.lifecycle.states import ConnectionState, check_close
+from rxnodes.streams import HotStream, Outbox, ReplayStream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from reactivex import Observable
+
+    from rxnodes.errors import ProtocolError
+    from rxnodes.lifecycle.events import ErrorPhase
+    from rxnodes.lifecycle.policy import Policy
+    from rxnodes.lifecycle.traffic import Traffic
+    from rxnodes.transport.base import Link, Target, Transport
+
+__all__ = ["Connection", "to_payload"]
+
+T = TypeVar("T")
+
+logger = logging.getLogger("rxnodes")
+
+
+class Connection:
+    """A configuration at run time: it can be started and stopped many times.
+
+    Projects make connections; `project.websocket("chat")` gives the one of that name. All commands return at once, never
+    block, and may be called from any thread. On the loop's own thread they take effect before they return.
+
+    Attributes:
+        name: The configuration's name.
+        states: The `ConnectionState`: the last one delivered for each new subscriber, then every change.
+        lifecycle: Every lifecycle event, in order.
+        messages: Every message as it came: `str` for text, `bytes` for binary.
+        errors: Every `ErrorEvent`.
+
+    The streams are hot. They never error, and complete when the project closes.
+    """
+
+    def __init__(self, name: str, target: Target, policy: Policy, transport: Transport) -> None:
+        self.name = name
+        self._target = target
+        self._transport = transport
+        self._machine = State(profile=Profile(name=name, url=target.redacted_url, policy=policy))
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
+        self._is_closed = False
+
+        self._inputs: deque[Input] = deque()
+        self._is_stepping = False
+        self._link: Link | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+        self._outbox = Outbox()
+        self._delivering: LifecycleEvent | None = None
+        self._settled_session = 0
+        self._last_opened: Opened | None = None
+        self._last_stopped: Stopped | None = None
+        self._open_waiters: set[asyncio.Future[Opened]] = set()
+        self._stop_waiters: set[asyncio.Future[Stopped]] = set()
+
+        report = self._on_handler_error
+        self._states = ReplayStream[ConnectionState](report, ConnectionState.IDLE, self.run_on_loop)
+        self._lifecycle = HotStream[LifecycleEvent](report)
+        self._errors = HotStream[ErrorEvent](report)
+        self._opened = HotStream[Opened](report)
+        self._stopped = HotStream[Stopped](report)
+        self._settled = HotStream[Stopped](report)
+        self._messages = HotStream["str | bytes"](report)
+        self._texts = HotStream[str](report)
+        self._binaries = HotStream[bytes](report)
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.name!r} {self.state.value}, session {self.session}>"
+
+    # What it is
+
+    @property
+    def state(self) -> ConnectionState:
+        """The state at this moment. It may be ahead of what `states` has delivered."""
+        return self._machine.phase.state
+
+    @property
+    def session(self) -> int:
+        """The number of the live or last session; 0 before the first start."""
+        return self._machine.session
+
+    @property
+    def is_live(self) -> bool:
+        """Whether a session is under way, or its `Stopped` has not reached every subscriber yet."""
+        return self._machine.session > self._settled_session
+
+    @property
+    def is_delivering(self) -> bool:
+        """Whether, on this thread, one of its notifications is being delivered."""
+        return self._outbox.is_delivering and threading.get_ident() == self._thread
+
+    @property
+    def states(self) -> Observable[ConnectionState]:
+        """The state: the last one delivered for each new subscriber, then every change."""
+        return self._states
+
+    @property
+    def lifecycle(self) -> Observable[LifecycleEvent]:
+        """Every lifecycle event, in order."""
+        return self._lifecycle
+
+    @property
+    def messages(self) -> Observable[str | bytes]:
+        """Every message as it came: `str` for text, `bytes` for binary."""
+        return self._messages
+
+    @property
+    def errors(self) -> Observable[ErrorEvent]:
+        """Every `ErrorEvent`."""
+        return self._errors
+
+    # What the nodes listen to
+
+    @property
+    def opened(self) -> Observable[Opened]:
+        """Every `Opened`."""
+        return self._opened
+
+    @property
+    def stopped(self) -> Observable[Stopped]:
+        """Every `Stopped`."""
+        return self._stopped
+
+    @property
+    def settled(self) -> Observable[Stopped]:
+        """Every `Stopped`, once all its subscribers have seen it: then no session is live."""
+        return self._settled
+
+    @property
+    def texts(self) -> Observable[str]:
+        """Every message as `str`; a binary one is decoded as UTF-8, or is an `ErrorEvent` of phase `receive`."""
+        return self._texts
+
+    @property
+    def binaries(self) -> Observable[bytes]:
+        """Every message as `bytes`; a text one as its UTF-8."""
+        return self._binaries
+
+    @property
+    def last_stopped(self) -> Stopped | None:
+        """The `Stopped` of the last session that is over."""
+        return self._last_stopped
+
+    # Commands
+
+    def start(self) -> None:
+        """Begins a session. While one is connecting or open, nothing; while one is closing, once it has stopped."""
+        self._command(Start())
+
+    def send(self, message: str | bytes, *, is_binary: bool | None = None) -> None:
+        """Sends a message. Not being open is an `ErrorEvent` of phase `send`.
+
+        Args:
+            message: The message.
+            is_binary: `None`: a `str` goes as a text message, `bytes` as a binary one. `False`: a text message, from a
+                `str`. `True`: a binary message; a `str` is encoded as UTF-8.
+
+        Raises:
+            TypeError: If the message is of the wrong type.
+            ValueError: If a `str` holds an unpaired surrogate, which UTF-8 cannot encode.
+        """
+        payload, is_text = to_payload(message, is_binary=is_binary)
+        if threading.get_ident() == self._thread:
+            self._send(payload, is_text)
+        else:
+            self.run_on_loop(lambda: self._send(payload, is_text))
+
+    def stop(self, *, code: int = 1000, reason: str = "") -> None:
+        """Begins to end the session, and returns. `Stopped` tells when it is over.
+
+        What was sent before goes out first, and what still comes until the peer's Close frame is delivered. A dial under
+        way and a retry that is waiting are cancelled.
+
+        Args:
+            code: The close code: 1000 to 1003, 1007 to 1014, or 3000 to 4999 (RFC 6455 section 7.4).
+            reason: At most 123 bytes of UTF-8.
+
+        Raises:
+            ValueError: If the code must not be sent, or the reason does not fit.
+        """
+        check_close(code, reason)
+        self._command(Stop(code, reason))
+
+    def abort(self) -> None:
+        """Ends the session without a closing handshake. `Stopped` tells when it is over."""
+        self._command(Abort())
+
+    def retire(self) -> None:
+        """Stops, and starts nothing any more: the project is being left."""
+        self._command(Retire())
+
+    def report(self, phase: ErrorPhase, error: RxNodesError) -> None:
+        """Publishes an `ErrorEvent` that changes no state."""
+        self._command(Reported(phase, error))
+
+    # Waiting
+
+    async def wait_started(self) -> Opened:
+        """Waits until the live session is open.
+
+        Returns:
+            The session's last `Opened`, at once when there is one; when no session is live, that of the last one.
+
+        Raises:
+            ConnectError: If the session ended without ever being open.
+            RxNodesError: If the project closed before a first start.
+        """
+        return await self._await_on_loop(self._wait_started)
+
+    async def wait_stopped(self) -> Stopped:
+        """Waits until the live session is over and every subscriber has seen its `Stopped`.
+
+        Returns:
+            The live session's `Stopped`; when none is live, the last one, at once. Before the first start it waits.
+
+        Raises:
+            RxNodesError: If the project closed before a first start.
+        """
+        return await self._await_on_loop(self._wait_stopped)
+
+    async def _wait_started(self) -> Opened:
+        opened = self._last_opened
+        if opened is not None and opened.session == self.session:
+            return opened
+        if not self.is_live and self._last_stopped is not None:
+            raise _never_opened(self._last_stopped)
+        return await self._wait_in(self._open_waiters)
+
+    async def _wait_stopped(self) -> Stopped:
+        if not self.is_live and self._last_stopped is not None:
+            return self._last_stopped
+        return await self._wait_in(self._stop_waiters)
+
+    async def _wait_in(self, waiters: set[asyncio.Future[T]]) -> T:
+        if self._is_closed:
+            raise self._closed_before_start()
+        future = asyncio.get_running_loop().create_future()
+        waiters.add(future)
+        try:
+            return await future
+        finally:
+            waiters.discard(future)
+
+    async def _await_on_loop(self, wait: Callable[[], Coroutine[None, None, T]]) -> T:
+        loop = self._loop
+        if loop is None or loop is asyncio.get_running_loop():
+            return await wait()
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(wait(), loop))
+
+    def _closed_before_start(self) -> RxNodesError:
+        return RxNodesError(f"{self.name!r}: the project closed before the connection was started")
+
+    # Life with a loop
+
+    def open(self, loop: asyncio.AbstractEventLoop, thread: int) -> None:
+        """Lets the connection live on `loop`, which runs in the thread of that identifier."""
+        self._loop = loop
+        self._thread = thread
+
+    def close(self) -> None:
+        """Completes all streams. No session is live any more."""
+        self._is_closed = True
+        for stream in (
+            self._states,
+            self._lifecycle,
+            self._errors,
+            self._opened,
+            self._stopped,
+            self._settled,
+            self._messages,
+            self._texts,
+            self._binaries,
+        ):
+            stream.complete()
+        for waiter in (*self._open_waiters, *self._stop_waiters):
+            if not waiter.done():
+                waiter.set_exception(self._closed_before_start())
+
+    def run_on_loop(self, action: Callable[[], None]) -> None:
+        """Runs `action` on the loop's thread: at once where that is this one, or where there is no loop (any more)."""
+        loop = self._loop
+        if loop is None or self._is_closed or threading.get_ident() == self._thread:
+            action()
+            return
+        try:
+            loop.call_soon_threadsafe(action)
+        except RuntimeError:
+            # The loop closed between the question and the call.
+            action()
+
+    def _command(self, input_: Input) -> None:
+        if threading.get_ident() == self._thread:
+            self._feed(input_)
+        else:
+            self.run_on_loop(lambda: self._feed(input_))
+
+    def _send(self, payload: bytes, is_text: bool) -> None:  # noqa: FBT001 - as in Link.send
+        if self._link is not None and self._machine.phase is Phase.OPEN:
+            self._link.send(payload, is_text)
+        else:
+            self._feed(Reported("send", SendError(f"{self.name!r} is {self.state.value}, not open: message not sent")))
+
+    # The machine
+
+    def _feed(self, input_: Input) -> None:
+        """Steps the machine at once; what it tells is delivered in its turn.
+
+        An effect may lead to another input while it is being run: that one comes next, so that a step is never begun
+        within a step.
+        """
+        if self._loop is None:
+            raise RxNodesError(f"{self.name!r}: its project is not open; enter it with 'async with' or 'with' first")
+        if self._is_closed:
+            if isinstance(input_, Reported):
+                logger.warning("%s: %s", self.name, input_.error)
+            return
+        self._inputs.append(input_)
+        if self._is_stepping:
+            return
+        self._is_stepping = True
+        try:
+            while self._inputs:
+                self._step(self._inputs.popleft())
+        finally:
+            self._is_stepping = False
+        self._outbox.flush()
+
+    def _step(self, input_: Input) -> None:
+        assert self._loop is not None
+        now = Now(datetime.now(UTC), self._loop.time(), random.random())  # noqa: S311 - jitter is no secret
+        done = step(self._machine, input_, now)
+        self._machine = done.state
+        for event in done.events:
+            logger.debug("%s: %s", self.name, event)
+            self._outbox.post(self._deliver, event)
+        for effect in done.effects:
+            self._perform(effect)
+
+    def _perform(self, effect: Effect) -> None:
+        match effect:
+            case Dial(session, attempt):
+                self._link = self._transport.dial(self._target, _AttemptSink(self, session, attempt))
+            case SetTimer(timer, delay):
+                self._cancel_timer()
+                assert self._loop is not None
+                self._timer = self._loop.call_later(delay, self._feed, Elapsed(timer))
+            case CancelTimer():
+                self._cancel_timer()
+            case SendClose(code, reason) if self._link is not None:
+                self._link.close(code, reason)
+            case CloseNow(code, reason) if self._link is not None:
+                self._link.close_now(code, reason)
+            case AbortLink() if self._link is not None:
+                self._link.abort()
+            case _:
+                pass
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def on_lost(self, input_: Lost) -> None:
+        """The link of the current attempt is gone."""
+        self._link = None
+        self._feed(input_)
+
+    # Delivery
+
+    def on_message(self, message: str | bytes) -> None:
+        """A message has come. This is the hot path."""
+        self._outbox.send(self._deliver_message, message)
+
+    def _deliver_message(self, message: str | bytes) -> None:
+        self._messages.emit(message)
+        if self._texts.is_observed:
+            if isinstance(message, str):
+                self._texts.emit(message)
+            else:
+                self._decode(message)
+        if self._binaries.is_observed:
+            self._binaries.emit(message if isinstance(message, bytes) else message.encode())
+
+    def _decode(self, message: bytes) -> None:
+        try:
+            text = message.decode()
+        except UnicodeDecodeError as error:
+            reason = f"a binary message of {len(message)} bytes is not UTF-8: {error.reason} at byte {error.start}"
+            self._feed(Reported("receive", DecodeError(reason)))
+        else:
+            self._texts.emit(text)
+
+    def _deliver(self, event: ConnectionState | LifecycleEvent) -> None:
+        if isinstance(event, ConnectionState):
+            self._states.emit(event)
+            return
+        self._delivering = event
+        self._lifecycle.emit(event)
+        if isinstance(event, Stopped):
+            self._stopped.emit(event)
+            self._settle(event)
+        elif isinstance(event, Opened):
+            self._opened.emit(event)
+            self._last_opened = event
+            _resolve(self._open_waiters, event)
+        elif isinstance(event, ErrorEvent):
+            self._errors.emit(event)
+        self._delivering = None
+
+    def _settle(self, stopped: Stopped) -> None:
+        """Every subscriber has seen `Stopped`: the session is over."""
+        self._settled_session = stopped.session
+        self._last_stopped = stopped
+        self._settled.emit(stopped)
+        _resolve(self._stop_waiters, stopped)
+        for waiter in self._open_waiters:
+            if not waiter.done():
+                waiter.set_exception(_never_opened(stopped))
+        self._delivering = None
+        self._feed(Delivered())
+
+    def _on_handler_error(self, error: BaseException) -> None:
+        """A subscriber raised. The connection goes on, and so do the others."""
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            # Meant for the program, not for us; raised here it would cut a delivery or a parser in half.
+            self.run_on_loop(lambda: self._raise_soon(error))
+            return
+        logger.error("%s: a subscriber raised", self.name, exc_info=error)
+        if self._loop is None or isinstance(self._delivering, ErrorEvent | Stopped):
+            return
+        report = HandlerError(f"a subscriber raised {type(error).__name__}: {error}")
+        report.__cause__ = error
+        self.run_on_loop(lambda: self._feed(Reported("handler", report)))
+
+    def _raise_soon(self, error: BaseException) -> None:
+        def reraise() -> None:
+            raise error
+
+        assert self._loop is not None
+        self._loop.call_soon(reraise)
+
+
+class _AttemptSink:
+    """What an attempt's link calls: it puts the attempt's numbers on what the link says."""
+
+    __slots__ = ("_attempt", "_connection", "_feed", "_session", "message")
+
+    def __init__(self, connection: Connection, session: int, attempt: int) -> None:
+        self._connection = connection
+        self._feed = connection._feed  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        self._session = session
+        self._attempt = attempt
+        self.message = connection.on_message
+
+    def opened(self, subprotocol: str | None) -> None:
+        self._feed(Shaken(self._session, self._attempt, subprotocol))
+
+    def close_received(self, code: int, reason: str) -> None:
+        self._feed(CloseReceived(self._session, self._attempt, code, reason))
+
+    def close_sent(self) -> None:
+        self._feed(CloseSent(self._session, self._attempt))
+
+    def violated(self, error: ProtocolError) -> None:
+        self._feed(Violated(self._session, self._attempt, error))
+
+    def lost(self, error: RxNodesError | None, traffic: Traffic) -> None:
+        self._connection.on_lost(Lost(self._session, self._attempt, error, traffic))
+
+
+def to_payload(message: object, *, is_binary: bool | None) -> tuple[bytes, bool]:
+    """What goes on the wire: the payload, and whether it is a text message.
+
+    Raises:
+        TypeError: If the message is of the wrong type for `is_binary`.
+        ValueError: If a `str` holds an unpaired surrogate.
+    """
+    if isinstance(message, str):
+        return _encode(message), not is_binary
+    if isinstance(message, bytes | bytearray | memoryview) and is_binary is not False:
+        return bytes(message), False
+    wanted = "str" if is_binary is False else "str or bytes"
+    raise TypeError(f"a message must be {wanted}, not {type(message).__name__}")
+
+
+def _encode(message: str) -> bytes:
+    try:
+        return message.encode()
+    except UnicodeEncodeError:
+        pass
+    raise ValueError("the message has an unpaired surrogate, which UTF-8 cannot encode")
+
+
+def _resolve(waiters: set[asyncio.Future[T]], result: T) -> None:
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(result)
+
+
+def _never_opened(stopped: Stopped) -> ConnectError:
+    """The error for those who wait for a session to open that has ended."""
+    error = stopped.error
+    if isinstance(error, ConnectError):
+        return ConnectError(str(error), status=error.status, retryable=error.retryable)
+    return ConnectError(f"{stopped.connection!r} stopped before it was open")

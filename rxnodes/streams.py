@@ -1,0 +1,204 @@
+"""Hot streams: isolated, ordered, replaying where asked.
+
+reactivex's own `Subject` lets an observer that raises keep a value from the others, and shows two observers a different
+order when one of them emits while it is being notified. A `HotStream` calls every subscriber whatever another does. An
+`Outbox` lets one notification reach all of them before the next begins.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from reactivex import Observable, abc
+from typing_extensions import override
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["HotStream", "Outbox", "ReplayStream"]
+
+T = TypeVar("T")
+
+
+def _ignore(_value: object = None) -> None:
+    """What a disposed subscription does with a notification that is already on its way."""
+
+
+class _Subscription(abc.DisposableBase):
+    """One subscriber of a hot stream."""
+
+    __slots__ = ("_stream", "on_completed", "on_next")
+
+    def __init__(
+        self, stream: HotStream[Any], on_next: Callable[[Any], object], on_completed: Callable[[], object]
+    ) -> None:
+        self._stream = stream
+        self.on_next = on_next
+        self.on_completed = on_completed
+
+    @override
+    def dispose(self) -> None:
+        self.on_next = _ignore
+        self.on_completed = _ignore
+        self._stream.detach(self)
+
+
+class HotStream(Observable[T]):
+    """A hot observable whose subscribers cannot harm one another.
+
+    It never errors, and completes when its owner says so. A subscriber that raises goes on being notified; what it
+    raised goes to `report`. Subscribing and disposing are allowed from any thread and at any moment, also from within a
+    notification: who subscribes during one sees the next, who is disposed during one is not called any more.
+    """
+
+    def __init__(self, report: Callable[[BaseException], None]) -> None:
+        super().__init__()
+        self._report = report
+        self._subscriptions: tuple[_Subscription, ...] = ()
+        self._completed = False
+
+    @override
+    def subscribe(
+        self,
+        on_next: abc.ObserverBase[T] | abc.OnNext[T] | None = None,
+        on_error: abc.OnError | None = None,
+        on_completed: abc.OnCompleted | None = None,
+        *,
+        scheduler: abc.SchedulerBase | None = None,
+    ) -> abc.DisposableBase:
+        """Subscribes an observer, or callbacks.
+
+        The subscriber is called directly: the guard that reactivex puts around every observer would end the
+        subscription when it raises.
+
+        Args:
+            on_next: The observer, or what to call with each value.
+            on_error: Never called: a hot stream does not error.
+            on_completed: What to call when the stream completes.
+            scheduler: Not used: values are emitted when they come.
+
+        Returns:
+            What ends the subscription.
+        """
+        if not callable(on_next) and hasattr(on_next, "on_next"):
+            observer = cast("abc.ObserverBase[T]", on_next)
+            on_next, on_completed = observer.on_next, observer.on_completed
+        subscription = _Subscription(self, cast("abc.OnNext[T]", on_next or _ignore), on_completed or _ignore)
+        self.attach(subscription)
+        return subscription
+
+    def attach(self, subscription: _Subscription) -> None:
+        """Adds a subscriber; one that comes after completion is told so at once."""
+        with self.lock:
+            if not self._completed:
+                self._subscriptions = (*self._subscriptions, subscription)
+                return
+        self._notify(subscription.on_completed)
+
+    def detach(self, subscription: _Subscription) -> None:
+        """Removes a subscriber."""
+        with self.lock:
+            self._subscriptions = tuple(other for other in self._subscriptions if other is not subscription)
+
+    @property
+    def is_observed(self) -> bool:
+        """Whether anybody is subscribed."""
+        return bool(self._subscriptions)
+
+    def emit(self, value: T) -> None:
+        """Shows the value to every subscriber."""
+        for subscription in self._subscriptions:
+            try:
+                subscription.on_next(value)
+            except BaseException as error:  # noqa: BLE001 - isolation is what this class is for
+                self._report(error)
+
+    def complete(self) -> None:
+        """Completes the stream. Nothing is emitted after that."""
+        with self.lock:
+            subscriptions, self._subscriptions = self._subscriptions, ()
+            self._completed = True
+        for subscription in subscriptions:
+            self._notify(subscription.on_completed)
+
+    def _notify(self, on_completed: Callable[[], object]) -> None:
+        try:
+            on_completed()
+        except BaseException as error:  # noqa: BLE001 - as in emit
+            self._report(error)
+
+
+class ReplayStream(HotStream[T]):
+    """A hot stream that shows the last value to each new subscriber first.
+
+    What is replayed must not overtake what is emitted. So `run` brings each subscription to the thread that emits.
+    """
+
+    def __init__(
+        self, report: Callable[[BaseException], None], initial: T, run: Callable[[Callable[[], None]], None]
+    ) -> None:
+        super().__init__(report)
+        self._last = initial
+        self._run = run
+
+    @override
+    def attach(self, subscription: _Subscription) -> None:
+        def replay_and_attach() -> None:
+            if not self._completed:
+                try:
+                    subscription.on_next(self._last)
+                except BaseException as error:  # noqa: BLE001 - as in emit
+                    self._report(error)
+            if subscription.on_next is not _ignore:
+                super(ReplayStream, self).attach(subscription)
+
+        self._run(replay_and_attach)
+
+    @override
+    def emit(self, value: T) -> None:
+        self._last = value
+        super().emit(value)
+
+
+class Outbox:
+    """A queue of notifications, of which one is delivered to all before the next begins.
+
+    Whoever posts while a notification is being delivered comes after it. Only the thread that owns the outbox posts.
+    """
+
+    __slots__ = ("_queue", "is_delivering")
+
+    def __init__(self) -> None:
+        self._queue: deque[tuple[Callable[[Any], None], Any]] = deque()
+        self.is_delivering = False
+
+    def post(self, deliver: Callable[[T], None], value: T) -> None:
+        """Queues a notification."""
+        self._queue.append((deliver, value))
+
+    def flush(self) -> None:
+        """Delivers what is queued, unless that is being done already. A delivery never raises."""
+        if self.is_delivering:
+            return
+        self.is_delivering = True
+        try:
+            while self._queue:
+                deliver, value = self._queue.popleft()
+                deliver(value)
+        finally:
+            self.is_delivering = False
+
+    def send(self, deliver: Callable[[T], None], value: T) -> None:
+        """Posts and flushes; without a detour through the queue where nothing is ahead."""
+        if self.is_delivering or self._queue:
+            self._queue.append((deliver, value))
+            self.flush()
+            return
+        self.is_delivering = True
+        try:
+            deliver(value)
+        finally:
+            self.is_delivering = False
+        if self._queue:
+            self.flush()

@@ -1,0 +1,607 @@
+"""The transport over aiohttp: its client for the handshake, its parser for the frames, and our own end.
+
+aiohttp's own way of closing loses messages and reasons, knows no deadline over the whole, and reports an end that has
+not come. So once the handshake is done, the link takes the TCP connection over as its `asyncio.Protocol`. A connection
+counts as lost when the descriptor is gone: a socket class of our own tells.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import ssl
+from collections import deque
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+from aiohttp import hdrs
+from typing_extensions import override
+
+from rxnodes.errors import ConnectError, ConnectionLost, ProtocolError, RxNodesError
+from rxnodes.lifecycle.traffic import Traffic
+from rxnodes.transport.frames import FrameEncoder, FrameHandler, FrameParser, parse_deflate_parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aiohttp.client_proto import ResponseHandler
+    from aiohttp.typedefs import LooseHeaders
+
+    from rxnodes.transport.base import Sink, Target
+    from rxnodes.transport.frames import Deflate
+
+__all__ = ["AiohttpTransport"]
+
+logger = logging.getLogger("rxnodes.transport")
+
+SWITCHING_PROTOCOLS = 101
+
+#: HTTP statuses that another attempt will not change.
+FINAL_STATUSES = frozenset({401, 403, 404})
+
+#: How much of what waits is written at once when the network takes data again.
+WRITE_SIZE = 256 * 1024
+
+#: The link whose dial creates a socket, for the connector's factory.
+_dialling: ContextVar[AiohttpLink] = ContextVar("_dialling")
+
+
+class WatchedSocket(socket.socket):
+    """A socket that tells when its descriptor is gone: the one proof that a connection has ended."""
+
+    on_gone: Callable[[WatchedSocket], None] | None = None
+
+    @override
+    def close(self) -> None:
+        super().close()
+        self._tell()
+
+    @override
+    def detach(self) -> int:
+        # uvloop closes the descriptor itself, after this.
+        descriptor = super().detach()
+        self._tell()
+        return descriptor
+
+    def _tell(self) -> None:
+        on_gone, self.on_gone = self.on_gone, None
+        if on_gone is not None:
+            on_gone(self)
+
+
+def _create_socket(address: Any) -> WatchedSocket:
+    family, kind, protocol, _, _ = address
+    sock = WatchedSocket(family, kind, protocol)
+    _dialling.get().watch(sock)
+    return sock
+
+
+class _RefusedError(Exception):
+    """The server's answer to the handshake is not one that we accept."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+async def _accept_only_websocket(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Refuses what RFC 6455 section 4.1 refuses and aiohttp does not.
+
+    Raising here also keeps aiohttp from following redirects, and from dialling a second time by itself.
+    """
+    failure = "the server ended the connection during the handshake"
+    try:
+        response = await handler(request)
+    except aiohttp.ServerDisconnectedError:
+        response = None
+    except aiohttp.ClientConnectorError:
+        raise
+    except aiohttp.ClientOSError as error:
+        response = None
+        failure = f"the connection broke during the handshake: {_reason(error)}"
+    if response is None:
+        raise _RefusedError(failure, 0)
+    complaint = _complaint(request, response)
+    if complaint is not None:
+        status = response.status
+        response.close()
+        raise _RefusedError(complaint, status)
+    return response
+
+
+def _complaint(request: aiohttp.ClientRequest, response: aiohttp.ClientResponse) -> str | None:
+    """What is wrong with the server's answer."""
+    if response.status != SWITCHING_PROTOCOLS:
+        return f"the server answered {response.status} instead of 101"
+    if "upgrade" not in _tokens(response.headers.getall(hdrs.CONNECTION, ())):
+        return "the server's answer has no 'Connection: Upgrade'"
+    offered = request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "").split(",")
+    chosen = response.headers.getall(hdrs.SEC_WEBSOCKET_PROTOCOL, ())
+    if len(chosen) > 1 or any(subprotocol.strip() not in offered for subprotocol in chosen):
+        return "the server chose a subprotocol that was not offered"
+    extensions = ",".join(response.headers.getall(hdrs.SEC_WEBSOCKET_EXTENSIONS, ()))
+    if not extensions:
+        return None
+    if hdrs.SEC_WEBSOCKET_EXTENSIONS not in request.headers:
+        return "the server chose an extension, though none was offered"
+    try:
+        parse_deflate_parameters(extensions)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _tokens(values: Any) -> set[str]:
+    return {token.strip().lower() for value in values for token in value.split(",")}
+
+
+class _Handshake(aiohttp.ClientWebSocketResponse):
+    """What aiohttp makes of a handshake that is done: the door to the connection behind it."""
+
+    early: bytearray
+    response: aiohttp.ClientResponse
+
+    def __init__(self, reader: Any, writer: Any, protocol: Any, response: aiohttp.ClientResponse, *args: Any, **kw: Any):
+        super().__init__(reader, writer, protocol, response, *args, **kw)
+        self.response = response
+        self.early = bytearray()
+        connection = response.connection
+        assert connection is not None
+        assert connection.protocol is not None
+        # What came right behind the 101 goes to the first parser that is set.
+        connection.protocol.set_parser(self, reader)
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        self.early += data
+        return False, b""
+
+    def feed_eof(self) -> None:
+        pass
+
+
+class AiohttpTransport:
+    """Dials with aiohttp. One client session, without pool, limit, cookies, redirects or proxies, serves all links."""
+
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
+
+    def dial(self, target: Target, sink: Sink) -> AiohttpLink:
+        """Begins an attempt."""
+        return AiohttpLink(self.session(), target, sink)
+
+    def session(self) -> aiohttp.ClientSession:
+        """The client session, made on the running loop when it is first needed."""
+        if self._session is None:
+            connector = aiohttp.TCPConnector(
+                limit=0,
+                force_close=True,
+                # A cached lookup is made in a task that outlives the dial it was made for.
+                use_dns_cache=False,
+                socket_factory=_create_socket,
+            )
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                middlewares=(_accept_only_websocket,),
+                timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
+                trust_env=False,
+                ws_response_class=_Handshake,
+            )
+        return self._session
+
+    async def aclose(self) -> None:
+        """Closes the client session. All links are lost by then."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+
+class AiohttpLink(asyncio.Protocol, FrameHandler):
+    """One attempt over aiohttp."""
+
+    def __init__(self, session: aiohttp.ClientSession, target: Target, sink: Sink) -> None:
+        self._target = target
+        self._sink = sink
+        self._loop = asyncio.get_running_loop()
+        self._sockets: set[WatchedSocket] = set()
+        self._error: RxNodesError | None = None
+
+        self._handler: ResponseHandler | None = None
+        self._response: aiohttp.ClientResponse | None = None
+        self._transport: asyncio.Transport | None = None
+        self._parser: FrameParser | None = None
+        self._encoder = FrameEncoder()
+        self._has_taken_over = False
+        self._is_ended = False
+        self._is_reported = False
+
+        self._is_paused = False
+        self._is_corked = False
+        self._cork: asyncio.Handle | None = None
+        self._waiting: deque[tuple[bytes, int]] = deque()
+        self._in_flight: deque[tuple[int, int]] = deque()
+        self._written = 0
+        self._close_frame: bytes | None = None
+        self._has_written_close = False
+        self._has_sent_close = False
+        self._owed_pong: bytes | None = None
+
+        self._last_heard = 0.0
+        self._pinged_at: float | None = None
+        self._heartbeat: asyncio.TimerHandle | None = None
+
+        self._messages_received = 0
+        self._bytes_received = 0
+        self._messages_sent = 0
+        self._bytes_sent = 0
+        self._unsent = 0
+
+        self._dial = self._loop.create_task(self._connect(session), name=f"rxnodes dial {target.redacted_url}")
+        self._dial.add_done_callback(self._on_dial_done)
+
+    # The dial
+
+    async def _connect(self, session: aiohttp.ClientSession) -> None:
+        _dialling.set(self)
+        target = self._target
+        headers: LooseHeaders = dict(target.headers)
+        try:
+            handshake = await session.ws_connect(
+                target.url,
+                headers=headers,
+                protocols=target.subprotocols,
+                compress=15 if target.compression else 0,
+                ssl=target.tls if target.tls is not None else True,
+                autoclose=False,
+                autoping=False,
+                max_msg_size=0,
+            )
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is why the dial failed
+            self._error = _explain(error)
+        else:
+            assert isinstance(handshake, _Handshake)
+            self._take_over(handshake)
+
+    def _on_dial_done(self, dial: asyncio.Task[None]) -> None:
+        if not dial.cancelled() and (error := dial.exception()) is not None:
+            # Not a failed dial, which is an error of ours, but a failure of ours after it.
+            logger.error("a link failed", exc_info=error)
+            self._error = self._error or ConnectError("an internal error, see the log")
+            self.abort()
+        self._report_when_gone()
+
+    def watch(self, sock: WatchedSocket) -> None:
+        """Waits for the end of this socket, too, before the link is lost."""
+        self._sockets.add(sock)
+        sock.on_gone = self._on_socket_gone
+
+    def _on_socket_gone(self, sock: WatchedSocket) -> None:
+        self._sockets.discard(sock)
+        if not self._sockets and not self._loop.is_closed():
+            # A turn later: uvloop detaches the descriptor before it closes it, and a dial may open another socket.
+            self._loop.call_soon(self._report_when_gone)
+
+    def _take_over(self, handshake: _Handshake) -> None:
+        """From here on the TCP connection is ours. No await lies between the handshake's end and this."""
+        response = handshake.response
+        connection = response.connection
+        assert connection is not None
+        handler, transport = connection.protocol, connection.transport
+        assert handler is not None
+        assert transport is not None
+        deflate = self._negotiated(response)
+        self._response = response
+        self._handler = handler
+        self._transport = transport
+        self._encoder = FrameEncoder(deflate)
+        self._parser = FrameParser(
+            self, handler, self._loop, max_size=self._target.max_message_size, deflate=deflate
+        )
+        self._has_taken_over = True
+        transport.set_protocol(self)
+        # Paused means exactly: something of ours has not left for the network.
+        transport.set_write_buffer_limits(high=1, low=0)
+        self._start_heartbeat()
+        self._sink.opened(handshake.protocol)
+        if handshake.early and not self._is_ended:
+            self.data_received(bytes(handshake.early))
+
+    def _negotiated(self, response: aiohttp.ClientResponse) -> Deflate | None:
+        extensions = response.headers.get(hdrs.SEC_WEBSOCKET_EXTENSIONS)
+        return parse_deflate_parameters(extensions) if extensions else None
+
+    # What comes
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        self._last_heard = self._loop.time()
+        assert self._parser is not None
+        try:
+            self._parser.feed(data)
+        except ProtocolError as error:
+            violation = error
+        else:
+            return
+        # Told outside the handler, so that the error carries no context.
+        self._sink.violated(violation)
+
+    @override
+    def on_message(self, message: str | bytes, size: int) -> None:
+        self._messages_received += 1
+        self._bytes_received += size
+        self._sink.message(message)
+
+    @override
+    def on_close(self, code: int, reason: str) -> None:
+        self._sink.close_received(code, reason)
+
+    @override
+    def on_ping(self, payload: bytes) -> None:
+        if self._has_written_close:
+            return
+        if self._is_paused:
+            # Only the latest ping has to be answered (RFC 6455 section 5.5.3), so a peer cannot make us hoard.
+            self._owed_pong = payload
+        else:
+            self._write(self._encoder.pong(payload))
+
+    @override
+    def on_pong(self, payload: bytes) -> None:
+        self._pinged_at = None
+
+    @override
+    def eof_received(self) -> bool:
+        """The peer will send nothing more. Returns whether the connection is kept for what we still have to send."""
+        if self._has_written_close:
+            return self._is_paused
+        self._error = self._error or ConnectionLost("the peer ended the connection without a Close frame")
+        self.abort()
+        return False
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._error is None and not self._is_ended and exc is not None:
+            self._error = ConnectionLost(f"the connection broke: {_reason(exc)}")
+        self._is_ended = True
+        self._note_unsent()
+        assert self._handler is not None
+        assert self._response is not None
+        self._handler.connection_lost(exc)
+        self._response.close()
+        self._transport = None
+        self._report_when_gone()
+
+    # What goes
+
+    def send(self, payload: bytes, is_text: bool, /) -> None:  # noqa: FBT001 - as in Link.send
+        """Sends a message: the first of a turn of the loop at once, the others in one write at the end of the turn."""
+        if self._is_ended or self._close_frame is not None or self._has_written_close:
+            self._unsent += 1
+            return
+        frame = self._encoder.message(payload, is_text)
+        self._waiting.append((frame, len(payload)))
+        if self._is_paused or self._is_corked:
+            return
+        self._flush()
+        self._is_corked = True
+        self._cork = self._loop.call_soon(self._uncork)
+
+    def _uncork(self) -> None:
+        self._is_corked = False
+        self._flush()
+
+    def _flush(self) -> None:
+        """Writes what waits, for as long as the network takes it."""
+        while self._waiting and not self._is_paused and not self._is_ended:
+            frames: list[bytes] = []
+            size = 0
+            while self._waiting and size < WRITE_SIZE:
+                frame, length = self._waiting.popleft()
+                frames.append(frame)
+                size += len(frame)
+                self._in_flight.append((self._written + size, length))
+            self._write(frames[0] if len(frames) == 1 else b"".join(frames))
+            if not self._is_paused:
+                self._note_sent()
+
+    def _write(self, data: bytes) -> None:
+        assert self._transport is not None
+        self._written += len(data)
+        self._transport.write(data)
+
+    @override
+    def pause_writing(self) -> None:
+        self._is_paused = True
+
+    @override
+    def resume_writing(self) -> None:
+        self._is_paused = False
+        if self._is_ended:
+            return
+        self._note_sent()
+        if self._has_written_close:
+            self._close_has_left()
+            return
+        if self._owed_pong is not None:
+            owed, self._owed_pong = self._owed_pong, None
+            self._write(self._encoder.pong(owed))
+        self._flush()
+        self._write_close_when_due()
+
+    def _note_sent(self) -> None:
+        """Everything written has left for the network."""
+        self._messages_sent += len(self._in_flight)
+        self._bytes_sent += sum(size for _, size in self._in_flight)
+        self._in_flight.clear()
+
+    def _note_unsent(self) -> None:
+        """The connection is over; what has not left never will."""
+        held = self._transport.get_write_buffer_size() if self._transport is not None and self._is_paused else 0
+        left = self._written - held
+        while self._in_flight and held and self._in_flight[0][0] <= left:
+            _, size = self._in_flight.popleft()
+            self._messages_sent += 1
+            self._bytes_sent += size
+        self._unsent += len(self._in_flight) + len(self._waiting)
+        self._in_flight.clear()
+        self._waiting.clear()
+
+    # The end
+
+    def close(self, code: int, reason: str) -> None:
+        """Sends a Close frame behind all that was sent, and goes on reading."""
+        if self._is_ended or self._has_written_close:
+            return
+        self._close_frame = self._encoder.close(code, reason)
+        self._flush()
+        self._write_close_when_due()
+
+    def close_now(self, code: int, reason: str) -> None:
+        """Sends a Close frame at once, unless one has left already, and drops what still waits."""
+        assert self._parser is not None
+        self._parser.finish()
+        if self._is_ended or self._has_written_close:
+            return
+        self._flush()
+        self._unsent += len(self._waiting)
+        self._waiting.clear()
+        self._write_close(self._encoder.close(code, reason))
+
+    def _write_close_when_due(self) -> None:
+        if self._close_frame is not None and not self._waiting and not self._is_paused and not self._is_ended:
+            self._write_close(self._close_frame)
+
+    def _write_close(self, frame: bytes) -> None:
+        self._has_written_close = True
+        self._write(frame)
+        if not self._is_paused:
+            self._close_has_left()
+
+    def _close_has_left(self) -> None:
+        if not self._has_sent_close and not self._is_ended:
+            self._has_sent_close = True
+            self._sink.close_sent()
+
+    def abort(self) -> None:
+        """Ends the link without ceremony."""
+        if self._is_ended:
+            return
+        self._is_ended = True
+        if self._transport is not None:
+            self._note_unsent()
+            self._transport.abort()
+            return
+        self._dial.cancel()
+        for sock in self._sockets:
+            _shut_down(sock)
+
+    def _report_when_gone(self) -> None:
+        """Tells the sink, once, when nothing is left: no dial, no TCP connection, no descriptor."""
+        is_over = self._dial.done() and not self._sockets and (not self._has_taken_over or self._transport is None)
+        if not is_over or self._is_reported:
+            return
+        self._is_reported = True
+        self._is_ended = True
+        self._stop_timers()
+        self._parser = None
+        traffic = Traffic(
+            messages_received=self._messages_received,
+            bytes_received=self._bytes_received,
+            messages_sent=self._messages_sent,
+            bytes_sent=self._bytes_sent,
+            unsent=self._unsent,
+        )
+        self._sink.lost(self._error, traffic)
+
+    def _stop_timers(self) -> None:
+        if self._cork is not None:
+            self._cork.cancel()
+        if self._heartbeat is not None:
+            self._heartbeat.cancel()
+
+    # The heartbeat
+
+    def _start_heartbeat(self) -> None:
+        self._last_heard = self._loop.time()
+        if self._target.heartbeat is not None:
+            self._heartbeat = self._loop.call_later(self._target.heartbeat, self._check_heartbeat)
+
+    def _check_heartbeat(self) -> None:
+        """Pings a peer that is silent, and gives up one that does not answer.
+
+        Any byte is a sign of life, so that one large and slow message is.
+        """
+        interval = self._target.heartbeat
+        if interval is None or self._is_ended:
+            return
+        now = self._loop.time()
+        if self._pinged_at is not None and self._last_heard <= self._pinged_at:
+            if now - self._pinged_at >= interval / 2:
+                self._error = ConnectionLost(f"no sign of life from the peer {interval / 2:g} s after a ping")
+                self.abort()
+                return
+            due = self._pinged_at + interval / 2
+        elif now - self._last_heard >= interval:
+            self._ping(now)
+            due = now + interval / 2
+        else:
+            self._pinged_at = None
+            due = self._last_heard + interval
+        self._heartbeat = self._loop.call_at(due, self._check_heartbeat)
+
+    def _ping(self, now: float) -> None:
+        self._pinged_at = now
+        if not self._is_paused and not self._has_written_close:
+            self._write(self._encoder.ping(b""))
+
+
+def _shut_down(sock: socket.socket) -> None:
+    """Makes whoever owns the socket see its end."""
+    try:
+        sock.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        # Not connected yet, or not any more.
+        pass
+
+
+def _explain(error: BaseException) -> ConnectError:
+    """Why a dial failed, in words of our own: aiohttp's carry URLs and headers, which may hold secrets."""
+    match error:
+        case _RefusedError(status=status):
+            return ConnectError(str(error), status=status or None, retryable=status not in FINAL_STATUSES)
+        case aiohttp.ClientConnectorCertificateError():
+            return ConnectError(
+                f"the server's certificate is not trusted: {_reason(error.certificate_error)}", retryable=False
+            )
+        case aiohttp.ClientConnectorDNSError():
+            return ConnectError(f"the name lookup failed: {_reason(error.os_error)}")
+        case aiohttp.ClientConnectorSSLError():
+            return ConnectError(f"the TLS handshake failed: {_reason(error.os_error)}")
+        case aiohttp.ClientConnectorError():
+            return ConnectError(f"the TCP connection failed: {_reason(error.os_error)}")
+        case aiohttp.WSServerHandshakeError():
+            return ConnectError(f"the server's handshake is not WebSocket's: {error.message.lower()}", status=error.status)
+        case aiohttp.ClientResponseError():
+            return ConnectError("the server's answer is not HTTP")
+        case OSError():
+            return ConnectError(f"the connection failed: {_reason(error)}")
+        case _:
+            return ConnectError(f"the handshake failed ({type(error).__name__})")
+
+
+def _reason(error: BaseException) -> str:
+    """What the system says, without addresses or whatever else its error may carry."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message
+    if isinstance(error, ssl.SSLError):
+        return (error.reason or "no reason given").replace("_", " ").lower()
+    if isinstance(error, socket.gaierror):
+        return error.strerror
+    if isinstance(error, OSError) and error.errno is not None:
+        return os.strerror(error.errno)
+    return type(error).__name__

@@ -1,0 +1,110 @@
+"""The protocol that every transport keeps.
+
+A transport dials. What it returns at once is a `Link`: one attempt, from the dial to the end of its TCP connection. The
+link tells its `Sink` what happens, and the sink's owner tells the link what to do. The rules are few:
+
+- Everything happens on the event loop's thread.
+- `Sink.lost` is called exactly once, last, and only when nothing of the link is left: no socket, timer or task.
+- Whatever ends a link ends it in `Sink.lost`; after `Link.abort` that is soon, and nothing else comes before it.
+- Nothing is raised into the caller of a link's method.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Mapping
+
+    from rxnodes.errors import ProtocolError, RxNodesError
+    from rxnodes.lifecycle.traffic import Traffic
+
+__all__ = ["Link", "Sink", "Target", "Transport"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Where to, and how. Its `repr` holds no secret.
+
+    Attributes:
+        url: The whole URL, with the query and whatever secret is in it: never printed.
+        redacted_url: The same, fit for messages, events and logs.
+        headers: Extra request headers; their values may be secret.
+        subprotocols: Offered to the server, the preferred first (RFC 6455 section 1.9).
+        heartbeat: Seconds of silence after which a ping is sent; half as many later without a sign of life the peer
+            is given up. `None`: no heartbeat.
+        max_message_size: Bytes that one message may have, unpacked; `None`: no limit.
+        compression: Whether permessage-deflate (RFC 7692) is offered.
+        tls: For wss: the context; `None`: the system's trust store.
+    """
+
+    url: str = field(repr=False)
+    redacted_url: str
+    headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    subprotocols: tuple[str, ...] = ()
+    heartbeat: float | None = None
+    max_message_size: int | None = 1024 * 1024
+    compression: bool = False
+    tls: ssl.SSLContext | None = None
+
+
+class Sink(Protocol):
+    """What a link calls."""
+
+    def opened(self, subprotocol: str | None) -> None:
+        """The handshake is done. Messages may follow at once."""
+        ...
+
+    def message(self, message: str | bytes) -> None:
+        """A whole message has come: `str` for a text message, `bytes` for a binary one."""
+        ...
+
+    def close_received(self, code: int, reason: str) -> None:
+        """The peer's Close frame has come (1005: an empty one). No message follows."""
+        ...
+
+    def close_sent(self) -> None:
+        """Our Close frame has left for the network."""
+        ...
+
+    def violated(self, error: ProtocolError) -> None:
+        """The peer broke the protocol. No message follows; `error.code` is what to answer."""
+        ...
+
+    def lost(self, error: RxNodesError | None, traffic: Traffic) -> None:
+        """Nothing of the link is left. `error` is why it did not open, or what broke it, where that is known."""
+        ...
+
+
+class Link(Protocol):
+    """One attempt, from the dial to the end of its TCP connection."""
+
+    def send(self, payload: bytes, is_text: bool, /) -> None:  # noqa: FBT001 - the hot path passes by position
+        """Sends a text message (UTF-8) or a binary one; only while open. Order is kept."""
+        ...
+
+    def close(self, code: int, reason: str) -> None:
+        """Sends a Close frame behind all that was sent, and goes on reading. 1005 sends an empty one."""
+        ...
+
+    def close_now(self, code: int, reason: str) -> None:
+        """Sends a Close frame at once, unless one has left already. What still waited is `unsent`."""
+        ...
+
+    def abort(self) -> None:
+        """Ends the link without ceremony: cancels the dial, or drops the TCP connection."""
+        ...
+
+
+class Transport(Protocol):
+    """What carries bytes."""
+
+    def dial(self, target: Target, sink: Sink) -> Link:
+        """Begins an attempt. The sink is not called before this returns."""
+        ...
+
+    async def aclose(self) -> None:
+        """Releases what the transport's links share. All of them are lost by then."""
+        ...

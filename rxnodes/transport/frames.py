@@ -1,0 +1,364 @@
+"""Frames: encoding ours, and what aiohttp's parser finds in the peer's.
+
+This is the one place that reaches into aiohttp beyond its public names. The parser is aiohttp's, compiled; what it does
+with a frame is ours, because it accepts a few things that RFC 6455 forbids (masked frames from a server, close codes
+that must not be sent, a new message within a fragmented one) and refuses a message of exactly the allowed size.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from struct import Struct
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp._websocket.helpers import websocket_mask
+from aiohttp._websocket.reader import WebSocketDataQueue, WebSocketReader
+from aiohttp.http import WebSocketError
+
+from rxnodes.errors import ProtocolError
+from rxnodes.lifecycle.states import CloseCode, is_close_code
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from aiohttp.client_proto import ResponseHandler
+
+__all__ = ["BINARY", "CLOSE", "PING", "PONG", "TEXT", "Deflate", "FrameEncoder", "FrameHandler", "FrameParser"]
+
+CONTINUATION: Final = 0x0
+TEXT: Final = 0x1
+BINARY: Final = 0x2
+CLOSE: Final = 0x8
+PING: Final = 0x9
+PONG: Final = 0xA
+
+FIN: Final = 0x80
+RSV1: Final = 0x40
+MASKED: Final = 0x80
+
+SHORT_HEADER = Struct("!BB").pack
+MEDIUM_HEADER = Struct("!BBH").pack
+LONG_HEADER = Struct("!BBQ").pack
+CLOSE_CODE = Struct("!H")
+
+#: RFC 7692 section 7.2.1: what a sender takes off the end of a compressed message, and a receiver puts back.
+DEFLATE_TAIL = b"\x00\x00\xff\xff"
+
+#: A message may come in so many fragments at least, and in one for so many of its allowed bytes.
+MIN_FRAGMENTS = 1024
+BYTES_PER_FRAGMENT = 64
+
+#: aiohttp's parser folds the reads of one frame into a bytearray beyond so many of them at least.
+MIN_FOLDED_READS = 1024
+
+MASK_POOL_SIZE = 4096
+
+
+class Deflate:
+    """permessage-deflate as negotiated (RFC 7692).
+
+    Args:
+        window_bits: The size of our window, 9 to 15.
+        no_context_takeover: Whether each of our messages is compressed on its own.
+    """
+
+    def __init__(self, window_bits: int = 15, *, no_context_takeover: bool = False) -> None:
+        self._window_bits = window_bits
+        self._no_context_takeover = no_context_takeover
+        self._compressor = self._new_compressor()
+        self._decompressor = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
+
+    def _new_compressor(self) -> zlib._Compress:
+        return zlib.compressobj(level=zlib.Z_BEST_SPEED, wbits=-self._window_bits)
+
+    def compress(self, payload: bytes) -> bytes:
+        """The compressed payload of a message."""
+        if self._no_context_takeover:
+            self._compressor = self._new_compressor()
+        packed = self._compressor.compress(payload) + self._compressor.flush(zlib.Z_SYNC_FLUSH)
+        return packed.removesuffix(DEFLATE_TAIL)
+
+    def decompress(self, payload: bytes, limit: int | None) -> bytes | None:
+        """The payload of a message of the peer; `None` if it is longer than `limit` bytes.
+
+        Raises:
+            zlib.error: If it is not what deflate produces.
+        """
+        data = payload + DEFLATE_TAIL
+        unpacked = self._decompressor.decompress(data, 0 if limit is None else limit + 1)
+        if limit is not None and len(unpacked) > limit:
+            return None
+        if self._decompressor.eof:
+            # A final block is allowed (RFC 7692 section 7.2.3.4); the next message begins anew.
+            self._decompressor = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
+        return unpacked
+
+
+class FrameEncoder:
+    """Encodes the frames of a client: masked (RFC 6455 section 5.3), and compressed where that was negotiated."""
+
+    def __init__(self, deflate: Deflate | None = None) -> None:
+        self._deflate = deflate
+        self._masks = b""
+        self._next_mask = 0
+
+    def message(self, payload: bytes, is_text: bool) -> bytes:  # noqa: FBT001 - as in Link.send
+        """A whole message as one frame."""
+        opcode = TEXT if is_text else BINARY
+        if self._deflate is None:
+            return self._frame(FIN | opcode, payload)
+        return self._frame(FIN | RSV1 | opcode, self._deflate.compress(payload))
+
+    def pong(self, payload: bytes) -> bytes:
+        """The answer to a ping."""
+        return self._frame(FIN | PONG, payload)
+
+    def ping(self, payload: bytes) -> bytes:
+        """A ping of ours."""
+        return self._frame(FIN | PING, payload)
+
+    def close(self, code: int, reason: str) -> bytes:
+        """A Close frame; 1005 stands for an empty one (RFC 6455 section 7.1.5)."""
+        payload = b"" if code == CloseCode.NO_STATUS_RECEIVED else CLOSE_CODE.pack(code) + reason.encode()
+        return self._frame(FIN | CLOSE, payload)
+
+    def _frame(self, first_byte: int, payload: bytes) -> bytes:
+        length = len(payload)
+        if length < 126:  # noqa: PLR2004 - RFC 6455 section 5.2
+            header = SHORT_HEADER(first_byte, MASKED | length)
+        elif length < 65536:  # noqa: PLR2004
+            header = MEDIUM_HEADER(first_byte, MASKED | 126, length)
+        else:
+            header = LONG_HEADER(first_byte, MASKED | 127, length)
+        mask = self._new_mask()
+        masked = bytearray(payload)
+        websocket_mask(mask, masked)
+        return header + mask + masked
+
+    def _new_mask(self) -> bytes:
+        """Four bytes that nobody can predict (RFC 6455 section 10.3), drawn from the system many at a time."""
+        start = self._next_mask
+        if start == len(self._masks):
+            self._masks = os.urandom(MASK_POOL_SIZE)
+            start = 0
+        self._next_mask = start + 4
+        return self._masks[start : start + 4]
+
+
+class FrameHandler:
+    """What a `FrameParser` calls."""
+
+    def on_message(self, message: str | bytes, size: int) -> None:
+        """A whole message, and how many bytes it has."""
+        raise NotImplementedError
+
+    def on_close(self, code: int, reason: str) -> None:
+        """A Close frame."""
+        raise NotImplementedError
+
+    def on_ping(self, payload: bytes) -> None:
+        """A ping."""
+        raise NotImplementedError
+
+    def on_pong(self, payload: bytes) -> None:
+        """A pong."""
+        raise NotImplementedError
+
+
+class FrameParser(WebSocketReader):
+    """aiohttp's parser, with what RFC 6455 says of messages on top.
+
+    Args:
+        handler: What is called, in order, within `feed`.
+        protocol: aiohttp's protocol of the connection.
+        loop: The running loop.
+        max_size: Bytes a message may have, unpacked; `None`: no limit.
+        deflate: Compression, where it was negotiated.
+    """
+
+    def __init__(
+        self,
+        handler: FrameHandler,
+        protocol: ResponseHandler,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        max_size: int | None,
+        deflate: Deflate | None,
+    ) -> None:
+        self._results = WebSocketDataQueue(protocol, 2**16, loop=loop)
+        super().__init__(self._results, self._declared_limit(max_size, deflate), deflate is not None, False)  # noqa: FBT003
+        self._handler = handler
+        self._on_message: Callable[[str | bytes, int], None] = handler.on_message
+        self._limit = max_size
+        self._fragment_limit = MIN_FRAGMENTS if max_size is None else max(MIN_FRAGMENTS, max_size // BYTES_PER_FRAGMENT)
+        self._deflate = deflate
+        self._fragments: list[bytes] = []
+        self._fragmented_opcode = CONTINUATION
+        self._fragments_size = 0
+        self._reads = 0
+        self._is_done = False
+
+    @staticmethod
+    def _declared_limit(max_size: int | None, deflate: Deflate | None) -> int:
+        """What to let aiohttp refuse by a frame's declared length alone.
+
+        It refuses from this length on, so one more than is allowed; deflate can make what it cannot compress longer.
+        """
+        if max_size is None:
+            return 0
+        return max_size + 1 if deflate is None else max_size + max_size // 1000 + 64
+
+    def feed(self, data: bytes) -> None:
+        """Parses what has come.
+
+        Raises:
+            ProtocolError: If the peer broke the protocol.
+        """
+        if self._is_done:
+            return
+        self._reads += 1
+        failed, _ = self.feed_data(data)
+        if failed and not self._is_done:
+            self._is_done = True
+            raise self._violation()
+
+    def finish(self) -> None:
+        """Ignores whatever comes from here on."""
+        self._is_done = True
+
+    def _violation(self) -> ProtocolError:
+        error = self._results.exception()
+        if isinstance(error, WebSocketError):
+            return ProtocolError(str(error.args[1]) if len(error.args) > 1 else "invalid frame", code=int(error.code))
+        return ProtocolError("the frame parser failed", code=CloseCode.PROTOCOL_ERROR)
+
+    def _handle_frame(self, fin: bool, opcode: int, payload: bytes | bytearray, compressed: int) -> None:  # noqa: FBT001 - aiohttp's signature
+        if self._is_done:
+            return
+        if type(payload) is not bytes:
+            payload = self._unmasked(payload)
+        self._reads = 0
+        if opcode == TEXT and fin and not compressed and not self._fragmented_opcode:
+            self._on_message(_decode(payload), len(payload))
+        elif opcode <= BINARY:
+            self._on_data(fin, opcode, payload, compressed)
+        elif opcode == PING:
+            self._handler.on_ping(payload)
+        elif opcode == PONG:
+            self._handler.on_pong(payload)
+        else:
+            code, reason = _parse_close(payload)
+            self._is_done = True
+            self._handler.on_close(code, reason)
+
+    def _unmasked(self, payload: bytes | bytearray) -> bytes:
+        """Refuses a masked frame (RFC 6455 section 5.1), which aiohttp unmasks into a `bytearray`.
+
+        It also gives one for a frame that came in very many reads; such a frame is let pass.
+        """
+        if self._reads <= MIN_FOLDED_READS:
+            raise WebSocketError(CloseCode.PROTOCOL_ERROR, "a frame from the server is masked")
+        return bytes(payload)
+
+    def _on_data(self, fin: bool, opcode: int, payload: bytes, compressed: int) -> None:  # noqa: FBT001
+        """A frame of a message: assembles fragments (RFC 6455 section 5.4), unpacks, decodes."""
+        if opcode == CONTINUATION:
+            if not self._fragmented_opcode:
+                raise WebSocketError(CloseCode.PROTOCOL_ERROR, "a continuation frame without a message to continue")
+            opcode = self._fragmented_opcode
+        elif self._fragmented_opcode:
+            raise WebSocketError(CloseCode.PROTOCOL_ERROR, "a new message within a fragmented one")
+        if not fin or self._fragments:
+            self._keep_fragment(opcode, payload)
+            if not fin:
+                return
+            payload = b"".join(self._fragments)
+        self._fragments = []
+        self._fragments_size = 0
+        self._fragmented_opcode = CONTINUATION
+        if compressed:
+            payload = self._unpack(payload)
+        elif self._limit is not None and len(payload) > self._limit:
+            raise self._too_big()
+        self._on_message(_decode(payload) if opcode == TEXT else payload, len(payload))
+
+    def _keep_fragment(self, opcode: int, payload: bytes) -> None:
+        self._fragmented_opcode = opcode
+        self._fragments.append(payload)
+        self._fragments_size += len(payload)
+        if self._limit is not None and self._fragments_size > self._declared_limit(self._limit, self._deflate):
+            raise self._too_big()
+        if len(self._fragments) > self._fragment_limit:
+            raise WebSocketError(CloseCode.MESSAGE_TOO_BIG, f"a message in more than {self._fragment_limit} fragments")
+
+    def _unpack(self, payload: bytes) -> bytes:
+        assert self._deflate is not None
+        try:
+            unpacked = self._deflate.decompress(payload, self._limit)
+        except zlib.error:
+            raise WebSocketError(CloseCode.PROTOCOL_ERROR, "a compressed message that cannot be unpacked") from None
+        if unpacked is None:
+            raise self._too_big()
+        return unpacked
+
+    def _too_big(self) -> WebSocketError:
+        return WebSocketError(
+            CloseCode.MESSAGE_TOO_BIG, f"a message of more than max_message_size ({self._limit} bytes)"
+        )
+
+
+def _decode(payload: bytes) -> str:
+    """RFC 6455 section 8.1."""
+    try:
+        return payload.decode()
+    except UnicodeDecodeError:
+        raise WebSocketError(CloseCode.INVALID_FRAME_PAYLOAD_DATA, "a text message that is not UTF-8") from None
+
+
+def _parse_close(payload: bytes) -> tuple[int, str]:
+    """The code and reason of a Close frame (RFC 6455 sections 5.5.1 and 7.4)."""
+    if not payload:
+        return int(CloseCode.NO_STATUS_RECEIVED), ""
+    if len(payload) == 1:
+        raise WebSocketError(CloseCode.PROTOCOL_ERROR, "a Close frame with half a close code")
+    (code,) = CLOSE_CODE.unpack_from(payload)
+    if not is_close_code(code):
+        raise WebSocketError(CloseCode.PROTOCOL_ERROR, f"a Close frame with the code {code}, which must not be sent")
+    return code, _decode(payload[CLOSE_CODE.size :])
+
+
+def parse_deflate_parameters(offer: str) -> Deflate:
+    """The compression that a server chose (RFC 7692 section 7.1).
+
+    Args:
+        offer: The value of its `Sec-WebSocket-Extensions`.
+
+    Raises:
+        ValueError: If it is anything but permessage-deflate with parameters that we offered.
+    """
+    name, *parameters = (part.strip() for part in offer.split(";"))
+    if name != "permessage-deflate":
+        raise ValueError(f"the server chose the extension {name!r}, which was not offered")
+    values: dict[str, Any] = {}
+    for parameter in parameters:
+        key, _, value = (part.strip().strip('"') for part in parameter.partition("="))
+        if key in values:
+            raise ValueError(f"the server gave the parameter {key!r} of permessage-deflate twice")
+        values[key] = _check_parameter(key, value)
+    return Deflate(
+        values.get("client_max_window_bits", zlib.MAX_WBITS),
+        no_context_takeover="client_no_context_takeover" in values,
+    )
+
+
+def _check_parameter(key: str, value: str) -> int | None:
+    if key in ("server_no_context_takeover", "client_no_context_takeover") and not value:
+        return None
+    if key == "server_max_window_bits" and value.isdecimal() and 8 <= int(value) <= zlib.MAX_WBITS:  # noqa: PLR2004
+        return int(value)
+    # zlib cannot compress with a window of 8 bits, which the RFC allows a server to ask for.
+    if key == "client_max_window_bits" and value.isdecimal() and 9 <= int(value) <= zlib.MAX_WBITS:  # noqa: PLR2004
+        return int(value)
+    raise ValueError(f"the server gave permessage-deflate a parameter that cannot be: {key!r}")

@@ -1,0 +1,237 @@
+"""A transport without sockets, whose peer a test plays.
+
+Every dial adds a `ScriptedPeer` to the transport's `peers`. Its verbs are what a server and a network can do. Unless it
+is told otherwise, a peer behaves well: it answers a Close frame with the same code, and then ends TCP.
+
+Example:
+    >>> import asyncio, threading
+    >>> from rxnodes.connection import Connection
+    >>> from rxnodes.lifecycle.policy import Policy
+    >>> from rxnodes.transport.base import Target
+    >>> async def main() -> None:
+    ...     transport = ScriptedTransport(lambda peer: peer.accept())
+    ...     chat = Connection("chat", Target(url="ws://test/", redacted_url="ws://test/"), Policy(), transport)
+    ...     chat.open(asyncio.get_running_loop(), threading.get_ident())
+    ...     chat.start()
+    ...     await chat.wait_started()
+    ...     chat.send("hello")
+    ...     chat.stop(reason="done")
+    ...     print(await chat.wait_stopped() == chat.last_stopped, transport.peer.received, transport.peer.close_frame)
+    >>> asyncio.run(main())
+    True ['hello'] (1000, 'done')
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+from rxnodes.errors import ConnectError, ConnectionLost, ProtocolError, RxNodesError
+from rxnodes.lifecycle.traffic import Traffic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rxnodes.transport.base import Sink, Target
+
+__all__ = ["ScriptedPeer", "ScriptedTransport"]
+
+
+class ScriptedTransport:
+    """Dials peers that a test plays.
+
+    Args:
+        script: What each new peer does first, one turn of the loop after the dial; `None`: nothing.
+
+    Attributes:
+        peers: One for each dial, the oldest first.
+    """
+
+    def __init__(self, script: Callable[[ScriptedPeer], object] | None = None) -> None:
+        self.script = script
+        self.peers: list[ScriptedPeer] = []
+
+    @property
+    def peer(self) -> ScriptedPeer:
+        """The peer of the last dial."""
+        return self.peers[-1]
+
+    def dial(self, target: Target, sink: Sink) -> ScriptedLink:
+        """Begins an attempt."""
+        peer = ScriptedPeer(target, sink)
+        self.peers.append(peer)
+        if self.script is not None:
+            asyncio.get_running_loop().call_soon(self.script, peer)
+        return ScriptedLink(peer)
+
+    async def aclose(self) -> None:
+        """Nothing is shared."""
+
+
+class ScriptedPeer:
+    """The other side of one attempt: a server, and the network before it.
+
+    Attributes:
+        target: What was dialled.
+        received: The messages that have come from the client.
+        close_frame: Code and reason of the client's Close frame, once it has come.
+        answers_close: Whether a Close frame is answered with the same code.
+        ends_tcp: Whether TCP is ended once both Close frames were exchanged.
+        was_aborted: Whether the client gave the link up.
+        is_lost: Whether the link is over.
+    """
+
+    def __init__(self, target: Target, sink: Sink) -> None:
+        self.target = target
+        self.received: list[str | bytes] = []
+        self.close_frame: tuple[int, str] | None = None
+        self.answers_close = True
+        self.ends_tcp = True
+        self.was_aborted = False
+        self.is_lost = False
+        self._sink = sink
+        self._loop = asyncio.get_running_loop()
+        self._is_reading = True
+        self._is_open = False
+        self._has_closed = False
+        self._is_mute = False
+        self._waiting: deque[str | bytes] = deque()
+        self._waiting_close: tuple[int, str] | None = None
+        self._messages_received = 0
+        self._bytes_received = 0
+
+    # What the peer does
+
+    def accept(self, subprotocol: str | None = None) -> None:
+        """Accepts the handshake."""
+        if not self._is_over():
+            self._is_open = True
+            self._sink.opened(subprotocol)
+
+    def refuse(self, message: str = "refused", *, status: int | None = None, retryable: bool = True) -> None:
+        """Fails the dial."""
+        self._lose(ConnectError(message, status=status, retryable=retryable))
+
+    def send(self, message: str | bytes) -> None:
+        """Sends a message. After a Close frame or a violation it is not seen."""
+        if self._is_over() or self._has_closed or self._is_mute:
+            return
+        self._messages_received += 1
+        self._bytes_received += len(message.encode() if isinstance(message, str) else message)
+        self._sink.message(message)
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Sends a Close frame (1005: an empty one)."""
+        if self._is_over() or self._has_closed or self._is_mute:
+            return
+        self._has_closed = True
+        self._sink.close_received(code, reason)
+        self._end_when_done()
+
+    def violate(self, code: int = 1002, message: str = "a frame that must not be") -> None:
+        """Breaks the protocol."""
+        if self._is_over() or self._has_closed or self._is_mute:
+            return
+        self._is_mute = True
+        self._sink.violated(ProtocolError(message, code=code))
+
+    def stop_reading(self) -> None:
+        """From here on nothing leaves the client."""
+        self._is_reading = False
+
+    def resume_reading(self) -> None:
+        """Takes what waits, and goes on reading."""
+        self._is_reading = True
+        while self._waiting:
+            self.received.append(self._waiting.popleft())
+        if self._waiting_close is not None:
+            frame, self._waiting_close = self._waiting_close, None
+            self._take_close(frame)
+
+    def end(self) -> None:
+        """Ends TCP (FIN)."""
+        self._lose(None if self.close_frame else ConnectionLost("the peer ended the connection without a Close frame"))
+
+    def reset(self) -> None:
+        """Breaks TCP (RST)."""
+        self._lose(ConnectionLost("the connection broke: Connection reset by peer"))
+
+    # What the client does
+
+    def take(self, payload: bytes, is_text: bool) -> None:  # noqa: FBT001 - as in Link.send
+        """A message of the client."""
+        message = payload.decode() if is_text else payload
+        if self._is_over() or not self._is_reading:
+            self._waiting.append(message)
+        else:
+            self.received.append(message)
+
+    def take_close(self, code: int, reason: str, *, now: bool) -> None:
+        """A Close frame of the client."""
+        if self._is_over() or self.close_frame is not None:
+            return
+        if self._is_reading:
+            self._take_close((code, reason))
+        elif now or self._waiting_close is None:
+            self._waiting_close = (code, reason)
+
+    def abort(self) -> None:
+        """The client gives up."""
+        if not self._is_over():
+            self.was_aborted = True
+            self._loop.call_soon(self._tell_lost, None)
+
+    def _take_close(self, frame: tuple[int, str]) -> None:
+        self.close_frame = frame
+        self._sink.close_sent()
+        if not self._has_closed and self.answers_close and not self._is_mute:
+            self._loop.call_soon(self.close, frame[0])
+        self._end_when_done()
+
+    def _end_when_done(self) -> None:
+        if self.ends_tcp and self.close_frame is not None and (self._has_closed or self._is_mute):
+            self._loop.call_soon(self.end)
+
+    def _is_over(self) -> bool:
+        return self.is_lost or self.was_aborted
+
+    def _lose(self, error: RxNodesError | None) -> None:
+        if not self._is_over():
+            self._tell_lost(error)
+
+    def _tell_lost(self, error: RxNodesError | None) -> None:
+        if self.is_lost:
+            return
+        self.is_lost = True
+        traffic = Traffic(
+            messages_received=self._messages_received,
+            bytes_received=self._bytes_received,
+            messages_sent=len(self.received),
+            bytes_sent=sum(len(m.encode() if isinstance(m, str) else m) for m in self.received),
+            unsent=len(self._waiting),
+        )
+        self._sink.lost(error, traffic)
+
+
+class ScriptedLink:
+    """The client's side of an attempt: passes everything to the peer."""
+
+    def __init__(self, peer: ScriptedPeer) -> None:
+        self._peer = peer
+
+    def send(self, payload: bytes, is_text: bool, /) -> None:  # noqa: FBT001 - as in Link.send
+        """Sends a message."""
+        self._peer.take(payload, is_text)
+
+    def close(self, code: int, reason: str) -> None:
+        """Sends a Close frame behind what was sent."""
+        self._peer.take_close(code, reason, now=False)
+
+    def close_now(self, code: int, reason: str) -> None:
+        """Sends a Close frame ahead of what waits."""
+        self._peer.take_close(code, reason, now=True)
+
+    def abort(self) -> None:
+        """Gives the link up."""
+        self._peer.abort()
