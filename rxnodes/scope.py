@@ -1,0 +1,152 @@
+"""Lifetimes: what is subscribed within a scope is disposed when the scope is left."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+
+from reactivex.disposable import CompositeDisposable
+from reactivex.scheduler.eventloop import AsyncIOScheduler, AsyncIOThreadSafeScheduler
+
+from rxnodes.errors import RxNodesError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Coroutine, Iterable
+
+    from reactivex import Observable, abc
+
+    from rxnodes.connection import Connection
+
+__all__ = ["Host", "Scene", "Scope", "wait_all_stopped"]
+
+T = TypeVar("T")
+
+logger = logging.getLogger("rxnodes")
+
+
+class Host(Protocol):
+    """What a scope needs of its project."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop, while the project is open."""
+        ...
+
+    @property
+    def connections(self) -> Collection[Connection]:
+        """The connections there are so far."""
+        ...
+
+    def is_on_loop(self) -> bool:
+        """Whether this is the event loop's thread."""
+        ...
+
+    def call(self, function: Callable[..., Coroutine[Any, Any, T]], /, *args: Any) -> T:
+        """Runs a coroutine function on the loop, from another thread, and waits for its result."""
+        ...
+
+
+class Scope:
+    """A lifetime. The project is the outer one; a scene is an inner one that can be left while the project runs on.
+
+    Attributes:
+        name: What the scope is called in messages.
+    """
+
+    def __init__(self, name: str, host: Host) -> None:
+        self.name = name
+        self._host = host
+        self._subscriptions = CompositeDisposable()
+        self._has_ended = False
+
+    def subscribe(self, *pipelines: Observable[Any]) -> abc.DisposableBase:
+        """Subscribes to each of the pipelines, in order, until the scope is left.
+
+        They are isolated: an error ends the pipeline it happened in, and no other. It is logged with its traceback, and
+        is an `ErrorEvent` of phase `handler` as well when it was raised while a connection notified. Timed operators run
+        on the project's event loop.
+
+        Args:
+            *pipelines: Observables; usually an event node, operators and action nodes.
+
+        Returns:
+            What ends these subscriptions earlier.
+
+        Raises:
+            RxNodesError: If the scope has been left.
+        """
+        if self._has_ended:
+            raise RxNodesError(f"{self.name} has been left: nothing can be subscribed in it any more")
+        group = CompositeDisposable()
+        self._subscriptions.add(group)
+        scheduler = self._scheduler()
+        for pipeline in pipelines:
+            group.add(pipeline.subscribe(on_error=self._on_pipeline_error, scheduler=scheduler))
+        return group
+
+    def end(self) -> None:
+        """Disposes everything that was subscribed in the scope."""
+        self._has_ended = True
+        self._subscriptions.dispose()
+
+    def _scheduler(self) -> abc.SchedulerBase | None:
+        loop = self._host.loop
+        if loop is None:
+            return None
+        return AsyncIOScheduler(loop) if self._host.is_on_loop() else AsyncIOThreadSafeScheduler(loop)
+
+    def _on_pipeline_error(self, error: Exception) -> None:
+        if any(connection.is_delivering for connection in self._host.connections):
+            # Up to the stream that is notifying, which reports it to its connection and goes on.
+            raise error
+        logger.error("%s: a pipeline ended with an error", self.name, exc_info=error)
+
+
+class Scene(Scope):
+    """An inner scope, as an (async) context manager.
+
+    On leaving, its subscriptions are disposed, then the connections that were given to it are stopped, and their
+    `Stopped` is waited for.
+    """
+
+    def __init__(self, name: str, host: Host, connections: Iterable[Connection]) -> None:
+        super().__init__(f"scene {name!r}", host)
+        self._connections = tuple(connections)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._leave()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._host.call(self._leave)
+
+    async def _leave(self) -> None:
+        self.end()
+        for connection in self._connections:
+            connection.stop()
+        await wait_all_stopped(self._connections)
+
+
+async def wait_all_stopped(connections: Collection[Connection]) -> None:
+    """Waits until no session of these connections, which are being stopped, is live.
+
+    A cancellation meanwhile aborts them: then it is over soon, and is waited for all the same.
+    """
+    ending = asyncio.gather(*(connection.wait_stopped() for connection in connections if connection.is_live))
+    try:
+        await asyncio.shield(ending)
+    except asyncio.CancelledError:
+        for connection in connections:
+            connection.abort()
+        while not ending.done():
+            # Cancelled once more: there is nothing harder to do than abort.
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.shield(ending)
+        raise

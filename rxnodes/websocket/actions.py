@@ -1,0 +1,220 @@
+"""The action nodes: WebSocket Client Start, Send and Stop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from reactivex import Observable, abc
+from reactivex.disposable import CompositeDisposable
+
+from rxnodes.connection import to_payload
+from rxnodes.errors import SendError
+from rxnodes.lifecycle.states import check_close
+from rxnodes.operators import Latest, Switch, action
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rxnodes.connection import Connection
+
+__all__ = ["client_send", "client_start", "client_stop"]
+
+T = TypeVar("T")
+
+_PULSE: Any = object()
+
+
+def client_start(
+    connection: Connection, *, enabled: Switch = True, pass_through: Switch = False
+) -> Callable[[Observable[T]], Observable[T]]:
+    """WebSocket Client Start: each pulse starts the connection, and passes at once.
+
+    ::
+
+        source:      ---●----------●---
+              client_start(chat)
+        result:      ---●----------●---
+        on_start:    ------O-----------      open already: the second start does nothing
+
+    Args:
+        connection: The connection.
+        enabled: Off: pulses end here. An observable's latest value counts; before the first, on.
+        pass_through: On: pulses pass, and nothing is started. Before an observable's first value, off.
+
+    Returns:
+        A pipeable operator that emits each pulse unchanged.
+
+    Example:
+        >>> from rxnodes import Project, pulse
+        >>> project = Project(websocket={"chat": "ws://127.0.0.1:8080/"})
+        >>> begin = pulse().pipe(client_start(project.websocket("chat")))
+    """
+    return action(lambda _: connection.start(), enabled=enabled, pass_through=pass_through)
+
+
+def client_stop(
+    connection: Connection,
+    *,
+    code: int = 1000,
+    reason: str = "",
+    enabled: Switch = True,
+    pass_through: Switch = False,
+) -> Callable[[Observable[T]], Observable[T]]:
+    """WebSocket Client Stop: each pulse begins to close the connection, and passes at once.
+
+    It does not wait: the closing takes its time. What must run after the end hangs on `on_stop`, or on `until_stopped`.
+
+    ::
+
+        source:      ---●--------------
+              client_stop(chat)
+        result:      ---●--------------
+        on_stop:     ---------S--------      now it is over
+
+    Args:
+        connection: The connection.
+        code: The close code: 1000 to 1003, 1007 to 1014, or 3000 to 4999 (RFC 6455 section 7.4).
+        reason: At most 123 bytes of UTF-8.
+        enabled: Off: pulses end here. An observable's latest value counts; before the first, on.
+        pass_through: On: pulses pass, and nothing is stopped. Before an observable's first value, off.
+
+    Returns:
+        A pipeable operator that emits each pulse unchanged.
+
+    Raises:
+        ValueError: If the code must not be sent, or the reason does not fit.
+
+    Example:
+        >>> from rxnodes import Project
+        >>> from rxnodes.websocket import on_receive
+        >>> chat = Project(websocket={"chat": "ws://127.0.0.1:8080/"}).websocket("chat")
+        >>> hang_up = on_receive(chat).pipe(client_stop(chat, reason="heard enough"))
+    """
+    check_close(code, reason)
+    return action(lambda _: connection.stop(code=code, reason=reason), enabled=enabled, pass_through=pass_through)
+
+
+@overload
+def client_send(
+    connection: Connection,
+    message: str | Callable[[T], str] | Observable[str],
+    *,
+    is_binary: bool = False,
+    enabled: Switch = True,
+    pass_through: Switch = False,
+) -> Callable[[Observable[T]], Observable[T]]: ...
+@overload
+def client_send(
+    connection: Connection,
+    message: str | bytes | Callable[[T], str | bytes] | Observable[str] | Observable[bytes] | Observable[str | bytes],
+    *,
+    is_binary: bool | None,
+    enabled: Switch = True,
+    pass_through: Switch = False,
+) -> Callable[[Observable[T]], Observable[T]]: ...
+@overload
+def client_send(
+    connection: Connection,
+    *,
+    is_binary: bool | None = False,
+    enabled: Switch = True,
+    pass_through: Switch = False,
+) -> Callable[[Observable[T]], Observable[T]]: ...
+def client_send(
+    connection: Connection,
+    message: Any = _PULSE,
+    *,
+    is_binary: bool | None = False,
+    enabled: Switch = True,
+    pass_through: Switch = False,
+) -> Callable[[Observable[Any]], Observable[Any]]:
+    """WebSocket Client Send: each pulse sends a message, and passes at once.
+
+    Sending while the connection is not open, or sending what is no message, is an `ErrorEvent` of phase `send`; the
+    pulse passes all the same.
+
+    ::
+
+        source:      ---1---2---3---
+              client_send(chat, lambda n: f"number {n}")
+        result:      ---1---2---3---         sent: "number 1", "number 2", "number 3"
+
+    Args:
+        connection: The connection.
+        message: What to send: a constant; a function of the pulse; an observable whose latest value counts, and which
+            does not itself execute the node; or, left out, the pulse itself.
+        is_binary: `False`: a `str` goes as a text message. `True`: a binary message; a `str` is encoded as UTF-8.
+            `None`: what it is.
+        enabled: Off: pulses end here. An observable's latest value counts; before the first, on.
+        pass_through: On: pulses pass, and nothing is sent. Before an observable's first value, off.
+
+    Returns:
+        A pipeable operator that emits each pulse unchanged. What a function raises is the pipeline's error.
+
+    Raises:
+        TypeError: If a constant is of the wrong type.
+        ValueError: If a constant holds an unpaired surrogate, which UTF-8 cannot encode.
+
+    Example:
+        >>> from rxnodes import Project
+        >>> from rxnodes.websocket import on_start
+        >>> chat = Project(websocket={"chat": "ws://127.0.0.1:8080/"}).websocket("chat")
+        >>> greet = on_start(chat).pipe(client_send(chat, lambda opened: f"hello from session {opened.session}"))
+    """
+
+    def send(value: Any) -> None:
+        try:
+            connection.send(value, is_binary=is_binary)
+        except (TypeError, ValueError) as error:
+            problem = str(error)
+        else:
+            return
+        connection.report("send", SendError(f"{connection.name!r}: {problem}"))
+
+    if isinstance(message, Observable):
+        return _send_latest(connection, message, send, enabled, pass_through)
+    if message is _PULSE:
+        execute: Callable[[Any], None] = send
+    elif callable(message):
+
+        def execute(pulse: Any) -> None:
+            send(message(pulse))
+
+    else:
+        to_payload(message, is_binary=is_binary)
+
+        def execute(_: Any) -> None:
+            connection.send(message, is_binary=is_binary)
+
+    return action(execute, enabled=enabled, pass_through=pass_through)
+
+
+def _send_latest(
+    connection: Connection,
+    messages: Observable[Any],
+    send: Callable[[Any], None],
+    enabled: Switch,
+    pass_through: Switch,
+) -> Callable[[Observable[T]], Observable[T]]:
+    """Sends the latest value of `messages` for each pulse. What is latest is a matter of each subscription."""
+
+    def operator(source: Observable[T]) -> Observable[T]:
+        def subscribe(
+            observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None
+        ) -> abc.DisposableBase:
+            latest = Latest[Any](None)
+
+            def execute(_: T) -> None:
+                if latest.has_value:
+                    send(latest.value)
+                else:
+                    connection.report("send", SendError(f"{connection.name!r}: there is no message to send yet"))
+
+            following = latest.follow(messages, observer)
+            pipeline = action(execute, enabled=enabled, pass_through=pass_through)(source)
+            subscription = pipeline.subscribe(observer, scheduler=scheduler)
+            return CompositeDisposable(following, subscription)
+
+        return Observable(subscribe)
+
+    return operator

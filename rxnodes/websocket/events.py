@@ -1,0 +1,120 @@
+"""The event nodes: On WebSocket Start, Receive, Stop and Error."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, overload
+
+if TYPE_CHECKING:
+    from reactivex import Observable
+
+    from rxnodes.connection import Connection
+    from rxnodes.lifecycle.events import ErrorEvent, Opened, Stopped
+
+__all__ = ["on_error", "on_receive", "on_start", "on_stop"]
+
+
+def on_start(connection: Connection) -> Observable[Opened]:
+    """On WebSocket Start: fires each time the connection is open, after a reconnect too.
+
+    ::
+
+        state:       connecting---open-------reconnecting---connecting---open---
+        on_start:    -------------O--------------------------------------O------
+
+    Args:
+        connection: The connection.
+
+    Returns:
+        A hot observable of `Opened`. It never errors, and completes when the project closes.
+
+    Example:
+        >>> from rxnodes import Project
+        >>> chat = Project(websocket={"chat": "ws://127.0.0.1:8080/"}).websocket("chat")
+        >>> subscription = on_start(chat).subscribe(lambda opened: print("open after", opened.elapsed, "s"))
+    """
+    return connection.opened
+
+
+@overload
+def on_receive(connection: Connection, *, is_binary: Literal[False] = False) -> Observable[str]: ...
+@overload
+def on_receive(connection: Connection, *, is_binary: Literal[True]) -> Observable[bytes]: ...
+@overload
+def on_receive(connection: Connection, *, is_binary: None) -> Observable[str | bytes]: ...
+def on_receive(
+    connection: Connection, *, is_binary: bool | None = False
+) -> Observable[str] | Observable[bytes] | Observable[str | bytes]:
+    """On WebSocket Receive: fires for each message.
+
+    ::
+
+        on the wire:                      ---"a"---b"b"---b"\\xff"---|
+        on_receive(chat):                 ---"a"----"b"-------------    and an ErrorEvent
+        on_receive(chat, is_binary=True): ---b"a"--b"b"---b"\\xff"---
+        on_receive(chat, is_binary=None): ---"a"---b"b"---b"\\xff"---
+
+    Args:
+        connection: The connection.
+        is_binary: `False`: `str`; a binary message is decoded as UTF-8, and is an `ErrorEvent` of phase `receive` where
+            it cannot be. `True`: `bytes`; a text message as its UTF-8. `None`: as it came.
+
+    Returns:
+        A hot observable of messages. It never errors, and completes when the project closes. Messages that come after a
+        stop, until the peer's Close frame, are emitted too; none comes after `Stopped`.
+
+    Example:
+        >>> from rxnodes import Project
+        >>> chat = Project(websocket={"chat": "ws://127.0.0.1:8080/"}).websocket("chat")
+        >>> subscription = on_receive(chat).subscribe(print)
+    """
+    if is_binary is None:
+        return connection.messages
+    return connection.binaries if is_binary else connection.texts
+
+
+def on_stop(connection: Connection) -> Observable[Stopped]:
+    """On WebSocket Stop: fires when the connection has really ended, exactly once for each start.
+
+    At that moment the state is `CLOSED`, the socket's descriptor is gone, everything received has been delivered, and
+    nothing of the session follows.
+
+    ::
+
+        start, stop: ---start------------stop------------
+        state:       ---connecting--open-closing--closed-
+        on_stop:     -----------------------------S------
+
+    Args:
+        connection: The connection.
+
+    Returns:
+        A hot observable of `Stopped`. It never errors, and completes when the project closes.
+
+    Example:
+        >>> from rxnodes import Project
+        >>> chat = Project(websocket={"chat": "ws://127.0.0.1:8080/"}).websocket("chat")
+        >>> subscription = on_stop(chat).subscribe(lambda stopped: print(stopped.code, stopped.reason))
+    """
+    return connection.stopped
+
+
+def on_error(connection: Connection) -> Observable[ErrorEvent]:
+    """On WebSocket Error: fires when something went wrong, with what and why as a value.
+
+    ::
+
+        connection:  ---refused---------------no UTF-8---
+        on_error:    ---E(connect)------------E(receive)-
+
+    Args:
+        connection: The connection.
+
+    Returns:
+        A hot observable of `ErrorEvent`. It never errors, and completes when the project closes.
+
+    Example:
+        >>> from rxnodes import Project
+        >>> chat = Project(websocket={"chat": "ws://127.0.0.1:8080/"}).websocket("chat")
+        >>> subscription = on_error(chat).subscribe(lambda event: print(event.phase, event.message))
+    """
+    return connection.errors
