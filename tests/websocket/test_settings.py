@@ -1,0 +1,490 @@
+"""What a connection's settings take, what they refuse, and that they keep secrets."""
+
+from __future__ import annotations
+
+import ssl
+
+import pydantic
+import pytest
+import trustme
+import yarl
+from cryptography.hazmat.primitives import serialization
+
+from rxnodes.lifecycle.policy import FINAL_CODES, Policy, ReconnectPolicy
+from rxnodes.websocket.settings import ConnectionSettings, TlsSettings, WebSocketSettings
+
+SECRET = "hunter2"  # noqa: S105 - planted, to be looked for
+URL = "ws://127.0.0.1:8080/"
+
+
+def connection(url=URL, **fields):
+    return ConnectionSettings.model_validate({"url": url, **fields})
+
+
+def problem(url=URL, **fields):
+    """What is said about the one thing that is wrong."""
+    with pytest.raises(pydantic.ValidationError) as caught:
+        connection(url, **fields)
+    assert SECRET not in str(caught.value)
+    (details,) = caught.value.errors()
+    return str(details.get("ctx", {}).get("error", details["msg"]))
+
+
+# Defaults, and what the rest of rxnodes gets
+
+
+def test_the_defaults_are_the_lifecycles_own():
+    assert connection().policy() == Policy()
+
+
+def test_the_policy_has_what_was_set():
+    settings = connection(
+        connect_timeout=None,
+        close_timeout=0.25,
+        reconnect={
+            "enabled": True,
+            "initial_delay": 1,
+            "max_delay": 2.5,
+            "factor": 1,
+            "jitter": False,
+            "max_attempts": 3,
+            "reset_after": 4,
+            "final_codes": [1000, 4999],
+        },
+    )
+    assert settings.policy() == Policy(
+        connect_timeout=None,
+        close_timeout=0.25,
+        reconnect=ReconnectPolicy(
+            enabled=True,
+            initial_delay=1,
+            max_delay=2.5,
+            factor=1,
+            jitter=False,
+            max_attempts=3,
+            reset_after=4,
+            final_codes=frozenset({1000, 4999}),
+        ),
+    )
+
+
+def test_the_target_has_what_was_set():
+    target = connection(
+        headers={"Authorization": "Bearer x"},
+        subprotocols=["chat.v2", "chat.v1"],
+        heartbeat=None,
+        max_message_size=None,
+        compression=True,
+    ).target()
+    assert target.url == target.redacted_url == URL
+    assert target.headers == {"Authorization": "Bearer x"}
+    assert target.subprotocols == ("chat.v2", "chat.v1")
+    assert target.heartbeat is None
+    assert target.max_message_size is None
+    assert target.compression is True
+    assert target.tls is None
+
+
+def test_the_targets_defaults():
+    target = connection().target()
+    assert (target.heartbeat, target.max_message_size, target.compression) == (20.0, 1024 * 1024, False)
+
+
+def test_reconnection_is_off_and_knows_the_final_codes():
+    assert connection().reconnect.enabled is False
+    assert connection().reconnect.final_codes == FINAL_CODES
+
+
+def test_a_connection_is_a_url_or_a_table():
+    settings = WebSocketSettings.model_validate({"connections": {"a": URL, "b": {"url": URL}, "c": connection()}})
+    assert settings.connections["a"] == settings.connections["b"] == settings.connections["c"]
+
+
+@pytest.mark.parametrize("name", ["", " chat", "ch\nat"])
+def test_a_connections_name_is_readable(name):
+    with pytest.raises(pydantic.ValidationError, match="printable characters"):
+        WebSocketSettings.model_validate({"connections": {name: URL}})
+
+
+def test_settings_cannot_be_changed():
+    with pytest.raises(pydantic.ValidationError, match="frozen"):
+        connection().port = 1
+
+
+# URLs
+
+
+@pytest.mark.parametrize(
+    ("url", "fields", "expected"),
+    [
+        ("ws://h", {}, "ws://h/"),
+        ("WSS://Host/Path", {}, "wss://host/Path"),
+        ("ws://h:1/", {"port": 2}, "ws://h:2/"),
+        ("ws://h/", {"port": 65535}, "ws://h:65535/"),
+        ("ws://[::1]:8080/x", {}, "ws://[::1]:8080/x"),
+        ("ws://my_service/", {}, "ws://my_service/"),
+        ("ws://h/a%20b/ä", {}, "ws://h/a%20b/%C3%A4"),
+        ("ws://h/100%", {}, "ws://h/100%25"),
+        ("ws://h/?a=1&b=x+y&c", {}, "ws://h/?a=1&b=x+y&c"),
+        ("ws://h/?a=1&b=2&a=3", {"query": {"a": "4"}}, "ws://h/?b=2&a=4"),
+        ("ws://h/?a%20b=1", {"query": {"a b": "2"}}, "ws://h/?a%20b=2"),
+        ("ws://h/", {"query": {"t": "a&b=c d/é+"}}, "ws://h/?t=a%26b%3Dc%20d%2F%C3%A9%2B"),
+        ("ws://u:p%40ss@h/", {}, "ws://u:p%40ss@h/"),
+    ],
+)
+def test_the_targets_url(url, fields, expected):
+    assert connection(url, **fields).target().url == expected
+
+
+def test_aiohttps_url_class_reads_from_it_what_was_meant():
+    url = yarl.URL(
+        connection("ws://us%20er:p%40%2F%3A@h:1/p q".replace(" ", "%20"), query={"t": "a&b=c +/é%"}).target().url
+    )
+    assert (url.user, url.password, url.path) == ("us er", "p@/:", "/p q")
+    assert url.query["t"] == "a&b=c +/é%"
+
+
+@pytest.mark.parametrize(
+    ("url", "fields", "expected"),
+    [
+        (f"ws://user:{SECRET}@h:8080/path?token={SECRET}", {}, "ws://h:8080/path?token=***"),
+        (f"ws://{SECRET}@h/?{SECRET}", {}, "ws://h/?***"),
+        (f"ws://h/?a={SECRET}&a=={SECRET}", {}, "ws://h/?a=***&a=***"),
+        ("ws://h:8080/path", {"query": {"token": SECRET}, "port": 9}, "ws://h:9/path?token=***"),
+        ("ws://h/", {"headers": {"Authorization": SECRET}}, "ws://h/"),
+    ],
+)
+def test_a_redacted_url_has_no_secret(url, fields, expected):
+    settings = connection(url, **fields)
+    assert settings.target().redacted_url == expected
+    for shown in (repr(settings), str(settings), settings.model_dump_json(), repr(settings.target())):
+        assert SECRET not in shown
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        (f"http://h/{SECRET}", "ws:// or wss://"),
+        (f"{SECRET}", "ws:// or wss://"),
+        (f"ws:{SECRET}", "ws:// or wss://"),
+        ("", "ws:// or wss://"),
+        ("ws://", "host"),
+        (f"ws://{SECRET}@/", "host"),
+        ("ws://a..b/", "host"),
+        (f"ws://{'a' * 64}/", "host"),
+        ("ws://a!b/", "host"),
+        ("ws://[1::2::3]/", "URL such as|host"),
+        ("ws://[v1.a:b]/", "host"),
+        (f"ws://[{SECRET}", "URL such as"),
+        (f"ws://{SECRET}\u2100@h/", "URL such as"),
+        ("ws://h:0/", "port from 1 to 65535"),
+        ("ws://h:65536/", "port from 1 to 65535"),
+        (f"ws://user:{SECRET}/@h/", "port from 1 to 65535"),
+        (f"ws://h/#{SECRET}", "fragment"),
+        ("ws://h/#", "fragment"),
+        (f"ws://h/{SECRET}\r\nX: y", "line breaks"),
+        (f" ws://h/{SECRET}", "spaces"),
+        ("ws://h/\t", "control characters"),
+        ("ws://h/\x7f", "control characters"),
+        ("ws://h\\@evil/", "backslashes"),
+        ("ws://h/\udcff", "control characters"),
+    ],
+)
+def test_a_url_that_cannot_be_connected_to_is_refused(url, said):
+    message = problem(url)
+    assert any(text in message for text in said.split("|"))
+
+
+@pytest.mark.parametrize("url", [None, 8080, ["ws://h/"], True])
+def test_a_url_is_text(url):
+    assert "valid string" in problem(url)
+
+
+# Numbers
+
+TIMES = ["connect_timeout", "close_timeout", "heartbeat"]
+RECONNECT_TIMES = ["initial_delay", "reset_after"]
+
+
+@pytest.mark.parametrize("field", TIMES)
+@pytest.mark.parametrize(("value", "expected"), [(0.001, 0.001), (86400, 86400.0), ("2.5", 2.5)])
+def test_times_have_fractions_down_to_a_millisecond(field, value, expected):
+    assert getattr(connection(**{field: value}), field) == expected
+
+
+BAD_TIMES = [
+    0,
+    0.0009,
+    -1,
+    86401,
+    10**400,
+    float("inf"),
+    float("-inf"),
+    float("nan"),
+    "nan",
+    "inf",
+    True,
+    "soon",
+    [],
+    {},
+]
+
+
+@pytest.mark.parametrize("field", TIMES)
+@pytest.mark.parametrize("value", BAD_TIMES)
+def test_times_out_of_range_are_refused(field, value):
+    assert "must be a number of seconds from 0.001 to 86400" in problem(**{field: value})
+
+
+@pytest.mark.parametrize("field", RECONNECT_TIMES)
+@pytest.mark.parametrize("value", BAD_TIMES)
+def test_delays_out_of_range_are_refused(field, value):
+    assert "must be a number of seconds from 0.001 to 86400" in problem(reconnect={field: value, "max_delay": 86400})
+
+
+@pytest.mark.parametrize("value", [0.99, 101, True, float("nan")])
+def test_a_factor_out_of_range_is_refused(value):
+    assert problem(reconnect={"factor": value}) == "must be a number from 1 to 100"
+
+
+def test_the_longest_delay_is_not_below_the_first():
+    assert problem(reconnect={"initial_delay": 2, "max_delay": 1}) == "must not be less than initial_delay"
+    assert problem(reconnect={"initial_delay": 60}) == "must not be less than initial_delay"
+
+
+@pytest.mark.parametrize("value", [0, -1, 65536, 80.0, "80.5", True, "http"])
+def test_a_port_out_of_range_is_refused(value):
+    assert "must be a whole number from 1 to 65535" in problem(port=value)
+
+
+@pytest.mark.parametrize("value", [0, 2**30 + 1, 1.5, True, "1 MiB"])
+def test_a_message_size_out_of_range_is_refused(value):
+    assert "must be a whole number of bytes from 1 to 1073741824" in problem(max_message_size=value)
+
+
+@pytest.mark.parametrize("value", [0, 1.5, 1_000_001, False])
+def test_a_number_of_attempts_out_of_range_is_refused(value):
+    assert "must be a whole number from 1 to 1000000" in problem(reconnect={"max_attempts": value})
+
+
+@pytest.mark.parametrize("value", [999, 5000, True, 1000.0, "x"])
+def test_a_close_code_out_of_range_is_refused(value):
+    assert problem(reconnect={"final_codes": [1000, value]}) == "must be a whole number from 1000 to 4999"
+
+
+@pytest.mark.parametrize("value", [None, "none", "None", "OFF", " off "])
+def test_limits_can_be_none(value):
+    settings = connection(
+        port=value,
+        connect_timeout=value,
+        heartbeat=value,
+        max_message_size=value,
+        reconnect={"max_attempts": value},
+    )
+    assert settings.port is settings.connect_timeout is settings.heartbeat is settings.max_message_size is None
+    assert settings.reconnect.max_attempts is None
+
+
+@pytest.mark.parametrize("value", [None, "none", "off"])
+def test_closing_is_always_bounded(value):
+    assert "none" not in problem(close_timeout=value)
+
+
+@pytest.mark.parametrize("value", ["maybe", 2, None, []])
+def test_compression_is_a_bool(value):
+    assert "valid boolean" in problem(compression=value)
+
+
+# Headers, query, subprotocols
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a:b", "a\r\nb", "ä", "a(b)"])
+def test_a_header_name_is_a_token(name):
+    assert "header name" in problem(headers={name: SECRET})
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("Host", "the url"),
+        ("upgrade", "the handshake"),
+        ("CONNECTION", "the handshake"),
+        ("Sec-WebSocket-Protocol", "subprotocols"),
+        ("Sec-WebSocket-Extensions", "compression"),
+        ("sec-websocket-anything", "the handshake"),
+        ("Content-Length", "no body"),
+    ],
+)
+def test_the_handshakes_own_headers_are_refused_with_a_hint(name, hint):
+    message = problem(headers={name: SECRET})
+    assert "cannot be set here" in message
+    assert hint in message
+
+
+@pytest.mark.parametrize("char", ["\r", "\n", "\0", "\x1b", "\x7f", "\udcff"])
+def test_a_header_value_cannot_break_out(char):
+    assert "line breaks" in problem(headers={"X-Token": f"{SECRET}{char}X: y"})
+
+
+@pytest.mark.parametrize("value", ["", "a\tb c", "ä", "***"])
+def test_other_header_values_stay_as_they_are(value):
+    assert connection(headers={"X-Token": value}).target().headers == {"X-Token": value}
+
+
+def test_a_header_is_there_once_whatever_its_case():
+    assert "twice" in problem(headers={"X-Token": SECRET, "x-token": SECRET})
+
+
+def test_authorization_comes_from_the_url_or_from_the_headers():
+    assert "user:password@" in problem(f"ws://user:{SECRET}@h/", headers={"authorization": SECRET})
+    assert connection("ws://h/", headers={"authorization": SECRET})
+
+
+@pytest.mark.parametrize("value", [1, None, ["a"]])
+def test_header_and_query_values_are_text(value):
+    assert "valid string" in problem(headers={"X-Token": value})
+    assert "valid string" in problem(query={"token": value})
+
+
+def test_a_query_can_be_encoded():
+    assert "Unicode" in problem(query={"token": f"{SECRET}\udcff"})
+    assert "Unicode" in problem(query={"\udcff": SECRET})
+    assert "name" in problem(query={"": SECRET})
+
+
+@pytest.mark.parametrize("value", [["a b"], ["a,b"], [""], ["ä"]])
+def test_a_subprotocol_is_a_token(value):
+    assert "subprotocol name" in problem(subprotocols=value)
+
+
+def test_a_subprotocol_is_offered_once():
+    assert "twice" in problem(subprotocols=["a", "b", "a"])
+
+
+def test_subprotocols_are_a_list():
+    assert "tuple" in problem(subprotocols="chat")
+
+
+@pytest.mark.parametrize("fields", [{"urll": SECRET}, {"reconnect": {"delay": SECRET}}, {"tls": {"verfy": SECRET}}])
+def test_unknown_fields_are_refused(fields):
+    assert "not permitted" in problem("wss://h/", **fields)
+
+
+# TLS
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tls")
+    authority = trustme.CA()
+    leaf = authority.issue_cert("localhost")
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    leaf.private_key_and_cert_chain_pem.write_to_path(folder / "both.pem")
+    leaf.cert_chain_pems[0].write_to_path(folder / "cert.pem")
+    leaf.private_key_pem.write_to_path(folder / "key.pem")
+    authority.issue_cert("other").private_key_pem.write_to_path(folder / "other.pem")
+    key = serialization.load_pem_private_key(leaf.private_key_pem.bytes(), None)
+    (folder / "locked.pem").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(SECRET.encode()),
+        )
+    )
+    (folder / "text.pem").write_text("not a certificate")
+    return folder
+
+
+def tls(folder, **fields):
+    return TlsSettings.model_validate(fields, context={"folder": folder})
+
+
+def tls_problem(folder, **fields):
+    with pytest.raises(pydantic.ValidationError) as caught:
+        tls(folder, **fields)
+    assert SECRET not in str(caught.value)
+    (details,) = caught.value.errors()
+    return str(details["ctx"]["error"])
+
+
+def test_the_context_is_built_once_and_verifies():
+    settings = TlsSettings()
+    context = settings.context()
+    assert context is settings.context()
+    assert context.verify_mode == ssl.CERT_REQUIRED
+    assert context.check_hostname
+
+
+def test_a_ca_file_is_trusted_instead_of_the_systems(files):
+    certificates = tls(files, ca_file="ca.pem").context().get_ca_certs()
+    assert [
+        dict(part[0] for part in certificate["subject"])["organizationName"][:7] for certificate in certificates
+    ] == ["trustme"]
+
+
+def test_verifying_can_be_switched_off():
+    context = TlsSettings(verify=False).context()
+    assert context.verify_mode == ssl.CERT_NONE
+    assert not context.check_hostname
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"cert_file": "both.pem"},
+        {"cert_file": "cert.pem", "key_file": "key.pem"},
+        {"cert_file": "cert.pem", "key_file": "locked.pem", "key_password": SECRET},
+    ],
+)
+def test_a_client_certificate_is_loaded(files, fields):
+    settings = tls(files, **fields)
+    assert settings.context() is settings.context()
+    assert SECRET not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"cert_file": "text.pem"},
+        {"cert_file": "cert.pem"},
+        {"cert_file": "cert.pem", "key_file": "other.pem"},
+        {"cert_file": "cert.pem", "key_file": "locked.pem"},
+        {"cert_file": "cert.pem", "key_file": "locked.pem", "key_password": f"{SECRET}!"},
+    ],
+)
+def test_a_client_certificate_that_does_not_fit_is_refused(files, fields):
+    assert "usable client certificate" in tls_problem(files, **fields)
+
+
+def test_a_ca_file_without_certificates_is_refused(files):
+    assert "no usable certificates" in tls_problem(files, ca_file="text.pem")
+
+
+@pytest.mark.parametrize("field", ["ca_file", "cert_file"])
+def test_files_must_exist(files, field):
+    assert tls_problem(files, **{field: "nope.pem"}) == f"there is no file {str(files / 'nope.pem')!r}"
+
+
+def test_an_absolute_path_is_taken_as_it_is(files, tmp_path):
+    assert tls(tmp_path, ca_file=str(files / "ca.pem")).ca_file == files / "ca.pem"
+
+
+def test_without_a_folder_paths_begin_at_the_working_directory(files, monkeypatch):
+    monkeypatch.chdir(files)
+    assert TlsSettings.model_validate({"ca_file": "ca.pem"}).ca_file is not None
+
+
+def test_a_key_needs_a_certificate(files):
+    assert tls_problem(files, key_file="key.pem") == "needs a cert_file"
+    assert tls_problem(files, key_password=SECRET) == "needs a cert_file"
+
+
+def test_a_refused_certificate_is_one_problem(files):
+    assert "there is no file" in tls_problem(files, cert_file="nope.pem", key_file="key.pem")
+
+
+def test_tls_is_for_wss():
+    assert problem("ws://h/", tls={}) == "needs a url with wss://"
+    settings = connection("wss://h/", tls={})
+    assert settings.tls is not None
+    assert settings.target().tls is settings.tls.context()
