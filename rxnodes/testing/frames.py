@@ -1,0 +1,194 @@
+r"""WebSocket frames as octets (RFC 6455 section 5), right ones and wrong ones.
+
+Nothing here judges: what a test asks for is built, and what a client sent is told as it came.
+
+Example:
+    >>> Frame(Opcode.TEXT, b"Hello").encode()
+    b'\x81\x05Hello'
+    >>> take_frame(bytearray(Frame(Opcode.TEXT, b"Hello", mask=b"abcd").encode()))
+    Frame(opcode=1, payload=b'Hello', fin=True, rsv=0, mask=b'abcd')
+"""
+
+from __future__ import annotations
+
+import base64
+import enum
+import hashlib
+import struct
+import zlib
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple
+
+__all__ = [
+    "RSV1",
+    "RSV2",
+    "RSV3",
+    "Close",
+    "Frame",
+    "Opcode",
+    "accept_key",
+    "close_payload",
+    "deflate",
+    "parse_close",
+    "take_frame",
+]
+
+RSV1: Final = 0b100
+RSV2: Final = 0b010
+RSV3: Final = 0b001
+
+_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_FIN_BIT: Final = 0x80
+_MASK_BIT: Final = 0x80
+_MASK_SIZE: Final = 4
+_LENGTH_IN_16_BITS: Final = 126
+_LENGTH_IN_64_BITS: Final = 127
+_NO_STATUS: Final = 1005
+
+
+class Opcode(enum.IntEnum):
+    """What a frame is (RFC 6455 section 5.2). Any other number up to 15 is reserved."""
+
+    CONTINUATION = 0
+    TEXT = 1
+    BINARY = 2
+    CLOSE = 8
+    PING = 9
+    PONG = 10
+
+
+class Close(NamedTuple):
+    """What a Close frame says.
+
+    Attributes:
+        code: The close code; 1005 where the frame was empty (RFC 6455 section 7.1.5).
+        reason: The reason.
+    """
+
+    code: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame (RFC 6455 section 5.2).
+
+    Attributes:
+        opcode: An `Opcode`, or a reserved number.
+        payload: The payload, not masked.
+        fin: Whether the message ends here.
+        rsv: The reserved bits: a sum of `RSV1`, `RSV2` and `RSV3`.
+        mask: The four octets of the masking key; `None`: not masked, as a server's frames must be.
+    """
+
+    opcode: int
+    payload: bytes = b""
+    fin: bool = True
+    rsv: int = 0
+    mask: bytes | None = None
+
+    @property
+    def masked(self) -> bool:
+        """Whether it is masked. A client's frames must be (RFC 6455 section 5.1)."""
+        return self.mask is not None
+
+    def encode(self, *, length: int | None = None, length_bits: Literal[7, 16, 64] | None = None) -> bytes:
+        """Gives the frame as octets.
+
+        Args:
+            length: The length to declare, where it is to be another than the payload's.
+            length_bits: The size of the length field, where it is to be another than the shortest that will do.
+        """
+        first = self.fin * _FIN_BIT | self.rsv << 4 | self.opcode
+        declared = len(self.payload) if length is None else length
+        second, extended = _encode_length(declared, length_bits or _shortest(declared))
+        if self.mask is None:
+            return bytes([first, second]) + extended + self.payload
+        return bytes([first, second | _MASK_BIT]) + extended + self.mask + _mask(self.payload, self.mask)
+
+
+def take_frame(buffer: bytearray) -> Frame | None:
+    """Takes the first frame out of `buffer`, unmasked; `None` while it is not all there."""
+    header = 2
+    if len(buffer) < header:
+        return None
+    first, second = buffer[:header]
+    length = second & ~_MASK_BIT
+    extended = {_LENGTH_IN_16_BITS: 2, _LENGTH_IN_64_BITS: 8}.get(length, 0)
+    mask_size = _MASK_SIZE if second & _MASK_BIT else 0
+    payload_at = header + extended + mask_size
+    if len(buffer) < payload_at:
+        return None
+    if extended:
+        length = int.from_bytes(buffer[header : header + extended])
+    end = payload_at + length
+    if len(buffer) < end:
+        return None
+    mask = bytes(buffer[payload_at - mask_size : payload_at]) or None
+    payload = bytes(buffer[payload_at:end])
+    del buffer[:end]
+    return Frame(
+        opcode=first & 0b1111,
+        payload=payload if mask is None else _mask(payload, mask),
+        fin=bool(first & _FIN_BIT),
+        rsv=first >> 4 & 0b111,
+        mask=mask,
+    )
+
+
+def close_payload(code: int | None, reason: str | bytes = "") -> bytes:
+    """Gives the payload of a Close frame (RFC 6455 section 5.5.1).
+
+    Args:
+        code: Any number of 16 bits, allowed or not; `None`: none, which gives an empty payload.
+        reason: Text, or octets that need not be UTF-8.
+    """
+    octets = reason.encode() if isinstance(reason, str) else reason
+    return octets if code is None else struct.pack("!H", code) + octets
+
+
+def parse_close(payload: bytes) -> Close:
+    """Reads the payload of a Close frame.
+
+    Raises:
+        ValueError: It is one octet long, or its reason is not UTF-8.
+    """
+    if not payload:
+        return Close(_NO_STATUS, "")
+    if len(payload) == 1:
+        raise ValueError("a Close frame's payload of one octet holds no code (RFC 6455 section 5.5.1)")
+    return Close(int.from_bytes(payload[:2]), payload[2:].decode())
+
+
+def accept_key(key: str) -> str:
+    """Gives the Sec-WebSocket-Accept that answers a Sec-WebSocket-Key (RFC 6455 section 4.2.2)."""
+    digest = hashlib.sha1(key.encode() + _GUID, usedforsecurity=False).digest()
+    return base64.b64encode(digest).decode()
+
+
+def deflate(payload: bytes) -> bytes:
+    """Compresses a message's payload as permessage-deflate does (RFC 7692 section 7.2.1), without context takeover."""
+    compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return (compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH)).removesuffix(b"\x00\x00\xff\xff")
+
+
+def _shortest(length: int) -> Literal[7, 16, 64]:
+    if length < _LENGTH_IN_16_BITS:
+        return 7
+    return 16 if length < 1 << 16 else 64
+
+
+def _encode_length(length: int, bits: Literal[7, 16, 64]) -> tuple[int, bytes]:
+    """Gives the seven bits of the second octet, and the octets that follow it."""
+    if bits == 7:  # noqa: PLR2004 - the field's own name
+        return length, b""
+    if bits == 16:  # noqa: PLR2004
+        return _LENGTH_IN_16_BITS, struct.pack("!H", length)
+    return _LENGTH_IN_64_BITS, struct.pack("!Q", length)
+
+
+def _mask(payload: bytes, key: bytes) -> bytes:
+    """Masks or unmasks (RFC 6455 section 5.3): as one big exclusive-or, which is fast enough for megabytes."""
+    size = len(payload)
+    pad = (key * (size // _MASK_SIZE + 1))[:size]
+    return (int.from_bytes(payload) ^ int.from_bytes(pad)).to_bytes(size)

@@ -1,0 +1,363 @@
+"""A network that fails on request: a TCP proxy whose faults are switched while it runs.
+
+Example:
+    >>> async with WebSocketServer(echo) as server, ChaosProxy(server.url) as proxy:
+    ...     ...  # connect to proxy.url
+    ...     proxy.to_client.latency = 0.2
+    ...     proxy.to_server.black_hole = True
+    ...     proxy.reset_all()
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import socket
+from collections import deque
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from rxnodes.testing.server import Tcp, TcpServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rxnodes.testing.server import Ending
+
+__all__ = ["ChaosProxy", "Faults"]
+
+_HELD_AT_MOST: Final = 256 * 1024
+_PIECES_PER_SECOND: Final = 50
+_DEFAULT_PORTS: Final = {"ws": 80, "wss": 443}
+_SWITCHES: Final = frozenset({"latency", "bandwidth", "slice_size", "black_hole", "half_close", "reset_after"})
+
+
+class Faults:
+    """What goes wrong in one direction, on all connections. A switch acts at once, on what is under way too.
+
+    Attributes:
+        latency: Seconds that everything is under way.
+        bandwidth: Octets a second, for each connection; 0: everything is held back; `None`: no limit.
+        slice_size: Octets that a segment has at most, from 1; `None`: no limit.
+        black_hole: Whether data vanishes, as where a cable is out. An end (FIN or RST) is held back until this is off.
+        half_close: Whether this direction is ended: FIN is sent, and what still comes this way vanishes. A connection
+            that was ended so stays so when this is switched off.
+        reset_after: Octets after which a connection is reset, on both sides, counted from its beginning; 0: at once;
+            `None`: never.
+        octets: How many octets were passed on so far. A count, not a switch.
+    """
+
+    __slots__ = (
+        "_watchers",
+        "bandwidth",
+        "black_hole",
+        "half_close",
+        "latency",
+        "octets",
+        "reset_after",
+        "slice_size",
+    )
+
+    latency: float
+    bandwidth: float | None
+    slice_size: int | None
+    black_hole: bool
+    half_close: bool
+    reset_after: int | None
+    octets: int
+
+    def __init__(self) -> None:
+        self._watchers: set[Callable[[], None]] = set()
+        self.octets = 0
+        self.clear()
+
+    def clear(self) -> None:
+        """Switches every fault off."""
+        self.latency = 0.0
+        self.bandwidth = None
+        self.slice_size = None
+        self.black_hole = False
+        self.half_close = False
+        self.reset_after = None
+
+    def watch(self, switched: Callable[[], None]) -> None:
+        """Has `switched` called after each change, until `unwatch`."""
+        self._watchers.add(switched)
+
+    def unwatch(self, switched: Callable[[], None]) -> None:
+        """Ends what `watch` began."""
+        self._watchers.discard(switched)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+        if name in _SWITCHES:
+            for switched in tuple(self._watchers):
+                switched()
+
+
+class ChaosProxy(TcpServer):
+    """A TCP proxy in front of a server on this machine, with faults in either direction.
+
+    Without a fault it is faithful: octets, FIN and RST pass as they come, each direction by itself. Where the server
+    refuses a connection, the client's is reset. TLS passes through untouched. Leaving closes every connection.
+
+    Args:
+        upstream: The server's URL, or its port on 127.0.0.1.
+        host: The IPv4 address (or its name) to listen on; give `localhost` where a certificate says so.
+        port: The port to listen on; 0: any free one.
+
+    Attributes:
+        to_server: The faults on the way to the server, and the count of octets that went there.
+        to_client: The same on the way to the client.
+
+    Example:
+        >>> async with ChaosProxy(server.url) as proxy, websockets.connect(proxy.url) as ws:
+        ...     proxy.to_client.slice_size = 1
+        ...     proxy.to_server.black_hole = True
+    """
+
+    def __init__(self, upstream: int | str, *, host: str = "127.0.0.1", port: int = 0) -> None:
+        super().__init__(self._carry, host=host, port=port)
+        self.to_server = Faults()
+        self.to_client = Faults()
+        self._upstream = urlsplit(f"ws://127.0.0.1:{upstream}/" if isinstance(upstream, int) else upstream)
+        self._live: set[_Connection] = set()
+
+    @property
+    def url(self) -> str:
+        """Where to connect to: the server's URL, with the proxy's host and port."""
+        return self._upstream._replace(netloc=f"{self.host}:{self.port}").geturl()
+
+    def reset_all(self) -> None:
+        """Resets every live connection, on both sides, at once."""
+        for connection in tuple(self._live):
+            connection.reset()
+
+    async def _carry(self, client: Tcp, _number: int) -> None:
+        try:
+            server = await self._connect()
+        except OSError:
+            return client.reset()
+        connection = _Connection(client, server, to_server=self.to_server, to_client=self.to_client)
+        self._live.add(connection)
+        try:
+            await connection.run()
+        finally:
+            self._live.remove(connection)
+            server.close()
+
+    async def _connect(self) -> Tcp:
+        host = self._upstream.hostname or "127.0.0.1"
+        port = self._upstream.port or _DEFAULT_PORTS[self._upstream.scheme]
+        sock = socket.socket()
+        sock.setblocking(False)  # noqa: FBT003 - the standard library's
+        try:
+            await asyncio.get_running_loop().sock_connect(sock, (host, port))
+        except BaseException:
+            sock.close()
+            raise
+        return Tcp(sock)
+
+
+class _Connection:
+    """A client's TCP connection, and the one that was made for it to the server."""
+
+    def __init__(self, client: Tcp, server: Tcp, *, to_server: Faults, to_client: Faults) -> None:
+        self._ends = (client, server)
+        self._flows = (_Flow(client, server, to_server, self), _Flow(server, client, to_client, self))
+        self._over = asyncio.Event()
+
+    async def run(self) -> None:
+        """Carries in both directions until both are finished, or the connection is reset."""
+        readers = [asyncio.create_task(flow.read()) for flow in self._flows]
+        try:
+            for flow in self._flows:
+                flow.start()
+            await self._over.wait()
+        finally:
+            self._stop()
+            for reader in readers:
+                reader.cancel()
+            await asyncio.wait(readers)
+
+    def reset(self) -> None:
+        """Resets both ends, at once."""
+        self._stop()
+        for end in self._ends:
+            end.reset()
+
+    def flow_finished(self) -> None:
+        """Takes note that FIN was passed on in one direction."""
+        if all(flow.finished for flow in self._flows):
+            self._stop()
+
+    def lost(self, flow: _Flow) -> None:
+        """Takes note that a flow's target is gone, which is then told the other way round, like any other reset."""
+        for other in self._flows:
+            if other is not flow:
+                other.put("reset")
+
+    def _stop(self) -> None:
+        for flow in self._flows:
+            flow.stop()
+        self._over.set()
+
+
+class _Flow:
+    """One direction of one connection: a line of what is under way.
+
+    `step` is called whenever something came, fell due, found room or was switched; it does all that may be done then.
+
+    Attributes:
+        finished: Whether FIN was sent to the target.
+    """
+
+    def __init__(self, source: Tcp, target: Tcp, faults: Faults, connection: _Connection) -> None:
+        self.finished = False
+        self._source = source
+        self._target = target
+        self._faults = faults
+        self._connection = connection
+        self._loop = asyncio.get_running_loop()
+        self._line: deque[tuple[float, memoryview | Ending]] = deque()  # when it came, and what it is
+        self._held = 0
+        self._room = asyncio.Event()
+        self._target_lost = False
+        self._passed = 0
+        self._sent_at = -math.inf
+        self._sent_size = 0
+        self._running = False
+        self._next_step: asyncio.Handle | None = None
+
+    async def read(self) -> None:
+        """Puts on the line what the source sends. Where the line is full, the rest waits at the source."""
+        try:
+            while data := await self._source.receive():
+                self._held += len(data)
+                self._room.clear()
+                self.put(memoryview(data))
+                if self._held > _HELD_AT_MOST:
+                    await self._room.wait()
+            self.put("fin")
+        except ConnectionError:
+            self.put("reset")
+
+    def put(self, item: memoryview | Ending) -> None:
+        """Puts octets or an end on the line."""
+        self._line.append((self._loop.time(), item))
+        self.step()
+
+    def start(self) -> None:
+        """Begins to pass on."""
+        self._running = True
+        self._faults.watch(self.step)
+        self.step()
+
+    def stop(self) -> None:
+        """Passes nothing on any more."""
+        self._running = False
+        self._faults.unwatch(self.step)
+        self._forget_next_step()
+
+    def step(self) -> None:
+        """Does all that may be done now, and sees to it that the rest is done when it is due."""
+        self._forget_next_step()
+        if self._running and self._faults.half_close:
+            self._finish()
+        self._reset_if_due()
+        while self._running and self._line:
+            arrived, item = self._line[0]
+            wait = self._seconds_until_due(arrived, item)
+            if wait > 0:
+                self._step_in(wait)
+                return
+            if not (self._pass_end(item) if isinstance(item, str) else self._pass_octets(item)):
+                return
+
+    def _seconds_until_due(self, arrived: float, item: memoryview | Ending) -> float:
+        if not isinstance(item, str) and self._swallows():
+            return 0
+        due = arrived + self._faults.latency
+        bandwidth = self._faults.bandwidth
+        if bandwidth is not None:
+            due = max(due, self._sent_at + self._sent_size / bandwidth if bandwidth else math.inf)
+        return due - self._loop.time()
+
+    def _swallows(self) -> bool:
+        return self._faults.black_hole or self.finished or self._target_lost
+
+    def _pass_end(self, end: Ending) -> bool:
+        """Passes FIN or RST on; says whether the line may go on."""
+        if self._faults.black_hole:
+            return False
+        self._line.popleft()
+        if end == "reset":
+            self._connection.reset()
+        else:
+            self._finish()
+        return True
+
+    def _finish(self) -> None:
+        if not self.finished:
+            self.finished = True
+            self._target.finish_now()
+            self._connection.flow_finished()
+
+    def _pass_octets(self, octets: memoryview) -> bool:
+        """Passes on a piece of what is first in line, or swallows it; says whether the line may go on at once."""
+        if self._swallows():
+            self._take_off_line(len(octets))
+            return True
+        try:
+            sent = self._target.send_now(octets[: self._piece_size()])
+        except ConnectionError:
+            self._target_lost = True
+            self._connection.lost(self)
+            return True
+        if not sent:
+            self._target.when_writable(self.step)
+            return False
+        self._take_off_line(sent)
+        self._count(sent)
+        self._reset_if_due()
+        self._step_in(0)  # in the next turn, so that segments can be read one by one
+        return False
+
+    def _piece_size(self) -> int:
+        faults = self._faults
+        limits = [_HELD_AT_MOST]
+        if faults.slice_size is not None:
+            limits.append(faults.slice_size)
+        if faults.bandwidth is not None:
+            limits.append(math.ceil(faults.bandwidth / _PIECES_PER_SECOND))
+        if faults.reset_after is not None:
+            limits.append(faults.reset_after - self._passed)
+        return max(1, min(limits))
+
+    def _take_off_line(self, count: int) -> None:
+        arrived, item = self._line.popleft()
+        if len(item) > count and not isinstance(item, str):
+            self._line.appendleft((arrived, item[count:]))
+        self._held -= count
+        if self._held <= _HELD_AT_MOST:
+            self._room.set()
+
+    def _count(self, sent: int) -> None:
+        self._sent_at = self._loop.time()
+        self._sent_size = sent
+        self._passed += sent
+        self._faults.octets += sent
+
+    def _reset_if_due(self) -> None:
+        limit = self._faults.reset_after
+        if self._running and limit is not None and self._passed >= limit:
+            self._connection.reset()
+
+    def _step_in(self, seconds: float) -> None:
+        if self._running and seconds < math.inf:
+            self._next_step = self._loop.call_later(seconds, self.step)
+
+    def _forget_next_step(self) -> None:
+        if self._next_step is not None:
+            self._next_step.cancel()
+            self._next_step = None
