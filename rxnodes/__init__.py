@@ -5,7 +5,9 @@ The names are imported when they are first used, so that importing the package a
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -96,6 +98,18 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value
     return value
+
+
+class _Package(ModuleType):
+    """Keeps `rxnodes.pulse` the function: importing the module of that name would put itself there."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name == "pulse" and isinstance(value, ModuleType):
+            value = value.pulse
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __dir__() -> list[str]:

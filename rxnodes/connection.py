@@ -8,7 +8,7 @@ import random
 import threading
 from collections import deque
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from rxnodes.errors import ConnectError, DecodeError, HandlerError, RxNodesError, SendError
 from rxnodes.lifecycle.events import ErrorEvent, LifecycleEvent, Opened, Stopped
@@ -60,8 +60,8 @@ logger = logging.getLogger("rxnodes")
 class Connection:
     """A configuration at run time: it can be started and stopped many times.
 
-    Projects make connections; `project.websocket("chat")` gives the one of that name. All commands return at once, never
-    block, and may be called from any thread. On the loop's own thread they take effect before they return.
+    Projects make connections; `project.websocket("chat")` gives the one of that name. All commands return at once,
+    never block, and may be called from any thread. On the loop's own thread they take effect before they return.
 
     Attributes:
         name: The configuration's name.
@@ -210,8 +210,8 @@ class Connection:
     def stop(self, *, code: int = 1000, reason: str = "") -> None:
         """Begins to end the session, and returns. `Stopped` tells when it is over.
 
-        What was sent before goes out first, and what still comes until the peer's Close frame is delivered. A dial under
-        way and a retry that is waiting are cancelled.
+        What was sent before goes out first, and what still comes until the peer's Close frame is delivered. A dial
+        under way and a retry that is waiting are cancelled.
 
         Args:
             code: The close code: 1000 to 1003, 1007 to 1014, or 3000 to 4999 (RFC 6455 section 7.4).
@@ -276,7 +276,7 @@ class Connection:
     async def _wait_in(self, waiters: set[asyncio.Future[T]]) -> T:
         if self._is_closed:
             raise self._closed_before_start()
-        future = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         waiters.add(future)
         try:
             return await future
@@ -314,9 +314,8 @@ class Connection:
             self._binaries,
         ):
             stream.complete()
-        for waiter in (*self._open_waiters, *self._stop_waiters):
-            if not waiter.done():
-                waiter.set_exception(self._closed_before_start())
+        _fail(self._open_waiters, self._closed_before_start())
+        _fail(self._stop_waiters, self._closed_before_start())
 
     def run_on_loop(self, action: Callable[[], None]) -> None:
         """Runs `action` on the loop's thread: at once where that is this one, or where there is no loop (any more)."""
@@ -455,9 +454,7 @@ class Connection:
         self._last_stopped = stopped
         self._settled.emit(stopped)
         _resolve(self._stop_waiters, stopped)
-        for waiter in self._open_waiters:
-            if not waiter.done():
-                waiter.set_exception(_never_opened(stopped))
+        _fail(self._open_waiters, _never_opened(stopped))
         self._delivering = None
         self._feed(Delivered())
 
@@ -519,10 +516,16 @@ def to_payload(message: object, *, is_binary: bool | None) -> tuple[bytes, bool]
     """
     if isinstance(message, str):
         return _encode(message), not is_binary
-    if isinstance(message, bytes | bytearray | memoryview) and is_binary is not False:
-        return bytes(message), False
+    if isinstance(message, bytes) and is_binary is not False:
+        return message, False
+    if isinstance(message, bytearray | memoryview) and is_binary is not False:
+        return bytes(cast("bytearray", message)), False
     wanted = "str" if is_binary is False else "str or bytes"
-    raise TypeError(f"a message must be {wanted}, not {type(message).__name__}")
+    raise TypeError(f"a message must be {wanted}, not {_type_name(message)}")  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _type_name(value: object) -> str:
+    return type(value).__name__
 
 
 def _encode(message: str) -> bytes:
@@ -537,6 +540,12 @@ def _resolve(waiters: set[asyncio.Future[T]], result: T) -> None:
     for waiter in waiters:
         if not waiter.done():
             waiter.set_result(result)
+
+
+def _fail(waiters: set[asyncio.Future[T]], error: RxNodesError) -> None:
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_exception(error)
 
 
 def _never_opened(stopped: Stopped) -> ConnectError:

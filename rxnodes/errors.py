@@ -1,8 +1,8 @@
 """The exceptions, one tree.
 
 What the caller got wrong is raised where the call is made: most often a plain `ValueError` or `TypeError`. What the
-network did arrives as the `error` of an `ErrorEvent` or a `Stopped`, and is always one of these. No message ever holds a
-secret: not a header's value, not a query's, not a password.
+network did arrives as the `error` of an `ErrorEvent` or a `Stopped`, and is always one of these. No message ever holds
+a secret: not a header's value, not a query's, not a password.
 """
 
 from __future__ import annotations

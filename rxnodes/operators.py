@@ -68,9 +68,7 @@ def action(
     """
 
     def operator(source: Observable[T]) -> Observable[T]:
-        def subscribe(
-            observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None
-        ) -> abc.DisposableBase:
+        def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
             group = CompositeDisposable()
             is_enabled = _follow_switch(enabled, observer, group, before=True)
             is_passed = _follow_switch(pass_through, observer, group, before=False)
@@ -129,9 +127,7 @@ def hold_while(
     """
 
     def operator(source: Observable[T]) -> Observable[T]:
-        def subscribe(
-            observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None
-        ) -> abc.DisposableBase:
+        def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
             held: deque[T] = deque()
             is_completed = False
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
-
-from typing_extensions import override
 
 from rxnodes import plugins, settings
 from rxnodes.connection import Connection
@@ -71,7 +70,7 @@ class Project(Scope):
         """
         project = cls.__new__(cls)
         Scope.__init__(project, "the project", project)
-        project._prepare(settings.load(folder, plugins.discover()), transport)
+        project._prepare(settings.load(folder, plugins.discover()), transport)  # noqa: SLF001 - our own
         return project
 
     def _prepare(self, loaded: settings.LoadedSettings, transport: Transport | None) -> None:
@@ -202,8 +201,8 @@ class Project(Scope):
         assert self._background is not None
         self._background.leave()
 
-    @override
     def end(self) -> None:
+        """Disposes everything that was subscribed in the project; its loop is no longer of use."""
         super().end()
         self._loop = None
 
@@ -265,11 +264,9 @@ class _LoopThread:
 
     def _tell(self, action: Callable[[], None]) -> None:
         assert self._loop is not None
-        try:
+        # The loop may have closed already, because a subscriber ended it.
+        with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(action)
-        except RuntimeError:
-            # The loop has closed already, because a subscriber ended it.
-            pass
 
     def _raise_error(self) -> None:
         error, self._error = self._error, None

@@ -39,7 +39,9 @@ def pulse(value: object = None) -> Observable[object]:
         hello
     """
 
-    def subscribe(observer: abc.ObserverBase[object], _scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+    def subscribe(
+        observer: abc.ObserverBase[object], _scheduler: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
         # At once, and not by way of a scheduler: what is subscribed before sees it, whatever scheduler that has.
         observer.on_next(value)
         observer.on_completed()

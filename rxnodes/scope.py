@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from reactivex.disposable import CompositeDisposable
@@ -24,6 +25,32 @@ __all__ = ["Host", "Scene", "Scope", "wait_all_stopped"]
 T = TypeVar("T")
 
 logger = logging.getLogger("rxnodes")
+
+
+class _LoopClock:
+    """Tells schedulers the time by the event loop's clock.
+
+    reactivex's own ask the wall clock: timed operators then go wrong when it is set, and never end in virtual time.
+    What is asked for at a wall-clock time still comes then, as long as nobody sets the clock.
+    """
+
+    _loop: asyncio.AbstractEventLoop
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue] - the scheduler's
+        self._began_at = datetime.now(UTC) - timedelta(seconds=loop.time())
+
+    @property
+    def now(self) -> datetime:
+        return self._began_at + timedelta(seconds=self._loop.time())
+
+
+class LoopScheduler(_LoopClock, AsyncIOScheduler):
+    """Schedules on an event loop, from its own thread."""
+
+
+class ThreadSafeLoopScheduler(_LoopClock, AsyncIOThreadSafeScheduler):
+    """Schedules on an event loop, from any thread."""
 
 
 class Host(Protocol):
@@ -65,8 +92,8 @@ class Scope:
         """Subscribes to each of the pipelines, in order, until the scope is left.
 
         They are isolated: an error ends the pipeline it happened in, and no other. It is logged with its traceback, and
-        is an `ErrorEvent` of phase `handler` as well when it was raised while a connection notified. Timed operators run
-        on the project's event loop.
+        is an `ErrorEvent` of phase `handler` as well when it was raised while a connection notified. Timed operators
+        run on the project's event loop.
 
         Args:
             *pipelines: Observables; usually an event node, operators and action nodes.
@@ -95,7 +122,7 @@ class Scope:
         loop = self._host.loop
         if loop is None:
             return None
-        return AsyncIOScheduler(loop) if self._host.is_on_loop() else AsyncIOThreadSafeScheduler(loop)
+        return LoopScheduler(loop) if self._host.is_on_loop() else ThreadSafeLoopScheduler(loop)
 
     def _on_pipeline_error(self, error: Exception) -> None:
         if any(connection.is_delivering for connection in self._host.connections):

@@ -11,7 +11,6 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from reactivex import Observable, abc
-from typing_extensions import override
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,17 +27,18 @@ def _ignore(_value: object = None) -> None:
 class _Subscription(abc.DisposableBase):
     """One subscriber of a hot stream."""
 
-    __slots__ = ("_stream", "on_completed", "on_next")
+    __slots__ = ("_stream", "is_disposed", "on_completed", "on_next")
 
     def __init__(
         self, stream: HotStream[Any], on_next: Callable[[Any], object], on_completed: Callable[[], object]
     ) -> None:
         self._stream = stream
+        self.is_disposed = False
         self.on_next = on_next
         self.on_completed = on_completed
 
-    @override
     def dispose(self) -> None:
+        self.is_disposed = True
         self.on_next = _ignore
         self.on_completed = _ignore
         self._stream.detach(self)
@@ -58,14 +58,13 @@ class HotStream(Observable[T]):
         self._subscriptions: tuple[_Subscription, ...] = ()
         self._completed = False
 
-    @override
     def subscribe(
         self,
         on_next: abc.ObserverBase[T] | abc.OnNext[T] | None = None,
-        on_error: abc.OnError | None = None,
+        on_error: abc.OnError | None = None,  # noqa: ARG002 - part of what an observable is
         on_completed: abc.OnCompleted | None = None,
         *,
-        scheduler: abc.SchedulerBase | None = None,
+        scheduler: abc.SchedulerBase | None = None,  # noqa: ARG002 - likewise
     ) -> abc.DisposableBase:
         """Subscribes an observer, or callbacks.
 
@@ -84,7 +83,7 @@ class HotStream(Observable[T]):
         if not callable(on_next) and hasattr(on_next, "on_next"):
             observer = cast("abc.ObserverBase[T]", on_next)
             on_next, on_completed = observer.on_next, observer.on_completed
-        subscription = _Subscription(self, cast("abc.OnNext[T]", on_next or _ignore), on_completed or _ignore)
+        subscription = _Subscription(self, on_next or _ignore, on_completed or _ignore)  # pyright: ignore[reportArgumentType]
         self.attach(subscription)
         return subscription
 
@@ -142,21 +141,22 @@ class ReplayStream(HotStream[T]):
         self._last = initial
         self._run = run
 
-    @override
     def attach(self, subscription: _Subscription) -> None:
+        """Shows the last value to a new subscriber, and adds it."""
+
         def replay_and_attach() -> None:
             if not self._completed:
                 try:
                     subscription.on_next(self._last)
                 except BaseException as error:  # noqa: BLE001 - as in emit
                     self._report(error)
-            if subscription.on_next is not _ignore:
+            if not subscription.is_disposed:
                 super(ReplayStream, self).attach(subscription)
 
         self._run(replay_and_attach)
 
-    @override
     def emit(self, value: T) -> None:
+        """Shows the value to every subscriber, and keeps it."""
         self._last = value
         super().emit(value)
 

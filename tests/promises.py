@@ -125,7 +125,9 @@ class Journal:
         if event.initiator is Initiator.TIMEOUT:
             assert event.code == 1006
         if event.initiator in (Initiator.LOCAL, Initiator.REMOTE, Initiator.TIMEOUT):
-            assert session.closing is not None, "a session that is stopped, or that the peer closes, passes through Closing"
+            assert session.closing is not None, (
+                "a session that is stopped, or that the peer closes, passes through Closing"
+            )
         if event.initiator in (Initiator.LOCAL, Initiator.REMOTE):
             assert session.closing is not None
             assert session.closing.initiator is event.initiator or event.error is not None

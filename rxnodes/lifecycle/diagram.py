@@ -30,7 +30,6 @@ _NAMES: dict[type[Input], str] = {
     Violated: "protocol violated",
     Retire: "project left",
 }
-_SHOWN_GUARDS = (will_retry,)
 
 
 def mermaid(rows: Iterable[Transition] = TABLE) -> str:
@@ -61,7 +60,7 @@ def table(rows: Iterable[Transition] = TABLE) -> str:
 
 def _label(row: Transition) -> str:
     name = _NAMES.get(row.on) or _words(re.sub(r"(?<!^)(?=[A-Z])", "_", row.on.__name__)).lower()
-    return f"{name} and {_words(row.when.__name__)}" if row.when in _SHOWN_GUARDS else name
+    return f"{name} and {_words(will_retry.__name__)}" if row.when is will_retry else name
 
 
 def _words(name: str) -> str:

@@ -351,7 +351,9 @@ def time_out(draft: Draft) -> None:
     """The deadline has struck: the link is ended, and where the handshake was not done it never will be."""
     state = draft.state
     if not (state.was_clean or state.violated or state.cut_short):
-        error = CloseTimeout(f"the closing was not done within close_timeout ({state.profile.policy.close_timeout:g} s)")
+        error = CloseTimeout(
+            f"the closing was not done within close_timeout ({state.profile.policy.close_timeout:g} s)"
+        )
         initiator = Initiator.TIMEOUT if state.close_received is None else state.initiator
         draft.state = replace(state, error=error, initiator=initiator)
         draft.report("close", error)
@@ -530,7 +532,12 @@ TABLE: tuple[Transition, ...] = (
     T(P.CONNECTING, Lost, P.STOPPED, (release_link, report_loss, conclude)),
     T(P.CONNECTING, Stop, P.CLOSING, (by_us, forget_attempt, announce_closing, cut_short, start_deadline, abort_link)),
     T(P.CONNECTING, Abort, P.CLOSING, (by_us, forget_attempt, announce_closing, cut_short, start_deadline, abort_link)),
-    T(P.CONNECTING, Retire, P.CLOSING, (retire, by_us, forget_attempt, announce_closing, cut_short, start_deadline, abort_link)),
+    T(
+        P.CONNECTING,
+        Retire,
+        P.CLOSING,
+        (retire, by_us, forget_attempt, announce_closing, cut_short, start_deadline, abort_link),
+    ),
     # Open
     T(P.OPEN, CloseReceived, P.DROPPING, (by_peer, answer_close, start_deadline), will_retry),
     T(P.OPEN, CloseReceived, P.CLOSING, (by_peer, announce_closing, answer_close, start_deadline)),

@@ -1,0 +1,1 @@
+"""What carries bytes: the protocol every transport keeps, aiohttp, and a scripted one for tests."""

@@ -8,6 +8,7 @@ counts as lost when the descriptor is gone: a socket class of our own tells.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -18,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from aiohttp import hdrs
-from typing_extensions import override
 
 from rxnodes.errors import ConnectError, ConnectionLost, ProtocolError, RxNodesError
 from rxnodes.lifecycle.traffic import Traffic
@@ -54,12 +54,10 @@ class WatchedSocket(socket.socket):
 
     on_gone: Callable[[WatchedSocket], None] | None = None
 
-    @override
     def close(self) -> None:
         super().close()
         self._tell()
 
-    @override
     def detach(self) -> int:
         # uvloop closes the descriptor itself, after this.
         descriptor = super().detach()
@@ -114,7 +112,9 @@ async def _accept_only_websocket(
     return response
 
 
-def _complaint(request: aiohttp.ClientRequest, response: aiohttp.ClientResponse) -> str | None:
+def _complaint(  # noqa: PLR0911 - one return for each complaint
+    request: aiohttp.ClientRequest, response: aiohttp.ClientResponse
+) -> str | None:
     """What is wrong with the server's answer."""
     if response.status != SWITCHING_PROTOCOLS:
         return f"the server answered {response.status} instead of 101"
@@ -146,7 +146,9 @@ class _Handshake(aiohttp.ClientWebSocketResponse):
     early: bytearray
     response: aiohttp.ClientResponse
 
-    def __init__(self, reader: Any, writer: Any, protocol: Any, response: aiohttp.ClientResponse, *args: Any, **kw: Any):
+    def __init__(
+        self, reader: Any, writer: Any, protocol: Any, response: aiohttp.ClientResponse, *args: Any, **kw: Any
+    ) -> None:
         super().__init__(reader, writer, protocol, response, *args, **kw)
         self.response = response
         self.early = bytearray()
@@ -299,9 +301,7 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
         self._handler = handler
         self._transport = transport
         self._encoder = FrameEncoder(deflate)
-        self._parser = FrameParser(
-            self, handler, self._loop, max_size=self._target.max_message_size, deflate=deflate
-        )
+        self._parser = FrameParser(self, handler, self._loop, max_size=self._target.max_message_size, deflate=deflate)
         self._has_taken_over = True
         transport.set_protocol(self)
         # Paused means exactly: something of ours has not left for the network.
@@ -317,7 +317,6 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
 
     # What comes
 
-    @override
     def data_received(self, data: bytes) -> None:
         self._last_heard = self._loop.time()
         assert self._parser is not None
@@ -330,17 +329,14 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
         # Told outside the handler, so that the error carries no context.
         self._sink.violated(violation)
 
-    @override
     def on_message(self, message: str | bytes, size: int) -> None:
         self._messages_received += 1
         self._bytes_received += size
         self._sink.message(message)
 
-    @override
     def on_close(self, code: int, reason: str) -> None:
         self._sink.close_received(code, reason)
 
-    @override
     def on_ping(self, payload: bytes) -> None:
         if self._has_written_close:
             return
@@ -350,11 +346,9 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
         else:
             self._write(self._encoder.pong(payload))
 
-    @override
-    def on_pong(self, payload: bytes) -> None:
+    def on_pong(self, payload: bytes) -> None:  # noqa: ARG002 - ours are empty
         self._pinged_at = None
 
-    @override
     def eof_received(self) -> bool:
         """The peer will send nothing more. Returns whether the connection is kept for what we still have to send."""
         if self._has_written_close:
@@ -363,7 +357,6 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
         self.abort()
         return False
 
-    @override
     def connection_lost(self, exc: Exception | None) -> None:
         if self._error is None and not self._is_ended and exc is not None:
             self._error = ConnectionLost(f"the connection broke: {_reason(exc)}")
@@ -414,11 +407,9 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
         self._written += len(data)
         self._transport.write(data)
 
-    @override
     def pause_writing(self) -> None:
         self._is_paused = True
 
-    @override
     def resume_writing(self) -> None:
         self._is_paused = False
         if self._is_ended:
@@ -562,14 +553,12 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
 
 def _shut_down(sock: socket.socket) -> None:
     """Makes whoever owns the socket see its end."""
-    try:
+    # It may not be connected yet, or not any more.
+    with contextlib.suppress(OSError):
         sock.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        # Not connected yet, or not any more.
-        pass
 
 
-def _explain(error: BaseException) -> ConnectError:
+def _explain(error: BaseException) -> ConnectError:  # noqa: PLR0911 - one return for each kind
     """Why a dial failed, in words of our own: aiohttp's carry URLs and headers, which may hold secrets."""
     match error:
         case _RefusedError(status=status):
@@ -581,11 +570,13 @@ def _explain(error: BaseException) -> ConnectError:
         case aiohttp.ClientConnectorDNSError():
             return ConnectError(f"the name lookup failed: {_reason(error.os_error)}")
         case aiohttp.ClientConnectorSSLError():
-            return ConnectError(f"the TLS handshake failed: {_reason(error.os_error)}")
+            return ConnectError(f"the TLS handshake failed: {_reason(error.os_error)}")  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
         case aiohttp.ClientConnectorError():
             return ConnectError(f"the TCP connection failed: {_reason(error.os_error)}")
         case aiohttp.WSServerHandshakeError():
-            return ConnectError(f"the server's handshake is not WebSocket's: {error.message.lower()}", status=error.status)
+            return ConnectError(
+                f"the server's handshake is not WebSocket's: {error.message.lower()}", status=error.status
+            )
         case aiohttp.ClientResponseError():
             return ConnectError("the server's answer is not HTTP")
         case OSError():
@@ -601,7 +592,7 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, ssl.SSLError):
         return (error.reason or "no reason given").replace("_", " ").lower()
     if isinstance(error, socket.gaierror):
-        return error.strerror
+        return error.strerror or "no reason given"
     if isinstance(error, OSError) and error.errno is not None:
         return os.strerror(error.errno)
     return type(error).__name__

@@ -70,7 +70,7 @@ class Deflate:
         self._compressor = self._new_compressor()
         self._decompressor = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
 
-    def _new_compressor(self) -> zlib._Compress:
+    def _new_compressor(self) -> zlib._Compress:  # pyright: ignore[reportPrivateUsage]
         return zlib.compressobj(level=zlib.Z_BEST_SPEED, wbits=-self._window_bits)
 
     def compress(self, payload: bytes) -> bytes:

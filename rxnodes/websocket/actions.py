@@ -172,21 +172,13 @@ def client_send(
         connection.report("send", SendError(f"{connection.name!r}: {problem}"))
 
     if isinstance(message, Observable):
-        return _send_latest(connection, message, send, enabled, pass_through)
+        return _send_latest(connection, message, send, enabled, pass_through)  # pyright: ignore[reportUnknownArgumentType]
     if message is _PULSE:
-        execute: Callable[[Any], None] = send
-    elif callable(message):
-
-        def execute(pulse: Any) -> None:
-            send(message(pulse))
-
-    else:
-        to_payload(message, is_binary=is_binary)
-
-        def execute(_: Any) -> None:
-            connection.send(message, is_binary=is_binary)
-
-    return action(execute, enabled=enabled, pass_through=pass_through)
+        return action(send, enabled=enabled, pass_through=pass_through)
+    if callable(message):
+        return action(lambda pulse: send(message(pulse)), enabled=enabled, pass_through=pass_through)
+    to_payload(message, is_binary=is_binary)
+    return action(lambda _: send(message), enabled=enabled, pass_through=pass_through)
 
 
 def _send_latest(
@@ -199,9 +191,7 @@ def _send_latest(
     """Sends the latest value of `messages` for each pulse. What is latest is a matter of each subscription."""
 
     def operator(source: Observable[T]) -> Observable[T]:
-        def subscribe(
-            observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None
-        ) -> abc.DisposableBase:
+        def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
             latest = Latest[Any](None)
 
             def execute(_: T) -> None:

@@ -44,14 +44,14 @@ def on_receive(connection: Connection, *, is_binary: None) -> Observable[str | b
 def on_receive(
     connection: Connection, *, is_binary: bool | None = False
 ) -> Observable[str] | Observable[bytes] | Observable[str | bytes]:
-    """On WebSocket Receive: fires for each message.
+    r"""On WebSocket Receive: fires for each message.
 
     ::
 
-        on the wire:                      ---"a"---b"b"---b"\\xff"---|
+        on the wire:                      ---"a"---b"b"---b"\xff"---|
         on_receive(chat):                 ---"a"----"b"-------------    and an ErrorEvent
-        on_receive(chat, is_binary=True): ---b"a"--b"b"---b"\\xff"---
-        on_receive(chat, is_binary=None): ---"a"---b"b"---b"\\xff"---
+        on_receive(chat, is_binary=True): ---b"a"--b"b"---b"\xff"---
+        on_receive(chat, is_binary=None): ---"a"---b"b"---b"\xff"---
 
     Args:
         connection: The connection.

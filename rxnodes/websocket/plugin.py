@@ -44,7 +44,9 @@ plugin = Plugin(
             description="Sends a message.",
             attributes=(
                 CONNECTION,
-                Attribute("is_binary", "bool or None", default=False, description="Whether it goes as a binary message."),
+                Attribute(
+                    "is_binary", "bool or None", default=False, description="Whether it goes as a binary message."
+                ),
                 ENABLED,
                 PASS_THROUGH,
             ),

@@ -56,7 +56,9 @@ class AnySequence(RuleBasedStateMachine):
     """Plays the shell and the network around the machine."""
 
     @initialize(
-        enabled=st.booleans(), max_attempts=st.one_of(st.none(), st.integers(1, 4)), reset_after=st.sampled_from([0.0, 5.0])
+        enabled=st.booleans(),
+        max_attempts=st.one_of(st.none(), st.integers(1, 4)),
+        reset_after=st.sampled_from([0.0, 5.0]),
     )
     def begin(self, enabled, max_attempts, reset_after):
         reconnect = ReconnectPolicy(enabled=enabled, max_attempts=max_attempts, reset_after=reset_after)

@@ -1,0 +1,376 @@
+"""Projects and scenes: opened and closed as one."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+import pytest
+import reactivex
+from reactivex import operators as ops
+from virtual import accept, virtual
+
+from rxnodes import (
+    ConnectionState,
+    Initiator,
+    PluginDisabled,
+    Project,
+    RxNodesError,
+    SettingsError,
+    Trigger,
+    UnknownConfiguration,
+    pulse,
+)
+from rxnodes.transport.scripted import ScriptedTransport
+from rxnodes.websocket import all_stopped, client_start, client_stop, on_receive, on_start, on_stop
+
+
+def project(script=accept, names=("chat",), **fields):
+    transport = ScriptedTransport(script)
+    return Project(
+        websocket={name: {"url": f"ws://{name}.test/", **fields} for name in names}, transport=transport
+    ), transport
+
+
+def test_connections_by_name():
+    it, _ = project(names=("chat", "feed"))
+    assert it.websocket("chat") is it.websocket("chat")
+    assert it.websocket("feed").name == "feed"
+    assert it.configurations == ("chat", "feed")
+    with pytest.raises(
+        UnknownConfiguration, match="no connection named 'caht' is configured.*'chat', 'feed'.*did you mean 'chat'"
+    ) as raised:
+        it.websocket("caht")
+    assert isinstance(raised.value, LookupError)
+
+
+def test_settings_are_checked_at_once():
+    with pytest.raises(SettingsError, match="chat"):
+        Project(websocket={"chat": "http://example.test/"})
+
+
+def test_a_disabled_plugin_has_nothing():
+    it = Project(plugins={"websocket": False})
+    with pytest.raises(PluginDisabled, match="websocket"):
+        it.websocket("chat")
+    assert len(it.toolbox) == 0
+
+
+def test_load_from_a_folder(tmp_path):
+    (tmp_path / "websocket.toml").write_text('[connections.chat]\nurl = "ws://127.0.0.1:1/"\n')
+    it = Project.load(tmp_path, transport=ScriptedTransport())
+    assert it.websocket("chat").name == "chat"
+    assert len(it.toolbox) == 7
+
+
+@virtual
+async def test_promise_10_leaving_stops_everything_and_delivers_every_stopped():
+    it, transport = project(names=("a", "b"))
+    seen = []
+    async with it:
+        for name in ("a", "b"):
+            it.subscribe(
+                on_stop(it.websocket(name)).pipe(ops.do_action(lambda stopped: seen.append(stopped.connection)))
+            )
+            it.websocket(name).states.subscribe(on_completed=lambda: seen.append("completed"))
+            it.websocket(name).start()
+        await asyncio.gather(*(it.websocket(name).wait_started() for name in ("a", "b")))
+    assert seen[:2] in (["a", "b"], ["b", "a"])
+    assert seen[2:] == ["completed", "completed"]
+    assert all(peer.close_frame == (1000, "") for peer in transport.peers)
+
+
+@virtual
+async def test_promise_10_on_stop_client_start_cannot_hold_it_up():
+    it, transport = project()
+    async with it:
+        chat = it.websocket("chat")
+        it.subscribe(on_stop(chat).pipe(client_start(chat)), pulse().pipe(client_start(chat)))
+        await chat.wait_started()
+    assert len(transport.peers) == 1
+    chat.start()
+    assert chat.state is ConnectionState.CLOSED
+
+
+@pytest.mark.parametrize("moment", ["connecting", "closing", "retrying", "idle"])
+@virtual
+async def test_95_the_project_is_left_at_any_moment(moment):
+    script = {"connecting": None, "retrying": lambda peer: peer.refuse()}.get(moment, accept)
+    it, _ = project(script, close_timeout=1, reconnect={"enabled": moment == "retrying", "initial_delay": 20})
+    async with it:
+        chat = it.websocket("chat")
+        if moment != "idle":
+            chat.start()
+            await asyncio.sleep(0.001)
+        if moment == "closing":
+            chat.stop()
+    assert chat.state is (ConnectionState.IDLE if moment == "idle" else ConnectionState.CLOSED)
+    assert (chat.last_stopped is None) is (moment == "idle")
+
+
+@virtual
+async def test_promise_10_cancelling_the_task_that_holds_it_closes_in_order():
+    it, transport = project()
+    opened = asyncio.Event()
+
+    async def hold():
+        async with it:
+            it.websocket("chat").start()
+            await it.websocket("chat").wait_started()
+            opened.set()
+            await asyncio.sleep(3600)
+
+    task = asyncio.create_task(hold())
+    await opened.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert it.websocket("chat").last_stopped.was_clean
+    assert transport.peer.close_frame == (1000, "")
+
+
+@pytest.mark.parametrize("cancellations", [2, 4])
+@virtual
+async def test_promise_10_a_second_cancellation_aborts(cancellations):
+    it, transport = project(close_timeout=60)
+    opened = asyncio.Event()
+
+    async def hold():
+        async with it:
+            it.websocket("chat").start()
+            await it.websocket("chat").wait_started()
+            transport.peer.answers_close = False
+            opened.set()
+            await asyncio.sleep(3600)
+
+    task = asyncio.create_task(hold())
+    await opened.wait()
+    for _ in range(cancellations):
+        task.cancel()
+        await asyncio.sleep(0)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert asyncio.get_running_loop().time() < 60
+    stopped = it.websocket("chat").last_stopped
+    assert (stopped.initiator, stopped.code) == (Initiator.LOCAL, 1006)
+    assert transport.peer.was_aborted
+
+
+@virtual
+async def test_a_project_is_opened_once():
+    it, _ = project()
+    async with it:
+        pass
+    with pytest.raises(RxNodesError, match="opened once"):
+        async with it:
+            pass
+
+
+@virtual
+async def test_nothing_can_be_subscribed_in_a_scope_that_was_left():
+    it, _ = project()
+    async with it:
+        scene = it.scene("menu")
+        async with scene:
+            pass
+        with pytest.raises(RxNodesError, match="scene 'menu' has been left"):
+            scene.subscribe(pulse())
+    with pytest.raises(RxNodesError, match="the project has been left"):
+        it.subscribe(pulse())
+
+
+@virtual
+async def test_pipelines_are_isolated(caplog):
+    it, transport = project()
+    async with it:
+        chat = it.websocket("chat")
+        seen, errors = [], []
+        chat.errors.subscribe(lambda event: errors.append((event.phase, type(event.error.__cause__))))
+        it.subscribe(
+            on_receive(chat).pipe(ops.map(lambda text: 1 / 0)),
+            on_receive(chat).pipe(ops.do_action(seen.append)),
+            pulse().pipe(client_start(chat)),
+        )
+        await chat.wait_started()
+        transport.peer.send("one")
+        transport.peer.send("two")
+        assert seen == ["one", "two"]
+        # An exception inside an operator ends that pipeline, as in Rx, and is reported once.
+        assert errors == [("handler", ZeroDivisionError)]
+    assert "ZeroDivisionError" in caplog.text
+
+
+@virtual
+async def test_an_error_outside_a_notification_is_logged(caplog):
+    it, _ = project()
+    async with it:
+        trigger = Trigger()
+        it.subscribe(reactivex.throw(ValueError("outside")), trigger.pipe(ops.map(lambda _: 1 / 0)))
+        trigger.fire()
+        await asyncio.sleep(0)
+    assert "the project: a pipeline ended with an error" in caplog.text
+    assert "ValueError: outside" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
+
+
+@virtual
+async def test_timed_operators_run_on_the_projects_loop():
+    it, _ = project()
+    threads = []
+    async with it:
+        done = asyncio.Event()
+        it.subscribe(
+            pulse().pipe(
+                ops.delay(3600.0),
+                ops.do_action(lambda _: (threads.append(threading.current_thread()), done.set())),
+            )
+        )
+        await done.wait()
+    assert threads == [threading.current_thread()]
+
+
+@virtual
+async def test_disposing_ends_the_subscriptions_early():
+    it, _ = project()
+    async with it:
+        trigger = Trigger()
+        seen = []
+        subscription = it.subscribe(trigger.pipe(ops.do_action(seen.append)))
+        trigger.fire(1)
+        subscription.dispose()
+        trigger.fire(2)
+    assert seen == [1]
+
+
+@virtual
+async def test_a_scene_ends_while_the_project_runs_on():
+    it, _ = project(names=("menu", "game"))
+    async with it:
+        menu, game = it.websocket("menu"), it.websocket("game")
+        trigger = Trigger()
+        seen = []
+        async with it.scene("menu", connections=[menu]) as scene:
+            scene.subscribe(trigger.pipe(ops.do_action(seen.append)))
+            menu.start()
+            game.start()
+            await asyncio.gather(menu.wait_started(), game.wait_started())
+            trigger.fire("in the scene")
+        trigger.fire("after it")
+        assert seen == ["in the scene"]
+        assert (menu.state, game.state) == (ConnectionState.CLOSED, ConnectionState.OPEN)
+        menu.start()
+        await menu.wait_started()
+
+
+@virtual
+async def test_a_connection_that_is_first_used_while_the_project_is_left_does_not_start():
+    it, transport = project(names=("a", "b"))
+    async with it:
+        it.subscribe(on_stop(it.websocket("a")).pipe(ops.do_action(lambda _: it.websocket("b").start())))
+        it.websocket("a").start()
+        await it.websocket("a").wait_started()
+    assert len(transport.peers) == 1
+
+
+# Without asyncio
+
+
+def test_a_plain_with_runs_a_loop_in_a_thread_of_its_own():
+    it, transport = project()
+    states = []
+    with it:
+        chat = it.websocket("chat")
+        chat.states.subscribe(states.append)
+        it.subscribe(on_start(chat).pipe(client_stop(chat)))
+        chat.start()
+        assert it.call(chat.wait_stopped).was_clean
+        assert all_stopped(chat).run()[0].was_clean
+    assert states == [
+        ConnectionState.IDLE,
+        ConnectionState.CONNECTING,
+        ConnectionState.OPEN,
+        ConnectionState.CLOSING,
+        ConnectionState.CLOSED,
+    ]
+    assert not any(thread.name == "rxnodes" for thread in threading.enumerate())
+
+
+def test_a_plain_with_stops_everything_when_it_is_left():
+    it, transport = project()
+    stopped = []
+    with it:
+        chat = it.websocket("chat")
+        it.subscribe(on_stop(chat).pipe(ops.do_action(stopped.append)), pulse().pipe(client_start(chat)))
+        it.call(chat.wait_started)
+    assert [event.was_clean for event in stopped] == [True]
+
+
+def test_timed_operators_run_on_the_projects_thread():
+    it, _ = project()
+    seen = threading.Event()
+    names = []
+    with it:
+        it.subscribe(
+            pulse().pipe(
+                ops.delay(0.01), ops.do_action(lambda _: (names.append(threading.current_thread().name), seen.set()))
+            )
+        )
+        assert seen.wait(10)
+    assert names == ["rxnodes"]
+
+
+def test_scenes_without_asyncio():
+    it, _ = project()
+    with it:
+        chat = it.websocket("chat")
+        with it.scene("menu", connections=[chat]):
+            chat.start()
+            it.call(chat.wait_started)
+        assert chat.state is ConnectionState.CLOSED
+
+
+def test_call_is_for_other_threads():
+    it, _ = project()
+    with pytest.raises(RxNodesError, match="not open"):
+        it.call(asyncio.sleep, 0)
+
+    async def calls_itself():
+        with pytest.raises(RxNodesError, match="other threads"):
+            it.call(asyncio.sleep, 0)
+        return "called"
+
+    with it:
+        assert it.call(calls_itself) == "called"
+
+
+def test_a_project_that_cannot_be_opened_says_so():
+    it, _ = project()
+    with it:
+        pass
+    with pytest.raises(RxNodesError, match="opened once"), it:
+        pass
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+def test_a_subscriber_that_ends_the_program_ends_the_project_first(error):
+    it, transport = project()
+    seen = threading.Event()
+
+    def raises(_):
+        seen.set()
+        raise error
+
+    def enter_and_wait():
+        with it:
+            chat = it.websocket("chat")
+            chat.opened.subscribe(raises)
+            chat.start()
+            assert seen.wait(10)
+            deadline = time.monotonic() + 10
+            while chat.state is not ConnectionState.CLOSED and time.monotonic() < deadline:
+                time.sleep(0.001)
+
+    with pytest.raises(error):
+        enter_and_wait()
+    assert it.websocket("chat").last_stopped.was_clean

@@ -1,0 +1,246 @@
+"""Hot streams: isolated, ordered, replaying where asked."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+import reactivex
+from reactivex import operators as ops
+
+from rxnodes.streams import HotStream, Outbox, ReplayStream
+
+
+class Reports(list):
+    """What a stream reports."""
+
+    def __call__(self, error):
+        self.append(error)
+
+
+@pytest.fixture
+def reports():
+    return Reports()
+
+
+@pytest.fixture
+def stream(reports):
+    return HotStream[int](reports)
+
+
+def at_once(action):
+    action()
+
+
+def test_every_subscriber_sees_every_value(stream):
+    seen = []
+    stream.subscribe(lambda value: seen.append(("a", value)))
+    stream.subscribe(lambda value: seen.append(("b", value)))
+    stream.emit(1)
+    stream.emit(2)
+    assert seen == [("a", 1), ("b", 1), ("a", 2), ("b", 2)]
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("no"), asyncio.CancelledError(), KeyboardInterrupt(), SystemExit(1), GeneratorExit()]
+)
+def test_86_promise_7_one_that_raises_does_not_stop_the_others_or_its_own_later_notifications(stream, reports, error):
+    seen = []
+
+    def raises(value):
+        seen.append(("raises", value))
+        raise error
+
+    stream.subscribe(raises)
+    stream.subscribe(lambda value: seen.append(("other", value)))
+    stream.emit(1)
+    stream.emit(2)
+    assert seen == [("raises", 1), ("other", 1), ("raises", 2), ("other", 2)]
+    assert reports == [error, error]
+
+
+def test_85_an_observer_object_and_one_without_on_error(stream, reports):
+    seen = []
+    subject = reactivex.Subject[int]()
+    subject.subscribe(seen.append)
+    stream.subscribe(subject)
+    stream.subscribe()
+    stream.emit(1)
+    assert seen == [1]
+    assert reports == []
+
+
+def test_89_dispose_inside_on_next_of_itself(stream):
+    seen = []
+
+    def once(value):
+        seen.append(value)
+        subscription.dispose()
+
+    subscription = stream.subscribe(once)
+    stream.emit(1)
+    stream.emit(2)
+    assert seen == [1]
+    assert not stream.is_observed
+
+
+def test_89_dispose_inside_on_next_of_another(stream):
+    seen = []
+    stream.subscribe(lambda _: other.dispose())
+    other = stream.subscribe(seen.append)
+    stream.emit(1)
+    assert seen == []
+
+
+def test_90_subscribe_inside_on_next_sees_the_next(stream):
+    seen = []
+    stream.subscribe(lambda value: stream.subscribe(lambda later: seen.append((value, later))))
+    stream.emit(1)
+    stream.emit(2)
+    assert seen == [(1, 2)]
+
+
+def test_completes_once_and_tells_those_who_come_later(stream):
+    told = []
+    stream.subscribe(on_completed=lambda: told.append("early"))
+    stream.complete()
+    stream.subscribe(on_completed=lambda: told.append("late"))
+    assert told == ["early", "late"]
+    assert not stream.is_observed
+
+
+def test_completion_is_isolated_too(stream, reports):
+    told = []
+    error = ValueError("no")
+
+    def raises():
+        raise error
+
+    stream.subscribe(on_completed=raises)
+    stream.subscribe(on_completed=lambda: told.append("other"))
+    stream.complete()
+    assert told == ["other"]
+    assert reports == [error]
+
+
+def test_a_disposed_one_is_not_told_of_completion(stream):
+    told = []
+    stream.subscribe(on_completed=lambda: other.dispose())
+    other = stream.subscribe(on_completed=lambda: told.append("other"))
+    stream.complete()
+    assert told == []
+
+
+def test_it_is_an_observable(stream):
+    seen = []
+    stream.pipe(ops.filter(lambda value: value > 1), ops.map(str), ops.take(1)).subscribe(seen.append)
+    for value in (1, 2, 3):
+        stream.emit(value)
+    assert seen == ["2"]
+    assert not stream.is_observed
+
+
+async def test_it_can_be_awaited(stream):
+    asyncio.get_running_loop().call_soon(stream.emit, 7)
+    assert await stream.pipe(ops.first()) == 7
+
+
+def test_83_a_late_subscriber_gets_the_last_value_delivered(reports):
+    stream = ReplayStream[str](reports, "idle", at_once)
+    seen = []
+    stream.subscribe(lambda value: seen.append(("a", value)))
+    stream.emit("connecting")
+    stream.subscribe(lambda value: seen.append(("b", value)))
+    stream.emit("open")
+    assert seen == [("a", "idle"), ("a", "connecting"), ("b", "connecting"), ("a", "open"), ("b", "open")]
+
+
+def test_who_subscribes_during_a_notification_gets_it_once(reports):
+    stream = ReplayStream[str](reports, "idle", at_once)
+    seen = []
+    stream.subscribe(lambda value: value == "open" and stream.subscribe(seen.append))
+    stream.emit("open")
+    stream.emit("closed")
+    assert seen == ["open", "closed"]
+
+
+def test_replaying_is_isolated(reports):
+    stream = ReplayStream[str](reports, "idle", at_once)
+    error = ValueError("no")
+    seen = []
+
+    def raises(value):
+        seen.append(value)
+        raise error
+
+    stream.subscribe(raises)
+    stream.emit("open")
+    assert seen == ["idle", "open"]
+    assert reports == [error, error]
+
+
+def test_who_disposes_while_it_is_replayed_to_is_not_attached(reports):
+    queue = []
+    stream = ReplayStream[str](reports, "idle", queue.append)
+    seen = []
+    subscription = stream.subscribe(seen.append)
+    subscription.dispose()
+    queue.pop()()
+    stream.emit("open")
+    assert seen == []
+    assert not stream.is_observed
+
+
+def test_one_that_only_waits_for_completion_is_told(reports):
+    stream = ReplayStream[str](reports, "idle", at_once)
+    told = []
+    stream.subscribe(on_completed=lambda: told.append("completed"))
+    stream.complete()
+    assert told == ["completed"]
+
+
+def test_a_completed_one_replays_nothing(reports):
+    stream = ReplayStream[str](reports, "idle", at_once)
+    stream.complete()
+    told = []
+    stream.subscribe(told.append, on_completed=lambda: told.append("completed"))
+    assert told == ["completed"]
+
+
+def test_subscribing_from_many_threads_loses_nobody(stream):
+    seen = []
+    threads = [threading.Thread(target=stream.subscribe, args=(seen.append,)) for _ in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    stream.emit(1)
+    assert seen == [1] * 50
+
+
+def test_promise_6_one_notification_is_delivered_to_all_before_the_next(stream):
+    outbox = Outbox()
+    seen = []
+
+    def emits_another(value):
+        seen.append(("first", value))
+        if value == 1:
+            outbox.post(stream.emit, 2)
+            outbox.flush()
+            outbox.send(stream.emit, 3)
+
+    stream.subscribe(emits_another)
+    stream.subscribe(lambda value: seen.append(("second", value)))
+    outbox.send(stream.emit, 1)
+    assert seen == [("first", 1), ("second", 1), ("first", 2), ("second", 2), ("first", 3), ("second", 3)]
+    assert not outbox.is_delivering
+
+
+def test_what_is_sent_comes_after_what_was_posted(stream):
+    outbox = Outbox()
+    seen = []
+    stream.subscribe(seen.append)
+    outbox.post(stream.emit, 1)
+    outbox.send(stream.emit, 2)
+    assert seen == [1, 2]

@@ -1,0 +1,75 @@
+"""A connection on a scripted transport, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import threading
+
+from promises import Journal
+
+from rxnodes.connection import Connection
+from rxnodes.lifecycle.policy import Policy, ReconnectPolicy
+from rxnodes.testing.virtual_time import run_in_virtual_time
+from rxnodes.transport.base import Target
+from rxnodes.transport.scripted import ScriptedTransport
+
+
+def virtual(test):
+    """Runs an async test on a loop where waiting takes no time."""
+
+    @functools.wraps(test)
+    def run(*args, **kwargs):
+        broken.clear()
+        run_in_virtual_time(test(*args, **kwargs))
+        assert broken == []
+
+    # Not a coroutine function to those who look through the wrapper.
+    del run.__wrapped__
+    run.__signature__ = __import__("inspect").signature(test)
+    return run
+
+
+#: Assertions of journals that failed within a notification, where a connection keeps them from the test.
+broken: list[BaseException | None] = []
+
+
+def accept(peer):
+    peer.accept()
+
+
+class Chat:
+    """A connection, its transport, and a journal of what it told."""
+
+    def __init__(self, script=accept, *, reconnect=None, **policy):
+        self.transport = ScriptedTransport(script)
+        policy = Policy(
+            reconnect=ReconnectPolicy(enabled=True, **reconnect) if reconnect is not None else ReconnectPolicy(),
+            **policy,
+        )
+        self.connection = Connection(
+            "chat", Target(url="ws://test/?token=secret", redacted_url="ws://test/?token=***"), policy, self.transport
+        )
+        self.connection.open(asyncio.get_running_loop(), threading.get_ident())
+        self.journal = Journal()
+        first = []
+        self.connection.states.subscribe(lambda state: self.journal.state(state) if first else first.append(state))
+        self.connection.lifecycle.subscribe(self.journal.event)
+        self.connection.messages.subscribe(self.journal.message)
+        self.handler_errors = []
+        self.connection.errors.subscribe(self._note)
+
+    def _note(self, event):
+        if event.phase == "handler":
+            self.handler_errors.append(event.error)
+            if isinstance(event.error.__cause__, AssertionError):
+                broken.append(event.error.__cause__)
+
+    @property
+    def peer(self):
+        return self.transport.peer
+
+    async def opened(self):
+        self.connection.start()
+        await self.connection.wait_started()
+        return self
