@@ -367,10 +367,13 @@ def test_86_a_keyboard_interrupt_in_a_subscriber_reaches_the_program_and_wedges_
         chat = None
         seen = []
 
+        def interrupt(_):
+            raise KeyboardInterrupt
+
         async def begin():
             nonlocal chat
             chat = await Chat().opened()
-            chat.connection.messages.subscribe(lambda _: exec("raise KeyboardInterrupt"))
+            chat.connection.messages.subscribe(interrupt)
             chat.connection.messages.subscribe(seen.append)
 
         runner.run(begin())

@@ -39,7 +39,7 @@ def test_connections_by_name():
     assert it.websocket("feed").name == "feed"
     assert it.configurations == ("chat", "feed")
     with pytest.raises(
-        UnknownConfiguration, match="no connection named 'caht' is configured.*'chat', 'feed'.*did you mean 'chat'"
+        UnknownConfiguration, match=r"no connection named 'caht' is configured.*'chat', 'feed'.*did you mean 'chat'"
     ) as raised:
         it.websocket("caht")
     assert isinstance(raised.value, LookupError)
@@ -277,7 +277,7 @@ async def test_a_connection_that_is_first_used_while_the_project_is_left_does_no
 
 
 def test_a_plain_with_runs_a_loop_in_a_thread_of_its_own():
-    it, transport = project()
+    it, _ = project()
     states = []
     with it:
         chat = it.websocket("chat")
@@ -297,7 +297,7 @@ def test_a_plain_with_runs_a_loop_in_a_thread_of_its_own():
 
 
 def test_a_plain_with_stops_everything_when_it_is_left():
-    it, transport = project()
+    it, _ = project()
     stopped = []
     with it:
         chat = it.websocket("chat")
@@ -354,7 +354,7 @@ def test_a_project_that_cannot_be_opened_says_so():
 
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
 def test_a_subscriber_that_ends_the_program_ends_the_project_first(error):
-    it, transport = project()
+    it, _ = project()
     seen = threading.Event()
 
     def raises(_):
