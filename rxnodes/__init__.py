@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rxnodes.before_connect import Attempt, ConnectOptions, GiveUp
     from rxnodes.connection import Connection
     from rxnodes.errors import (
         CloseTimeout,
@@ -29,15 +30,18 @@ if TYPE_CHECKING:
     from rxnodes.lifecycle.states import CloseCode, ConnectionState, Initiator
     from rxnodes.project import Project
     from rxnodes.pulse import Trigger, pulse
+    from rxnodes.running import run
     from rxnodes.scope import Scope
 
     __version__: str
 
 __all__ = [
+    "Attempt",
     "CloseCode",
     "CloseTimeout",
     "Closing",
     "ConnectError",
+    "ConnectOptions",
     "Connecting",
     "Connection",
     "ConnectionLost",
@@ -45,6 +49,7 @@ __all__ = [
     "DecodeError",
     "Dropped",
     "ErrorEvent",
+    "GiveUp",
     "HandlerError",
     "Initiator",
     "LifecycleEvent",
@@ -61,9 +66,11 @@ __all__ = [
     "UnknownConfiguration",
     "__version__",
     "pulse",
+    "run",
 ]
 
 _HOMES = {
+    "before_connect": ("Attempt", "ConnectOptions", "GiveUp"),
     "connection": ("Connection",),
     "errors": (
         "CloseTimeout",
@@ -82,6 +89,7 @@ _HOMES = {
     "lifecycle.states": ("CloseCode", "ConnectionState", "Initiator"),
     "project": ("Project",),
     "pulse": ("Trigger", "pulse"),
+    "running": ("run",),
     "scope": ("Scope",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -10,6 +10,7 @@ from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from rxnodes.before_connect import Attempt
 from rxnodes.errors import ConnectError, DecodeError, HandlerError, RxNodesError, SendError
 from rxnodes.lifecycle.events import ErrorEvent, LifecycleEvent, Opened, Stopped
 from rxnodes.lifecycle.inputs import (
@@ -26,6 +27,7 @@ from rxnodes.lifecycle.inputs import (
     Input,
     Lost,
     Now,
+    Postponed,
     Reported,
     Retire,
     SendClose,
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 
     from reactivex import Observable
 
+    from rxnodes.before_connect import Preparation
     from rxnodes.errors import ProtocolError
     from rxnodes.lifecycle.events import ErrorPhase
     from rxnodes.lifecycle.policy import Policy
@@ -69,14 +72,23 @@ class Connection:
         lifecycle: Every lifecycle event, in order.
         messages: Every message as it came: `str` for text, `bytes` for binary.
         errors: Every `ErrorEvent`.
+        latency: The round-trip time of each heartbeat's ping, in seconds.
 
     The streams are hot. They never error, and complete when the project closes.
     """
 
-    def __init__(self, name: str, target: Target, policy: Policy, transport: Transport) -> None:
+    def __init__(
+        self,
+        name: str,
+        target: Target,
+        policy: Policy,
+        transport: Transport,
+        preparation: Preparation | None = None,
+    ) -> None:
         self.name = name
         self._target = target
         self._transport = transport
+        self._preparation = preparation
         self._machine = State(profile=Profile(name=name, url=target.redacted_url, policy=policy))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
@@ -102,6 +114,7 @@ class Connection:
         self._opened = HotStream[Opened](report)
         self._stopped = HotStream[Stopped](report)
         self._settled = HotStream[Stopped](report)
+        self._latency = HotStream[float](report)
         self._messages = HotStream["str | bytes"](report)
         self._texts = HotStream[str](report)
         self._binaries = HotStream[bytes](report)
@@ -150,6 +163,11 @@ class Connection:
     def errors(self) -> Observable[ErrorEvent]:
         """Every `ErrorEvent`."""
         return self._errors
+
+    @property
+    def latency(self) -> Observable[float]:
+        """The round-trip time of each heartbeat's ping, in seconds."""
+        return self._latency
 
     # What the nodes listen to
 
@@ -309,6 +327,7 @@ class Connection:
             self._opened,
             self._stopped,
             self._settled,
+            self._latency,
             self._messages,
             self._texts,
             self._binaries,
@@ -379,8 +398,8 @@ class Connection:
 
     def _perform(self, effect: Effect) -> None:
         match effect:
-            case Dial(session, attempt):
-                self._link = self._transport.dial(self._target, _AttemptSink(self, session, attempt))
+            case Dial():
+                self._link = self._dial(effect)
             case SetTimer(timer, delay):
                 self._cancel_timer()
                 assert self._loop is not None
@@ -396,6 +415,18 @@ class Connection:
             case _:
                 pass
 
+    def _dial(self, dial: Dial) -> Link:
+        sink = _AttemptSink(self, dial.session, dial.attempt)
+        if self._preparation is None:
+            return self._transport.dial(self._target, sink)
+        attempt = Attempt(connection=self.name, session=dial.session, attempt=dial.attempt, error=dial.last_error)
+        return self._preparation.dial(
+            self._transport,
+            attempt,
+            sink,
+            lambda delay: self._feed(Postponed(dial.session, dial.attempt, delay)),
+        )
+
     def _cancel_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -407,6 +438,10 @@ class Connection:
         self._feed(input_)
 
     # Delivery
+
+    def on_pong(self, round_trip: float) -> None:
+        """The peer has answered a ping."""
+        self._outbox.send(self._latency.emit, round_trip)
 
     def on_message(self, message: str | bytes) -> None:
         """A message has come. This is the hot path."""
@@ -499,6 +534,9 @@ class _AttemptSink:
 
     def close_sent(self) -> None:
         self._feed(CloseSent(self._session, self._attempt))
+
+    def ponged(self, round_trip: float) -> None:
+        self._connection.on_pong(round_trip)
 
     def violated(self, error: ProtocolError) -> None:
         self._feed(Violated(self._session, self._attempt, error))

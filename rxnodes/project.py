@@ -104,7 +104,13 @@ class Project(Scope):
             connection = self._by_name.get(name)
             if connection is None:
                 configuration = configurations[name]
-                connection = Connection(name, configuration.target(), configuration.policy(), self._transport)
+                connection = Connection(
+                    name,
+                    configuration.target(),
+                    configuration.policy(),
+                    self._transport,
+                    configuration.preparation(),
+                )
                 self._by_name[name] = connection
                 if self._loop is not None:
                     connection.open(self._loop, self._thread_id)

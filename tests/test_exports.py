@@ -14,7 +14,7 @@ NAMES = {
         Project Scope Connection ConnectionState Initiator CloseCode Trigger pulse __version__
         LifecycleEvent Connecting Opened Dropped Closing Stopped ErrorEvent
         RxNodesError SettingsError UnknownConfiguration PluginDisabled ConnectError ConnectionLost SendError
-        DecodeError ProtocolError CloseTimeout HandlerError run
+        DecodeError ProtocolError CloseTimeout HandlerError run Attempt ConnectOptions GiveUp
     """,
     "rxnodes.websocket": """
         client_start client_send client_stop on_start on_receive on_stop on_error all_stopped until_stopped

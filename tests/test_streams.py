@@ -126,7 +126,7 @@ def test_completion_is_isolated_too(stream, reports):
 
 def test_a_disposed_one_is_not_told_of_completion(stream):
     told = []
-    stream.subscribe(on_completed=lambda: other.dispose())
+    stream.subscribe(on_completed=lambda: other.dispose())  # noqa: PLW0108 - it does not exist yet
     other = stream.subscribe(on_completed=lambda: told.append("other"))
     stream.complete()
     assert told == []

@@ -32,6 +32,7 @@ __all__ = [
     "LinkInput",
     "Lost",
     "Now",
+    "Postponed",
     "Reported",
     "Retire",
     "SendClose",
@@ -93,6 +94,13 @@ class LinkInput:
 
     session: int
     attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Postponed(LinkInput):
+    """The dial begins so many seconds from now; only then does `connect_timeout`."""
+
+    delay: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +166,7 @@ Input = (
     | Stop
     | Abort
     | Retire
+    | Postponed
     | Shaken
     | CloseReceived
     | CloseSent
@@ -174,10 +183,11 @@ Input = (
 
 @dataclass(frozen=True, slots=True)
 class Dial:
-    """Begin the attempt; its link's inputs carry these numbers."""
+    """Begin the attempt; its link's inputs carry these numbers. `last_error` is why the one before ended."""
 
     session: int
     attempt: int
+    last_error: RxNodesError | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ from rxnodes.lifecycle.inputs import (
     LinkInput,
     Lost,
     Now,
+    Postponed,
     Reported,
     Retire,
     SendClose,
@@ -213,6 +214,7 @@ def begin_session(draft: Draft) -> None:
 def dial(draft: Draft) -> None:
     """The next attempt begins."""
     draft.enter(Phase.CONNECTING)
+    last_error = draft.state.error
     draft.state = replace(
         draft.state,
         attempt=draft.state.attempt + 1,
@@ -225,7 +227,7 @@ def dial(draft: Draft) -> None:
         error=None,
     )
     state = draft.state
-    draft.effects.append(Dial(state.session, state.attempt))
+    draft.effects.append(Dial(state.session, state.attempt, last_error))
     if state.profile.policy.connect_timeout is not None:
         draft.set_timer(state.profile.policy.connect_timeout)
     draft.events.append(
@@ -257,6 +259,14 @@ def open_(draft: Draft) -> None:
             is_reconnect=before.has_opened,
         )
     )
+
+
+def postpone_timeout(draft: Draft) -> None:
+    """Whoever prepares the dial takes time of its own."""
+    assert isinstance(draft.input, Postponed)
+    timeout = draft.state.profile.policy.connect_timeout
+    if timeout is not None:
+        draft.set_timer(draft.input.delay + timeout)
 
 
 def give_up_dial(draft: Draft) -> None:
@@ -379,9 +389,15 @@ def report_loss(draft: Draft) -> None:
     state = draft.state
     if state.was_clean or state.violated or state.cut_short or isinstance(state.error, CloseTimeout):
         return
-    error = state.error or draft.input.error or ConnectionLost("the connection ended without a closing handshake")
+    error = state.error or draft.input.error or _unexplained(state.phase)
     draft.state = replace(state, error=error)
     draft.report(PHASE_OF_LOSS[state.phase], error)
+
+
+def _unexplained(phase: Phase) -> RxNodesError:
+    if phase is Phase.CONNECTING:
+        return ConnectError("the dial ended without a connection")
+    return ConnectionLost("the connection ended without a closing handshake")
 
 
 def announce_drop(draft: Draft) -> None:
@@ -526,6 +542,7 @@ TABLE: tuple[Transition, ...] = (
     T(P.IDLE, Start, P.CONNECTING, (begin_session, dial), may_start),
     T(P.IDLE, Retire, P.IDLE, (retire,)),
     # An attempt is being dialled
+    T(P.CONNECTING, Postponed, P.CONNECTING, (postpone_timeout,)),
     T(P.CONNECTING, Shaken, P.OPEN, (open_,)),
     T(P.CONNECTING, Elapsed, P.CONNECTING, (give_up_dial,)),
     T(P.CONNECTING, Lost, P.RECONNECTING, (release_link, report_loss, announce_drop), will_retry),

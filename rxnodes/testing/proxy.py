@@ -116,8 +116,10 @@ class ChaosProxy(TcpServer):
         ...     proxy.to_server.black_hole = True
     """
 
-    def __init__(self, upstream: int | str, *, host: str = "127.0.0.1", port: int = 0) -> None:
-        super().__init__(self._carry, host=host, port=port)
+    def __init__(
+        self, upstream: int | str, *, host: str = "127.0.0.1", port: int = 0, receive_buffer: int | None = None
+    ) -> None:
+        super().__init__(self._carry, host=host, port=port, receive_buffer=receive_buffer)
         self.to_server = Faults()
         self.to_client = Faults()
         self._upstream = urlsplit(f"ws://127.0.0.1:{upstream}/" if isinstance(upstream, int) else upstream)

@@ -623,17 +623,14 @@ class TcpServer:
             except ConnectionAbortedError:  # reset while it waited to be accepted
                 continue
             self.connections += 1
-            task = asyncio.get_running_loop().create_task(self._serve_and_close(Tcp(sock), self.connections))
+            tcp = Tcp(sock)
+            task = asyncio.get_running_loop().create_task(self._serve(tcp, self.connections))
             self._tasks.add(task)
-            task.add_done_callback(self._served)
+            task.add_done_callback(functools.partial(self._served, tcp))
 
-    async def _serve_and_close(self, tcp: Tcp, number: int) -> None:
-        try:
-            await self._serve(tcp, number)
-        finally:
-            tcp.close()
-
-    def _served(self, task: asyncio.Task[None]) -> None:
+    def _served(self, tcp: Tcp, task: asyncio.Task[None]) -> None:
+        # Here, because a task that is cancelled before its first step runs nothing of its own.
+        tcp.close()
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._failures.append(error)

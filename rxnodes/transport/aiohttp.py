@@ -9,20 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import logging
 import os
 import socket
 import ssl
+import sys
+import termios
 from collections import deque
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from aiohttp import hdrs
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from rxnodes.errors import ConnectError, ConnectionLost, ProtocolError, RxNodesError
 from rxnodes.lifecycle.traffic import Traffic
-from rxnodes.transport.frames import FrameEncoder, FrameHandler, FrameParser, parse_deflate_parameters
+from rxnodes.transport.frames import FrameEncoder, FrameHandler, FrameParser, layers, parse_deflate_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +49,9 @@ FINAL_STATUSES = frozenset({401, 403, 404})
 
 #: How much of what waits is written at once when the network takes data again.
 WRITE_SIZE = 256 * 1024
+
+#: RFC 8446 section 5.1: the most that one record of TLS carries.
+TLS_RECORD_SIZE = 2**14
 
 #: The link whose dial creates a socket, for the connector's factory.
 _dialling: ContextVar[AiohttpLink] = ContextVar("_dialling")
@@ -112,17 +120,13 @@ async def _accept_only_websocket(
     return response
 
 
-def _complaint(  # noqa: PLR0911 - one return for each complaint
-    request: aiohttp.ClientRequest, response: aiohttp.ClientResponse
-) -> str | None:
+def _complaint(request: aiohttp.ClientRequest, response: aiohttp.ClientResponse) -> str | None:
     """What is wrong with the server's answer."""
     if response.status != SWITCHING_PROTOCOLS:
         return f"the server answered {response.status} instead of 101"
-    if "upgrade" not in _tokens(response.headers.getall(hdrs.CONNECTION, ())):
-        return "the server's answer has no 'Connection: Upgrade'"
-    offered = request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "").split(",")
+    offered = set(filter(None, request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "").split(",")))
     chosen = response.headers.getall(hdrs.SEC_WEBSOCKET_PROTOCOL, ())
-    if len(chosen) > 1 or any(subprotocol.strip() not in offered for subprotocol in chosen):
+    if len(chosen) > 1 or not offered.issuperset(subprotocol.strip() for subprotocol in chosen):
         return "the server chose a subprotocol that was not offered"
     extensions = ",".join(response.headers.getall(hdrs.SEC_WEBSOCKET_EXTENSIONS, ()))
     if not extensions:
@@ -138,6 +142,24 @@ def _complaint(  # noqa: PLR0911 - one return for each complaint
 
 def _tokens(values: Any) -> set[str]:
     return {token.strip().lower() for value in values for token in value.split(",")}
+
+
+class _Response(aiohttp.ClientResponse):
+    """An answer whose `Connection` header is what aiohttp looks for if "upgrade" is among its tokens.
+
+    That is what RFC 6455 section 4.1 asks for; aiohttp wants it to be the only one.
+    """
+
+    @property
+    def headers(self) -> CIMultiDictProxy[str]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The answer's headers."""
+        headers = super().headers
+        tokens = headers.getall(hdrs.CONNECTION, ())
+        if self.status != SWITCHING_PROTOCOLS or "upgrade" not in _tokens(tokens):
+            return headers
+        amended = CIMultiDict(headers)
+        amended[hdrs.CONNECTION] = "upgrade"
+        return CIMultiDictProxy(amended)
 
 
 class _Handshake(aiohttp.ClientWebSocketResponse):
@@ -189,6 +211,7 @@ class AiohttpTransport:
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
+                response_class=_Response,
                 middlewares=(_accept_only_websocket,),
                 timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
                 trust_env=False,
@@ -216,6 +239,7 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
         self._handler: ResponseHandler | None = None
         self._response: aiohttp.ClientResponse | None = None
         self._transport: asyncio.Transport | None = None
+        self._layers: list[asyncio.Transport] = []
         self._parser: FrameParser | None = None
         self._encoder = FrameEncoder()
         self._has_taken_over = False
@@ -234,8 +258,10 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
         self._owed_pong: bytes | None = None
 
         self._last_heard = 0.0
-        self._pinged_at: float | None = None
+        self._last_message = 0.0
+        self._ping: _Ping | None = None
         self._heartbeat: asyncio.TimerHandle | None = None
+        self._silence: asyncio.TimerHandle | None = None
 
         self._messages_received = 0
         self._bytes_received = 0
@@ -270,7 +296,9 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
             self._take_over(handshake)
 
     def _on_dial_done(self, dial: asyncio.Task[None]) -> None:
-        if not dial.cancelled() and (error := dial.exception()) is not None:
+        if dial.cancelled() and not self._is_ended:
+            self._error = ConnectError("the dial was cancelled")
+        elif not dial.cancelled() and (error := dial.exception()) is not None:
             # Not a failed dial, which is an error of ours, but a failure of ours after it.
             logger.error("a link failed", exc_info=error)
             self._error = self._error or ConnectError("an internal error, see the log")
@@ -305,8 +333,10 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
         self._has_taken_over = True
         transport.set_protocol(self)
         # Paused means exactly: something of ours has not left for the network.
-        transport.set_write_buffer_limits(high=1, low=0)
-        self._start_heartbeat()
+        self._layers = layers(transport)
+        for layer in self._layers:
+            layer.set_write_buffer_limits(high=1, low=0)
+        self._start_timers()
         self._sink.opened(handshake.protocol)
         if handshake.early and not self._is_ended:
             self.data_received(bytes(handshake.early))
@@ -320,11 +350,14 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
     def data_received(self, data: bytes) -> None:
         self._last_heard = self._loop.time()
         assert self._parser is not None
+        messages = self._messages_received
         try:
             self._parser.feed(data)
         except ProtocolError as error:
             violation = error
         else:
+            if self._messages_received != messages:
+                self._last_message = self._last_heard
             return
         # Told outside the handler, so that the error carries no context.
         self._sink.violated(violation)
@@ -346,8 +379,11 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
         else:
             self._write(self._encoder.pong(payload))
 
-    def on_pong(self, payload: bytes) -> None:  # noqa: ARG002 - ours are empty
-        self._pinged_at = None
+    def on_pong(self, payload: bytes) -> None:
+        # A pong that nobody asked for is ignored (RFC 6455 section 5.5.3).
+        if self._ping is not None and self._ping.payload == payload:
+            self._ping.payload = b""
+            self._sink.ponged(self._last_heard - self._ping.sent_at)
 
     def eof_received(self) -> bool:
         """The peer will send nothing more. Returns whether the connection is kept for what we still have to send."""
@@ -360,8 +396,11 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._error is None and not self._is_ended and exc is not None:
             self._error = ConnectionLost(f"the connection broke: {_reason(exc)}")
-        self._is_ended = True
+        if exc is None and not self._is_ended:
+            # Ended in order, and so with nothing held back.
+            self._note_sent()
         self._note_unsent()
+        self._is_ended = True
         assert self._handler is not None
         assert self._response is not None
         self._handler.connection_lost(exc)
@@ -399,8 +438,7 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
                 size += len(frame)
                 self._in_flight.append((self._written + size, length))
             self._write(frames[0] if len(frames) == 1 else b"".join(frames))
-            if not self._is_paused:
-                self._note_sent()
+            self._note_sent()
 
     def _write(self, data: bytes) -> None:
         assert self._transport is not None
@@ -425,22 +463,29 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
         self._write_close_when_due()
 
     def _note_sent(self) -> None:
-        """Everything written has left for the network."""
-        self._messages_sent += len(self._in_flight)
-        self._bytes_sent += sum(size for _, size in self._in_flight)
-        self._in_flight.clear()
-
-    def _note_unsent(self) -> None:
-        """The connection is over; what has not left never will."""
-        held = self._transport.get_write_buffer_size() if self._transport is not None and self._is_paused else 0
-        left = self._written - held
-        while self._in_flight and held and self._in_flight[0][0] <= left:
+        """Counts the messages that have left for the network, down to the last octet."""
+        # TCP is paused exactly while something waits; TLS is not, because of the layer below it.
+        held = 0
+        if len(self._layers) > 1:
+            held = self._held()
+            # A record that has left in part is of no use to the peer.
+            held += TLS_RECORD_SIZE if held else 0
+        elif self._is_paused:
+            held = self._held()
+        while self._in_flight and self._in_flight[0][0] <= self._written - held:
             _, size = self._in_flight.popleft()
             self._messages_sent += 1
             self._bytes_sent += size
+
+    def _note_unsent(self) -> None:
+        """The connection is over; what has not left never will."""
         self._unsent += len(self._in_flight) + len(self._waiting)
         self._in_flight.clear()
         self._waiting.clear()
+
+    def _held(self) -> int:
+        """How many octets of what we wrote asyncio still holds, on all its layers."""
+        return sum(layer.get_write_buffer_size() for layer in self._layers)
 
     # The end
 
@@ -484,6 +529,7 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
             return
         self._is_ended = True
         if self._transport is not None:
+            self._note_sent()
             self._note_unsent()
             self._transport.abort()
             return
@@ -509,46 +555,103 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
         )
         self._sink.lost(self._error, traffic)
 
-    def _stop_timers(self) -> None:
-        if self._cork is not None:
-            self._cork.cancel()
-        if self._heartbeat is not None:
-            self._heartbeat.cancel()
+    # Liveness
 
-    # The heartbeat
-
-    def _start_heartbeat(self) -> None:
-        self._last_heard = self._loop.time()
-        if self._target.heartbeat is not None:
-            self._heartbeat = self._loop.call_later(self._target.heartbeat, self._check_heartbeat)
-
-    def _check_heartbeat(self) -> None:
-        """Pings a peer that is silent, and gives up one that does not answer.
-
-        Any byte is a sign of life, so that one large and slow message is.
-        """
-        interval = self._target.heartbeat
-        if interval is None or self._is_ended:
-            return
+    def _start_timers(self) -> None:
         now = self._loop.time()
-        if self._pinged_at is not None and self._last_heard <= self._pinged_at:
-            if now - self._pinged_at >= interval / 2:
-                self._error = ConnectionLost(f"no sign of life from the peer {interval / 2:g} s after a ping")
-                self.abort()
-                return
-            due = self._pinged_at + interval / 2
-        elif now - self._last_heard >= interval:
-            self._ping(now)
-            due = now + interval / 2
-        else:
-            self._pinged_at = None
-            due = self._last_heard + interval
-        self._heartbeat = self._loop.call_at(due, self._check_heartbeat)
+        self._last_heard = self._last_message = now
+        if self._target.heartbeat is not None:
+            self._heartbeat = self._loop.call_at(now + self._target.heartbeat, self._send_ping)
+        if self._target.silence_timeout is not None:
+            self._silence = self._loop.call_at(now + self._target.silence_timeout, self._check_silence)
 
-    def _ping(self, now: float) -> None:
-        self._pinged_at = now
-        if not self._is_paused and not self._has_written_close:
-            self._write(self._encoder.ping(b""))
+    def _stop_timers(self) -> None:
+        for timer in (self._cork, self._heartbeat, self._silence):
+            if timer is not None:
+                timer.cancel()
+
+    def _send_ping(self) -> None:
+        """Pings the peer, at every interval, so that the round trip is measured on a busy connection too."""
+        assert self._target.heartbeat is not None
+        if self._is_ended or self._is_closing():
+            # The closing has a deadline of its own.
+            return
+        self._ping = _Ping(self._loop.time(), os.urandom(4), ahead=self._written, taken=self._taken())
+        self._write(self._encoder.ping(self._ping.payload))
+        self._heartbeat = self._loop.call_later(self._target.heartbeat / 2, self._check_ping)
+
+    def _check_ping(self) -> None:
+        """Gives up a peer from which nothing has come since the ping.
+
+        Any octet is a sign of life, so that one large and slow message is. And while the peer is still taking what lies
+        ahead of the ping, it cannot have seen it.
+        """
+        assert self._ping is not None
+        assert self._target.heartbeat is not None
+        if self._is_ended or self._is_closing():
+            return
+        patience = self._target.heartbeat / 2
+        ping, now = self._ping, self._loop.time()
+        if self._last_heard > ping.sent_at:
+            self._heartbeat = self._loop.call_at(max(now, ping.sent_at + 2 * patience), self._send_ping)
+            return
+        taken = self._taken()
+        if ping.taken < taken and ping.taken < ping.ahead:
+            ping.taken = taken
+            self._heartbeat = self._loop.call_later(patience, self._check_ping)
+            return
+        self._give_up(f"no sign of life from the peer for {patience:g} s after a ping")
+
+    def _taken(self) -> int:
+        """How many octets of what we wrote the peer's system has acknowledged, as far as can be known."""
+        assert self._transport is not None
+        return self._written - self._held() - _unacknowledged(self._transport.get_extra_info("socket"))
+
+    def _check_silence(self) -> None:
+        """Gives up a peer that may answer pings, but has sent no message for too long."""
+        assert self._target.silence_timeout is not None
+        if self._is_ended or self._is_closing():
+            return
+        due = self._last_message + self._target.silence_timeout
+        if self._loop.time() < due:
+            self._silence = self._loop.call_at(due, self._check_silence)
+        else:
+            self._give_up(f"no message from the peer within silence_timeout ({self._target.silence_timeout:g} s)")
+
+    def _is_closing(self) -> bool:
+        return self._has_written_close or self._close_frame is not None
+
+    def _give_up(self, why: str) -> None:
+        self._error = ConnectionLost(why)
+        self.abort()
+
+
+@dataclass(slots=True)
+class _Ping:
+    """A ping that is under way.
+
+    Attributes:
+        sent_at: When it was sent, by the loop's clock.
+        payload: What its pong must carry.
+        ahead: How many octets we had written before it.
+        taken: How many of those the peer's system had acknowledged when they were last counted.
+    """
+
+    sent_at: float
+    payload: bytes
+    ahead: int
+    taken: int
+
+
+def _unacknowledged(sock: Any) -> int:
+    """What the system still holds of what we sent; 0 where it does not say."""
+    if sys.platform != "linux":
+        return 0
+    try:
+        answer = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4))
+    except OSError:
+        return 0
+    return int.from_bytes(answer, sys.byteorder)
 
 
 def _shut_down(sock: socket.socket) -> None:

@@ -33,8 +33,10 @@ class Target:
         redacted_url: The same, fit for messages, events and logs.
         headers: Extra request headers; their values may be secret.
         subprotocols: Offered to the server, the preferred first (RFC 6455 section 1.9).
-        heartbeat: Seconds of silence after which a ping is sent; half as many later without a sign of life the peer
-            is given up. `None`: no heartbeat.
+        heartbeat: Seconds between pings; a peer from which nothing has come half as many seconds after a ping is given
+            up. `None`: no heartbeat.
+        silence_timeout: Seconds without a message after which the peer is given up, even if it answers pings; `None`:
+            it may be silent.
         max_message_size: Bytes that one message may have, unpacked; `None`: no limit.
         compression: Whether permessage-deflate (RFC 7692) is offered.
         tls: For wss: the context; `None`: the system's trust store.
@@ -45,6 +47,7 @@ class Target:
     headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     subprotocols: tuple[str, ...] = ()
     heartbeat: float | None = None
+    silence_timeout: float | None = None
     max_message_size: int | None = 1024 * 1024
     compression: bool = False
     tls: ssl.SSLContext | None = None
@@ -67,6 +70,10 @@ class Sink(Protocol):
 
     def close_sent(self) -> None:
         """Our Close frame has left for the network."""
+        ...
+
+    def ponged(self, round_trip: float) -> None:
+        """The peer has answered a ping, after so many seconds."""
         ...
 
     def violated(self, error: ProtocolError) -> None:

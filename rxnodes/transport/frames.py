@@ -1,8 +1,9 @@
 """Frames: encoding ours, and what aiohttp's parser finds in the peer's.
 
-This is the one place that reaches into aiohttp beyond its public names. The parser is aiohttp's, compiled; what it does
-with a frame is ours, because it accepts a few things that RFC 6455 forbids (masked frames from a server, close codes
-that must not be sent, a new message within a fragmented one) and refuses a message of exactly the allowed size.
+This is the one place that reaches into aiohttp, and asyncio's TLS, beyond their public names. The parser is aiohttp's,
+compiled; what it does with a frame is ours, because it accepts a few things that RFC 6455 forbids (masked frames from a
+server, close codes that must not be sent, a new message within a fragmented one) and refuses a message of exactly the
+allowed size.
 """
 
 from __future__ import annotations
@@ -25,7 +26,19 @@ if TYPE_CHECKING:
 
     from aiohttp.client_proto import ResponseHandler
 
-__all__ = ["BINARY", "CLOSE", "PING", "PONG", "TEXT", "Deflate", "FrameEncoder", "FrameHandler", "FrameParser"]
+__all__ = [
+    "BINARY",
+    "CLOSE",
+    "PING",
+    "PONG",
+    "TEXT",
+    "Deflate",
+    "FrameEncoder",
+    "FrameHandler",
+    "FrameParser",
+    "layers",
+    "parse_deflate_parameters",
+]
 
 CONTINUATION: Final = 0x0
 TEXT: Final = 0x1
@@ -54,6 +67,8 @@ BYTES_PER_FRAGMENT = 64
 MIN_FOLDED_READS = 1024
 
 MASK_POOL_SIZE = 4096
+
+LONGEST_HEADER = 10
 
 
 class Deflate:
@@ -194,6 +209,7 @@ class FrameParser(WebSocketReader):
         self._limit = max_size
         self._fragment_limit = MIN_FRAGMENTS if max_size is None else max(MIN_FRAGMENTS, max_size // BYTES_PER_FRAGMENT)
         self._deflate = deflate
+        self._control_bits = None if deflate is None else _ControlBits()
         self._fragments: list[bytes] = []
         self._fragmented_opcode = CONTINUATION
         self._fragments_size = 0
@@ -219,10 +235,16 @@ class FrameParser(WebSocketReader):
         if self._is_done:
             return
         self._reads += 1
-        failed, _ = self.feed_data(data)
-        if failed and not self._is_done:
+        forbidden = None if self._control_bits is None else self._control_bits.find_forbidden(data)
+        failed, _ = self.feed_data(data if forbidden is None else data[:forbidden])
+        if self._is_done:
+            return
+        if failed:
             self._is_done = True
             raise self._violation()
+        if forbidden is not None:
+            self._is_done = True
+            raise ProtocolError("a control frame with the bit of a compressed message", code=CloseCode.PROTOCOL_ERROR)
 
     def finish(self) -> None:
         """Ignores whatever comes from here on."""
@@ -271,7 +293,7 @@ class FrameParser(WebSocketReader):
         elif self._fragmented_opcode:
             raise WebSocketError(CloseCode.PROTOCOL_ERROR, "a new message within a fragmented one")
         if not fin or self._fragments:
-            self._keep_fragment(opcode, payload)
+            self._keep_fragment(opcode, payload, compressed)
             if not fin:
                 return
             payload = b"".join(self._fragments)
@@ -284,12 +306,14 @@ class FrameParser(WebSocketReader):
             raise self._too_big()
         self._on_message(_decode(payload) if opcode == TEXT else payload, len(payload))
 
-    def _keep_fragment(self, opcode: int, payload: bytes) -> None:
+    def _keep_fragment(self, opcode: int, payload: bytes, compressed: int) -> None:
         self._fragmented_opcode = opcode
         self._fragments.append(payload)
         self._fragments_size += len(payload)
-        if self._limit is not None and self._fragments_size > self._declared_limit(self._limit, self._deflate):
-            raise self._too_big()
+        if self._limit is not None:
+            limit = self._declared_limit(self._limit, self._deflate) if compressed else self._limit
+            if self._fragments_size > limit:
+                raise self._too_big()
         if len(self._fragments) > self._fragment_limit:
             raise WebSocketError(CloseCode.MESSAGE_TOO_BIG, f"a message in more than {self._fragment_limit} fragments")
 
@@ -307,6 +331,49 @@ class FrameParser(WebSocketReader):
         return WebSocketError(
             CloseCode.MESSAGE_TOO_BIG, f"a message of more than max_message_size ({self._limit} bytes)"
         )
+
+
+class _ControlBits:
+    """Finds control frames with RSV1, which aiohttp's parser lets pass where compression was negotiated.
+
+    RFC 7692 section 6 gives the bit a meaning in the first frame of a message only.
+    """
+
+    def __init__(self) -> None:
+        self._header = b""
+        self._skip = 0
+
+    def find_forbidden(self, data: bytes) -> int | None:
+        """Where in `data` the first such frame begins (0 if it began before); `None` if there is none."""
+        position = min(self._skip, len(data))
+        self._skip -= position
+        while position < len(data):
+            begun = len(self._header)
+            header = self._header + data[position : position + LONGEST_HEADER - begun]
+            if header[0] & RSV1 and header[0] & CLOSE:
+                return max(0, position - begun)
+            length = _frame_length(header)
+            if length is None:
+                self._header = header
+                return None
+            self._header = b""
+            end = position - begun + length
+            self._skip = max(0, end - len(data))
+            position = end
+        return None
+
+
+def _frame_length(header: bytes) -> int | None:
+    """How long the frame is that begins so, header and all; `None` if that cannot be told yet."""
+    if len(header) < 2:  # noqa: PLR2004 - RFC 6455 section 5.2
+        return None
+    length, size = header[1] & 0x7F, 2
+    if length > 125:  # noqa: PLR2004
+        size += 2 if length == 126 else 8  # noqa: PLR2004
+        if len(header) < size:
+            return None
+        length = int.from_bytes(header[2:size])
+    return size + (4 if header[1] & MASKED else 0) + length
 
 
 def _decode(payload: bytes) -> str:
@@ -327,6 +394,15 @@ def _parse_close(payload: bytes) -> tuple[int, str]:
     if not is_close_code(code):
         raise WebSocketError(CloseCode.PROTOCOL_ERROR, f"a Close frame with the code {code}, which must not be sent")
     return code, _decode(payload[CLOSE_CODE.size :])
+
+
+def layers(transport: asyncio.Transport) -> list[asyncio.Transport]:
+    """A TLS transport of asyncio, and the TCP transport below it; any other transport alone.
+
+    asyncio has no public name for the lower one, and without it nobody can tell whether what was written has left.
+    """
+    below = getattr(getattr(transport, "_ssl_protocol", None), "_transport", None)
+    return [transport] if below is None else [transport, below]
 
 
 def parse_deflate_parameters(offer: str) -> Deflate:

@@ -129,6 +129,11 @@ class ScriptedPeer:
         self._sink.close_received(code, reason)
         self._end_when_done()
 
+    def pong(self, round_trip: float) -> None:
+        """Answers a ping of the client's heartbeat, after so many seconds."""
+        if not self._is_over():
+            self._sink.ponged(round_trip)
+
     def violate(self, code: int = 1002, message: str = "a frame that must not be") -> None:
         """Breaks the protocol."""
         if self._is_over() or self._has_closed or self._is_mute:

@@ -97,7 +97,7 @@ def client_stop(
 @overload
 def client_send(
     connection: Connection,
-    message: str | Callable[[T], str] | Observable[str],
+    message: str | Callable[[Any], str] | Observable[str],
     *,
     is_binary: bool = False,
     enabled: Switch = True,
@@ -106,7 +106,7 @@ def client_send(
 @overload
 def client_send(
     connection: Connection,
-    message: str | bytes | Callable[[T], str | bytes] | Observable[str] | Observable[bytes] | Observable[str | bytes],
+    message: str | bytes | Callable[[Any], str | bytes] | Observable[str] | Observable[bytes] | Observable[str | bytes],
     *,
     is_binary: bool | None,
     enabled: Switch = True,

@@ -4,7 +4,7 @@ Times are in seconds, with fractions down to a millisecond. URLs, header values 
 in no `repr` and in no message.
 
 TOML has no null. Where a value may be `None`, the words "none" and "off" mean it, in upper or lower case: `port`,
-`connect_timeout`, `heartbeat`, `max_message_size` and `reconnect.max_attempts`.
+`connect_timeout`, `heartbeat`, `silence_timeout`, `max_message_size` and `reconnect.max_attempts`.
 """
 
 # No `from __future__ import annotations` here: pydantic evaluates the annotations.
@@ -13,6 +13,7 @@ import ipaddress
 import re
 import ssl
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -26,11 +27,13 @@ from pydantic import (
     Field,
     PrivateAttr,
     SecretStr,
+    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
+from rxnodes.before_connect import ConnectOptions, Preparation
 from rxnodes.lifecycle.policy import FINAL_CODES, Policy, ReconnectPolicy
 from rxnodes.transport.base import Target
 
@@ -261,11 +264,15 @@ class ConnectionSettings(_Settings):
         query: Joins the URL's query, and wins over values of the same name there; the values are secret.
         connect_timeout: For one attempt, in seconds, from 0.001 to one day; `None`: no limit.
         close_timeout: From the beginning of any closing to its end, in seconds, from 0.001 to one day.
-        heartbeat: Seconds of silence, from 0.001 to one day, after which a ping is sent; `None`: no heartbeat.
+        heartbeat: Seconds between pings, from 0.001 to one day; a peer from which nothing has come half as many
+            seconds after a ping is given up. `None`: no heartbeat.
+        silence_timeout: Seconds without a message after which a peer is given up, from 0.001 to one day, even if it
+            answers pings. `None`: it may be silent.
         max_message_size: Bytes that one message may have, from 1 to 1 GiB; `None`: no limit.
         compression: Whether permessage-deflate (RFC 7692) is offered.
         tls: For a `wss` URL: whom to trust, and the client's certificate.
         reconnect: When another attempt follows.
+        before_connect: A coroutine function asked before each attempt; only in Python.
     """
 
     shorthand: ClassVar[str] = "url"
@@ -282,12 +289,14 @@ class ConnectionSettings(_Settings):
     connect_timeout: _SecondsOrNone = 10.0
     close_timeout: _Seconds = 10.0
     heartbeat: _SecondsOrNone = 20.0
+    silence_timeout: _SecondsOrNone = None
     max_message_size: Annotated[
         int | None, BeforeValidator(_Number(1, 1024 * _MIB, whole=True, unit="bytes", optional=True))
     ] = _MIB
     compression: bool = False
     tls: TlsSettings | None = None
     reconnect: ReconnectSettings = Field(default_factory=ReconnectSettings)
+    before_connect: Callable[..., Any] | None = Field(default=None, repr=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -328,6 +337,33 @@ class ConnectionSettings(_Settings):
             reconnect=self.reconnect.policy(),
         )
 
+    def preparation(self) -> Preparation | None:
+        """What is done before each dial."""
+        if self.before_connect is None:
+            return None
+        return Preparation(hook=self.before_connect, retarget=self.retarget)
+
+    def retarget(self, options: ConnectOptions) -> Target:
+        """Where to connect to, and how, when a hook says otherwise.
+
+        Raises:
+            ValueError: If its options cannot be used. It holds no secret.
+        """
+        values = {name: getattr(self, name) for name in self.model_fields_set}
+        replaced = {name.lower() for name in options.headers}
+        kept = {name: value for name, value in self.headers.items() if name.lower() not in replaced}
+        values["headers"] = {**kept, **options.headers}
+        values["query"] = {**self.query, **options.query}
+        if options.url is not None:
+            values["url"] = options.url
+        try:
+            return ConnectionSettings.model_validate(values).target()
+        except ValidationError as error:
+            problems = [
+                f"{'.'.join(map(str, detail['loc']))} {detail['msg']}" for detail in error.errors(include_input=False)
+            ]
+        raise ValueError("; ".join(problems))
+
     def target(self) -> Target:
         """Where to connect to, and how."""
         parts = _split(self.url.get_secret_value())
@@ -346,6 +382,7 @@ class ConnectionSettings(_Settings):
             headers={name: value.get_secret_value() for name, value in self.headers.items()},
             subprotocols=self.subprotocols,
             heartbeat=self.heartbeat,
+            silence_timeout=self.silence_timeout,
             max_message_size=self.max_message_size,
             compression=self.compression,
             tls=self.tls.context() if self.tls else None,

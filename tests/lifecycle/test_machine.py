@@ -566,9 +566,11 @@ def test_an_end_by_the_network_is_retried():
     dropped = machine.journal.events[-1]
     assert isinstance(dropped, Dropped)
     assert (dropped.code, dropped.was_clean, dropped.retry_in) == (1006, False, 0.5)
+    dropped_because = machine.state.error
+    assert isinstance(dropped_because, ConnectionLost)
     machine.elapsed()
     assert machine.state.phase is Phase.CONNECTING
-    assert machine.effects[0] == Dial(1, 2)
+    assert machine.effects[0] == Dial(1, 2, dropped_because)
     assert machine.kinds() == ["CONNECTING", "Connecting"]
     machine.shaken()
     opened = machine.journal.events[-1]

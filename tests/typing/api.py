@@ -70,6 +70,8 @@ def pipelines(chat: Connection, numbers: Observable[int]) -> None:
     assert_type(numbers.pipe(client_send(chat, b"constant", is_binary=True)), Observable[int])
     assert_type(numbers.pipe(client_send(chat, reactivex.just("latest"))), Observable[int])
     assert_type(on_receive(chat).pipe(client_send(chat)), Observable[str])
+    assert_type(on_start(chat).pipe(client_stop(chat), client_send(chat, "behind another")), Observable[Opened])
+    assert_type(on_start(chat).pipe(client_stop(chat), client_send(chat, lambda _: "made")), Observable[Opened])
     assert_type(on_receive(chat).pipe(client_stop(chat), until_stopped(chat), client_start(chat)), Observable[str])
 
 

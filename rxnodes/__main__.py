@@ -1,0 +1,8 @@
+"""`python -m rxnodes` is the command `rxnodes`."""
+
+import sys
+
+from rxnodes.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,175 @@
+"""The hook before each attempt: fresh credentials, another URL, a pause, or giving up."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rxnodes.errors import ConnectError, RxNodesError
+from rxnodes.lifecycle.traffic import Traffic
+
+if TYPE_CHECKING:
+    from rxnodes.transport.base import Link, Sink, Target, Transport
+
+__all__ = ["Attempt", "BeforeConnect", "ConnectOptions", "GiveUp", "Preparation"]
+
+logger = logging.getLogger("rxnodes")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """The attempt that is about to be made.
+
+    Attributes:
+        connection: The connection's name.
+        session: The session's number, from 1.
+        attempt: The attempt's number within the session, from 1.
+        error: Why the attempt before it failed or ended; `None` for the first, and after a clean end.
+    """
+
+    connection: str
+    session: int
+    attempt: int
+    error: RxNodesError | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectOptions:
+    """What an attempt does otherwise than the configuration says. Its `repr` holds no secret.
+
+    Attributes:
+        url: In place of the configured URL.
+        headers: Join the configured headers, and win over those of the same name.
+        query: Joins the query likewise.
+        delay: Seconds to wait before the dial, from 0. A stop meanwhile cancels the attempt.
+
+    Raises:
+        ValueError: If the delay is negative, infinite or no number.
+    """
+
+    url: str | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    query: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    delay: float = 0.0
+
+    def __post_init__(self) -> None:
+        # What a hook gives is not always what its types say.
+        is_number = isinstance(self.delay, int | float)  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not (is_number and 0 <= self.delay < math.inf):
+            raise ValueError(f"delay must be a finite number of seconds, from 0, not {self.delay!r}")
+
+
+BeforeConnect = Callable[[Attempt], Awaitable[ConnectOptions | None]]
+
+
+class GiveUp(Exception):  # noqa: N818 - says what is to be done
+    """Raised by a hook: no attempt is worth making any more. Its text becomes the error's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preparation:
+    """What is done before each dial.
+
+    Attributes:
+        hook: Asked before each attempt.
+        retarget: Applies what it answers to the configuration. Raises `ValueError` for what cannot be used.
+    """
+
+    hook: BeforeConnect
+    retarget: Callable[[ConnectOptions], Target]
+
+    def dial(
+        self, transport: Transport, attempt: Attempt, sink: Sink, postpone: Callable[[float], None]
+    ) -> PreparedLink:
+        """Begins an attempt with the hook.
+
+        Args:
+            transport: What dials then.
+            attempt: What the hook is told.
+            sink: What the link calls.
+            postpone: Told for how many seconds the dial waits, once the hook has answered.
+        """
+        return PreparedLink(self, transport, attempt, sink, postpone)
+
+
+class PreparedLink:
+    """A link that asks the hook first, and is the transport's link from then on."""
+
+    def __init__(
+        self,
+        preparation: Preparation,
+        transport: Transport,
+        attempt: Attempt,
+        sink: Sink,
+        postpone: Callable[[float], None],
+    ) -> None:
+        self._transport = transport
+        self._sink = sink
+        self._postpone = postpone
+        self._target: Target | None = None
+        self._error: ConnectError | None = None
+        self._link: Link | None = None
+        self._is_aborted = False
+        self._task = asyncio.get_running_loop().create_task(
+            self._prepare(preparation, attempt), name=f"rxnodes before_connect {attempt.connection}"
+        )
+        self._task.add_done_callback(self._go_on)
+
+    async def _prepare(self, preparation: Preparation, attempt: Attempt) -> None:
+        try:
+            options = await preparation.hook(attempt) or ConnectOptions()
+        except GiveUp as error:
+            self._error = ConnectError(str(error) or "before_connect gave up", retryable=False)
+            return
+        except Exception as error:
+            logger.exception("%s: before_connect raised", attempt.connection)
+            self._error = ConnectError(f"before_connect raised {type(error).__name__}")
+            return
+        if self._is_aborted:
+            # The hook has answered though it was cancelled.
+            return
+        if not isinstance(options, ConnectOptions):  # pyright: ignore[reportUnnecessaryIsInstance] - as above
+            what = type(options).__name__
+            self._error = ConnectError(f"before_connect gave {what}, not ConnectOptions or None", retryable=False)
+            return
+        try:
+            self._target = preparation.retarget(options)
+        except ValueError as error:
+            self._error = ConnectError(f"before_connect gave what cannot be used: {error}", retryable=False)
+            return
+        self._postpone(options.delay)
+        if options.delay > 0:
+            await asyncio.sleep(options.delay)
+
+    def _go_on(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or self._is_aborted or self._target is None:
+            self._sink.lost(self._error, Traffic())
+        else:
+            self._link = self._transport.dial(self._target, self._sink)
+
+    def send(self, payload: bytes, is_text: bool, /) -> None:  # noqa: FBT001 - as in Link.send
+        """Sends a message."""
+        if self._link is not None:
+            self._link.send(payload, is_text)
+
+    def close(self, code: int, reason: str) -> None:
+        """Sends a Close frame behind what was sent."""
+        if self._link is not None:
+            self._link.close(code, reason)
+
+    def close_now(self, code: int, reason: str) -> None:
+        """Sends a Close frame ahead of what waits."""
+        if self._link is not None:
+            self._link.close_now(code, reason)
+
+    def abort(self) -> None:
+        """Cancels the hook, or ends the link."""
+        if self._link is not None:
+            self._link.abort()
+        else:
+            self._is_aborted = True
+            self._task.cancel()

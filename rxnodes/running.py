@@ -1,0 +1,127 @@
+"""Running a program so that SIGINT (Ctrl+C) and SIGTERM end it in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import threading
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from types import FrameType
+
+__all__ = ["run"]
+
+T = TypeVar("T")
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_APART: Final = 0.05
+
+
+def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
+    """Runs a coroutine as `asyncio.run` does, and lets SIGINT and SIGTERM end it in order.
+
+    The first signal cancels the coroutine's task: an `async with Project` in it stops every connection and waits for
+    every `Stopped`. A second one cancels it once more, which aborts the connections. Further ones do what they did
+    before, so that a program that is stuck can be ended still.
+
+    A signal that the program ignores (a shell arranges that for what runs in the background) stays ignored. In a thread
+    other than the main one, which gets no signals, this is `asyncio.run`.
+
+    Args:
+        main: The coroutine.
+        debug: Whether asyncio's debug mode is on; `None`: what asyncio's settings say.
+
+    Returns:
+        What the coroutine returns.
+
+    Raises:
+        KeyboardInterrupt: If SIGINT came (first), once everything has ended, even where the coroutine returned.
+        SystemExit: With the code 143, if SIGTERM came (first), likewise.
+
+    Example:
+        >>> from rxnodes import Project
+        >>> async def main() -> str:
+        ...     async with Project(websocket={"chat": "ws://127.0.0.1:8080/"}):
+        ...         return "in order"
+        >>> run(main())
+        'in order'
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return asyncio.run(main, debug=debug)
+    with _Signals() as signals:
+        try:
+            result = asyncio.run(signals.hold(main), debug=debug)
+        except asyncio.CancelledError:
+            if not signals.received:
+                raise
+        else:
+            if not signals.received:
+                return result
+    if signals.received[0] == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(128 + signals.received[0])
+
+
+class _Signals:
+    """SIGINT and SIGTERM, while a coroutine is run.
+
+    Attributes:
+        received: The signals that came so far, those after the second excepted.
+    """
+
+    def __init__(self) -> None:
+        self.received: list[int] = []
+        self._task: asyncio.Task[Any] | None = None
+        self._before = {number: signal.getsignal(number) for number in _SIGNALS}
+
+    def __enter__(self) -> Self:
+        for number, handler in self._before.items():
+            # None is a handler that Python did not install and could not put back.
+            if handler not in (signal.SIG_IGN, None):
+                signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._restore()
+
+    async def hold(self, main: Coroutine[Any, Any, T]) -> T:
+        """Awaits `main` in the task that the signals cancel."""
+        self._task = asyncio.current_task()
+        assert self._task is not None
+        if self.received:
+            self._task.cancel()
+        return await main
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self.received.append(number)
+        is_first = len(self.received) == 1
+        if not is_first:
+            self._restore()
+        if self._task is None:
+            return
+        loop = self._task.get_loop()
+        # The loop may have closed a moment ago: then there is nothing left to cancel.
+        with contextlib.suppress(RuntimeError):
+            if is_first:
+                # At once, so that code that holds up the loop can see it; then the loop is woken.
+                self._task.cancel()
+                loop.call_soon_threadsafe(_do_nothing)
+            else:
+                loop.call_soon_threadsafe(self._cancel_again, self._task)
+
+    def _cancel_again(self, task: asyncio.Task[Any]) -> None:
+        # asyncio makes one of two cancellations when the second comes before the task has noticed the first.
+        task.get_loop().call_later(_APART, task.cancel)
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            # Where the program has put a handler of its own meanwhile, that one stays.
+            if signal.getsignal(number) == self._on_signal:
+                signal.signal(number, handler)
+
+
+def _do_nothing() -> None:
+    """What wakes the loop."""

@@ -1,0 +1,966 @@
+"""The checklist's lines 81 to 100: what subscribers see, and what they can do to one another and to the connection."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import sys
+import threading
+import time
+
+import faults
+import pytest
+import reactivex
+from faults import LOCAL, NETWORK, REMOTE, TIMEOUT, run_session, stop_when_open, watched_sockets
+from reactivex import operators as ops
+
+from rxnodes import (
+    CloseTimeout,
+    Closing,
+    ConnectError,
+    Connecting,
+    ConnectionLost,
+    ConnectionState,
+    Dropped,
+    HandlerError,
+    Opened,
+    Project,
+    Stopped,
+    pulse,
+)
+from rxnodes.testing import (
+    ChaosProxy,
+    Frame,
+    Opcode,
+    WebSocketServer,
+    close_with,
+    echo,
+    hang_up,
+    in_turn,
+    keep_tcp_open,
+    never_answer_close,
+    never_answer_handshake,
+    refuse,
+    refusing_port,
+)
+from rxnodes.websocket import (
+    all_stopped,
+    client_send,
+    client_start,
+    client_stop,
+    on_receive,
+    on_start,
+    on_stop,
+    until_stopped,
+)
+
+SHORT = 0.3
+AT_ONCE = {"enabled": True, "initial_delay": 0.001, "max_delay": 0.001}
+LATER = {"enabled": True, "initial_delay": 60, "max_delay": 60, "jitter": False}
+
+
+async def until(connection, kind, count=1):
+    """Waits until so many more events of a kind have been delivered."""
+    seen = asyncio.get_running_loop().create_future()
+    found = []
+
+    def look(event):
+        if isinstance(event, kind):
+            found.append(event)
+            if len(found) == count and not seen.done():
+                seen.set_result(event)
+
+    subscription = connection.lifecycle.subscribe(look)
+    try:
+        return await seen
+    finally:
+        subscription.dispose()
+
+
+# 81 to 83
+
+
+async def test_81_open_before_messages_before_stopped():
+    outcome = await run_session(close_with(1000, "", *map(str, range(50))), initiator=REMOTE, code=1000, was_clean=True)
+    kinds = [what if isinstance(what, str) and what.isdecimal() else type(what).__name__ for what in outcome.watch.told]
+    first, last = kinds.index("0"), kinds.index("49")
+    assert kinds.index("Opened") < first < last < kinds.index("Closing") < kinds.index("Stopped")
+    assert kinds[first : last + 1] == list(map(str, range(50)))
+
+
+@pytest.mark.parametrize(
+    ("script", "act", "initiator", "was_clean"),
+    [
+        (close_with(1000), faults.nothing, REMOTE, True),
+        (echo, stop_when_open, LOCAL, True),
+        (hang_up, faults.nothing, NETWORK, False),
+        (never_answer_close, stop_when_open, TIMEOUT, False),
+    ],
+)
+async def test_82_clean_and_unclean_and_who(script, act, initiator, was_clean):
+    error = {NETWORK: ConnectionLost, TIMEOUT: CloseTimeout}.get(initiator)
+    outcome = await run_session(
+        script,
+        act=act,
+        initiator=initiator,
+        was_clean=was_clean,
+        code=1000 if was_clean else 1006,
+        error=error,
+        close_timeout=SHORT,
+    )
+    assert bool(outcome.errors) is not was_clean
+
+
+async def test_83_a_late_subscriber_to_states_gets_the_current_one():
+    async with WebSocketServer(echo) as server, Project(websocket={"it": server.url}) as project:
+        connection = project.websocket("it")
+
+        def first():
+            seen = []
+            connection.states.subscribe(seen.append).dispose()
+            return seen
+
+        assert first() == [ConnectionState.IDLE]
+        connection.start()
+        assert first() == [ConnectionState.CONNECTING]
+        await connection.wait_started()
+        assert first() == [ConnectionState.OPEN]
+        connection.stop()
+        assert first() == [ConnectionState.CLOSING]
+        await connection.wait_stopped()
+        assert first() == [ConnectionState.CLOSED]
+    ended = []
+    connection.states.subscribe(on_completed=lambda: ended.append(1))
+    assert ended == [1]
+
+
+# 84 to 86
+
+
+class StrangeError(BaseException):
+    pass
+
+
+RAISED = [
+    ValueError("mine"),
+    StrangeError(),
+    asyncio.CancelledError(),
+    GeneratorExit(),
+    StopIteration(),
+    AssertionError(),
+]
+
+
+@pytest.mark.parametrize("error", RAISED, ids=lambda error: type(error).__name__)
+async def test_84_and_86_a_subscriber_that_raises_in_everything(error):
+    """It keeps nothing from the others, nor from itself."""
+    calls = []
+
+    def raises(what):
+        calls.append(what)
+        raise error
+
+    async def act(connection, _watch):
+        for stream in (
+            connection.states,
+            connection.lifecycle,
+            connection.messages,
+            connection.errors,
+            on_start(connection),
+            on_stop(connection),
+            on_receive(connection),
+            on_receive(connection, is_binary=True),
+        ):
+            stream.subscribe(raises)
+        await connection.wait_started()
+        connection.send("a")
+        connection.send("b")
+        connection.stop()
+
+    outcome = await run_session(
+        echo, act=act, initiator=LOCAL, code=1000, was_clean=True, messages=["a", "b"], may_complain=True
+    )
+    assert [call for call in calls if isinstance(call, str) and call in "ab"] == ["a", "a", "b", "b"]
+    assert calls.count(b"a") == calls.count(b"b") == 1
+    assert sum(isinstance(call, Stopped) for call in calls) == 2
+    assert all(event.phase == "handler" for event in outcome.errors)
+    assert all(isinstance(event.error, HandlerError) and event.error.__cause__ is error for event in outcome.errors)
+    # One report for each time that it raised, except while an ErrorEvent or Stopped was delivered.
+    assert len(outcome.errors) > 10
+    assert len(outcome.logged) > len(outcome.errors)
+
+
+async def test_84_the_log_holds_the_traceback(caplog):
+    async def act(connection, watch):
+        on_start(connection).subscribe(lambda _: {}[1])
+        await stop_when_open(connection, watch)
+
+    await run_session(echo, act=act, initiator=LOCAL, code=1000, was_clean=True, may_complain=True)
+    (record,) = [record for record in caplog.records if record.name == "rxnodes"]
+    assert record.exc_info[0] is KeyError
+    assert record.exc_info[1].__traceback__ is not None
+
+
+async def test_85_pipelines_without_on_error_and_with_one_that_raises():
+    def fail(_):
+        raise ValueError("in an operator")
+
+    def fail_again(_):
+        raise KeyError("in on_error")
+
+    async def act(connection, _watch):
+        on_receive(connection).pipe(ops.map(fail)).subscribe()
+        on_receive(connection).pipe(ops.map(fail)).subscribe(on_error=fail_again)
+        on_stop(connection).pipe(ops.map(fail)).subscribe(on_error=fail_again)
+        connection.states.pipe(ops.skip(1), ops.map(fail)).subscribe(on_error=fail_again)
+        await connection.wait_started()
+        connection.send("a")
+        connection.send("b")
+        connection.stop()
+
+    outcome = await run_session(
+        echo, act=act, initiator=LOCAL, code=1000, was_clean=True, messages=["a", "b"], may_complain=True
+    )
+    assert all(event.phase == "handler" for event in outcome.errors)
+
+
+async def test_85_a_pipeline_in_a_scope_ends_alone():
+    async with WebSocketServer(echo) as server, Project(websocket={"it": server.url}) as project:
+        connection = project.websocket("it")
+        watch = faults.Watch(connection)
+        seen = []
+        project.subscribe(
+            on_receive(connection).pipe(ops.map(lambda text: 1 / int(text))),
+            on_receive(connection).pipe(ops.do_action(seen.append)),
+            on_receive(connection).pipe(ops.filter(lambda text: text == "2"), client_stop(connection)),
+            on_start(connection).pipe(
+                client_send(connection, "0"), client_send(connection, "1"), client_send(connection, "2")
+            ),
+            pulse().pipe(client_start(connection)),
+        )
+        stopped = await connection.wait_stopped()
+    watch.check()
+    assert seen == ["0", "1", "2"]
+    assert stopped.was_clean
+    (event,) = watch.errors
+    assert isinstance(event.error.__cause__, ZeroDivisionError)
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("where", ["messages", "opened", "stopped", "states"])
+def test_86_what_is_meant_for_the_program_reaches_it_and_wedges_nothing(kind, where):
+    seen = []
+
+    async def main():
+        async with WebSocketServer(echo) as server, Project(websocket={"it": server.url}) as project:
+            connection = project.websocket("it")
+            seen.append(faults.Watch(connection))
+
+            def raises(what):
+                if where != "states" or what is ConnectionState.OPEN:
+                    raise kind
+
+            getattr(connection, where).subscribe(raises)
+            connection.opened.subscribe(lambda _: connection.send("hello"))
+            connection.messages.subscribe(lambda _: connection.stop())
+            connection.start()
+            await connection.wait_stopped()
+
+    with pytest.raises(kind):
+        asyncio.run(main())
+    (watch,) = seen
+    watch.check()
+    assert len(watch.stopped) == 1
+
+
+# 87 to 92
+
+
+@pytest.mark.parametrize("through", ["lifecycle", "stopped", "states"])
+async def test_87_a_start_inside_on_stop(through):
+    """The old Stopped is not repeated, and everybody sees it before the next Connecting."""
+
+    async def act(connection, _watch):
+        def again(what):
+            is_end = isinstance(what, Stopped) or what is ConnectionState.CLOSED
+            if is_end and connection.session < 4:
+                connection.start()
+
+        getattr(connection, through).subscribe(again)
+
+    outcome = await run_session(close_with(1000), act=act, initiator=REMOTE, code=1000, was_clean=True, starts=4)
+    assert outcome.journal.kinds == ["Connecting", "Opened", "Closing", "Stopped"] * 4
+
+
+async def test_87_a_stop_after_that_start_cancels_it():
+    async def act(connection, _watch):
+        def again_and_not(_):
+            connection.start()
+            connection.stop()
+
+        connection.stopped.subscribe(again_and_not)
+
+    await run_session(close_with(1000), act=act, initiator=REMOTE, code=1000, was_clean=True)
+
+
+async def test_87_a_start_while_closing_begins_a_new_session_afterwards():
+    async def act(connection, _watch):
+        await connection.wait_started()
+        connection.stop(code=3001)
+        connection.start()
+        assert connection.state is ConnectionState.CLOSING
+        assert connection.session == 1
+        connection.opened.subscribe(lambda _: connection.stop(code=3002))
+
+    outcome = await run_session(echo, act=act, initiator=LOCAL, code=3002, was_clean=True, starts=2)
+    assert [stopped.code for stopped in outcome.watch.stopped] == [3001, 3002]
+
+
+async def test_88_a_stop_inside_on_receive():
+    """The rest of that batch still arrives, before Stopped."""
+    texts = list(map(str, range(100)))
+
+    async def batch(peer):
+        await peer.accept(then=b"".join(Frame(Opcode.TEXT, text.encode()).encode() for text in texts))
+        await peer.send_close((await peer.expect_close()).code)
+
+    async def act(connection, _watch):
+        on_receive(connection).pipe(ops.take(1), client_stop(connection)).subscribe()
+
+    outcome = await run_session(batch, act=act, initiator=LOCAL, code=1000, was_clean=True, messages=texts)
+    told = outcome.watch.told
+    assert max(told.index(text) for text in texts) < told.index(outcome.stopped)
+
+
+async def test_89_dispose_inside_on_next():
+    seen = []
+
+    async def act(connection, _watch):
+        subscriptions = {}
+
+        def subscribe(name, also=()):
+            def on_next(text):
+                seen.append((name, text))
+                for other in also:
+                    subscriptions[other].dispose()
+
+            subscriptions[name] = connection.messages.subscribe(on_next)
+
+        subscribe("itself", ["itself"])
+        subscribe("killer", ["victim"])
+        subscribe("victim")
+        subscribe("bystander")
+        connection.messages.subscribe(lambda text: connection.stop() if text == "b" else None)
+
+    async def script(peer):
+        await peer.accept()
+        await peer.send_text("a")
+        await peer.send_text("b")
+        await peer.send_close((await peer.expect_close()).code)
+
+    await run_session(script, act=act, initiator=LOCAL, code=1000, was_clean=True, messages=["a", "b"])
+    assert seen == [("itself", "a"), ("killer", "a"), ("bystander", "a"), ("killer", "b"), ("bystander", "b")]
+
+
+async def test_90_subscribe_inside_on_next():
+    seen = []
+
+    async def act(connection, _watch):
+        def subscribe_another(_):
+            connection.messages.subscribe(seen.append)
+
+        connection.messages.pipe(ops.take(1)).subscribe(subscribe_another)
+        connection.opened.subscribe(lambda _: connection.states.subscribe(lambda state: seen.append(state.value)))
+
+    await run_session(close_with(1000, "", "a", "b", "c"), act=act, initiator=REMOTE, code=1000, was_clean=True)
+    assert seen == ["open", "b", "c", "closing", "closed"]
+
+
+async def test_91_many_subscribers_one_socket():
+    async with WebSocketServer(echo) as server:
+
+        async def act(connection, _watch):
+            await connection.wait_started()
+            subscriptions = [stream.subscribe() for stream in (on_receive(connection), on_stop(connection)) * 50]
+            for subscription in subscriptions:
+                subscription.dispose()
+                subscription.dispose()
+            assert connection.state is ConnectionState.OPEN
+            connection.messages.subscribe(lambda _: connection.stop())
+            connection.send("still here")
+
+        await run_session(server.url, act=act, initiator=LOCAL, code=1000, was_clean=True, messages=["still here"])
+        assert server.connections == 1
+
+
+async def test_92_what_cannot_be_decoded_is_an_error_event_and_the_stream_goes_on():
+    texts = []
+
+    async def script(peer):
+        await peer.accept()
+        await peer.send_binary(b"\xff\xfe")
+        await peer.send_binary("grün".encode())
+        await peer.send_text("text")
+        await peer.send_close(1000)
+
+    async def act(connection, _watch):
+        on_receive(connection).subscribe(texts.append)
+
+    outcome = await run_session(script, act=act, initiator=REMOTE, code=1000, was_clean=True)
+    assert texts == ["grün", "text"]
+    (event,) = outcome.errors
+    assert (event.phase, event.session) == ("receive", 1)
+    told = outcome.watch.told
+    assert told.index(b"\xff\xfe") < told.index(event) < told.index("text"), "it is told in its turn"
+
+
+# 94 to 96
+
+
+async def test_94_commands_from_many_threads_are_serialized():
+    async with WebSocketServer(echo) as server:
+        settings = {"url": server.url, "close_timeout": 5}
+        with watched_sockets() as sockets, faults.complaints() as logged:
+            async with Project(websocket={"it": settings}) as project, asyncio.timeout(30):
+                connection = project.websocket("it")
+                watch = faults.Watch(connection, sockets)
+                gate = threading.Barrier(8)
+
+                def hammer(seed):
+                    gate.wait()
+                    for turn in range(60):
+                        command = (seed * 7 + turn * 3) % 5
+                        (connection.start, connection.stop, connection.start, connection.abort, send)[command]()
+
+                def send():
+                    connection.send("x")
+
+                threads = [threading.Thread(target=hammer, args=(seed,)) for seed in range(8)]
+                for thread in threads:
+                    thread.start()
+                await asyncio.to_thread(lambda: [thread.join() for thread in threads])
+                connection.stop()
+                connection.start()
+                connection.stop()
+                if connection.session:
+                    await connection.wait_stopped()
+                assert not connection.is_live
+            watch.check()
+        assert logged.found == []
+    assert len(watch.of(Stopped)) == connection.session >= 1
+    assert all(error.phase == "send" for error in watch.errors)
+
+
+async def test_94_what_a_thread_sends_keeps_its_order():
+    async def act(connection, _watch):
+        await connection.wait_started()
+
+        def send():
+            for number in range(500):
+                connection.send(str(number))
+            connection.stop()
+
+        await asyncio.to_thread(send)
+
+    await run_session(echo, act=act, initiator=LOCAL, code=1000, was_clean=True, messages=list(map(str, range(500))))
+
+
+@pytest.mark.parametrize("moment", ["connecting", "open", "closing", "waiting to retry", "dropping"])
+async def test_95_the_project_is_left(moment):
+    script = {
+        "connecting": never_answer_handshake,
+        "open": echo,
+        "closing": never_answer_close,
+        "waiting to retry": hang_up,
+        "dropping": close_with(1001),
+    }[moment]
+    completed = []
+    async with WebSocketServer(script) as server:
+        settings = {"url": server.url, "close_timeout": SHORT, "reconnect": {"enabled": False}}
+        if moment in ("waiting to retry", "dropping"):
+            settings["reconnect"] = LATER
+        with watched_sockets() as sockets, faults.complaints() as logged:
+            async with asyncio.timeout(SHORT + 2 * faults.ROOM), Project(websocket={"it": settings}) as project:
+                connection = project.websocket("it")
+                watch = faults.Watch(connection, sockets)
+                connection.lifecycle.subscribe(on_completed=lambda: completed.append("lifecycle"))
+                on_stop(connection).pipe(client_start(connection)).subscribe(
+                    on_completed=lambda: completed.append("on_stop")
+                )
+                connection.start()
+                if moment == "waiting to retry":
+                    await until(connection, Dropped)
+                elif moment == "dropping":
+                    await connection.states.pipe(ops.first(lambda state: state is ConnectionState.RECONNECTING))
+                elif moment != "connecting":
+                    await connection.wait_started()
+                if moment == "closing":
+                    connection.stop()
+            assert completed == ["lifecycle", "on_stop"]
+            assert faults.own_tasks() == faults.own_timers() == []
+        watch.check()
+        assert logged.found == []
+    (stopped,) = watch.stopped
+    expected = {"closing": TIMEOUT, "dropping": REMOTE}.get(moment, LOCAL)
+    assert stopped.initiator in ({REMOTE, LOCAL} if moment == "dropping" else {expected})
+    connection.start()
+    assert connection.state is ConnectionState.CLOSED
+
+
+@pytest.mark.parametrize("cancellations", [1, 2, 3])
+async def test_96_the_owner_task_is_cancelled(cancellations):
+    ready = asyncio.Event()
+    watches = []
+
+    async def owner(url):
+        async with Project(websocket={"it": {"url": url, "close_timeout": 1}}) as project:
+            connection = project.websocket("it")
+            watches.append(faults.Watch(connection, sockets))
+            connection.start()
+            await connection.wait_started()
+            ready.set()
+            await asyncio.get_running_loop().create_future()
+
+    async with WebSocketServer(never_answer_close) as server:
+        with watched_sockets() as sockets:
+            task = asyncio.create_task(owner(server.url))
+            await ready.wait()
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            for _ in range(cancellations):
+                task.cancel()
+                for _ in range(5):
+                    await asyncio.sleep(0)
+            async with asyncio.timeout(1 + 2 * faults.ROOM):
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+            took = loop.time() - began
+    (watch,) = watches
+    watch.check()
+    (stopped,) = watch.stopped
+    if cancellations == 1:
+        assert stopped.initiator is TIMEOUT
+    else:
+        assert stopped.initiator is LOCAL
+        assert took < 1
+
+
+@pytest.mark.parametrize("script", [echo, never_answer_handshake, never_answer_close])
+def test_96_the_loop_is_shut_down(script):
+    """What `asyncio.run` does with whoever is left: every task is cancelled, those of dials as well."""
+    watches = []
+
+    async def hold(url, ready):
+        async with Project(websocket={"it": {"url": url, "close_timeout": SHORT, "reconnect": AT_ONCE}}) as project:
+            connection = project.websocket("it")
+            watches.append(faults.Watch(connection))
+            connection.start()
+            if script is not never_answer_handshake:
+                await connection.wait_started()
+            ready.set()
+            await asyncio.get_running_loop().create_future()
+
+    async def serve(ready):
+        async with WebSocketServer(script) as server:
+            ready.set_result(server.url)
+            await asyncio.get_running_loop().create_future()
+
+    async def main():
+        url = asyncio.get_running_loop().create_future()
+        ready = asyncio.Event()
+        tasks.append(asyncio.create_task(serve(url)))
+        tasks.append(asyncio.create_task(hold(await url, ready)))
+        await ready.wait()
+
+    tasks = []
+    asyncio.run(main())
+    (watch,) = watches
+    watch.check()
+    assert len(watch.stopped) == 1
+    assert all(task.done() for task in tasks)
+
+
+PROGRAM = """
+import asyncio, sys
+from rxnodes import Project
+from rxnodes.running import run
+from rxnodes.websocket import on_stop
+
+async def main():
+    async with Project(websocket={"it": {"url": sys.argv[1], "close_timeout": 30}}) as project:
+        it = project.websocket("it")
+        on_stop(it).subscribe(lambda stopped: print(stopped.code, stopped.initiator.value, flush=True))
+        it.start()
+        await it.wait_started()
+        print("open", flush=True)
+        await asyncio.get_running_loop().create_future()
+
+run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("times", [1, 2])
+async def test_96_signals(number, times):
+    closing = asyncio.Event()
+
+    async def script(peer):
+        await peer.accept()
+        heard = await peer.expect_close()
+        closing.set()
+        if times == 1:
+            await peer.send_close(heard.code)
+        await peer.wait_closed()
+
+    async with WebSocketServer(script) as server, asyncio.timeout(20):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            PROGRAM,
+            server.url,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        assert await process.stdout.readline() == b"open\n"
+        process.send_signal(number)
+        if times == 2:
+            await closing.wait()
+            process.send_signal(number)
+        said = await process.stdout.read()
+        await process.wait()
+    assert said.decode() == ("1000 local\n" if times == 1 else "1006 local\n")
+    assert process.returncode != 0
+
+
+# 97 to 100
+
+
+async def test_97_each_attempt_has_its_number():
+    script = in_turn(refuse(503), hang_up, refuse(500), close_with(1001, "restarting"), close_with(1000, "enough"))
+    outcome = await run_session(script, initiator=REMOTE, code=1000, reason="enough", was_clean=True, reconnect=AT_ONCE)
+    assert [event.attempt for event in outcome.watch.of(Connecting)] == [1, 2, 3, 4, 5]
+    assert [event.attempt for event in outcome.watch.of(Dropped)] == [1, 2, 3, 4]
+    assert [event.code for event in outcome.watch.of(Dropped)] == [1006, 1006, 1006, 1001]
+    assert [event.is_reconnect for event in outcome.watch.of(Opened)] == [False, True, True]
+    assert outcome.stopped.attempts == 5
+    assert [event.initiator for event in outcome.watch.of(Closing)] == [REMOTE]
+    assert [(event.attempt, event.phase) for event in outcome.errors] == [
+        (1, "connect"),
+        (2, "receive"),
+        (3, "connect"),
+    ]
+
+
+@pytest.mark.parametrize("code", [1000, 1002, 1003, 1007, 1008, 1009, 1010])
+async def test_97_codes_after_which_trying_again_cannot_help(code):
+    outcome = await run_session(close_with(code), initiator=REMOTE, code=code, was_clean=True, reconnect=AT_ONCE)
+    assert outcome.stopped.attempts == 1
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+async def test_97_statuses_after_which_trying_again_cannot_help(status):
+    outcome = await run_session(refuse(status), initiator=NETWORK, opened=False, error=ConnectError, reconnect=AT_ONCE)
+    assert outcome.stopped.attempts == 1
+
+
+async def test_97_a_certificate_that_fails_is_not_tried_again(tmp_path):
+    (tmp_path / "other").mkdir()
+    outcome = await run_session(
+        echo,
+        initiator=NETWORK,
+        opened=False,
+        error=ConnectError,
+        reconnect=AT_ONCE,
+        tls_server=faults.Authority(tmp_path / "other").server(),
+        tls={"ca_file": faults.Authority(tmp_path).file},
+    )
+    assert outcome.stopped.attempts == 1
+
+
+@pytest.mark.parametrize("command", ["stop", "abort"])
+async def test_98_stop_cancels_the_waiting_retry(command):
+    async def act(connection, _watch):
+        await until(connection, Dropped)
+        assert connection.state is ConnectionState.RECONNECTING
+        getattr(connection, command)()
+        assert connection.state is ConnectionState.CLOSING
+
+    outcome = await run_session(hang_up, act=act, initiator=LOCAL, reconnect=LATER, within=3)
+    assert outcome.journal.kinds == ["Connecting", "Opened", "ErrorEvent", "Dropped", "Closing", "Stopped"]
+    assert outcome.stopped.attempts == 1
+
+
+async def test_98_stop_from_within_dropped():
+    async def act(connection, _watch):
+        connection.lifecycle.subscribe(lambda event: connection.stop() if isinstance(event, Dropped) else None)
+
+    outcome = await run_session(hang_up, act=act, initiator=LOCAL, reconnect=AT_ONCE)
+    assert outcome.stopped.attempts == 1
+
+
+async def test_98_stop_while_a_dropped_attempt_still_ends():
+    async def act(connection, _watch):
+        await connection.states.pipe(ops.first(lambda state: state is ConnectionState.RECONNECTING))
+        connection.stop()
+
+    async def lingers(peer):
+        await peer.accept()
+        await peer.send_close(1001, "back soon")
+        await peer.wait_closed()
+
+    outcome = await run_session(
+        lingers,
+        act=act,
+        initiator=REMOTE,
+        code=1001,
+        reason="back soon",
+        was_clean=True,
+        reconnect=AT_ONCE,
+        close_timeout=SHORT,
+    )
+    assert outcome.stopped.attempts == 1
+
+
+async def test_99_given_up_is_a_stopped_with_the_last_error():
+    with refusing_port() as port:
+        outcome = await run_session(
+            f"ws://127.0.0.1:{port}/",
+            initiator=NETWORK,
+            opened=False,
+            error=ConnectError,
+            reconnect=AT_ONCE | {"max_attempts": 3},
+        )
+    assert outcome.stopped.attempts == 3
+    assert len(outcome.errors) == 3
+    assert outcome.stopped.error is outcome.errors[-1].error
+    assert [event.attempt for event in outcome.watch.of(Dropped)] == [1, 2]
+
+
+async def test_100_the_loop_is_blocked_by_a_subscriber():
+    texts = list(map(str, range(300)))
+
+    async def script(peer):
+        await peer.accept()
+        for text in texts:
+            await peer.send_text(text)
+        await peer.send_close(1000, "done")
+
+    async def act(connection, _watch):
+        on_receive(connection).pipe(ops.take(1)).subscribe(
+            lambda _: time.sleep(1)  # longer than every timeout below
+        )
+
+    outcome = await run_session(
+        script,
+        act=act,
+        initiator=REMOTE,
+        code=1000,
+        reason="done",
+        was_clean=True,
+        messages=texts,
+        heartbeat=SHORT,
+        connect_timeout=SHORT,
+        close_timeout=SHORT,
+        within=3,
+    )
+    assert outcome.errors == []
+
+
+@pytest.mark.parametrize("when", ["opened", "closing"])
+async def test_100_blocked_while_the_peer_answers_our_close(when):
+    """The answer is there in time, though the loop sees it late: it counts, and nothing fires twice."""
+
+    async def act(connection, _watch):
+        def block(event):
+            if isinstance(event, Opened) and when == "opened":
+                connection.stop()
+                time.sleep(2 * SHORT)
+            if isinstance(event, Closing) and when == "closing":
+                time.sleep(2 * SHORT)
+
+        connection.lifecycle.subscribe(block)
+        await connection.wait_started()
+        connection.stop()
+
+    def served():
+        async def serve():
+            async with WebSocketServer(echo) as server:
+                url.append(server.url)
+                ready.set()
+                await asyncio.to_thread(done.wait)
+
+        asyncio.run(serve())
+
+    url, ready, done = [], threading.Event(), threading.Event()
+    thread = threading.Thread(target=served)
+    thread.start()
+    await asyncio.to_thread(ready.wait)
+    try:
+        outcome = await run_session(
+            url[0], act=act, initiator=LOCAL, code=1000, was_clean=True, close_timeout=SHORT, within=3
+        )
+    finally:
+        done.set()
+        await asyncio.to_thread(thread.join)
+    assert outcome.errors == []
+
+
+# What the ten promises say besides
+
+
+async def test_every_subscriber_sees_the_same_order():
+    """Promise 6, with one in the middle that starts, sends and stops."""
+    views = [[], [], []]
+
+    async with WebSocketServer(echo) as server, Project(websocket={"it": server.url}) as project:
+        connection = project.websocket("it")
+
+        def view(index):
+            connection.states.subscribe(views[index].append)
+            connection.lifecycle.subscribe(lambda event: views[index].append(type(event).__name__))
+            connection.messages.subscribe(views[index].append)
+
+        def meddle(event):
+            if isinstance(event, Opened):
+                connection.send("one")
+                connection.start()
+                connection.send("two")
+            elif isinstance(event, Closing):
+                connection.send("not any more")
+                connection.start()
+            elif isinstance(event, Stopped) and connection.session == 2:
+                connection.stop()
+
+        view(0)
+        connection.lifecycle.subscribe(meddle)
+        connection.messages.subscribe(lambda text: connection.stop() if text == "two" else None)
+        view(1)
+        watch = faults.Watch(connection)
+        view(2)
+        connection.start()
+        while connection.session < 2:
+            await connection.wait_stopped()
+        async with asyncio.timeout(5):
+            await connection.wait_stopped()
+            connection.abort()
+    watch.check()
+    assert views[0] == views[1] == views[2]
+
+
+async def test_150_connections_at_once_in_one_project():
+    async with WebSocketServer(echo) as server:
+        names = [f"c{number}" for number in range(150)]
+        with watched_sockets() as sockets:
+            async with Project(websocket=dict.fromkeys(names, server.url)) as project, asyncio.timeout(30):
+                connections = [project.websocket(name) for name in names]
+                watches = [faults.Watch(connection) for connection in connections]
+                for connection in connections:
+                    connection.start()
+                await asyncio.gather(*(connection.wait_started() for connection in connections))
+                assert len(sockets.left()) == 150
+                for connection in connections:
+                    connection.send(connection.name)
+                    connection.stop()
+                everyone = await all_stopped(*connections)
+                assert [stopped.connection for stopped in everyone] == names
+                assert sockets.left() == []
+    for name, watch in zip(names, watches, strict=True):
+        watch.check()
+        assert watch.journal.messages == [name]
+        assert watch.stopped[0].was_clean
+
+
+async def test_until_stopped_lets_a_pulse_go_only_after_the_end():
+    async with WebSocketServer(keep_tcp_open) as server:
+        settings = {"url": server.url, "close_timeout": SHORT}
+        with watched_sockets() as sockets:
+            async with Project(websocket={"it": settings}) as project, asyncio.timeout(10):
+                connection = project.websocket("it")
+                left = []
+                connection.start()
+                await connection.wait_started()
+                await reactivex.of("pulse").pipe(
+                    client_stop(connection),
+                    until_stopped(connection),
+                    ops.do_action(lambda _: left.extend([*sockets.left(), *faults.own_tasks(), *faults.own_timers()])),
+                )
+                assert left == []
+                assert connection.state is ConnectionState.CLOSED
+
+
+def test_a_project_in_a_plain_with():
+    """The same promises with the loop in a thread of its own."""
+    url, ready, done = [], threading.Event(), threading.Event()
+
+    def served():
+        async def serve():
+            async with WebSocketServer(echo) as server:
+                url.append(server.url)
+                ready.set()
+                await asyncio.to_thread(done.wait)
+
+        asyncio.run(serve())
+
+    thread = threading.Thread(target=served)
+    thread.start()
+    ready.wait()
+    stopped, states = [], []
+    try:
+        with Project(websocket={"it": url[0]}) as project:
+            connection = project.websocket("it")
+            connection.states.subscribe(states.append)
+            on_stop(connection).subscribe(lambda event: stopped.append((event.code, connection.state)))
+            on_start(connection).pipe(client_send(connection, "hello")).subscribe()
+            on_receive(connection).pipe(client_stop(connection, code=3003)).subscribe()
+            connection.start()
+            project.call(connection.wait_stopped)
+    finally:
+        done.set()
+        thread.join()
+    assert stopped == [(3003, ConnectionState.CLOSED)]
+    assert [state.value for state in states] == ["idle", "connecting", "open", "closing", "closed"]
+
+
+@pytest.mark.parametrize("number", range(10))
+async def test_97_random_faults_and_commands(number):
+    """A session under a network that fails at random, and a user who does things at random, all from one seed."""
+    dice = random.Random(number)  # noqa: S311
+    async with WebSocketServer(echo) as server, ChaosProxy(server.url) as proxy:
+        settings = {
+            "url": proxy.url,
+            "connect_timeout": SHORT,
+            "close_timeout": 0.1,
+            "heartbeat": 0.1,
+            "reconnect": AT_ONCE | {"enabled": dice.random() < 0.5},
+        }
+        with watched_sockets() as sockets, faults.complaints() as logged:
+            async with Project(websocket={"it": settings}) as project, asyncio.timeout(20):
+                connection = project.websocket("it")
+                watch = faults.Watch(connection, sockets)
+                for _ in range(60):
+                    match dice.randrange(9):
+                        case 0 | 1:
+                            connection.start()
+                        case 2:
+                            connection.stop()
+                        case 3:
+                            connection.abort()
+                        case 4:
+                            connection.send("x" * dice.choice([1, 1000, 100_000]))
+                        case 5:
+                            proxy.reset_all()
+                        case 6:
+                            proxy.to_client.black_hole = dice.random() < 0.2
+                        case 7:
+                            proxy.to_client.slice_size = dice.choice([None, 1, 50])
+                        case _:
+                            proxy.to_server.half_close = dice.random() < 0.2
+                    await asyncio.sleep(dice.choice([0, 0, 0.001, 0.01]))
+                proxy.to_client.clear()
+                proxy.to_server.clear()
+            watch.check()
+        assert logged.found == []
+    assert len(watch.stopped) == connection.session
+    assert sockets.left() == []
