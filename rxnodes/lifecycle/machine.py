@@ -573,9 +573,9 @@ TABLE: tuple[Transition, ...] = (
     T(P.DROPPING, Retire, P.CLOSING, (retire, announce_closing)),
     # Waiting for the next attempt
     T(P.RECONNECTING, Elapsed, P.CONNECTING, (dial,)),
-    T(P.RECONNECTING, Stop, P.CLOSING, (by_us, forget_attempt, announce_closing, cut_short, conclude_soon)),
-    T(P.RECONNECTING, Abort, P.CLOSING, (by_us, forget_attempt, announce_closing, cut_short, conclude_soon)),
-    T(P.RECONNECTING, Retire, P.CLOSING, (retire, by_us, forget_attempt, announce_closing, cut_short, conclude_soon)),
+    T(P.RECONNECTING, Stop, P.CLOSING, (by_us, forget_attempt, announce_closing, conclude_soon)),
+    T(P.RECONNECTING, Abort, P.CLOSING, (by_us, forget_attempt, announce_closing, conclude_soon)),
+    T(P.RECONNECTING, Retire, P.CLOSING, (retire, by_us, forget_attempt, announce_closing, conclude_soon)),
     # The session is ending
     T(P.CLOSING, CloseReceived, P.CLOSING, (answer_close, linger)),
     T(P.CLOSING, CloseSent, P.CLOSING, (note_close_sent, linger)),

@@ -23,6 +23,7 @@ from rxnodes.lifecycle.inputs import (
     Input,
     Lost,
     Now,
+    Postponed,
     Reported,
     Retire,
     SendClose,
@@ -306,10 +307,26 @@ def test_a_cancelled_dial_that_does_not_end_is_aborted_again_without_an_error():
     assert machine.stopped.initiator is Initiator.LOCAL
 
 
-def test_a_stop_while_an_overdue_dial_ends_is_not_an_error():
+def test_whoever_prepares_the_dial_takes_time_of_its_own():
+    machine = Machine().to(Phase.CONNECTING)
+    machine(Postponed(1, 1, 7.0))
+    assert machine.state.phase is Phase.CONNECTING
+    assert (machine.timer, machine.told) == (12.0, [])
+    machine.shaken()
+    assert machine.state.phase is Phase.OPEN
+
+
+def test_without_a_connect_timeout_there_is_nothing_to_postpone():
+    machine = Machine(connect_timeout=None).to(Phase.CONNECTING)
+    machine(Postponed(1, 1, 7.0))
+    assert machine.effects == []
+
+
+@pytest.mark.parametrize("command", [Stop(), Abort(), Retire()])
+def test_a_stop_while_an_overdue_dial_ends_is_not_an_error(command):
     machine = Machine().to(Phase.CONNECTING)
     machine.elapsed()
-    machine(Stop())
+    machine(command)
     machine.lost()
     assert machine.kinds() == ["CLOSED", "Stopped"]
     assert machine.stopped.error is None
@@ -431,7 +448,9 @@ def test_stop_while_the_peer_is_closing_changes_nothing():
 
 def test_the_network_ends_it():
     machine = Machine().to(Phase.OPEN)
-    machine.lost()
+    machine.lost(messages_received=3)
+    assert machine.effects == [CancelTimer()]
+    assert machine.stopped.messages_received == 3
     assert machine.kinds() == ["ErrorEvent", "CLOSED", "Stopped"]
     announced = machine.journal.events[-2]
     assert isinstance(announced, ErrorEvent)
@@ -536,9 +555,19 @@ def test_promise_10_nothing_starts_once_the_project_is_being_left(phase):
     assert machine.effects == machine.told == []
 
 
+@pytest.mark.parametrize("phase", [Phase.IDLE, Phase.CLOSED])
+def test_promise_10_nor_when_nothing_was_live(phase):
+    machine = Machine().to(phase)
+    machine(Retire())
+    machine(Start())
+    assert machine.state.phase is phase
+    assert machine.effects == machine.told == []
+
+
 def test_retire_while_open_closes_with_a_handshake():
     machine = Machine().to(Phase.OPEN)
     machine(Retire())
+    assert machine.state.phase is Phase.CLOSING
     assert SendClose(1000, "") in machine.effects
     assert machine.timer == 4.0
 
@@ -548,6 +577,7 @@ def test_a_session_starts_with_nothing_of_the_one_before():
     machine.lost(messages_sent=7)
     machine(Delivered())
     machine(Start())
+    assert machine.state.phase is Phase.CONNECTING
     machine.lost(ConnectError("no"))
     stopped = machine.stopped
     assert (stopped.session, stopped.messages_sent, stopped.opened, stopped.attempts) == (2, 0, False, 1)
@@ -640,6 +670,15 @@ def test_a_dropped_attempt_whose_answer_never_left_is_not_clean():
     dropped = machine.journal.events[-1]
     assert isinstance(dropped, Dropped)
     assert (dropped.code, dropped.was_clean) == (1012, False)
+
+
+def test_a_dropped_attempt_that_ends_before_our_answer_left_is_announced():
+    machine = reconnecting().to(Phase.DROPPING)
+    machine.lost()
+    assert machine.kinds() == ["ErrorEvent", "Dropped"]
+    announced = machine.journal.events[-2]
+    assert isinstance(announced, ErrorEvent)
+    assert announced.phase == "close"
 
 
 @pytest.mark.parametrize("command", [Stop(), Retire()])
