@@ -60,7 +60,7 @@ class ConnectOptions:
         # What a hook gives is not always what its types say.
         is_number = isinstance(self.delay, int | float)  # pyright: ignore[reportUnnecessaryIsInstance]
         if not (is_number and 0 <= self.delay < math.inf):
-            raise ValueError(f"delay must be a finite number of seconds, from 0, not {self.delay!r}")
+            raise ValueError("delay must be a finite number of seconds, from 0")
 
 
 BeforeConnect = Callable[[Attempt], Awaitable[ConnectOptions | None]]

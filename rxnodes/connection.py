@@ -75,6 +75,12 @@ class Connection:
         latency: The round-trip time of each heartbeat's ping, in seconds.
 
     The streams are hot. They never error, and complete when the project closes.
+
+    Example:
+        >>> from rxnodes import Project
+        >>> chat = Project(websocket={"chat": "ws://127.0.0.1:8080/"}).websocket("chat")
+        >>> subscription = chat.states.subscribe(lambda state: print(state.name))
+        IDLE
     """
 
     def __init__(
@@ -403,7 +409,7 @@ class Connection:
             case SetTimer(timer, delay):
                 self._cancel_timer()
                 assert self._loop is not None
-                self._timer = self._loop.call_later(delay, self._feed, Elapsed(timer))
+                self._timer = self._loop.call_later(delay, self._on_timer, timer)
             case CancelTimer():
                 self._cancel_timer()
             case SendClose(code, reason) if self._link is not None:
@@ -426,6 +432,10 @@ class Connection:
             sink,
             lambda delay: self._feed(Postponed(dial.session, dial.attempt, delay)),
         )
+
+    def _on_timer(self, timer: int) -> None:
+        self._timer = None
+        self._feed(Elapsed(timer))
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:

@@ -1,4 +1,4 @@
-"""For tests of programs that use WebSockets: a server that follows a script, and a network that fails on request.
+"""For tests of programs that use WebSockets: misbehaving servers, a failing network, and none at all in virtual time.
 
 Example:
     >>> async def rude(peer: Peer) -> None:
@@ -56,6 +56,8 @@ if TYPE_CHECKING:
         talk_after_own_close,
         vanish,
     )
+    from rxnodes.testing.virtual_time import VirtualTimeLoop, run_in_virtual_time
+    from rxnodes.transport.scripted import ScriptedPeer, ScriptedTransport
 
 __all__ = [
     "RSV1",
@@ -72,6 +74,9 @@ __all__ = [
     "Peer",
     "Request",
     "Script",
+    "ScriptedPeer",
+    "ScriptedTransport",
+    "VirtualTimeLoop",
     "WebSocketServer",
     "accept_key",
     "answer_with",
@@ -88,6 +93,7 @@ __all__ = [
     "parse_close",
     "refuse",
     "refusing_port",
+    "run_in_virtual_time",
     "stall_in_header",
     "take_frame",
     "talk_after_close",
@@ -111,6 +117,8 @@ _HOMES = {
         "take_frame",
     },
     "proxy": {"ChaosProxy", "Faults"},
+    "virtual_time": {"VirtualTimeLoop", "run_in_virtual_time"},
+    "rxnodes.transport.scripted": {"ScriptedPeer", "ScriptedTransport"},
 }
 
 
@@ -118,7 +126,7 @@ def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = next((module for module, names in _HOMES.items() if name in names), "server")
-    value: object = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    value: object = getattr(importlib.import_module(home if "." in home else f"{__name__}.{home}"), name)
     globals()[name] = value
     return value
 

@@ -13,7 +13,7 @@ import ipaddress
 import re
 import ssl
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -253,6 +253,15 @@ def _checked_url(url: SecretStr) -> SecretStr:
     return url
 
 
+def _joined(own: Mapping[str, SecretStr], more: object, *, key: Callable[[str], str] = str) -> object:
+    """Both, of which `more` wins. What is no mapping is left for the validation to name."""
+    if not isinstance(more, Mapping):
+        return more
+    given: Mapping[Any, Any] = more  # pyright: ignore[reportUnknownVariableType]
+    replaced = {key(name) for name in given if isinstance(name, str)}
+    return {**{name: value for name, value in own.items() if key(name) not in replaced}, **given}
+
+
 class ConnectionSettings(_Settings):
     """One connection. A plain URL stands for a connection with that `url` and nothing else set.
 
@@ -350,10 +359,8 @@ class ConnectionSettings(_Settings):
             ValueError: If its options cannot be used. It holds no secret.
         """
         values = {name: getattr(self, name) for name in self.model_fields_set}
-        replaced = {name.lower() for name in options.headers}
-        kept = {name: value for name, value in self.headers.items() if name.lower() not in replaced}
-        values["headers"] = {**kept, **options.headers}
-        values["query"] = {**self.query, **options.query}
+        values["headers"] = _joined(self.headers, options.headers, key=str.lower)
+        values["query"] = _joined(self.query, options.query)
         if options.url is not None:
             values["url"] = options.url
         try:

@@ -255,7 +255,7 @@ async def test_67_nor_does_a_large_slow_frame_of_ours():
 
 async def test_67_nor_does_a_slow_reader():
     """It takes all the time what lies ahead of the ping, and says nothing else."""
-    count, size = 40, 100_000
+    heartbeat, count, size = 0.5, 80, 100_000
 
     async def slow(peer):
         await peer.accept()
@@ -278,11 +278,11 @@ async def test_67_nor_does_a_slow_reader():
         code=1000,
         was_clean=True,
         messages=["got it all"],
-        heartbeat=HEARTBEAT,
+        heartbeat=heartbeat,
         close_timeout=10,
-        receive_buffer=4096,
+        receive_buffer=65536,
     )
-    assert outcome.took > 3 * HEARTBEAT
+    assert outcome.took > 3 * heartbeat
 
 
 async def test_67_a_subscriber_that_blocks_the_loop_does_not_trip_it():

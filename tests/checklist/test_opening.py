@@ -727,8 +727,13 @@ async def test_26_a_hook_that_asks_for_a_delay_that_cannot_be(delay):
         {"headers": {"Host": "elsewhere"}},
         {"headers": {"X": "a\r\nb"}},
         {"query": {"": "x"}},
+        {"url": 5},
+        {"headers": "X-Key: value"},
+        {"headers": {5: "x"}},
+        {"headers": {"X-Key": 5}},
+        {"query": 5},
     ],
-    ids=["url", "header", "line break", "query"],
+    ids=["url", "header", "line break", "query", "no url", "no headers", "no name", "no value", "no query"],
 )
 async def test_26_a_hook_whose_options_cannot_be_used(options):
     async def unusable(_attempt):

@@ -89,7 +89,7 @@ async def open_line():
 
     async with WebSocketServer(script) as server, ChaosProxy(server.port) as proxy:
         with socket.socket() as sock:
-            sock.setblocking(False)  # noqa: FBT003
+            sock.setblocking(False)
             await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", proxy.port))
             yield Line(sock, proxy, await asyncio.wait_for(peers.get(), BOUND))
 

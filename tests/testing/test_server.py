@@ -67,7 +67,7 @@ class Raw:
     def __init__(self, port: int) -> None:
         self.loop = asyncio.get_running_loop()
         self.sock = socket.socket()
-        self.sock.setblocking(False)  # noqa: FBT003
+        self.sock.setblocking(False)
         self.port = port
         self.buffer = bytearray()
 

@@ -1,0 +1,570 @@
+"""What the documentation shows is so: its programs, outputs, settings, commands, tables, links and examples."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import contextlib
+import doctest
+import functools
+import importlib
+import inspect
+import json
+import os
+import pkgutil
+import re
+import shlex
+import signal
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import aiohttp
+import pytest
+import trustme
+import websockets
+from pydantic import BaseModel
+
+import rxnodes
+import rxnodes.testing
+import rxnodes.websocket
+from rxnodes import ConnectError, Initiator, Project, SettingsError, plugins, settings
+from rxnodes.cli import main
+from rxnodes.lifecycle.machine import TABLE, Phase
+from rxnodes.testing import (
+    WebSocketServer,
+    close_with,
+    echo,
+    hang_up,
+    never_answer_close,
+    never_answer_handshake,
+    refuse,
+)
+from rxnodes.websocket.settings import ConnectionSettings, ReconnectSettings, TlsSettings
+
+ROOT = Path(__file__).parents[1]
+PAGES = ["README.md", "CHANGELOG.md", *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))]
+TEXTS = {page: (ROOT / page).read_text() for page in PAGES}
+
+#: How long a program may take on a busy machine, in seconds.
+PATIENCE = 30
+
+
+# --- The pages --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a page.
+
+    Attributes:
+        files: Those of settings folders, as the blocks so far show them.
+        is_output: Whether nothing stands between the block before and this one.
+        follower: The block that comes next.
+    """
+
+    page: str
+    line: int
+    language: str
+    text: str
+    files: dict[str, str]
+    is_output: bool
+    follower: Block | None = None
+
+
+def blocks_of(page):
+    found = []
+    files = {}
+    end = 0
+    for match in re.finditer(r"^```(\w*)\n(.*?)^```$\n*", TEXTS[page], re.DOTALL | re.MULTILINE):
+        line = TEXTS[page].count("\n", 0, match.start()) + 1
+        language, text = match[1], match[2]
+        if language == "toml":
+            name = re.match(r"# ((settings|draft)/[\w.]+)\n", text)
+            assert name, f"{page}:{line}: the first line of a toml block says which file it is"
+            files = {**files, name[1]: text}
+        found.append(Block(page, line, language, text, files, language == "text" and match.start() == end))
+        end = match.end()
+    follower = None
+    for block in reversed(found):
+        follower = replace(block, follower=follower)
+        yield follower
+
+
+BLOCKS = [block for page in PAGES for block in blocks_of(page)]
+
+
+def blocks(language):
+    return [pytest.param(block, id=f"{block.page}:{block.line}") for block in BLOCKS if block.language == language]
+
+
+def rows_of(page, heading):
+    """The rows of the table that begins with these cells; each row as its cells."""
+    lines = TEXTS[page].splitlines()
+    starts = [number for number, line in enumerate(lines) if line.startswith(f"| {heading} |")]
+    assert starts, f"{page} has no table that begins with {heading!r}"
+    rows = []
+    for start in starts:
+        for line in lines[start + 2 :]:
+            if not line.startswith("|"):
+                break
+            rows.append([cell.strip() for cell in line.strip("|").split("|")])
+    return rows
+
+
+def test_every_language_is_one_that_is_checked_here_or_elsewhere():
+    # Diagrams are compared in tests/lifecycle/test_diagram.py; installing needs a network, and is what .ci/run does.
+    assert {block.language for block in BLOCKS} <= {"python", "text", "console", "toml", "sh", "mermaid"}
+
+
+# --- Programs and commands --------------------------------------------------------------------------------------------
+
+#: What differs from run to run, and what is compared in its place. All else is compared as it is.
+MASKS = [
+    (r"\b\d\d:\d\d:\d\d\.\d{3}\b", "<time of day>"),
+    (r"\b\d+(\.\d+)? ms\b", "<n> ms"),
+    (r"\bin \d+\.\d s\b", "in <n> s"),
+    (r"\bport \d+\b", "port <n>"),
+    (r"\b127\.0\.0\.1:\d+\b", "127.0.0.1:<n>"),
+    (r"^rxnodes \d+\.\d+\.\d+\S*:", "rxnodes <version>:"),
+    (r"^([┌│└]?) +\d+\.\d  ", r"\1 <n>  "),
+]
+
+
+def masked(output):
+    for pattern, mask in MASKS:
+        output = re.sub(pattern, mask, output, flags=re.MULTILINE)
+    return output
+
+
+def is_shown(shown, printed):
+    """Whether the page shows what was printed. A line "..." stands for any lines."""
+    pattern = re.escape(masked(shown)).replace(re.escape("...\n"), r"(?:.*\n)*")
+    return re.fullmatch(pattern, masked(printed)) is not None
+
+
+@pytest.mark.parametrize(
+    ("shown", "printed", "is_so"),
+    [
+        ("closed after 12.5 ms\n", "closed after 3.0 ms\n", True),
+        ("closed after 12.5 ms\n", "closed after 3.0 s\n", False),
+        ("1000 True\n", "1006 True\n", False),
+        ("a\n...\n", "a\nb\nc\n", True),
+        ("a\n...\n", "b\nc\n", False),
+        ("a\n", "a\nb\n", False),
+    ],
+)
+def test_outputs_are_compared_but_for_times_and_ports(shown, printed, is_so):
+    assert is_shown(shown, printed) is is_so
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory):
+    """The files that the settings of the pages name."""
+    authority = trustme.CA()
+    files = tmp_path_factory.mktemp("certificates")
+    authority.cert_pem.write_to_path(files / "ca.pem")
+    authority.issue_cert("client.example").private_key_and_cert_chain_pem.write_to_path(files / "client.pem")
+    return files
+
+
+@pytest.fixture
+def workshop(tmp_path, certificates):
+    """Lays out the settings folders that a block sees, and gives the folder around them."""
+
+    def lay_out(block):
+        for name, text in block.files.items():
+            file = tmp_path / name
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(text)
+            for certificate in certificates.iterdir():
+                (file.parent / certificate.name).write_bytes(certificate.read_bytes())
+        return tmp_path
+
+    return lay_out
+
+
+def environment(**variables):
+    """What a reader has. In asyncio's debug mode, a busy machine alone would make a program print more."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(("RXNODES_", "PYTHON"))}
+    return {**ours, "PYTHONIOENCODING": "utf-8", "PYTHONWARNINGS": "error", "COLUMNS": "80", **variables}
+
+
+@contextlib.asynccontextmanager
+async def running(*command, cwd, env, stderr=asyncio.subprocess.PIPE):
+    """A process, which is ended when the context is left."""
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=cwd, env=env, stdout=asyncio.subprocess.PIPE, stderr=stderr
+    )
+    try:
+        async with asyncio.timeout(PATIENCE):
+            yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+@pytest.mark.parametrize("block", blocks("python"))
+async def test_a_program_prints_what_the_page_shows(block, workshop):
+    folder = workshop(block)
+    tests = [node.name for node in ast.parse(block.text).body if getattr(node, "name", "").startswith("test_")]
+    program = folder / "program.py"
+    program.write_text(block.text + "".join(f"\n{test}()\n" for test in tests))
+    output = block.follower.text if block.follower is not None and block.follower.is_output else ""
+    assert tests or output, "a program shows what it prints, or is a test"
+    async with WebSocketServer(echo) as server:
+        env = (
+            environment(RXNODES_WEBSOCKET__CONNECTIONS__CHAT__URL=server.url)
+            if "load(" in block.text
+            else environment()
+        )
+        async with running(sys.executable, str(program), cwd=folder, env=env) as process:
+            printed, problems = await process.communicate()
+    assert problems.decode() == ""
+    assert process.returncode == 0
+    assert is_shown(output, printed.decode()), printed.decode()
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of a console block, and what follows it."""
+
+    words: list[str]
+    variables: dict[str, str]
+    output: str
+
+    @property
+    def is_interrupted(self):
+        return "^C\n" in self.output
+
+
+def commands_of(block):
+    first, *texts = re.split(r"^\$ ", block.text, flags=re.MULTILINE)
+    assert first == "", f"{block.page}:{block.line}: a console block begins with a command"
+    for text in texts:
+        line, _, output = text.partition("\n")
+        words = shlex.split(line)
+        variables = {}
+        while "=" in words[0]:
+            name, _, variables[name] = words.pop(0).partition("=")
+        yield Command(words, variables, output)
+
+
+@pytest.mark.parametrize("block", blocks("console"))
+async def test_a_command_prints_what_the_page_shows(block, workshop):
+    folder = workshop(block)
+    for command in commands_of(block):
+        if command.words[0] == "cat":
+            # A file of the settings folder, which from here on is there.
+            file = folder / command.words[1]
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(command.output)
+        else:
+            assert command.words[0] == "rxnodes"
+            printed = await run_command(command, folder)
+            assert is_shown(command.output.replace("^C\n", ""), printed), printed
+
+
+async def run_command(command, folder):
+    """What a command prints, to standard output and error together, as on a terminal."""
+    async with WebSocketServer(echo) as server:
+        variables = {"RXNODES_WEBSOCKET__CONNECTIONS__CHAT__URL": server.url} if command.is_interrupted else {}
+        env = environment(**variables, **command.variables)
+        words = [sys.executable, "-m", "rxnodes", *command.words[1:]]
+        async with running(*words, cwd=folder, env=env, stderr=asyncio.subprocess.STDOUT) as process:
+            printed = b""
+            if command.is_interrupted:
+                for _ in command.output.partition("^C\n")[0].splitlines():
+                    printed += await process.stdout.readline()
+                process.send_signal(signal.SIGINT)
+            printed += await process.stdout.read()
+            await process.wait()
+    return printed.decode()
+
+
+USAGES = [re.sub("^`rxnodes |`$", "", cells[0]) for cells in rows_of("README.md", "Command")]
+
+
+def test_the_readme_names_every_command(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    commands = re.findall(r"^    (\w+)  ", capsys.readouterr().out.partition("COMMAND\n")[2], re.MULTILINE)
+    assert [usage.split()[0] for usage in USAGES] == commands
+
+
+@pytest.mark.parametrize("usage", USAGES)
+def test_a_command_takes_the_options_that_the_readme_names(usage, capsys):
+    with pytest.raises(SystemExit) as exited:
+        main([usage.split()[0], "--help"])
+    assert exited.value.code == 0
+    text = capsys.readouterr().out
+    assert all(option in text for option in re.findall(r"--\w+|[A-Z]{3,}", usage))
+
+
+@pytest.mark.skipif(not (ROOT / ".ci").exists(), reason="a source distribution has no .ci/run")
+def test_ci_runs_the_readmes_test_command():
+    command = next(block.text for block in BLOCKS if block.language == "sh" and "pytest" in block.text)
+    assert command in (ROOT / ".ci/run").read_text().replace(" --quiet", "")
+
+
+# --- Settings ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("block", blocks("toml"))
+def test_settings_are_good_and_drafts_are_not(block, workshop):
+    folder = workshop(block) / Path(list(block.files)[-1]).parent
+    with pytest.raises(SettingsError) if folder.name == "draft" else contextlib.nullcontext():
+        settings.load(folder, plugins.discover(), environ={})
+
+
+MODELS = [ConnectionSettings, TlsSettings, ReconnectSettings]
+FIELDS = {name: (model, field) for model in MODELS for name, field in model.model_fields.items()}
+ROWS = {cells[0].strip("`"): cells for cells in rows_of("docs/settings.md", "Field")}
+#: What only Python can say.
+PYTHON_ONLY = {name for name, (_, field) in FIELDS.items() if "Callable" in str(field.annotation)}
+
+
+def test_every_setting_is_in_the_table():
+    assert list(ROWS) == [name for name in FIELDS if name not in PYTHON_ONLY]
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_the_default_is_the_one_in_the_table(name):
+    field = FIELDS[name][1]
+    shown = ROWS[name][4]
+    if field.is_required():
+        assert shown == "required"
+        return
+    value = field.get_default(call_default_factory=True)
+    if isinstance(value, BaseModel):
+        value = value.model_dump(exclude_unset=True)
+    if isinstance(value, frozenset | tuple):
+        value = sorted(value)
+    if isinstance(value, float):
+        value = int(value) if value == int(value) else value
+    assert shown.startswith(f"`{json.dumps('none' if value is None else value)}`")
+
+
+def is_good(name, value):
+    fields = {name: value}
+    if name == "max_delay":
+        fields["initial_delay"] = 0.001
+    if name == "initial_delay":
+        fields["max_delay"] = 86400
+    if FIELDS[name][0] is ReconnectSettings:
+        fields = {"reconnect": fields}
+    try:
+        Project(websocket={"chat": {"url": "ws://127.0.0.1/", **fields}})
+    except SettingsError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("name", [name for name, cells in ROWS.items() if re.match(r"[\d.]+ to ", cells[3])])
+def test_the_range_is_the_one_in_the_table(name):
+    low, high, none = re.fullmatch(r'([\d.]+) to (\d+)(, or `"none"`)?', ROWS[name][3]).groups()
+    kind = float if "." in low or ROWS[name][2] == "seconds" else int
+    assert [is_good(name, value) for value in (kind(low), kind(high))] == [True, True]
+    assert [is_good(name, value) for value in (kind(low) / 2, kind(high) + 1)] == [False, False]
+    assert is_good(name, "none") is bool(none)
+
+
+@pytest.mark.parametrize(
+    "assignment", [re.sub("^`|`$", "", cells[0]) for cells in rows_of("docs/settings.md", "Variable")]
+)
+def test_the_variables_of_the_table_are_settings(assignment, workshop):
+    block = next(block for block in BLOCKS if block.page == "docs/settings.md" and block.language == "console")
+    folder = workshop(block) / "settings"
+    name, _, value = assignment.partition("=")
+    before = settings.load(folder, plugins.discover(), environ={})
+    after = settings.load(folder, plugins.discover(), environ={name: value})
+    assert after.sections != before.sections
+
+
+# --- Tables of nodes and of the lifecycle -----------------------------------------------------------------------------
+
+
+def test_the_nodes_are_those_of_the_toolbox():
+    shown = [(node, kind, call.strip("`").partition("(")[0]) for node, kind, call, _ in rows_of("README.md", "Node")]
+    assert shown == [(node.name, node.kind, node.function.__name__) for node in Project().toolbox]
+
+
+def test_the_phases_and_inputs_are_those_of_the_machine():
+    phases = rows_of("docs/lifecycle.md", "Phase | State")
+    assert [(name, state.strip("`"), meaning.lower()) for name, state, meaning in phases] == [
+        (phase.name, phase.state.name, phase.meaning.lower()) for phase in Phase
+    ]
+    inputs = {name for cells in rows_of("docs/lifecycle.md", "Input") for name in cells[0].split(", ")}
+    assert inputs == {row.on.__name__ for row in TABLE} - {"Reported"}
+
+
+async def opened(chat):
+    await chat.wait_started()
+
+
+async def opened_and_stopped(chat):
+    await chat.wait_started()
+    chat.stop()
+
+
+async def opened_and_aborted(chat):
+    await chat.wait_started()
+    chat.abort()
+
+
+async def refused(chat):
+    with pytest.raises(ConnectError):
+        await chat.wait_started()
+
+
+async def stopped_at_once(chat):
+    chat.stop()
+
+
+async def answer_with_words_of_its_own(peer):
+    await peer.accept()
+    await peer.expect_close()
+    await peer.send_close(4000, "enough")
+
+
+async def break_the_protocol(peer):
+    await peer.accept()
+    await peer.send_raw(b"\x83\x00")
+    await peer.expect_close()
+
+
+#: What the server does, and what we do. Where the page speaks of the peer's words, they are 4000 "enough".
+ENDS = {
+    "Refused: TCP, TLS, or the handshake": (refuse(401), refused),
+    "Stopped while connecting": (never_answer_handshake, stopped_at_once),
+    "Closed by us": (answer_with_words_of_its_own, opened_and_stopped),
+    "Closed by the peer": (close_with(4000, "enough"), opened),
+    "Network loss: TCP ends without a Close frame": (hang_up, opened),
+    "Timeout: the peer never answers our Close frame": (never_answer_close, opened_and_stopped),
+    "The peer breaks the protocol": (break_the_protocol, opened),
+    "Aborted by us": (echo, opened_and_aborted),
+}
+
+
+def test_both_tables_show_every_end():
+    for page in ("README.md", "docs/lifecycle.md"):
+        assert [cells[0] for cells in rows_of(page, "How it ended")] == list(ENDS)
+
+
+@pytest.mark.parametrize("end", ENDS)
+async def test_an_end_is_as_the_tables_say(end):
+    script, act = ENDS[end]
+    events = []
+    async with WebSocketServer(script) as server:
+        async with Project(websocket={"chat": {"url": server.url, "close_timeout": 0.2}}) as project:
+            chat = project.websocket("chat")
+            chat.lifecycle.subscribe(events.append)
+            chat.start()
+            await act(chat)
+            async with asyncio.timeout(PATIENCE):
+                stopped = await chat.wait_stopped()
+    code, reason, *others = next(cells[1:] for cells in rows_of("README.md", "How it ended") if cells[0] == end)
+    assert stopped.code == (4000 if "the peer's" in code else int(code))
+    assert stopped.reason == {"the peer's": "enough", "empty": ""}[reason]
+    error = None if stopped.error is None else type(stopped.error).__name__
+    assert others == [f"`{value}`" for value in (stopped.was_clean, Initiator(stopped.initiator).name, error)]
+    told = next(cells[1] for cells in rows_of("docs/lifecycle.md", "How it ended") if cells[0] == end)
+    assert told == " ".join(f"`{type(event).__name__}`" for event in events)
+
+
+# --- Links ------------------------------------------------------------------------------------------------------------
+
+LINKS = [
+    pytest.param(page, text, target, id=f"{page}-{target}-{text}")
+    for page in PAGES
+    for text, target in re.findall(r"\[([^\]]*)\]\(([^)\s]+)\)", TEXTS[page])
+    if not re.match(r"https?:", target)
+]
+
+
+def anchors_of(file):
+    """The anchors of a page, as GitHub makes them of its headings."""
+    headings = re.findall(
+        r"^#+ (.*)$", re.sub(r"^```.*?^```$", "", file.read_text(), flags=re.DOTALL | re.MULTILINE), re.MULTILINE
+    )
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize(("page", "text", "target"), LINKS)
+def test_a_link_leads_somewhere(page, text, target):
+    path, _, anchor = target.partition("#")
+    file = (ROOT / page).parent / path if path else ROOT / page
+    assert file.exists()
+    if anchor:
+        assert anchor in anchors_of(file)
+    if file.suffix == ".py":
+        assert re.search(rf"^(async def|def|class) {text}\b", file.read_text(), re.MULTILINE), "no such test"
+
+
+# --- Examples in docstrings -------------------------------------------------------------------------------------------
+
+MODULES = [
+    importlib.import_module(found.name)
+    for found in pkgutil.walk_packages(rxnodes.__path__, "rxnodes.")
+    if not found.name.endswith(".__main__")
+]
+EXAMPLES = [
+    pytest.param(module, test, id=test.name)
+    for module in MODULES
+    for test in doctest.DocTestFinder(exclude_empty=True).find(module)
+    if test.examples
+]
+
+
+#: What examples of the testing kit connect with. Leaving a connection in a black hole would take its full timeout.
+PEERS = {
+    "aiohttp": aiohttp,
+    "websockets": SimpleNamespace(connect=functools.partial(websockets.connect, close_timeout=0.01)),
+}
+
+
+def displayed(value):
+    """Prints what an expression gives, as the prompt does; the "..." that stands for a user's code gives nothing."""
+    if value is not ...:
+        sys.__displayhook__(value)
+
+
+@pytest.mark.parametrize(("module", "test"), EXAMPLES)
+def test_an_example_does_what_it_shows(module, test, capsys, monkeypatch):
+    """As doctest does it, but `await` and `async with` may stand in an example as they are."""
+    monkeypatch.setattr(sys, "displayhook", displayed)
+    names = {**vars(module)}
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | importlib.import_module("__future__").annotations.compiler_flag
+    with asyncio.Runner() as runner:
+        if module.__name__.startswith("rxnodes.testing"):
+            server = WebSocketServer(echo)
+            runner.run(server.__aenter__())
+            kit = {name: getattr(rxnodes.testing, name) for name in rxnodes.testing.__all__}
+            names = {**names, **kit, **PEERS, "server": server}
+        for example in test.examples:
+            code = compile(example.source, test.name, "single", flags, dont_inherit=True)
+            if code.co_flags & inspect.CO_COROUTINE:
+                runner.run(as_coroutine(code, names))
+            else:
+                exec(code, names)  # noqa: S102 - our own examples
+            printed = capsys.readouterr().out
+            assert doctest.OutputChecker().check_output(example.want, printed, 0), f"{example.source}\n{printed}"
+        if module.__name__.startswith("rxnodes.testing"):
+            runner.run(server.__aexit__(None, None, None))
+
+
+async def as_coroutine(code, names):
+    await eval(code, names)  # noqa: S307 - our own examples
+
+
+#: What a program calls: the nodes and operators, and what it makes or runs. Events, errors and enumerations are told;
+#: scopes and connections are made by projects.
+CALLED = [*rxnodes.websocket.__all__, "Connection", "Project", "Trigger", "pulse", "run"]
+
+
+@pytest.mark.parametrize("name", CALLED)
+def test_whatever_a_program_calls_has_an_example(name):
+    it = getattr(rxnodes.websocket, name, None) or getattr(rxnodes, name)
+    assert ">>> " in (inspect.getdoc(it) or "")
