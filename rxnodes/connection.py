@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import threading
 from collections import deque
 from datetime import UTC, datetime
+from threading import get_ident
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from rxnodes.before_connect import Attempt
@@ -39,7 +39,7 @@ from rxnodes.lifecycle.inputs import (
 )
 from rxnodes.lifecycle.machine import Phase, Profile, State, step
 from rxnodes.lifecycle.states import ConnectionState, check_close
-from rxnodes.streams import HotStream, Outbox, ReplayStream
+from rxnodes.streams import HotStream, Outbox, ReplayStream, View, Views
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -121,9 +121,10 @@ class Connection:
         self._stopped = HotStream[Stopped](report)
         self._settled = HotStream[Stopped](report)
         self._latency = HotStream[float](report)
-        self._messages = HotStream["str | bytes"](report)
-        self._texts = HotStream[str](report)
-        self._binaries = HotStream[bytes](report)
+        self._views = views = Views()
+        self._messages = View["str | bytes"](report, views)
+        self._texts = View[str](report, views)
+        self._binaries = View[bytes](report, views)
 
     def __repr__(self) -> str:
         return f"<Connection {self.name!r} {self.state.value}, session {self.session}>"
@@ -148,7 +149,7 @@ class Connection:
     @property
     def is_delivering(self) -> bool:
         """Whether, on this thread, one of its notifications is being delivered."""
-        return self._outbox.is_delivering and threading.get_ident() == self._thread
+        return self._outbox.is_delivering and get_ident() == self._thread
 
     @property
     def states(self) -> Observable[ConnectionState]:
@@ -226,7 +227,7 @@ class Connection:
             ValueError: If a `str` holds an unpaired surrogate, which UTF-8 cannot encode.
         """
         payload, is_text = to_payload(message, is_binary=is_binary)
-        if threading.get_ident() == self._thread:
+        if get_ident() == self._thread:
             self._send(payload, is_text)
         else:
             self.run_on_loop(lambda: self._send(payload, is_text))
@@ -345,7 +346,7 @@ class Connection:
     def run_on_loop(self, action: Callable[[], None]) -> None:
         """Runs `action` on the loop's thread: at once where that is this one, or where there is no loop (any more)."""
         loop = self._loop
-        if loop is None or self._is_closed or threading.get_ident() == self._thread:
+        if loop is None or self._is_closed or get_ident() == self._thread:
             action()
             return
         try:
@@ -355,7 +356,7 @@ class Connection:
             action()
 
     def _command(self, input_: Input) -> None:
-        if threading.get_ident() == self._thread:
+        if get_ident() == self._thread:
             self._feed(input_)
         else:
             self.run_on_loop(lambda: self._feed(input_))
@@ -453,9 +454,19 @@ class Connection:
         """The peer has answered a ping."""
         self._outbox.send(self._latency.emit, round_trip)
 
-    def on_message(self, message: str | bytes) -> None:
-        """A message has come. This is the hot path."""
-        self._outbox.send(self._deliver_message, message)
+    def on_messages(self, messages: list[str] | list[bytes]) -> None:
+        """Messages have come, all of one kind. This is the hot path."""
+        self._outbox.send(self._deliver_messages, messages)
+
+    def _deliver_messages(self, messages: list[str] | list[bytes]) -> None:
+        """Delivers one message after the other to all: in one go where all go to one stream, as they are."""
+        done = 0
+        while done < len(messages) and self._views.observed:
+            done += self._messages.emit_run(messages, done)
+            done += (self._texts if isinstance(messages[0], str) else self._binaries).emit_run(messages, done)
+            for message in messages[done : done + 1]:
+                self._deliver_message(message)
+                done += 1
 
     def _deliver_message(self, message: str | bytes) -> None:
         self._messages.emit(message)
@@ -527,14 +538,14 @@ class Connection:
 class _AttemptSink:
     """What an attempt's link calls: it puts the attempt's numbers on what the link says."""
 
-    __slots__ = ("_attempt", "_connection", "_feed", "_session", "message")
+    __slots__ = ("_attempt", "_connection", "_feed", "_session", "messages")
 
     def __init__(self, connection: Connection, session: int, attempt: int) -> None:
         self._connection = connection
         self._feed = connection._feed  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
         self._session = session
         self._attempt = attempt
-        self.message = connection.on_message
+        self.messages = connection.on_messages
 
     def opened(self, subprotocol: str | None) -> None:
         self._feed(Shaken(self._session, self._attempt, subprotocol))

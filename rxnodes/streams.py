@@ -7,15 +7,16 @@ order when one of them emits while it is being notified. A `HotStream` calls eve
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from reactivex import Observable, abc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-__all__ = ["HotStream", "Outbox", "ReplayStream"]
+__all__ = ["HotStream", "Outbox", "ReplayStream", "View", "Views"]
 
 T = TypeVar("T")
 
@@ -159,6 +160,68 @@ class ReplayStream(HotStream[T]):
         """Shows the value to every subscriber, and keeps it."""
         self._last = value
         super().emit(value)
+
+
+class Views:
+    """What the views of one source share: which of them are observed.
+
+    The set is replaced at every change, so that whoever is in the midst of a run sees that there was one.
+    """
+
+    __slots__ = ("lock", "observed")
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.observed: frozenset[View[Any]] = frozenset()
+
+    def note(self, view: View[Any]) -> None:
+        """Notes whether this view is observed now."""
+        with self.lock:
+            others = self.observed - {view}
+            self.observed = others | {view} if view.is_observed else others
+
+
+class View(HotStream[T]):
+    """A hot stream that shows the values of a source in one form; of a source there are several views.
+
+    Where only one of them is observed, a run of values goes to it without asking the others for each.
+    """
+
+    def __init__(self, report: Callable[[BaseException], None], views: Views) -> None:
+        super().__init__(report)
+        self._views = views
+
+    def attach(self, subscription: _Subscription) -> None:
+        """Adds a subscriber."""
+        super().attach(subscription)
+        self._views.note(self)
+
+    def detach(self, subscription: _Subscription) -> None:
+        """Removes a subscriber."""
+        super().detach(subscription)
+        self._views.note(self)
+
+    def emit_run(self, values: Sequence[Any], start: int) -> int:
+        """Shows the values from `start` on, as long as no other view is observed.
+
+        Returns:
+            How many were shown.
+        """
+        views = self._views
+        observed = views.observed
+        if len(observed) != 1 or self not in observed:
+            return 0
+        shown = 0
+        for value in values[start:] if start else values:
+            if views.observed is not observed:
+                break
+            for subscription in self._subscriptions:
+                try:
+                    subscription.on_next(value)
+                except BaseException as error:  # noqa: BLE001 - as in emit
+                    self._report(error)
+            shown += 1
+        return shown
 
 
 class Outbox:

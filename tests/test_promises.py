@@ -255,7 +255,12 @@ async def test_promise_6_order_is_the_same_for_every_subscriber():
         chat.abort()
         await chat.wait_stopped()
     assert first == last
-    assert [type(event).__name__ for event in first[:4]] == ["Connecting", "Opened", "str", "Closing"]
+    kinds = [type(event).__name__ for event in first]
+    # Whether the two echoes come in one read or in two: Closing follows what had come before the stop.
+    assert kinds[:5] in (
+        ["Connecting", "Opened", "str", "str", "Closing"],
+        ["Connecting", "Opened", "str", "Closing", "str"],
+    )
 
 
 async def test_promise_7_subscribers_are_isolated(caplog):

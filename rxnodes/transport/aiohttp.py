@@ -19,6 +19,7 @@ import termios
 from collections import deque
 from contextvars import ContextVar
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -103,7 +104,7 @@ async def _accept_only_websocket(
     failure = "the server ended the connection during the handshake"
     try:
         response = await handler(request)
-    except aiohttp.ServerDisconnectedError:
+    except (aiohttp.ServerDisconnectedError, aiohttp.ClientConnectionResetError):
         response = None
     except aiohttp.ClientConnectorError:
         raise
@@ -240,6 +241,8 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
         self._response: aiohttp.ClientResponse | None = None
         self._transport: asyncio.Transport | None = None
         self._layers: list[asyncio.Transport] = []
+        self._is_tls = False
+        self._is_opaque = False
         self._parser: FrameParser | None = None
         self._encoder = FrameEncoder()
         self._has_taken_over = False
@@ -249,7 +252,9 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
         self._is_paused = False
         self._is_corked = False
         self._cork: asyncio.Handle | None = None
-        self._waiting: deque[tuple[bytes, int]] = deque()
+        self._waiting: list[bytes] = []
+        self._waiting_sizes: list[int] = []
+        self._takes_no_more = False
         self._in_flight: deque[tuple[int, int]] = deque()
         self._written = 0
         self._close_frame: bytes | None = None
@@ -259,6 +264,7 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
 
         self._last_heard = 0.0
         self._last_message = 0.0
+        self._has_heard = False
         self._ping: _Ping | None = None
         self._heartbeat: asyncio.TimerHandle | None = None
         self._silence: asyncio.TimerHandle | None = None
@@ -334,6 +340,9 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
         transport.set_protocol(self)
         # Paused means exactly: something of ours has not left for the network.
         self._layers = layers(transport)
+        self._is_tls = transport.get_extra_info("ssl_object") is not None
+        # What lies below uvloop's TLS cannot be asked; the system's own buffer bounds it.
+        self._is_opaque = self._is_tls and len(self._layers) == 1
         for layer in self._layers:
             layer.set_write_buffer_limits(high=1, low=0)
         self._start_timers()
@@ -349,23 +358,22 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
 
     def data_received(self, data: bytes) -> None:
         self._last_heard = self._loop.time()
+        self._has_heard = True
         assert self._parser is not None
-        messages = self._messages_received
         try:
             self._parser.feed(data)
         except ProtocolError as error:
             violation = error
         else:
-            if self._messages_received != messages:
-                self._last_message = self._last_heard
             return
         # Told outside the handler, so that the error carries no context.
         self._sink.violated(violation)
 
-    def on_message(self, message: str | bytes, size: int) -> None:
-        self._messages_received += 1
+    def on_messages(self, messages: list[str] | list[bytes], size: int) -> None:
+        self._messages_received += len(messages)
         self._bytes_received += size
-        self._sink.message(message)
+        self._last_message = self._last_heard
+        self._sink.messages(messages)
 
     def on_close(self, code: int, reason: str) -> None:
         self._sink.close_received(code, reason)
@@ -400,7 +408,7 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
             # Ended in order, and so with nothing held back.
             self._note_sent()
         self._note_unsent()
-        self._is_ended = True
+        self._is_ended = self._takes_no_more = True
         assert self._handler is not None
         assert self._response is not None
         self._handler.connection_lost(exc)
@@ -412,16 +420,15 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
 
     def send(self, payload: bytes, is_text: bool, /) -> None:  # noqa: FBT001 - as in Link.send
         """Sends a message: the first of a turn of the loop at once, the others in one write at the end of the turn."""
-        if self._is_ended or self._close_frame is not None or self._has_written_close:
+        if self._takes_no_more:
             self._unsent += 1
             return
-        frame = self._encoder.message(payload, is_text)
-        self._waiting.append((frame, len(payload)))
-        if self._is_paused or self._is_corked:
-            return
-        self._flush()
-        self._is_corked = True
-        self._cork = self._loop.call_soon(self._uncork)
+        self._waiting.append(self._encoder.message(payload, is_text))
+        self._waiting_sizes.append(len(payload))
+        if not self._is_corked:
+            self._is_corked = True
+            self._cork = self._loop.call_soon(self._uncork)
+            self._flush()
 
     def _uncork(self) -> None:
         self._is_corked = False
@@ -430,15 +437,27 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
     def _flush(self) -> None:
         """Writes what waits, for as long as the network takes it."""
         while self._waiting and not self._is_paused and not self._is_ended:
-            frames: list[bytes] = []
-            size = 0
-            while self._waiting and size < WRITE_SIZE:
-                frame, length = self._waiting.popleft()
-                frames.append(frame)
-                size += len(frame)
-                self._in_flight.append((self._written + size, length))
-            self._write(frames[0] if len(frames) == 1 else b"".join(frames))
-            self._note_sent()
+            count = self._count_for_one_write()
+            frames, sizes = self._waiting[:count], self._waiting_sizes[:count]
+            del self._waiting[:count], self._waiting_sizes[:count]
+            begin = self._written
+            self._write(b"".join(frames))
+            if self._held() == 0:
+                self._messages_sent += count
+                self._bytes_sent += sum(sizes)
+            else:
+                ends = accumulate(map(len, frames), initial=begin)
+                next(ends)
+                self._in_flight.extend(zip(ends, sizes, strict=True))
+
+    def _count_for_one_write(self) -> int:
+        """How many of the frames that wait go into the next write."""
+        size = 0
+        for count, frame in enumerate(self._waiting, 1):
+            size += len(frame)
+            if size >= WRITE_SIZE:
+                return count
+        return len(self._waiting)
 
     def _write(self, data: bytes) -> None:
         assert self._transport is not None
@@ -464,15 +483,10 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
 
     def _note_sent(self) -> None:
         """Counts the messages that have left for the network, down to the last octet."""
-        # TCP is paused exactly while something waits; TLS is not, because of the layer below it.
-        held = 0
-        if len(self._layers) > 1:
-            held = self._held()
-            # A record that has left in part is of no use to the peer.
-            held += TLS_RECORD_SIZE if held else 0
-        elif self._is_paused:
-            held = self._held()
-        while self._in_flight and self._in_flight[0][0] <= self._written - held:
+        if not self._in_flight:
+            return
+        left = self._written - self._held()
+        while self._in_flight and self._in_flight[0][0] <= left:
             _, size = self._in_flight.popleft()
             self._messages_sent += 1
             self._bytes_sent += size
@@ -482,15 +496,24 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
         self._unsent += len(self._in_flight) + len(self._waiting)
         self._in_flight.clear()
         self._waiting.clear()
+        self._waiting_sizes.clear()
 
     def _held(self) -> int:
         """How many octets of what we wrote asyncio still holds, on all its layers."""
-        return sum(layer.get_write_buffer_size() for layer in self._layers)
+        if not self._is_tls:
+            return self._layers[0].get_write_buffer_size()
+        held = sum(layer.get_write_buffer_size() for layer in self._layers)
+        if self._is_opaque:
+            assert self._transport is not None
+            held += _unacknowledged(self._transport.get_extra_info("socket"))
+        # A record of TLS that has left in part is of no use to the peer.
+        return held + TLS_RECORD_SIZE if held else 0
 
     # The end
 
     def close(self, code: int, reason: str) -> None:
         """Sends a Close frame behind all that was sent, and goes on reading."""
+        self._takes_no_more = True
         if self._is_ended or self._has_written_close:
             return
         self._close_frame = self._encoder.close(code, reason)
@@ -500,12 +523,14 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
     def close_now(self, code: int, reason: str) -> None:
         """Sends a Close frame at once, unless one has left already, and drops what still waits."""
         assert self._parser is not None
+        self._takes_no_more = True
         self._parser.finish()
         if self._is_ended or self._has_written_close:
             return
         self._flush()
         self._unsent += len(self._waiting)
         self._waiting.clear()
+        self._waiting_sizes.clear()
         self._write_close(self._encoder.close(code, reason))
 
     def _write_close_when_due(self) -> None:
@@ -527,7 +552,7 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
         """Ends the link without ceremony."""
         if self._is_ended:
             return
-        self._is_ended = True
+        self._is_ended = self._takes_no_more = True
         if self._transport is not None:
             self._note_sent()
             self._note_unsent()
@@ -578,6 +603,8 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
             return
         self._ping = _Ping(self._loop.time(), os.urandom(4), ahead=self._written, taken=self._taken())
         self._write(self._encoder.ping(self._ping.payload))
+        # Not told by the clock, which may be coarse.
+        self._has_heard = False
         self._heartbeat = self._loop.call_later(self._target.heartbeat / 2, self._check_ping)
 
     def _check_ping(self) -> None:
@@ -592,7 +619,7 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
             return
         patience = self._target.heartbeat / 2
         ping, now = self._ping, self._loop.time()
-        if self._last_heard > ping.sent_at:
+        if self._has_heard:
             self._heartbeat = self._loop.call_at(max(now, ping.sent_at + 2 * patience), self._send_ping)
             return
         taken = self._taken()

@@ -60,8 +60,8 @@ class Sink(Protocol):
         """The handshake is done. Messages may follow at once."""
         ...
 
-    def message(self, message: str | bytes) -> None:
-        """A whole message has come: `str` for a text message, `bytes` for a binary one."""
+    def messages(self, messages: list[str] | list[bytes], /) -> None:
+        """Whole messages have come, in order and all of one kind: `str` for text messages, `bytes` for binary ones."""
         ...
 
     def close_received(self, code: int, reason: str) -> None:

@@ -119,7 +119,10 @@ class ScriptedPeer:
             return
         self._messages_received += 1
         self._bytes_received += len(message.encode() if isinstance(message, str) else message)
-        self._sink.message(message)
+        if isinstance(message, str):
+            self._sink.messages([message])
+        else:
+            self._sink.messages([message])
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Sends a Close frame (1005: an empty one)."""

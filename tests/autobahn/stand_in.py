@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 from rxnodes.testing import RSV1, Close, Frame, Opcode, WebSocketServer, close_payload, parse_close
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from rxnodes.testing import Peer
@@ -67,7 +67,7 @@ class Packing:
 
     def answer(self, offer: str) -> str | None:
         """The answer's header; `None` where the offer does not allow it."""
-        name, *parameters = (part.strip() for part in offer.split(",")[0].split(";"))
+        name, *parameters = (part.strip() for part in offer.split(",", maxsplit=1)[0].split(";"))
         offered = {parameter.partition("=")[0].strip() for parameter in parameters}
         if name != "permessage-deflate" or (self.client_bits is not None and "client_max_window_bits" not in offered):
             return None
@@ -90,6 +90,7 @@ class Packer:
 
     def __init__(self, packing: Packing) -> None:
         self._packing = packing
+        self._step = 0 if packing.client_bits in (None, zlib.MAX_WBITS) else 1 << packing.client_bits
         self._begin_packing()
         self._begin_unpacking()
 
@@ -108,10 +109,15 @@ class Packer:
     def unpack(self, payload: bytes) -> bytes:
         if self._packing.client_fresh:
             self._begin_unpacking()
+        unpacked, data = [], payload + DEFLATE_TAIL
         try:
-            return self._decompressor.decompress(payload + DEFLATE_TAIL)
+            # Within what one call gives, zlib allows references of any length, so that is to be little.
+            while data:
+                unpacked.append(self._decompressor.decompress(data, self._step))
+                data = self._decompressor.unconsumed_tail
         except zlib.error as error:
             raise FoulError(f"the client's message cannot be unpacked as agreed: {error}") from None
+        return b"".join(unpacked)
 
 
 class Bout:
@@ -139,7 +145,7 @@ class Bout:
 
     async def send_raw(self, data: bytes, *, chop: int | None = None) -> None:
         """Sends octets; none any more to a client that has ended the connection."""
-        size = chop or len(data)
+        size = chop or max(1, len(data))
         try:
             for at in range(0, len(data), size):
                 await self._peer.send_raw(data[at : at + size])
@@ -193,12 +199,18 @@ class Bout:
         elif frame.rsv or not frame.fin or len(frame.payload) > 125:
             raise FoulError(f"the client sent a control frame that is none: {frame!r:.100}")
         elif frame.opcode == Opcode.CLOSE:
-            self.close = parse_close(frame.payload)
-            self._is_over = True
+            self._hear_close(frame)
         elif frame.opcode in (Opcode.PING, Opcode.PONG):
             self.received.append(Event("ping" if frame.opcode == Opcode.PING else "pong", frame.payload))
         else:
             raise FoulError(f"the client sent a reserved opcode: {frame!r:.100}")
+
+    def _hear_close(self, frame: Frame) -> None:
+        try:
+            self.close = parse_close(frame.payload)
+        except ValueError as error:
+            raise FoulError(f"the client sent a Close frame that is none: {error}") from None
+        self._is_over = True
 
     def _hear_fragment(self, frame: Frame) -> None:
         is_first = frame.opcode != Opcode.CONTINUATION
@@ -253,6 +265,7 @@ class Case:
         must_be_clean: Whether the client's Close frame must come.
         is_informational: Whether the behavior is told, but not judged.
         packings: What to answer to an offer of compression, the preferred first.
+        messages: What is sent, for whoever wants to know.
     """
 
     name: str
@@ -262,6 +275,7 @@ class Case:
     must_be_clean: bool = True
     is_informational: bool = False
     packings: tuple[Packing, ...] = ()
+    messages: Callable[[], Iterator[Event]] = lambda: iter(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +302,7 @@ class FuzzingServer(WebSocketServer):
         self._cases = cases
         self._lies = lies or {}
         self._reports = reports
-        self._results: defaultdict[tuple[str, int], asyncio.Future[Result]] = defaultdict(asyncio.Future)
+        self._results: defaultdict[tuple[str, int], asyncio.Future[Result]] = defaultdict(_new_future)
 
     async def _serve_client(self, peer: Peer) -> None:
         request = await peer.read_request()
@@ -298,7 +312,8 @@ class FuzzingServer(WebSocketServer):
         agent = query.get("agent", "")
         what = target.path.strip("/")
         if what == "runCase":
-            return await self._run_case(peer, agent, number)
+            await self._run_case(peer, agent, number)
+            return
         await peer.accept()
         if what == "getCaseCount":
             await peer.send_text(json.dumps(len(self._cases)))
@@ -333,7 +348,7 @@ class FuzzingServer(WebSocketServer):
                     behavior = await case.play(bout)
                 await bout.hear_out()
                 await bout.finish()
-        except (FoulError, ValueError, TimeoutError):
+        except (FoulError, TimeoutError):
             return Result("FAILED", "FAILED")
         if case.is_informational:
             return Result("INFORMATIONAL", "INFORMATIONAL")
@@ -350,6 +365,10 @@ class FuzzingServer(WebSocketServer):
             behaviors = {"behavior": result.result().behavior, "behaviorClose": result.result().close}
             index[agent][self._cases[number - 1].name] = behaviors
         (self._reports / "index.json").write_text(json.dumps(index))
+
+
+def _new_future() -> asyncio.Future[Result]:
+    return asyncio.get_running_loop().create_future()
 
 
 def _judge_close(bout: Bout, case: Case) -> str:

@@ -398,10 +398,13 @@ async def test_92_what_cannot_be_decoded_is_an_error_event_and_the_stream_goes_o
     texts = []
 
     async def script(peer):
+        frames = [
+            Frame(Opcode.BINARY, b"\xff\xfe"),
+            Frame(Opcode.BINARY, "grün".encode()),
+            Frame(Opcode.TEXT, b"text"),
+        ]
         await peer.accept()
-        await peer.send_binary(b"\xff\xfe")
-        await peer.send_binary("grün".encode())
-        await peer.send_text("text")
+        await peer.send_raw(b"".join(frame.encode() for frame in frames))
         await peer.send_close(1000)
 
     async def act(connection, _watch):
@@ -926,7 +929,7 @@ def test_a_project_in_a_plain_with():
 @pytest.mark.parametrize("number", range(10))
 async def test_97_random_faults_and_commands(number):
     """A session under a network that fails at random, and a user who does things at random, all from one seed."""
-    dice = random.Random(number)  # noqa: S311
+    dice = random.Random(number)
     async with WebSocketServer(echo) as server, ChaosProxy(server.url) as proxy:
         settings = {
             "url": proxy.url,
