@@ -51,6 +51,10 @@ FINAL_STATUSES = frozenset({401, 403, 404})
 #: How much of what waits is written at once when the network takes data again.
 WRITE_SIZE = 256 * 1024
 
+#: Sends that follow one another within so many seconds are a burst. A turn of the loop alone costs more, so an answer to
+#: what has just come is none.
+BURST = 20e-6
+
 #: RFC 8446 section 5.1: the most that one record of TLS carries.
 TLS_RECORD_SIZE = 2**14
 
@@ -61,22 +65,21 @@ _dialling: ContextVar[AiohttpLink] = ContextVar("_dialling")
 class WatchedSocket(socket.socket):
     """A socket that tells when its descriptor is gone: the one proof that a connection has ended."""
 
-    on_gone: Callable[[WatchedSocket], None] | None = None
+    link: AiohttpLink | None = None
 
     def close(self) -> None:
         super().close()
-        self._tell()
+        link, self.link = self.link, None
+        if link is not None:
+            link.on_socket_closed(self)
 
     def detach(self) -> int:
-        # uvloop closes the descriptor itself, after this.
+        # uvloop closes the descriptor itself, right after this.
         descriptor = super().detach()
-        self._tell()
+        link, self.link = self.link, None
+        if link is not None and not link.loop.is_closed():
+            link.loop.call_soon(link.on_socket_closed, self)
         return descriptor
-
-    def _tell(self) -> None:
-        on_gone, self.on_gone = self.on_gone, None
-        if on_gone is not None:
-            on_gone(self)
 
 
 def _create_socket(address: Any) -> WatchedSocket:
@@ -155,8 +158,10 @@ class _Response(aiohttp.ClientResponse):
     def headers(self) -> CIMultiDictProxy[str]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The answer's headers."""
         headers = super().headers
-        tokens = headers.getall(hdrs.CONNECTION, ())
-        if self.status != SWITCHING_PROTOCOLS or "upgrade" not in _tokens(tokens):
+        connection = headers.get(hdrs.CONNECTION, "").lower()
+        if connection == "upgrade" or self.status != SWITCHING_PROTOCOLS:
+            return headers
+        if "upgrade" not in _tokens(headers.getall(hdrs.CONNECTION, ())):
             return headers
         amended = CIMultiDict(headers)
         amended[hdrs.CONNECTION] = "upgrade"
@@ -233,7 +238,7 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
     def __init__(self, session: aiohttp.ClientSession, target: Target, sink: Sink) -> None:
         self._target = target
         self._sink = sink
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._sockets: set[WatchedSocket] = set()
         self._error: RxNodesError | None = None
 
@@ -250,6 +255,7 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
         self._is_reported = False
 
         self._is_paused = False
+        self._sent_at = -BURST
         self._is_corked = False
         self._cork: asyncio.Handle | None = None
         self._waiting: list[bytes] = []
@@ -275,7 +281,7 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
         self._bytes_sent = 0
         self._unsent = 0
 
-        self._dial = self._loop.create_task(self._connect(session), name=f"rxnodes dial {target.redacted_url}")
+        self._dial = self.loop.create_task(self._connect(session), name=f"rxnodes dial {target.redacted_url}")
         self._dial.add_done_callback(self._on_dial_done)
 
     # The dial
@@ -314,13 +320,12 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
     def watch(self, sock: WatchedSocket) -> None:
         """Waits for the end of this socket, too, before the link is lost."""
         self._sockets.add(sock)
-        sock.on_gone = self._on_socket_gone
+        sock.link = self
 
-    def _on_socket_gone(self, sock: WatchedSocket) -> None:
+    def on_socket_closed(self, sock: WatchedSocket) -> None:
+        """A socket's descriptor is gone."""
         self._sockets.discard(sock)
-        if not self._sockets and not self._loop.is_closed():
-            # A turn later: uvloop detaches the descriptor before it closes it, and a dial may open another socket.
-            self._loop.call_soon(self._report_when_gone)
+        self._report_when_gone()
 
     def _take_over(self, handshake: _Handshake) -> None:
         """From here on the TCP connection is ours. No await lies between the handshake's end and this."""
@@ -335,7 +340,7 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
         self._handler = handler
         self._transport = transport
         self._encoder = FrameEncoder(deflate)
-        self._parser = FrameParser(self, handler, self._loop, max_size=self._target.max_message_size, deflate=deflate)
+        self._parser = FrameParser(self, handler, self.loop, max_size=self._target.max_message_size, deflate=deflate)
         self._has_taken_over = True
         transport.set_protocol(self)
         # Paused means exactly: something of ours has not left for the network.
@@ -357,7 +362,7 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
     # What comes
 
     def data_received(self, data: bytes) -> None:
-        self._last_heard = self._loop.time()
+        self._last_heard = self.loop.time()
         self._has_heard = True
         assert self._parser is not None
         try:
@@ -419,16 +424,21 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
     # What goes
 
     def send(self, payload: bytes, is_text: bool, /) -> None:  # noqa: FBT001 - as in Link.send
-        """Sends a message: the first of a turn of the loop at once, the others in one write at the end of the turn."""
+        """Sends a message at once; those of a burst in one write at the end of the loop's turn."""
         if self._takes_no_more:
             self._unsent += 1
             return
         self._waiting.append(self._encoder.message(payload, is_text))
         self._waiting_sizes.append(len(payload))
-        if not self._is_corked:
+        if self._is_corked or self._is_paused:
+            return
+        now = self.loop.time()
+        if now - self._sent_at < BURST:
             self._is_corked = True
-            self._cork = self._loop.call_soon(self._uncork)
+            self._cork = self.loop.call_soon(self._uncork)
+        else:
             self._flush()
+        self._sent_at = now
 
     def _uncork(self) -> None:
         self._is_corked = False
@@ -583,12 +593,12 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
     # Liveness
 
     def _start_timers(self) -> None:
-        now = self._loop.time()
+        now = self.loop.time()
         self._last_heard = self._last_message = now
         if self._target.heartbeat is not None:
-            self._heartbeat = self._loop.call_at(now + self._target.heartbeat, self._send_ping)
+            self._heartbeat = self.loop.call_at(now + self._target.heartbeat, self._send_ping)
         if self._target.silence_timeout is not None:
-            self._silence = self._loop.call_at(now + self._target.silence_timeout, self._check_silence)
+            self._silence = self.loop.call_at(now + self._target.silence_timeout, self._check_silence)
 
     def _stop_timers(self) -> None:
         for timer in (self._cork, self._heartbeat, self._silence):
@@ -601,11 +611,11 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
         if self._is_ended or self._is_closing():
             # The closing has a deadline of its own.
             return
-        self._ping = _Ping(self._loop.time(), os.urandom(4), ahead=self._written, taken=self._taken())
+        self._ping = _Ping(self.loop.time(), os.urandom(4), ahead=self._written, taken=self._taken())
         self._write(self._encoder.ping(self._ping.payload))
         # Not told by the clock, which may be coarse.
         self._has_heard = False
-        self._heartbeat = self._loop.call_later(self._target.heartbeat / 2, self._check_ping)
+        self._heartbeat = self.loop.call_later(self._target.heartbeat / 2, self._check_ping)
 
     def _check_ping(self) -> None:
         """Gives up a peer from which nothing has come since the ping.
@@ -618,14 +628,14 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
         if self._is_ended or self._is_closing():
             return
         patience = self._target.heartbeat / 2
-        ping, now = self._ping, self._loop.time()
+        ping, now = self._ping, self.loop.time()
         if self._has_heard:
-            self._heartbeat = self._loop.call_at(max(now, ping.sent_at + 2 * patience), self._send_ping)
+            self._heartbeat = self.loop.call_at(max(now, ping.sent_at + 2 * patience), self._send_ping)
             return
         taken = self._taken()
         if ping.taken < taken and ping.taken < ping.ahead:
             ping.taken = taken
-            self._heartbeat = self._loop.call_later(patience, self._check_ping)
+            self._heartbeat = self.loop.call_later(patience, self._check_ping)
             return
         self._give_up(f"no sign of life from the peer for {patience:g} s after a ping")
 
@@ -640,8 +650,8 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
         if self._is_ended or self._is_closing():
             return
         due = self._last_message + self._target.silence_timeout
-        if self._loop.time() < due:
-            self._silence = self._loop.call_at(due, self._check_silence)
+        if self.loop.time() < due:
+            self._silence = self.loop.call_at(due, self._check_silence)
         else:
             self._give_up(f"no message from the peer within silence_timeout ({self._target.silence_timeout:g} s)")
 
