@@ -8,7 +8,7 @@ import random
 from collections import deque
 from datetime import UTC, datetime
 from threading import get_ident
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from rxnodes.before_connect import Attempt
 from rxnodes.errors import ConnectError, DecodeError, HandlerError, RxNodesError, SendError
@@ -125,6 +125,7 @@ class Connection:
         self._messages = View["str | bytes"](report, views)
         self._texts = View[str](report, views)
         self._binaries = View[bytes](report, views)
+        self._batches: dict[bool | None, HotStream[Any]] = {}
 
     def __repr__(self) -> str:
         return f"<Connection {self.name!r} {self.state.value}, session {self.session}>"
@@ -202,6 +203,13 @@ class Connection:
     def binaries(self) -> Observable[bytes]:
         """Every message as `bytes`; a text one as its UTF-8."""
         return self._binaries
+
+    def batches(self, *, is_binary: bool | None) -> Observable[Any]:
+        """What one read of the socket brought, as a list: of `str`, of `bytes`, or as it came."""
+        if is_binary not in self._batches:
+            # Replaced, not changed: the loop's thread may be going through it.
+            self._batches = {**self._batches, is_binary: HotStream[Any](self._on_handler_error)}
+        return self._batches[is_binary]
 
     @property
     def last_stopped(self) -> Stopped | None:
@@ -327,7 +335,7 @@ class Connection:
     def close(self) -> None:
         """Completes all streams. No session is live any more."""
         self._is_closed = True
-        for stream in (
+        streams: tuple[HotStream[Any], ...] = (
             self._states,
             self._lifecycle,
             self._errors,
@@ -338,7 +346,9 @@ class Connection:
             self._messages,
             self._texts,
             self._binaries,
-        ):
+            *self._batches.values(),
+        )
+        for stream in streams:
             stream.complete()
         _fail(self._open_waiters, self._closed_before_start())
         _fail(self._stop_waiters, self._closed_before_start())
@@ -460,6 +470,9 @@ class Connection:
 
     def _deliver_messages(self, messages: list[str] | list[bytes]) -> None:
         """Delivers one message after the other to all: in one go where all go to one stream, as they are."""
+        for is_binary, stream in self._batches.items():
+            if stream.is_observed and (batch := self._in_form(messages, is_binary=is_binary)):
+                stream.emit(batch)
         done = 0
         while done < len(messages) and self._views.observed:
             done += self._messages.emit_run(messages, done)
@@ -471,21 +484,28 @@ class Connection:
     def _deliver_message(self, message: str | bytes) -> None:
         self._messages.emit(message)
         if self._texts.is_observed:
-            if isinstance(message, str):
-                self._texts.emit(message)
-            else:
-                self._decode(message)
+            text = message if isinstance(message, str) else self._decoded(message)
+            if text is not None:
+                self._texts.emit(text)
         if self._binaries.is_observed:
             self._binaries.emit(message if isinstance(message, bytes) else message.encode())
 
-    def _decode(self, message: bytes) -> None:
+    def _in_form(self, messages: list[str] | list[bytes], *, is_binary: bool | None) -> list[str] | list[bytes]:
+        if is_binary is None:
+            return messages
+        if is_binary:
+            return [message.encode() if isinstance(message, str) else message for message in messages]
+        texts = (message if isinstance(message, str) else self._decoded(message) for message in messages)
+        return [text for text in texts if text is not None]
+
+    def _decoded(self, message: bytes) -> str | None:
+        """The text of a binary message; `None`, and an `ErrorEvent`, where it has none."""
         try:
-            text = message.decode()
+            return message.decode()
         except UnicodeDecodeError as error:
             reason = f"a binary message of {len(message)} bytes is not UTF-8: {error.reason} at byte {error.start}"
-            self._feed(Reported("receive", DecodeError(reason)))
-        else:
-            self._texts.emit(text)
+        self._feed(Reported("receive", DecodeError(reason)))
+        return None
 
     def _deliver(self, event: ConnectionState | LifecycleEvent) -> None:
         if isinstance(event, ConnectionState):

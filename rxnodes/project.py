@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from rxnodes import plugins, settings
 from rxnodes.connection import Connection
 from rxnodes.errors import PluginDisabled, RxNodesError, UnknownConfiguration
+from rxnodes.loops import new_event_loop
 from rxnodes.scope import Scene, Scope, wait_all_stopped
 from rxnodes.toolbox import Toolbox
 from rxnodes.transport.aiohttp import AiohttpTransport
@@ -29,9 +30,10 @@ T = TypeVar("T")
 class Project(Scope):
     """Settings, plugins, connections and scopes together: what is opened and closed as one.
 
-    On a running event loop it is used with `async with`. With a plain `with` it runs an event loop in a thread of its
-    own, and every command and subscription may come from any thread. Leaving it stops every connection, waits for every
-    `Stopped` and delivers it, and completes all streams. A project is opened once.
+    On a running event loop it is used with `async with`. With a plain `with` it runs an event loop (uvloop's, where
+    that is installed) in a thread of its own, and every command and subscription may come from any thread. Leaving it
+    stops every connection, waits for every `Stopped` and delivers it, and completes all streams. A project is opened
+    once.
 
     Args:
         websocket: The WebSocket connections by name; each a URL, or the fields of a configuration (times in seconds).
@@ -244,7 +246,7 @@ class _LoopThread:
         self._raise_error()
 
     def _run(self) -> None:
-        with asyncio.Runner() as runner:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
             self._loop = runner.get_loop()
             self._task = self._loop.create_task(self._hold())
             while not self._task.done():

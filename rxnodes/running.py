@@ -8,6 +8,8 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
+from rxnodes.loops import new_event_loop
+
 if TYPE_CHECKING:
     from collections.abc import Coroutine
     from types import FrameType
@@ -28,7 +30,7 @@ def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
     before, so that a program that is stuck can be ended still.
 
     A signal that the program ignores (a shell arranges that for what runs in the background) stays ignored. In a thread
-    other than the main one, which gets no signals, this is `asyncio.run`.
+    other than the main one, which gets no signals, this is `asyncio.run`. The loop is uvloop's where that is installed.
 
     Args:
         main: The coroutine.
@@ -50,10 +52,10 @@ def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
         'in order'
     """
     if threading.current_thread() is not threading.main_thread():
-        return asyncio.run(main, debug=debug)
+        return _run(main, debug=debug)
     with _Signals() as signals:
         try:
-            result = asyncio.run(signals.hold(main), debug=debug)
+            result = _run(signals.hold(main), debug=debug)
         except asyncio.CancelledError:
             if not signals.received:
                 raise
@@ -63,6 +65,11 @@ def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
     if signals.received[0] == signal.SIGINT:
         raise KeyboardInterrupt
     raise SystemExit(128 + signals.received[0])
+
+
+def _run(main: Coroutine[Any, Any, T], *, debug: bool | None) -> T:
+    with asyncio.Runner(debug=debug, loop_factory=new_event_loop) as runner:
+        return runner.run(main)
 
 
 class _Signals:

@@ -117,17 +117,15 @@ def test_an_error_while_cleaning_up_is_not_hidden():
 
 
 def test_a_signal_before_the_coroutine_begins_is_not_lost(monkeypatch):
-    real = asyncio.run
-
-    def late(main, **options):
+    def late():
         signal.raise_signal(signal.SIGINT)
-        return real(main, **options)
+        return asyncio.new_event_loop()
 
     async def main():
         async with asyncio.timeout(5):
             await asyncio.get_running_loop().create_future()
 
-    monkeypatch.setattr(asyncio, "run", late)
+    monkeypatch.setattr("rxnodes.running.new_event_loop", late)
     with pytest.raises(KeyboardInterrupt):
         run(main())
 

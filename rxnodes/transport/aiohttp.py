@@ -31,8 +31,6 @@ from rxnodes.lifecycle.traffic import Traffic
 from rxnodes.transport.frames import FrameEncoder, FrameHandler, FrameParser, layers, parse_deflate_parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from aiohttp.client_proto import ResponseHandler
     from aiohttp.typedefs import LooseHeaders
 
@@ -51,8 +49,8 @@ FINAL_STATUSES = frozenset({401, 403, 404})
 #: How much of what waits is written at once when the network takes data again.
 WRITE_SIZE = 256 * 1024
 
-#: Sends that follow one another within so many seconds are a burst. A turn of the loop alone costs more, so an answer to
-#: what has just come is none.
+#: Sends that follow one another within so many seconds are a burst. A turn of the loop alone costs more, so an answer
+#: to what has just come is none.
 BURST = 20e-6
 
 #: RFC 8446 section 5.1: the most that one record of TLS carries.

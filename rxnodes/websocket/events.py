@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 if TYPE_CHECKING:
     from reactivex import Observable
@@ -36,14 +36,30 @@ def on_start(connection: Connection) -> Observable[Opened]:
 
 
 @overload
-def on_receive(connection: Connection, *, is_binary: Literal[False] = False) -> Observable[str]: ...
-@overload
-def on_receive(connection: Connection, *, is_binary: Literal[True]) -> Observable[bytes]: ...
-@overload
-def on_receive(connection: Connection, *, is_binary: None) -> Observable[str | bytes]: ...
 def on_receive(
-    connection: Connection, *, is_binary: bool | None = False
-) -> Observable[str] | Observable[bytes] | Observable[str | bytes]:
+    connection: Connection, *, is_binary: Literal[False] = False, batched: Literal[False] = False
+) -> Observable[str]: ...
+@overload
+def on_receive(
+    connection: Connection, *, is_binary: Literal[True], batched: Literal[False] = False
+) -> Observable[bytes]: ...
+@overload
+def on_receive(
+    connection: Connection, *, is_binary: None, batched: Literal[False] = False
+) -> Observable[str | bytes]: ...
+@overload
+def on_receive(
+    connection: Connection, *, is_binary: Literal[False] = False, batched: Literal[True]
+) -> Observable[list[str]]: ...
+@overload
+def on_receive(
+    connection: Connection, *, is_binary: Literal[True], batched: Literal[True]
+) -> Observable[list[bytes]]: ...
+@overload
+def on_receive(
+    connection: Connection, *, is_binary: None, batched: Literal[True]
+) -> Observable[list[str] | list[bytes]]: ...
+def on_receive(connection: Connection, *, is_binary: bool | None = False, batched: bool = False) -> Observable[Any]:
     r"""On WebSocket Receive: fires for each message.
 
     ::
@@ -57,6 +73,8 @@ def on_receive(
         connection: The connection.
         is_binary: `False`: `str`; a binary message is decoded as UTF-8, and is an `ErrorEvent` of phase `receive` where
             it cannot be. `True`: `bytes`; a text message as its UTF-8. `None`: as it came.
+        batched: Fires once for each read of the socket, with a list of the messages it brought; for pipelines whose
+            operators work on lists. The list is shared by all subscribers: do not change it.
 
     Returns:
         A hot observable of messages. It never errors, and completes when the project closes. Messages that come after a
@@ -67,6 +85,8 @@ def on_receive(
         >>> chat = Project(websocket={"chat": "ws://127.0.0.1:8080/"}).websocket("chat")
         >>> subscription = on_receive(chat).subscribe(print)
     """
+    if batched:
+        return connection.batches(is_binary=is_binary)
     if is_binary is None:
         return connection.messages
     return connection.binaries if is_binary else connection.texts

@@ -91,6 +91,7 @@ plugin = Plugin(
             attributes=(
                 CONNECTION,
                 Attribute("is_binary", "bool or None", default=False, description="bytes, str, or as it came."),
+                Attribute("batched", "bool", default=False, description="On: a list for each read of the socket."),
             ),
             inputs=(),
             outputs=(Port("Message", "str or bytes", "The message."),),

@@ -46,6 +46,9 @@ def events(chat: Connection) -> None:
     assert_type(on_receive(chat, is_binary=False), Observable[str])
     assert_type(on_receive(chat, is_binary=True), Observable[bytes])
     assert_type(on_receive(chat, is_binary=None), Observable[str | bytes])
+    assert_type(on_receive(chat, batched=True), Observable[list[str]])
+    assert_type(on_receive(chat, is_binary=True, batched=True), Observable[list[bytes]])
+    assert_type(on_receive(chat, is_binary=None, batched=True), Observable[list[str] | list[bytes]])
     assert_type(all_stopped(chat, chat), Observable[tuple[Stopped | None, ...]])
 
 

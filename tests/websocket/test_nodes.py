@@ -206,6 +206,28 @@ async def test_on_receive_gives_the_form_that_was_asked_for():
 
 
 @virtual
+async def test_on_receive_in_batches():
+    chat = await Chat().opened()
+    connection = chat.connection
+    text, binary, both = [], [], []
+    on_receive(connection, batched=True).subscribe(text.append)
+    on_receive(connection, batched=True, is_binary=True).subscribe(binary.append)
+    on_receive(connection, batched=True, is_binary=None).subscribe(both.append)
+    assert on_receive(connection, batched=True) is on_receive(connection, batched=True)
+    for messages in (["a", "b"], [b"c", b"\xff"], [b"\xfe"]):
+        connection.on_messages(messages)
+    assert text == [["a", "b"], ["c"]]
+    assert binary == [[b"a", b"b"], [b"c", b"\xff"], [b"\xfe"]]
+    assert both == [["a", "b"], [b"c", b"\xff"], [b"\xfe"]]
+    errors = [event for event in chat.journal.events if isinstance(event, ErrorEvent)]
+    assert [(event.phase, type(event.error)) for event in errors] == [("receive", DecodeError)] * 2
+    completed = []
+    on_receive(connection, batched=True).subscribe(on_completed=lambda: completed.append(True))
+    connection.close()
+    assert completed == [True]
+
+
+@virtual
 async def test_event_nodes_never_error_and_complete_when_the_project_closes():
     chat = Chat(lambda peer: peer.refuse())
     told = []
