@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["Project"]
 
 T = TypeVar("T")
+
+logger = logging.getLogger("rxnodes")
 
 
 class Project(Scope):
@@ -106,6 +109,8 @@ class Project(Scope):
             connection = self._by_name.get(name)
             if connection is None:
                 configuration = configurations[name]
+                if configuration.tls is not None and not configuration.tls.verify:
+                    logger.warning("%s: the server's certificate is not verified (tls.verify is false)", name)
                 connection = Connection(
                     name,
                     configuration.target(),

@@ -45,6 +45,16 @@ def test_connections_by_name():
     assert isinstance(raised.value, LookupError)
 
 
+def test_a_certificate_that_is_not_verified_is_a_warning(caplog):
+    transport = ScriptedTransport()
+    it = Project(websocket={"chat": {"url": "wss://chat.test/", "tls": {"verify": False}}}, transport=transport)
+    it.websocket("chat")
+    it.websocket("chat")
+    assert [record.message for record in caplog.records] == [
+        "chat: the server's certificate is not verified (tls.verify is false)"
+    ]
+
+
 def test_settings_are_checked_at_once():
     with pytest.raises(SettingsError, match="chat"):
         Project(websocket={"chat": "http://example.test/"})

@@ -8,6 +8,7 @@ allowed size.
 
 from __future__ import annotations
 
+import math
 import os
 import zlib
 from struct import Struct
@@ -80,6 +81,10 @@ BYTES_PER_FRAGMENT = 64
 
 #: aiohttp's parser folds the reads of one frame into a bytearray beyond so many of them at least.
 MIN_FOLDED_READS = 1024
+BYTES_PER_FOLDED_READ = 256
+
+#: How much one read may become, unpacked, before it is delivered; beyond that, message by message.
+MAX_UNPACKED_RUN = 2**20
 
 MASK_POOL_SIZE = 4096
 
@@ -117,13 +122,18 @@ class Deflate:
             zlib.error: If it is not what deflate produces.
         """
         data = payload + DEFLATE_TAIL
-        unpacked = self._decompressor.decompress(data, 0 if limit is None else limit + 1)
-        if limit is not None and len(unpacked) > limit:
-            return None
-        if self._decompressor.eof:
-            # A final block is allowed (RFC 7692 section 7.2.3.4); the next message begins anew.
+        unpacked = b""
+        while True:
+            unpacked += self._decompressor.decompress(data, 0 if limit is None else limit + 1 - len(unpacked))
+            if limit is not None and len(unpacked) > limit:
+                return None
+            if not self._decompressor.eof:
+                return unpacked
+            # A final block is allowed (RFC 7692 section 7.2.3.4), and so are blocks behind it.
+            data = self._decompressor.unused_data
             self._decompressor = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
-        return unpacked
+            if data in (b"", DEFLATE_TAIL):
+                return unpacked
 
 
 class FrameEncoder:
@@ -218,7 +228,10 @@ class FrameParser(WebSocketReader):
         deflate: Deflate | None,
     ) -> None:
         self._results = WebSocketDataQueue(protocol, 2**16, loop=loop)
-        super().__init__(self._results, self._declared_limit(max_size, deflate), deflate is not None, False)  # noqa: FBT003
+        declared = self._declared_limit(max_size, deflate)
+        super().__init__(self._results, declared, deflate is not None, False)  # noqa: FBT003
+        # As aiohttp reckons it.
+        self._unfolded_reads = max(MIN_FOLDED_READS, declared // BYTES_PER_FOLDED_READ) if declared else math.inf
         self._handler = handler
         self._limit = max_size
         self._fragment_limit = MIN_FRAGMENTS if max_size is None else max(MIN_FRAGMENTS, max_size // BYTES_PER_FRAGMENT)
@@ -231,6 +244,7 @@ class FrameParser(WebSocketReader):
         self._is_done = False
         # The opcode of the run; none while a message is in fragments, and at the end.
         self._run = NO_RUN
+        self._unpacked_size = 0
         self._payloads: list[bytes] = []
         self._append = self._payloads.append
         # Kept until the next one comes: or else the allocator gives a large message's memory back to the system, and
@@ -303,6 +317,7 @@ class FrameParser(WebSocketReader):
             return
         payloads = self._payloads[:]
         self._payloads.clear()
+        self._unpacked_size = 0
         self._last = payloads[-1]
         self._reads = 0
         if self._run == BINARY:
@@ -320,9 +335,9 @@ class FrameParser(WebSocketReader):
     def _unmasked(self, payload: bytes | bytearray) -> bytes:
         """Refuses a masked frame (RFC 6455 section 5.1), which aiohttp unmasks into a `bytearray`.
 
-        It also gives one for a frame that came in very many reads; such a frame is let pass.
+        It also gives one for a frame that came in very many reads, where it has a limit; such a frame is let pass.
         """
-        if self._reads <= MIN_FOLDED_READS:
+        if self._reads <= self._unfolded_reads:
             raise WebSocketError(CloseCode.PROTOCOL_ERROR, "a frame from the server is masked")
         return bytes(payload)
 
@@ -343,7 +358,14 @@ class FrameParser(WebSocketReader):
         self._fragments_size = 0
         self._fragmented_opcode = CONTINUATION
         self._begin_run(opcode)
-        self._append(self._unpack(payload) if compressed else payload)
+        if not compressed:
+            self._append(payload)
+            return
+        unpacked = self._unpack(payload)
+        self._append(unpacked)
+        self._unpacked_size += len(unpacked)
+        if self._unpacked_size > MAX_UNPACKED_RUN:
+            self._flush()
 
     def _keep_fragment(self, opcode: int, payload: bytes, compressed: int) -> None:
         self._begin_run(NO_RUN)

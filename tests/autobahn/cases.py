@@ -476,6 +476,7 @@ def forms() -> Iterator[tuple[tuple[Frame, ...], bytes]]:
     yield (Frame(TEXT, b"\x00", rsv=RSV1),), b""
     yield (Frame(TEXT, stored, rsv=RSV1),), hello
     yield (Frame(TEXT, final + b"\x00", rsv=RSV1),), hello
+    yield (Frame(TEXT, final + packed_hello, rsv=RSV1),), hello + hello
     yield (Frame(TEXT, bytes.fromhex("f248050000 00ffffcac9c90700"), rsv=RSV1),), hello
     yield (Frame(TEXT, rsv=RSV1, fin=False), Frame(MORE, packed_hello, fin=False), Frame(MORE)), hello
 
