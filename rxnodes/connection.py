@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections import deque
 from datetime import UTC, datetime
-from threading import get_ident
+from threading import RLock, get_ident
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from rxnodes.before_connect import Attempt
@@ -83,6 +82,41 @@ class Connection:
         IDLE
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_batches",
+        "_binaries",
+        "_delivering",
+        "_errors",
+        "_inputs",
+        "_is_closed",
+        "_is_stepping",
+        "_last_opened",
+        "_last_stopped",
+        "_latency",
+        "_lifecycle",
+        "_link",
+        "_loop",
+        "_machine",
+        "_messages",
+        "_open_waiters",
+        "_opened",
+        "_outbox",
+        "_preparation",
+        "_settled",
+        "_settled_session",
+        "_states",
+        "_stop_waiters",
+        "_stopped",
+        "_target",
+        "_texts",
+        "_thread",
+        "_timer",
+        "_transport",
+        "_views",
+        "name",
+    )
+
     def __init__(
         self,
         name: str,
@@ -100,7 +134,7 @@ class Connection:
         self._thread = 0
         self._is_closed = False
 
-        self._inputs: deque[Input] = deque()
+        self._inputs: list[Input] = []
         self._is_stepping = False
         self._link: Link | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -113,18 +147,18 @@ class Connection:
         self._open_waiters: set[asyncio.Future[Opened]] = set()
         self._stop_waiters: set[asyncio.Future[Stopped]] = set()
 
-        report = self._on_handler_error
-        self._states = ReplayStream[ConnectionState](report, ConnectionState.IDLE, self.run_on_loop)
-        self._lifecycle = HotStream[LifecycleEvent](report)
-        self._errors = HotStream[ErrorEvent](report)
-        self._opened = HotStream[Opened](report)
-        self._stopped = HotStream[Stopped](report)
-        self._settled = HotStream[Stopped](report)
-        self._latency = HotStream[float](report)
-        self._views = views = Views()
-        self._messages = View["str | bytes"](report, views)
-        self._texts = View[str](report, views)
-        self._binaries = View[bytes](report, views)
+        report, lock = self._on_handler_error, RLock()
+        self._states: ReplayStream[ConnectionState] = ReplayStream(report, ConnectionState.IDLE, self.run_on_loop, lock)
+        self._lifecycle: HotStream[LifecycleEvent] = HotStream(report, lock)
+        self._errors: HotStream[ErrorEvent] = HotStream(report, lock)
+        self._opened: HotStream[Opened] = HotStream(report, lock)
+        self._stopped: HotStream[Stopped] = HotStream(report, lock)
+        self._settled: HotStream[Stopped] = HotStream(report, lock)
+        self._latency: HotStream[float] = HotStream(report, lock)
+        self._views = views = Views(lock)
+        self._messages: View[str | bytes] = View(report, views)
+        self._texts: View[str] = View(report, views)
+        self._binaries: View[bytes] = View(report, views)
         self._batches: dict[bool | None, HotStream[Any]] = {}
 
     def __repr__(self) -> str:
@@ -397,7 +431,7 @@ class Connection:
         self._is_stepping = True
         try:
             while self._inputs:
-                self._step(self._inputs.popleft())
+                self._step(self._inputs.pop(0))
         finally:
             self._is_stepping = False
         self._outbox.flush()

@@ -7,13 +7,12 @@ order when one of them emits while it is being notified. A `HotStream` calls eve
 
 from __future__ import annotations
 
-import threading
-from collections import deque
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from reactivex import Observable, abc
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Sequence
 
 __all__ = ["HotStream", "Outbox", "ReplayStream", "View", "Views"]
@@ -53,8 +52,11 @@ class HotStream(Observable[T]):
     notification: who subscribes during one sees the next, who is disposed during one is not called any more.
     """
 
-    def __init__(self, report: Callable[[BaseException], None]) -> None:
+    def __init__(self, report: Callable[[BaseException], None], lock: threading.RLock | None = None) -> None:
         super().__init__()
+        if lock is not None:
+            # The streams of one connection share one, which is held for moments only.
+            self.lock = lock
         self._report = report
         self._subscriptions: tuple[_Subscription, ...] = ()
         self._completed = False
@@ -136,9 +138,13 @@ class ReplayStream(HotStream[T]):
     """
 
     def __init__(
-        self, report: Callable[[BaseException], None], initial: T, run: Callable[[Callable[[], None]], None]
+        self,
+        report: Callable[[BaseException], None],
+        initial: T,
+        run: Callable[[Callable[[], None]], None],
+        lock: threading.RLock | None = None,
     ) -> None:
-        super().__init__(report)
+        super().__init__(report, lock)
         self._last = initial
         self._run = run
 
@@ -170,8 +176,8 @@ class Views:
 
     __slots__ = ("lock", "observed")
 
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
+    def __init__(self, lock: threading.RLock) -> None:
+        self.lock = lock
         self.observed: frozenset[View[Any]] = frozenset()
 
     def note(self, view: View[Any]) -> None:
@@ -188,7 +194,7 @@ class View(HotStream[T]):
     """
 
     def __init__(self, report: Callable[[BaseException], None], views: Views) -> None:
-        super().__init__(report)
+        super().__init__(report, views.lock)
         self._views = views
 
     def attach(self, subscription: _Subscription) -> None:
@@ -233,7 +239,8 @@ class Outbox:
     __slots__ = ("_queue", "is_delivering")
 
     def __init__(self) -> None:
-        self._queue: deque[tuple[Callable[[Any], None], Any]] = deque()
+        # Not a deque, which is 600 bytes even when it is empty; there is hardly ever more than a handful in it.
+        self._queue: list[tuple[Callable[[Any], None], Any]] = []
         self.is_delivering = False
 
     def post(self, deliver: Callable[[T], None], value: T) -> None:
@@ -247,7 +254,7 @@ class Outbox:
         self.is_delivering = True
         try:
             while self._queue:
-                deliver, value = self._queue.popleft()
+                deliver, value = self._queue.pop(0)
                 deliver(value)
         finally:
             self.is_delivering = False

@@ -16,7 +16,6 @@ import socket
 import ssl
 import sys
 import termios
-from collections import deque
 from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import accumulate
@@ -233,6 +232,51 @@ class AiohttpTransport:
 class AiohttpLink(asyncio.Protocol, FrameHandler):
     """One attempt over aiohttp."""
 
+    __slots__ = (
+        "__weakref__",
+        "_bytes_received",
+        "_bytes_sent",
+        "_close_frame",
+        "_cork",
+        "_dial",
+        "_encoder",
+        "_error",
+        "_handler",
+        "_has_heard",
+        "_has_sent_close",
+        "_has_taken_over",
+        "_has_written_close",
+        "_heartbeat",
+        "_in_flight",
+        "_is_corked",
+        "_is_ended",
+        "_is_opaque",
+        "_is_paused",
+        "_is_reported",
+        "_is_tls",
+        "_last_heard",
+        "_last_message",
+        "_layers",
+        "_messages_received",
+        "_messages_sent",
+        "_owed_pong",
+        "_parser",
+        "_ping",
+        "_response",
+        "_sent_at",
+        "_silence",
+        "_sink",
+        "_sockets",
+        "_takes_no_more",
+        "_target",
+        "_transport",
+        "_unsent",
+        "_waiting",
+        "_waiting_sizes",
+        "_written",
+        "loop",
+    )
+
     def __init__(self, session: aiohttp.ClientSession, target: Target, sink: Sink) -> None:
         self._target = target
         self._sink = sink
@@ -259,7 +303,7 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
         self._waiting: list[bytes] = []
         self._waiting_sizes: list[int] = []
         self._takes_no_more = False
-        self._in_flight: deque[tuple[int, int]] = deque()
+        self._in_flight: list[tuple[int, int]] = []
         self._written = 0
         self._close_frame: bytes | None = None
         self._has_written_close = False
@@ -495,7 +539,7 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
             return
         left = self._written - self._held()
         while self._in_flight and self._in_flight[0][0] <= left:
-            _, size = self._in_flight.popleft()
+            _, size = self._in_flight.pop(0)
             self._messages_sent += 1
             self._bytes_sent += size
 

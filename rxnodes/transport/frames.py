@@ -86,7 +86,8 @@ BYTES_PER_FOLDED_READ = 256
 #: How much one read may become, unpacked, before it is delivered; beyond that, message by message.
 MAX_UNPACKED_RUN = 2**20
 
-MASK_POOL_SIZE = 4096
+#: Drawn from the system at once: a few dozen masks. More would cost every idle connection memory, and gain little.
+MASK_POOL_SIZE = 256
 
 LONGEST_HEADER = 10
 
@@ -139,6 +140,12 @@ class Deflate:
 class FrameEncoder:
     """Encodes the frames of a client: masked (RFC 6455 section 5.3), and compressed where that was negotiated."""
 
+    __slots__ = (
+        "_deflate",
+        "_masks",
+        "_next_mask",
+    )
+
     def __init__(self, deflate: Deflate | None = None) -> None:
         self._deflate = deflate
         self._masks = b""
@@ -187,6 +194,8 @@ class FrameEncoder:
 class FrameHandler:
     """What a `FrameParser` calls."""
 
+    __slots__ = ()
+
     def on_messages(self, messages: list[str] | list[bytes], size: int) -> None:
         """Whole messages of one read, all of one kind, and how many bytes they have together."""
         raise NotImplementedError
@@ -217,6 +226,26 @@ class FrameParser(WebSocketReader):
         max_size: Bytes a message may have, unpacked; `None`: no limit.
         deflate: Compression, where it was negotiated.
     """
+
+    __slots__ = (
+        "_append",
+        "_control_bits",
+        "_deflate",
+        "_fragment_limit",
+        "_fragmented_opcode",
+        "_fragments",
+        "_fragments_size",
+        "_handler",
+        "_is_done",
+        "_last",
+        "_limit",
+        "_payloads",
+        "_reads",
+        "_results",
+        "_run",
+        "_unfolded_reads",
+        "_unpacked_size",
+    )
 
     def __init__(
         self,
