@@ -58,6 +58,9 @@ T = TypeVar("T")
 
 logger = logging.getLogger("rxnodes")
 
+# Looking a member up costs more than the rest of the question, once for each message sent.
+OPEN = Phase.OPEN
+
 
 class Connection:
     """A configuration at run time: it can be started and stopped many times.
@@ -406,7 +409,7 @@ class Connection:
             self.run_on_loop(lambda: self._feed(input_))
 
     def _send(self, payload: bytes, is_text: bool) -> None:  # noqa: FBT001 - as in Link.send
-        if self._link is not None and self._machine.phase is Phase.OPEN:
+        if self._link is not None and self._machine.phase is OPEN:
             self._link.send(payload, is_text)
         else:
             self._feed(Reported("send", SendError(f"{self.name!r} is {self.state.value}, not open: message not sent")))

@@ -170,12 +170,14 @@ class _Handshake(aiohttp.ClientWebSocketResponse):
 
     early: bytearray
     response: aiohttp.ClientResponse
+    results: Any
 
     def __init__(
         self, reader: Any, writer: Any, protocol: Any, response: aiohttp.ClientResponse, *args: Any, **kw: Any
     ) -> None:
         super().__init__(reader, writer, protocol, response, *args, **kw)
         self.response = response
+        self.results = reader
         self.early = bytearray()
         connection = response.connection
         assert connection is not None
@@ -382,7 +384,7 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
         self._handler = handler
         self._transport = transport
         self._encoder = FrameEncoder(deflate)
-        self._parser = FrameParser(self, handler, self.loop, max_size=self._target.max_message_size, deflate=deflate)
+        self._parser = FrameParser(self, handshake.results, max_size=self._target.max_message_size, deflate=deflate)
         self._has_taken_over = True
         transport.set_protocol(self)
         # Paused means exactly: something of ours has not left for the network.
@@ -605,6 +607,9 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
         if self._is_ended:
             return
         self._is_ended = self._takes_no_more = True
+        if self._parser is not None:
+            # Nothing comes behind an abort, not even the rest of the read that is being parsed.
+            self._parser.finish()
         if self._transport is not None:
             self._note_sent()
             self._note_unsent()
@@ -728,7 +733,8 @@ def _unacknowledged(sock: Any) -> int:
         return 0
     try:
         answer = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4))
-    except OSError:
+    except (OSError, ValueError):
+        # Closed; its descriptor is -1 then, which is a ValueError.
         return 0
     return int.from_bytes(answer, sys.byteorder)
 

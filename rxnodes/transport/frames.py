@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import os
 import zlib
+from itertools import islice
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,8 +24,6 @@ from rxnodes.lifecycle.states import CloseCode, is_close_code
 
 if TYPE_CHECKING:
     import asyncio
-
-    from aiohttp.client_proto import ResponseHandler
 
 __all__ = [
     "BINARY",
@@ -39,6 +38,9 @@ __all__ = [
     "layers",
     "parse_deflate_parameters",
 ]
+
+if not hasattr(WebSocketReader, "_handle_frame"):  # pragma: no cover - no such version is known
+    raise ImportError("this version of aiohttp parses frames in a way that rxnodes does not know; install aiohttp 3.14")
 
 CONTINUATION: Final = 0x0
 TEXT: Final = 0x1
@@ -221,8 +223,7 @@ class FrameParser(WebSocketReader):
 
     Args:
         handler: What is called, in order, within `feed`.
-        protocol: aiohttp's protocol of the connection.
-        loop: The running loop.
+        results: aiohttp's queue of the connection; the parser leaves its errors there, and nothing else.
         max_size: Bytes a message may have, unpacked; `None`: no limit.
         deflate: Compression, where it was negotiated.
     """
@@ -250,13 +251,12 @@ class FrameParser(WebSocketReader):
     def __init__(
         self,
         handler: FrameHandler,
-        protocol: ResponseHandler,
-        loop: asyncio.AbstractEventLoop,
+        results: WebSocketDataQueue,
         *,
         max_size: int | None,
         deflate: Deflate | None,
     ) -> None:
-        self._results = WebSocketDataQueue(protocol, 2**16, loop=loop)
+        self._results = results
         declared = self._declared_limit(max_size, deflate)
         super().__init__(self._results, declared, deflate is not None, False)  # noqa: FBT003
         # As aiohttp reckons it.
@@ -357,7 +357,7 @@ class FrameParser(WebSocketReader):
         except UnicodeDecodeError:
             texts = _valid_texts(payloads)
         if texts:
-            self._handler.on_messages(texts, sum(map(len, payloads[: len(texts)])))
+            self._handler.on_messages(texts, sum(map(len, islice(payloads, len(texts)))))
         if len(texts) < len(payloads):
             raise WebSocketError(CloseCode.INVALID_FRAME_PAYLOAD_DATA, "a text message that is not UTF-8")
 

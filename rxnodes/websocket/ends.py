@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
 from reactivex import Observable, abc
@@ -46,10 +47,17 @@ def all_stopped(*connections: Connection) -> Observable[tuple[Stopped | None, ..
     def subscribe(
         observer: abc.ObserverBase[tuple[Stopped | None, ...]], _scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
+        witness = 0
+
         def check(_: object = None) -> None:
-            if not any(connection.is_live for connection in connections):
-                observer.on_next(tuple(connection.last_stopped for connection in connections))
-                observer.on_completed()
+            # From the one that was live when last looked at: asking all of them each time would be quadratic.
+            nonlocal witness
+            for place in chain(range(witness, len(connections)), range(witness)):
+                if connections[place].is_live:
+                    witness = place
+                    return
+            observer.on_next(tuple(connection.last_stopped for connection in connections))
+            observer.on_completed()
 
         group = CompositeDisposable([connection.settled.subscribe(check) for connection in connections])
         if connections:

@@ -1,0 +1,195 @@
+"""aiohttp as its documentation shows it: `async for`, `send_str`, `receive`, `close`."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+from typing_extensions import override
+
+from benchmarks.clock import now, percentiles, rates, resident_bytes
+from benchmarks.limits import may_open
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from benchmarks.job import Job, Metrics
+
+#: Connections are opened so many at a time.
+WAVE = 100
+
+
+@asynccontextmanager
+async def connected(job: Job) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+    """A connection, closed at the end."""
+    async with aiohttp.ClientSession() as session, session.ws_connect(job.url, max_msg_size=0) as ws:
+        yield ws
+
+
+async def receive(job: Job) -> Metrics:
+    """Counts messages in `async for`."""
+    async with connected(job) as ws:
+
+        async def run(count: int) -> None:
+            await ws.send_str(job.blast(count))
+            received = 0
+            async for _message in ws:
+                received += 1
+                if received == count:
+                    break
+
+        return {"rate": await rates(job, run)}
+
+
+async def pipeline(job: Job) -> Metrics:
+    """The same, with what map, filter, map do written into the loop."""
+    async with connected(job) as ws:
+
+        async def run(count: int) -> None:
+            await ws.send_str(job.blast(count))
+            received = 0
+            async for message in ws:
+                length = len(message.data)
+                if length > 0:
+                    received += length + 1 > 0
+                if received == count:
+                    break
+
+        return {"rate": await rates(job, run)}
+
+
+async def send(job: Job) -> Metrics:
+    """Awaits each send."""
+    text = job.text
+    async with connected(job) as ws:
+
+        async def run(count: int) -> None:
+            await ws.send_str(job.sink(count))
+            for _ in range(count):
+                await ws.send_str(text)
+            await ws.receive()
+
+        return {"rate": await rates(job, run)}
+
+
+async def echo(job: Job) -> Metrics:
+    """Sends, and receives the answer."""
+    text = job.text
+    took: list[int] = []
+    async with connected(job) as ws:
+        await ws.send_str("echo")
+        for _ in range(job.count):
+            begun = now()
+            await ws.send_str(text)
+            await ws.receive()
+            took.append(now() - begun)
+    return percentiles("echo", took)
+
+
+class WatchedSocket(socket.socket):
+    """Tells when its descriptor is gone, which nothing else does."""
+
+    on_gone: Callable[[], None] | None = None
+
+    @override
+    def close(self) -> None:
+        super().close()
+        self._tell()
+
+    @override
+    def detach(self) -> int:
+        # uvloop closes the descriptor itself.
+        descriptor = super().detach()
+        self._tell()
+        return descriptor
+
+    def _tell(self) -> None:
+        on_gone, self.on_gone = self.on_gone, None
+        if on_gone is not None:
+            on_gone()
+
+
+class Watch:
+    """The sockets of a client session, and when each has gone."""
+
+    def __init__(self) -> None:
+        self.left = 0
+        self.gone_at = 0
+        self.all_gone = asyncio.get_running_loop().create_future()
+
+    def make(self, address: Any) -> WatchedSocket:
+        """The factory of sockets that a connector takes."""
+        sock = WatchedSocket(*address[:3])
+        sock.on_gone = self._on_gone
+        if not self.left:
+            self.all_gone = asyncio.get_running_loop().create_future()
+        self.left += 1
+        return sock
+
+    def _on_gone(self) -> None:
+        self.left -= 1
+        self.gone_at = now()
+        if not self.left:
+            self.all_gone.set_result(None)
+
+
+async def lifecycle(job: Job) -> Metrics:
+    """The bare minimum for the guarantee that rxnodes gives: the handshake is answered, the TCP connection is gone."""
+    opening: list[int] = []
+    stopping: list[int] = []
+    watch = Watch()
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(socket_factory=watch.make)) as session:
+        for _ in range(job.count):
+            begun = now()
+            ws = await session.ws_connect(job.url)
+            opening.append(now() - begun)
+            begun = now()
+            await ws.close()
+            await watch.all_gone
+            stopping.append(watch.gone_at - begun)
+    return percentiles("open", opening) | percentiles("stop", stopping)
+
+
+async def connections(job: Job) -> Metrics:
+    """Opens many connections, holds them, reads from all of them, and closes all at once."""
+    number = may_open(job.connections)
+    watch = Watch()
+    before = resident_bytes()
+    connector = aiohttp.TCPConnector(limit=0, socket_factory=watch.make)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        websockets: list[aiohttp.ClientWebSocketResponse] = []
+        begun = now()
+        for first in range(0, number, WAVE):
+            wave = min(WAVE, number - first)
+            websockets += await asyncio.gather(*(session.ws_connect(job.url) for _ in range(wave)))
+        opened = now() - begun
+        held = resident_bytes() - before
+        each = max(1, job.messages // number)
+        took = [await _read_all(job, websockets, each) for _ in range(job.rounds)]
+        begun = now()
+        await asyncio.gather(*(ws.close() for ws in websockets))
+        await watch.all_gone
+        stopped = watch.gone_at - begun
+    return {
+        "open_ms": [opened / 1e6],
+        "held_kib": [held / 1024 / number],
+        "message_ns": [nanoseconds / each / number for nanoseconds in took],
+        "stop_ms": [stopped / 1e6],
+    }
+
+
+async def _read_all(job: Job, websockets: list[aiohttp.ClientWebSocketResponse], each: int) -> int:
+    async def read(ws: aiohttp.ClientWebSocketResponse) -> None:
+        received = 0
+        async for _message in ws:
+            received += 1
+            if received == each:
+                break
+
+    begun = now()
+    await websockets[0].send_str(job.blast_all(each))
+    await asyncio.gather(*map(read, websockets))
+    return now() - begun

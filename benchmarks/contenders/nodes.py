@@ -1,0 +1,248 @@
+"""rxnodes, as its documentation shows it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.clock import Counter, now, percentiles, rates, resident_bytes
+from benchmarks.contenders.through import one_by_one
+from benchmarks.limits import may_open
+from rxnodes import Project, Trigger
+from rxnodes.lifecycle.inputs import CloseReceived, CloseSent, Delivered, Input, Lost, Now, Shaken, Start, Stop
+from rxnodes.lifecycle.machine import Profile, State
+from rxnodes.lifecycle.machine import step as machine_step
+from rxnodes.lifecycle.traffic import Traffic
+from rxnodes.websocket import client_send, client_stop, on_receive, on_start, on_stop
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from reactivex import Observable
+
+    from benchmarks.job import Job, Metrics
+    from rxnodes import Connection
+
+#: Connections are opened so many at a time.
+WAVE = 100
+
+#: The nodes in the pipeline through which a pulse goes.
+NODES = 10
+
+
+@asynccontextmanager
+async def connected(job: Job) -> AsyncIterator[Connection]:
+    """A connection that is open; the project stops it at the end."""
+    async with Project(websocket={"server": job.url}) as project:
+        connection = project.websocket("server")
+        connection.start()
+        await connection.wait_started()
+        yield connection
+
+
+def received(connection: Connection, job: Job) -> Observable[Any]:
+    """The messages, as what they are."""
+    return on_receive(connection) if job.is_text else on_receive(connection, is_binary=True)
+
+
+async def receive(job: Job) -> Metrics:
+    """Counts messages, in so many subscribers."""
+    counters = [Counter() for _ in range(job.subscribers)]
+    async with connected(job) as connection:
+        for counter in counters:
+            received(connection, job).subscribe(counter.on_next)
+
+        async def run(count: int) -> None:
+            seen = [counter.expect(count) for counter in counters]
+            connection.send(job.blast(count))
+            await asyncio.gather(*seen)
+
+        return {"rate": await rates(job, run)}
+
+
+async def pipeline(job: Job) -> Metrics:
+    """Counts messages behind map, filter, map."""
+    counter = Counter()
+    async with connected(job) as connection:
+        one_by_one(on_receive(connection)).subscribe(counter.on_next)
+
+        async def run(count: int) -> None:
+            seen = counter.expect(count)
+            connection.send(job.blast(count))
+            await seen
+
+        return {"rate": await rates(job, run)}
+
+
+async def send(job: Job) -> Metrics:
+    """Sends bursts, and lets the loop take a turn after each."""
+    text = job.text
+    counter = Counter()
+    async with connected(job) as connection:
+        on_receive(connection).subscribe(counter.on_next)
+
+        async def run(count: int) -> None:
+            done = counter.expect(1)
+            connection.send(job.sink(count))
+            for first in range(0, count, job.burst):
+                for _ in range(min(job.burst, count - first)):
+                    connection.send(text)
+                await asyncio.sleep(0)
+            await done
+
+        return {"rate": await rates(job, run)}
+
+
+async def echo(job: Job) -> Metrics:
+    """Sends the next message when the last one has come back."""
+    text = job.text
+    took: list[int] = []
+    begun = 0
+    done = asyncio.get_running_loop().create_future()
+    async with connected(job) as connection:
+        connection.send("echo")
+
+        def send_next() -> None:
+            nonlocal begun
+            begun = now()
+            connection.send(text)
+
+        def on_answer(_message: str) -> None:
+            took.append(now() - begun)
+            if len(took) < job.count:
+                send_next()
+            else:
+                done.set_result(None)
+
+        on_receive(connection).subscribe(on_answer)
+        send_next()
+        await done
+    return percentiles("echo", took)
+
+
+async def lifecycle(job: Job) -> Metrics:
+    """Starts and stops one connection; On Start and On Stop tell when it is done."""
+    opening: list[int] = []
+    stopping: list[int] = []
+    begun = 0
+    async with Project(websocket={"server": job.url}) as project:
+        connection = project.websocket("server")
+        on_start(connection).subscribe(lambda _: opening.append(now() - begun))
+        on_stop(connection).subscribe(lambda _: stopping.append(now() - begun))
+        for _ in range(job.count):
+            begun = now()
+            connection.start()
+            await connection.wait_started()
+            begun = now()
+            connection.stop()
+            await connection.wait_stopped()
+    return percentiles("open", opening) | percentiles("stop", stopping)
+
+
+async def connections(job: Job) -> Metrics:
+    """Opens many connections, holds them, reads from all of them, and stops all at once."""
+    number = may_open(job.connections)
+    counter = Counter()
+    ends = Counter()
+    before = resident_bytes()
+    async with Project(websocket={f"server-{index}": job.url for index in range(number)}) as project:
+        held = [project.websocket(name) for name in project.configurations]
+        begun = now()
+        for first in range(0, number, WAVE):
+            wave = held[first : first + WAVE]
+            for connection in wave:
+                connection.start()
+            await asyncio.gather(*(connection.wait_started() for connection in wave))
+        opened = now() - begun
+        size = resident_bytes() - before
+        for connection in held:
+            on_receive(connection).subscribe(counter.on_next)
+            on_stop(connection).subscribe(ends.on_next)
+        each = max(1, job.messages // number)
+        took: list[int] = []
+        for _ in range(job.rounds):
+            begun = now()
+            seen = counter.expect(each * number)
+            held[0].send(job.blast_all(each))
+            await seen
+            took.append(now() - begun)
+        begun = now()
+        all_ended = ends.expect(number)
+        for connection in held:
+            connection.stop()
+        await all_ended
+        stopped = now() - begun
+    return {
+        "open_ms": [opened / 1e6],
+        "held_kib": [size / 1024 / number],
+        "message_ns": [nanoseconds / each / number for nanoseconds in took],
+        "stop_ms": [stopped / 1e6],
+    }
+
+
+async def step(job: Job) -> Metrics:
+    """Steps the machine alone through whole lives: start, open, stop, both Close frames, lost, delivered."""
+    profile = Profile(name="server", url=job.url)
+
+    def life(session: int) -> tuple[Input, ...]:
+        return (
+            Start(),
+            Shaken(session, 1, None),
+            Stop(),
+            CloseSent(session, 1),
+            CloseReceived(session, 1, 1000, ""),
+            Lost(session, 1, None, Traffic()),
+            Delivered(),
+        )
+
+    async def run(count: int) -> None:
+        state = State(profile=profile)
+        moment = Now(datetime.now(UTC), 0.0, random.random())  # noqa: S311 - no secret
+        for session in range(1, count // len(life(1)) + 1):
+            for input_ in life(session):
+                state = machine_step(state, input_, moment).state
+
+    return {"rate": await rates(job, run)}
+
+
+async def pulse(job: Job) -> Metrics:
+    """Fires pulses through ten action nodes, each of which executes and finds nothing to do."""
+    async with Project(websocket={"server": job.url}) as project:
+        connection = project.websocket("server")
+        source: Observable[None]
+        trigger = source = Trigger[None]()
+        counter = Counter()
+        for _ in range(NODES):
+            source = source.pipe(client_stop(connection))
+        source.subscribe(counter.on_next)
+
+        async def run(count: int) -> None:
+            seen = counter.expect(count)
+            for _ in range(count):
+                trigger.fire()
+            await seen
+
+        return {"rate": await rates(job, run)}
+
+
+async def pulse_gated(job: Job) -> Metrics:
+    """Fires pulses through ten nodes with `pass_through` on: what a node costs by itself."""
+    async with Project(websocket={"server": job.url}) as project:
+        connection = project.websocket("server")
+        source: Observable[None]
+        trigger = source = Trigger[None]()
+        counter = Counter()
+        for _ in range(NODES):
+            source = source.pipe(client_send(connection, "hello", pass_through=True))
+        source.subscribe(counter.on_next)
+
+        async def run(count: int) -> None:
+            seen = counter.expect(count)
+            for _ in range(count):
+                trigger.fire()
+            await seen
+
+        return {"rate": await rates(job, run)}

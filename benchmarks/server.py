@@ -1,0 +1,221 @@
+"""The other side: a WebSocket server that does as little as it can.
+
+It blasts prebuilt frames, swallows bursts by counting bytes, echoes, and answers Close frames. It runs in a process of
+its own, on 127.0.0.1 alone, and ends when whoever started it closes its standard input.
+
+A client commands it with text messages: `blast KIND SIZE COUNT`, `blast-all KIND SIZE COUNT`, `sink BYTES`, `echo`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import sys
+from struct import Struct
+from typing import Final, cast
+
+from typing_extensions import override
+
+from benchmarks.limits import allow_many_files
+
+ACCEPT_SALT: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+TEXT, BINARY, CLOSE, PING = 0x1, 0x2, 0x8, 0x9
+FIN = 0x80
+
+SHORT_HEADER = Struct("!BB").pack
+MEDIUM_HEADER = Struct("!BBH").pack
+LONG_HEADER = Struct("!BBQ").pack
+
+#: Frames are written so many bytes at a time.
+BLOCK_SIZE = 256 * 1024
+
+#: As many connections may knock at once as the largest workload has.
+BACKLOG = 4096
+
+#: All connections, for `blast-all`.
+peers: set[Peer] = set()
+
+
+class Peer(asyncio.Protocol):
+    """One connection."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport
+        self._buffer = bytearray()
+        self._is_open = False
+        self._is_echoing = False
+        self._sink_left = 0
+        self._is_paused = False
+        self._frame_size = 0
+        self._block = memoryview(b"")
+        self._blast_left = 0
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # By its methods it is one; uvloop's class does not say so.
+        self._transport = cast("asyncio.Transport", transport)
+        # Always something to send next, whatever the kernel has taken.
+        self._transport.set_write_buffer_limits(high=8 * BLOCK_SIZE, low=4 * BLOCK_SIZE)
+        peers.add(self)
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        peers.discard(self)
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        if self._sink_left:
+            self._swallow(len(data))
+            return
+        self._buffer += data
+        if not self._is_open:
+            self._shake_hands()
+        if self._is_open:
+            self._read_frames()
+
+    def _shake_hands(self) -> None:
+        head, end, rest = bytes(self._buffer).partition(b"\r\n\r\n")
+        if not end:
+            return
+        key = next(
+            line.partition(b":")[2].strip()
+            for line in head.split(b"\r\n")
+            if line.lower().startswith(b"sec-websocket-key:")
+        )
+        accept = base64.b64encode(hashlib.sha1(key + ACCEPT_SALT, usedforsecurity=False).digest())
+        self._transport.write(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
+        )
+        self._buffer = bytearray(rest)
+        self._is_open = True
+
+    def _read_frames(self) -> None:
+        """Reads what a client of ours sends: whole messages in masked frames of less than 64 KiB."""
+        buffer = self._buffer
+        at = 0
+        while len(buffer) - at >= 6 and not self._sink_left:  # noqa: PLR2004 - two bytes and a mask
+            length = buffer[at + 1] & 0x7F
+            start = at + 2
+            if length == 126:  # noqa: PLR2004 - RFC 6455 section 5.2
+                length = int.from_bytes(buffer[start : start + 2])
+                start += 2
+            end = start + 4 + length
+            if end > len(buffer):
+                break
+            mask = buffer[start : start + 4] * (length // 4 + 1)
+            masked = int.from_bytes(buffer[start + 4 : end])
+            payload = (masked ^ int.from_bytes(mask[:length])).to_bytes(length)
+            opcode = buffer[at] & 0xF
+            at = end
+            self._on_frame(opcode, payload)
+        del buffer[:at]
+        if self._sink_left and buffer:
+            left, self._buffer = len(buffer), bytearray()
+            self._swallow(left)
+
+    def _on_frame(self, opcode: int, payload: bytes) -> None:
+        if opcode == CLOSE:
+            self._transport.write(_frame(CLOSE, payload))
+            self._transport.close()
+        elif opcode == PING:
+            self._transport.write(_frame(0xA, payload))
+        elif self._is_echoing:
+            self._transport.write(_frame(opcode, payload))
+        elif opcode == TEXT:
+            self._obey(payload.decode().split())
+
+    def _obey(self, words: list[str]) -> None:
+        match words:
+            case ["blast", kind, size, count]:
+                self.blast(kind, int(size), int(count))
+            case ["blast-all", kind, size, count]:
+                for peer in tuple(peers):
+                    peer.blast(kind, int(size), int(count))
+            case ["sink", size]:
+                self._sink_left = int(size)
+            case ["echo"]:
+                self._is_echoing = True
+            case _:
+                self._transport.abort()
+
+    def _swallow(self, size: int) -> None:
+        self._sink_left -= size
+        if self._sink_left <= 0:
+            self._sink_left = 0
+            self._transport.write(_frame(TEXT, b"done"))
+
+    def blast(self, kind: str, size: int, count: int) -> None:
+        """Sends so many messages as fast as they are taken."""
+        frame, self._block = _block(kind, size)
+        self._frame_size = frame
+        self._blast_left = frame * count
+        self._pump()
+
+    def _pump(self) -> None:
+        while self._blast_left and not self._is_paused:
+            block = self._block[: self._blast_left]
+            self._blast_left -= len(block)
+            self._transport.write(block)
+
+    @override
+    def pause_writing(self) -> None:
+        self._is_paused = True
+
+    @override
+    def resume_writing(self) -> None:
+        self._is_paused = False
+        self._pump()
+
+
+def _frame(opcode: int, payload: bytes) -> bytes:
+    length = len(payload)
+    if length < 126:  # noqa: PLR2004 - RFC 6455 section 5.2
+        return SHORT_HEADER(FIN | opcode, length) + payload
+    if length < 65536:  # noqa: PLR2004
+        return MEDIUM_HEADER(FIN | opcode, 126, length) + payload
+    return LONG_HEADER(FIN | opcode, 127, length) + payload
+
+
+_blocks: dict[tuple[str, int], tuple[int, memoryview]] = {}
+
+
+def _block(kind: str, size: int) -> tuple[int, memoryview]:
+    """How long one such frame is, and a block of as many as are written at once."""
+    if (kind, size) not in _blocks:
+        frame = _frame(TEXT if kind == "text" else BINARY, b"x" * size)
+        _blocks[kind, size] = len(frame), memoryview(frame * max(1, BLOCK_SIZE // len(frame)))
+    return _blocks[kind, size]
+
+
+async def serve() -> None:
+    """Serves until standard input ends; the first line on standard output is the port."""
+    allow_many_files()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Peer, "127.0.0.1", 0, backlog=BACKLOG)
+    sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
+    sys.stdout.flush()
+    await loop.run_in_executor(None, sys.stdin.read)
+    server.close()
+    for peer in tuple(peers):
+        peer._transport.abort()  # noqa: SLF001 - its own module
+
+
+def main() -> None:
+    """Runs the server; on uvloop, where there is one, because a fast server shows the clients."""
+    factory = None
+    with contextlib.suppress(ImportError):
+        import uvloop  # noqa: PLC0415 - optional
+
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(serve())
+
+
+if __name__ == "__main__":
+    # Interrupted with whoever started it: nothing to say.
+    with contextlib.suppress(KeyboardInterrupt):
+        main()
