@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import sys
 import threading
 import time
 
@@ -22,6 +24,7 @@ from rxnodes import (
     UnknownConfiguration,
     pulse,
 )
+from rxnodes.lifecycle.traffic import Traffic
 from rxnodes.transport.scripted import ScriptedTransport
 from rxnodes.websocket import all_stopped, client_start, client_stop, on_receive, on_start, on_stop
 
@@ -384,3 +387,204 @@ def test_a_subscriber_that_ends_the_program_ends_the_project_first(error):
     with pytest.raises(error):
         enter_and_wait()
     assert it.websocket("chat").last_stopped.was_clean
+
+
+class Interrupted:
+    """Interrupts the main thread, as Ctrl+C does, while it waits for the project to close."""
+
+    def __init__(self):
+        self._threads = []
+
+    def soon(self):
+        # A moment, so that the main thread has come to where it waits.
+        thread = threading.Timer(0.05, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
+        self._threads.append(thread)
+        thread.start()
+
+    def join(self):
+        for thread in self._threads:
+            thread.join()
+
+
+@pytest.fixture
+def interrupted():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    it = Interrupted()
+    yield it
+    it.join()
+    signal.signal(signal.SIGINT, before)
+
+
+# Before 3.13, an interrupted join() takes the thread for dead (python/cpython#90882).
+IS_TAKEN_FOR_DEAD = sys.version_info < (3, 13)
+
+
+def leave_interrupted(interrupted, interrupts):
+    """Leaves a project whose peer does not answer, interrupts it, and gives what was told by the time that is over."""
+    it, transport = project(close_timeout=60)
+    told, ended = [], threading.Event()
+
+    def begins_to_close(state):
+        if state is ConnectionState.CLOSING:
+            interrupted.soon()
+
+    def says_goodbye(stopped):
+        if interrupts > 1:
+            interrupted.soon()
+        # As slow as a subscriber may be: it is waited for.
+        threading.Event().wait(0.15)
+        told.append((stopped.initiator, stopped.code))
+        ended.set()
+
+    def enter_and_leave():
+        with it:
+            chat = it.websocket("chat")
+            chat.states.subscribe(begins_to_close)
+            chat.stopped.subscribe(says_goodbye)
+            chat.start()
+            it.call(chat.wait_started)
+            transport.peer.answers_close = False
+
+    with pytest.raises(KeyboardInterrupt):
+        enter_and_leave()
+    by_then = list(told)
+    assert ended.wait(10)
+    assert transport.peer.was_aborted
+    return by_then
+
+
+@pytest.mark.xfail(IS_TAKEN_FOR_DEAD, strict=True, reason="reported: leave() does not wait behind an interrupt")
+def test_an_interrupt_while_a_plain_with_is_left_aborts_and_waits_for_the_end(interrupted):
+    assert leave_interrupted(interrupted, 1) == [(Initiator.LOCAL, 1006)]
+
+
+@pytest.mark.xfail(IS_TAKEN_FOR_DEAD, run=False, reason="the same; the second interrupt would hit whoever comes next")
+def test_behind_a_second_interrupt_the_end_is_waited_for_as_well(interrupted):
+    assert leave_interrupted(interrupted, 2) == [(Initiator.LOCAL, 1006)]
+
+
+def test_a_plain_with_whose_loop_was_ended_by_a_subscriber_can_be_left():
+    """The loop is closed by the time that it is told to leave."""
+    it, _ = project()
+    ended = threading.Event()
+
+    def enter_and_wait():
+        with it:
+            chat = it.websocket("chat")
+            chat.states.subscribe(on_completed=ended.set)
+            chat.opened.subscribe(lambda _: (_ for _ in ()).throw(SystemExit(3)))
+            chat.start()
+            assert ended.wait(10)
+            it._background._thread.join()
+
+    with pytest.raises(SystemExit) as raised:
+        enter_and_wait()
+    assert raised.value.code == 3
+
+
+# What a connection of a project does
+
+
+@virtual
+async def test_the_round_trips_of_the_heartbeat():
+    it, transport = project()
+    trips = []
+    async with it:
+        chat = it.websocket("chat")
+        chat.latency.subscribe(trips.append, on_completed=lambda: trips.append("completed"))
+        chat.start()
+        await chat.wait_started()
+        transport.peer.pong(0.25)
+        transport.peer.pong(0.5)
+    assert trips == [0.25, 0.5, "completed"]
+
+
+@pytest.mark.parametrize("end", ["accept", "refuse"])
+@virtual
+async def test_who_no_longer_waits_for_the_start_holds_nobody_up(end):
+    it, transport = project(script=None)
+    async with it:
+        chat = it.websocket("chat")
+        chat.start()
+        gone, patient = (asyncio.create_task(chat.wait_started()) for _ in range(2))
+        await asyncio.sleep(0.001)
+        gone.cancel()
+        getattr(transport.peer, end)()
+        await asyncio.wait([gone, patient])
+        assert gone.cancelled()
+        assert (patient.exception() is None) is (end == "accept")
+
+
+@virtual
+async def test_who_no_longer_waits_for_the_stop_holds_nobody_up():
+    it, transport = project()
+    async with it:
+        chat = it.websocket("chat")
+        chat.start()
+        await chat.wait_started()
+        gone, patient = (asyncio.create_task(chat.wait_stopped()) for _ in range(2))
+        await asyncio.sleep(0.001)
+        gone.cancel()
+        transport.peer.reset()
+        await asyncio.wait([gone, patient])
+        assert gone.cancelled()
+        assert patient.result() is chat.last_stopped
+
+
+class AtOnce:
+    """A transport that may end its link within a call of its owner: nothing in the rules forbids it."""
+
+    def __init__(self):
+        self.sink = None
+        self.calls = []
+
+    def dial(self, target, sink):
+        self.sink = sink
+        asyncio.get_running_loop().call_soon(sink.opened, None)
+        return self
+
+    def send(self, payload, is_text, /):
+        self.calls.append("send")
+
+    def close(self, code, reason):
+        self.calls.append("close")
+        self.sink.close_sent()
+        self.sink.close_received(code, reason)
+        self.sink.lost(None, Traffic())
+
+    def close_now(self, code, reason):
+        self.calls.append("close_now")
+
+    def abort(self):
+        self.calls.append("abort")
+
+    async def aclose(self):
+        self.calls.append("aclose")
+
+
+@virtual
+async def test_a_transport_that_ends_its_link_at_once():
+    transport = AtOnce()
+    async with Project(websocket={"chat": "ws://chat.test/"}, transport=transport) as it:
+        chat = it.websocket("chat")
+        for number in (1, 2):
+            chat.start()
+            await chat.wait_started()
+            chat.stop(code=4000)
+            stopped = await chat.wait_stopped()
+            assert (stopped.session, stopped.was_clean, stopped.code) == (number, True, 4000)
+    assert transport.calls == ["close", "close", "aclose"]
+
+
+def test_a_loop_that_was_closed_under_a_connection_still_tells_the_last_state():
+    """A program that ended its loop without leaving the project is no reason to raise into a subscriber's thread."""
+    it, _ = project()
+    loop = asyncio.new_event_loop()
+    chat = it.websocket("chat")
+    chat.open(loop, threading.get_ident())
+    loop.close()
+    seen = []
+    thread = threading.Thread(target=lambda: chat.states.subscribe(seen.append))
+    thread.start()
+    thread.join()
+    assert seen == [ConnectionState.IDLE]

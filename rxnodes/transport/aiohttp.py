@@ -491,6 +491,7 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
     def _flush(self) -> None:
         """Writes what waits, for as long as the network takes it."""
         while self._waiting and not self._is_paused and not self._is_ended:
+            self._note_sent()
             count = self._count_for_one_write()
             frames, sizes = self._waiting[:count], self._waiting_sizes[:count]
             del self._waiting[:count], self._waiting_sizes[:count]
@@ -558,8 +559,7 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
             return self._layers[0].get_write_buffer_size()
         held = sum(layer.get_write_buffer_size() for layer in self._layers)
         if self._is_opaque:
-            assert self._transport is not None
-            held += _unacknowledged(self._transport.get_extra_info("socket"))
+            held += self._unacknowledged()
         # A record of TLS that has left in part is of no use to the peer.
         return held + TLS_RECORD_SIZE if held else 0
 
@@ -688,8 +688,11 @@ class AiohttpLink(asyncio.Protocol, FrameHandler):
 
     def _taken(self) -> int:
         """How many octets of what we wrote the peer's system has acknowledged, as far as can be known."""
-        assert self._transport is not None
-        return self._written - self._held() - _unacknowledged(self._transport.get_extra_info("socket"))
+        return self._written - self._held() - self._unacknowledged()
+
+    def _unacknowledged(self) -> int:
+        # Our own socket, not the transport's: that one is gone as soon as TLS has seen the end.
+        return sum(map(_unacknowledged, self._sockets))
 
     def _check_silence(self) -> None:
         """Gives up a peer that may answer pings, but has sent no message for too long."""
@@ -727,7 +730,7 @@ class _Ping:
     taken: int
 
 
-def _unacknowledged(sock: Any) -> int:
+def _unacknowledged(sock: socket.socket) -> int:
     """What the system still holds of what we sent; 0 where it does not say."""
     if sys.platform != "linux":
         return 0

@@ -341,7 +341,9 @@ class FrameParser(WebSocketReader):
             self._handler.on_close(code, reason)
 
     def _flush(self) -> None:
-        """Delivers the run, as far as it is valid."""
+        """Delivers the run, as far as it is valid; nothing where somebody has ended it all in a delivery before."""
+        if self._is_done:
+            self._payloads.clear()
         if not self._payloads:
             return
         payloads = self._payloads[:]

@@ -1,0 +1,102 @@
+"""Scopes: subscribed early, on time, from any thread."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from reactivex import operators as ops
+from virtual import accept, virtual
+
+from rxnodes import Project, RxNodesError, Trigger, pulse
+from rxnodes.scope import LoopScheduler
+from rxnodes.transport.scripted import ScriptedTransport
+from rxnodes.websocket import client_send, client_start, on_receive, on_start
+
+
+def project(names=("chat",)):
+    transport = ScriptedTransport(accept)
+    return Project(websocket={name: f"ws://{name}.test/" for name in names}, transport=transport), transport
+
+
+@virtual
+async def test_what_is_subscribed_before_the_project_is_open_lives_until_it_is_left():
+    it, transport = project()
+    chat = it.websocket("chat")
+    go, seen = Trigger(), []
+    it.subscribe(
+        go.pipe(client_start(chat)),
+        on_start(chat).pipe(ops.map(lambda _: "hello"), client_send(chat)),
+        on_receive(chat).pipe(ops.do_action(seen.append)),
+    )
+    async with it:
+        go.fire()
+        await chat.wait_started()
+        transport.peer.send("welcome")
+        assert transport.peer.received == ["hello"]
+    go.fire()
+    assert seen == ["welcome"]
+    assert len(transport.peers) == 1
+
+
+@virtual
+async def test_a_scene_of_a_project_that_is_not_open_yet():
+    it, _ = project()
+    seen, trigger = [], Trigger()
+    scene = it.scene("early")
+    scene.subscribe(trigger.pipe(ops.do_action(seen.append)))
+    async with it, scene:
+        trigger.fire(1)
+    trigger.fire(2)
+    assert seen == [1]
+
+
+def test_a_plain_scene_of_a_project_that_is_not_open():
+    it, _ = project()
+    with pytest.raises(RxNodesError, match="not open"), it.scene("early"):
+        pass
+
+
+@virtual
+async def test_one_scope_may_be_left_while_another_listens_to_the_same():
+    it, transport = project()
+    async with it:
+        chat = it.websocket("chat")
+        inner, outer = [], []
+        it.subscribe(on_receive(chat).pipe(ops.do_action(outer.append)), pulse().pipe(client_start(chat)))
+        await chat.wait_started()
+        async with it.scene("inner") as scene:
+            scene.subscribe(on_receive(chat).pipe(ops.do_action(inner.append)))
+            transport.peer.send("both")
+        transport.peer.send("outer")
+    assert (inner, outer) == (["both"], ["both", "outer"])
+
+
+@virtual
+async def test_a_time_of_the_wall_clock_is_kept_on_the_loops_clock():
+    seen = []
+    loop = asyncio.get_running_loop()
+    scheduler = LoopScheduler(loop)
+    due = datetime.now(UTC) + timedelta(hours=1)
+    scheduler.schedule_absolute(due, lambda *_: seen.append(loop.time()))
+    await asyncio.sleep(3590)
+    assert seen == []
+    await asyncio.sleep(20)
+    assert len(seen) == 1
+    assert abs(seen[0] - 3600) < 5
+
+
+def test_a_subscription_from_another_thread_is_delivered_on_the_projects():
+    it, transport = project()
+    names, seen = [], threading.Event()
+    with it:
+        chat = it.websocket("chat")
+        it.subscribe(
+            on_start(chat).pipe(ops.do_action(lambda _: (names.append(threading.current_thread().name), seen.set()))),
+            pulse().pipe(client_start(chat)),
+        )
+        assert seen.wait(10)
+    assert names == ["rxnodes"]
+    assert len(transport.peers) == 1

@@ -1,0 +1,248 @@
+"""The scripted transport: its peer keeps the rules that `rxnodes.transport.base` sets for every transport."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from rxnodes import ConnectError, ConnectionLost, ProtocolError
+from rxnodes.lifecycle.traffic import Traffic
+from rxnodes.transport.base import Target
+from rxnodes.transport.scripted import ScriptedTransport
+
+TARGET = Target(url="ws://test/", redacted_url="ws://test/")
+
+
+class Told:
+    """A sink that keeps what it is told, in order."""
+
+    def __init__(self):
+        self.calls = []
+
+    def opened(self, subprotocol):
+        self.calls.append(("opened", subprotocol))
+
+    def messages(self, messages):
+        self.calls += [("message", message) for message in messages]
+
+    def close_received(self, code, reason):
+        self.calls.append(("close received", code, reason))
+
+    def close_sent(self):
+        self.calls.append(("close sent",))
+
+    def ponged(self, round_trip):
+        self.calls.append(("ponged", round_trip))
+
+    def violated(self, error):
+        self.calls.append(("violated", error.code))
+
+    def lost(self, error, traffic):
+        assert isinstance(traffic, Traffic)
+        self.calls.append(("lost", type(error), traffic))
+
+    @property
+    def kinds(self):
+        return [call[0] for call in self.calls]
+
+    @property
+    def traffic(self):
+        assert self.kinds.count("lost") == 1
+        assert self.kinds[-1] == "lost"
+        return self.calls[-1][2]
+
+
+async def turn():
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def dial(script=None):
+    transport, told = ScriptedTransport(script), Told()
+    link = transport.dial(TARGET, told)
+    assert told.calls == [], "nothing is told before the dial returns"
+    assert transport.peer.target is TARGET
+    return link, transport.peer, told
+
+
+def dialled():
+    """A link that is open."""
+    link, peer, told = dial()
+    peer.accept("chat.v1")
+    assert told.calls == [("opened", "chat.v1")]
+    told.calls.clear()
+    return link, peer, told
+
+
+async def test_every_dial_has_a_peer_of_its_own():
+    transport = ScriptedTransport(lambda peer: peer.accept())
+    first, second = Told(), Told()
+    transport.dial(TARGET, first)
+    transport.dial(TARGET, second)
+    assert len(transport.peers) == 2
+    assert transport.peer is transport.peers[1]
+    await turn()
+    assert first.kinds == second.kinds == ["opened"]
+    transport.peers[0].reset()
+    assert (first.kinds, second.kinds) == (["opened", "lost"], ["opened"])
+    await transport.aclose()
+
+
+async def test_a_dial_that_is_refused():
+    _, peer, told = dial()
+    peer.refuse("503", status=503, retryable=False)
+    peer.refuse()
+    peer.accept()
+    ((what, error, traffic),) = told.calls
+    assert (what, error, traffic) == ("lost", ConnectError, Traffic())
+    assert peer.is_lost
+
+
+async def test_a_well_behaved_peer_answers_our_close_and_ends_tcp():
+    link, peer, told = dialled()
+    link.send(b"hi", True)
+    link.send(b"\x00", False)
+    peer.send("tschüß")
+    peer.send(b"\x01")
+    link.close(4000, "done")
+    link.close(4001, "once more")
+    await turn()
+    assert peer.received == ["hi", b"\x00"]
+    assert peer.close_frame == (4000, "done")
+    assert told.calls[:-1] == [
+        ("message", "tschüß"),
+        ("message", b"\x01"),
+        ("close sent",),
+        ("close received", 4000, ""),
+    ]
+    assert told.traffic == Traffic(messages_received=2, bytes_received=9, messages_sent=2, bytes_sent=3, unsent=0)
+
+
+async def test_the_peer_closes_and_waits_for_our_answer():
+    link, peer, told = dialled()
+    peer.close(1001, "going away")
+    await turn()
+    assert told.calls == [("close received", 1001, "going away")]
+    peer.close(1000)
+    peer.send("behind the Close frame")
+    peer.violate()
+    assert len(told.calls) == 1, "nothing comes behind a Close frame"
+    link.close_now(1001, "")
+    await turn()
+    assert told.kinds == ["close received", "close sent", "lost"]
+    assert told.calls[-1][1] is type(None)
+
+
+async def test_a_peer_without_manners():
+    link, peer, told = dialled()
+    peer.answers_close = False
+    link.close(1000, "")
+    await turn()
+    assert told.kinds == ["close sent"]
+    peer.ends_tcp = False
+    peer.close()
+    await turn()
+    assert told.kinds == ["close sent", "close received"]
+    peer.end()
+    assert told.kinds[-1] == "lost"
+
+
+async def test_a_violation_is_the_last_that_is_heard_of_the_peer():
+    link, peer, told = dialled()
+    peer.violate(1009, "too big")
+    peer.violate()
+    peer.send("behind it")
+    peer.close()
+    link.close_now(1009, "")
+    await turn()
+    assert told.kinds == ["violated", "close sent", "lost"]
+    assert told.calls[0] == ("violated", 1009)
+
+
+async def test_a_pong():
+    _, peer, told = dialled()
+    peer.pong(0.25)
+    peer.reset()
+    peer.pong(0.5)
+    assert told.kinds == ["ponged", "lost"]
+    assert told.calls[0] == ("ponged", 0.25)
+
+
+@pytest.mark.parametrize("end", ["end", "reset"])
+async def test_tcp_ends_without_a_close_frame(end):
+    link, peer, told = dialled()
+    getattr(peer, end)()
+    assert told.calls[0][:2] == ("lost", ConnectionLost)
+    # Whoever still holds the link is not punished for it.
+    link.send(b"too late", True)
+    link.close(1000, "")
+    link.abort()
+    for verb in (peer.accept, peer.end, peer.reset, peer.violate, peer.close):
+        verb()
+    peer.send("too late")
+    await turn()
+    assert told.kinds == ["lost"]
+    assert not peer.was_aborted
+
+
+async def test_a_peer_that_stops_reading_gets_it_all_when_it_goes_on():
+    link, peer, told = dialled()
+    link.send(b"before", True)
+    peer.stop_reading()
+    link.send(b"waits", True)
+    link.close(1000, "in order")
+    link.close(1001, "no second one")
+    await turn()
+    assert peer.received == ["before"]
+    assert peer.close_frame is None
+    assert told.calls == [], "our Close frame has not left"
+    peer.resume_reading()
+    await turn()
+    assert peer.received == ["before", "waits"]
+    assert peer.close_frame == (1000, "in order")
+    assert told.kinds == ["close sent", "close received", "lost"]
+
+
+async def test_going_on_with_reading_where_nothing_waits():
+    _, peer, told = dialled()
+    peer.stop_reading()
+    peer.resume_reading()
+    assert (peer.received, told.calls) == ([], [])
+
+
+async def test_what_a_peer_never_read_is_unsent():
+    link, peer, told = dialled()
+    peer.stop_reading()
+    link.send(b"waits", True)
+    link.close(1000, "")
+    link.close_now(1002, "ahead of it")
+    link.abort()
+    link.abort()
+    assert told.calls == [], "the end comes in a turn of its own"
+    await turn()
+    assert told.calls[0][:2] == ("lost", type(None))
+    assert told.traffic.unsent == 1
+    assert told.traffic.messages_sent == 0
+    assert peer.was_aborted
+
+
+async def test_nothing_comes_behind_an_abort():
+    link, peer, told = dialled()
+    link.abort()
+    peer.send("too late")
+    peer.close()
+    peer.reset()
+    peer.pong(1.0)
+    await turn()
+    assert told.kinds == ["lost"]
+
+
+async def test_a_violation_carries_what_to_answer():
+    _, peer, told = dialled()
+    errors = []
+    told.violated = errors.append
+    peer.violate(1007, "not UTF-8")
+    (error,) = errors
+    assert isinstance(error, ProtocolError)
+    assert (error.code, str(error)) == (1007, "not UTF-8")
