@@ -227,6 +227,7 @@ class _LoopThread:
         self._project = project
         self._thread = threading.Thread(target=self._run, name="rxnodes", daemon=True)
         self._has_begun = threading.Event()
+        self._has_ended = threading.Event()
         self._error: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
@@ -240,17 +241,26 @@ class _LoopThread:
 
     def leave(self) -> None:
         """Leaves the project, and returns when it is closed. An interrupt meanwhile aborts the connections."""
-        self._tell(self._ask_to_leave)
-        while self._thread.is_alive():
+        # Not by joining: a join that is interrupted takes the thread for dead, before CPython 3.13.
+        while not self._has_ended.is_set():
             try:
-                self._thread.join()
+                self._tell(self._ask_to_leave)
+                self._has_ended.wait()
             except KeyboardInterrupt as interrupt:
                 self._error = interrupt
                 for connection in self._project.connections:
                     connection.abort()
+        self._thread.join()
         self._raise_error()
 
     def _run(self) -> None:
+        try:
+            self._hold_in_loop()
+        finally:
+            self._has_begun.set()
+            self._has_ended.set()
+
+    def _hold_in_loop(self) -> None:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             self._loop = runner.get_loop()
             self._task = self._loop.create_task(self._hold())
@@ -263,7 +273,6 @@ class _LoopThread:
                     self._ask_to_leave()
                 except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
                     self._error = error
-        self._has_begun.set()
 
     async def _hold(self) -> None:
         self._leave = asyncio.Event()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 import threading
 import time
 
@@ -415,10 +414,6 @@ def interrupted():
     signal.signal(signal.SIGINT, before)
 
 
-# Before 3.13, an interrupted join() takes the thread for dead (python/cpython#90882).
-IS_TAKEN_FOR_DEAD = sys.version_info < (3, 13)
-
-
 def leave_interrupted(interrupted, interrupts):
     """Leaves a project whose peer does not answer, interrupts it, and gives what was told by the time that is over."""
     it, transport = project(close_timeout=60)
@@ -453,12 +448,10 @@ def leave_interrupted(interrupted, interrupts):
     return by_then
 
 
-@pytest.mark.xfail(IS_TAKEN_FOR_DEAD, strict=True, reason="reported: leave() does not wait behind an interrupt")
 def test_an_interrupt_while_a_plain_with_is_left_aborts_and_waits_for_the_end(interrupted):
     assert leave_interrupted(interrupted, 1) == [(Initiator.LOCAL, 1006)]
 
 
-@pytest.mark.xfail(IS_TAKEN_FOR_DEAD, run=False, reason="the same; the second interrupt would hit whoever comes next")
 def test_behind_a_second_interrupt_the_end_is_waited_for_as_well(interrupted):
     assert leave_interrupted(interrupted, 2) == [(Initiator.LOCAL, 1006)]
 

@@ -781,7 +781,7 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return error.verify_message
     if isinstance(error, ssl.SSLError):
-        return (error.reason or "no reason given").replace("_", " ").lower()
+        return (getattr(error, "reason", None) or "no reason given").replace("_", " ").lower()
     if isinstance(error, socket.gaierror):
         return error.strerror or "no reason given"
     if isinstance(error, OSError) and error.errno is not None:

@@ -85,6 +85,9 @@ BYTES_PER_FRAGMENT = 64
 MIN_FOLDED_READS = 1024
 BYTES_PER_FOLDED_READ = 256
 
+#: Each final block in a message takes a new decompressor and a copy of the rest; a sender needs one at most.
+MAX_FINAL_BLOCKS = 16
+
 #: How much one read may become, unpacked, before it is delivered; beyond that, message by message.
 MAX_UNPACKED_RUN = 2**20
 
@@ -119,14 +122,14 @@ class Deflate:
         return packed.removesuffix(DEFLATE_TAIL)
 
     def decompress(self, payload: bytes, limit: int | None) -> bytes | None:
-        """The payload of a message of the peer; `None` if it is longer than `limit` bytes.
+        """The payload of a message of the peer; `None` if it is longer than `limit` bytes, or in too many final blocks.
 
         Raises:
             zlib.error: If it is not what deflate produces.
         """
         data = payload + DEFLATE_TAIL
         unpacked = b""
-        while True:
+        for _ in range(MAX_FINAL_BLOCKS):
             unpacked += self._decompressor.decompress(data, 0 if limit is None else limit + 1 - len(unpacked))
             if limit is not None and len(unpacked) > limit:
                 return None
@@ -137,6 +140,7 @@ class Deflate:
             self._decompressor = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
             if data in (b"", DEFLATE_TAIL):
                 return unpacked
+        return None
 
 
 class FrameEncoder:

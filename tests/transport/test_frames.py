@@ -286,6 +286,12 @@ def final(payload: bytes) -> bytes:
     return compressor.compress(payload) + compressor.flush()
 
 
+def test_a_message_of_final_blocks_only_does_not_hold_up_the_loop():
+    parsed = Parsed(limit=2**20, compressed=True)
+    parsed.feed(Frame(TEXT, b"\x03\x00" * 500_000, rsv=RSV1).encode())
+    assert (parsed.messages, parsed.violation) == ([], 1009)
+
+
 def test_a_final_block_ends_no_message():
     """RFC 7692 section 7.2.3.4 allows one, with or without an empty block behind it, and blocks behind it, too."""
     parsed = Parsed(limit=10, compressed=True)
