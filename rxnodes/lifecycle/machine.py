@@ -199,6 +199,13 @@ class Draft:
         """A timer runs out once; from here on its number is an old one."""
         self.change(timer=self.state.timer + 1)
 
+    def tell(self, kind: Callable[..., LifecycleEvent], **fields: object) -> None:
+        """Tells a lifecycle event of the current attempt; `fields` are those beyond what all events have."""
+        state = self.state
+        self.events.append(
+            kind(connection=state.profile.name, session=state.session, attempt=state.attempt, at=self.now.at, **fields)
+        )
+
     def report(self, phase: ErrorPhase, error: RxNodesError) -> None:
         live = self.state.is_live
         self.events.append(
@@ -247,14 +254,9 @@ def dial(draft: Draft) -> None:
     draft.effects.append(Dial(state.session, state.attempt, last_error))
     if state.profile.policy.connect_timeout is not None:
         draft.set_timer(state.profile.policy.connect_timeout)
-    draft.events.append(
-        Connecting(
-            connection=state.profile.name,
-            session=state.session,
-            attempt=state.attempt,
-            at=draft.now.at,
-            url=state.profile.url,
-        )
+    draft.tell(
+        Connecting,
+        url=state.profile.url,
     )
 
 
@@ -263,19 +265,13 @@ def open_(draft: Draft) -> None:
     assert isinstance(draft.input, Shaken)
     draft.enter(Phase.OPEN)
     draft.cancel_timer()
-    before = draft.state
-    is_reconnect = before.has_opened
+    is_reconnect = draft.state.has_opened
     draft.change(has_opened=True, opened_at=draft.now.monotonic)
-    draft.events.append(
-        Opened(
-            connection=before.profile.name,
-            session=before.session,
-            attempt=before.attempt,
-            at=draft.now.at,
-            subprotocol=draft.input.subprotocol,
-            elapsed=draft.now.monotonic - before.dialled_at,
-            is_reconnect=is_reconnect,
-        )
+    draft.tell(
+        Opened,
+        subprotocol=draft.input.subprotocol,
+        elapsed=draft.now.monotonic - draft.state.dialled_at,
+        is_reconnect=is_reconnect,
     )
 
 
@@ -308,14 +304,9 @@ def by_peer(draft: Draft) -> None:
 def announce_closing(draft: Draft) -> None:
     """The session has begun to end."""
     draft.enter(Phase.CLOSING)
-    draft.events.append(
-        Closing(
-            connection=draft.state.profile.name,
-            session=draft.state.session,
-            attempt=draft.state.attempt,
-            at=draft.now.at,
-            initiator=draft.state.initiator,
-        )
+    draft.tell(
+        Closing,
+        initiator=draft.state.initiator,
     )
 
 
@@ -423,17 +414,12 @@ def announce_drop(draft: Draft) -> None:
     state = draft.state
     retry_in = state.profile.policy.reconnect.delay(state.failures, draft.now.chance)
     draft.set_timer(retry_in)
-    draft.events.append(
-        Dropped(
-            connection=state.profile.name,
-            session=state.session,
-            attempt=state.attempt,
-            at=draft.now.at,
-            code=state.close_code,
-            reason=state.close_reason,
-            was_clean=state.was_clean,
-            retry_in=retry_in,
-        )
+    draft.tell(
+        Dropped,
+        code=state.close_code,
+        reason=state.close_reason,
+        was_clean=state.was_clean,
+        retry_in=retry_in,
     )
 
 
@@ -441,26 +427,21 @@ def conclude(draft: Draft) -> None:
     """The session is over."""
     draft.enter(Phase.STOPPED)
     state = draft.state
-    draft.events.append(
-        Stopped(
-            connection=state.profile.name,
-            session=state.session,
-            attempt=state.attempt,
-            at=draft.now.at,
-            code=state.close_code,
-            reason=state.close_reason,
-            was_clean=state.was_clean,
-            initiator=state.initiator,
-            opened=state.has_opened,
-            duration=draft.now.monotonic - state.started_at,
-            attempts=state.attempt,
-            messages_received=state.traffic.messages_received,
-            bytes_received=state.traffic.bytes_received,
-            messages_sent=state.traffic.messages_sent,
-            bytes_sent=state.traffic.bytes_sent,
-            unsent=state.traffic.unsent,
-            error=state.error,
-        )
+    draft.tell(
+        Stopped,
+        code=state.close_code,
+        reason=state.close_reason,
+        was_clean=state.was_clean,
+        initiator=state.initiator,
+        opened=state.has_opened,
+        duration=draft.now.monotonic - state.started_at,
+        attempts=state.attempt,
+        messages_received=state.traffic.messages_received,
+        bytes_received=state.traffic.bytes_received,
+        messages_sent=state.traffic.messages_sent,
+        bytes_sent=state.traffic.bytes_sent,
+        unsent=state.traffic.unsent,
+        error=state.error,
     )
 
 

@@ -189,9 +189,6 @@ class _Handshake(aiohttp.ClientWebSocketResponse):
         self.early += data
         return False, b""
 
-    def feed_eof(self) -> None:
-        pass
-
 
 class AiohttpTransport:
     """Dials with aiohttp. One client session, without pool, limit, cookies, redirects or proxies, serves all links."""

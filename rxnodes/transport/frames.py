@@ -446,14 +446,14 @@ class _ControlBits:
         self._skip = 0
 
     def find_forbidden(self, data: bytes) -> int | None:
-        """Where in `data` the first such frame begins (0 if it began before); `None` if there is none."""
+        """Where in `data` the first such frame begins; `None` if there is none."""
         position = min(self._skip, len(data))
         self._skip -= position
         while position < len(data):
             begun = len(self._header)
             header = self._header + data[position : position + LONGEST_HEADER - begun]
             if header[0] & RSV1 and header[0] & CLOSE:
-                return max(0, position - begun)
+                return position
             length = _frame_length(header)
             if length is None:
                 self._header = header

@@ -209,8 +209,6 @@ class ScriptedPeer:
             self._tell_lost(error)
 
     def _tell_lost(self, error: RxNodesError | None) -> None:
-        if self.is_lost:
-            return
         self.is_lost = True
         traffic = Traffic(
             messages_received=self._messages_received,
