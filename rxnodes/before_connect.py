@@ -97,7 +97,10 @@ class Preparation:
 
 
 class PreparedLink:
-    """A link that asks the hook first, and is the transport's link from then on."""
+    """A link that asks the hook first, and is the transport's link from then on.
+
+    Until then there is nothing to send on: all that can come is `abort`.
+    """
 
     def __init__(
         self,
@@ -153,18 +156,18 @@ class PreparedLink:
 
     def send(self, payload: bytes, is_text: bool, /) -> None:  # noqa: FBT001 - as in Link.send
         """Sends a message."""
-        if self._link is not None:
-            self._link.send(payload, is_text)
+        assert self._link is not None
+        self._link.send(payload, is_text)
 
     def close(self, code: int, reason: str) -> None:
         """Sends a Close frame behind what was sent."""
-        if self._link is not None:
-            self._link.close(code, reason)
+        assert self._link is not None
+        self._link.close(code, reason)
 
     def close_now(self, code: int, reason: str) -> None:
         """Sends a Close frame ahead of what waits."""
-        if self._link is not None:
-            self._link.close_now(code, reason)
+        assert self._link is not None
+        self._link.close_now(code, reason)
 
     def abort(self) -> None:
         """Cancels the hook, or ends the link."""

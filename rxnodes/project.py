@@ -231,7 +231,7 @@ class _LoopThread:
         self._error: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
-        self._leave: asyncio.Event | None = None
+        self._leave = asyncio.Event()
 
     def start(self) -> None:
         """Returns when the project is open, or raises why it is not."""
@@ -244,7 +244,7 @@ class _LoopThread:
         # Not by joining: a join that is interrupted takes the thread for dead, before CPython 3.13.
         while not self._has_ended.is_set():
             try:
-                self._tell(self._ask_to_leave)
+                self._tell(self._leave.set)
                 self._has_ended.wait()
             except KeyboardInterrupt as interrupt:
                 self._error = interrupt
@@ -270,19 +270,14 @@ class _LoopThread:
                 except (KeyboardInterrupt, SystemExit) as error:
                     # Raised by a subscriber: the project is left first, and whoever leaves it is told.
                     self._error = error
-                    self._ask_to_leave()
+                    self._leave.set()
                 except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
                     self._error = error
 
     async def _hold(self) -> None:
-        self._leave = asyncio.Event()
         async with self._project:
             self._has_begun.set()
             await self._leave.wait()
-
-    def _ask_to_leave(self) -> None:
-        if self._leave is not None:
-            self._leave.set()
 
     def _tell(self, action: Callable[[], None]) -> None:
         assert self._loop is not None

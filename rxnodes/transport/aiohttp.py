@@ -27,7 +27,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from rxnodes.errors import ConnectError, ConnectionLost, ProtocolError, RxNodesError
 from rxnodes.lifecycle.traffic import Traffic
-from rxnodes.transport.frames import FrameEncoder, FrameHandler, FrameParser, layers, parse_deflate_parameters
+from rxnodes.transport.frames import FrameEncoder, FrameParser, layers, parse_deflate_parameters
 
 if TYPE_CHECKING:
     from aiohttp.client_proto import ResponseHandler
@@ -228,7 +228,7 @@ class AiohttpTransport:
             self._session = None
 
 
-class AiohttpLink(asyncio.Protocol, FrameHandler):
+class AiohttpLink(asyncio.Protocol):
     """One attempt over aiohttp."""
 
     __slots__ = (

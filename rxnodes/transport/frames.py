@@ -8,12 +8,13 @@ allowed size.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import zlib
 from itertools import islice
 from struct import Struct
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from aiohttp._websocket.helpers import websocket_mask
 from aiohttp._websocket.reader import WebSocketDataQueue, WebSocketReader
@@ -41,6 +42,8 @@ __all__ = [
 
 if not hasattr(WebSocketReader, "_handle_frame"):  # pragma: no cover - no such version is known
     raise ImportError("this version of aiohttp parses frames in a way that rxnodes does not know; install aiohttp 3.14")
+
+logger = logging.getLogger("rxnodes.transport")
 
 CONTINUATION: Final = 0x0
 TEXT: Final = 0x1
@@ -197,26 +200,24 @@ class FrameEncoder:
         return header + mask + masked
 
 
-class FrameHandler:
+class FrameHandler(Protocol):
     """What a `FrameParser` calls."""
-
-    __slots__ = ()
 
     def on_messages(self, messages: list[str] | list[bytes], size: int) -> None:
         """Whole messages of one read, all of one kind, and how many bytes they have together."""
-        raise NotImplementedError
+        ...
 
     def on_close(self, code: int, reason: str) -> None:
         """A Close frame."""
-        raise NotImplementedError
+        ...
 
     def on_ping(self, payload: bytes) -> None:
         """A ping."""
-        raise NotImplementedError
+        ...
 
     def on_pong(self, payload: bytes) -> None:
         """A pong."""
-        raise NotImplementedError
+        ...
 
 
 class FrameParser(WebSocketReader):
@@ -481,18 +482,23 @@ def _frame_length(header: bytes) -> int | None:
 def _protocol_error(error: BaseException) -> ProtocolError:
     if isinstance(error, WebSocketError):
         return ProtocolError(str(error.args[1]), code=int(error.code))
+    logger.error("the frame parser failed", exc_info=error)
     return ProtocolError("the frame parser failed", code=CloseCode.PROTOCOL_ERROR)
 
 
 def _valid_texts(payloads: list[bytes]) -> list[str]:
-    """The texts before the first payload that is not UTF-8 (RFC 6455 section 8.1)."""
+    """The texts before the first payload that is not UTF-8 (RFC 6455 section 8.1); there is one."""
     texts: list[str] = []
-    for payload in payloads:
-        try:
-            texts.append(payload.decode())
-        except UnicodeDecodeError:
-            break
+    while (text := _text(payloads[len(texts)])) is not None:
+        texts.append(text)
     return texts
+
+
+def _text(payload: bytes) -> str | None:
+    try:
+        return payload.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _parse_close(payload: bytes) -> tuple[int, str]:
