@@ -442,32 +442,33 @@ class Connection:
     def _step(self, input_: Input) -> None:
         assert self._loop is not None
         now = Now(datetime.now(UTC), self._loop.time(), random.random())  # noqa: S311 - jitter is no secret
-        done = step(self._machine, input_, now)
-        self._machine = done.state
-        for event in done.events:
-            logger.debug("%s: %s", self.name, event)
+        self._machine, effects, events = step(self._machine, input_, now)
+        is_logged = logger.isEnabledFor(logging.DEBUG)
+        for event in events:
+            if is_logged:
+                logger.debug("%s: %s", self.name, event)
             self._outbox.post(self._deliver, event)
-        for effect in done.effects:
+        for effect in effects:
             self._perform(effect)
 
     def _perform(self, effect: Effect) -> None:
-        match effect:
-            case Dial():
-                self._link = self._dial(effect)
-            case SetTimer(timer, delay):
-                self._cancel_timer()
-                assert self._loop is not None
-                self._timer = self._loop.call_later(delay, self._on_timer, timer)
-            case CancelTimer():
-                self._cancel_timer()
-            case SendClose(code, reason) if self._link is not None:
-                self._link.close(code, reason)
-            case CloseNow(code, reason) if self._link is not None:
-                self._link.close_now(code, reason)
-            case AbortLink() if self._link is not None:
-                self._link.abort()
-            case _:
-                pass
+        # The commonest first; matching patterns took three times as long.
+        if isinstance(effect, SetTimer):
+            self._set_timer(effect)
+        elif isinstance(effect, CancelTimer):
+            self._cancel_timer()
+        elif isinstance(effect, Dial):
+            self._link = self._dial(effect)
+        elif self._link is not None:
+            self._order(self._link, effect)
+
+    def _order(self, link: Link, effect: SendClose | CloseNow | AbortLink) -> None:
+        if isinstance(effect, SendClose):
+            link.close(effect.code, effect.reason)
+        elif isinstance(effect, CloseNow):
+            link.close_now(effect.code, effect.reason)
+        else:
+            link.abort()
 
     def _dial(self, dial: Dial) -> Link:
         sink = _AttemptSink(self, dial.session, dial.attempt)
@@ -480,6 +481,11 @@ class Connection:
             sink,
             lambda delay: self._feed(Postponed(dial.session, dial.attempt, delay)),
         )
+
+    def _set_timer(self, effect: SetTimer) -> None:
+        self._cancel_timer()
+        assert self._loop is not None
+        self._timer = self._loop.call_later(effect.delay, self._on_timer, effect.timer)
 
     def _on_timer(self, timer: int) -> None:
         self._timer = None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from operator import add
+from typing import NamedTuple
 
 __all__ = ["Traffic"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Traffic:
+class Traffic(NamedTuple):
     """What went over one or more attempts. Bytes are those of the messages, unpacked, without framing."""
 
     messages_received: int = 0
@@ -17,11 +17,6 @@ class Traffic:
     bytes_sent: int = 0
     unsent: int = 0
 
-    def __add__(self, other: Traffic) -> Traffic:
-        return Traffic(
-            messages_received=self.messages_received + other.messages_received,
-            bytes_received=self.bytes_received + other.bytes_received,
-            messages_sent=self.messages_sent + other.messages_sent,
-            bytes_sent=self.bytes_sent + other.bytes_sent,
-            unsent=self.unsent + other.unsent,
-        )
+    def plus(self, other: Traffic) -> Traffic:
+        """Both together."""
+        return Traffic(*map(add, self, other))

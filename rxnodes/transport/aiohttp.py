@@ -55,6 +55,9 @@ BURST = 20e-6
 #: RFC 8446 section 5.1: the most that one record of TLS carries.
 TLS_RECORD_SIZE = 2**14
 
+#: Tells what has come, without taking it and without waiting; made once, for an enum is slow to reckon with.
+LOOK = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
+
 #: The link whose dial creates a socket, for the connector's factory.
 _dialling: ContextVar[AiohttpLink] = ContextVar("_dialling")
 
@@ -77,6 +80,12 @@ class WatchedSocket(socket.socket):
         if link is not None and not link.loop.is_closed():
             link.loop.call_soon(link.on_socket_closed, self)
         return descriptor
+
+
+def _release(handler: ResponseHandler, response: aiohttp.ClientResponse) -> None:
+    """Lets go of what aiohttp made for the handshake. To aiohttp, a connection that somebody took over has ended."""
+    handler.connection_lost(None)
+    response.close()
 
 
 def _create_socket(address: Any) -> WatchedSocket:
@@ -240,7 +249,6 @@ class AiohttpLink(asyncio.Protocol):
         "_dial",
         "_encoder",
         "_error",
-        "_handler",
         "_has_heard",
         "_has_sent_close",
         "_has_taken_over",
@@ -261,7 +269,6 @@ class AiohttpLink(asyncio.Protocol):
         "_owed_pong",
         "_parser",
         "_ping",
-        "_response",
         "_sent_at",
         "_silence",
         "_sink",
@@ -283,8 +290,6 @@ class AiohttpLink(asyncio.Protocol):
         self._sockets: set[WatchedSocket] = set()
         self._error: RxNodesError | None = None
 
-        self._handler: ResponseHandler | None = None
-        self._response: aiohttp.ClientResponse | None = None
         self._transport: asyncio.Transport | None = None
         self._layers: list[asyncio.Transport] = []
         self._is_tls = False
@@ -377,8 +382,6 @@ class AiohttpLink(asyncio.Protocol):
         assert handler is not None
         assert transport is not None
         deflate = self._negotiated(response)
-        self._response = response
-        self._handler = handler
         self._transport = transport
         self._encoder = FrameEncoder(deflate)
         self._parser = FrameParser(self, handshake.results, max_size=self._target.max_message_size, deflate=deflate)
@@ -392,6 +395,8 @@ class AiohttpLink(asyncio.Protocol):
         for layer in self._layers:
             layer.set_write_buffer_limits(high=1, low=0)
         self._start_timers()
+        # In a turn of its own: it takes longer than all of the rest, and nothing of it is waited for.
+        self.loop.call_soon(_release, handler, response)
         self._sink.opened(handshake.protocol)
         if handshake.early and not self._is_ended:
             self.data_received(bytes(handshake.early))
@@ -423,6 +428,9 @@ class AiohttpLink(asyncio.Protocol):
 
     def on_close(self, code: int, reason: str) -> None:
         self._sink.close_received(code, reason)
+        # Where the end of TCP has come behind the Close frame, a turn of the loop to learn of it can be saved.
+        if self._has_sent_close and self._transport is not None and any(map(_has_ended, self._sockets)):
+            self._transport.close()
 
     def on_ping(self, payload: bytes) -> None:
         if self._has_written_close:
@@ -455,10 +463,6 @@ class AiohttpLink(asyncio.Protocol):
             self._note_sent()
         self._note_unsent()
         self._is_ended = self._takes_no_more = True
-        assert self._handler is not None
-        assert self._response is not None
-        self._handler.connection_lost(exc)
-        self._response.close()
         self._transport = None
         self._report_when_gone()
 
@@ -737,6 +741,14 @@ def _unacknowledged(sock: socket.socket) -> int:
         # Closed; its descriptor is -1 then, which is a ValueError.
         return 0
     return int.from_bytes(answer, sys.byteorder)
+
+
+def _has_ended(sock: socket.socket) -> bool:
+    """Whether the peer has ended TCP, and everything that came before is read."""
+    try:
+        return not sock.recv(1, LOOK)
+    except OSError:
+        return False
 
 
 def _shut_down(sock: socket.socket) -> None:

@@ -59,7 +59,9 @@ class Machine:
 
     def __call__(self, input_: Input) -> None:
         now = Now(datetime.fromtimestamp(self.time, UTC), self.time, self.chance)
+        before = self.state.copy()
         done = step(self.state, input_, now, self.rows)
+        assert self.state == before, "a step works on a copy of its own"
         self.state = done.state
         self.effects = list(done.effects)
         self.told = list(done.events)
@@ -134,6 +136,14 @@ def reconnecting(**changes: object) -> Machine:
 
 
 # Starting
+
+
+def test_a_copy_has_all_that_its_original_has():
+    original = State(profile=Profile(name="chat", url="ws://test/"))
+    for name in State.__slots__:
+        setattr(original, name, object())
+    copy = original.copy()
+    assert all(getattr(copy, name) is getattr(original, name) for name in State.__slots__)
 
 
 def test_start_dials():

@@ -77,7 +77,9 @@ class AnySequence(RuleBasedStateMachine):
 
     def feed(self, input_: Input) -> None:
         now = Now(datetime.fromtimestamp(self.time, UTC), self.time, 0.5)
+        before = self.state.copy()
         done = step(self.state, input_, now)
+        assert self.state == before, "a step works on a copy of its own"
         self.state = done.state
         for event in done.events:
             if isinstance(event, ConnectionState):
