@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from rxnodes.pulse import Trigger, pulse
     from rxnodes.running import run
     from rxnodes.scope import Scope
+    from rxnodes.sends import Receipt, SendDropped, SendOutcome, Sent, Unsent
 
     __version__: str
 
@@ -57,13 +58,18 @@ __all__ = [
     "PluginDisabled",
     "Project",
     "ProtocolError",
+    "Receipt",
     "RxNodesError",
     "Scope",
+    "SendDropped",
     "SendError",
+    "SendOutcome",
+    "Sent",
     "SettingsError",
     "Stopped",
     "Trigger",
     "UnknownConfiguration",
+    "Unsent",
     "__version__",
     "pulse",
     "run",
@@ -91,6 +97,7 @@ _HOMES = {
     "pulse": ("Trigger", "pulse"),
     "running": ("run",),
     "scope": ("Scope",),
+    "sends": ("Receipt", "SendDropped", "SendOutcome", "Sent", "Unsent"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

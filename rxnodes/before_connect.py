@@ -13,6 +13,7 @@ from rxnodes.errors import ConnectError, RxNodesError
 from rxnodes.lifecycle.traffic import Traffic
 
 if TYPE_CHECKING:
+    from rxnodes.sends import Receipt
     from rxnodes.transport.base import Link, Sink, Target, Transport
 
 __all__ = ["Attempt", "BeforeConnect", "ConnectOptions", "GiveUp", "Preparation"]
@@ -154,10 +155,10 @@ class PreparedLink:
         else:
             self._link = self._transport.dial(self._target, self._sink)
 
-    def send(self, payload: bytes, is_text: bool, /) -> None:  # noqa: FBT001 - as in Link.send
+    def send(self, receipt: Receipt, /) -> None:
         """Sends a message."""
         assert self._link is not None
-        self._link.send(payload, is_text)
+        self._link.send(receipt)
 
     def close(self, code: int, reason: str) -> None:
         """Sends a Close frame behind what was sent."""

@@ -21,6 +21,7 @@ from rxnodes.lifecycle.inputs import (
     CloseSent,
     Delivered,
     Dial,
+    Discarded,
     Effect,
     Elapsed,
     Input,
@@ -38,10 +39,11 @@ from rxnodes.lifecycle.inputs import (
 )
 from rxnodes.lifecycle.machine import Phase, Profile, State, step
 from rxnodes.lifecycle.states import ConnectionState, check_close
+from rxnodes.sends import Backlog, Fate, Receipt, SendDropped, SendOutcome, Sent, Unsent
 from rxnodes.streams import HotStream, Outbox, ReplayStream, View, Views
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Collection, Coroutine
 
     from reactivex import Observable
 
@@ -61,6 +63,9 @@ logger = logging.getLogger("rxnodes")
 # Looking a member up costs more than the rest of the question, once for each message sent.
 OPEN = Phase.OPEN
 
+#: Where a message may wait for the connection to open.
+OPENING = frozenset({Phase.CONNECTING, Phase.DROPPING, Phase.RECONNECTING})
+
 
 class Connection:
     """A configuration at run time: it can be started and stopped many times.
@@ -75,6 +80,7 @@ class Connection:
         messages: Every message as it came: `str` for text, `bytes` for binary.
         errors: Every `ErrorEvent`.
         latency: The round-trip time of each heartbeat's ping, in seconds.
+        sends: What became of each message that was sent with a tag.
 
     The streams are hot. They never error, and complete when the project closes.
 
@@ -87,10 +93,12 @@ class Connection:
 
     __slots__ = (
         "__weakref__",
+        "_backlog",
         "_batches",
         "_binaries",
         "_delivering",
         "_errors",
+        "_expiry",
         "_inputs",
         "_is_closed",
         "_is_stepping",
@@ -106,6 +114,7 @@ class Connection:
         "_opened",
         "_outbox",
         "_preparation",
+        "_sends",
         "_settled",
         "_settled_session",
         "_states",
@@ -117,6 +126,7 @@ class Connection:
         "_timer",
         "_transport",
         "_views",
+        "_watched",
         "name",
     )
 
@@ -142,6 +152,10 @@ class Connection:
         self._link: Link | None = None
         self._timer: asyncio.TimerHandle | None = None
 
+        self._backlog: Backlog | None = None
+        self._expiry: asyncio.TimerHandle | None = None
+        self._watched = 0
+
         self._outbox = Outbox()
         self._delivering: LifecycleEvent | None = None
         self._settled_session = 0
@@ -158,6 +172,7 @@ class Connection:
         self._stopped: HotStream[Stopped] = HotStream(report, lock)
         self._settled: HotStream[Stopped] = HotStream(report, lock)
         self._latency: HotStream[float] = HotStream(report, lock)
+        self._sends: HotStream[SendOutcome] = HotStream(report, lock)
         self._views = views = Views(lock)
         self._messages: View[str | bytes] = View(report, views)
         self._texts: View[str] = View(report, views)
@@ -214,6 +229,11 @@ class Connection:
         """The round-trip time of each heartbeat's ping, in seconds."""
         return self._latency
 
+    @property
+    def sends(self) -> Observable[SendOutcome]:
+        """What became of each message that was sent with a tag: `Sent`, `SendDropped` or `Unsent`."""
+        return self._sends
+
     # What the nodes listen to
 
     @property
@@ -259,23 +279,32 @@ class Connection:
         """Begins a session. While one is connecting or open, nothing; while one is closing, once it has stopped."""
         self._command(Start())
 
-    def send(self, message: str | bytes, *, is_binary: bool | None = None) -> None:
-        """Sends a message. Not being open is an `ErrorEvent` of phase `send`.
+    def send(self, message: str | bytes, *, is_binary: bool | None = None, tag: object = None) -> Receipt:
+        """Sends a message.
+
+        Not being open is an `ErrorEvent` of phase `send`, unless `send_queue.while_connecting` lets messages wait. So
+        is a full send queue.
 
         Args:
             message: The message.
             is_binary: `None`: a `str` goes as a text message, `bytes` as a binary one. `False`: a text message, from a
                 `str`. `True`: a binary message; a `str` is encoded as UTF-8.
+            tag: Anything but `None`: what becomes of the message is emitted on `sends`, with this tag.
+
+        Returns:
+            The message's receipt. Awaiting it gives what became of the message; it can be ignored.
 
         Raises:
             TypeError: If the message is of the wrong type.
             ValueError: If a `str` holds an unpaired surrogate, which UTF-8 cannot encode.
         """
         payload, is_text = to_payload(message, is_binary=is_binary)
+        receipt = Receipt(self, payload, is_text, tag)
         if get_ident() == self._thread:
-            self._send(payload, is_text)
+            self._send(receipt)
         else:
-            self.run_on_loop(lambda: self._send(payload, is_text))
+            self.run_on_loop(lambda: self._send(receipt))
+        return receipt
 
     def stop(self, *, code: int = 1000, reason: str = "") -> None:
         """Begins to end the session, and returns. `Stopped` tells when it is over.
@@ -380,6 +409,7 @@ class Connection:
             self._stopped,
             self._settled,
             self._latency,
+            self._sends,
             self._messages,
             self._texts,
             self._binaries,
@@ -408,11 +438,90 @@ class Connection:
         else:
             self.run_on_loop(lambda: self._feed(input_))
 
-    def _send(self, payload: bytes, is_text: bool) -> None:  # noqa: FBT001 - as in Link.send
+    # Sending
+
+    def _send(self, receipt: Receipt) -> None:
+        if receipt.tag is not None:
+            self._watched += 1
         if self._link is not None and self._machine.phase is OPEN:
-            self._link.send(payload, is_text)
+            self._link.send(receipt)
+        elif self._target.send_queue.while_connecting and self._machine.phase in OPENING:
+            self._hold(receipt)
         else:
-            self._feed(Reported("send", SendError(f"{self.name!r} is {self.state.value}, not open: message not sent")))
+            error = SendError(f"{self.name!r} is {self.state.value}, not open: message not sent")
+            self._feed(Reported("send", error))
+            self.settle_sends((receipt,), SendDropped, reason="not open")
+
+    def _hold(self, receipt: Receipt) -> None:
+        """Lets a message wait for the connection to open."""
+        assert self._loop is not None
+        if self._backlog is None:
+            self._backlog = Backlog(self._target.send_queue)
+        overflowed = self._backlog.add(receipt, self._loop.time())
+        if overflowed:
+            self._feed(Discarded(len(overflowed)))
+            self.on_overflow(overflowed)
+        if self._expiry is None:
+            self._expire_later()
+
+    def _expire_later(self) -> None:
+        assert self._loop is not None
+        assert self._backlog is not None
+        if self._backlog.due is not None:
+            self._expiry = self._loop.call_at(self._backlog.due, self._expire)
+
+    def _expire(self) -> None:
+        """Gives up the messages that have waited too long."""
+        assert self._loop is not None
+        assert self._backlog is not None
+        self._expiry = None
+        expired = self._backlog.take_expired(self._loop.time())
+        self._expire_later()
+        self._feed(Discarded(len(expired)))
+        self.settle_sends(expired, SendDropped, reason="expired")
+
+    def _take_backlog(self) -> Collection[Receipt]:
+        """What waited for the connection to open, which waits no more."""
+        if self._backlog is None:
+            return ()
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
+        backlog, self._backlog = self._backlog, None
+        return backlog.receipts
+
+    def on_overflow(self, receipts: Collection[Receipt]) -> None:
+        """The send queue has no room for these messages."""
+        if self._target.send_queue.overflow == "error":
+            problem = SendError(f"{self.name!r}: the send queue is full, message not sent; send_queue sets its bounds")
+            for _ in receipts:
+                self._feed(Reported("send", problem))
+        self.settle_sends(receipts, SendDropped, reason="full")
+
+    def watch(self) -> None:
+        """One receipt more has somebody who waits for its outcome."""
+        self._watched += 1
+
+    def settle_sends(self, receipts: Collection[Receipt], kind: type[SendOutcome], **more: Any) -> None:
+        """These messages have met their fate. Nothing is made of it where nobody asked."""
+        state = self._machine
+        numbers = (state.session, state.attempt) if state.is_live else (0, 0)
+        fate = Fate(kind, self.name, *numbers, datetime.now(UTC), more)
+        for receipt in receipts:
+            receipt.fate = fate
+            receipt.payload = b""
+        if self._watched:
+            for receipt in receipts:
+                if receipt.is_watched:
+                    self._tell_sender(receipt, fate.outcome(receipt.tag, receipt.size))
+
+    def _tell_sender(self, receipt: Receipt, outcome: SendOutcome) -> None:
+        self._watched -= 1
+        receipt.tell_waiters(outcome)
+        if receipt.tag is not None:
+            self._outbox.post(self._sends.emit, outcome)
+            if not self._is_stepping:
+                self._outbox.flush()
 
     # The machine
 
@@ -442,7 +551,14 @@ class Connection:
     def _step(self, input_: Input) -> None:
         assert self._loop is not None
         now = Now(datetime.now(UTC), self._loop.time(), random.random())  # noqa: S311 - jitter is no secret
-        self._machine, effects, events = step(self._machine, input_, now)
+        after, effects, events = step(self._machine, input_, now)
+        if self._backlog is not None and after.phase not in OPENING and after.phase is not OPEN:
+            # Given up before the end is told, which counts them. The machine is pure: it can be asked again.
+            given_up = self._take_backlog()
+            self._machine = step(self._machine, Discarded(len(given_up)), now).state
+            self.settle_sends(given_up, Unsent)
+            after, effects, events = step(self._machine, input_, now)
+        self._machine = after
         is_logged = logger.isEnabledFor(logging.DEBUG)
         for event in events:
             if is_logged:
@@ -450,6 +566,10 @@ class Connection:
             self._outbox.post(self._deliver, event)
         for effect in effects:
             self._perform(effect)
+        if after.phase is OPEN and self._backlog is not None:
+            assert self._link is not None
+            for receipt in self._take_backlog():
+                self._link.send(receipt)
 
     def _perform(self, effect: Effect) -> None:
         # The commonest first; matching patterns took three times as long.
@@ -613,6 +733,15 @@ class _AttemptSink:
     def opened(self, subprotocol: str | None) -> None:
         self._feed(Shaken(self._session, self._attempt, subprotocol))
 
+    def sent(self, receipts: Collection[Receipt], /) -> None:
+        self._connection.settle_sends(receipts, Sent)
+
+    def unsent(self, receipts: Collection[Receipt], /) -> None:
+        self._connection.settle_sends(receipts, Unsent)
+
+    def overflowed(self, receipts: Collection[Receipt], /) -> None:
+        self._connection.on_overflow(receipts)
+
     def close_received(self, code: int, reason: str) -> None:
         self._feed(CloseReceived(self._session, self._attempt, code, reason))
 
@@ -637,7 +766,13 @@ def to_payload(message: object, *, is_binary: bool | None) -> tuple[bytes, bool]
         ValueError: If a `str` holds an unpaired surrogate.
     """
     if isinstance(message, str):
-        return _encode(message), not is_binary
+        try:
+            payload = message.encode()
+        except UnicodeEncodeError:
+            payload = None
+        if payload is None:
+            raise ValueError("the message has an unpaired surrogate, which UTF-8 cannot encode")
+        return payload, not is_binary
     if isinstance(message, bytes) and is_binary is not False:
         return message, False
     if isinstance(message, bytearray | memoryview) and is_binary is not False:
@@ -648,14 +783,6 @@ def to_payload(message: object, *, is_binary: bool | None) -> tuple[bytes, bool]
 
 def _type_name(value: object) -> str:
     return type(value).__name__
-
-
-def _encode(message: str) -> bytes:
-    try:
-        return message.encode()
-    except UnicodeEncodeError:
-        pass
-    raise ValueError("the message has an unpaired surrogate, which UTF-8 cannot encode")
 
 
 def _resolve(waiters: set[asyncio.Future[T]], result: T) -> None:

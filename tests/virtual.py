@@ -10,6 +10,7 @@ from promises import Journal
 
 from rxnodes.connection import Connection
 from rxnodes.lifecycle.policy import Policy, ReconnectPolicy
+from rxnodes.sends import SendQueue
 from rxnodes.testing.virtual_time import run_in_virtual_time
 from rxnodes.transport.base import Target
 from rxnodes.transport.scripted import ScriptedTransport
@@ -41,14 +42,21 @@ def accept(peer):
 class Chat:
     """A connection, its transport, and a journal of what it told."""
 
-    def __init__(self, script=accept, *, reconnect=None, **policy):
+    def __init__(self, script=accept, *, reconnect=None, send_queue=None, **policy):
         self.transport = ScriptedTransport(script)
         policy = Policy(
             reconnect=ReconnectPolicy(enabled=True, **reconnect) if reconnect is not None else ReconnectPolicy(),
             **policy,
         )
         self.connection = Connection(
-            "chat", Target(url="ws://test/?token=secret", redacted_url="ws://test/?token=***"), policy, self.transport
+            "chat",
+            Target(
+                url="ws://test/?token=secret",
+                redacted_url="ws://test/?token=***",
+                send_queue=send_queue or SendQueue(),
+            ),
+            policy,
+            self.transport,
         )
         self.connection.open(asyncio.get_running_loop(), threading.get_ident())
         self.journal = Journal()

@@ -26,6 +26,7 @@ __all__ = [
     "CloseSent",
     "Delivered",
     "Dial",
+    "Discarded",
     "Effect",
     "Elapsed",
     "Input",
@@ -153,6 +154,13 @@ class Delivered:
 
 
 @dataclass(frozen=True, slots=True)
+class Discarded:
+    """So many messages that waited for the connection to open have been given up."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Reported:
     """Something went wrong that changes no state."""
 
@@ -173,6 +181,7 @@ Input = (
     | Lost
     | Elapsed
     | Delivered
+    | Discarded
     | Reported
 )
 

@@ -28,6 +28,7 @@ from rxnodes.lifecycle.inputs import (
     CloseSent,
     Delivered,
     Dial,
+    Discarded,
     Effect,
     Elapsed,
     Input,
@@ -478,6 +479,12 @@ def retire(draft: Draft) -> None:
     draft.state.retired = True
 
 
+def count_unsent(draft: Draft) -> None:
+    """Messages that waited for the connection to open never left."""
+    assert isinstance(draft.input, Discarded)
+    draft.state.traffic = draft.state.traffic.plus(Traffic(unsent=draft.input.count))
+
+
 def report(draft: Draft) -> None:
     """Something went wrong that changes no state."""
     assert isinstance(draft.input, Reported)
@@ -608,6 +615,8 @@ TABLE: tuple[Transition, ...] = (
     # Over
     T(P.CLOSED, Start, P.CONNECTING, (begin_session, dial), may_start),
     T(P.CLOSED, Retire, P.CLOSED, (retire,)),
+    # Between the start and the end of a session, where messages may wait for an open connection
+    *(T(phase, Discarded, phase, (count_unsent,)) for phase in (P.CONNECTING, P.DROPPING, P.RECONNECTING)),
     # Anywhere
     *(T(phase, Reported, phase, (report,)) for phase in P),
 )

@@ -16,9 +16,12 @@ import socket
 import ssl
 import sys
 import termios
+from bisect import bisect_right
+from collections import deque
 from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import accumulate
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -30,9 +33,12 @@ from rxnodes.lifecycle.traffic import Traffic
 from rxnodes.transport.frames import FrameEncoder, FrameParser, layers, parse_deflate_parameters
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from aiohttp.client_proto import ResponseHandler
     from aiohttp.typedefs import LooseHeaders
 
+    from rxnodes.sends import Receipt
     from rxnodes.transport.base import Sink, Target
     from rxnodes.transport.frames import Deflate
 
@@ -264,6 +270,7 @@ class AiohttpLink(asyncio.Protocol):
         "_last_heard",
         "_last_message",
         "_layers",
+        "_message_limit",
         "_messages_received",
         "_messages_sent",
         "_owed_pong",
@@ -272,13 +279,14 @@ class AiohttpLink(asyncio.Protocol):
         "_sent_at",
         "_silence",
         "_sink",
+        "_size_limit",
         "_sockets",
         "_takes_no_more",
         "_target",
         "_transport",
         "_unsent",
         "_waiting",
-        "_waiting_sizes",
+        "_waiting_size",
         "_written",
         "loop",
     )
@@ -304,10 +312,12 @@ class AiohttpLink(asyncio.Protocol):
         self._sent_at = -BURST
         self._is_corked = False
         self._cork: asyncio.Handle | None = None
-        self._waiting: list[bytes] = []
-        self._waiting_sizes: list[int] = []
+        self._waiting: deque[Receipt] = deque()
+        self._waiting_size = 0
+        self._message_limit = target.send_queue.message_limit
+        self._size_limit = target.send_queue.max_bytes
         self._takes_no_more = False
-        self._in_flight: list[tuple[int, int]] = []
+        self._in_flight: list[tuple[int, Receipt]] = []
         self._written = 0
         self._close_frame: bytes | None = None
         self._has_written_close = False
@@ -468,14 +478,16 @@ class AiohttpLink(asyncio.Protocol):
 
     # What goes
 
-    def send(self, payload: bytes, is_text: bool, /) -> None:  # noqa: FBT001 - as in Link.send
+    def send(self, receipt: Receipt, /) -> None:
         """Sends a message at once; those of a burst in one write at the end of the loop's turn."""
         if self._takes_no_more:
-            self._unsent += 1
+            self._give_up_sending([receipt])
             return
-        self._waiting.append(self._encoder.message(payload, is_text))
-        self._waiting_sizes.append(len(payload))
+        self._waiting.append(receipt)
+        self._waiting_size += receipt.size
         if self._is_corked or self._is_paused:
+            if self._waiting_size > self._size_limit or len(self._waiting) > self._message_limit:
+                self._make_room()
             return
         now = self.loop.time()
         if now - self._sent_at < BURST:
@@ -489,31 +501,53 @@ class AiohttpLink(asyncio.Protocol):
         self._is_corked = False
         self._flush()
 
+    def _make_room(self) -> None:
+        """What waits for the end of a turn is written; where the network takes no more, the queue is full."""
+        self._flush()
+        overflowed = self._target.send_queue.make_room(self._waiting, self._waiting_size)
+        if overflowed:
+            self._waiting_size -= sum(receipt.size for receipt in overflowed)
+            self._unsent += len(overflowed)
+            self._sink.overflowed(overflowed)
+
     def _flush(self) -> None:
         """Writes what waits, for as long as the network takes it."""
+        self._note_sent()
         while self._waiting and not self._is_paused and not self._is_ended:
-            self._note_sent()
-            count = self._count_for_one_write()
-            frames, sizes = self._waiting[:count], self._waiting_sizes[:count]
-            del self._waiting[:count], self._waiting_sizes[:count]
+            receipts = self._take_for_one_write()
+            frames = self._encoder.messages(receipts)
             begin = self._written
             self._write(b"".join(frames))
             if self._held() == 0:
-                self._messages_sent += count
-                self._bytes_sent += sum(sizes)
+                self._count_sent(receipts)
             else:
                 ends = accumulate(map(len, frames), initial=begin)
                 next(ends)
-                self._in_flight.extend(zip(ends, sizes, strict=True))
+                self._in_flight.extend(zip(ends, receipts, strict=True))
 
-    def _count_for_one_write(self) -> int:
-        """How many of the frames that wait go into the next write."""
+    def _take_for_one_write(self) -> Sequence[Receipt]:
+        """Takes what goes into the next write from what waits."""
+        if self._waiting_size <= WRITE_SIZE:
+            receipts = tuple(self._waiting)
+            self._waiting.clear()
+            self._waiting_size = 0
+            return receipts
+        taken: list[Receipt] = []
         size = 0
-        for count, frame in enumerate(self._waiting, 1):
-            size += len(frame)
-            if size >= WRITE_SIZE:
-                return count
-        return len(self._waiting)
+        while self._waiting and size < WRITE_SIZE:
+            taken.append(self._waiting.popleft())
+            size += taken[-1].size
+        self._waiting_size -= size
+        return taken
+
+    def _count_sent(self, receipts: Sequence[Receipt]) -> None:
+        self._messages_sent += len(receipts)
+        self._bytes_sent += sum([receipt.size for receipt in receipts])
+        self._sink.sent(receipts)
+
+    def _give_up_sending(self, receipts: Sequence[Receipt]) -> None:
+        self._unsent += len(receipts)
+        self._sink.unsent(receipts)
 
     def _write(self, data: bytes) -> None:
         assert self._transport is not None
@@ -542,17 +576,18 @@ class AiohttpLink(asyncio.Protocol):
         if not self._in_flight:
             return
         left = self._written - self._held()
-        while self._in_flight and self._in_flight[0][0] <= left:
-            _, size = self._in_flight.pop(0)
-            self._messages_sent += 1
-            self._bytes_sent += size
+        count = bisect_right(self._in_flight, left, key=itemgetter(0))
+        receipts = [receipt for _, receipt in self._in_flight[:count]]
+        del self._in_flight[:count]
+        self._count_sent(receipts)
 
     def _note_unsent(self) -> None:
         """The connection is over; what has not left never will."""
-        self._unsent += len(self._in_flight) + len(self._waiting)
+        receipts = [*(receipt for _, receipt in self._in_flight), *self._waiting]
         self._in_flight.clear()
         self._waiting.clear()
-        self._waiting_sizes.clear()
+        if receipts:
+            self._give_up_sending(receipts)
 
     def _held(self) -> int:
         """How many octets of what we wrote asyncio still holds, on all its layers."""
@@ -583,9 +618,10 @@ class AiohttpLink(asyncio.Protocol):
         if self._is_ended or self._has_written_close:
             return
         self._flush()
-        self._unsent += len(self._waiting)
-        self._waiting.clear()
-        self._waiting_sizes.clear()
+        if self._waiting:
+            given_up = tuple(self._waiting)
+            self._waiting.clear()
+            self._give_up_sending(given_up)
         self._write_close(self._encoder.close(code, reason))
 
     def _write_close_when_due(self) -> None:

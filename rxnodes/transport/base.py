@@ -7,6 +7,7 @@ link tells its `Sink` what happens, and the sink's owner tells the link what to 
 - `Sink.lost` is called exactly once, last, and only when nothing of the link is left: no socket, timer or task.
 - Whatever ends a link ends it in `Sink.lost`; after `Link.abort` that is soon, and nothing else comes before it.
 - Nothing is raised into the caller of a link's method.
+- Of each message that was given to a link the sink is told once what became of it, before `lost`.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from rxnodes.sends import SendQueue
+
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from rxnodes.errors import ProtocolError, RxNodesError
     from rxnodes.lifecycle.traffic import Traffic
+    from rxnodes.sends import Receipt
 
 __all__ = ["Link", "Sink", "Target", "Transport"]
 
@@ -38,6 +42,7 @@ class Target:
         silence_timeout: Seconds without a message after which the peer is given up, even if it answers pings; `None`:
             it may be silent.
         max_message_size: Bytes that one message may have, unpacked; `None`: no limit.
+        send_queue: The bounds of what waits to be sent.
         compression: Whether permessage-deflate (RFC 7692) is offered.
         tls: For wss: the context; `None`: the system's trust store.
     """
@@ -49,6 +54,7 @@ class Target:
     heartbeat: float | None = None
     silence_timeout: float | None = None
     max_message_size: int | None = 1024 * 1024
+    send_queue: SendQueue = field(default_factory=SendQueue)
     compression: bool = False
     tls: ssl.SSLContext | None = None
 
@@ -62,6 +68,18 @@ class Sink(Protocol):
 
     def messages(self, messages: list[str] | list[bytes], /) -> None:
         """Whole messages have come, in order and all of one kind: `str` for text messages, `bytes` for binary ones."""
+        ...
+
+    def sent(self, receipts: Collection[Receipt], /) -> None:
+        """These messages have left for the network."""
+        ...
+
+    def unsent(self, receipts: Collection[Receipt], /) -> None:
+        """These messages never will."""
+        ...
+
+    def overflowed(self, receipts: Collection[Receipt], /) -> None:
+        """These messages had no room in the send queue."""
         ...
 
     def close_received(self, code: int, reason: str) -> None:
@@ -88,8 +106,8 @@ class Sink(Protocol):
 class Link(Protocol):
     """One attempt, from the dial to the end of its TCP connection."""
 
-    def send(self, payload: bytes, is_text: bool, /) -> None:  # noqa: FBT001 - the hot path passes by position
-        """Sends a text message (UTF-8) or a binary one; only while open. Order is kept."""
+    def send(self, receipt: Receipt, /) -> None:
+        """Sends a receipt's message; only while open. Order is kept, and the sink is told what becomes of it."""
         ...
 
     def close(self, code: int, reason: str) -> None:

@@ -25,6 +25,7 @@ from rxnodes.lifecycle.states import CloseCode, is_close_code
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Sequence
 
 __all__ = [
     "BINARY",
@@ -74,7 +75,7 @@ SHORT_FRAMES = (
 
 #: The headers of short frames, ready made: packing one takes a fifth of the time of encoding the frame.
 SHORT_HEADERS = {
-    (first_byte, length): bytes((first_byte, MASKED | length)) for first_byte in SHORT_FRAMES for length in range(126)
+    first_byte: [bytes((first_byte, MASKED | length)) for length in range(126)] for first_byte in SHORT_FRAMES
 }
 
 #: RFC 7692 section 7.2.1: what a sender takes off the end of a compressed message, and a receiver puts back.
@@ -98,6 +99,9 @@ MAX_UNPACKED_RUN = 2**20
 MASK_POOL_SIZE = 256
 
 LONGEST_HEADER = 10
+
+#: RFC 6455 section 5.2: payloads below this length have the shortest header.
+SHORT = 126
 
 
 class Deflate:
@@ -146,6 +150,18 @@ class Deflate:
         return None
 
 
+class Outgoing(Protocol):
+    """A message that is to be encoded.
+
+    Attributes:
+        payload: Its bytes.
+        is_text: Whether it is a text message (UTF-8).
+    """
+
+    payload: bytes
+    is_text: bool
+
+
 class FrameEncoder:
     """Encodes the frames of a client: masked (RFC 6455 section 5.3), and compressed where that was negotiated."""
 
@@ -160,44 +176,70 @@ class FrameEncoder:
         self._masks = b""
         self._next_mask = 0
 
-    def message(self, payload: bytes, is_text: bool) -> bytes:  # noqa: FBT001 - as in Link.send
-        """A whole message as one frame."""
-        first_byte = FIN | TEXT if is_text else FIN | BINARY
-        if self._deflate is not None:
-            return self._frame(first_byte | RSV1, self._deflate.compress(payload))
-        return self._frame(first_byte, payload)
+    def messages(self, messages: Sequence[Outgoing]) -> list[bytes]:
+        """Whole messages, each as one frame. All in one loop, which takes two thirds of the time of one by one."""
+        masks, at = self._draw_masks(len(messages))
+        deflate, bits = self._deflate, FIN if self._deflate is None else FIN | RSV1
+        texts, binaries = SHORT_HEADERS[bits | TEXT], SHORT_HEADERS[bits | BINARY]
+        frames: list[bytes] = []
+        for message in messages:
+            payload = message.payload if deflate is None else deflate.compress(message.payload)
+            length = len(payload)
+            if length < SHORT:
+                header = (texts if message.is_text else binaries)[length]
+            else:
+                header = _long_header(bits | (TEXT if message.is_text else BINARY), length)
+            mask = masks[at : at + 4]
+            at += 4
+            masked = bytearray(payload)
+            websocket_mask(mask, masked)
+            frames.append(header + mask + masked)
+        return frames
 
     def pong(self, payload: bytes) -> bytes:
         """The answer to a ping."""
-        return self._frame(FIN | PONG, payload)
+        return self._control(FIN | PONG, payload)
 
     def ping(self, payload: bytes) -> bytes:
         """A ping of ours."""
-        return self._frame(FIN | PING, payload)
+        return self._control(FIN | PING, payload)
 
     def close(self, code: int, reason: str) -> bytes:
         """A Close frame; 1005 stands for an empty one (RFC 6455 section 7.1.5)."""
         payload = b"" if code == CloseCode.NO_STATUS_RECEIVED else CLOSE_CODE.pack(code) + reason.encode()
-        return self._frame(FIN | CLOSE, payload)
+        return self._control(FIN | CLOSE, payload)
 
-    def _frame(self, first_byte: int, payload: bytes) -> bytes:
-        length = len(payload)
-        if length < 126:  # noqa: PLR2004 - RFC 6455 section 5.2
-            header = SHORT_HEADERS[first_byte, length]
-        elif length < 65536:  # noqa: PLR2004
-            header = MEDIUM_HEADER(first_byte, MASKED | 126, length)
-        else:
-            header = LONG_HEADER(first_byte, MASKED | 127, length)
-        # Four bytes that nobody can predict (RFC 6455 section 10.3), drawn from the system many at a time.
-        start = self._next_mask
-        if start == len(self._masks):
-            self._masks = os.urandom(MASK_POOL_SIZE)
-            start = 0
-        self._next_mask = start + 4
-        mask = self._masks[start : start + 4]
+    def _control(self, first_byte: int, payload: bytes) -> bytes:
+        masks, at = self._draw_masks(1)
+        mask = masks[at : at + 4]
         masked = bytearray(payload)
         websocket_mask(mask, masked)
-        return header + mask + masked
+        return SHORT_HEADERS[first_byte][len(payload)] + mask + masked
+
+    def _draw_masks(self, count: int) -> tuple[bytes, int]:
+        """Four bytes for each frame that nobody can predict (RFC 6455 section 10.3).
+
+        They are drawn from the system many at a time.
+
+        Returns:
+            The bytes, and where in them those for these frames begin.
+        """
+        size = 4 * count
+        if len(self._masks) - self._next_mask < size:
+            self._masks = os.urandom(max(MASK_POOL_SIZE, size))
+            self._next_mask = 0
+        masks, at = self._masks, self._next_mask
+        self._next_mask += size
+        if self._next_mask == len(masks):
+            # Those of a burst are not kept while the connection is idle.
+            self._masks, self._next_mask = b"", 0
+        return masks, at
+
+
+def _long_header(first_byte: int, length: int) -> bytes:
+    if length < 65536:  # noqa: PLR2004 - RFC 6455 section 5.2
+        return MEDIUM_HEADER(first_byte, MASKED | 126, length)
+    return LONG_HEADER(first_byte, MASKED | 127, length)
 
 
 class FrameHandler(Protocol):

@@ -33,6 +33,7 @@ from rxnodes.lifecycle.traffic import Traffic
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rxnodes.sends import Receipt
     from rxnodes.transport.base import Sink, Target
 
 __all__ = ["ScriptedPeer", "ScriptedTransport"]
@@ -96,7 +97,9 @@ class ScriptedPeer:
         self._is_open = False
         self._has_closed = False
         self._is_mute = False
-        self._waiting: deque[str | bytes] = deque()
+        self._waiting: deque[Receipt] = deque()
+        self._waiting_size = 0
+        self._unsent = 0
         self._waiting_close: tuple[int, str] | None = None
         self._messages_received = 0
         self._bytes_received = 0
@@ -152,7 +155,8 @@ class ScriptedPeer:
         """Takes what waits, and goes on reading."""
         self._is_reading = True
         while self._waiting:
-            self.received.append(self._waiting.popleft())
+            self._receive(self._waiting.popleft())
+        self._waiting_size = 0
         if self._waiting_close is not None:
             frame, self._waiting_close = self._waiting_close, None
             self._take_close(frame)
@@ -167,13 +171,22 @@ class ScriptedPeer:
 
     # What the client does
 
-    def take(self, payload: bytes, is_text: bool) -> None:  # noqa: FBT001 - as in Link.send
+    def take(self, receipt: Receipt) -> None:
         """A message of the client."""
-        message = payload.decode() if is_text else payload
-        if self._is_over() or not self._is_reading:
-            self._waiting.append(message)
-        else:
-            self.received.append(message)
+        if self._is_reading and not self._is_over():
+            self._receive(receipt)
+            return
+        self._waiting.append(receipt)
+        self._waiting_size += receipt.size
+        overflowed = self.target.send_queue.make_room(self._waiting, self._waiting_size)
+        if overflowed:
+            self._waiting_size -= sum(receipt.size for receipt in overflowed)
+            self._unsent += len(overflowed)
+            self._sink.overflowed(overflowed)
+
+    def _receive(self, receipt: Receipt) -> None:
+        self.received.append(receipt.payload.decode() if receipt.is_text else receipt.payload)
+        self._sink.sent((receipt,))
 
     def take_close(self, code: int, reason: str, *, now: bool) -> None:
         """A Close frame of the client."""
@@ -210,12 +223,15 @@ class ScriptedPeer:
 
     def _tell_lost(self, error: RxNodesError | None) -> None:
         self.is_lost = True
+        self._unsent += len(self._waiting)
+        if self._waiting:
+            self._sink.unsent(tuple(self._waiting))
         traffic = Traffic(
             messages_received=self._messages_received,
             bytes_received=self._bytes_received,
             messages_sent=len(self.received),
             bytes_sent=sum(len(m.encode() if isinstance(m, str) else m) for m in self.received),
-            unsent=len(self._waiting),
+            unsent=self._unsent,
         )
         self._sink.lost(error, traffic)
 
@@ -226,9 +242,9 @@ class ScriptedLink:
     def __init__(self, peer: ScriptedPeer) -> None:
         self._peer = peer
 
-    def send(self, payload: bytes, is_text: bool, /) -> None:  # noqa: FBT001 - as in Link.send
+    def send(self, receipt: Receipt, /) -> None:
         """Sends a message."""
-        self._peer.take(payload, is_text)
+        self._peer.take(receipt)
 
     def close(self, code: int, reason: str) -> None:
         """Sends a Close frame behind what was sent."""

@@ -4,7 +4,8 @@ Times are in seconds, with fractions down to a millisecond. URLs, header values 
 in no `repr` and in no message.
 
 TOML has no null. Where a value may be `None`, the words "none" and "off" mean it, in upper or lower case: `port`,
-`connect_timeout`, `heartbeat`, `silence_timeout`, `max_message_size` and `reconnect.max_attempts`.
+`connect_timeout`, `heartbeat`, `silence_timeout`, `max_message_size`, `send_queue.max_messages`,
+`send_queue.time_to_live` and `reconnect.max_attempts`.
 """
 
 # No `from __future__ import annotations` here: pydantic evaluates the annotations.
@@ -13,10 +14,10 @@ import ipaddress
 import re
 import ssl
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, get_args
 from urllib.parse import SplitResult, quote, unquote_plus, urlsplit
 
 from pydantic import (
@@ -35,9 +36,10 @@ from pydantic import (
 
 from rxnodes.before_connect import ConnectOptions, Preparation
 from rxnodes.lifecycle.policy import FINAL_CODES, Policy, ReconnectPolicy
+from rxnodes.sends import Overflow, SendQueue
 from rxnodes.transport.base import Target
 
-__all__ = ["ConnectionSettings", "ReconnectSettings", "TlsSettings", "WebSocketSettings"]
+__all__ = ["ConnectionSettings", "ReconnectSettings", "SendQueueSettings", "TlsSettings", "WebSocketSettings"]
 
 _DAY = 24 * 60 * 60.0
 _MIB = 1024 * 1024
@@ -81,6 +83,17 @@ class _Number:
 
 _Seconds = Annotated[float, BeforeValidator(_Number(0.001, _DAY, unit="seconds"))]
 _SecondsOrNone = Annotated[float | None, BeforeValidator(_Number(0.001, _DAY, unit="seconds", optional=True))]
+
+
+def _one_of(words: Collection[str]) -> Callable[[object], object]:
+    """Takes one of these words; says which are allowed where it is none of them."""
+
+    def check(value: object) -> object:
+        if value not in words:
+            raise ValueError(f"must be one of {', '.join(map(repr, words))}")
+        return value
+
+    return check
 
 
 class _Settings(BaseModel):
@@ -189,6 +202,38 @@ class ReconnectSettings(_Settings):
         return ReconnectPolicy(**dict(self))
 
 
+class SendQueueSettings(_Settings):
+    """The bounds of what waits to be sent.
+
+    Attributes:
+        max_messages: How many messages may wait, from 1 to 100,000,000; `None`: as many as fit into `max_bytes`.
+        max_bytes: How many bytes they may have together, without framing, from 1 to 16 GiB.
+        overflow: What happens to a message that does not fit: `"error"` refuses it, with an `ErrorEvent` of phase
+            `send`; `"drop_newest"` refuses it, and only its receipt tells; `"drop_oldest"` gives up those that have
+            waited longest.
+        while_connecting: Whether a message waits for the connection to open while it is connecting or reconnecting.
+            Otherwise it is refused, with an `ErrorEvent`.
+        time_to_live: How long it waits for that, in seconds, from 0.001 to one day; `None`: to the end of the session.
+    """
+
+    max_messages: Annotated[int | None, BeforeValidator(_Number(1, 100_000_000, whole=True, optional=True))] = None
+    max_bytes: Annotated[int, BeforeValidator(_Number(1, 16 * 1024 * _MIB, whole=True, unit="bytes"))] = 128 * _MIB
+    overflow: Annotated[Overflow, BeforeValidator(_one_of(get_args(Overflow)))] = "error"
+    while_connecting: bool = False
+    time_to_live: _SecondsOrNone = None
+
+    @field_validator("time_to_live")
+    @classmethod
+    def _only_while_connecting(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if value is not None and info.data.get("while_connecting") is False:
+            raise ValueError("needs while_connecting = true")
+        return value
+
+    def queue(self) -> SendQueue:
+        """The same, as the connection takes it."""
+        return SendQueue(**dict(self))
+
+
 # RFC 9110 section 5.6.2.
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
@@ -278,6 +323,7 @@ class ConnectionSettings(_Settings):
         silence_timeout: Seconds without a message after which a peer is given up, from 0.001 to one day, even if it
             answers pings. `None`: it may be silent.
         max_message_size: Bytes that one message may have, from 1 to 1 GiB; `None`: no limit.
+        send_queue: The bounds of what waits to be sent.
         compression: Whether permessage-deflate (RFC 7692) is offered.
         tls: For a `wss` URL: whom to trust, and the client's certificate.
         reconnect: When another attempt follows.
@@ -302,6 +348,7 @@ class ConnectionSettings(_Settings):
     max_message_size: Annotated[
         int | None, BeforeValidator(_Number(1, 1024 * _MIB, whole=True, unit="bytes", optional=True))
     ] = _MIB
+    send_queue: SendQueueSettings = Field(default_factory=SendQueueSettings)
     compression: bool = False
     tls: TlsSettings | None = None
     reconnect: ReconnectSettings = Field(default_factory=ReconnectSettings)
@@ -391,6 +438,7 @@ class ConnectionSettings(_Settings):
             heartbeat=self.heartbeat,
             silence_timeout=self.silence_timeout,
             max_message_size=self.max_message_size,
+            send_queue=self.send_queue.queue(),
             compression=self.compression,
             tls=self.tls.context() if self.tls else None,
         )

@@ -18,6 +18,7 @@ from rxnodes.lifecycle.inputs import (
     CloseSent,
     Delivered,
     Dial,
+    Discarded,
     Effect,
     Elapsed,
     Input,
@@ -838,3 +839,18 @@ def test_what_cannot_come_raises_and_leaves_the_state_as_it_was():
     assert machine.state is before
     with pytest.raises(MachineError, match="Delivered cannot come while OPEN"):
         machine(Delivered())
+
+
+# What waits for the connection to open
+
+
+@pytest.mark.parametrize("phase", [Phase.CONNECTING, Phase.DROPPING, Phase.RECONNECTING])
+def test_what_waited_for_the_connection_to_open_and_was_given_up_is_unsent(phase):
+    machine = reconnecting().to(phase)
+    machine(Discarded(2))
+    assert machine.state.phase is phase
+    assert machine.told == machine.effects == []
+    machine(Discarded(3))
+    machine(Abort())
+    machine.elapsed() if phase is Phase.RECONNECTING else machine.lost(unsent=4)
+    assert machine.stopped.unsent == (5 if phase is Phase.RECONNECTING else 9)

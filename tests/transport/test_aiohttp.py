@@ -12,6 +12,7 @@ import sys
 import aiohttp
 import pytest
 from faults import ROOM, TIMEOUT, Authority, run_session
+from receipts import receipt
 
 from rxnodes import CloseTimeout, ConnectError, ConnectionLost, Project
 from rxnodes.lifecycle.traffic import Traffic
@@ -26,6 +27,7 @@ class Told:
 
     def __init__(self):
         self.calls = []
+        self.sends = []
         self.open = asyncio.Event()
         self.over = asyncio.Event()
 
@@ -35,6 +37,15 @@ class Told:
 
     def messages(self, messages):
         self.calls += messages
+
+    def sent(self, receipts):
+        self.sends += [("sent", receipt.payload) for receipt in receipts]
+
+    def unsent(self, receipts):
+        self.sends += [("unsent", receipt.payload) for receipt in receipts]
+
+    def overflowed(self, receipts):
+        self.sends += [("overflowed", receipt.payload) for receipt in receipts]
 
     def close_received(self, code, reason):
         self.calls.append(("close received", code, reason))
@@ -269,7 +280,7 @@ async def test_messages_that_have_left_are_not_kept_until_the_end(transport, tmp
         context = ssl.create_default_context(cafile=authority.file)
         dialled = await Dialled(transport, url, tls=context).opened()
         for _ in range(100):
-            dialled.link.send(bytes(1000), False)
+            dialled.link.send(receipt(bytes(1000), is_text=False))
             await asyncio.sleep(0)
         kept = len(dialled.link._in_flight)
         dialled.link.abort()
@@ -341,10 +352,10 @@ def test_a_failure_is_told_in_words_of_our_own(error, says):
 async def test_what_is_sent_behind_a_close_is_unsent(transport):
     async with WebSocketServer(echo) as server:
         dialled = await Dialled(transport, server.url).opened()
-        dialled.link.send(b"in time", True)
+        dialled.link.send(receipt(b"in time", is_text=True))
         dialled.link.close(1000, "")
-        dialled.link.send(b"too late", True)
-        dialled.link.send(b"too late", False)
+        dialled.link.send(receipt(b"too late", is_text=True))
+        dialled.link.send(receipt(b"too late", is_text=False))
         told = await dialled.lost()
     assert told.traffic == Traffic(messages_received=1, bytes_received=7, messages_sent=1, bytes_sent=7, unsent=2)
 
@@ -377,7 +388,7 @@ async def test_a_link_that_is_over_takes_every_call_and_tells_nothing_more(trans
         dialled.link.close_now(1000, "")
         dialled.link.pause_writing()
         dialled.link.resume_writing()
-        dialled.link.send(b"too late", True)
+        dialled.link.send(receipt(b"too late", is_text=True))
         told = await dialled.lost()
         dialled.link.abort()
         dialled.link.resume_writing()

@@ -11,6 +11,7 @@ import pytest
 from aiohttp._websocket.reader import WebSocketDataQueue
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from receipts import receipt
 
 from rxnodes import ProtocolError
 from rxnodes.testing import RSV1, RSV2, Frame, Opcode, close_payload, deflate
@@ -336,11 +337,16 @@ def unmasked(octets: bytes) -> Frame:
     return frame
 
 
+def frame_of(encoder: FrameEncoder, payload: bytes, *, is_text: bool = True) -> bytes:
+    (frame,) = encoder.messages([receipt(payload, is_text=is_text)])
+    return frame
+
+
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65535, 65536, 100_000])
 @pytest.mark.parametrize("is_text", [False, True])
 def test_a_message_of_any_length_is_one_masked_frame(size, is_text):
     payload = b"x" * size
-    octets = FrameEncoder().message(payload, is_text)
+    octets = frame_of(FrameEncoder(), payload, is_text=is_text)
     frame = unmasked(octets)
     assert (frame.opcode, frame.payload, frame.fin, frame.rsv) == (TEXT if is_text else BINARY, payload, True, 0)
     # The shortest length field that will do (RFC 6455 section 5.2).
@@ -355,9 +361,19 @@ def test_control_frames():
     assert unmasked(encoder.close(1005, "")).payload == b""
 
 
+def test_messages_of_a_burst_are_frames_of_their_own_in_order():
+    encoder = FrameEncoder()
+    burst = [receipt(b"%d" % number, is_text=number % 2 == 0) for number in range(1000)]
+    frames = [unmasked(frame) for frame in encoder.messages(burst)]
+    assert [(frame.payload, frame.opcode == TEXT) for frame in frames] == [(it.payload, it.is_text) for it in burst]
+    assert len({frame.mask for frame in frames}) >= 997
+    # What was drawn for it is not kept, and a mask is not used twice.
+    assert unmasked(encoder.ping(b"")).mask not in {frame.mask for frame in frames[:3]}
+
+
 def test_no_two_masks_are_alike():
     encoder = FrameEncoder()
-    masks = [unmasked(encoder.message(b"x", True)).mask for _ in range(3000)]
+    masks = [unmasked(frame_of(encoder, b"x")).mask for _ in range(3000)]
     # Four octets by chance: two in three thousand agree once in a thousand runs.
     assert len(set(masks)) >= 2997
 
@@ -372,7 +388,7 @@ def test_what_a_server_asked_of_our_compression_is_kept(bits, takeover):
     inflate = zlib.decompressobj(wbits=-bits)
     sizes_sent = []
     for _ in range(3):
-        frame = unmasked(encoder.message(message, False))
+        frame = unmasked(frame_of(encoder, message, is_text=False))
         assert frame.rsv == RSV1
         if not takeover:
             inflate = zlib.decompressobj(wbits=-bits)

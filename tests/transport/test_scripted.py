@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from receipts import receipt
 
 from rxnodes import ConnectError, ConnectionLost, ProtocolError
 from rxnodes.lifecycle.traffic import Traffic
@@ -19,12 +20,22 @@ class Told:
 
     def __init__(self):
         self.calls = []
+        self.sends = []
 
     def opened(self, subprotocol):
         self.calls.append(("opened", subprotocol))
 
     def messages(self, messages):
         self.calls += [("message", message) for message in messages]
+
+    def sent(self, receipts):
+        self.sends += [("sent", receipt.payload) for receipt in receipts]
+
+    def unsent(self, receipts):
+        self.sends += [("unsent", receipt.payload) for receipt in receipts]
+
+    def overflowed(self, receipts):
+        self.sends += [("overflowed", receipt.payload) for receipt in receipts]
 
     def close_received(self, code, reason):
         self.calls.append(("close received", code, reason))
@@ -101,8 +112,8 @@ async def test_a_dial_that_is_refused():
 
 async def test_a_well_behaved_peer_answers_our_close_and_ends_tcp():
     link, peer, told = dialled()
-    link.send(b"hi", True)
-    link.send(b"\x00", False)
+    link.send(receipt(b"hi", is_text=True))
+    link.send(receipt(b"\x00", is_text=False))
     peer.send("tschüß")
     peer.send(b"\x01")
     link.close(4000, "done")
@@ -175,7 +186,7 @@ async def test_tcp_ends_without_a_close_frame(end):
     getattr(peer, end)()
     assert told.calls[0][:2] == ("lost", ConnectionLost)
     # Whoever still holds the link is not punished for it.
-    link.send(b"too late", True)
+    link.send(receipt(b"too late", is_text=True))
     link.close(1000, "")
     link.abort()
     for verb in (peer.accept, peer.end, peer.reset, peer.violate, peer.close):
@@ -188,9 +199,9 @@ async def test_tcp_ends_without_a_close_frame(end):
 
 async def test_a_peer_that_stops_reading_gets_it_all_when_it_goes_on():
     link, peer, told = dialled()
-    link.send(b"before", True)
+    link.send(receipt(b"before", is_text=True))
     peer.stop_reading()
-    link.send(b"waits", True)
+    link.send(receipt(b"waits", is_text=True))
     link.close(1000, "in order")
     link.close(1001, "no second one")
     await turn()
@@ -214,7 +225,7 @@ async def test_going_on_with_reading_where_nothing_waits():
 async def test_what_a_peer_never_read_is_unsent():
     link, peer, told = dialled()
     peer.stop_reading()
-    link.send(b"waits", True)
+    link.send(receipt(b"waits", is_text=True))
     link.close(1000, "")
     link.close_now(1002, "ahead of it")
     link.abort()

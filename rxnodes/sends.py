@@ -1,0 +1,290 @@
+"""What becomes of a message that is sent: its receipt, the three ways it can end, and the bounds while it waits.
+
+A receipt is made for every message, and carries it until it has left. Nothing else is made of it unless somebody asks:
+by awaiting it, or by a tag.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from datetime import datetime
+
+__all__ = [
+    "Backlog",
+    "DropReason",
+    "Fate",
+    "Overflow",
+    "Receipt",
+    "SendDropped",
+    "SendOutcome",
+    "SendQueue",
+    "Sent",
+    "Unsent",
+]
+
+DropReason = Literal["full", "expired", "not open"]
+Overflow = Literal["error", "drop_newest", "drop_oldest"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendOutcome:
+    """What the outcomes of a send have in common.
+
+    Attributes:
+        connection: The connection's name.
+        session: The session's number; 0 where none was live.
+        attempt: The attempt's number within the session; 0 likewise.
+        at: When it happened, in UTC.
+        tag: What the sender gave to know the message again; `None`: nothing.
+        size: The bytes of the message, without framing.
+    """
+
+    connection: str
+    session: int
+    attempt: int
+    at: datetime
+    tag: object
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent(SendOutcome):
+    """The message has left for the network. Whether it has arrived only the peer can tell."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendDropped(SendOutcome):
+    """The message was given up, and the session goes on.
+
+    Attributes:
+        reason: "full": the send queue was. "expired": it waited longer than `time_to_live`. "not open": there was no
+            open connection, and nothing waits for one.
+    """
+
+    reason: DropReason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsent(SendOutcome):
+    """The session ended before the message could leave."""
+
+
+class Fate(NamedTuple):
+    """What became of the messages that met it together.
+
+    Attributes:
+        kind: Which outcome it is.
+        connection: As in the outcome.
+        session: Likewise.
+        attempt: Likewise.
+        at: Likewise.
+        more: What this kind of outcome has beyond those.
+    """
+
+    kind: Callable[..., SendOutcome]
+    connection: str
+    session: int
+    attempt: int
+    at: datetime
+    more: dict[str, Any]
+
+    def outcome(self, tag: object, size: int) -> SendOutcome:
+        """The outcome of one message."""
+        return self.kind(
+            connection=self.connection,
+            session=self.session,
+            attempt=self.attempt,
+            at=self.at,
+            tag=tag,
+            size=size,
+            **self.more,
+        )
+
+
+class Sender(Protocol):
+    """What a receipt needs of its connection."""
+
+    def watch(self) -> None:
+        """One receipt more has somebody who waits for its outcome."""
+        ...
+
+    def run_on_loop(self, action: Callable[[], None]) -> None:
+        """Runs `action` on the loop's thread."""
+        ...
+
+
+class Receipt:
+    """A message that was given to a connection, and the promise to say what becomes of it.
+
+    To await it gives its outcome: `Sent`, `SendDropped` or `Unsent`. Ignoring it costs nothing more. It may be awaited
+    on any event loop, more than once, and after the fact.
+
+    Attributes:
+        tag: What the sender gave to know the message again.
+        size: The bytes of the message, without framing.
+
+    Example:
+        >>> import asyncio
+        >>> from rxnodes import Project, Sent
+        >>> from rxnodes.testing import ScriptedPeer, ScriptedTransport
+        >>> async def main() -> None:
+        ...     transport = ScriptedTransport(ScriptedPeer.accept)
+        ...     async with Project(websocket={"chat": "ws://chat.test/"}, transport=transport) as project:
+        ...         chat = project.websocket("chat")
+        ...         chat.start()
+        ...         await chat.wait_started()
+        ...         outcome = await chat.send("hello")
+        ...         print(type(outcome).__name__, outcome.size)
+        >>> asyncio.run(main())
+        Sent 5
+    """
+
+    __slots__ = ("_sender", "_waiters", "due", "fate", "is_text", "payload", "size", "tag")
+
+    due: float
+
+    def __init__(self, sender: Sender, payload: bytes, is_text: bool, tag: object) -> None:  # noqa: FBT001 - hot path
+        self._sender = sender
+        self.payload = payload
+        self.is_text = is_text
+        self.size = len(payload)
+        self.tag = tag
+        self.fate: Fate | None = None
+        self._waiters: list[asyncio.Future[SendOutcome]] | None = None
+
+    def __repr__(self) -> str:
+        state = "under way" if self.fate is None else self.fate.kind.__name__
+        return f"<Receipt for {self.size} bytes, {state}>"
+
+    @property
+    def outcome(self) -> SendOutcome | None:
+        """What became of the message; `None` while that is open."""
+        return None if self.fate is None else self.fate.outcome(self.tag, self.size)
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether anybody is to be told."""
+        return self.tag is not None or self._waiters is not None
+
+    def __await__(self) -> Generator[Any, None, SendOutcome]:
+        if self.fate is None:
+            loop = asyncio.get_running_loop()
+            future: asyncio.Future[SendOutcome] = loop.create_future()
+            self._sender.run_on_loop(lambda: self._add(future))
+            return (yield from future)
+        return self.fate.outcome(self.tag, self.size)
+
+    def _add(self, future: asyncio.Future[SendOutcome]) -> None:
+        if self.fate is not None:
+            # It came between the question and here, which is another thread.
+            _resolve(future, self.fate.outcome(self.tag, self.size))
+            return
+        if not self.is_watched:
+            self._sender.watch()
+        self._waiters = [*(self._waiters or ()), future]
+
+    def tell_waiters(self, outcome: SendOutcome) -> None:
+        """Wakes those who await it."""
+        waiters, self._waiters = self._waiters or (), None
+        for future in waiters:
+            _resolve(future, outcome)
+
+
+def _resolve(future: asyncio.Future[SendOutcome], outcome: SendOutcome) -> None:
+    """Gives a future its result, on whatever loop it is awaited."""
+
+    def resolve() -> None:
+        if not future.done():
+            future.set_result(outcome)
+
+    loop = future.get_loop()
+    # A loop that has closed meanwhile has nobody left who waits.
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(resolve)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendQueue:
+    """The bounds of what waits to be sent on one connection.
+
+    Attributes:
+        max_messages: How many messages may wait; `None`: as many as fit into `max_bytes`.
+        max_bytes: How many bytes they may have together, without framing.
+        overflow: What happens to a message that does not fit. "error": it is refused, with an `ErrorEvent` of phase
+            `send`. "drop_newest": it is refused, and only its receipt tells. "drop_oldest": those that have waited
+            longest make room for it.
+        while_connecting: Whether a message waits for the connection to open while it is connecting or reconnecting.
+            Otherwise it is refused, with an `ErrorEvent`.
+        time_to_live: How long it waits for that, in seconds; `None`: to the end of the session.
+    """
+
+    max_messages: int | None = None
+    max_bytes: int = 128 * 1024 * 1024
+    overflow: Overflow = "error"
+    while_connecting: bool = False
+    time_to_live: float | None = None
+
+    @property
+    def message_limit(self) -> float:
+        """How many messages may wait, as a number in any case."""
+        return math.inf if self.max_messages is None else self.max_messages
+
+    def make_room(self, waiting: deque[Receipt], size: int) -> list[Receipt]:
+        """Takes out of `waiting`, which has `size` bytes, what does not fit into the bounds.
+
+        Returns:
+            What was taken out.
+        """
+        take = waiting.popleft if self.overflow == "drop_oldest" else waiting.pop
+        dropped: list[Receipt] = []
+        while len(waiting) > self.message_limit or size > self.max_bytes:
+            dropped.append(take())
+            size -= dropped[-1].size
+        return dropped
+
+
+class Backlog:
+    """Messages that wait for a connection to open, within the bounds of its send queue."""
+
+    __slots__ = ("_queue", "_size", "receipts")
+
+    def __init__(self, queue: SendQueue) -> None:
+        self._queue = queue
+        self._size = 0
+        self.receipts: deque[Receipt] = deque()
+
+    def add(self, receipt: Receipt, now: float) -> list[Receipt]:
+        """Adds a message at the time `now`.
+
+        Returns:
+            What has no room in the queue.
+        """
+        lives = self._queue.time_to_live
+        receipt.due = math.inf if lives is None else now + lives
+        self.receipts.append(receipt)
+        self._size += receipt.size
+        overflowed = self._queue.make_room(self.receipts, self._size)
+        self._size -= sum(receipt.size for receipt in overflowed)
+        return overflowed
+
+    @property
+    def due(self) -> float | None:
+        """When the first one has waited long enough; `None`: never."""
+        due = self.receipts[0].due if self.receipts else math.inf
+        return None if due == math.inf else due
+
+    def take_expired(self, now: float) -> list[Receipt]:
+        """Takes out those that have waited long enough."""
+        expired: list[Receipt] = []
+        while self.receipts and self.receipts[0].due <= now:
+            expired.append(self.receipts.popleft())
+        self._size -= sum(receipt.size for receipt in expired)
+        return expired

@@ -1,0 +1,408 @@
+"""What becomes of a message that is sent: receipts, tags, and the bounds while it waits."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+from virtual import Chat, accept, virtual
+
+from rxnodes import ErrorEvent, Opened, Project, SendDropped, Sent, Stopped, Unsent
+from rxnodes.sends import SendQueue
+from rxnodes.testing import WebSocketServer, echo, never_read, run_in_virtual_time
+from rxnodes.transport.scripted import ScriptedTransport
+
+RECONNECT = {"initial_delay": 1.0, "jitter": False}
+
+
+def silent(_peer):
+    """A peer that does not answer the handshake yet."""
+
+
+def unread(peer):
+    """A peer that accepts, and reads nothing."""
+    peer.accept()
+    peer.stop_reading()
+
+
+def watch(chat):
+    """What became of the sends with a tag, and the lifecycle around it."""
+    seen = []
+    chat.connection.sends.subscribe(seen.append)
+    chat.connection.lifecycle.subscribe(seen.append)
+    return seen
+
+
+def fates(seen):
+    """Tags with what became of them, in order."""
+    return [(type(it).__name__, it.tag) for it in seen if isinstance(it, Sent | SendDropped | Unsent)]
+
+
+# Receipts
+
+
+@virtual
+async def test_a_receipt_is_awaited_for_what_became_of_the_message():
+    chat = await Chat().opened()
+    receipt = chat.connection.send("hällo")
+    outcome = await receipt
+    assert isinstance(outcome, Sent)
+    assert (outcome.connection, outcome.session, outcome.attempt) == ("chat", 1, 1)
+    assert (outcome.size, outcome.tag) == (6, None)
+    assert await receipt == outcome == receipt.outcome
+    assert repr(receipt) == "<Receipt for 6 bytes, Sent>"
+
+
+@virtual
+async def test_a_receipt_tells_all_who_wait_for_it_and_one_who_stops_waiting_harms_no_other():
+    chat = await Chat(unread).opened()
+    receipt = chat.connection.send(b"x")
+    assert receipt.outcome is None
+    assert repr(receipt) == "<Receipt for 1 bytes, under way>"
+
+    async def wait():
+        return await receipt
+
+    waiting = [asyncio.create_task(wait()) for _ in range(3)]
+    await asyncio.sleep(1)
+    waiting[0].cancel()
+    await asyncio.sleep(1)
+    assert not waiting[1].done()
+    chat.peer.resume_reading()
+    assert [type(await task) for task in waiting[1:]] == [Sent, Sent]
+    assert waiting[0].cancelled()
+
+
+@virtual
+async def test_an_ignored_receipt_leaves_nothing_behind():
+    chat = await Chat(unread).opened()
+    for _ in range(10):
+        chat.connection.send("x")
+    watched = asyncio.create_task(_awaiting(chat.connection.send("y", tag=1)))
+    await asyncio.sleep(1)
+    assert chat.connection._watched == 1
+    chat.peer.resume_reading()
+    await watched
+    assert chat.connection._watched == 0
+
+
+async def _awaiting(receipt):
+    return await receipt
+
+
+def test_a_receipt_is_awaited_on_another_loop_than_the_connections():
+    transport = ScriptedTransport(unread)
+    with Project(websocket={"chat": "ws://chat.test/"}, transport=transport) as project:
+        chat = project.websocket("chat")
+        chat.start()
+        project.call(chat.wait_started)
+        receipt = chat.send("from another thread")
+        assert receipt.size == 19
+
+        async def wait():
+            project.loop.call_soon_threadsafe(transport.peer.resume_reading)
+            return await receipt, await chat.send("and another")
+
+        outcomes = asyncio.run(asyncio.wait_for(wait(), 10))
+    assert [type(outcome) for outcome in outcomes] == [Sent, Sent]
+    assert transport.peer.received == ["from another thread", "and another"]
+
+
+def test_a_receipt_that_is_settled_while_another_thread_begins_to_wait():
+    transport = ScriptedTransport(unread)
+    with Project(websocket={"chat": "ws://chat.test/"}, transport=transport) as project:
+        chat = project.websocket("chat")
+        chat.start()
+        project.call(chat.wait_started)
+        receipt = chat.send("x")
+        held, going = threading.Event(), threading.Event()
+
+        def hold_up():
+            held.set()
+            going.wait(10)
+            transport.peer.resume_reading()
+
+        async def wait():
+            # The loop of the connection is held up, and settles the message before it hears that somebody waits.
+            project.loop.call_soon_threadsafe(hold_up)
+            assert await asyncio.to_thread(held.wait, 10)
+            asyncio.get_running_loop().call_later(0.01, going.set)
+            return await receipt
+
+        assert isinstance(asyncio.run(asyncio.wait_for(wait(), 10)), Sent)
+        assert chat._watched == 0
+
+
+def test_a_loop_that_has_closed_waits_for_nothing():
+    transport = ScriptedTransport(unread)
+    with Project(websocket={"chat": "ws://chat.test/"}, transport=transport) as project:
+        chat = project.websocket("chat")
+        chat.start()
+        project.call(chat.wait_started)
+        receipt = chat.send("x")
+        with pytest.raises(TimeoutError):
+            asyncio.run(asyncio.wait_for(_awaiting(receipt), 0.01))
+    assert isinstance(receipt.outcome, Unsent)
+
+
+# Tags
+
+
+@virtual
+async def test_each_send_with_a_tag_is_told_of_once_in_order():
+    chat = await Chat().opened()
+    seen = watch(chat)
+    chat.connection.send("a", tag="first")
+    chat.connection.send("nobody asks")
+    chat.connection.send("b", tag=2)
+    assert fates(seen) == [("Sent", "first"), ("Sent", 2)]
+    assert seen[0].size == 1
+
+
+@virtual
+async def test_what_was_not_sent_is_told_before_stopped():
+    chat = await Chat(unread, close_timeout=1.0).opened()
+    seen = watch(chat)
+    waiting = chat.connection.send("a", tag="a")
+    chat.connection.send("b", tag="b")
+    chat.connection.stop()
+    stopped = await chat.connection.wait_stopped()
+    assert fates(seen) == [("Unsent", "a"), ("Unsent", "b")]
+    assert isinstance(seen[-1], Stopped)
+    assert stopped.unsent == 2
+    assert isinstance(await waiting, Unsent)
+    assert waiting.outcome.session == 1
+
+
+@virtual
+async def test_a_send_while_nothing_is_open_is_dropped_and_an_error():
+    chat = Chat()
+    seen = watch(chat)
+    outcome = await chat.connection.send("too early", tag="early")
+    assert isinstance(outcome, SendDropped)
+    assert (outcome.reason, outcome.session, outcome.attempt) == ("not open", 0, 0)
+    assert [type(it) for it in seen] == [ErrorEvent, SendDropped]
+    await chat.opened()
+    chat.connection.stop()
+    outcome = await chat.connection.send("too late")
+    assert (outcome.reason, outcome.session) == ("not open", 1)
+    assert (await chat.connection.wait_stopped()).unsent == 0
+
+
+@virtual
+async def test_who_is_told_may_send_and_stop():
+    chat = await Chat(close_timeout=1.0).opened()
+    seen = watch(chat)
+
+    def go_on(outcome):
+        if outcome.tag < 3:
+            chat.connection.send("x", tag=outcome.tag + 1)
+        else:
+            chat.connection.stop()
+
+    chat.connection.sends.subscribe(go_on)
+    chat.connection.send("x", tag=0)
+    await chat.connection.wait_stopped()
+    assert fates(seen) == [("Sent", 0), ("Sent", 1), ("Sent", 2), ("Sent", 3)]
+    assert chat.peer.received == ["x"] * 4
+
+
+# Waiting for the connection to open
+
+WAITING = SendQueue(while_connecting=True)
+
+
+@virtual
+async def test_what_is_sent_while_connecting_goes_out_first_when_open():
+    chat = Chat(silent, send_queue=WAITING)
+    seen = watch(chat)
+    chat.connection.lifecycle.subscribe(lambda it: chat.connection.send("c") if isinstance(it, Opened) else None)
+    chat.connection.start()
+    chat.connection.send("a", tag="a")
+    chat.connection.send(b"b", tag="b")
+    await asyncio.sleep(1)
+    assert fates(seen) == []
+    chat.peer.accept()
+    assert chat.peer.received == ["a", b"b", "c"]
+    assert fates(seen) == [("Sent", "a"), ("Sent", "b")]
+    chat.connection.stop()
+    stopped = await chat.connection.wait_stopped()
+    assert (stopped.messages_sent, stopped.unsent) == (3, 0)
+
+
+@virtual
+async def test_what_is_sent_while_reconnecting_waits_for_the_next_attempt():
+    chat = await Chat(reconnect=RECONNECT, send_queue=WAITING).opened()
+    chat.peer.close(1001)  # dropping, then reconnecting
+    chat.connection.send("a")
+    await asyncio.sleep(0.5)
+    chat.connection.send("b")
+    await asyncio.sleep(5)
+    assert [peer.received for peer in chat.transport.peers] == [[], ["a", "b"]]
+
+
+@virtual
+@pytest.mark.parametrize("end", ["stop", "abort", "retire", "refuse"])
+async def test_what_waits_when_the_session_ends_is_unsent(end):
+    chat = Chat(silent, send_queue=WAITING)
+    seen = watch(chat)
+    chat.connection.start()
+    receipt = chat.connection.send("a", tag="a")
+    await asyncio.sleep(1)
+    chat.peer.refuse() if end == "refuse" else getattr(chat.connection, end)()
+    stopped = await chat.connection.wait_stopped()
+    assert stopped.unsent == 1
+    assert fates(seen) == [("Unsent", "a")]
+    assert receipt.outcome.session == 1
+    assert [type(it).__name__ for it in seen][-1] == "Stopped"
+
+
+@virtual
+async def test_what_waits_when_a_retry_is_cancelled_is_unsent_and_not_kept_for_the_next_session():
+    chat = await Chat(reconnect=RECONNECT, send_queue=WAITING).opened()
+    chat.peer.reset()
+    chat.connection.send("a", tag="a")
+    chat.connection.stop()
+    assert (await chat.connection.wait_stopped()).unsent == 1
+    await chat.opened()
+    assert chat.peer.received == []
+
+
+@virtual
+async def test_a_message_waits_no_longer_than_its_time_to_live():
+    chat = Chat(silent, connect_timeout=None, send_queue=SendQueue(while_connecting=True, time_to_live=10.0))
+    seen = watch(chat)
+    chat.connection.start()
+    chat.connection.send("a", tag="a")
+    await asyncio.sleep(5)
+    chat.connection.send("b", tag="b")
+    await asyncio.sleep(6)
+    assert fates(seen) == [("SendDropped", "a")]
+    assert seen[-1].reason == "expired"
+    chat.peer.accept()
+    assert chat.peer.received == ["b"]
+    await asyncio.sleep(20)
+    chat.connection.stop()
+    assert (await chat.connection.wait_stopped()).unsent == 1
+    assert fates(seen) == [("SendDropped", "a"), ("Sent", "b")]
+
+
+@virtual
+async def test_every_message_may_expire():
+    chat = Chat(silent, connect_timeout=None, send_queue=SendQueue(while_connecting=True, time_to_live=10.0))
+    chat.connection.start()
+    chat.connection.send("a")
+    await asyncio.sleep(20)
+    late = chat.connection.send("b")
+    await asyncio.sleep(5)
+    chat.peer.accept()
+    assert isinstance(await late, Sent)
+    assert chat.peer.received == ["b"]
+
+
+# The bounds
+
+
+@virtual
+@pytest.mark.parametrize("before_open", [True, False])
+@pytest.mark.parametrize("bounds", [{"max_messages": 3}, {"max_bytes": 3}])
+@pytest.mark.parametrize(
+    ("overflow", "kept", "dropped"),
+    [("error", "abc", "de"), ("drop_newest", "abc", "de"), ("drop_oldest", "cde", "ab")],
+)
+async def test_what_does_not_fit_into_the_queue(before_open, bounds, overflow, kept, dropped):
+    queue = SendQueue(while_connecting=True, overflow=overflow, **bounds)
+    chat = Chat(silent if before_open else unread, send_queue=queue)
+    seen = watch(chat)
+    chat.connection.start()
+    await asyncio.sleep(1)
+    receipts = {letter: chat.connection.send(letter, tag=letter) for letter in "abcde"}
+    assert fates(seen) == [("SendDropped", letter) for letter in dropped]
+    assert {receipts[letter].outcome.reason for letter in dropped} == {"full"}
+    errors = [str(it.error) for it in seen if isinstance(it, ErrorEvent)]
+    full = "'chat': the send queue is full, message not sent; send_queue sets its bounds"
+    assert errors == [full] * (len(dropped) if overflow == "error" else 0)
+    chat.peer.accept() if before_open else chat.peer.resume_reading()
+    assert "".join(chat.peer.received) == kept
+    chat.connection.stop()
+    stopped = await chat.connection.wait_stopped()
+    assert (stopped.messages_sent, stopped.unsent) == (3, 2)
+
+
+@virtual
+async def test_a_message_larger_than_the_queue_never_fits():
+    chat = await Chat(unread, send_queue=SendQueue(max_bytes=3, overflow="drop_oldest")).opened()
+    chat.connection.send("ab")
+    assert (await chat.connection.send("abcd")).reason == "full"
+    chat.peer.resume_reading()
+    assert chat.peer.received == []
+
+
+async def test_a_burst_larger_than_the_queue_is_sent_where_the_network_takes_it():
+    async with (
+        WebSocketServer(echo) as server,
+        Project(websocket={"chat": {"url": server.url, "send_queue": {"max_messages": 10}}}) as project,
+    ):
+        chat = project.websocket("chat")
+        received = []
+        chat.messages.subscribe(received.append)
+        chat.start()
+        await chat.wait_started()
+        outcomes = [chat.send(f"{number}") for number in range(1000)]
+        chat.stop()
+        stopped = await chat.wait_stopped()
+    assert received == [f"{number}" for number in range(1000)]
+    assert {type(it.outcome) for it in outcomes} == {Sent}
+    assert stopped.unsent == 0
+
+
+@pytest.mark.parametrize("compression", [False, True])
+@pytest.mark.parametrize("overflow", ["error", "drop_newest", "drop_oldest"])
+async def test_a_peer_that_does_not_read_fills_the_queue_and_no_more(overflow, compression):
+    size, limit = 64 * 1024, 1024 * 1024
+    settings = {
+        "close_timeout": 0.2,
+        "compression": compression,
+        "send_queue": {"max_bytes": limit, "overflow": overflow},
+    }
+    async with (
+        WebSocketServer(never_read) as server,
+        Project(websocket={"chat": {"url": server.url, **settings}}) as project,
+    ):
+        chat = project.websocket("chat")
+        chat.start()
+        await chat.wait_started()
+        receipts = []
+        # More than the system's own buffers take, too; random, so that compression does not make it small.
+        payload = [__import__("os").urandom(size) for _ in range(16)]
+        for number in range(400):
+            receipts.append(chat.send(payload[number % 16]))
+            if number % 10 == 0:
+                await asyncio.sleep(0)
+        waiting = [it for it in receipts if it.outcome is None]
+        assert 0 < sum(it.size for it in waiting if it.payload) <= limit + 2 * 256 * 1024
+        chat.stop()
+        stopped = await chat.wait_stopped()
+    outcomes = [type(it.outcome).__name__ for it in receipts]
+    assert outcomes.count("Sent") == stopped.messages_sent
+    assert outcomes.count("Unsent") + outcomes.count("SendDropped") == stopped.unsent
+    assert outcomes.count("SendDropped") > 0
+    assert len(outcomes) == stopped.messages_sent + stopped.unsent
+    newest_is_kept = outcomes[-1] == "Unsent"
+    assert newest_is_kept is (overflow == "drop_oldest")
+
+
+def test_the_settings_of_the_queue_reach_the_connection():
+    async def scenario():
+        transport = ScriptedTransport(accept)
+        settings = {"url": "ws://chat.test/", "send_queue": {"while_connecting": True, "time_to_live": 2}}
+        async with Project(websocket={"chat": settings}, transport=transport) as project:
+            chat = project.websocket("chat")
+            chat.start()
+            receipt = chat.send("waits")
+            assert isinstance(await receipt, Sent)
+        assert transport.peer.received == ["waits"]
+        assert transport.peer.target.send_queue == SendQueue(while_connecting=True, time_to_live=2.0)
+
+    run_in_virtual_time(scenario())
