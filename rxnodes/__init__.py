@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rxnodes.before_connect import Attempt, ConnectOptions, GiveUp
+    from rxnodes.codecs import Codec
     from rxnodes.connection import Connection
     from rxnodes.errors import (
         CloseTimeout,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         HandlerError,
         PluginDisabled,
         ProtocolError,
+        RequestTimeout,
         RxNodesError,
         SendError,
         SettingsError,
@@ -40,6 +42,7 @@ __all__ = [
     "CloseCode",
     "CloseTimeout",
     "Closing",
+    "Codec",
     "ConnectError",
     "ConnectOptions",
     "Connecting",
@@ -57,6 +60,7 @@ __all__ = [
     "PluginDisabled",
     "Project",
     "ProtocolError",
+    "RequestTimeout",
     "RxNodesError",
     "Scope",
     "SendError",
@@ -71,6 +75,7 @@ __all__ = [
 
 _HOMES = {
     "before_connect": ("Attempt", "ConnectOptions", "GiveUp"),
+    "codecs": ("Codec",),
     "connection": ("Connection",),
     "errors": (
         "CloseTimeout",
@@ -80,6 +85,7 @@ _HOMES = {
         "HandlerError",
         "PluginDisabled",
         "ProtocolError",
+        "RequestTimeout",
         "RxNodesError",
         "SendError",
         "SettingsError",

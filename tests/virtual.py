@@ -41,14 +41,18 @@ def accept(peer):
 class Chat:
     """A connection, its transport, and a journal of what it told."""
 
-    def __init__(self, script=accept, *, reconnect=None, **policy):
+    def __init__(self, script=accept, *, reconnect=None, codec=None, **policy):
         self.transport = ScriptedTransport(script)
         policy = Policy(
             reconnect=ReconnectPolicy(enabled=True, **reconnect) if reconnect is not None else ReconnectPolicy(),
             **policy,
         )
         self.connection = Connection(
-            "chat", Target(url="ws://test/?token=secret", redacted_url="ws://test/?token=***"), policy, self.transport
+            "chat",
+            Target(url="ws://test/?token=secret", redacted_url="ws://test/?token=***"),
+            policy,
+            self.transport,
+            codec=codec,
         )
         self.connection.open(asyncio.get_running_loop(), threading.get_ident())
         self.journal = Journal()
