@@ -29,6 +29,7 @@ from rxnodes.codecs import as_codec
 from rxnodes.errors import RxNodesError
 from rxnodes.websocket import (
     all_stopped,
+    channel,
     client_send,
     client_start,
     client_stop,
@@ -36,6 +37,7 @@ from rxnodes.websocket import (
     on_receive,
     on_start,
     on_stop,
+    request,
     until_stopped,
 )
 
@@ -79,6 +81,22 @@ def sending_with_codecs(chat: Connection, numbers: Observable[int]) -> None:
     assert_type(numbers.pipe(client_send(chat, codec=int)), Observable[int])
     assert_type(numbers.pipe(client_send(chat, codec=(json.dumps, json.loads))), Observable[int])
     assert_type(on_receive(chat, codec=Quote).pipe(client_send(chat, codec=Quote)), Observable[Quote])
+
+
+async def conversations(chat: Connection, answers: Codec[Quote]) -> None:
+    assert_type(request(chat, "ask", match=lambda text: text.isdigit()), Observable[str])
+    assert_type(request(chat, b"ask", match=lambda data: data.isdigit(), is_binary=True), Observable[bytes])
+    assert_type(request(chat, "ask", match=lambda _: True, is_binary=None), Observable[str | bytes])
+    assert_type(request(chat, {"id": 7}, match=lambda quote: quote.bid > 1, codec=Quote), Observable[Quote])
+    assert_type(request(chat, {"id": 7}, match=lambda answer: answer["id"] == 7, codec="json"), Observable[Any])
+    assert_type(await request(chat, {"id": 7}, match=lambda _: True, timeout=None, codec=answers), Quote)
+    assert_type(channel(chat, subscribe="on", match=lambda text: text.isdigit()), Observable[str])
+    assert_type(channel(chat, subscribe=b"on", match=lambda data: data.isdigit(), is_binary=True), Observable[bytes])
+    assert_type(channel(chat, subscribe=lambda: "on", match=lambda _: True, is_binary=None), Observable[str | bytes])
+    assert_type(channel(chat, subscribe=[1], match=lambda quote: quote.bid > 1, codec=Quote), Observable[Quote])
+    assert_type(
+        channel(chat, subscribe=[1], unsubscribe=[2], match=lambda tick: tick["id"] == 1, codec="json"), Observable[Any]
+    )
 
 
 def events(chat: Connection) -> None:
