@@ -306,8 +306,11 @@ def test_one_that_nobody_observed_completes_when_somebody_does(stream):
     assert derived.is_completed
 
 
-def test_who_is_told_of_its_completion_is_not_told_within_its_lock(stream):
-    derived = Derived(stream, halves)
+@pytest.mark.parametrize("depth", [1, 2])
+def test_who_is_told_of_its_completion_is_not_told_within_its_lock(stream, depth):
+    derived = stream
+    for _ in range(depth):
+        derived = Derived(derived, halves)
     stream.complete()
     told = []
 

@@ -219,9 +219,8 @@ class _Exchange(abc.DisposableBase):
         self._fail(RequestTimeout(f"{self._connection.name!r}: no answer within {self._timeout:.10g} s"))
 
     def _fail(self, error: Exception) -> None:
-        if not self._is_over:
-            self.dispose()
-            self._observer.on_error(error)
+        self.dispose()
+        self._observer.on_error(error)
 
 
 # --- Channels ---------------------------------------------------------------------------------------------------------

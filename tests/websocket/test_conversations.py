@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import itertools
 import json
@@ -77,6 +78,15 @@ async def test_a_request_emits_the_one_answer_and_completes():
         chat.peer.send(message)
     assert told.all == ["b1", "completed"]
     assert idle(chat.connection)
+
+
+@virtual
+async def test_when_the_answer_is_shown_nothing_is_left_of_the_request():
+    chat = await Chat().opened()
+    shown = []
+    request(chat.connection, "ask", match=lambda _: True).subscribe(lambda _: shown.append(idle(chat.connection)))
+    chat.peer.send("answer")
+    assert shown == [True]
 
 
 @virtual
@@ -346,6 +356,37 @@ def test_a_request_from_another_thread():
         project.call(answer, "no")
         assert transport.peer.received[0] == "ask"
         assert (answers, threads) == (["yes"], ["rxnodes"])
+
+
+def test_one_that_is_given_up_before_the_loop_hears_of_it_is_never_sent():
+    transport = ScriptedTransport(lambda peer: peer.accept())
+    with Project(websocket={"chat": "ws://chat.test/"}, transport=transport) as project:
+        chat = project.websocket("chat")
+        chat.start()
+        project.call(chat.wait_started)
+        stream = channel(chat, subscribe="subscribe", unsubscribe="unsubscribe", match=lambda _: True)
+        with busy(project):
+            request(chat, "ask", match=lambda _: True).subscribe().dispose()
+            stream.subscribe().dispose()
+        project.call(asyncio.sleep, 0)
+        assert transport.peer.received == []
+
+
+@contextlib.contextmanager
+def busy(project):
+    """Keeps the loop's thread from doing anything meanwhile."""
+    is_busy, is_free = threading.Event(), threading.Event()
+
+    async def hold():
+        is_busy.set()
+        is_free.wait(5)
+
+    holding = threading.Thread(target=project.call, args=(hold,))
+    holding.start()
+    is_busy.wait(5)
+    yield
+    is_free.set()
+    holding.join()
 
 
 # --- Channel ----------------------------------------------------------------------------------------------------------
