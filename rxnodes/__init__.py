@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rxnodes.before_connect import Attempt, ConnectOptions, GiveUp
+    from rxnodes.codecs import Codec
     from rxnodes.connection import Connection
     from rxnodes.errors import (
         CloseTimeout,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         HandlerError,
         PluginDisabled,
         ProtocolError,
+        RequestTimeout,
         RxNodesError,
         SendError,
         SettingsError,
@@ -41,6 +43,7 @@ __all__ = [
     "CloseCode",
     "CloseTimeout",
     "Closing",
+    "Codec",
     "ConnectError",
     "ConnectOptions",
     "Connecting",
@@ -59,6 +62,7 @@ __all__ = [
     "Project",
     "ProtocolError",
     "Receipt",
+    "RequestTimeout",
     "RxNodesError",
     "Scope",
     "SendDropped",
@@ -77,6 +81,7 @@ __all__ = [
 
 _HOMES = {
     "before_connect": ("Attempt", "ConnectOptions", "GiveUp"),
+    "codecs": ("Codec",),
     "connection": ("Connection",),
     "errors": (
         "CloseTimeout",
@@ -86,6 +91,7 @@ _HOMES = {
         "HandlerError",
         "PluginDisabled",
         "ProtocolError",
+        "RequestTimeout",
         "RxNodesError",
         "SendError",
         "SettingsError",

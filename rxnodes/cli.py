@@ -395,6 +395,8 @@ def _notes(connection: ConnectionSettings) -> Iterator[str]:
             yield f"{name}: {'none' if value is None else f'{value:.10g}'}"
     if connection.compression:
         yield "compression: on"
+    if connection.codec is not None:
+        yield f"codec: {connection.codec.name}"
     if connection.tls is not None:
         yield from _tls_notes(connection)
     if connection.reconnect.enabled:
@@ -495,7 +497,7 @@ async def _receive(options: argparse.Namespace, out: _Output, err: _Output) -> i
             project.subscribe(
                 connection.lifecycle.pipe(ops.do_action(show.event)),
                 on_receive(connection, is_binary=None).pipe(ops.do_action(show.message)),
-                on_start(connection).pipe(*(client_send(connection, text) for text in options.send)),
+                on_start(connection).pipe(*(client_send(connection, text, codec=None) for text in options.send)),
                 pulse().pipe(client_start(connection)),
             )
             stopped = await connection.wait_stopped()

@@ -8,8 +8,10 @@ import random
 from datetime import UTC, datetime
 from threading import RLock, get_ident
 from typing import TYPE_CHECKING, Any, TypeVar, cast
+from weakref import WeakValueDictionary
 
 from rxnodes.before_connect import Attempt
+from rxnodes.codecs import decode
 from rxnodes.errors import ConnectError, DecodeError, HandlerError, RxNodesError, SendError
 from rxnodes.lifecycle.events import ErrorEvent, LifecycleEvent, Opened, Stopped
 from rxnodes.lifecycle.inputs import (
@@ -40,14 +42,15 @@ from rxnodes.lifecycle.inputs import (
 from rxnodes.lifecycle.machine import Phase, Profile, State, step
 from rxnodes.lifecycle.states import ConnectionState, check_close
 from rxnodes.sends import Backlog, Fate, Receipt, SendDropped, SendOutcome, Sent, Unsent
-from rxnodes.streams import HotStream, Outbox, ReplayStream, View, Views
+from rxnodes.streams import Derived, HotStream, Outbox, ReplayStream, View, Views
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine
+    from collections.abc import Callable, Collection, Coroutine, Iterable
 
     from reactivex import Observable
 
     from rxnodes.before_connect import Preparation
+    from rxnodes.codecs import Codec
     from rxnodes.errors import ProtocolError
     from rxnodes.lifecycle.events import ErrorPhase
     from rxnodes.lifecycle.policy import Policy
@@ -75,6 +78,8 @@ class Connection:
 
     Attributes:
         name: The configuration's name.
+        codec: What the nodes write and read messages with where nothing else is said; `None`: they are sent and given
+            as they are.
         states: The `ConnectionState`: the last one delivered for each new subscriber, then every change.
         lifecycle: Every lifecycle event, in order.
         messages: Every message as it came: `str` for text, `bytes` for binary.
@@ -125,20 +130,25 @@ class Connection:
         "_thread",
         "_timer",
         "_transport",
+        "_values",
         "_views",
         "_watched",
+        "codec",
         "name",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a connection is put together from these
         self,
         name: str,
         target: Target,
         policy: Policy,
         transport: Transport,
         preparation: Preparation | None = None,
+        *,
+        codec: Codec[Any] | None = None,
     ) -> None:
         self.name = name
+        self.codec = codec
         self._target = target
         self._transport = transport
         self._preparation = preparation
@@ -178,6 +188,7 @@ class Connection:
         self._texts: View[str] = View(report, views)
         self._binaries: View[bytes] = View(report, views)
         self._batches: dict[bool | None, HotStream[Any]] = {}
+        self._values: WeakValueDictionary[tuple[Codec[Any], bool], Derived[Any]] | None = None
 
     def __repr__(self) -> str:
         return f"<Connection {self.name!r} {self.state.value}, session {self.session}>"
@@ -193,6 +204,11 @@ class Connection:
     def session(self) -> int:
         """The number of the live or last session; 0 before the first start."""
         return self._machine.session
+
+    @property
+    def attempt(self) -> int:
+        """The number of the current or last attempt within the session."""
+        return self._machine.attempt
 
     @property
     def is_live(self) -> bool:
@@ -267,6 +283,22 @@ class Connection:
             # Replaced, not changed: the loop's thread may be going through it.
             self._batches = {**self._batches, is_binary: HotStream[Any](self._on_handler_error)}
         return self._batches[is_binary]
+
+    def values(self, codec: Codec[Any], *, batched: bool = False) -> Observable[Any]:
+        """What a codec reads of every message, or of the list of those that one read of the socket brought.
+
+        A message that does not fit is an `ErrorEvent` of phase `receive`. Where the stream of a codec is in use, it is
+        given again, so that a message is decoded, and reported, once.
+        """
+        with self._views.lock:
+            if self._values is None:
+                # Made late: most connections need none, and there may be very many of them.
+                self._values = WeakValueDictionary()
+            stream = self._values.get((codec, batched))
+            if stream is None:
+                stream = self._read_batches(codec) if batched else self._read_messages(codec)
+                self._values[codec, batched] = stream
+        return stream
 
     @property
     def last_stopped(self) -> Stopped | None:
@@ -669,6 +701,30 @@ class Connection:
             reason = f"a binary message of {len(message)} bytes is not UTF-8: {error.reason} at byte {error.start}"
         self._feed(Reported("receive", DecodeError(reason)))
         return None
+
+    def _read_messages(self, codec: Codec[Any]) -> Derived[Any]:
+        def relay(message: str | bytes, emit: Callable[[Any], None]) -> None:
+            for value in self._read(codec, (message,)):
+                emit(value)
+
+        return Derived(self._messages, relay)
+
+    def _read_batches(self, codec: Codec[Any]) -> Derived[Any]:
+        def relay(messages: list[str] | list[bytes], emit: Callable[[Any], None]) -> None:
+            if values := self._read(codec, messages):
+                emit(values)
+
+        return Derived(cast("HotStream[Any]", self.batches(is_binary=None)), relay)
+
+    def _read(self, codec: Codec[Any], messages: Iterable[str | bytes]) -> list[Any]:
+        """The values of the messages that fit; each of the others is an `ErrorEvent`."""
+        values: list[Any] = []
+        for message in messages:
+            try:
+                values.append(decode(codec, message))
+            except DecodeError as error:
+                self._feed(Reported("receive", error))
+        return values
 
     def _deliver(self, event: ConnectionState | LifecycleEvent) -> None:
         if isinstance(event, ConnectionState):

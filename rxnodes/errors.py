@@ -21,6 +21,7 @@ __all__ = [
     "HandlerError",
     "PluginDisabled",
     "ProtocolError",
+    "RequestTimeout",
     "RxNodesError",
     "SendError",
     "SettingsError",
@@ -100,7 +101,7 @@ class SendError(RxNodesError):
 
 
 class DecodeError(RxNodesError):
-    """A message that came cannot be given in the form that was asked for."""
+    """A message that came cannot be given in the form that was asked for, or does not fit the codec."""
 
 
 class ProtocolError(RxNodesError):
@@ -113,6 +114,10 @@ class ProtocolError(RxNodesError):
     def __init__(self, message: str, *, code: int = 1002) -> None:
         super().__init__(message)
         self.code = code
+
+
+class RequestTimeout(RxNodesError, TimeoutError):  # noqa: N818 - as CloseTimeout
+    """No answer to a request came in time."""
 
 
 class CloseTimeout(RxNodesError):  # noqa: N818 - named in the design

@@ -117,6 +117,7 @@ class Project(Scope):
                     configuration.policy(),
                     self._transport,
                     configuration.preparation(),
+                    codec=configuration.codec,
                 )
                 self._by_name[name] = connection
                 if self._loop is not None:

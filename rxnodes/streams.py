@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Sequence
 
-__all__ = ["HotStream", "Outbox", "ReplayStream", "View", "Views"]
+__all__ = ["Derived", "HotStream", "Outbox", "ReplayStream", "View", "Views"]
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -108,6 +109,11 @@ class HotStream(Observable[T]):
         """Whether anybody is subscribed."""
         return bool(self._subscriptions)
 
+    @property
+    def is_completed(self) -> bool:
+        """Whether nothing is emitted any more."""
+        return self._completed
+
     def emit(self, value: T) -> None:
         """Shows the value to every subscriber."""
         for subscription in self._subscriptions:
@@ -166,6 +172,62 @@ class ReplayStream(HotStream[T]):
         """Shows the value to every subscriber, and keeps it."""
         self._last = value
         super().emit(value)
+
+
+class Derived(HotStream[T]):
+    """A hot stream that shows what is made of each value of another one, which it follows while it is observed.
+
+    All that is made of a value is shown to every subscriber within the notification of that value.
+
+    Args:
+        source: The other stream.
+        relay: Given each value of `source`, and what emits, it emits what it makes of the value, if anything.
+    """
+
+    def __init__(self, source: HotStream[S], relay: Callable[[S, Callable[[T], None]], None]) -> None:
+        super().__init__(source._report, source.lock)  # noqa: SLF001 - our own
+        self._source: HotStream[Any] = source
+        self._relay = relay
+        self._following: _Subscription | None = None
+
+    def attach(self, subscription: _Subscription) -> None:
+        """Adds a subscriber."""
+        super().attach(subscription)
+        self._note()
+
+    def detach(self, subscription: _Subscription) -> None:
+        """Removes a subscriber."""
+        super().detach(subscription)
+        self._note()
+
+    @property
+    def is_completed(self) -> bool:
+        """Whether nothing is emitted any more."""
+        return self._completed or self._source.is_completed
+
+    def complete(self) -> None:
+        """Completes the stream. Nothing is emitted after that."""
+        self._following = None
+        super().complete()
+
+    def _note(self) -> None:
+        """Follows the source from the first subscriber on, up to the last."""
+        with self.lock:
+            if self.is_observed == (self._following is not None):
+                return
+            if self._following is not None:
+                following, self._following = self._following, None
+                following.dispose()
+                return
+            if not self._source.is_completed:
+                self._following = _Subscription(self._source, self._take, self.complete)
+                self._source.attach(self._following)
+                return
+        # Not within the lock: whoever is told may do anything.
+        self.complete()
+
+    def _take(self, value: Any) -> None:
+        self._relay(value, self.emit)
 
 
 class Views:

@@ -305,6 +305,7 @@ def test_check_of_good_settings(settings, capsys):
         connect_timeout = "none"
         heartbeat = 2.5
         compression = true
+        codec = "json"
         tls = {{ verify = false }}
         reconnect = {{ enabled = true, max_attempts = 5 }}
         """.replace("user:s3cret-password@", "")
@@ -326,6 +327,7 @@ def test_check_of_good_settings(settings, capsys):
         "        - connect_timeout: none\n"
         "        - heartbeat: 2.5\n"
         "        - compression: on\n"
+        "        - codec: json\n"
         "        - tls: NOT VERIFIED, anyone can pose as the server\n"
         "        - reconnect: on, until 5 attempts in a row have failed\n"
     )
@@ -446,6 +448,12 @@ def test_listen_prints_messages_and_lifecycle(chat, capsys):
     assert (
         '1000 normal closure "bye", clean, ended by the server; 1 received (5 bytes), 1 sent (5 bytes)' in printed.err
     )
+
+
+def test_listen_sends_and_shows_messages_as_they_are_whatever_codec_is_set(chat, capsys):
+    chat(answer_once, 'codec = "json"')
+    assert cli.main(["listen", "chat", "--send", "no JSON"]) == 0
+    assert capsys.readouterr().out == "no JSON\n"
 
 
 def test_listen_sends_in_order_each_time_it_opens(chat, capsys):

@@ -41,7 +41,7 @@ from rxnodes.testing import (
     never_answer_handshake,
     refuse,
 )
-from rxnodes.websocket.settings import ConnectionSettings, ReconnectSettings, TlsSettings
+from rxnodes.websocket.settings import ConnectionSettings, ReconnectSettings, SendQueueSettings, TlsSettings
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", "CHANGELOG.md", *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))]
@@ -319,7 +319,7 @@ def test_settings_are_good_and_drafts_are_not(block, workshop):
         settings.load(folder, plugins.discover(), environ={})
 
 
-MODELS = [ConnectionSettings, TlsSettings, ReconnectSettings]
+MODELS = [ConnectionSettings, TlsSettings, SendQueueSettings, ReconnectSettings]
 FIELDS = {name: (model, field) for model in MODELS for name, field in model.model_fields.items()}
 ROWS = {cells[0].strip("`"): cells for cells in rows_of("docs/settings.md", "Field")}
 #: What only Python can say.
@@ -353,8 +353,11 @@ def is_good(name, value):
         fields["initial_delay"] = 0.001
     if name == "initial_delay":
         fields["max_delay"] = 86400
-    if FIELDS[name][0] is ReconnectSettings:
-        fields = {"reconnect": fields}
+    if name == "time_to_live":
+        fields["while_connecting"] = True
+    for section, model in (("reconnect", ReconnectSettings), ("send_queue", SendQueueSettings)):
+        if FIELDS[name][0] is model:
+            fields = {section: fields}
     try:
         Project(websocket={"chat": {"url": "ws://127.0.0.1/", **fields}})
     except SettingsError:

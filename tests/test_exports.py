@@ -14,11 +14,12 @@ NAMES = {
         Project Scope Connection ConnectionState Initiator CloseCode Trigger pulse __version__
         LifecycleEvent Connecting Opened Dropped Closing Stopped ErrorEvent
         RxNodesError SettingsError UnknownConfiguration PluginDisabled ConnectError ConnectionLost SendError
-        DecodeError ProtocolError CloseTimeout HandlerError run Attempt ConnectOptions GiveUp
+        DecodeError ProtocolError CloseTimeout HandlerError RequestTimeout run Attempt ConnectOptions GiveUp Codec
         Receipt SendOutcome Sent SendDropped Unsent
     """,
     "rxnodes.websocket": """
         client_start client_send client_stop on_start on_receive on_stop on_error all_stopped until_stopped
+        request channel
     """,
 }
 
@@ -49,6 +50,7 @@ def test_every_exception_is_below_one():
     errors = importlib.import_module("rxnodes.errors")
     assert all(issubclass(getattr(errors, name), rxnodes.RxNodesError) for name in errors.__all__)
     assert issubclass(rxnodes.UnknownConfiguration, LookupError)
+    assert issubclass(rxnodes.RequestTimeout, TimeoutError)
 
 
 def test_the_version_is_the_packages():

@@ -9,7 +9,7 @@ import pytest
 import reactivex
 from reactivex import operators as ops
 
-from rxnodes.streams import HotStream, Outbox, ReplayStream
+from rxnodes.streams import Derived, HotStream, Outbox, ReplayStream
 
 
 class Reports(list):
@@ -217,6 +217,143 @@ def test_subscribing_from_many_threads_loses_nobody(stream):
         thread.join()
     stream.emit(1)
     assert seen == [1] * 50
+
+
+def halves(value, emit):
+    if value % 2 == 0:
+        emit(value // 2)
+
+
+def test_a_derived_stream_shows_what_is_made_of_each_value(stream):
+    derived = Derived(stream, halves)
+    seen, others = [], []
+    derived.subscribe(seen.append)
+    derived.subscribe(others.append)
+    for value in (1, 2, 3, 4):
+        stream.emit(value)
+    assert seen == others == [1, 2]
+
+
+def test_it_makes_it_once_for_all_its_subscribers(stream):
+    made = []
+    derived = Derived(stream, lambda value, emit: (made.append(value), emit(value)))
+    for _ in range(3):
+        derived.subscribe()
+    stream.emit(1)
+    assert made == [1]
+
+
+def test_it_follows_the_other_only_while_it_is_observed(stream):
+    derived = Derived(stream, halves)
+    assert not stream.is_observed
+    first, second = derived.subscribe(), derived.subscribe()
+    first.dispose()
+    assert stream.is_observed
+    second.dispose()
+    second.dispose()
+    assert not stream.is_observed
+    seen = []
+    derived.subscribe(seen.append)
+    stream.emit(2)
+    assert seen == [1]
+
+
+def test_promise_7_its_subscribers_are_isolated_too(stream, reports):
+    derived = Derived(stream, halves)
+    error = ValueError("no")
+    seen = []
+
+    def raises(value):
+        seen.append(("raises", value))
+        raise error
+
+    derived.subscribe(raises)
+    derived.subscribe(lambda value: seen.append(("other", value)))
+    stream.subscribe(lambda value: seen.append(("source", value)))
+    stream.emit(2)
+    stream.emit(4)
+    assert seen == [("raises", 1), ("other", 1), ("source", 2), ("raises", 2), ("other", 2), ("source", 4)]
+    assert reports == [error, error]
+
+
+def test_what_makes_it_may_raise_and_the_stream_goes_on(stream, reports):
+    derived = Derived(stream, lambda value, emit: emit(1 // value))
+    seen = []
+    derived.subscribe(seen.append)
+    stream.emit(0)
+    stream.emit(1)
+    assert seen == [1]
+    assert [type(error) for error in reports] == [ZeroDivisionError]
+
+
+def test_it_completes_with_the_other(stream):
+    derived = Derived(Derived(stream, halves), halves)
+    told = []
+    derived.subscribe(on_completed=lambda: told.append("early"))
+    stream.complete()
+    assert told == ["early"]
+    derived.subscribe(on_completed=lambda: told.append("late"))
+    assert told == ["early", "late"]
+    assert not derived.is_observed
+
+
+def test_one_that_nobody_observed_completes_when_somebody_does(stream):
+    derived = Derived(Derived(stream, halves), halves)
+    stream.complete()
+    told = []
+    derived.subscribe(on_completed=lambda: told.append("late"))
+    assert told == ["late"]
+    assert derived.is_completed
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_who_is_told_of_its_completion_is_not_told_within_its_lock(stream, depth):
+    derived = stream
+    for _ in range(depth):
+        derived = Derived(derived, halves)
+    stream.complete()
+    told = []
+
+    def try_the_lock():
+        thread = threading.Thread(
+            target=lambda: told.append(derived.lock.acquire(timeout=5) and derived.lock.release())
+        )
+        thread.start()
+        thread.join()
+
+    derived.subscribe(on_completed=try_the_lock)
+    assert told == [None]
+
+
+def test_89_90_subscribing_and_disposing_within_a_notification_of_it(stream):
+    derived = Derived(stream, halves)
+    seen = []
+
+    def once(value):
+        seen.append(("once", value))
+        subscription.dispose()
+        derived.subscribe(lambda later: seen.append(("later", later)))
+
+    subscription = derived.subscribe(once)
+    stream.emit(2)
+    stream.emit(4)
+    assert seen == [("once", 1), ("later", 2)]
+
+
+def test_coming_and_going_from_many_threads_leaves_nothing_behind(stream):
+    derived = Derived(stream, halves)
+
+    def come_and_go():
+        for _ in range(200):
+            derived.subscribe().dispose()
+
+    threads = [threading.Thread(target=come_and_go) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not derived.is_observed
+    assert not stream.is_observed
 
 
 def test_promise_6_one_notification_is_delivered_to_all_before_the_next(stream):

@@ -42,7 +42,7 @@ def accept(peer):
 class Chat:
     """A connection, its transport, and a journal of what it told."""
 
-    def __init__(self, script=accept, *, reconnect=None, send_queue=None, **policy):
+    def __init__(self, script=accept, *, reconnect=None, send_queue=None, codec=None, **policy):
         self.transport = ScriptedTransport(script)
         policy = Policy(
             reconnect=ReconnectPolicy(enabled=True, **reconnect) if reconnect is not None else ReconnectPolicy(),
@@ -57,6 +57,7 @@ class Chat:
             ),
             policy,
             self.transport,
+            codec=codec,
         )
         self.connection.open(asyncio.get_running_loop(), threading.get_ident())
         self.journal = Journal()

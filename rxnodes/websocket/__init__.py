@@ -1,11 +1,13 @@
-"""The WebSocket node family: seven nodes, and two ways to wait for the end within a pipeline."""
+"""The WebSocket node family: seven nodes, two ways to wait for the end within a pipeline, and conversations."""
 
 from rxnodes.websocket.actions import client_send, client_start, client_stop
+from rxnodes.websocket.conversations import channel, request
 from rxnodes.websocket.ends import all_stopped, until_stopped
 from rxnodes.websocket.events import on_error, on_receive, on_start, on_stop
 
 __all__ = [
     "all_stopped",
+    "channel",
     "client_send",
     "client_start",
     "client_stop",
@@ -13,5 +15,6 @@ __all__ = [
     "on_receive",
     "on_start",
     "on_stop",
+    "request",
     "until_stopped",
 ]

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable
 
-from rxnodes.connection import to_payload
 from rxnodes.errors import SendError
 from rxnodes.lifecycle.states import check_close
 from rxnodes.operators import Latest, Switch, action
+from rxnodes.websocket.forms import UNSET, form_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rxnodes.codecs import CodecOf, UntypedCodec
     from rxnodes.connection import Connection
 
 __all__ = ["client_send", "client_start", "client_stop"]
@@ -99,7 +100,8 @@ def client_send(
     connection: Connection,
     message: str | Callable[[Any], str] | Observable[str],
     *,
-    is_binary: bool = False,
+    is_binary: bool = ...,
+    codec: None = ...,
     enabled: Switch = True,
     pass_through: Switch = False,
 ) -> Callable[[Observable[T]], Observable[T]]: ...
@@ -109,6 +111,7 @@ def client_send(
     message: str | bytes | Callable[[Any], str | bytes] | Observable[str] | Observable[bytes] | Observable[str | bytes],
     *,
     is_binary: bool | None,
+    codec: None = ...,
     enabled: Switch = True,
     pass_through: Switch = False,
 ) -> Callable[[Observable[T]], Observable[T]]: ...
@@ -116,22 +119,33 @@ def client_send(
 def client_send(
     connection: Connection,
     *,
-    is_binary: bool | None = False,
+    is_binary: bool | None = ...,
+    codec: None = ...,
     enabled: Switch = True,
     pass_through: Switch = False,
 ) -> Callable[[Observable[T]], Observable[T]]: ...
+@overload
 def client_send(
+    connection: Connection,
+    message: Any = ...,
+    *,
+    codec: CodecOf[Any] | UntypedCodec,
+    enabled: Switch = True,
+    pass_through: Switch = False,
+) -> Callable[[Observable[T]], Observable[T]]: ...
+def client_send(  # noqa: PLR0913 - a node has its attributes
     connection: Connection,
     message: Any = _PULSE,
     *,
-    is_binary: bool | None = False,
+    is_binary: bool | None = UNSET,
+    codec: Any = UNSET,
     enabled: Switch = True,
     pass_through: Switch = False,
 ) -> Callable[[Observable[Any]], Observable[Any]]:
     """WebSocket Client Send: each pulse sends a message, and passes at once.
 
-    Sending while the connection is not open, or sending what is no message, is an `ErrorEvent` of phase `send`; the
-    pulse passes all the same.
+    Sending while the connection is not open, or sending what is no message or does not fit the codec, is an
+    `ErrorEvent` of phase `send`; the pulse passes all the same.
 
     ::
 
@@ -145,26 +159,35 @@ def client_send(
             does not itself execute the node; or, left out, the pulse itself.
         is_binary: `False`: a `str` goes as a text message. `True`: a binary message; a `str` is encoded as UTF-8.
             `None`: what it is.
+        codec: What writes the message: `"json"`, `"msgpack"`, a type (a pydantic model, a dataclass, `list[int]`, ...),
+            a pair of functions `(encode, decode)`, or a `Codec`. `None`: none.
         enabled: Off: pulses end here. An observable's latest value counts; before the first, on.
         pass_through: On: pulses pass, and nothing is sent. Before an observable's first value, off.
+
+    Where neither `is_binary` nor `codec` is given, the connection's own codec counts, if its settings name one. Type
+    checkers know nothing of the settings: give `codec` where they are to know.
 
     Returns:
         A pipeable operator that emits each pulse unchanged. What a function raises is the pipeline's error.
 
     Raises:
-        TypeError: If a constant is of the wrong type.
-        ValueError: If a constant holds an unpaired surrogate, which UTF-8 cannot encode.
+        TypeError: If a constant is of the wrong type, or `codec` is no codec, or is given together with another
+            `is_binary` than `False`.
+        ValueError: If a constant holds an unpaired surrogate, which UTF-8 cannot encode, or does not fit the codec; if
+            no codec has that name, or the package it needs is not installed.
 
     Example:
         >>> from rxnodes import Project
         >>> from rxnodes.websocket import on_start
         >>> chat = Project(websocket={"chat": "ws://127.0.0.1:8080/"}).websocket("chat")
         >>> greet = on_start(chat).pipe(client_send(chat, lambda opened: f"hello from session {opened.session}"))
+        >>> ask = on_start(chat).pipe(client_send(chat, {"op": "subscribe", "channel": "prices"}, codec="json"))
     """
+    form = form_of(connection, codec, is_binary)
 
     def send(value: Any) -> None:
         try:
-            connection.send(value, is_binary=is_binary)
+            connection.send(form.written(value), is_binary=form.is_binary)
         except (TypeError, ValueError) as error:
             problem = str(error)
         else:
@@ -177,8 +200,10 @@ def client_send(
         return action(send, enabled=enabled, pass_through=pass_through)
     if callable(message):
         return action(lambda pulse: send(message(pulse)), enabled=enabled, pass_through=pass_through)
-    to_payload(message, is_binary=is_binary)
-    return action(lambda _: send(message), enabled=enabled, pass_through=pass_through)
+    constant = form.constant(message)
+    return action(
+        lambda _: connection.send(constant, is_binary=form.is_binary), enabled=enabled, pass_through=pass_through
+    )
 
 
 def _send_latest(

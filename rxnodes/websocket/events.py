@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+
+from rxnodes.websocket.forms import UNSET, form_of
 
 if TYPE_CHECKING:
     from reactivex import Observable
 
+    from rxnodes.codecs import CodecOf, UntypedCodec
     from rxnodes.connection import Connection
     from rxnodes.lifecycle.events import ErrorEvent, Opened, Stopped
 
 __all__ = ["on_error", "on_receive", "on_start", "on_stop"]
+
+T = TypeVar("T")
 
 
 def on_start(connection: Connection) -> Observable[Opened]:
@@ -37,29 +42,39 @@ def on_start(connection: Connection) -> Observable[Opened]:
 
 @overload
 def on_receive(
-    connection: Connection, *, is_binary: Literal[False] = False, batched: Literal[False] = False
+    connection: Connection, *, is_binary: Literal[False] = ..., batched: Literal[False] = False, codec: None = ...
 ) -> Observable[str]: ...
 @overload
 def on_receive(
-    connection: Connection, *, is_binary: Literal[True], batched: Literal[False] = False
+    connection: Connection, *, is_binary: Literal[True], batched: Literal[False] = False, codec: None = ...
 ) -> Observable[bytes]: ...
 @overload
 def on_receive(
-    connection: Connection, *, is_binary: None, batched: Literal[False] = False
+    connection: Connection, *, is_binary: None, batched: Literal[False] = False, codec: None = ...
 ) -> Observable[str | bytes]: ...
 @overload
 def on_receive(
-    connection: Connection, *, is_binary: Literal[False] = False, batched: Literal[True]
+    connection: Connection, *, is_binary: Literal[False] = ..., batched: Literal[True], codec: None = ...
 ) -> Observable[list[str]]: ...
 @overload
 def on_receive(
-    connection: Connection, *, is_binary: Literal[True], batched: Literal[True]
+    connection: Connection, *, is_binary: Literal[True], batched: Literal[True], codec: None = ...
 ) -> Observable[list[bytes]]: ...
 @overload
 def on_receive(
-    connection: Connection, *, is_binary: None, batched: Literal[True]
+    connection: Connection, *, is_binary: None, batched: Literal[True], codec: None = ...
 ) -> Observable[list[str] | list[bytes]]: ...
-def on_receive(connection: Connection, *, is_binary: bool | None = False, batched: bool = False) -> Observable[Any]:
+@overload
+def on_receive(connection: Connection, *, batched: Literal[False] = False, codec: CodecOf[T]) -> Observable[T]: ...
+@overload
+def on_receive(connection: Connection, *, batched: Literal[True], codec: CodecOf[T]) -> Observable[list[T]]: ...
+@overload
+def on_receive(connection: Connection, *, batched: Literal[False] = False, codec: UntypedCodec) -> Observable[Any]: ...
+@overload
+def on_receive(connection: Connection, *, batched: Literal[True], codec: UntypedCodec) -> Observable[list[Any]]: ...
+def on_receive(
+    connection: Connection, *, is_binary: bool | None = UNSET, batched: bool = False, codec: Any = UNSET
+) -> Observable[Any]:
     r"""On WebSocket Receive: fires for each message.
 
     ::
@@ -69,27 +84,38 @@ def on_receive(connection: Connection, *, is_binary: bool | None = False, batche
         on_receive(chat, is_binary=True): ---b"a"--b"b"---b"\xff"---
         on_receive(chat, is_binary=None): ---"a"---b"b"---b"\xff"---
 
+        on the wire:                      ---"[1]"---"[2"---"[3]"---|
+        on_receive(chat, codec="json"):   ---[1]------------[3]-----    and an ErrorEvent
+
     Args:
         connection: The connection.
         is_binary: `False`: `str`; a binary message is decoded as UTF-8, and is an `ErrorEvent` of phase `receive` where
             it cannot be. `True`: `bytes`; a text message as its UTF-8. `None`: as it came.
         batched: Fires once for each read of the socket, with a list of the messages it brought; for pipelines whose
             operators work on lists. The list is shared by all subscribers: do not change it.
+        codec: What reads the messages: `"json"`, `"msgpack"`, a type (a pydantic model, a dataclass, `list[int]`, ...),
+            a pair of functions `(encode, decode)`, or a `Codec`. A message that does not fit is an `ErrorEvent` of
+            phase `receive` with a `DecodeError`, which says why and shows how the message begins; the stream goes on.
+            Each message is decoded once for all subscribers: do not change what they share. `None`: none.
+
+    Where neither `is_binary` nor `codec` is given, the connection's own codec counts, if its settings name one. Type
+    checkers know nothing of the settings, and take the messages for `str` then: give `codec` where they are to know.
 
     Returns:
         A hot observable of messages. It never errors, and completes when the project closes. Messages that come after a
         stop, until the peer's Close frame, are emitted too; none comes after `Stopped`.
 
+    Raises:
+        TypeError: If `codec` is no codec, or is given together with another `is_binary` than `False`.
+        ValueError: If no codec has that name, or the package it needs is not installed.
+
     Example:
         >>> from rxnodes import Project
         >>> chat = Project(websocket={"chat": "ws://127.0.0.1:8080/"}).websocket("chat")
         >>> subscription = on_receive(chat).subscribe(print)
+        >>> numbers = on_receive(chat, codec=list[int]).subscribe(lambda numbers: print(sum(numbers)))
     """
-    if batched:
-        return connection.batches(is_binary=is_binary)
-    if is_binary is None:
-        return connection.messages
-    return connection.binaries if is_binary else connection.texts
+    return form_of(connection, codec, is_binary).read(connection, batched=batched)
 
 
 def on_stop(connection: Connection) -> Observable[Stopped]:

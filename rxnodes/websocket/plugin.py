@@ -18,6 +18,12 @@ PASS_THROUGH = Attribute(
     "pass_through", "bool or Observable[bool]", default=False, description="On: pulses pass, the node does not execute."
 )
 
+CODEC = Attribute(
+    "codec",
+    "Codec or None",
+    description="JSON, MessagePack, a type, or functions; left out, the configuration's. None: raw messages.",
+)
+
 PULSE_IN = Port("Input", "pulse", "Executes the node.")
 PULSE_OUT = Port("Output", "pulse", "The same pulse, at once.")
 
@@ -47,10 +53,11 @@ plugin = Plugin(
                 Attribute(
                     "is_binary", "bool or None", default=False, description="Whether it goes as a binary message."
                 ),
+                CODEC,
                 ENABLED,
                 PASS_THROUGH,
             ),
-            inputs=(PULSE_IN, Port("Message", "str or bytes", "What to send; left out, the pulse itself.")),
+            inputs=(PULSE_IN, Port("Message", "str, bytes or the codec's", "What to send; left out, the pulse.")),
             outputs=(PULSE_OUT,),
             scopes=SCOPES,
             function=client_send,
@@ -91,10 +98,11 @@ plugin = Plugin(
             attributes=(
                 CONNECTION,
                 Attribute("is_binary", "bool or None", default=False, description="bytes, str, or as it came."),
+                CODEC,
                 Attribute("batched", "bool", default=False, description="On: a list for each read of the socket."),
             ),
             inputs=(),
-            outputs=(Port("Message", "str or bytes", "The message."),),
+            outputs=(Port("Message", "str, bytes or the codec's", "The message."),),
             scopes=SCOPES,
             function=on_receive,
         ),

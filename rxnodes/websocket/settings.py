@@ -4,7 +4,7 @@ Times are in seconds, with fractions down to a millisecond. URLs, header values 
 in no `repr` and in no message.
 
 TOML has no null. Where a value may be `None`, the words "none" and "off" mean it, in upper or lower case: `port`,
-`connect_timeout`, `heartbeat`, `silence_timeout`, `max_message_size`, `send_queue.max_messages`,
+`connect_timeout`, `heartbeat`, `silence_timeout`, `max_message_size`, `codec`, `send_queue.max_messages`,
 `send_queue.time_to_live` and `reconnect.max_attempts`.
 """
 
@@ -35,6 +35,7 @@ from pydantic import (
 )
 
 from rxnodes.before_connect import ConnectOptions, Preparation
+from rxnodes.codecs import CODEC_NAMES, Codec, as_codec
 from rxnodes.lifecycle.policy import FINAL_CODES, Policy, ReconnectPolicy
 from rxnodes.sends import Overflow, SendQueue
 from rxnodes.transport.base import Target
@@ -43,6 +44,10 @@ __all__ = ["ConnectionSettings", "ReconnectSettings", "SendQueueSettings", "TlsS
 
 _DAY = 24 * 60 * 60.0
 _MIB = 1024 * 1024
+
+
+def _is_none(value: object) -> bool:
+    return value is None or (isinstance(value, str) and value.strip().lower() in {"none", "off"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,7 @@ class _Number:
     optional: bool = False
 
     def __call__(self, value: object) -> float | None:
-        if self.optional and (value is None or (isinstance(value, str) and value.strip().lower() in {"none", "off"})):
+        if self.optional and _is_none(value):
             return None
         number = self._number(value)
         # Written so that "not a number" (NaN) is refused too.
@@ -293,6 +298,20 @@ def _connection_name(name: str) -> str:
     return name
 
 
+def _codec(value: Any) -> Codec[Any] | None:
+    """The codec; whatever else is wrong with one that was made in Python, it is no codec."""
+    if _is_none(value):
+        return None
+    names = " or ".join(f'"{name}"' for name in CODEC_NAMES)
+    try:
+        return as_codec(value)
+    except TypeError:
+        problem = f'must be {names} (or "none"); in Python also a type, a pair of functions or a Codec'
+    except ValueError as error:
+        problem = str(error) if value in CODEC_NAMES else f'must be {names} (or "none")'
+    raise ValueError(problem)
+
+
 def _checked_url(url: SecretStr) -> SecretStr:
     _split(url.get_secret_value())
     return url
@@ -325,6 +344,8 @@ class ConnectionSettings(_Settings):
         max_message_size: Bytes that one message may have, from 1 to 1 GiB; `None`: no limit.
         send_queue: The bounds of what waits to be sent.
         compression: Whether permessage-deflate (RFC 7692) is offered.
+        codec: What the nodes write and read messages with where nothing else is said: "json" or "msgpack"; in Python
+            any codec. `None`: messages are sent and given as they are.
         tls: For a `wss` URL: whom to trust, and the client's certificate.
         reconnect: When another attempt follows.
         before_connect: A coroutine function asked before each attempt; only in Python.
@@ -350,6 +371,7 @@ class ConnectionSettings(_Settings):
     ] = _MIB
     send_queue: SendQueueSettings = Field(default_factory=SendQueueSettings)
     compression: bool = False
+    codec: Annotated[Any, BeforeValidator(_codec)] = None
     tls: TlsSettings | None = None
     reconnect: ReconnectSettings = Field(default_factory=ReconnectSettings)
     before_connect: Callable[..., Any] | None = Field(default=None, repr=False)

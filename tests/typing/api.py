@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, assert_type
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, assert_type
 
 import reactivex
+from pydantic import BaseModel, TypeAdapter
 from reactivex import Observable
 
 from rxnodes import (
     CloseCode,
+    Codec,
     Connection,
     ConnectionState,
     ErrorEvent,
@@ -21,9 +25,11 @@ from rxnodes import (
     pulse,
     run,
 )
+from rxnodes.codecs import as_codec
 from rxnodes.errors import RxNodesError
 from rxnodes.websocket import (
     all_stopped,
+    channel,
     client_send,
     client_start,
     client_stop,
@@ -31,11 +37,66 @@ from rxnodes.websocket import (
     on_receive,
     on_start,
     on_stop,
+    request,
     until_stopped,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+class Quote(BaseModel):
+    bid: float
+
+
+@dataclass
+class Point:
+    x: int
+
+
+def read_quote(message: str | bytes) -> Quote:
+    return Quote.model_validate_json(message)
+
+
+def codecs(chat: Connection, quotes: Codec[Quote], either: TypeAdapter[Quote | Point]) -> None:
+    assert_type(on_receive(chat, codec=Quote), Observable[Quote])
+    assert_type(on_receive(chat, codec=Point), Observable[Point])
+    assert_type(on_receive(chat, codec=list[int]), Observable[list[int]])
+    assert_type(on_receive(chat, codec=quotes), Observable[Quote])
+    assert_type(on_receive(chat, codec=either), Observable[Quote | Point])
+    assert_type(on_receive(chat, codec=(Quote.model_dump_json, read_quote)), Observable[Quote])
+    assert_type(on_receive(chat, codec="json"), Observable[Any])
+    assert_type(on_receive(chat, codec="msgpack"), Observable[Any])
+    assert_type(on_receive(chat, codec=None), Observable[str])
+    assert_type(on_receive(chat, is_binary=True, codec=None), Observable[bytes])
+    assert_type(on_receive(chat, codec=Quote, batched=True), Observable[list[Quote]])
+    assert_type(on_receive(chat, codec="json", batched=True), Observable[list[Any]])
+    assert_type(as_codec(Quote), Codec[Quote])
+    assert_type(as_codec("json"), Codec[Any])
+
+
+def sending_with_codecs(chat: Connection, numbers: Observable[int]) -> None:
+    assert_type(numbers.pipe(client_send(chat, Quote(bid=1), codec=Quote)), Observable[int])
+    assert_type(numbers.pipe(client_send(chat, {"op": "hello"}, codec="json")), Observable[int])
+    assert_type(numbers.pipe(client_send(chat, codec=int)), Observable[int])
+    assert_type(numbers.pipe(client_send(chat, codec=(json.dumps, json.loads))), Observable[int])
+    assert_type(on_receive(chat, codec=Quote).pipe(client_send(chat, codec=Quote)), Observable[Quote])
+
+
+async def conversations(chat: Connection, answers: Codec[Quote]) -> None:
+    assert_type(request(chat, "ask", match=lambda text: text.isdigit()), Observable[str])
+    assert_type(request(chat, b"ask", match=lambda data: data.isdigit(), is_binary=True), Observable[bytes])
+    assert_type(request(chat, "ask", match=lambda _: True, is_binary=None), Observable[str | bytes])
+    assert_type(request(chat, {"id": 7}, match=lambda quote: quote.bid > 1, codec=Quote), Observable[Quote])
+    assert_type(request(chat, {"id": 7}, match=lambda answer: answer["id"] == 7, codec="json"), Observable[Any])
+    assert_type(await request(chat, {"id": 7}, match=lambda _: True, timeout=None, codec=answers), Quote)
+    assert_type(channel(chat, subscribe="on", match=lambda text: text.isdigit()), Observable[str])
+    assert_type(channel(chat, subscribe=b"on", match=lambda data: data.isdigit(), is_binary=True), Observable[bytes])
+    assert_type(channel(chat, subscribe=lambda: "on", match=lambda _: True, is_binary=None), Observable[str | bytes])
+    assert_type(channel(chat, subscribe=[1], match=lambda quote: quote.bid > 1, codec=Quote), Observable[Quote])
+    assert_type(
+        channel(chat, subscribe=[1], unsubscribe=[2], match=lambda tick: tick["id"] == 1, codec="json"), Observable[Any]
+    )
 
 
 def events(chat: Connection) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import sys
 
 import pydantic
 import pytest
@@ -10,6 +11,8 @@ import trustme
 import yarl
 from cryptography.hazmat.primitives import serialization
 
+from rxnodes import ConnectOptions, codecs
+from rxnodes.codecs import as_codec
 from rxnodes.lifecycle.policy import FINAL_CODES, Policy, ReconnectPolicy
 from rxnodes.websocket.settings import ConnectionSettings, TlsSettings, WebSocketSettings
 
@@ -293,6 +296,40 @@ def test_closing_is_always_bounded(value):
 @pytest.mark.parametrize("value", ["maybe", 2, None, []])
 def test_compression_is_a_bool(value):
     assert "valid boolean" in problem(compression=value)
+
+
+# Codec
+
+
+@pytest.mark.parametrize("value", [None, "none", "Off"])
+def test_there_may_be_no_codec(value):
+    assert connection().codec is None
+    assert connection(codec=value).codec is None
+
+
+@pytest.mark.parametrize("value", ["json", "msgpack", list[int], (str, int), as_codec("json")])
+def test_a_codec_is_whatever_can_be_one(value):
+    assert connection(codec=value).codec.name == as_codec(value).name
+
+
+@pytest.mark.parametrize("value", ["jsn", "", "JSON"])
+def test_another_name_of_a_codec_lists_what_there_is(value):
+    assert problem(codec=value).endswith('must be "json" or "msgpack" (or "none")')
+
+
+@pytest.mark.parametrize("value", [7, True, ["json"], {"name": "json"}])
+def test_what_is_no_codec_lists_what_there_is(value):
+    assert 'must be "json" or "msgpack" (or "none"); in Python also a type' in problem(codec=value)
+
+
+def test_msgpack_has_to_be_installed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "msgpack", None)
+    codecs._msgpack.cache_clear()
+    assert 'pip install "rxnodes[msgpack]"' in problem(codec="msgpack")
+
+
+def test_a_codec_does_not_hinder_a_hooks_options():
+    assert connection(codec=list[int]).retarget(ConnectOptions(query={"a": "b"})).url.endswith("a=b")
 
 
 # Headers, query, subprotocols

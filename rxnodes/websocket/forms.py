@@ -1,0 +1,98 @@
+"""The form in which a node sends and gives messages: raw, or through a codec."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from rxnodes.codecs import as_codec, encode, for_any_type
+from rxnodes.connection import to_payload
+
+if TYPE_CHECKING:
+    from reactivex import Observable
+
+    from rxnodes.codecs import Codec
+    from rxnodes.connection import Connection
+
+__all__ = ["UNSET", "Form", "form_of"]
+
+
+class _Unset:
+    """What an argument is that is not given, where `None` means something."""
+
+    def __repr__(self) -> str:
+        return "<not given>"
+
+
+UNSET: Any = _Unset()
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How messages are written and read.
+
+    Attributes:
+        codec: What does it; `None`: they are raw.
+        is_binary: What is asked of raw messages, as in `Connection.send` and `on_receive`.
+    """
+
+    codec: Codec[Any] | None
+    is_binary: bool | None
+
+    def written(self, value: Any) -> Any:
+        """The message of a value, for `Connection.send` with this `is_binary`, which refuses what is no message.
+
+        Raises:
+            ValueError: If the codec cannot encode the value.
+        """
+        return value if self.codec is None else encode(self.codec, value)
+
+    def constant(self, value: Any) -> Any:
+        """The message of a value that is given once and for all.
+
+        Raises:
+            TypeError: If it is of the wrong type.
+            ValueError: If it cannot be encoded.
+        """
+        message = self.written(value)
+        to_payload(message, is_binary=self.is_binary)
+        return message
+
+    def read(self, connection: Connection, *, batched: bool = False) -> Observable[Any]:
+        """What comes, in this form."""
+        if self.codec is not None:
+            return connection.values(self.codec, batched=batched)
+        if batched:
+            return connection.batches(is_binary=self.is_binary)
+        if self.is_binary is None:
+            return connection.messages
+        return connection.binaries if self.is_binary else connection.texts
+
+    def for_any_type(self) -> Form:
+        """The form of messages that are not of the codec's type."""
+        return self if self.codec is None else replace(self, codec=for_any_type(self.codec))
+
+
+def form_of(connection: Connection, codec: Any, is_binary: Any) -> Form:
+    """The form that is meant: the one given, or else the connection's.
+
+    Args:
+        connection: The connection, whose codec counts where neither is given.
+        codec: What `as_codec` takes; `None`: raw.
+        is_binary: For raw messages; `False` where it is not given.
+
+    Raises:
+        TypeError: If it is no codec, or both are given.
+        ValueError: If no codec has that name, or the package it needs is not installed.
+    """
+    if codec is UNSET:
+        codec = connection.codec if is_binary is UNSET else None
+    if is_binary is UNSET:
+        is_binary = False
+    if codec is None:
+        return Form(None, is_binary)
+    if is_binary is not False:
+        raise TypeError(
+            "is_binary is for raw messages: a codec decides for itself what goes as text and what as binary"
+        )
+    return Form(as_codec(codec), is_binary=None)

@@ -1,0 +1,322 @@
+"""Nodes with a codec, on a scripted transport in virtual time."""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+
+import msgpack
+import pydantic
+import pytest
+import reactivex
+from reactivex import operators as ops
+from virtual import Chat, virtual
+
+from rxnodes import Codec, ConnectionState, DecodeError, ErrorEvent, HandlerError, Project, SendError, pulse
+from rxnodes.codecs import as_codec
+from rxnodes.testing import ScriptedTransport
+from rxnodes.websocket import client_send, on_receive
+from rxnodes.websocket.forms import UNSET
+
+
+class Quote(pydantic.BaseModel):
+    bid: float
+
+
+def errors_of(chat):
+    return [event for event in chat.journal.events if isinstance(event, ErrorEvent)]
+
+
+# Receiving
+
+
+@virtual
+async def test_on_receive_gives_what_the_codec_reads():
+    chat = await Chat().opened()
+    quotes, plain, numbers = [], [], []
+    on_receive(chat.connection, codec=Quote).subscribe(quotes.append)
+    on_receive(chat.connection, codec="json").subscribe(plain.append)
+    on_receive(chat.connection, codec=(json.dumps, len)).subscribe(numbers.append)
+    chat.peer.send('{"bid":1.5}')
+    chat.peer.send(b'{"bid":2}')
+    assert quotes == [Quote(bid=1.5), Quote(bid=2)]
+    assert plain == [{"bid": 1.5}, {"bid": 2}]
+    assert numbers == [11, 9]
+
+
+@virtual
+async def test_a_message_that_does_not_fit_is_one_error_event_and_the_stream_goes_on():
+    chat = await Chat().opened()
+    seen, others = [], []
+    on_receive(chat.connection, codec=Quote).subscribe(seen.append)
+    on_receive(chat.connection, codec=Quote).subscribe(others.append)
+    for message in ('{"bid":1}', '{"bid":"high"}', '{"bid":2}'):
+        chat.peer.send(message)
+    assert seen == others == [Quote(bid=1), Quote(bid=2)]
+    (error,) = errors_of(chat)
+    assert (error.phase, type(error.error)) == ("receive", DecodeError)
+    assert "bid: must be a valid number" in error.message
+    assert error.message.endswith("""'{"bid":"high"}' (14 characters)""")
+    assert chat.connection.state is ConnectionState.OPEN
+
+
+@pytest.mark.parametrize(
+    "raised", [KeyError("id"), RecursionError("too deep"), pydantic.PydanticUserError("no", code=None)]
+)
+@virtual
+async def test_a_codec_may_raise_whatever_it_likes(raised):
+    def read(message):
+        if message == "bad":
+            raise raised
+        return message
+
+    chat = await Chat().opened()
+    seen = []
+    on_receive(chat.connection, codec=(str, read)).subscribe(seen.append)
+    for message in ("a", "bad", "b"):
+        chat.peer.send(message)
+    assert seen == ["a", "b"]
+    (error,) = errors_of(chat)
+    assert (error.phase, error.error.__cause__) == ("receive", raised)
+
+
+@virtual
+async def test_one_that_raises_what_is_no_exception_does_not_end_the_stream_either():
+    def read(message):
+        if message == "bad":
+            raise GeneratorExit
+        return message
+
+    chat = await Chat().opened()
+    seen = []
+    on_receive(chat.connection, codec=(str, read)).subscribe(seen.append)
+    for message in ("a", "bad", "b"):
+        chat.peer.send(message)
+    assert seen == ["a", "b"]
+    assert [event.phase for event in errors_of(chat)] == ["handler"]
+
+
+@virtual
+async def test_batches_are_lists_of_values_without_those_that_do_not_fit():
+    chat = await Chat().opened()
+    seen = []
+    on_receive(chat.connection, codec=Quote, batched=True).subscribe(seen.append)
+    for messages in (['{"bid":1}', "x", '{"bid":2}', "y"], ["z"], [b'{"bid":3}']):
+        chat.connection.on_messages(messages)
+    assert seen == [[Quote(bid=1), Quote(bid=2)], [Quote(bid=3)]]
+    assert [type(event.error) for event in errors_of(chat)] == [DecodeError] * 3
+
+
+@virtual
+async def test_a_message_is_decoded_once_for_all_subscribers_and_only_while_there_are_any():
+    decoded = []
+    codec = Codec(str, lambda message: decoded.append(message) or message)
+    chat = await Chat().opened()
+    subscriptions = [on_receive(chat.connection, codec=codec).subscribe() for _ in range(3)]
+    chat.peer.send("a")
+    assert decoded == ["a"]
+    for subscription in subscriptions:
+        subscription.dispose()
+    chat.peer.send("b")
+    assert decoded == ["a"]
+
+
+@virtual
+async def test_a_stream_that_nobody_uses_is_forgotten():
+    chat = await Chat().opened()
+    on_receive(chat.connection, codec=(str, int)).subscribe().dispose()
+    gc.collect()
+    assert len(chat.connection._values) == 0
+
+
+@virtual
+async def test_promise_6_raw_and_decoded_subscribers_see_one_message_before_the_next():
+    chat = await Chat().opened()
+    connection = chat.connection
+    seen = []
+
+    def answer(value):
+        seen.append(("decoded", value))
+        if value == 1:
+            # What comes of it is told after all have seen this one.
+            chat.peer.send("2")
+
+    connection.messages.subscribe(lambda message: seen.append(("raw", message)))
+    on_receive(connection, codec="json").subscribe(answer)
+    on_receive(connection).subscribe(lambda message: seen.append(("text", message)))
+    on_receive(connection, codec="json").subscribe(lambda value: seen.append(("other", value)))
+    connection.on_messages(["1", "3"])
+    assert [[kind for kind, value in seen if str(value) == number] for number in "132"] == [
+        ["raw", "decoded", "other", "text"]
+    ] * 3
+    assert [str(value) for _, value in seen] == [number for number in "132" for _ in range(4)]
+
+
+@virtual
+async def test_promise_7_one_that_raises_goes_on_being_notified_and_stops_no_other(caplog):
+    chat = await Chat().opened()
+    seen = []
+
+    def raises(value):
+        seen.append(("raises", value))
+        raise ValueError("no")
+
+    on_receive(chat.connection, codec="json").subscribe(raises)
+    on_receive(chat.connection, codec="json").subscribe(lambda value: seen.append(("other", value)))
+    with caplog.at_level(logging.CRITICAL):
+        chat.peer.send("1")
+        chat.peer.send("2")
+    assert seen == [("raises", 1), ("other", 1), ("raises", 2), ("other", 2)]
+    assert [(event.phase, type(event.error)) for event in errors_of(chat)] == [("handler", HandlerError)] * 2
+
+
+@virtual
+async def test_it_completes_when_the_project_closes():
+    chat = await Chat().opened()
+    told = []
+    for batched in (False, True):
+        stream = on_receive(chat.connection, codec="json", batched=batched)
+        stream.subscribe(on_completed=lambda: told.append("completed"))
+    chat.connection.close()
+    assert told == ["completed"] * 2
+    on_receive(chat.connection, codec=Quote).subscribe(on_completed=lambda: told.append("late"))
+    assert told[2:] == ["late"]
+
+
+@virtual
+async def test_what_comes_after_a_stop_is_decoded_too():
+    chat = await Chat().opened()
+    chat.peer.answers_close = False
+    seen = []
+    on_receive(chat.connection, codec=int).subscribe(seen.append)
+    chat.connection.stop()
+    chat.peer.send("7")
+    chat.peer.close()
+    await chat.connection.wait_stopped()
+    assert seen == [7]
+
+
+# Sending
+
+
+@virtual
+async def test_client_send_writes_a_constant_a_functions_result_an_observables_latest_or_the_pulse():
+    chat = await Chat().opened()
+    connection = chat.connection
+    pulse(1).pipe(client_send(connection, Quote(bid=1), codec=Quote)).subscribe()
+    pulse(2).pipe(client_send(connection, lambda number: Quote(bid=number), codec=Quote)).subscribe()
+    pulse(3).pipe(client_send(connection, reactivex.subject.BehaviorSubject(Quote(bid=3)), codec=Quote)).subscribe()
+    passed = []
+    pulse(Quote(bid=4)).pipe(client_send(connection, codec=Quote)).subscribe(passed.append)
+    pulse().pipe(client_send(connection, {"a": "é"}, codec="msgpack")).subscribe()
+    assert chat.peer.received == [*(f'{{"bid":{number}.0}}' for number in range(1, 5)), msgpack.packb({"a": "é"})]
+    assert passed == [Quote(bid=4)]
+
+
+@pytest.mark.parametrize(
+    ("codec", "pulsed", "reason"),
+    [
+        ("json", object(), "Unable to serialize unknown type"),
+        (Quote, {"bid": 1}, "must be Quote, not dict"),
+        ((lambda value: value["key"], str), {}, "KeyError: 'key'"),
+        ((lambda value: value, str), 7, "a message must be str or bytes, not int"),
+        ("json", "\ud800", "surrogate"),
+    ],
+)
+@virtual
+async def test_what_cannot_be_encoded_is_an_error_event_and_the_pulse_passes(codec, pulsed, reason):
+    chat = await Chat().opened()
+    passed = []
+    pulse(pulsed).pipe(client_send(chat.connection, codec=codec)).subscribe(passed.append)
+    assert passed == [pulsed]
+    (error,) = errors_of(chat)
+    assert (error.phase, type(error.error)) == ("send", SendError)
+    assert error.message.startswith("'chat': ")
+    assert reason in error.message
+    with pytest.raises((TypeError, ValueError), match=reason):
+        client_send(chat.connection, pulsed, codec=codec)
+
+
+@virtual
+async def test_a_constant_is_encoded_when_the_node_is_made():
+    chat = await Chat().opened()
+    constant = {"a": 1}
+    node = client_send(chat.connection, constant, codec="json")
+    constant["a"] = 2
+    reactivex.of(1, 2).pipe(node).subscribe()
+    assert chat.peer.received == ['{"a":1}'] * 2
+
+
+# Which codec counts
+
+
+@virtual
+async def test_the_connections_codec_counts_where_nothing_is_given():
+    chat = await Chat(codec=as_codec("json")).opened()
+    connection = chat.connection
+    seen = []
+    on_receive(connection).subscribe(seen.append)
+    on_receive(connection, batched=True).subscribe(seen.append)
+    on_receive(connection, codec=Quote).subscribe(seen.append)
+    on_receive(connection, codec=None).subscribe(seen.append)
+    on_receive(connection, is_binary=False).subscribe(seen.append)
+    on_receive(connection, is_binary=True, batched=True).subscribe(seen.append)
+    connection.messages.subscribe(seen.append)
+    chat.peer.send('{"bid":1}')
+    text = '{"bid":1}'
+    for value in ([{"bid": 1}], [text.encode()], {"bid": 1}, Quote(bid=1), text, text, text):
+        seen.remove(value)
+    assert seen == []
+    pulse().pipe(
+        client_send(connection, "a"),
+        client_send(connection, "b", codec=None),
+        client_send(connection, "c", is_binary=False),
+        client_send(connection, b"d", is_binary=True),
+    ).subscribe()
+    connection.send("e")
+    assert chat.peer.received == ['"a"', "b", "c", b"d", "e"]
+
+
+@pytest.mark.parametrize("codec", ["json", "msgpack", list[int], (str, int)])
+@virtual
+async def test_the_settings_name_it(codec):
+    settings = {"url": "ws://chat.test/", "codec": codec}
+    async with Project(websocket={"chat": settings}, transport=ScriptedTransport()) as project:
+        assert project.websocket("chat").codec.name == as_codec(codec).name
+
+
+def test_without_one_messages_are_raw():
+    assert Project(websocket={"chat": "ws://chat.test/"}).websocket("chat").codec is None
+
+
+@pytest.mark.parametrize("is_binary", [True, None])
+@virtual
+async def test_a_codec_and_a_raw_form_exclude_each_other(is_binary):
+    chat = Chat()
+    for node in (on_receive, client_send):
+        with pytest.raises(TypeError, match="is_binary is for raw messages"):
+            node(chat.connection, codec="json", is_binary=is_binary)
+        node(chat.connection, codec="json", is_binary=False)
+
+
+@virtual
+async def test_what_is_no_codec_raises_when_the_pipeline_is_built():
+    chat = Chat()
+    for node in (on_receive, client_send):
+        with pytest.raises(TypeError, match="a codec is"):
+            node(chat.connection, codec=7)
+        with pytest.raises(ValueError, match="there is no codec 'jsn'"):
+            node(chat.connection, codec="jsn")
+
+
+def test_an_argument_that_is_not_given_says_so():
+    assert repr(UNSET) == "<not given>"
+
+
+@virtual
+async def test_an_echo_of_values():
+    chat = await Chat().opened()
+    on_receive(chat.connection, codec=list[int]).pipe(ops.map(sum), client_send(chat.connection, codec=int)).subscribe()
+    chat.peer.send("[1,2,3]")
+    assert chat.peer.received == ["6"]
