@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from datetime import UTC, datetime
 from threading import RLock, get_ident
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from rxnodes.before_connect import Attempt
+from rxnodes.clock import utc_now
 from rxnodes.errors import ConnectError, DecodeError, HandlerError, RxNodesError, SendError
 from rxnodes.lifecycle.events import ErrorEvent, LifecycleEvent, Opened, Stopped
 from rxnodes.lifecycle.inputs import (
@@ -441,7 +441,7 @@ class Connection:
 
     def _step(self, input_: Input) -> None:
         assert self._loop is not None
-        now = Now(datetime.now(UTC), self._loop.time(), random.random())  # noqa: S311 - jitter is no secret
+        now = Now(utc_now(self._loop), self._loop.time(), random.random())  # noqa: S311 - jitter is no secret
         done = step(self._machine, input_, now)
         self._machine = done.state
         for event in done.events:

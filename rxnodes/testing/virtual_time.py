@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -53,12 +54,17 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()
         super().__init__(self._jumping)
+        self._began_at = datetime.now(UTC)
         # A timer is due when its time has come exactly; rounding would make the loop spin.
         self._clock_resolution = 1e-9
 
     def time(self) -> float:
         """Virtual seconds since the loop was made."""
         return self._jumping.now
+
+    def utc_now(self) -> datetime:
+        """The time of day that goes with it: when the loop was made, and so many virtual seconds."""
+        return self._began_at + timedelta(seconds=self.time())
 
 
 def run_in_virtual_time(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
