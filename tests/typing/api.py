@@ -22,6 +22,7 @@ from rxnodes import (
     run,
 )
 from rxnodes.errors import RxNodesError
+from rxnodes.testing import Recorded, Recording, ScriptedTransport, attempts, by_url, in_virtual_time, record, stopped
 from rxnodes.websocket import (
     all_stopped,
     client_send,
@@ -110,3 +111,20 @@ async def main() -> int:
 
 def running() -> None:
     assert_type(run(main()), int)
+
+
+@in_virtual_time
+async def waits(seconds: int, *, again: bool = False) -> float:
+    return seconds * again
+
+
+def testing(chat: Connection) -> None:
+    ScriptedTransport(by_url({"ws://chat.test/": attempts("-o-#", lambda peer: peer.accept())}))
+    recording = record(chat, tick=1)
+    assert_type(recording, Recording)
+    assert_type(recording.events, list[LifecycleEvent])
+    assert_type(recording.messages, list[str | bytes])
+    assert_type(recording.of(Opened), list[Recorded[Opened]])
+    assert_type(recording.replay(Stopped), Observable[Stopped])
+    assert_type(stopped(1012), Stopped)
+    assert_type(waits(3, again=True), float)
