@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 __all__ = ["utc_now"]
 
 
-def utc_now(loop: asyncio.AbstractEventLoop) -> datetime:
-    """The time of day, in UTC: the loop's own where it has one, as a loop in virtual time does."""
+def utc_now(loop: asyncio.AbstractEventLoop | None) -> datetime:
+    """The time of day, in UTC: the loop's own where there is one that has one, as a loop in virtual time does."""
     loops_own = getattr(loop, "utc_now", None)
     return datetime.now(UTC) if loops_own is None else loops_own()

@@ -42,6 +42,7 @@ from rxnodes.streams import HotStream, Outbox, ReplayStream, View, Views
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from datetime import datetime
 
     from reactivex import Observable
 
@@ -150,7 +151,7 @@ class Connection:
         self._open_waiters: set[asyncio.Future[Opened]] = set()
         self._stop_waiters: set[asyncio.Future[Stopped]] = set()
 
-        report, lock = self._on_handler_error, RLock()
+        report, lock = self.on_handler_error, RLock()
         self._states: ReplayStream[ConnectionState] = ReplayStream(report, ConnectionState.IDLE, self.run_on_loop, lock)
         self._lifecycle: HotStream[LifecycleEvent] = HotStream(report, lock)
         self._errors: HotStream[ErrorEvent] = HotStream(report, lock)
@@ -245,13 +246,26 @@ class Connection:
         """What one read of the socket brought, as a list: of `str`, of `bytes`, or as it came."""
         if is_binary not in self._batches:
             # Replaced, not changed: the loop's thread may be going through it.
-            self._batches = {**self._batches, is_binary: HotStream[Any](self._on_handler_error)}
+            self._batches = {**self._batches, is_binary: HotStream[Any](self.on_handler_error)}
         return self._batches[is_binary]
 
     @property
     def last_stopped(self) -> Stopped | None:
         """The `Stopped` of the last session that is over."""
         return self._last_stopped
+
+    @property
+    def last_opened(self) -> Opened | None:
+        """The last `Opened`, of whatever session."""
+        return self._last_opened
+
+    def now(self) -> datetime:
+        """The time of day in UTC, as its events have it."""
+        return utc_now(self._loop)
+
+    def tell(self, deliver: Callable[[T], None], value: T) -> None:
+        """Delivers a node's own notification in its turn, behind the one under way. On the loop's thread only."""
+        self._outbox.send(deliver, value)
 
     # Commands
 
@@ -554,8 +568,8 @@ class Connection:
             self._stopped.emit(event)
             self._settle(event)
         elif isinstance(event, Opened):
-            self._opened.emit(event)
             self._last_opened = event
+            self._opened.emit(event)
             _resolve(self._open_waiters, event)
         elif isinstance(event, ErrorEvent):
             self._errors.emit(event)
@@ -571,7 +585,7 @@ class Connection:
         self._delivering = None
         self._feed(Delivered())
 
-    def _on_handler_error(self, error: BaseException) -> None:
+    def on_handler_error(self, error: BaseException) -> None:
         """A subscriber raised. The connection goes on, and so do the others."""
         if isinstance(error, KeyboardInterrupt | SystemExit):
             # Meant for the program, not for us; raised here it would cut a delivery or a parser in half.

@@ -17,7 +17,7 @@ NAMES = {
         DecodeError ProtocolError CloseTimeout HandlerError run Attempt ConnectOptions GiveUp
     """,
     "rxnodes.websocket": """
-        client_start client_send client_stop on_start on_receive on_stop on_error all_stopped until_stopped
+        client_start client_send client_stop on_start on_receive on_stop on_error all_stopped until_stopped on_gap Gap
     """,
 }
 

@@ -32,7 +32,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rxnodes.testing.events import closing, connecting, dropped, error_event, opened, stopped
+    from rxnodes.testing.events import closing, connecting, dropped, error_event, gap, opened, stopped
     from rxnodes.testing.frames import (
         RSV1,
         RSV2,
@@ -109,6 +109,7 @@ __all__ = [
     "dropped",
     "echo",
     "error_event",
+    "gap",
     "hang_up",
     "in_turn",
     "in_virtual_time",
@@ -133,7 +134,7 @@ __all__ = [
 
 # Where a name lives; every other one lives in `server`.
 _HOMES = {
-    "events": {"closing", "connecting", "dropped", "error_event", "opened", "stopped"},
+    "events": {"closing", "connecting", "dropped", "error_event", "gap", "opened", "stopped"},
     "frames": {
         "RSV1",
         "RSV2",

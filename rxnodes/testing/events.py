@@ -13,17 +13,18 @@ Example:
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from rxnodes.errors import CloseTimeout, ConnectionLost, RxNodesError
 from rxnodes.lifecycle.events import Closing, Connecting, Dropped, ErrorEvent, Opened, Stopped
 from rxnodes.lifecycle.states import CloseCode, Initiator
+from rxnodes.websocket.gaps import Gap
 
 if TYPE_CHECKING:
     from rxnodes.lifecycle.events import ErrorPhase
 
-__all__ = ["closing", "connecting", "dropped", "error_event", "opened", "stopped"]
+__all__ = ["closing", "connecting", "dropped", "error_event", "gap", "opened", "stopped"]
 
 #: The same each time, so that two events with the same fields are equal.
 AT = datetime(2000, 1, 1, tzinfo=UTC)
@@ -134,6 +135,18 @@ def error_event(phase: ErrorPhase = "receive", error: RxNodesError | None = None
     """
     error = error or ConnectionLost("the connection broke")
     event = ErrorEvent(connection="chat", session=1, attempt=1, at=AT, phase=phase, message=str(error), error=error)
+    return replace(event, **fields)
+
+
+def gap(missed: range | None = None, **fields: Any) -> Gap:
+    """A `Gap` of a second, behind a reconnect.
+
+    Args:
+        missed: The numbers that were skipped.
+        **fields: Any other of its fields.
+    """
+    until = AT + timedelta(seconds=1)
+    event = Gap(connection="chat", session=1, attempt=2, at=until, since=AT, until=until, missed=missed)
     return replace(event, **fields)
 
 

@@ -419,7 +419,7 @@ def _act(letter: str, close: tuple[int, str], tick: float) -> PeerScript:
 
 
 class _Player:
-    """Does what a diagram says, each tick in one turn of the loop, for as long as there is a link."""
+    """Does what a diagram says, each tick in one turn of the loop. What comes behind the link's end, a peer ignores."""
 
     def __init__(self, peer: ScriptedPeer, acts: Mapping[int, Sequence[PeerScript]], tick: float) -> None:
         self._peer = peer
@@ -430,7 +430,7 @@ class _Player:
 
     def play(self) -> None:
         turn = next(self._turns, None)
-        if turn is None or self._peer.is_lost:
+        if turn is None:
             return
         tick, acts = turn
         if tick == 0:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import inspect
 import selectors
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -96,9 +95,7 @@ def in_virtual_time(test: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]
 
     @functools.wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        __tracebackhide__ = True
         return run_in_virtual_time(test(*args, **kwargs))
 
-    # The parameters of the test, but no way through to the coroutine function, which plugins would run themselves.
-    vars(run)["__signature__"] = inspect.signature(test)
-    del vars(run)["__wrapped__"]
     return run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 import reactivex
@@ -10,7 +11,7 @@ from promises import Journal
 from reactivex import operators as ops
 
 from rxnodes import CloseTimeout, ConnectionLost, ConnectionState, HandlerError, Initiator, Project
-from rxnodes.testing import closing, connecting, dropped, error_event, in_virtual_time, opened, stopped
+from rxnodes.testing import closing, connecting, dropped, error_event, gap, in_virtual_time, opened, stopped
 
 
 @pytest.mark.parametrize("make", [connecting, opened, dropped, closing, stopped, error_event])
@@ -64,6 +65,11 @@ def test_any_other_field_can_be_given():
     assert connecting(url="ws://x/").url == "ws://x/"
     error = HandlerError("no")
     assert (error_event("handler", error).message, error_event("handler", error).error) == ("no", error)
+
+
+def test_a_gap_is_a_second_long():
+    assert (gap().attempt, gap().until - gap().since, gap().missed) == (2, timedelta(seconds=1), None)
+    assert gap(range(3, 5), attempt=1).missed == range(3, 5)
 
 
 @in_virtual_time

@@ -193,6 +193,8 @@ async def test_a_peer_answers_a_close_frame_at_once_unless_told_otherwise():
     recording, transport = await play(peer_script("-o--------X"), stop_after=0.5)
     recording.assert_marbles("co---(xs)")
     assert transport.peer.close_frame == (3000, "enough")
+    recording, _ = await play(peer_script("-o--------|"), stop_after=0.5)
+    recording.assert_marbles("co---(xs)")
     recording, _ = await play(peer_script("-o--------X-|"), stop_after=0.5)
     recording.assert_marbles("co---x------s")
     assert (recording.stopped[0].code, recording.stopped[0].was_clean) == (3000, True)

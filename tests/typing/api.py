@@ -24,11 +24,13 @@ from rxnodes import (
 from rxnodes.errors import RxNodesError
 from rxnodes.testing import Recorded, Recording, ScriptedTransport, attempts, by_url, in_virtual_time, record, stopped
 from rxnodes.websocket import (
+    Gap,
     all_stopped,
     client_send,
     client_start,
     client_stop,
     on_error,
+    on_gap,
     on_receive,
     on_start,
     on_stop,
@@ -50,6 +52,8 @@ def events(chat: Connection) -> None:
     assert_type(on_receive(chat, batched=True), Observable[list[str]])
     assert_type(on_receive(chat, is_binary=True, batched=True), Observable[list[bytes]])
     assert_type(on_receive(chat, is_binary=None, batched=True), Observable[list[str] | list[bytes]])
+    assert_type(on_gap(chat), Observable[Gap])
+    assert_type(on_gap(chat, sequence=int), Observable[Gap])
     assert_type(all_stopped(chat, chat), Observable[tuple[Stopped | None, ...]])
 
 
