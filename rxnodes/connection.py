@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from datetime import UTC, datetime
 from threading import RLock, get_ident
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from weakref import WeakValueDictionary
 
 from rxnodes.before_connect import Attempt
+from rxnodes.clock import utc_now
 from rxnodes.codecs import decode
 from rxnodes.errors import ConnectError, DecodeError, HandlerError, RxNodesError, SendError
 from rxnodes.lifecycle.events import ErrorEvent, LifecycleEvent, Opened, Stopped
@@ -46,6 +46,7 @@ from rxnodes.streams import Derived, HotStream, Outbox, ReplayStream, View, View
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Iterable
+    from datetime import datetime
 
     from reactivex import Observable
 
@@ -174,7 +175,7 @@ class Connection:
         self._open_waiters: set[asyncio.Future[Opened]] = set()
         self._stop_waiters: set[asyncio.Future[Stopped]] = set()
 
-        report, lock = self._on_handler_error, RLock()
+        report, lock = self.on_handler_error, RLock()
         self._states: ReplayStream[ConnectionState] = ReplayStream(report, ConnectionState.IDLE, self.run_on_loop, lock)
         self._lifecycle: HotStream[LifecycleEvent] = HotStream(report, lock)
         self._errors: HotStream[ErrorEvent] = HotStream(report, lock)
@@ -281,7 +282,7 @@ class Connection:
         """What one read of the socket brought, as a list: of `str`, of `bytes`, or as it came."""
         if is_binary not in self._batches:
             # Replaced, not changed: the loop's thread may be going through it.
-            self._batches = {**self._batches, is_binary: HotStream[Any](self._on_handler_error)}
+            self._batches = {**self._batches, is_binary: HotStream[Any](self.on_handler_error)}
         return self._batches[is_binary]
 
     def values(self, codec: Codec[Any], *, batched: bool = False) -> Observable[Any]:
@@ -304,6 +305,19 @@ class Connection:
     def last_stopped(self) -> Stopped | None:
         """The `Stopped` of the last session that is over."""
         return self._last_stopped
+
+    @property
+    def last_opened(self) -> Opened | None:
+        """The last `Opened`, of whatever session."""
+        return self._last_opened
+
+    def now(self) -> datetime:
+        """The time of day in UTC, as its events have it."""
+        return utc_now(self._loop)
+
+    def tell(self, deliver: Callable[[T], None], value: T) -> None:
+        """Delivers a node's own notification in its turn, behind the one under way. On the loop's thread only."""
+        self._outbox.send(deliver, value)
 
     # Commands
 
@@ -538,7 +552,7 @@ class Connection:
         """These messages have met their fate. Nothing is made of it where nobody asked."""
         state = self._machine
         numbers = (state.session, state.attempt) if state.is_live else (0, 0)
-        fate = Fate(kind, self.name, *numbers, datetime.now(UTC), more)
+        fate = Fate(kind, self.name, *numbers, self.now(), more)
         for receipt in receipts:
             receipt.fate = fate
             receipt.payload = b""
@@ -582,7 +596,7 @@ class Connection:
 
     def _step(self, input_: Input) -> None:
         assert self._loop is not None
-        now = Now(datetime.now(UTC), self._loop.time(), random.random())  # noqa: S311 - jitter is no secret
+        now = Now(utc_now(self._loop), self._loop.time(), random.random())  # noqa: S311 - jitter is no secret
         after, effects, events = step(self._machine, input_, now)
         if self._backlog is not None and after.phase not in OPENING and after.phase is not OPEN:
             # Given up before the end is told, which counts them. The machine is pure: it can be asked again.
@@ -736,8 +750,8 @@ class Connection:
             self._stopped.emit(event)
             self._settle(event)
         elif isinstance(event, Opened):
-            self._opened.emit(event)
             self._last_opened = event
+            self._opened.emit(event)
             _resolve(self._open_waiters, event)
         elif isinstance(event, ErrorEvent):
             self._errors.emit(event)
@@ -753,7 +767,7 @@ class Connection:
         self._delivering = None
         self._feed(Delivered())
 
-    def _on_handler_error(self, error: BaseException) -> None:
+    def on_handler_error(self, error: BaseException) -> None:
         """A subscriber raised. The connection goes on, and so do the others."""
         if isinstance(error, KeyboardInterrupt | SystemExit):
             # Meant for the program, not for us; raised here it would cut a delivery or a parser in half.

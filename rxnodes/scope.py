@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from reactivex.disposable import CompositeDisposable
 from reactivex.scheduler.eventloop import AsyncIOScheduler, AsyncIOThreadSafeScheduler
 
+from rxnodes.clock import utc_now
 from rxnodes.errors import RxNodesError
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class _LoopClock:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue] - the scheduler's
-        self._began_at = datetime.now(UTC) - timedelta(seconds=loop.time())
+        self._began_at = utc_now(loop) - timedelta(seconds=loop.time())
 
     @property
     def now(self) -> datetime:

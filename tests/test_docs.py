@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import doctest
 import functools
+import html
 import importlib
 import inspect
 import json
@@ -37,8 +38,10 @@ from rxnodes.testing import (
     close_with,
     echo,
     hang_up,
+    marbles,
     never_answer_close,
     never_answer_handshake,
+    recording,
     refuse,
 )
 from rxnodes.websocket.settings import ConnectionSettings, ReconnectSettings, SendQueueSettings, TlsSettings
@@ -401,6 +404,13 @@ def test_the_phases_and_inputs_are_those_of_the_machine():
     ]
     inputs = {name for cells in rows_of("docs/lifecycle.md", "Input") for name in cells[0].split(", ")}
     assert inputs == {row.on.__name__ for row in TABLE} - {"Reported"}
+
+
+def test_the_letters_of_marbles_are_those_of_the_kit():
+    played = {cells[0] for cells in rows_of("docs/testing.md", "Letter | The peer")} - {"any other"}
+    assert {html.unescape(re.sub("`|</?code>", "", cell)) for cell in played} == marbles.OWN_LETTERS
+    told = {cells[0].strip("`") for cells in rows_of("docs/testing.md", "Letter | What was told")}
+    assert told == recording.ALL_LETTERS
 
 
 async def opened(chat):

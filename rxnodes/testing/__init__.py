@@ -1,6 +1,20 @@
 """For tests of programs that use WebSockets: misbehaving servers, a failing network, and none at all in virtual time.
 
 Example:
+    >>> from rxnodes import Project, pulse
+    >>> from rxnodes.websocket import client_start
+    >>> @in_virtual_time
+    ... async def test_the_peer_says_bye() -> None:
+    ...     transport = ScriptedTransport(peer_script("--o--m--X-|", messages=["bye"]))
+    ...     async with Project(websocket={"chat": "ws://chat.test/"}, transport=transport) as project:
+    ...         recording = record(project.websocket("chat"))
+    ...         project.subscribe(pulse().pipe(client_start(project.websocket("chat"))))
+    ...         await project.websocket("chat").wait_stopped()
+    ...     recording.assert_marbles("c-o--m--X-s")
+    >>> test_the_peer_says_bye()
+
+    Over real sockets:
+
     >>> async def rude(peer: Peer) -> None:
     ...     await peer.accept()
     ...     await peer.send_text("bye")
@@ -18,6 +32,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rxnodes.testing.events import closing, connecting, dropped, error_event, gap, opened, stopped
     from rxnodes.testing.frames import (
         RSV1,
         RSV2,
@@ -31,7 +46,9 @@ if TYPE_CHECKING:
         parse_close,
         take_frame,
     )
+    from rxnodes.testing.marbles import attempts, by_url, peer_script
     from rxnodes.testing.proxy import ChaosProxy, Faults
+    from rxnodes.testing.recording import Recorded, Recording, record
     from rxnodes.testing.server import (
         CloseReceived,
         Ending,
@@ -56,7 +73,7 @@ if TYPE_CHECKING:
         talk_after_own_close,
         vanish,
     )
-    from rxnodes.testing.virtual_time import VirtualTimeLoop, run_in_virtual_time
+    from rxnodes.testing.virtual_time import VirtualTimeLoop, in_virtual_time, run_in_virtual_time
     from rxnodes.transport.scripted import ScriptedPeer, ScriptedTransport
 
 __all__ = [
@@ -72,6 +89,8 @@ __all__ = [
     "Frame",
     "Opcode",
     "Peer",
+    "Recorded",
+    "Recording",
     "Request",
     "Script",
     "ScriptedPeer",
@@ -80,21 +99,33 @@ __all__ = [
     "WebSocketServer",
     "accept_key",
     "answer_with",
+    "attempts",
+    "by_url",
     "close_payload",
     "close_with",
+    "closing",
+    "connecting",
     "deflate",
+    "dropped",
     "echo",
+    "error_event",
+    "gap",
     "hang_up",
     "in_turn",
+    "in_virtual_time",
     "keep_tcp_open",
     "never_answer_close",
     "never_answer_handshake",
     "never_read",
+    "opened",
     "parse_close",
+    "peer_script",
+    "record",
     "refuse",
     "refusing_port",
     "run_in_virtual_time",
     "stall_in_header",
+    "stopped",
     "take_frame",
     "talk_after_close",
     "talk_after_own_close",
@@ -103,6 +134,7 @@ __all__ = [
 
 # Where a name lives; every other one lives in `server`.
 _HOMES = {
+    "events": {"closing", "connecting", "dropped", "error_event", "gap", "opened", "stopped"},
     "frames": {
         "RSV1",
         "RSV2",
@@ -116,8 +148,10 @@ _HOMES = {
         "parse_close",
         "take_frame",
     },
+    "marbles": {"attempts", "by_url", "peer_script"},
     "proxy": {"ChaosProxy", "Faults"},
-    "virtual_time": {"VirtualTimeLoop", "run_in_virtual_time"},
+    "recording": {"Recorded", "Recording", "record"},
+    "virtual_time": {"VirtualTimeLoop", "in_virtual_time", "run_in_virtual_time"},
     "rxnodes.transport.scripted": {"ScriptedPeer", "ScriptedTransport"},
 }
 

@@ -7,14 +7,17 @@ timeouts and retries, in milliseconds, and the same way each time.
 from __future__ import annotations
 
 import asyncio
+import functools
 import selectors
-from typing import TYPE_CHECKING, Any, TypeVar
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
-__all__ = ["VirtualTimeLoop", "run_in_virtual_time"]
+__all__ = ["VirtualTimeLoop", "in_virtual_time", "run_in_virtual_time"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 #: How long, in real seconds, another thread may take to wake a loop that has nothing to do.
@@ -53,12 +56,17 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()
         super().__init__(self._jumping)
+        self._began_at = datetime.now(UTC)
         # A timer is due when its time has come exactly; rounding would make the loop spin.
         self._clock_resolution = 1e-9
 
     def time(self) -> float:
         """Virtual seconds since the loop was made."""
         return self._jumping.now
+
+    def utc_now(self) -> datetime:
+        """The time of day that goes with it: when the loop was made, and so many virtual seconds."""
+        return self._began_at + timedelta(seconds=self.time())
 
 
 def run_in_virtual_time(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
@@ -70,3 +78,24 @@ def run_in_virtual_time(main: Coroutine[Any, Any, T], *, debug: bool | None = No
     """
     with asyncio.Runner(debug=debug, loop_factory=VirtualTimeLoop) as runner:
         return runner.run(main)
+
+
+def in_virtual_time(test: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
+    """Makes an async test a plain one, which runs in virtual time. It needs no plugin, and no plugin minds it.
+
+    Args:
+        test: The coroutine function. Its parameters may be fixtures, as ever.
+
+    Example:
+        >>> @in_virtual_time
+        ... async def test_patience() -> None:
+        ...     await asyncio.sleep(3600)
+        >>> test_patience()
+    """
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        __tracebackhide__ = True
+        return run_in_virtual_time(test(*args, **kwargs))
+
+    return run

@@ -1,17 +1,20 @@
-"""The WebSocket node family: seven nodes, two ways to wait for the end within a pipeline, and conversations."""
+"""The WebSocket node family: seven nodes, and what belongs around them: ends, gaps and conversations."""
 
 from rxnodes.websocket.actions import client_send, client_start, client_stop
 from rxnodes.websocket.conversations import channel, request
 from rxnodes.websocket.ends import all_stopped, until_stopped
 from rxnodes.websocket.events import on_error, on_receive, on_start, on_stop
+from rxnodes.websocket.gaps import Gap, on_gap
 
 __all__ = [
+    "Gap",
     "all_stopped",
     "channel",
     "client_send",
     "client_start",
     "client_stop",
     "on_error",
+    "on_gap",
     "on_receive",
     "on_start",
     "on_stop",

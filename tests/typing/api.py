@@ -27,13 +27,16 @@ from rxnodes import (
 )
 from rxnodes.codecs import as_codec
 from rxnodes.errors import RxNodesError
+from rxnodes.testing import Recorded, Recording, ScriptedTransport, attempts, by_url, in_virtual_time, record, stopped
 from rxnodes.websocket import (
+    Gap,
     all_stopped,
     channel,
     client_send,
     client_start,
     client_stop,
     on_error,
+    on_gap,
     on_receive,
     on_start,
     on_stop,
@@ -110,6 +113,8 @@ def events(chat: Connection) -> None:
     assert_type(on_receive(chat, batched=True), Observable[list[str]])
     assert_type(on_receive(chat, is_binary=True, batched=True), Observable[list[bytes]])
     assert_type(on_receive(chat, is_binary=None, batched=True), Observable[list[str] | list[bytes]])
+    assert_type(on_gap(chat), Observable[Gap])
+    assert_type(on_gap(chat, sequence=int), Observable[Gap])
     assert_type(all_stopped(chat, chat), Observable[tuple[Stopped | None, ...]])
 
 
@@ -171,3 +176,20 @@ async def main() -> int:
 
 def running() -> None:
     assert_type(run(main()), int)
+
+
+@in_virtual_time
+async def waits(seconds: int, *, again: bool = False) -> float:
+    return seconds * again
+
+
+def testing(chat: Connection) -> None:
+    ScriptedTransport(by_url({"ws://chat.test/": attempts("-o-#", lambda peer: peer.accept())}))
+    recording = record(chat, tick=1)
+    assert_type(recording, Recording)
+    assert_type(recording.events, list[LifecycleEvent])
+    assert_type(recording.messages, list[str | bytes])
+    assert_type(recording.of(Opened), list[Recorded[Opened]])
+    assert_type(recording.replay(Stopped), Observable[Stopped])
+    assert_type(stopped(1012), Stopped)
+    assert_type(waits(3, again=True), float)

@@ -1,0 +1,269 @@
+"""Recording what a connection tells, to be asserted as a marble diagram, and replayed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
+
+import reactivex
+from reactivex import Observable
+from reactivex import operators as ops
+from reactivex.disposable import CompositeDisposable
+
+from rxnodes.lifecycle.events import Closing, Connecting, Dropped, ErrorEvent, LifecycleEvent, Opened, Stopped
+from rxnodes.lifecycle.states import ConnectionState, Initiator
+from rxnodes.scope import LoopScheduler
+from rxnodes.testing.marbles import TICK, Cells, align, cells_of, draw, parse
+
+if TYPE_CHECKING:
+    from reactivex import abc
+
+    from rxnodes.connection import Connection
+
+__all__ = ["Recorded", "Recording", "record"]
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+E = TypeVar("E", bound=LifecycleEvent)
+
+LETTERS: dict[type[LifecycleEvent], str] = {
+    Connecting: "c",
+    Opened: "o",
+    Dropped: "d",
+    ErrorEvent: "e",
+    Stopped: "s",
+}
+MESSAGE = "m"
+CLOSING_BY_US = "x"
+CLOSING_BY_PEER = "X"
+ALL_LETTERS = frozenset({*LETTERS.values(), MESSAGE, CLOSING_BY_US, CLOSING_BY_PEER})
+
+#: What is left by binary fractions, in ticks, must not put something into the tick before its own.
+ROUNDING = 1e-6
+
+#: How much of a message is shown where a recording is not as expected.
+SHOWN = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded(Generic[T_co]):
+    """Something that was recorded.
+
+    Attributes:
+        time: Seconds from the beginning of the recording, by the event loop's clock.
+        value: What.
+    """
+
+    time: float
+    value: T_co
+
+
+class Recording:
+    """What a connection has told since the recording began. `record` makes it.
+
+    In its diagrams a character is a tick, and the letters are:
+
+    =======  =========================================
+    `c`      `Connecting`
+    `o`      `Opened`
+    `m`      a message
+    `d`      `Dropped`
+    `e`      `ErrorEvent`
+    `x`      `Closing`, begun by us
+    `X`      `Closing`, begun by the peer
+    `s`      `Stopped`
+    =======  =========================================
+
+    The notation is that of `rxnodes.testing.marbles`. Something that happens within a tick is drawn at its beginning.
+
+    Attributes:
+        connection: The connection's name.
+        recorded: Every lifecycle event and every message, in the order in which they were delivered, with their times.
+        states: The state when the recording began, then every change.
+    """
+
+    def __init__(self, connection: Connection, *, tick: float = TICK) -> None:
+        parse("", letters=ALL_LETTERS, tick=tick)
+        self.connection = connection.name
+        self.recorded: list[Recorded[LifecycleEvent | str | bytes]] = []
+        self.states: list[ConnectionState] = []
+        self._tick = tick
+        self._loop = asyncio.get_running_loop()
+        self._began_at = self._loop.time()
+        self._subscriptions = CompositeDisposable(
+            connection.states.subscribe(self.states.append),
+            connection.lifecycle.subscribe(self._note),
+            connection.messages.subscribe(self._note),
+        )
+
+    def __repr__(self) -> str:
+        return f"<Recording of {self.connection!r}: {self.marbles()}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.dispose()
+
+    def dispose(self) -> None:
+        """Ends the recording. What was recorded stays."""
+        self._subscriptions.dispose()
+
+    def _note(self, value: LifecycleEvent | str | bytes) -> None:
+        self.recorded.append(Recorded(self._loop.time() - self._began_at, value))
+
+    # What was recorded
+
+    def of(self, kind: type[E]) -> list[Recorded[E]]:
+        """The events of one kind, with their times."""
+        return [Recorded(it.time, it.value) for it in self.recorded if isinstance(it.value, kind)]
+
+    @property
+    def events(self) -> list[LifecycleEvent]:
+        """The lifecycle events."""
+        return [it.value for it in self.of(LifecycleEvent)]
+
+    @property
+    def messages(self) -> list[str | bytes]:
+        """The messages, as they came."""
+        return [it.value for it in self.recorded if not isinstance(it.value, LifecycleEvent)]
+
+    @property
+    def stopped(self) -> list[Stopped]:
+        """Every `Stopped`."""
+        return [it.value for it in self.of(Stopped)]
+
+    @property
+    def errors(self) -> list[ErrorEvent]:
+        """Every `ErrorEvent`."""
+        return [it.value for it in self.of(ErrorEvent)]
+
+    def replay(self, kind: type[E]) -> Observable[E]:
+        """The events of one kind once more, at the times at which they came; for a handler that is tested alone.
+
+        ::
+
+            recorded:           c-o-m-(ed)-co-(Xs)
+            replay(Opened):     --O---------O|
+
+        Args:
+            kind: The class of the events.
+
+        Returns:
+            A cold observable that emits each event as long after its subscription as it came after the beginning of
+            the recording, by the clock of the subscription's scheduler (by the running loop's, where it has none). It
+            completes behind the last one.
+        """
+        recorded = self.of(kind)
+        befores = [0.0, *(it.time for it in recorded)]
+
+        def subscribe(observer: abc.ObserverBase[E], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+            clock = scheduler or LoopScheduler(asyncio.get_running_loop())
+            # One behind the other: of two timers that are due together, a loop may run either first.
+            waits = zip(recorded, befores, strict=False)
+            return reactivex.concat(*(_later(it.value, it.time - before, clock) for it, before in waits)).subscribe(
+                observer
+            )
+
+        return Observable(subscribe)
+
+    # As a diagram
+
+    def marbles(self) -> str:
+        """What was recorded, as a diagram: without the silence at its end, and with 20 ticks of silence as a time."""
+        return draw(self._cells(), tick=self._tick)
+
+    def assert_marbles(self, diagram: str) -> None:
+        """Asserts that what was recorded is what the diagram says, however it is spelt.
+
+        Args:
+            diagram: The diagram.
+
+        Raises:
+            AssertionError: If it is not. It shows both diagrams, one below the other, and the first difference.
+            ValueError: If the diagram cannot be read, with the place.
+        """
+        __tracebackhide__ = True
+        expected = cells_of(parse(diagram, letters=ALL_LETTERS, tick=self._tick))
+        recorded = self._cells()
+        if expected == recorded:
+            return
+        above, below, pointers = align([expected, recorded], tick=self._tick)
+        first = min(tick for tick in {*expected, *recorded} if expected.get(tick) != recorded.get(tick))
+        lines = [
+            f"{self.connection!r} did not do what the diagram says:",
+            f"  expected  {above}",
+            f"  recorded  {below}",
+            f"            {pointers}",
+            f"first difference at {first * self._tick:g} s; recorded there:",
+            *(f"  {_described(it.value)}" for it in self.recorded if self._tick_of(it) == first),
+        ]
+        raise AssertionError("\n".join(lines if first in recorded else [*lines, "  nothing"]))
+
+    def _cells(self) -> Cells:
+        cells: defaultdict[int, str] = defaultdict(str)
+        for it in self.recorded:
+            cells[self._tick_of(it)] += _letter(it.value)
+        return dict(cells)
+
+    def _tick_of(self, recorded: Recorded[object]) -> int:
+        return int(recorded.time / self._tick + ROUNDING)
+
+
+def record(connection: Connection, *, tick: float = TICK) -> Recording:
+    """Records what a connection tells from here on, until its project closes or the recording is disposed.
+
+    Call it on the event loop, before what it is to record begins: its first tick is now.
+
+    Args:
+        connection: The connection.
+        tick: How long a tick of its diagrams is, in seconds.
+
+    Returns:
+        The recording, which is a context manager too.
+
+    Raises:
+        ValueError: If the tick is not longer than 0 seconds.
+
+    Example:
+        >>> from rxnodes import Project
+        >>> async def main() -> None:
+        ...     async with Project(
+        ...         websocket={"chat": "ws://chat.test/"}, transport=ScriptedTransport(peer_script("--o-m"))
+        ...     ) as project:
+        ...         recording = record(project.websocket("chat"))
+        ...         project.websocket("chat").start()
+        ...         await asyncio.sleep(1)
+        ...     recording.assert_marbles("c-o-m-----(xs)")
+        ...     print(recording.stopped[0].code, recording.of(Stopped)[0].time)
+        >>> run_in_virtual_time(main())
+        1000 1.0
+    """
+    return Recording(connection, tick=tick)
+
+
+def _later(value: T, seconds: float, scheduler: abc.SchedulerBase) -> Observable[T]:
+    return reactivex.timer(seconds, scheduler=scheduler).pipe(ops.map(lambda _: value))
+
+
+def _letter(value: LifecycleEvent | str | bytes) -> str:
+    if isinstance(value, Closing):
+        return CLOSING_BY_US if value.initiator is Initiator.LOCAL else CLOSING_BY_PEER
+    if isinstance(value, LifecycleEvent):
+        return LETTERS[type(value)]
+    return MESSAGE
+
+
+def _described(value: LifecycleEvent | str | bytes) -> str:
+    match value:
+        case ErrorEvent():
+            return f"ErrorEvent, {value.phase}: {value.message}"
+        case Dropped() | Stopped():
+            return f"{type(value).__name__}: {value.code} {value.reason!r}"
+        case LifecycleEvent():
+            return type(value).__name__
+        case _:
+            shown = repr(value)
+            return f"message {shown if len(shown) <= SHOWN else shown[:SHOWN] + '...'}"

@@ -1,0 +1,167 @@
+"""Gaps: from when to when nothing could be heard, and which numbers were skipped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from reactivex.disposable import CompositeDisposable
+
+from rxnodes.lifecycle.events import LifecycleEvent
+from rxnodes.streams import HotStream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from reactivex import Observable, abc
+
+    from rxnodes.connection import Connection
+    from rxnodes.lifecycle.events import Opened
+
+__all__ = ["Gap", "on_gap"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap(LifecycleEvent):
+    """Something may have been missed. `session` and `attempt` are those at its end, `at` is when it was found.
+
+    Attributes:
+        since: The last sign of life before it, in UTC; where `missed` is known, when the last number before it came.
+        until: When the connection was open again; where `missed` is known, when the first number behind it came.
+        missed: The numbers that were skipped; `None` for the time between two attempts, of which no numbers are known.
+
+    Example:
+        >>> from datetime import UTC, datetime
+        >>> noon = datetime(2000, 1, 1, 12, tzinfo=UTC)
+        >>> gap = Gap(connection="feed", session=1, attempt=2, at=noon, since=noon, until=noon, missed=range(7, 9))
+        >>> list(gap.missed)
+        [7, 8]
+    """
+
+    since: datetime
+    until: datetime
+    missed: range | None
+
+
+def on_gap(connection: Connection, *, sequence: Callable[[str | bytes], int | None] | None = None) -> Observable[Gap]:
+    """Fires after each reconnect, with the time in which nothing could be heard, and where numbers were skipped.
+
+    ::
+
+        state:                        open---------reconnecting---open-----------
+        messages:                     ---7---8-----------------------------11-12-
+        on_gap(feed):                 ----------------------------G--------------    since 8
+        on_gap(feed, sequence=int):   ----------------------------G--------G'----    G' missed 9 and 10
+
+    The time begins with the last sign of life of the attempt that ended: its last message, its last answer to a ping of
+    the heartbeat, or its `Opened`. Nothing is known of what was before the first subscription: a time does not begin
+    earlier, and the first number that comes counts as the next one. The next session (a stop and a start) begins anew
+    too.
+
+    Numbers are expected to grow by one, within an attempt and from one to the next. One that does not grow is no gap;
+    counting goes on from it, so that a server which repeats some, or numbers anew, is followed.
+
+    Args:
+        connection: The connection.
+        sequence: The number of a message, which is given as it came: `str` for text, `bytes` for binary; `None`: the
+            message has none. What it raises is an `ErrorEvent` of phase `handler`, and the message is passed over.
+
+    Returns:
+        A hot observable of `Gap`. It never errors, and completes when the project closes. A reconnect is told behind
+        its `Opened`, skipped numbers behind the messages of the read that showed them. All its subscribers are told
+        the same; while there are none, nothing is kept.
+
+    Example:
+        >>> from rxnodes import Project
+        >>> feed = Project(websocket={"feed": "ws://127.0.0.1:8080/"}).websocket("feed")
+        >>> subscription = on_gap(feed).subscribe(lambda gap: print("fetch what came since", gap.since))
+    """
+    return _GapStream(connection, sequence)
+
+
+class _GapStream(HotStream[Gap]):
+    """Follows a connection while anybody is subscribed."""
+
+    def __init__(self, connection: Connection, sequence: Callable[[str | bytes], int | None] | None) -> None:
+        super().__init__(connection.on_handler_error)
+        self._connection = connection
+        self._sequence = sequence
+        self._following: abc.DisposableBase | None = None
+        self._opened: Opened | None = None
+        self._heard_at = connection.now()
+        self._number: int | None = None
+        self._numbered_at = self._heard_at
+
+    def attach(self, subscription: Any) -> None:
+        """Adds a subscriber."""
+        super().attach(subscription)
+        self._follow_while_observed()
+
+    def detach(self, subscription: Any) -> None:
+        """Removes a subscriber."""
+        super().detach(subscription)
+        self._follow_while_observed()
+
+    def _follow_while_observed(self) -> None:
+        with self.lock:
+            if self.is_observed and self._following is None:
+                self._following = self._follow()
+            elif not self.is_observed and self._following is not None:
+                self._following.dispose()
+                self._following = None
+
+    def _follow(self) -> abc.DisposableBase:
+        connection = self._connection
+        self._opened = connection.last_opened
+        self._heard_at = connection.now()
+        self._number = None
+        return CompositeDisposable(
+            connection.batches(is_binary=None).subscribe(self._on_messages),
+            connection.latency.subscribe(self._on_pong),
+            connection.opened.subscribe(self._on_opened, on_completed=self.complete),
+        )
+
+    def _on_opened(self, opened: Opened) -> None:
+        self._opened = opened
+        if opened.is_reconnect:
+            # By the time of day: the loop's clock may stand still while the machine sleeps. If it was set back
+            # meanwhile, the gap is empty.
+            self._tell(since=min(self._heard_at, opened.at), until=opened.at, missed=None)
+        else:
+            self._number = None
+        self._heard_at = opened.at
+
+    def _on_pong(self, _round_trip: float) -> None:
+        self._heard_at = self._connection.now()
+
+    def _on_messages(self, messages: list[str] | list[bytes]) -> None:
+        self._heard_at = self._connection.now()
+        if self._sequence is None:
+            return
+        for message in messages:
+            try:
+                number = self._sequence(message)
+                missed = range(0) if number is None or self._number is None else range(self._number + 1, number)
+            except BaseException as error:  # noqa: BLE001 - a function of the user's, as a subscriber is
+                self._report(error)
+                continue
+            if missed:
+                self._tell(since=self._numbered_at, until=self._heard_at, missed=missed)
+            if number is not None:
+                self._number, self._numbered_at = number, self._heard_at
+
+    def _tell(self, *, since: datetime, until: datetime, missed: range | None) -> None:
+        # What leads here is an Opened or a message, and no message comes before an Opened.
+        assert self._opened is not None
+        gap = Gap(
+            connection=self._connection.name,
+            session=self._opened.session,
+            attempt=self._opened.attempt,
+            at=until,
+            since=since,
+            until=until,
+            missed=missed,
+        )
+        # In its turn, so that nobody sees it before what led to it.
+        self._connection.tell(self.emit, gap)
