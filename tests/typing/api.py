@@ -20,6 +20,8 @@ from rxnodes import (
     LifecycleEvent,
     Opened,
     Project,
+    Receipt,
+    SendOutcome,
     Stopped,
     Trigger,
     pulse,
@@ -76,6 +78,15 @@ def codecs(chat: Connection, quotes: Codec[Quote], either: TypeAdapter[Quote | P
     assert_type(on_receive(chat, codec="json", batched=True), Observable[list[Any]])
     assert_type(as_codec(Quote), Codec[Quote])
     assert_type(as_codec("json"), Codec[Any])
+
+
+async def what_became_of_sends(chat: Connection, numbers: Observable[int]) -> None:
+    receipt = chat.send("hello", tag=7)
+    assert_type(receipt, Receipt)
+    assert_type(await receipt, SendOutcome)
+    assert_type(receipt.outcome, SendOutcome | None)
+    assert_type(chat.sends, Observable[SendOutcome])
+    assert_type(numbers.pipe(client_send(chat, str, tag=lambda number: number + 1)), Observable[int])
 
 
 def sending_with_codecs(chat: Connection, numbers: Observable[int]) -> None:
