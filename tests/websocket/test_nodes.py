@@ -7,6 +7,7 @@ import asyncio
 import pytest
 import reactivex
 from reactivex import operators as ops
+from reactivex.subject import BehaviorSubject
 from virtual import Chat, virtual
 
 from rxnodes import ConnectionState, DecodeError, ErrorEvent, Opened, SendError, Stopped, Trigger, pulse
@@ -185,7 +186,7 @@ async def test_a_tag_tells_what_became_of_a_pulses_message():
     chat = await Chat().opened()
     seen = []
     chat.connection.sends.subscribe(lambda outcome: seen.append((outcome.tag, outcome.size)))
-    for message in ([], ["constant"], [lambda pulse: pulse * 2], [reactivex.just("latest")]):
+    for message in ([], ["constant"], [lambda pulse: pulse * 2], [BehaviorSubject("latest")]):
         pulse("four").pipe(client_send(chat.connection, *message, tag=len)).subscribe()
     assert seen == [(4, 4), (4, 8), (4, 8), (4, 6)]
 
