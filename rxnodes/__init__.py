@@ -11,9 +11,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rxnodes.awaiting import Drops, aiter_observable, for_each_async, map_async
     from rxnodes.before_connect import Attempt, ConnectOptions, GiveUp
     from rxnodes.connection import Connection
     from rxnodes.errors import (
+        BufferOverflow,
         CloseTimeout,
         ConnectError,
         ConnectionLost,
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Attempt",
+    "BufferOverflow",
     "CloseCode",
     "CloseTimeout",
     "Closing",
@@ -48,6 +51,7 @@ __all__ = [
     "ConnectionState",
     "DecodeError",
     "Dropped",
+    "Drops",
     "ErrorEvent",
     "GiveUp",
     "HandlerError",
@@ -65,14 +69,19 @@ __all__ = [
     "Trigger",
     "UnknownConfiguration",
     "__version__",
+    "aiter_observable",
+    "for_each_async",
+    "map_async",
     "pulse",
     "run",
 ]
 
 _HOMES = {
+    "awaiting": ("Drops", "aiter_observable", "for_each_async", "map_async"),
     "before_connect": ("Attempt", "ConnectOptions", "GiveUp"),
     "connection": ("Connection",),
     "errors": (
+        "BufferOverflow",
         "CloseTimeout",
         "ConnectError",
         "ConnectionLost",
