@@ -1,7 +1,7 @@
 """Consumers that are awaited: coroutine functions as operators, and observables as asynchronous iterators.
 
-A consumer that awaits cannot keep up with whatever comes. What waits for it waits in a `Buffer`, which holds so much and
-no more: when it is full it pauses the source, drops, or fails, as its policy says.
+A consumer that awaits cannot keep up with whatever comes. What waits for it waits in a `Buffer`, which holds so much
+and no more: when it is full it pauses the source, drops, or fails, as its policy says.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ logger = logging.getLogger("rxnodes")
 Overflow = Literal["pause", "drop_oldest", "drop_newest", "latest", "error"]
 """What happens when a buffer is full."""
 
+
 class Drops(HotStream[T]):
     """What a full buffer has dropped: counted, and emitted item by item.
 
@@ -43,23 +44,23 @@ class Drops(HotStream[T]):
     thread on which the item came that did not fit, and never completes. A subscriber that raises is logged.
 
     Attributes:
-        count: How many items were dropped so far.
+        total: How many items were dropped so far.
 
     Example:
         >>> drops = Drops[str]()
         >>> subscription = drops.subscribe(lambda item: print("dropped:", item))
-        >>> drops.count
+        >>> drops.total
         0
     """
 
     def __init__(self) -> None:
         super().__init__(_log)
-        self.count = 0
+        self.total = 0
 
     def note(self, item: T) -> None:
         """Counts an item and emits it."""
         with self.lock:
-            self.count += 1
+            self.total += 1
         self.emit(item)
 
 
@@ -123,8 +124,8 @@ class Buffer(Generic[T]):
                 self._held.add(valve)
                 valve.close(self)
         if self._drops is not None:
-            for item in dropped:
-                self._drops.note(item)
+            for one in dropped:
+                self._drops.note(one)
 
     def _make_room(self, item: T) -> T:
         """What is dropped."""
@@ -206,15 +207,15 @@ def map_async(  # noqa: PLR0913 - each is a choice of its own
         fn:                   1====2====3====
         result:            --------a----b----c|
 
-    At most `buffer` items wait. What happens beyond that, `overflow` says; with `"pause"`, the connection whose messages
-    these are is read no further until half of the buffer is empty again, so that TCP holds up the peer. What one read of
-    the socket brought is kept all the same.
+    At most `buffer` items wait. What happens beyond that, `overflow` says; with `"pause"`, the connection whose
+    messages these are is read no further until half of the buffer is empty again, so that TCP holds up the peer. What
+    one read of the socket brought is kept all the same.
 
     Args:
         fn: The coroutine function. It must not wait for a message that the paused connection would bring.
         max_concurrent: How many items are worked on at a time, from 1.
         ordered: Whether results come in the order of their items. One that is done before its turn waits, and counts
-            against `max_concurrent`. Off: as they are completed.
+            against `max_concurrent`; an error has its turn, too. Off: as they are completed.
         buffer: How many items may wait besides those that are worked on, from 0.
         overflow: When an item comes and the buffer is full: `"pause"` pauses the source; where that is no connection,
             it cannot be paused, and the stream ends with `BufferOverflow`. `"drop_oldest"` drops the item that waits
@@ -224,11 +225,11 @@ def map_async(  # noqa: PLR0913 - each is a choice of its own
         drops: What is told of the items that were dropped.
 
     Returns:
-        A pipeable operator. An error of the source passes at once, and what runs is cancelled; completion waits for what
-        waits and runs. Disposing cancels what runs and forgets what waits. It runs on the event loop that runs where it
-        is subscribed to, or on that of the project whose scope subscribes; items from other threads are handed over.
-        Results are emitted between two turns of the loop: after `Stopped`, where a message waited that long. A
-        subscriber that raises is logged, and sees the next result.
+        A pipeable operator. An error, the source's or its own, passes at once, and what runs is cancelled; completion
+        waits for what waits and runs. Disposing cancels what runs and forgets what waits. It works on the event loop
+        that runs where it is subscribed to, or on that of the project whose scope subscribes; items from other threads
+        are handed over. A result is emitted when it is there, which may be after `Stopped`. A subscriber that raises is
+        logged, and sees the next result.
 
     Raises:
         ValueError: If a number or the policy cannot be.
@@ -277,8 +278,8 @@ def for_each_async(  # noqa: PLR0913 - as above
         fn:                   1====2====3====
         result:            --------1----2----3|
 
-    What `do_action` is for functions, this is for coroutine functions: what stands behind it in the pipeline, such as an
-    acknowledgement, comes when the work is done.
+    What `do_action` is for functions, this is for coroutine functions: what stands behind it in the pipeline, such as
+    an acknowledgement, comes when the work is done.
 
     Args:
         fn: The coroutine function; what it returns is not used.
@@ -286,8 +287,8 @@ def for_each_async(  # noqa: PLR0913 - as above
         ordered: Likewise.
         buffer: Likewise.
         overflow: Likewise.
-        on_error: Given an item and what `fn` raised for it; what it returns passes on in the item's place. `None`: it is
-            the stream's error.
+        on_error: Given an item and what `fn` raised for it; what it returns passes on in the item's place. `None`: it
+            is the stream's error.
         drops: As for `map_async`.
 
     Returns:
@@ -512,7 +513,8 @@ class _Worker(Generic[T, R]):
         assert job.task is not None
         error = self._error_of(job.task)
         if error is None:
-            return job.task.result()
+            result: R = job.task.result()
+            return result
         if self._plan.on_error is None:
             raise error
         return self._plan.on_error(job.item, error)
@@ -566,9 +568,9 @@ def aiter_observable(
         async for item in aiter_...:     1====2===   3==     and the loop ends
 
     The source is subscribed to at once, so that nothing is missed before the loop begins. When it completes, the loop
-    ends behind its last item; its error is raised there. Leaving the loop early, with `break` or otherwise, disposes the
-    subscription as soon as nobody holds the iterator any more, which for one that stands in the `async for` itself is at
-    once (in CPython); `aclose()` and `async with` do it for certain.
+    ends behind its last item; its error is raised there. Leaving the loop early, with `break` or otherwise, disposes
+    the subscription as soon as nobody holds the iterator any more, which for one that stands in the `async for` itself
+    is at once (in CPython); `aclose()` and `async with` do it for certain.
 
     Args:
         source: The observable.

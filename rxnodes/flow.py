@@ -1,7 +1,7 @@
 """Flow control: how a consumer that cannot keep up reaches the connection that delivers to it.
 
-Rx has no way upstream. But delivery is synchronous: while a source delivers, the thread knows whose valve that is. So an
-operator far down a pipeline can close the valve of the connection whose message it has just been given, whatever
+Rx has no way upstream. But delivery is synchronous: while a source delivers, the thread knows whose valve that is. So
+an operator far down a pipeline can close the valve of the connection whose message it has just been given, whatever
 operators lie between, as long as they pass items on at once.
 """
 
