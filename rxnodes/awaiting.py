@@ -246,7 +246,7 @@ def map_async(  # noqa: PLR0913 - each is a choice of its own
         4
         6
     """
-    plan = _Plan[T, R](
+    plan = _Plan(
         name="map_async",
         fn=fn,
         max_concurrent=max_concurrent,
@@ -313,7 +313,7 @@ def for_each_async(  # noqa: PLR0913 - as above
         await fn(item)
         return item
 
-    plan = _Plan[T, T](
+    plan = _Plan(
         name="for_each_async",
         fn=pass_on,
         max_concurrent=max_concurrent,

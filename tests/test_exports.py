@@ -15,9 +15,11 @@ NAMES = {
         LifecycleEvent Connecting Opened Dropped Closing Stopped ErrorEvent
         RxNodesError SettingsError UnknownConfiguration PluginDisabled ConnectError ConnectionLost SendError
         DecodeError ProtocolError CloseTimeout HandlerError run Attempt ConnectOptions GiveUp
+        map_async for_each_async aiter_observable Drops BufferOverflow
     """,
     "rxnodes.websocket": """
         client_start client_send client_stop on_start on_receive on_stop on_error all_stopped until_stopped
+        messages
     """,
 }
 

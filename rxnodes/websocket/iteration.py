@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from reactivex import operators as ops
 
@@ -10,6 +10,8 @@ from rxnodes.awaiting import aiter_observable
 from rxnodes.websocket.events import on_receive
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from reactivex import Observable
 
     from rxnodes.awaiting import Drops, ObservableIterator, Overflow
@@ -88,6 +90,6 @@ def messages(
         ...         async for message in messages(chat):
         ...             print(message)
     """
-    received = cast("Observable[Any]", on_receive(connection, is_binary=is_binary))
-    session = received.pipe(ops.take_until(connection.stopped))
+    receive: Callable[..., Observable[Any]] = on_receive
+    session = receive(connection, is_binary=is_binary).pipe(ops.take_until(connection.stopped))
     return aiter_observable(session, buffer=buffer, overflow=overflow, drops=drops)

@@ -11,6 +11,7 @@ from rxnodes import (
     CloseCode,
     Connection,
     ConnectionState,
+    Drops,
     ErrorEvent,
     Initiator,
     LifecycleEvent,
@@ -18,15 +19,20 @@ from rxnodes import (
     Project,
     Stopped,
     Trigger,
+    aiter_observable,
+    for_each_async,
+    map_async,
     pulse,
     run,
 )
+from rxnodes.awaiting import ObservableIterator
 from rxnodes.errors import RxNodesError
 from rxnodes.websocket import (
     all_stopped,
     client_send,
     client_start,
     client_stop,
+    messages,
     on_error,
     on_receive,
     on_start,
@@ -76,6 +82,35 @@ def pipelines(chat: Connection, numbers: Observable[int]) -> None:
     assert_type(on_start(chat).pipe(client_stop(chat), client_send(chat, "behind another")), Observable[Opened])
     assert_type(on_start(chat).pipe(client_stop(chat), client_send(chat, lambda _: "made")), Observable[Opened])
     assert_type(on_receive(chat).pipe(client_stop(chat), until_stopped(chat), client_start(chat)), Observable[str])
+
+
+async def measure(text: str) -> int:
+    return len(text)
+
+
+async def save(_text: str) -> None: ...
+
+
+def awaited(chat: Connection, numbers: Observable[int]) -> None:
+    assert_type(on_receive(chat).pipe(map_async(measure)), Observable[int])
+    assert_type(on_receive(chat).pipe(map_async(measure, on_error=lambda item, _: len(item))), Observable[int])
+    assert_type(on_receive(chat).pipe(for_each_async(save), client_send(chat)), Observable[str])
+    drops = Drops[str]()
+    assert_type(drops.total, int)
+    assert_type(on_receive(chat).pipe(map_async(measure, overflow="latest", drops=drops)), Observable[int])
+    operator: Callable[[Observable[str]], Observable[int]] = map_async(measure, max_concurrent=4, ordered=False)
+    assert_type(operator(on_receive(chat)), Observable[int])
+    assert_type(aiter_observable(numbers), ObservableIterator[int])
+    assert_type(messages(chat), ObservableIterator[str])
+    assert_type(messages(chat, is_binary=True), ObservableIterator[bytes])
+    assert_type(messages(chat, is_binary=None, overflow="drop_oldest"), ObservableIterator[str | bytes])
+
+
+async def iterating(chat: Connection) -> None:
+    async for message in messages(chat):
+        assert_type(message, str)
+    async with aiter_observable(chat.lifecycle) as events:
+        assert_type(await anext(events), LifecycleEvent)
 
 
 def pulses() -> None:
