@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 __all__ = ["PeerSystem", "ask_system", "pause", "resume"]
 
-#: Of Linux's `struct tcp_info`: the state, the probes of a closed window that were not answered, the segments that were
-#: sent and not acknowledged, and the milliseconds since anything was acknowledged.
-TCP_INFO: Final = Struct("=B2xB20xI28xI")
+#: Of Linux's `struct tcp_info`: the state; how often what is unanswered was sent again, and a window that is closed was
+#: probed; the segments that are not acknowledged; the milliseconds since data was sent, and since anything came.
+TCP_INFO: Final = Struct("=BxBB20xI16xI8xI")
 ESTABLISHED: Final = 1
 
-#: One probe may be under way, and one may get lost.
+#: What is sent for the first time may be under way, and one answer may get lost.
+MAX_RETRANSMITS: Final = 1
 MAX_PROBES: Final = 2
 
 
@@ -32,8 +33,8 @@ class PeerSystem:
 
     Attributes:
         has_ended: Whether it has ended the connection, or its direction of it. All that comes is here then.
-        owes_answer: Whether something was sent to it that it has not acknowledged. What waits because its program does
-            not read was not sent.
+        owes_answer: Whether something was sent to it, again and again, and no answer came. What waits because its
+            program does not read is not sent.
         quiet_for: For how many seconds nothing has come from it.
     """
 
@@ -53,10 +54,11 @@ def ask_system(sock: socket.socket) -> PeerSystem | None:
         return None
     if len(answer) < TCP_INFO.size:
         return None
-    state, probes, in_flight, quiet_for = TCP_INFO.unpack(answer)
+    state, retransmits, probes, in_flight, since_sent, quiet_for = TCP_INFO.unpack(answer)
+    is_unanswered = in_flight > 0 and quiet_for > since_sent
     return PeerSystem(
         has_ended=state != ESTABLISHED,
-        owes_answer=in_flight > 0 or probes > MAX_PROBES,
+        owes_answer=(is_unanswered and retransmits > MAX_RETRANSMITS) or probes > MAX_PROBES,
         quiet_for=quiet_for / 1000,
     )
 
@@ -64,16 +66,18 @@ def ask_system(sock: socket.socket) -> PeerSystem | None:
 def pause(layers: Sequence[asyncio.Transport], *, is_opaque: bool) -> None:
     """Reads nothing from the socket any more.
 
-    With TLS it is the layer below that pauses. A TLS transport that is told to pause reads on by itself, and takes an
-    end that comes meanwhile for ours: asyncio's then drops what we write, and uvloop's what it has read.
+    A TLS transport that is told to pause reads on by itself, and takes an end that comes meanwhile for ours: asyncio's
+    then drops what we write, and uvloop's what it has read and not delivered. So the layer below is paused, or is made
+    to pause as soon as there is anything that could be lost.
 
     Args:
         layers: The transport, and the one below it where it is known.
         is_opaque: Whether it is a TLS transport whose layer below is not known.
     """
     if is_opaque:
-        # With no room for what it has read, it pauses the layer below: at once, or behind what it is reading.
-        _set_room(layers[0], 0)
+        tls: Any = layers[0]
+        tls.set_read_buffer_limits(high=1, low=0)
+        tls.pause_reading()
     else:
         layers[-1].pause_reading()
 
@@ -81,13 +85,8 @@ def pause(layers: Sequence[asyncio.Transport], *, is_opaque: bool) -> None:
 def resume(layers: Sequence[asyncio.Transport], *, is_opaque: bool) -> None:
     """Reads on."""
     if is_opaque:
-        _set_room(layers[0], None)
+        tls: Any = layers[0]
+        tls.set_read_buffer_limits()
+        tls.resume_reading()
     else:
         layers[-1].resume_reading()
-
-
-def _set_room(transport: Any, size: int | None) -> None:
-    transport.set_read_buffer_limits(size, size)
-    # Makes it look at its limits, in the loop's next turn.
-    transport.pause_reading()
-    transport.resume_reading()
