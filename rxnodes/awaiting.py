@@ -376,8 +376,6 @@ class _Worker(Generic[T, R]):
     # What comes, on any thread
 
     def on_next(self, item: T) -> None:
-        if self._has_ended:
-            return
         if self._loop is None:
             self._loop = running_loop()
         if self._loop is None or self._loop.is_closed():
@@ -451,6 +449,9 @@ class _Worker(Generic[T, R]):
         self._jobs[job] = None
         job.task = self._loop.create_task(self._await(item), name=f"rxnodes {self._plan.name}")
         job.task.add_done_callback(lambda task: self._on_done(job, task))
+        if self._has_ended:
+            # A loop may begin a task at once, and what it runs may have disposed us.
+            job.task.cancel()
 
     async def _await(self, item: T) -> R:
         return await self._plan.fn(item)

@@ -25,6 +25,7 @@ from rxnodes import (
     map_async,
     pulse,
 )
+from rxnodes.awaiting import Buffer
 from rxnodes.flow import Valve, deliver
 from rxnodes.scope import ThreadSafeLoopScheduler
 from rxnodes.testing import ScriptedTransport, VirtualTimeLoop, run_in_virtual_time
@@ -368,6 +369,38 @@ async def test_a_coroutine_that_disposes_its_own_pipeline_is_cancelled_too():
     source.on_next(1)
     await asyncio.sleep(1)
     assert after == []
+
+
+@virtual
+async def test_a_loop_that_begins_a_task_at_once():
+    """As one with an eager task factory does: what is run may dispose before the task is known."""
+    source, after = Subject(), []
+
+    def eagerly(loop, coroutine, **kwargs):
+        subscription.dispose()
+        return asyncio.Task(coroutine, loop=loop, **kwargs)
+
+    async def fn(item):
+        after.append(item)
+
+    subscription = source.pipe(map_async(fn)).subscribe()
+    asyncio.get_running_loop().set_task_factory(eagerly)
+    source.on_next(1)
+    asyncio.get_running_loop().set_task_factory(None)
+    await asyncio.sleep(1)
+    assert after == []
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+def test_a_buffer_that_is_closed_keeps_nothing_and_holds_nobody():
+    """What another thread is putting at that moment would hold up its source for good."""
+    tap = Source()
+    buffer = Buffer(1, "pause", None)
+    buffer.close()
+    deliver(tap.valve, buffer.put, 1)
+    deliver(tap.valve, buffer.put, 2)
+    assert len(buffer) == 0
+    assert tap.turns == []
 
 
 @virtual
@@ -1056,7 +1089,11 @@ async def test_an_iterator_lets_a_source_go_that_has_completed():
 
 @virtual
 async def test_an_overflow_while_it_is_being_subscribed_to():
-    items = aiter_observable(reactivex.of(1, 2, 3), buffer=1, overflow="error")
+    def subscribe(observer, _scheduler=None):
+        for item in range(1, 4):
+            observer.on_next(item)
+
+    items = aiter_observable(reactivex.create(subscribe), buffer=1, overflow="error")
     assert await anext(items) == 1
     with pytest.raises(BufferOverflow):
         await anext(items)

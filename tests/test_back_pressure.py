@@ -34,7 +34,7 @@ SIZE = 16 * 1024
 #: What one read of a socket brings at most; over TLS, what its records were packed in comes on top.
 ONE_READ = 256 * 1024 + 64 * 1024
 HEARTBEAT = 0.1
-LONG = 12 * HEARTBEAT
+LONG = 7 * HEARTBEAT
 
 
 @pytest.fixture(params=itertools.product(["asyncio", "uvloop"], ["ws", "wss"]), ids="-".join)
@@ -114,7 +114,7 @@ class Flood:
             frame = Frame(Opcode.BINARY, number.to_bytes(4) + bytes(self.size - 4)).encode()
             write = asyncio.create_task(peer.send_raw(frame))
             try:
-                done, _ = await asyncio.wait([write], timeout=0.3)
+                done, _ = await asyncio.wait([write], timeout=0.15)
                 if not done:
                     self.is_held_up.set()
                 await write
@@ -596,7 +596,7 @@ async def test_memory_is_bounded_under_a_flood(overflow, how):
 
     async def save(message):
         seen.append(number_of(message))
-        await (slowly(count) if overflow == "pause" else asyncio.sleep(0.02))
+        await (slowly(count) if overflow == "pause" else asyncio.sleep(0.005))
 
     async def as_operator(it):
         pipeline = on_receive(it, is_binary=True).pipe(
