@@ -136,7 +136,7 @@ def test_a_receipt_that_is_settled_while_another_thread_begins_to_wait():
 
 def test_a_loop_that_has_closed_waits_for_nothing():
     transport = ScriptedTransport(unread)
-    with Project(websocket={"chat": "ws://chat.test/"}, transport=transport) as project:
+    with Project(websocket={"chat": {"url": "ws://chat.test/", "close_timeout": 0.1}}, transport=transport) as project:
         chat = project.websocket("chat")
         chat.start()
         project.call(chat.wait_started)
