@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable
 
+from rxnodes.connection import check_connection
 from rxnodes.operators import hold_while
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ def all_stopped(*connections: Connection) -> Observable[tuple[Stopped | None, ..
         >>> all_stopped(project.websocket("a"), project.websocket("b")).subscribe(print) and None
         (None, None)
     """
+    for connection in connections:
+        check_connection(connection)
 
     def subscribe(
         observer: abc.ObserverBase[tuple[Stopped | None, ...]], _scheduler: abc.SchedulerBase | None = None
@@ -92,4 +95,5 @@ def until_stopped(connection: Connection) -> Callable[[Observable[T]], Observabl
         >>> chat = Project(websocket={"chat": "ws://127.0.0.1:8080/"}).websocket("chat")
         >>> restart = Trigger[None]().pipe(client_stop(chat), until_stopped(chat), client_start(chat))
     """
+    check_connection(connection)
     return hold_while(lambda: connection.is_live, connection.settled, connection.run_on_loop)

@@ -20,6 +20,7 @@ from rxnodes import (
     LifecycleEvent,
     Opened,
     Project,
+    SendOutcome,
     Stopped,
     Trigger,
     pulse,
@@ -115,6 +116,8 @@ def events(chat: Connection) -> None:
     assert_type(on_receive(chat, is_binary=None, batched=True), Observable[list[str] | list[bytes]])
     assert_type(on_gap(chat), Observable[Gap])
     assert_type(on_gap(chat, sequence=int), Observable[Gap])
+    assert_type(on_gap(chat, sequence=lambda quote: int(quote.bid), codec=Quote), Observable[Gap])
+    assert_type(on_gap(chat, sequence=lambda quote: quote["number"], codec="json"), Observable[Gap])
     assert_type(all_stopped(chat, chat), Observable[tuple[Stopped | None, ...]])
 
 
@@ -167,7 +170,9 @@ async def waiting(project: Project) -> None:
 
 def without_asyncio(project: Project) -> None:
     with project:
-        assert_type(project.call(project.websocket("chat").wait_stopped), Stopped)
+        chat = project.websocket("chat")
+        assert_type(project.call(chat.wait_stopped), Stopped)
+        assert_type(project.call(chat.send, "hello"), SendOutcome)
 
 
 async def main() -> int:
