@@ -10,6 +10,7 @@ from reactivex.disposable import CompositeDisposable
 
 from rxnodes.connection import check_connection
 from rxnodes.operators import hold_while
+from rxnodes.streams import observer_on_loop_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,8 +49,9 @@ def all_stopped(*connections: Connection) -> Observable[tuple[Stopped | None, ..
         check_connection(connection)
 
     def subscribe(
-        observer: abc.ObserverBase[tuple[Stopped | None, ...]], _scheduler: abc.SchedulerBase | None = None
+        observer: abc.ObserverBase[tuple[Stopped | None, ...]], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
+        observer = observer_on_loop_of(scheduler, observer)
         witness = 0
 
         def check(_: object = None) -> None:
