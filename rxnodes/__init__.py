@@ -11,10 +11,12 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rxnodes.awaiting import Drops, aiter_observable, for_each_async, map_async
     from rxnodes.before_connect import Attempt, ConnectOptions, GiveUp
     from rxnodes.codecs import Codec
     from rxnodes.connection import Connection
     from rxnodes.errors import (
+        BufferOverflow,
         CloseTimeout,
         ConnectError,
         ConnectionLost,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Attempt",
+    "BufferOverflow",
     "CloseCode",
     "CloseTimeout",
     "Closing",
@@ -52,6 +55,7 @@ __all__ = [
     "ConnectionState",
     "DecodeError",
     "Dropped",
+    "Drops",
     "ErrorEvent",
     "GiveUp",
     "HandlerError",
@@ -75,15 +79,20 @@ __all__ = [
     "UnknownConfiguration",
     "Unsent",
     "__version__",
+    "aiter_observable",
+    "for_each_async",
+    "map_async",
     "pulse",
     "run",
 ]
 
 _HOMES = {
+    "awaiting": ("Drops", "aiter_observable", "for_each_async", "map_async"),
     "before_connect": ("Attempt", "ConnectOptions", "GiveUp"),
     "codecs": ("Codec",),
     "connection": ("Connection",),
     "errors": (
+        "BufferOverflow",
         "CloseTimeout",
         "ConnectError",
         "ConnectionLost",

@@ -100,7 +100,7 @@ class Preparation:
 class PreparedLink:
     """A link that asks the hook first, and is the transport's link from then on.
 
-    Until then there is nothing to send on: all that can come is `abort`.
+    Until then there is nothing to send on: all that can come is `abort`, and the wish that nothing be read.
     """
 
     def __init__(
@@ -117,6 +117,7 @@ class PreparedLink:
         self._target: Target | None = None
         self._error: ConnectError | None = None
         self._link: Link | None = None
+        self._is_paused = False
         self._is_aborted = False
         self._task = asyncio.get_running_loop().create_task(
             self._prepare(preparation, attempt), name=f"rxnodes before_connect {attempt.connection}"
@@ -154,6 +155,8 @@ class PreparedLink:
             self._sink.lost(self._error, Traffic())
         else:
             self._link = self._transport.dial(self._target, self._sink)
+            if self._is_paused:
+                self._link.pause_reading()
 
     def send(self, receipt: Receipt, /) -> None:
         """Sends a message."""
@@ -169,6 +172,18 @@ class PreparedLink:
         """Sends a Close frame ahead of what waits."""
         assert self._link is not None
         self._link.close_now(code, reason)
+
+    def pause_reading(self) -> None:
+        """Reads no more, once there is something to read."""
+        self._is_paused = True
+        if self._link is not None:
+            self._link.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Reads on."""
+        self._is_paused = False
+        if self._link is not None:
+            self._link.resume_reading()
 
     def abort(self) -> None:
         """Cancels the hook, or ends the link."""

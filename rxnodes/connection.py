@@ -13,6 +13,7 @@ from rxnodes.before_connect import Attempt
 from rxnodes.clock import utc_now
 from rxnodes.codecs import decode
 from rxnodes.errors import ConnectError, DecodeError, HandlerError, RxNodesError, SendError
+from rxnodes.flow import Valve, deliver
 from rxnodes.lifecycle.events import ErrorEvent, LifecycleEvent, Opened, Stopped
 from rxnodes.lifecycle.inputs import (
     Abort,
@@ -132,6 +133,7 @@ class Connection:
         "_timer",
         "_transport",
         "_values",
+        "_valve",
         "_views",
         "_watched",
         "codec",
@@ -162,6 +164,7 @@ class Connection:
         self._is_stepping = False
         self._link: Link | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._valve = Valve(self._on_valve, self.run_on_loop)
 
         self._backlog: Backlog | None = None
         self._expiry: asyncio.TimerHandle | None = None
@@ -625,6 +628,8 @@ class Connection:
             self._cancel_timer()
         elif isinstance(effect, Dial):
             self._link = self._dial(effect)
+            if self._valve.is_closed:
+                self._link.pause_reading()
         elif self._link is not None:
             self._order(self._link, effect)
 
@@ -675,7 +680,20 @@ class Connection:
 
     def on_messages(self, messages: list[str] | list[bytes]) -> None:
         """Messages have come, all of one kind. This is the hot path."""
-        self._outbox.send(self._deliver_messages, messages)
+        self._outbox.send(self._deliver_read, messages)
+
+    def _deliver_read(self, messages: list[str] | list[bytes]) -> None:
+        """Delivers what came; a consumer that cannot keep up may close the valve meanwhile."""
+        deliver(self._valve, self._deliver_messages, messages)
+
+    def _on_valve(self, is_closed: bool) -> None:  # noqa: FBT001 - what a valve calls
+        """A consumer wants no more for now, or all of them want more again."""
+        if self._link is None:
+            return
+        if is_closed:
+            self._link.pause_reading()
+        else:
+            self._link.resume_reading()
 
     def _deliver_messages(self, messages: list[str] | list[bytes]) -> None:
         """Delivers one message after the other to all: in one go where all go to one stream, as they are."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
+    "BufferOverflow",
     "CloseTimeout",
     "ConnectError",
     "ConnectionLost",
@@ -126,3 +127,15 @@ class CloseTimeout(RxNodesError):  # noqa: N818 - named in the design
 
 class HandlerError(RxNodesError):
     """A subscriber raised. `__cause__` is what it raised."""
+
+
+class BufferOverflow(RxNodesError):  # noqa: N818 - names what happened
+    """More items came than a buffer may hold, and its policy was not to drop any.
+
+    Attributes:
+        size: How many items may wait.
+    """
+
+    def __init__(self, message: str, *, size: int) -> None:
+        super().__init__(message)
+        self.size = size

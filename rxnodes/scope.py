@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from reactivex import Observable
 from reactivex.disposable import CompositeDisposable
-from reactivex.scheduler.eventloop import AsyncIOScheduler, AsyncIOThreadSafeScheduler
 
-from rxnodes.clock import utc_now
 from rxnodes.connection import check_connection
 from rxnodes.errors import RxNodesError
+from rxnodes.schedulers import LoopScheduler, ThreadSafeLoopScheduler
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable
@@ -28,32 +26,6 @@ __all__ = ["Host", "Scene", "Scope", "wait_all_stopped"]
 T = TypeVar("T")
 
 logger = logging.getLogger("rxnodes")
-
-
-class _LoopClock:
-    """Tells schedulers the time by the event loop's clock.
-
-    reactivex's own ask the wall clock: timed operators then go wrong when it is set, and never end in virtual time.
-    What is asked for at a wall-clock time still comes then, as long as nobody sets the clock.
-    """
-
-    _loop: asyncio.AbstractEventLoop
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue] - the scheduler's
-        self._began_at = utc_now(loop) - timedelta(seconds=loop.time())
-
-    @property
-    def now(self) -> datetime:
-        return self._began_at + timedelta(seconds=self._loop.time())
-
-
-class LoopScheduler(_LoopClock, AsyncIOScheduler):
-    """Schedules on an event loop, from its own thread."""
-
-
-class ThreadSafeLoopScheduler(_LoopClock, AsyncIOThreadSafeScheduler):
-    """Schedules on an event loop, from any thread."""
 
 
 class Host(Protocol):

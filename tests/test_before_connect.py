@@ -134,3 +134,31 @@ def test_what_a_hook_gives_holds_no_secret_when_printed():
     assert repr(options) == "ConnectOptions(delay=0.0)"
     attempt = Attempt(connection="chat", session=1, attempt=2, error=None)
     assert repr(attempt) == "Attempt(connection='chat', session=1, attempt=2, error=None)"
+
+
+@virtual
+@pytest.mark.parametrize("let_go", ["behind the hook", "within the hook"])
+async def test_a_consumer_that_wants_no_more_is_heard_before_there_is_a_link(let_go):
+    began, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def hook(_attempt):
+        began.set()
+        await goes_on.wait()
+
+    async with hooked(hook) as (chat, transport):
+        seen = []
+        chat.messages.subscribe(seen.append)
+        chat._valve.close("a consumer")
+        chat.start()
+        await began.wait()
+        if let_go == "within the hook":
+            chat._valve.open("a consumer")
+        goes_on.set()
+        await chat.wait_started()
+        transport.peer.send("hello")
+        assert seen == (["hello"] if let_go == "within the hook" else [])
+        chat._valve.open("a consumer")
+        await asyncio.sleep(0)
+        assert seen == ["hello"]
+        chat._valve.close("a consumer")
+        assert transport.peer.is_held

@@ -14,7 +14,7 @@ from rxnodes.testing.virtual_time import run_in_virtual_time
 
 CLOSE_TIMEOUT = 3.0
 
-commands = st.sampled_from(["start", "stop", "abort", "send"])
+commands = st.sampled_from(["start", "stop", "abort", "send", "pause", "resume"])
 faults = st.one_of(
     st.sampled_from(["accept", "refuse", "end", "reset", "violate", "pong", "stop_reading", "resume_reading"]),
     st.tuples(st.just("close"), st.sampled_from([1000, 1001, 1005, 1012, 4000])),
@@ -80,13 +80,17 @@ class Play:
     def command(self, name):
         if name == "send":
             self.connection.send("hello")
+        elif name == "pause":
+            self.connection._valve.close(self)
+        elif name == "resume":
+            self.connection._valve.open(self)
         else:
             getattr(self.connection, name)()
 
     async def step(self, what):
         peer = self.chat.transport.peers[-1] if self.chat.transport.peers else None
         match what:
-            case "start" | "stop" | "abort" | "send":
+            case "start" | "stop" | "abort" | "send" | "pause" | "resume":
                 self.command(what)
             case ("wait", seconds):
                 await asyncio.sleep(seconds)

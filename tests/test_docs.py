@@ -574,7 +574,18 @@ async def as_coroutine(code, names):
 
 #: What a program calls: the nodes and operators, and what it makes or runs. Events, errors and enumerations are told;
 #: scopes and connections are made by projects.
-CALLED = [*rxnodes.websocket.__all__, "Connection", "Project", "Trigger", "pulse", "run"]
+CALLED = [
+    *rxnodes.websocket.__all__,
+    "Connection",
+    "Drops",
+    "Project",
+    "Trigger",
+    "aiter_observable",
+    "for_each_async",
+    "map_async",
+    "pulse",
+    "run",
+]
 
 
 @pytest.mark.parametrize("name", CALLED)

@@ -16,10 +16,11 @@ NAMES = {
         RxNodesError SettingsError UnknownConfiguration PluginDisabled ConnectError ConnectionLost SendError
         DecodeError ProtocolError CloseTimeout HandlerError RequestTimeout run Attempt ConnectOptions GiveUp Codec
         Receipt SendOutcome Sent SendDropped Unsent
+        map_async for_each_async aiter_observable Drops BufferOverflow
     """,
     "rxnodes.websocket": """
         client_start client_send client_stop on_start on_receive on_stop on_error all_stopped until_stopped
-        request channel on_gap Gap
+        request channel on_gap Gap messages
     """,
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,26 @@ def test_imports_run_downward_only():
     ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def imported(path: Path) -> set[str]:
+    """The modules that a module imports from, and the names that it imports, with their modules."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def test_one_module_reaches_into_aiohttp_beyond_its_public_names():
+    private = {
+        path.relative_to(ROOT).as_posix()
+        for path in ROOT.glob("rxnodes/**/*.py")
+        if any(name.startswith("aiohttp.") and "._" in name for name in imported(path))
+    }
+    assert private == {"rxnodes/transport/fast_parser.py"}
 
 
 def test_the_pytest_plugin_costs_nothing_until_it_is_used():

@@ -11,7 +11,7 @@ from reactivex import operators as ops
 from virtual import accept, virtual
 
 from rxnodes import Project, RxNodesError, Trigger, pulse
-from rxnodes.scope import LoopScheduler
+from rxnodes.schedulers import LoopScheduler
 from rxnodes.transport.scripted import ScriptedTransport
 from rxnodes.websocket import client_send, client_start, on_receive, on_start
 

@@ -14,7 +14,7 @@ from reactivex.disposable import CompositeDisposable
 
 from rxnodes.lifecycle.events import Closing, Connecting, Dropped, ErrorEvent, LifecycleEvent, Opened, Stopped
 from rxnodes.lifecycle.states import ConnectionState, Initiator
-from rxnodes.scope import LoopScheduler
+from rxnodes.schedulers import LoopScheduler
 from rxnodes.testing.marbles import TICK, Cells, align, cells_of, draw, parse
 
 if TYPE_CHECKING:

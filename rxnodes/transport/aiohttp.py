@@ -30,6 +30,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from rxnodes.errors import ConnectError, ConnectionLost, ProtocolError, RxNodesError
 from rxnodes.lifecycle.traffic import Traffic
+from rxnodes.transport import reading
 from rxnodes.transport.frames import FrameEncoder, FrameParser, layers, parse_deflate_parameters
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from rxnodes.sends import Receipt
     from rxnodes.transport.base import Sink, Target
     from rxnodes.transport.frames import Deflate
+    from rxnodes.transport.reading import PeerSystem
 
 __all__ = ["AiohttpTransport"]
 
@@ -57,6 +59,11 @@ WRITE_SIZE = 256 * 1024
 #: Sends that follow one another within so many seconds are a burst. A turn of the loop alone costs more, so an answer
 #: to what has just come is none.
 BURST = 20e-6
+
+#: How much is read for a consumer that wants no more, once the connection is ending: in octets, with so many for each
+#: message itself.
+READ_TO_END = 16 * 1024 * 1024
+MESSAGE_COST = 64
 
 #: RFC 8446 section 5.1: the most that one record of TLS carries.
 TLS_RECORD_SIZE = 2**14
@@ -256,6 +263,7 @@ class AiohttpLink(asyncio.Protocol):
         "_encoder",
         "_error",
         "_has_heard",
+        "_has_missed",
         "_has_sent_close",
         "_has_taken_over",
         "_has_written_close",
@@ -263,8 +271,10 @@ class AiohttpLink(asyncio.Protocol):
         "_in_flight",
         "_is_corked",
         "_is_ended",
+        "_is_held",
         "_is_opaque",
         "_is_paused",
+        "_is_reading",
         "_is_reported",
         "_is_tls",
         "_last_heard",
@@ -276,6 +286,8 @@ class AiohttpLink(asyncio.Protocol):
         "_owed_pong",
         "_parser",
         "_ping",
+        "_read_to_end",
+        "_reads_to_end",
         "_sent_at",
         "_silence",
         "_sink",
@@ -308,6 +320,12 @@ class AiohttpLink(asyncio.Protocol):
         self._is_ended = False
         self._is_reported = False
 
+        # What a consumer asks for, and what is done.
+        self._is_held = False
+        self._is_reading = True
+        self._reads_to_end = False
+        self._read_to_end = 0
+
         self._is_paused = False
         self._sent_at = -BURST
         self._is_corked = False
@@ -327,6 +345,7 @@ class AiohttpLink(asyncio.Protocol):
         self._last_heard = 0.0
         self._last_message = 0.0
         self._has_heard = False
+        self._has_missed = False
         self._ping: _Ping | None = None
         self._heartbeat: asyncio.TimerHandle | None = None
         self._silence: asyncio.TimerHandle | None = None
@@ -407,6 +426,7 @@ class AiohttpLink(asyncio.Protocol):
         self._start_timers()
         # In a turn of its own: it takes longer than all of the rest, and nothing of it is waited for.
         self.loop.call_soon(_release, handler, response)
+        self._read_or_not()
         self._sink.opened(handshake.protocol)
         if handshake.early and not self._is_ended:
             self.data_received(bytes(handshake.early))
@@ -434,6 +454,8 @@ class AiohttpLink(asyncio.Protocol):
         self._messages_received += len(messages)
         self._bytes_received += size
         self._last_message = self._last_heard
+        if self._reads_to_end:
+            self._count_to_end(messages, size)
         self._sink.messages(messages)
 
     def on_close(self, code: int, reason: str) -> None:
@@ -455,7 +477,45 @@ class AiohttpLink(asyncio.Protocol):
         # A pong that nobody asked for is ignored (RFC 6455 section 5.5.3).
         if self._ping is not None and self._ping.payload == payload:
             self._ping.payload = b""
-            self._sink.ponged(self._last_heard - self._ping.sent_at)
+            # One that may have waited for us to read says nothing about the network.
+            if not self._has_missed:
+                self._sink.ponged(self._last_heard - self._ping.sent_at)
+
+    def pause_reading(self) -> None:
+        """Reads no more, unless the connection is ending."""
+        self._is_held = True
+        self._read_or_not()
+
+    def resume_reading(self) -> None:
+        """Reads on."""
+        self._is_held = False
+        self._read_or_not()
+
+    def _read_or_not(self) -> None:
+        """Does what the consumer asks for, as far as the end of the connection allows."""
+        if self._transport is None or self._is_ended:
+            return
+        reads = not self._is_held or (self._reads_to_end and self._read_to_end < READ_TO_END)
+        if reads is self._is_reading:
+            return
+        self._is_reading = reads
+        if reads:
+            # While nothing was read, no message could come.
+            self._last_message = self.loop.time()
+            reading.resume(self._layers, is_opaque=self._is_opaque)
+        else:
+            self._has_missed = True
+            reading.pause(self._layers, is_opaque=self._is_opaque)
+
+    def _read_on_to_end(self) -> None:
+        """The connection is ending: a consumer that wants no more must not hold that up."""
+        self._reads_to_end = True
+        self._read_or_not()
+
+    def _count_to_end(self, messages: list[str] | list[bytes], size: int) -> None:
+        """Counts what a consumer that wants no more is given all the same, so that it is not without bound."""
+        self._read_to_end += size + MESSAGE_COST * len(messages)
+        self._read_or_not()
 
     def eof_received(self) -> bool:
         """The peer will send nothing more. Returns whether the connection is kept for what we still have to send."""
@@ -609,12 +669,14 @@ class AiohttpLink(asyncio.Protocol):
         self._close_frame = self._encoder.close(code, reason)
         self._flush()
         self._write_close_when_due()
+        self._read_on_to_end()
 
     def close_now(self, code: int, reason: str) -> None:
         """Sends a Close frame at once, unless one has left already, and drops what still waits."""
         assert self._parser is not None
         self._takes_no_more = True
         self._parser.finish()
+        self._read_on_to_end()
         if self._is_ended or self._has_written_close:
             return
         self._flush()
@@ -695,17 +757,23 @@ class AiohttpLink(asyncio.Protocol):
         if self._is_ended or self._is_closing():
             # The closing has a deadline of its own.
             return
+        if not self._is_reading and self._has_peer_ended():
+            # There is nobody to answer, and a ping would make what we have not read yet be thrown away.
+            self._read_on_to_end()
+            self._heartbeat = self.loop.call_later(self._target.heartbeat, self._send_ping)
+            return
         self._ping = _Ping(self.loop.time(), os.urandom(4), ahead=self._written, taken=self._taken())
         self._write(self._encoder.ping(self._ping.payload))
         # Not told by the clock, which may be coarse.
         self._has_heard = False
+        self._has_missed = not self._is_reading
         self._heartbeat = self.loop.call_later(self._target.heartbeat / 2, self._check_ping)
 
     def _check_ping(self) -> None:
         """Gives up a peer from which nothing has come since the ping.
 
         Any octet is a sign of life, so that one large and slow message is. And while the peer is still taking what lies
-        ahead of the ping, it cannot have seen it.
+        ahead of the ping, it cannot have seen it. Where we did not read all the time, the peer's system speaks for it.
         """
         assert self._ping is not None
         assert self._target.heartbeat is not None
@@ -713,7 +781,7 @@ class AiohttpLink(asyncio.Protocol):
             return
         patience = self._target.heartbeat / 2
         ping, now = self._ping, self.loop.time()
-        if self._has_heard:
+        if self._has_heard or (self._has_missed and self._is_system_there(now - ping.sent_at)):
             self._heartbeat = self.loop.call_at(max(now, ping.sent_at + 2 * patience), self._send_ping)
             return
         taken = self._taken()
@@ -722,6 +790,16 @@ class AiohttpLink(asyncio.Protocol):
             self._heartbeat = self.loop.call_later(patience, self._check_ping)
             return
         self._give_up(f"no sign of life from the peer for {patience:g} s after a ping")
+
+    def _is_system_there(self, seconds: float) -> bool:
+        """Whether the peer's system owes no answer, or has given one within so many seconds; yes where nobody says."""
+        return all(not system.owes_answer or system.quiet_for <= seconds for system in self._peer_systems())
+
+    def _has_peer_ended(self) -> bool:
+        return any(system.has_ended for system in self._peer_systems())
+
+    def _peer_systems(self) -> list[PeerSystem]:
+        return [system for sock in self._sockets if (system := reading.ask_system(sock)) is not None]
 
     def _taken(self) -> int:
         """How many octets of what we wrote the peer's system has acknowledged, as far as can be known."""
@@ -736,6 +814,9 @@ class AiohttpLink(asyncio.Protocol):
         assert self._target.silence_timeout is not None
         if self._is_ended or self._is_closing():
             return
+        if not self._is_reading:
+            # Nor can a message come.
+            self._last_message = self.loop.time()
         due = self._last_message + self._target.silence_timeout
         if self.loop.time() < due:
             self._silence = self.loop.call_at(due, self._check_silence)

@@ -118,6 +118,18 @@ class Link(Protocol):
         """Sends a Close frame at once, unless one has left already. What still waited is `unsent`."""
         ...
 
+    def pause_reading(self) -> None:
+        """Reads no more, so that what the peer sends waits in the network, and at last with the peer.
+
+        What is being delivered is delivered to its end. Once a Close frame is due, reading goes on all the same, so
+        that the end is found. May be called at any moment, however often.
+        """
+        ...
+
+    def resume_reading(self) -> None:
+        """Reads on. May be called at any moment, however often."""
+        ...
+
     def abort(self) -> None:
         """Ends the link without ceremony: cancels the dial, or drops the TCP connection."""
         ...

@@ -1,7 +1,8 @@
 """A transport without sockets, whose peer a test plays.
 
 Every dial adds a `ScriptedPeer` to the transport's `peers`. Its verbs are what a server and a network can do. Unless it
-is told otherwise, a peer behaves well: it answers a Close frame with the same code, and then ends TCP.
+is told otherwise, a peer behaves well: it answers a Close frame with the same code, and then ends TCP. While the client
+does not read, what the peer does waits in order; once the client closes, all of it comes, however much that is.
 
 Example:
     >>> import asyncio, threading
@@ -79,6 +80,7 @@ class ScriptedPeer:
         close_frame: Code and reason of the client's Close frame, once it has come.
         answers_close: Whether a Close frame is answered with the same code.
         ends_tcp: Whether TCP is ended once both Close frames were exchanged.
+        is_held: Whether what the peer does waits, because the client does not read.
         was_aborted: Whether the client gave the link up.
         is_lost: Whether the link is over.
     """
@@ -89,6 +91,7 @@ class ScriptedPeer:
         self.close_frame: tuple[int, str] | None = None
         self.answers_close = True
         self.ends_tcp = True
+        self.is_held = False
         self.was_aborted = False
         self.is_lost = False
         self._sink = sink
@@ -100,6 +103,8 @@ class ScriptedPeer:
         self._waiting: deque[Receipt] = deque()
         self._waiting_size = 0
         self._unsent = 0
+        self._is_closing = False
+        self._arriving: deque[Callable[[], None]] = deque()
         self._waiting_close: tuple[int, str] | None = None
         self._messages_received = 0
         self._bytes_received = 0
@@ -118,6 +123,9 @@ class ScriptedPeer:
 
     def send(self, message: str | bytes) -> None:
         """Sends a message. After a Close frame or a violation it is not seen."""
+        self._arrive(lambda: self._send(message))
+
+    def _send(self, message: str | bytes) -> None:
         if self._is_over() or self._has_closed or self._is_mute:
             return
         self._messages_received += 1
@@ -129,6 +137,9 @@ class ScriptedPeer:
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Sends a Close frame (1005: an empty one)."""
+        self._arrive(lambda: self._close(code, reason))
+
+    def _close(self, code: int, reason: str) -> None:
         if self._is_over() or self._has_closed or self._is_mute:
             return
         self._has_closed = True
@@ -137,11 +148,13 @@ class ScriptedPeer:
 
     def pong(self, round_trip: float) -> None:
         """Answers a ping of the client's heartbeat, after so many seconds."""
-        if not self._is_over():
-            self._sink.ponged(round_trip)
+        self._arrive(lambda: None if self._is_over() else self._sink.ponged(round_trip))
 
     def violate(self, code: int = 1002, message: str = "a frame that must not be") -> None:
         """Breaks the protocol."""
+        self._arrive(lambda: self._violate(code, message))
+
+    def _violate(self, code: int, message: str) -> None:
         if self._is_over() or self._has_closed or self._is_mute:
             return
         self._is_mute = True
@@ -163,11 +176,14 @@ class ScriptedPeer:
 
     def end(self) -> None:
         """Ends TCP (FIN)."""
+        self._arrive(self._end)
+
+    def _end(self) -> None:
         self._lose(None if self.close_frame else ConnectionLost("the peer ended the connection without a Close frame"))
 
     def reset(self) -> None:
         """Breaks TCP (RST)."""
-        self._lose(ConnectionLost("the connection broke: Connection reset by peer"))
+        self._arrive(lambda: self._lose(ConnectionLost("the connection broke: Connection reset by peer")))
 
     # What the client does
 
@@ -192,16 +208,42 @@ class ScriptedPeer:
         """A Close frame of the client."""
         if self._is_over() or self.close_frame is not None:
             return
+        self._is_closing = True
+        self._loop.call_soon(self._let_arrive)
         if self._is_reading:
             self._take_close((code, reason))
         elif now or self._waiting_close is None:
             self._waiting_close = (code, reason)
+
+    def hold(self) -> None:
+        """The client reads no more."""
+        self.is_held = True
+
+    def let_go(self) -> None:
+        """The client reads on."""
+        self.is_held = False
+        # In a turn of its own, as where the network is asked.
+        self._loop.call_soon(self._let_arrive)
 
     def abort(self) -> None:
         """The client gives up."""
         if not self._is_over():
             self.was_aborted = True
             self._loop.call_soon(self._tell_lost, None)
+
+    def _arrive(self, event: Callable[[], None]) -> None:
+        """What the peer does is seen at once, or when the client reads."""
+        if self._arriving or not self._is_read():
+            self._arriving.append(event)
+        else:
+            event()
+
+    def _let_arrive(self) -> None:
+        while self._arriving and self._is_read():
+            self._arriving.popleft()()
+
+    def _is_read(self) -> bool:
+        return not self.is_held or self._is_closing or not self._is_open
 
     def _take_close(self, frame: tuple[int, str]) -> None:
         self.close_frame = frame
@@ -253,6 +295,14 @@ class ScriptedLink:
     def close_now(self, code: int, reason: str) -> None:
         """Sends a Close frame ahead of what waits."""
         self._peer.take_close(code, reason, now=True)
+
+    def pause_reading(self) -> None:
+        """Reads no more."""
+        self._peer.hold()
+
+    def resume_reading(self) -> None:
+        """Reads on."""
+        self._peer.let_go()
 
     def abort(self) -> None:
         """Gives the link up."""

@@ -1,10 +1,11 @@
-"""The WebSocket node family: seven nodes, and what belongs around them: ends, gaps and conversations."""
+"""The WebSocket node family: seven nodes, and what belongs around them: ends, gaps, conversations and `async for`."""
 
 from rxnodes.websocket.actions import client_send, client_start, client_stop
 from rxnodes.websocket.conversations import channel, request
 from rxnodes.websocket.ends import all_stopped, until_stopped
 from rxnodes.websocket.events import on_error, on_receive, on_start, on_stop
 from rxnodes.websocket.gaps import Gap, on_gap
+from rxnodes.websocket.iteration import messages
 
 __all__ = [
     "Gap",
@@ -13,6 +14,7 @@ __all__ = [
     "client_send",
     "client_start",
     "client_stop",
+    "messages",
     "on_error",
     "on_gap",
     "on_receive",

@@ -105,6 +105,7 @@ def client_send(
     *,
     is_binary: bool = ...,
     codec: None = ...,
+    tag: Callable[[Any], object] | None = None,
     enabled: Switch = True,
     pass_through: Switch = False,
 ) -> Callable[[Observable[T]], Observable[T]]: ...
@@ -115,6 +116,7 @@ def client_send(
     *,
     is_binary: bool | None,
     codec: None = ...,
+    tag: Callable[[Any], object] | None = None,
     enabled: Switch = True,
     pass_through: Switch = False,
 ) -> Callable[[Observable[T]], Observable[T]]: ...
@@ -124,6 +126,7 @@ def client_send(
     *,
     is_binary: bool | None = ...,
     codec: None = ...,
+    tag: Callable[[Any], object] | None = None,
     enabled: Switch = True,
     pass_through: Switch = False,
 ) -> Callable[[Observable[T]], Observable[T]]: ...
@@ -133,6 +136,7 @@ def client_send(
     message: Any = ...,
     *,
     codec: CodecOf[Any] | UntypedCodec,
+    tag: Callable[[Any], object] | None = None,
     enabled: Switch = True,
     pass_through: Switch = False,
 ) -> Callable[[Observable[T]], Observable[T]]: ...
@@ -142,6 +146,7 @@ def client_send(  # noqa: PLR0913 - a node has its attributes
     *,
     is_binary: bool | None = UNSET,
     codec: Any = UNSET,
+    tag: Callable[[Any], object] | None = None,
     enabled: Switch = True,
     pass_through: Switch = False,
 ) -> Callable[[Observable[Any]], Observable[Any]]:
@@ -164,6 +169,7 @@ def client_send(  # noqa: PLR0913 - a node has its attributes
             `None`: what it is.
         codec: What writes the message: `"json"`, `"msgpack"`, a type (a pydantic model, a dataclass, `list[int]`, ...),
             a pair of functions `(encode, decode)`, or a `Codec`. `None`: none.
+        tag: A function of the pulse: what becomes of its message is emitted on `connection.sends`, with this tag.
         enabled: Off: pulses end here. An observable's latest value counts; before the first, on.
         pass_through: On: pulses pass, and nothing is sent. Before an observable's first value, off.
 
@@ -187,10 +193,12 @@ def client_send(  # noqa: PLR0913 - a node has its attributes
         >>> ask = on_start(chat).pipe(client_send(chat, {"op": "subscribe", "channel": "prices"}, codec="json"))
     """
     form = form_of(connection, codec, is_binary)
+    tag_of = tag or _no_tag
 
-    def send(value: Any) -> None:
+    def send(value: Any, pulse: Any) -> None:
+        known_by = tag_of(pulse)
         try:
-            connection.send(form.written(value), is_binary=form.is_binary)
+            connection.send(form.written(value), is_binary=form.is_binary, tag=known_by)
         except (TypeError, ValueError) as error:
             problem = str(error)
         else:
@@ -200,19 +208,25 @@ def client_send(  # noqa: PLR0913 - a node has its attributes
     if isinstance(message, Observable):
         return _send_latest(connection, message, send, enabled, pass_through)  # pyright: ignore[reportUnknownArgumentType]
     if message is _PULSE:
-        return action(send, enabled=enabled, pass_through=pass_through)
+        return action(lambda pulse: send(pulse, pulse), enabled=enabled, pass_through=pass_through)
     if callable(message):
-        return action(lambda pulse: send(message(pulse)), enabled=enabled, pass_through=pass_through)
+        return action(lambda pulse: send(message(pulse), pulse), enabled=enabled, pass_through=pass_through)
     constant = form.constant(message)
-    return action(
-        lambda _: connection.send(constant, is_binary=form.is_binary), enabled=enabled, pass_through=pass_through
-    )
+
+    def send_constant(pulse: Any) -> None:
+        connection.send(constant, is_binary=form.is_binary, tag=tag_of(pulse))
+
+    return action(send_constant, enabled=enabled, pass_through=pass_through)
+
+
+def _no_tag(_pulse: object) -> None:
+    """What a message is known by that nobody asks for."""
 
 
 def _send_latest(
     connection: Connection,
     messages: Observable[Any],
-    send: Callable[[Any], None],
+    send: Callable[[Any, Any], None],
     enabled: Switch,
     pass_through: Switch,
 ) -> Callable[[Observable[T]], Observable[T]]:
@@ -222,9 +236,9 @@ def _send_latest(
         def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
             latest = Latest[Any](None)
 
-            def execute(_: T) -> None:
+            def execute(pulse: T) -> None:
                 if latest.has_value:
-                    send(latest.value)
+                    send(latest.value, pulse)
                 else:
                     connection.report("send", SendError(f"{connection.name!r}: there is no message to send yet"))
 

@@ -54,6 +54,7 @@ plugin = Plugin(
                     "is_binary", "bool or None", default=False, description="Whether it goes as a binary message."
                 ),
                 CODEC,
+                Attribute("tag", "function or None", description="Gives, for a pulse, what its message is known by."),
                 ENABLED,
                 PASS_THROUGH,
             ),

@@ -27,6 +27,7 @@ from rxnodes import (
     Opened,
     Project,
     Stopped,
+    for_each_async,
     pulse,
 )
 from rxnodes.testing import (
@@ -274,7 +275,7 @@ def test_86_what_is_meant_for_the_program_reaches_it_and_wedges_nothing(kind, wh
     assert len(watch.stopped) == 1
 
 
-# 87 to 92
+# 87 to 93
 
 
 @pytest.mark.parametrize("through", ["lifecycle", "stopped", "states"])
@@ -416,6 +417,42 @@ async def test_92_what_cannot_be_decoded_is_an_error_event_and_the_stream_goes_o
     assert (event.phase, event.session) == ("receive", 1)
     told = outcome.watch.told
     assert told.index(b"\xff\xfe") < told.index(event) < told.index("text"), "it is told in its turn"
+
+
+async def test_93_a_consumer_that_awaits_holds_up_the_peer():
+    count, size, seen = 400, 64 * 1024, []
+    held_up = asyncio.Event()
+
+    async def talk(peer):
+        await peer.accept()
+        for number in range(count):
+            write = asyncio.create_task(peer.send_text(f"{number:<{size}}"))
+            done, _ = await asyncio.wait([write], timeout=SHORT)
+            if not done:
+                held_up.set()
+            await write
+        await peer.send_close()
+        await peer.expect_close()
+
+    async def save(message):
+        if not seen:
+            await held_up.wait()
+        seen.append(int(message))
+
+    async def act(connection, _watch):
+        await on_receive(connection).pipe(ops.take_until(connection.stopped), for_each_async(save, buffer=4))
+
+    async def no_consumer_that_awaits(connection, _watch):
+        await connection.wait_started()
+
+    expected = {"initiator": REMOTE, "code": 1000, "was_clean": True}
+    outcome = await run_session(talk, act=act, heartbeat=SHORT, **expected)
+    assert seen == list(range(count))
+    assert held_up.is_set()
+    assert outcome.stopped.messages_received == count
+    held_up.clear()
+    await run_session(talk, act=no_consumer_that_awaits, **expected)
+    assert not held_up.is_set(), "it is the consumer that holds it up"
 
 
 # 94 to 96

@@ -388,13 +388,34 @@ async def test_a_link_that_is_over_takes_every_call_and_tells_nothing_more(trans
         dialled.link.close_now(1000, "")
         dialled.link.pause_writing()
         dialled.link.resume_writing()
+        dialled.link.pause_reading()
+        dialled.link.resume_reading()
         dialled.link.send(receipt(b"too late", is_text=True))
         told = await dialled.lost()
         dialled.link.abort()
         dialled.link.resume_writing()
+        dialled.link.pause_reading()
+        dialled.link.resume_reading()
     assert told.calls == ["opened", "lost"]
     assert told.error is None
     assert told.traffic.unsent == 1
+
+
+async def test_pausing_and_going_on_as_often_as_one_likes(transport):
+    async with WebSocketServer(echo) as server:
+        dialled = Dialled(transport, server.url)
+        dialled.link.pause_reading()
+        dialled.link.resume_reading()
+        dialled.link.pause_reading()
+        await dialled.opened()
+        for _ in range(3):
+            dialled.link.pause_reading()
+        for _ in range(3):
+            dialled.link.resume_reading()
+        dialled.link.send(b"hello", True)
+        dialled.link.close(1000, "")
+        told = await dialled.lost()
+    assert told.calls == ["opened", "close sent", "hello", ("close received", 1000, ""), "lost"]
 
 
 async def test_our_close_frame_has_left_once_however_often_the_network_pauses(transport):

@@ -257,3 +257,103 @@ async def test_a_violation_carries_what_to_answer():
     (error,) = errors
     assert isinstance(error, ProtocolError)
     assert (error.code, str(error)) == (1007, "not UTF-8")
+
+
+async def test_what_the_peer_does_waits_while_the_client_does_not_read():
+    link, peer, told = dialled()
+    link.pause_reading()
+    link.pause_reading()
+    peer.send("a")
+    peer.pong(0.5)
+    peer.send(b"b")
+    peer.close(4000, "bye")
+    peer.send("behind the Close frame")
+    await turn()
+    assert told.calls == []
+    assert peer.is_held
+    link.resume_reading()
+    link.resume_reading()
+    assert told.calls == [], "it comes in a turn of its own"
+    await turn()
+    assert told.calls == [("message", "a"), ("ponged", 0.5), ("message", b"b"), ("close received", 4000, "bye")]
+
+
+@pytest.mark.parametrize(
+    ("verb", "seen"), [("end", "lost"), ("reset", "lost"), ("violate", "violated"), ("close", "close received")]
+)
+async def test_an_end_waits_as_well_and_comes_behind_the_messages(verb, seen):
+    link, peer, told = dialled()
+    link.pause_reading()
+    peer.send("a")
+    getattr(peer, verb)()
+    await turn()
+    assert (told.calls, peer.is_lost) == ([], False)
+    link.resume_reading()
+    await turn()
+    assert told.kinds == ["message", seen]
+
+
+async def test_a_pause_in_the_midst_of_what_waited():
+    link, peer, told = dialled()
+    link.pause_reading()
+    for message in "abc":
+        peer.send(message)
+    told.messages = lambda messages: (told.calls.extend(messages), link.pause_reading())
+    link.resume_reading()
+    await turn()
+    assert told.calls == ["a"]
+    peer.send("d")
+    link.resume_reading()
+    await turn()
+    assert told.calls == ["a", "b"]
+
+
+async def test_what_comes_while_the_rest_is_being_read_keeps_its_turn():
+    link, peer, told = dialled()
+    link.pause_reading()
+    peer.send("a")
+    peer.send("b")
+    link.resume_reading()
+    peer.send("c")
+    await turn()
+    assert [call[1] for call in told.calls] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("close", ["close", "close_now"])
+@pytest.mark.parametrize("held_first", [True, False])
+async def test_a_client_that_closes_reads_to_the_end(close, held_first):
+    link, peer, told = dialled()
+    if held_first:
+        link.pause_reading()
+        peer.send("a")
+    getattr(link, close)(1000, "")
+    link.pause_reading()
+    if not held_first:
+        peer.send("a")
+    await turn()
+    assert told.kinds[-1] == "lost"
+    assert sorted(told.kinds) == ["close received", "close sent", "lost", "message"]
+    assert told.traffic.messages_received == 1
+
+
+async def test_a_handshake_is_read_in_any_case():
+    link, peer, told = dial()
+    link.pause_reading()
+    peer.accept()
+    peer.send("a")
+    assert told.kinds == ["opened"]
+    link.abort()
+    link.resume_reading()
+    await turn()
+    assert told.kinds == ["opened", "lost"]
+    link.pause_reading()
+    link.resume_reading()
+    await turn()
+    assert told.kinds == ["opened", "lost"]
+
+
+async def test_a_refusal_is_read_in_any_case():
+    link, peer, told = dial()
+    link.pause_reading()
+    peer.refuse()
+    assert told.kinds == ["lost"]

@@ -15,17 +15,23 @@ from rxnodes import (
     Codec,
     Connection,
     ConnectionState,
+    Drops,
     ErrorEvent,
     Initiator,
     LifecycleEvent,
     Opened,
     Project,
+    Receipt,
     SendOutcome,
     Stopped,
     Trigger,
+    aiter_observable,
+    for_each_async,
+    map_async,
     pulse,
     run,
 )
+from rxnodes.awaiting import ObservableIterator
 from rxnodes.codecs import as_codec
 from rxnodes.errors import RxNodesError
 from rxnodes.testing import Recorded, Recording, ScriptedTransport, attempts, by_url, in_virtual_time, record, stopped
@@ -36,6 +42,7 @@ from rxnodes.websocket import (
     client_send,
     client_start,
     client_stop,
+    messages,
     on_error,
     on_gap,
     on_receive,
@@ -77,6 +84,15 @@ def codecs(chat: Connection, quotes: Codec[Quote], either: TypeAdapter[Quote | P
     assert_type(on_receive(chat, codec="json", batched=True), Observable[list[Any]])
     assert_type(as_codec(Quote), Codec[Quote])
     assert_type(as_codec("json"), Codec[Any])
+
+
+async def what_became_of_sends(chat: Connection, numbers: Observable[int]) -> None:
+    receipt = chat.send("hello", tag=7)
+    assert_type(receipt, Receipt)
+    assert_type(await receipt, SendOutcome)
+    assert_type(receipt.outcome, SendOutcome | None)
+    assert_type(chat.sends, Observable[SendOutcome])
+    assert_type(numbers.pipe(client_send(chat, str, tag=lambda number: number + 1)), Observable[int])
 
 
 def sending_with_codecs(chat: Connection, numbers: Observable[int]) -> None:
@@ -145,6 +161,35 @@ def pipelines(chat: Connection, numbers: Observable[int]) -> None:
     assert_type(on_start(chat).pipe(client_stop(chat), client_send(chat, "behind another")), Observable[Opened])
     assert_type(on_start(chat).pipe(client_stop(chat), client_send(chat, lambda _: "made")), Observable[Opened])
     assert_type(on_receive(chat).pipe(client_stop(chat), until_stopped(chat), client_start(chat)), Observable[str])
+
+
+async def measure(text: str) -> int:
+    return len(text)
+
+
+async def save(_text: str) -> None: ...
+
+
+def awaited(chat: Connection, numbers: Observable[int]) -> None:
+    assert_type(on_receive(chat).pipe(map_async(measure)), Observable[int])
+    assert_type(on_receive(chat).pipe(map_async(measure, on_error=lambda item, _: len(item))), Observable[int])
+    assert_type(on_receive(chat).pipe(for_each_async(save), client_send(chat)), Observable[str])
+    drops = Drops[str]()
+    assert_type(drops.total, int)
+    assert_type(on_receive(chat).pipe(map_async(measure, overflow="latest", drops=drops)), Observable[int])
+    operator: Callable[[Observable[str]], Observable[int]] = map_async(measure, max_concurrent=4, ordered=False)
+    assert_type(operator(on_receive(chat)), Observable[int])
+    assert_type(aiter_observable(numbers), ObservableIterator[int])
+    assert_type(messages(chat), ObservableIterator[str])
+    assert_type(messages(chat, is_binary=True), ObservableIterator[bytes])
+    assert_type(messages(chat, is_binary=None, overflow="drop_oldest"), ObservableIterator[str | bytes])
+
+
+async def iterating(chat: Connection) -> None:
+    async for message in messages(chat):
+        assert_type(message, str)
+    async with aiter_observable(chat.lifecycle) as events:
+        assert_type(await anext(events), LifecycleEvent)
 
 
 def pulses() -> None:

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 import reactivex
 from reactivex import operators as ops
+from reactivex.subject import BehaviorSubject
 from virtual import Chat, virtual
 
 from rxnodes import ConnectionState, DecodeError, ErrorEvent, Opened, SendError, Stopped, Trigger, pulse
@@ -181,6 +182,26 @@ async def test_sending_while_not_open_is_an_error_event_and_the_pulse_passes():
     assert passed == [1]
     (error,) = chat.journal.events
     assert (error.phase, error.session) == ("send", 0)
+
+
+@virtual
+async def test_a_tag_tells_what_became_of_a_pulses_message():
+    chat = await Chat().opened()
+    seen = []
+    chat.connection.sends.subscribe(lambda outcome: seen.append((outcome.tag, outcome.size)))
+    for message in ([], ["constant"], [lambda pulse: pulse * 2], [BehaviorSubject("latest")]):
+        pulse("four").pipe(client_send(chat.connection, *message, tag=len)).subscribe()
+    assert seen == [(4, 4), (4, 8), (4, 8), (4, 6)]
+
+
+@virtual
+async def test_what_a_tag_raises_is_the_pipelines_error():
+    chat = await Chat().opened()
+    failed = []
+    pulse(7).pipe(client_send(chat.connection, "constant", tag=len)).subscribe(on_error=failed.append)
+    pulse(7).pipe(client_send(chat.connection, str, tag=len)).subscribe(on_error=failed.append)
+    assert [type(error) for error in failed] == [TypeError, TypeError]
+    assert chat.peer.received == []
 
 
 @virtual

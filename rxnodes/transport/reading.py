@@ -1,0 +1,92 @@
+"""Reading no further, and what the system knows of a connection that is not read from.
+
+Who does not read sees neither a pong nor an end. The system below still speaks with the peer's, and can be asked.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+from dataclasses import dataclass
+from struct import Struct
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Sequence
+
+__all__ = ["PeerSystem", "ask_system", "pause", "resume"]
+
+#: Of Linux's `struct tcp_info`: the state; how often what is unanswered was sent again, and a window that is closed was
+#: probed; the segments that are not acknowledged; the milliseconds since data was sent, and since anything came.
+TCP_INFO: Final = Struct("=BxBB20xI16xI8xI")
+ESTABLISHED: Final = 1
+
+#: What is sent for the first time may be under way, and one answer may get lost.
+MAX_RETRANSMITS: Final = 1
+MAX_PROBES: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class PeerSystem:
+    """What the peer's system has shown.
+
+    Attributes:
+        has_ended: Whether it has ended the connection, or its direction of it. All that comes is here then.
+        owes_answer: Whether something was sent to it, again and again, and no answer came. What waits because its
+            program does not read is not sent.
+        quiet_for: For how many seconds nothing has come from it.
+    """
+
+    has_ended: bool
+    owes_answer: bool
+    quiet_for: float
+
+
+def ask_system(sock: socket.socket) -> PeerSystem | None:
+    """Asks our system about a TCP connection; `None` where it does not say."""
+    if sys.platform != "linux":
+        return None
+    try:
+        answer = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO.size)
+    except OSError:
+        # Closed.
+        return None
+    if len(answer) < TCP_INFO.size:
+        return None
+    state, retransmits, probes, in_flight, since_sent, quiet_for = TCP_INFO.unpack(answer)
+    is_unanswered = in_flight > 0 and quiet_for > since_sent
+    return PeerSystem(
+        has_ended=state != ESTABLISHED,
+        owes_answer=(is_unanswered and retransmits > MAX_RETRANSMITS) or probes > MAX_PROBES,
+        quiet_for=quiet_for / 1000,
+    )
+
+
+def pause(layers: Sequence[asyncio.Transport], *, is_opaque: bool) -> None:
+    """Reads nothing from the socket any more.
+
+    A TLS transport that is told to pause reads on by itself, and takes an end that comes meanwhile for ours: asyncio's
+    then drops what we write, and uvloop's what it has read and not delivered. So the layer below is paused, or is made
+    to pause as soon as there is anything that could be lost.
+
+    Args:
+        layers: The transport, and the one below it where it is known.
+        is_opaque: Whether it is a TLS transport whose layer below is not known.
+    """
+    if is_opaque:
+        tls: Any = layers[0]
+        tls.set_read_buffer_limits(high=1, low=0)
+        tls.pause_reading()
+    else:
+        layers[-1].pause_reading()
+
+
+def resume(layers: Sequence[asyncio.Transport], *, is_opaque: bool) -> None:
+    """Reads on."""
+    if is_opaque:
+        tls: Any = layers[0]
+        tls.set_read_buffer_limits()
+        tls.resume_reading()
+    else:
+        layers[-1].resume_reading()

@@ -1,0 +1,95 @@
+"""The messages of a session, for `async for`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from reactivex import operators as ops
+
+from rxnodes.awaiting import aiter_observable
+from rxnodes.websocket.events import on_receive
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from reactivex import Observable
+
+    from rxnodes.awaiting import Drops, ObservableIterator, Overflow
+    from rxnodes.connection import Connection
+
+__all__ = ["messages"]
+
+
+@overload
+def messages(
+    connection: Connection,
+    *,
+    is_binary: Literal[False] = False,
+    buffer: int = 64,
+    overflow: Overflow = "pause",
+    drops: Drops[str] | None = None,
+) -> ObservableIterator[str]: ...
+@overload
+def messages(
+    connection: Connection,
+    *,
+    is_binary: Literal[True],
+    buffer: int = 64,
+    overflow: Overflow = "pause",
+    drops: Drops[bytes] | None = None,
+) -> ObservableIterator[bytes]: ...
+@overload
+def messages(
+    connection: Connection,
+    *,
+    is_binary: None,
+    buffer: int = 64,
+    overflow: Overflow = "pause",
+    drops: Drops[str | bytes] | None = None,
+) -> ObservableIterator[str | bytes]: ...
+def messages(
+    connection: Connection,
+    *,
+    is_binary: Any = False,
+    buffer: int = 64,
+    overflow: Overflow = "pause",
+    drops: Drops[Any] | None = None,
+) -> ObservableIterator[Any]:
+    """The messages of the live session, for `async for`; where none is live, those of the next one.
+
+    ::
+
+        on_receive(chat):                      ---a--b------c---
+        on_stop(chat):                         -----------------S---
+        async for message in messages(chat):      a====b====c==      and the loop ends
+
+    The loop ends behind the last message before `Stopped`, or before the project closes. While the buffer is full, the
+    socket is read no further, so that TCP holds up the peer. What is subscribed, is so at once: messages that come
+    between this call and the loop are in it.
+
+    Args:
+        connection: The connection.
+        is_binary: As for `on_receive`.
+        buffer: How many messages may wait, from 1.
+        overflow: What happens when it is full, as for `map_async`.
+        drops: What is told of the messages that were dropped.
+
+    Returns:
+        An asynchronous iterator, as that of `aiter_observable`: leaving the loop early disposes it.
+
+    Raises:
+        RuntimeError: If no event loop runs here.
+        ValueError: If the buffer's size or the policy cannot be.
+
+    Example:
+        >>> from rxnodes import Project
+        >>> async def main() -> None:
+        ...     async with Project(websocket={"chat": "ws://127.0.0.1:8080/"}) as project:
+        ...         chat = project.websocket("chat")
+        ...         chat.start()
+        ...         async for message in messages(chat):
+        ...             print(message)
+    """
+    receive: Callable[..., Observable[Any]] = on_receive
+    session = receive(connection, is_binary=is_binary).pipe(ops.take_until(connection.stopped))
+    return aiter_observable(session, buffer=buffer, overflow=overflow, drops=drops)

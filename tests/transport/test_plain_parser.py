@@ -1,0 +1,142 @@
+"""The parser in plain Python: the same as aiohttp's, and what else there is to it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tracemalloc
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from parsed import BINARY, MORE, PING, TEXT, Parsed, cuts_within, encoded, garbage, wires
+
+from rxnodes.testing import RSV1, Frame
+from rxnodes.transport import fast_parser
+from rxnodes.transport.fast_parser import FastParser
+from rxnodes.transport.plain_parser import PlainParser, mask
+
+MASKED = "a frame from the server is masked"
+
+
+def assert_both_agree(octets: bytes, cuts, *, limit: int | None, compressed: bool) -> None:
+    """There is one difference: the plain parser refuses a masked frame by its header, the fast one when all is there."""
+    fast = Parsed(FastParser, limit=limit, compressed=compressed).feed_cut(octets, cuts)
+    plain = Parsed(PlainParser, limit=limit, compressed=compressed).feed_cut(octets, cuts)
+    if plain.violation is not None and fast.violation is None and fast.closed is None:
+        assert plain.complaint == MASKED
+        if limit is not None:
+            fast.feed(bytes(2 * limit + 100))
+            assert fast.complaint == MASKED
+        fast.violation = plain.violation
+    assert plain.outcome == fast.outcome
+    assert plain.controls == fast.controls
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@settings(deadline=None, max_examples=300)
+@given(octets=garbage, limit=st.sampled_from([None, 10, 1000]), cuts=cuts_within)
+@example(octets=encoded(Frame(TEXT, b"all", mask=b"mask")), limit=None, cuts=())
+@example(octets=encoded(Frame(TEXT, b"not all", mask=b"mask"))[:-1], limit=10, cuts=())
+@example(octets=encoded(Frame(TEXT, bytes(1001)))[:-1], limit=1000, cuts=())
+def test_both_make_the_same_of_garbage(compressed, octets, limit, cuts):
+    assert_both_agree(octets, cuts, limit=limit, compressed=compressed)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@settings(deadline=None, max_examples=300)
+@given(data=st.data(), limit=st.sampled_from([None, 1000, 100_000]))
+def test_both_make_the_same_of_octets_that_were_changed_on_the_way(compressed, data, limit):
+    octets = bytearray(data.draw(wires(compressed=compressed)).octets or b"\x00")
+    for place in data.draw(st.lists(st.integers(0, min(len(octets), 400) - 1), max_size=5)):
+        octets[place] ^= data.draw(st.integers(1, 255))
+    assert_both_agree(bytes(octets), data.draw(cuts_within), limit=limit, compressed=compressed)
+
+
+@pytest.mark.parametrize("bits", [16, 64])
+def test_a_length_in_more_bytes_than_it_needs_is_accepted_by_both(bits):
+    octets = Frame(TEXT, b"hello").encode(length_bits=bits)
+    for parser in (FastParser, PlainParser):
+        parsed = Parsed(parser, limit=5).feed_cut(octets, range(len(octets)))
+        assert parsed.outcome == (["hello"], None, None)
+
+
+@pytest.mark.parametrize(
+    ("octets", "code", "complaint"),
+    [
+        (encoded(Frame(3)), 1002, "a frame with the opcode 3, which is reserved"),
+        (encoded(Frame(11)), 1002, "a frame with the opcode 11, which is reserved"),
+        (encoded(Frame(TEXT, rsv=RSV1)), 1002, "a frame with a reserved bit"),
+        (encoded(Frame(PING, fin=False)), 1002, "a control frame in fragments"),
+        (encoded(Frame(PING, bytes(126))), 1002, "a control frame of more than 125 bytes"),
+    ],
+)
+def test_two_bytes_are_enough_to_refuse_a_frame(octets, code, complaint):
+    parsed = Parsed(PlainParser)
+    parsed.feed(octets[:1])
+    assert parsed.violation is None
+    parsed.feed(octets[1:2])
+    assert (parsed.violation, parsed.complaint) == (code, complaint)
+
+
+@pytest.mark.parametrize(
+    ("frame", "code", "complaint"),
+    [
+        (Frame(BINARY, bytes(1001)), 1009, "a message of more than max_message_size (1000 bytes)"),
+        (Frame(BINARY, bytes(1000), mask=b"mask"), 1002, MASKED),
+        (Frame(PING, b"", mask=b"mask"), 1002, MASKED),
+    ],
+)
+def test_a_header_is_enough_to_refuse_a_frame(frame, code, complaint):
+    header = 2 if frame.opcode == PING else 4
+    parsed = Parsed(PlainParser, limit=1000).feed_cut(frame.encode()[:header], range(header))
+    assert (parsed.violation, parsed.complaint) == (code, complaint)
+
+
+def test_compression_is_told_by_the_first_frame_of_a_message_only():
+    parsed = Parsed(PlainParser, compressed=True)
+    parsed.feed(encoded(Frame(TEXT, b"begun", fin=False), Frame(PING), Frame(MORE, rsv=RSV1)))
+    assert (parsed.violation, parsed.complaint) == (1002, "a frame with a reserved bit")
+
+
+def test_a_masked_frame_is_refused_in_however_many_reads_it_comes():
+    octets = encoded(Frame(BINARY, bytes(3000), mask=b"mask"))
+    parsed = Parsed(PlainParser, limit=3000).feed_cut(octets, range(len(octets)))
+    assert parsed.violation == 1002
+
+
+@pytest.mark.parametrize("rest", [b"", b"\x82", b"\x82\x7f\0\0\0", b"\x82\x03of"])
+def test_no_read_is_held_when_it_is_parsed(rest):
+    parsed = Parsed(PlainParser)
+    read = encoded(Frame(TEXT, b"first"), Frame(BINARY, bytes(70_000)), Frame(TEXT, b"last")) + rest
+    holders = sys.getrefcount(read)
+    parsed.feed(read)
+    assert len(parsed.messages) == 3
+    assert sys.getrefcount(read) == holders
+
+
+def test_a_frame_in_very_many_reads_takes_little_more_memory_than_it_has_octets():
+    """Their parts would take ten times as much, each an object of its own."""
+    size = 200_000
+    octets = encoded(Frame(BINARY, os.urandom(size)))
+    parsed = Parsed(PlainParser)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for begin in range(0, len(octets), 4):
+            parsed.feed(octets[begin : begin + 4])
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [len(message) for message in parsed.messages] == [size]
+    assert peak - before < 3 * size
+
+
+@given(key=st.binary(min_size=4, max_size=4), payload=st.binary(max_size=300))
+def test_both_masks_are_the_same(key, payload):
+    ours, theirs = bytearray(payload), bytearray(payload)
+    mask(key, ours)
+    fast_parser.mask(key, theirs)
+    assert ours == theirs
+    mask(key, ours)
+    assert ours == payload

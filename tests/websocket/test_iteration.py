@@ -1,0 +1,169 @@
+"""The messages of a session, for `async for`, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+from virtual import virtual
+
+from rxnodes import BufferOverflow, Drops, Project
+from rxnodes.testing import ScriptedTransport
+from rxnodes.websocket import messages
+
+
+def chatting():
+    transport = ScriptedTransport(lambda peer: peer.accept())
+    return Project(websocket={"chat": "ws://chat.test/"}, transport=transport), transport
+
+
+async def opened(project):
+    chat = project.websocket("chat")
+    chat.start()
+    await chat.wait_started()
+    return chat
+
+
+@virtual
+async def test_it_ends_behind_the_last_message_before_stopped():
+    project, transport = chatting()
+    async with project:
+        chat = await opened(project)
+        received = messages(chat)
+        transport.peer.send("a")
+        chat.stop()
+        transport.peer.send("b")
+        await chat.wait_stopped()
+        assert [message async for message in received] == ["a", "b"]
+
+
+@virtual
+async def test_where_none_is_live_it_waits_for_the_next_session_and_for_that_one_only():
+    project, transport = chatting()
+    async with project:
+        chat = await opened(project)
+        chat.stop()
+        await chat.wait_stopped()
+        received = messages(chat)
+        for message in ("first", "second"):
+            chat.start()
+            await chat.wait_started()
+            transport.peer.send(message)
+            chat.stop()
+            await chat.wait_stopped()
+        assert [message async for message in received] == ["first"]
+
+
+@virtual
+async def test_a_session_that_reconnects_is_one():
+    transport = ScriptedTransport(lambda peer: peer.accept())
+    fields = {"url": "ws://chat.test/", "reconnect": {"enabled": True}}
+    async with Project(websocket={"chat": fields}, transport=transport) as project:
+        chat = await opened(project)
+        received = messages(chat)
+        transport.peer.send("a")
+        transport.peer.reset()
+        while len(transport.peers) == 1:
+            await asyncio.sleep(1)
+        await asyncio.sleep(1)
+        transport.peer.send("b")
+        chat.stop()
+        await chat.wait_stopped()
+        assert [message async for message in received] == ["a", "b"]
+
+
+@virtual
+async def test_leaving_the_project_ends_it():
+    project, _ = chatting()
+    async with project:
+        chat = project.websocket("chat")
+        never_started = messages(chat)
+    assert [message async for message in never_started] == []
+    assert [message async for message in messages(chat)] == []
+
+
+@virtual
+@pytest.mark.parametrize(
+    ("is_binary", "expected"), [(False, ["a", "b"]), (True, [b"a", b"b"]), (None, ["a", b"b"])], ids=str
+)
+async def test_messages_come_in_the_form_that_was_asked_for(is_binary, expected):
+    project, transport = chatting()
+    async with project:
+        chat = await opened(project)
+        received = messages(chat, is_binary=is_binary)
+        transport.peer.send("a")
+        transport.peer.send(b"b")
+        chat.stop()
+        assert [message async for message in received] == expected
+
+
+@virtual
+async def test_a_slow_loop_holds_up_the_peer_and_breaking_out_lets_it_go():
+    project, transport = chatting()
+    async with project:
+        chat = await opened(project)
+        for number in range(10):
+            asyncio.get_running_loop().call_later(number, transport.peer.send, str(number))
+        seen = []
+        async for message in messages(chat, buffer=2):
+            seen.append(message)
+            await asyncio.sleep(100)
+            assert transport.peer.is_held
+            if message == "4":
+                break
+        assert seen == ["0", "1", "2", "3", "4"]
+        assert not transport.peer.is_held
+
+
+@virtual
+async def test_dropping_is_counted():
+    project, transport = chatting()
+    async with project:
+        chat = await opened(project)
+        drops = Drops[str]()
+        received = messages(chat, buffer=1, overflow="drop_oldest", drops=drops)
+        for message in "abc":
+            transport.peer.send(message)
+        chat.stop()
+        assert [message async for message in received] == ["c"]
+        assert drops.total == 2
+
+
+@virtual
+async def test_an_overflow_is_raised_in_the_loop_and_harms_no_connection():
+    project, transport = chatting()
+    async with project:
+        chat = await opened(project)
+        received = messages(chat, buffer=1, overflow="error")
+        transport.peer.send("a")
+        transport.peer.send("b")
+        with pytest.raises(BufferOverflow):
+            assert [message async for message in received] == ["a"]
+        chat.stop()
+        assert (await chat.wait_stopped()).was_clean
+
+
+@virtual
+async def test_a_project_that_runs_in_a_thread_of_its_own():
+    """The pause is asked for here, and done there."""
+    pace = threading.Event()
+
+    def talk(peer):
+        peer.accept()
+        for number in range(20):
+            peer.send(str(number))
+        pace.set()
+
+    transport = ScriptedTransport(talk)
+    with Project(websocket={"chat": "ws://chat.test/"}, transport=transport) as project:
+        chat = project.websocket("chat")
+        received = messages(chat, buffer=3)
+        chat.start()
+        await asyncio.to_thread(pace.wait)
+        assert transport.peer.is_held
+        assert [await anext(received) for _ in range(20)] == [str(number) for number in range(20)]
+        await asyncio.to_thread(project.call, asyncio.sleep, 0)
+        assert not transport.peer.is_held
+        chat.stop()
+        assert [message async for message in received] == []
