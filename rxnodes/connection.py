@@ -531,8 +531,7 @@ class Connection:
 
     def _take_backlog(self) -> Collection[Receipt]:
         """What waited for the connection to open, which waits no more."""
-        if self._backlog is None:
-            return ()
+        assert self._backlog is not None
         if self._expiry is not None:
             self._expiry.cancel()
             self._expiry = None

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from promises import Journal
 from virtual import Chat
 
-from rxnodes import ConnectionState, ErrorEvent
+from rxnodes import ConnectionState, ErrorEvent, SendDropped, Sent
+from rxnodes.sends import SendQueue
 from rxnodes.testing.virtual_time import run_in_virtual_time
 
 CLOSE_TIMEOUT = 3.0
+
+QUEUES = [
+    None,
+    SendQueue(max_messages=2),
+    SendQueue(max_messages=2, overflow="drop_oldest", while_connecting=True),
+    SendQueue(while_connecting=True, time_to_live=1.0),
+]
 
 commands = st.sampled_from(["start", "stop", "abort", "send", "pause", "resume"])
 faults = st.one_of(
@@ -32,9 +41,16 @@ reactions = st.dictionaries(
 class Play:
     """Plays a script on a connection, and watches it from several places."""
 
-    def __init__(self, *, retries, reaction, accepts):
-        self.chat = Chat(self.meet if accepts else None, reconnect=retries, close_timeout=CLOSE_TIMEOUT)
+    def __init__(self, *, retries, reaction, accepts, queue):
+        self.chat = Chat(
+            self.meet if accepts else None, reconnect=retries, close_timeout=CLOSE_TIMEOUT, send_queue=queue
+        )
         self.connection = self.chat.connection
+        self.tags = itertools.count()
+        self.receipts = {}
+        self.outcomes = []
+        self.unsettled_at_stopped = []
+        self.connection.sends.subscribe(self.outcomes.append)
         self.reaction = reaction
         self.reactions_left = 0
         self.order = [[], []]
@@ -67,6 +83,8 @@ class Play:
         assert self.connection.session == stopped.session
         assert all(peer.is_lost for peer in self.chat.transport.peers)
         assert self.connection._timer is None
+        assert self.connection._expiry is None
+        self.unsettled_at_stopped += [receipt for receipt in self.receipts.values() if receipt.outcome is None]
 
     def react(self, what):
         act = self.reaction.get(what)
@@ -79,7 +97,9 @@ class Play:
 
     def command(self, name):
         if name == "send":
-            self.connection.send("hello")
+            # Numbered before: a subscriber may send while this is being sent.
+            tag = next(self.tags)
+            self.receipts[tag] = self.connection.send("hello", tag=tag)
         elif name == "pause":
             self.connection._valve.close(self)
         elif name == "resume":
@@ -114,16 +134,21 @@ class Play:
                 getattr(peer, what)()
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     script=st.lists(st.one_of(commands, faults, waits), max_size=25),
     reaction=reactions,
     retries=st.one_of(st.none(), st.just({"initial_delay": 0.5}), st.just({"initial_delay": 0.5, "max_attempts": 2})),
     accepts=st.booleans(),
+    queue=st.sampled_from(QUEUES),
 )
-def test_any_sequence_keeps_the_promises(script, reaction, retries, accepts):
+def test_any_sequence_keeps_the_promises(script, reaction, retries, accepts, queue):
+    failures = []
+
     async def play():
-        it = Play(retries=retries, reaction=reaction, accepts=accepts)
+        # What is raised into the loop would only be logged.
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
+        it = Play(retries=retries, reaction=reaction, accepts=accepts, queue=queue)
         for what in script:
             await it.step(what)
         began = asyncio.get_running_loop().time()
@@ -138,6 +163,7 @@ def test_any_sequence_keeps_the_promises(script, reaction, retries, accepts):
     journal: Journal = it.chat.journal
     broken = [error.__cause__ for error in it.chat.handler_errors if isinstance(error.__cause__, AssertionError)]
     assert broken == []
+    assert failures == []
     # 1: one Stopped for each start that began a session.
     assert all(session.stopped is not None for session in journal.sessions)
     assert journal.kinds.count("Stopped") == len(journal.sessions) == it.connection.session
@@ -154,5 +180,17 @@ def test_any_sequence_keeps_the_promises(script, reaction, retries, accepts):
         assert session.stopped.messages_received == session.messages
     sent = sum(len(peer.received) for peer in it.chat.transport.peers)
     assert sum(session.stopped.messages_sent for session in journal.sessions) == sent
+    # 4: each send meets one fate, before the Stopped of its session, and is counted so.
+    assert it.unsettled_at_stopped == []
+    assert sorted(outcome.tag for outcome in it.outcomes) == sorted(it.receipts)
+    assert all(it.receipts[outcome.tag].outcome == outcome for outcome in it.outcomes)
+    assert it.connection._watched == 0
+    assert it.connection._backlog is None
+    for number, session in enumerate(journal.sessions, 1):
+        fates = [outcome for outcome in it.outcomes if outcome.session == number]
+        refused = [one for one in fates if isinstance(one, SendDropped) and one.reason == "not open"]
+        sent = [one for one in fates if isinstance(one, Sent)]
+        assert session.stopped.messages_sent == len(sent)
+        assert session.stopped.unsent == len(fates) - len(sent) - len(refused)
     # 10: nothing started after the project began to be left.
     assert it.connection.state in (ConnectionState.IDLE, ConnectionState.CLOSED)

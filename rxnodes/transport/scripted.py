@@ -112,8 +112,8 @@ class ScriptedPeer:
     # What the peer does
 
     def accept(self, subprotocol: str | None = None) -> None:
-        """Accepts the handshake."""
-        if not self._is_over():
+        """Accepts the handshake; once, and nothing if the link is over."""
+        if not self._is_over() and not self._is_open:
             self._is_open = True
             self._sink.opened(subprotocol)
 

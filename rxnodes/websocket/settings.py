@@ -212,7 +212,7 @@ class SendQueueSettings(_Settings):
 
     Attributes:
         max_messages: How many messages may wait, from 1 to 100,000,000; `None`: as many as fit into `max_bytes`.
-        max_bytes: How many bytes they may have together, without framing, from 1 to 16 GiB.
+        max_bytes: How many bytes they may have together, without framing, from 1 to 1 GiB.
         overflow: What happens to a message that does not fit: `"error"` refuses it, with an `ErrorEvent` of phase
             `send`; `"drop_newest"` refuses it, and only its receipt tells; `"drop_oldest"` gives up those that have
             waited longest.
@@ -222,7 +222,7 @@ class SendQueueSettings(_Settings):
     """
 
     max_messages: Annotated[int | None, BeforeValidator(_Number(1, 100_000_000, whole=True, optional=True))] = None
-    max_bytes: Annotated[int, BeforeValidator(_Number(1, 16 * 1024 * _MIB, whole=True, unit="bytes"))] = 128 * _MIB
+    max_bytes: Annotated[int, BeforeValidator(_Number(1, 1024 * _MIB, whole=True, unit="bytes"))] = 128 * _MIB
     overflow: Annotated[Overflow, BeforeValidator(_one_of(get_args(Overflow)))] = "error"
     while_connecting: bool = False
     time_to_live: _SecondsOrNone = None

@@ -412,7 +412,7 @@ async def test_pausing_and_going_on_as_often_as_one_likes(transport):
             dialled.link.pause_reading()
         for _ in range(3):
             dialled.link.resume_reading()
-        dialled.link.send(b"hello", True)
+        dialled.link.send(receipt(b"hello", is_text=True))
         dialled.link.close(1000, "")
         told = await dialled.lost()
     assert told.calls == ["opened", "close sent", "hello", ("close received", 1000, ""), "lost"]

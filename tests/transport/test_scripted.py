@@ -357,3 +357,12 @@ async def test_a_refusal_is_read_in_any_case():
     link.pause_reading()
     peer.refuse()
     assert told.kinds == ["lost"]
+
+
+async def test_a_peer_accepts_once():
+    told = Told()
+    transport = ScriptedTransport()
+    transport.dial(TARGET, told)
+    transport.peer.accept()
+    transport.peer.accept()
+    assert told.kinds == ["opened"]

@@ -28,6 +28,7 @@ from rxnodes import (
     pulse,
 )
 from rxnodes.codecs import as_codec
+from rxnodes.sends import SendQueue
 from rxnodes.testing import ScriptedTransport
 from rxnodes.websocket import channel, client_send, on_start, request
 
@@ -170,6 +171,18 @@ async def test_not_open_is_an_error_at_once():
     assert chat.journal.events == []
     await asyncio.sleep(20)
     assert told.all == [error]
+    assert idle(chat.connection)
+
+
+@virtual
+async def test_a_full_send_queue_is_an_error_at_once():
+    chat = await Chat(send_queue=SendQueue(max_messages=1)).opened()
+    chat.peer.stop_reading()
+    chat.connection.send("waits")
+    told = Told(request(chat.connection, "ask", match=lambda _: True))
+    (error,) = told.all
+    assert isinstance(error, SendError)
+    assert str(error) == "'chat': the send queue is full, request not sent"
     assert idle(chat.connection)
 
 

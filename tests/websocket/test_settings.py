@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from rxnodes import ConnectOptions, codecs
 from rxnodes.codecs import as_codec
 from rxnodes.lifecycle.policy import FINAL_CODES, Policy, ReconnectPolicy
+from rxnodes.sends import SendQueue
 from rxnodes.websocket.settings import ConnectionSettings, TlsSettings, WebSocketSettings
 
 SECRET = "hunter2"  # noqa: S105 - planted, to be looked for
@@ -525,3 +526,34 @@ def test_tls_is_for_wss():
     settings = connection("wss://h/", tls={})
     assert settings.tls is not None
     assert settings.target().tls is settings.tls.context()
+
+
+# The send queue
+
+
+def test_the_queue_has_what_was_set():
+    queue = {
+        "max_messages": "10",
+        "max_bytes": 20,
+        "overflow": "drop_oldest",
+        "while_connecting": True,
+        "time_to_live": 2,
+    }
+    assert connection(send_queue=queue).target().send_queue == SendQueue(
+        max_messages=10, max_bytes=20, overflow="drop_oldest", while_connecting=True, time_to_live=2.0
+    )
+    assert connection().target().send_queue == SendQueue()
+    assert connection(send_queue={"max_messages": "none"}).target().send_queue == SendQueue()
+
+
+@pytest.mark.parametrize(
+    ("queue", "said"),
+    [
+        ({"overflow": "pause"}, "must be one of 'error', 'drop_newest', 'drop_oldest'"),
+        ({"time_to_live": 5}, "needs while_connecting = true"),
+        ({"max_messages": 0}, 'must be a whole number from 1 to 100000000 (or "none")'),
+        ({"max_bytes": "none"}, "must be a whole number of bytes from 1 to 1073741824"),
+    ],
+)
+def test_a_queue_that_cannot_be(queue, said):
+    assert said in problem(send_queue=queue)
