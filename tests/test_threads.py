@@ -8,6 +8,7 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 
 import pytest
 from reactivex import operators as ops
+from reactivex.scheduler import EventLoopScheduler
 from reactivex.scheduler.eventloop import AsyncIOScheduler
 from virtual import accept
 
@@ -310,3 +311,28 @@ def test_a_pipeline_subscribed_in_another_thread_is_in_force_when_that_returns()
         go.fire()
         assert it.call(chat.wait_stopped).messages_sent == 1
     assert transport.peer.received == ["hello"]
+
+
+def test_a_pipeline_goes_on_in_another_thread_in_order():
+    it, transport = project()
+    seen, done = [], threading.Event()
+    elsewhere = EventLoopScheduler()
+
+    def see(text):
+        seen.append((text, threading.current_thread().name == "rxnodes"))
+        if text == "3":
+            done.set()
+
+    async def play():
+        for text in ("1", "2", "3"):
+            transport.peer.send(text)
+
+    with it:
+        chat = it.websocket("chat")
+        it.subscribe(on_receive(chat).pipe(ops.observe_on(elsewhere), ops.do_action(see)))
+        chat.start()
+        it.call(chat.wait_started)
+        it.call(play)
+        assert done.wait(PATIENCE)
+        elsewhere.dispose()
+    assert seen == [("1", False), ("2", False), ("3", False)]

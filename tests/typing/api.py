@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, assert_type
 import reactivex
 from pydantic import BaseModel, TypeAdapter
 from reactivex import Observable
+from reactivex import operators as ops
 
 from rxnodes import (
     CloseCode,
@@ -190,6 +191,19 @@ async def iterating(chat: Connection) -> None:
         assert_type(message, str)
     async with aiter_observable(chat.lifecycle) as events:
         assert_type(await anext(events), LifecycleEvent)
+
+
+def fluent(chat: Connection) -> None:
+    quotes = on_receive(chat, codec=Quote)
+    assert_type(quotes.map(lambda quote: quote.bid), Observable[float])
+    assert_type(quotes.do_action(lambda quote: print(quote.bid)).pipe(client_stop(chat)), Observable[Quote])
+    assert_type(quotes.pipe(client_stop(chat)).map(lambda quote: quote.bid), Observable[float])
+    assert_type(on_receive(chat).flat_map(lambda text: request(chat, text, match=bool)), Observable[str])
+    assert_type(on_start(chat).map(lambda opened: opened.session).pipe(client_send(chat, "hello")), Observable[int])
+    # What docs/fluent.md says that reactivex's types do not know.
+    assert_type(on_receive(chat).filter(str.isupper), Observable[Any])
+    assert_type(on_receive(chat).pipe(ops.filter(str.isupper)), Observable[str])
+    assert_type(quotes.pipe(ops.map(lambda quote: quote.bid)), Observable[float])  # type: ignore[attr-defined]
 
 
 def pulses() -> None:
