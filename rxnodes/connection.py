@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from rxnodes.lifecycle.traffic import Traffic
     from rxnodes.transport.base import Link, Target, Transport
 
-__all__ = ["Connection", "to_payload"]
+__all__ = ["Connection", "check_connection", "to_payload"]
 
 T = TypeVar("T")
 
@@ -843,6 +843,18 @@ class _AttemptSink:
 
     def lost(self, error: RxNodesError | None, traffic: Traffic) -> None:
         self._connection.on_lost(Lost(self._session, self._attempt, error, traffic))
+
+
+def check_connection(value: object) -> None:
+    """Refuses what is given to a node, or to a scene, in place of a connection.
+
+    Raises:
+        TypeError: If it is no connection.
+    """
+    if not isinstance(value, Connection):
+        raise TypeError(
+            f'what is wanted here is a connection, such as project.websocket("chat"), not {_type_name(value)}'
+        )
 
 
 def to_payload(message: object, *, is_binary: bool | None) -> tuple[bytes, bool]:

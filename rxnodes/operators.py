@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable
 
+from rxnodes.streams import observer_on_loop_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -128,6 +130,7 @@ def hold_while(
 
     def operator(source: Observable[T]) -> Observable[T]:
         def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+            observer = observer_on_loop_of(scheduler, observer)
             held: deque[T] = deque()
             is_completed = False
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import threading
+from collections.abc import Awaitable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from rxnodes import plugins, settings
 from rxnodes.connection import Connection
 from rxnodes.errors import PluginDisabled, RxNodesError, UnknownConfiguration
-from rxnodes.loops import new_event_loop
+from rxnodes.loops import LoopThread
 from rxnodes.scope import Scene, Scope, wait_all_stopped
 from rxnodes.toolbox import Toolbox
 from rxnodes.transport.aiohttp import AiohttpTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable
     from os import PathLike
 
     from rxnodes.transport.base import Transport
@@ -87,7 +87,7 @@ class Project(Scope):
         self._thread_id = 0
         self._was_opened = False
         self._is_leaving = False
-        self._background: _LoopThread | None = None
+        self._background: LoopThread | None = None
         self.toolbox = Toolbox(loaded.enabled)
 
     def __repr__(self) -> str:
@@ -162,22 +162,44 @@ class Project(Scope):
         """Whether this is the event loop's thread."""
         return threading.get_ident() == self._thread_id
 
-    def call(self, function: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **kwargs: Any) -> T:
+    def call(self, function: Callable[..., Awaitable[T]], /, *args: Any, **kwargs: Any) -> T:
         """Runs a coroutine function on the project's loop, from another thread, and waits for its result.
 
         Args:
-            function: The coroutine function.
+            function: The coroutine function, or another function whose result can be awaited, such as `chat.send`.
             *args: Its positional arguments.
             **kwargs: Its keyword arguments.
 
         Raises:
             RxNodesError: If the project is not open, or this is its loop's own thread, which would wait for itself.
+            TypeError: If it is no function, or what it gives cannot be awaited.
+            CancelledError: If the project was left before it was done (that of `concurrent.futures`).
+
+        Example:
+            >>> from rxnodes.testing import WebSocketServer, echo
+            >>> with WebSocketServer(echo) as server, Project(websocket={"chat": server.url}) as project:
+            ...     chat = project.websocket("chat")
+            ...     chat.start()
+            ...     opened = project.call(chat.wait_started)
+            ...     print(type(project.call(chat.send, "hello")).__name__)
+            Sent
         """
+        if not callable(function):
+            raise TypeError(f"call() takes a function and its arguments, not {_what_was_called(function)}")
         if self._loop is None:
             raise RxNodesError("the project is not open: enter it with 'async with' or 'with' first")
         if self.is_on_loop():
             raise RxNodesError("call() is for other threads; on the loop's own thread, await the coroutine")
-        return asyncio.run_coroutine_threadsafe(function(*args, **kwargs), self._loop).result()
+
+        async def run() -> T:
+            awaitable: Any = function(*args, **kwargs)
+            if not isinstance(awaitable, Awaitable):
+                raise TypeError(
+                    f"call() takes a function whose result can be awaited; it gave {type(awaitable).__name__}"
+                )
+            return await cast("Awaitable[T]", awaitable)
+
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result()
 
     # Its life
 
@@ -207,7 +229,7 @@ class Project(Scope):
             await self._transport.aclose()
 
     def __enter__(self) -> Self:
-        self._background = _LoopThread(self)
+        self._background = LoopThread(self, self._abort_all)
         self._background.start()
         return self
 
@@ -215,87 +237,35 @@ class Project(Scope):
         assert self._background is not None
         self._background.leave()
 
+    def _abort_all(self) -> None:
+        for connection in self.connections:
+            connection.abort()
+
     def end(self) -> None:
         """Disposes everything that was subscribed in the project; its loop is no longer of use."""
         super().end()
         self._loop = None
 
 
-class _LoopThread:
-    """An event loop in a thread of its own, for as long as a project is entered with a plain `with`."""
-
-    def __init__(self, project: Project) -> None:
-        self._project = project
-        self._thread = threading.Thread(target=self._run, name="rxnodes", daemon=True)
-        self._has_begun = threading.Event()
-        self._has_ended = threading.Event()
-        self._error: BaseException | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._leave = asyncio.Event()
-
-    def start(self) -> None:
-        """Returns when the project is open, or raises why it is not."""
-        self._thread.start()
-        self._has_begun.wait()
-        self._raise_error()
-
-    def leave(self) -> None:
-        """Leaves the project, and returns when it is closed. An interrupt meanwhile aborts the connections."""
-        # Not by joining: a join that is interrupted takes the thread for dead, before CPython 3.13.
-        while not self._has_ended.is_set():
-            try:
-                self._tell(self._leave.set)
-                self._has_ended.wait()
-            except KeyboardInterrupt as interrupt:
-                self._error = interrupt
-                for connection in self._project.connections:
-                    connection.abort()
-        self._thread.join()
-        self._raise_error()
-
-    def _run(self) -> None:
-        try:
-            self._hold_in_loop()
-        finally:
-            self._has_begun.set()
-            self._has_ended.set()
-
-    def _hold_in_loop(self) -> None:
-        with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            self._loop = runner.get_loop()
-            self._task = self._loop.create_task(self._hold())
-            while not self._task.done():
-                try:
-                    self._loop.run_until_complete(self._task)
-                except (KeyboardInterrupt, SystemExit) as error:
-                    # Raised by a subscriber: the project is left first, and whoever leaves it is told.
-                    self._error = error
-                    self._leave.set()
-                except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
-                    self._error = error
-
-    async def _hold(self) -> None:
-        async with self._project:
-            self._has_begun.set()
-            await self._leave.wait()
-
-    def _tell(self, action: Callable[[], None]) -> None:
-        assert self._loop is not None
-        # The loop may have closed already, because a subscriber ended it.
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(action)
-
-    def _raise_error(self) -> None:
-        error, self._error = self._error, None
-        if error is not None:
-            raise error
+def _what_was_called(value: object) -> str:
+    """Says what was given instead of a function. A coroutine is closed: nobody will await it."""
+    if isinstance(value, Coroutine):
+        value.close()
+        return "a coroutine: leave out the parentheses behind its name"
+    return type(value).__name__
 
 
 def _settings_from_values(
     websocket: Mapping[str, str | Mapping[str, Any] | ConnectionSettings], switches: Mapping[str, bool]
 ) -> settings.LoadedSettings:
+    _check_mapping(websocket)
     values: dict[str, Any] = {"websocket": {"connections": dict(websocket)}}
     if switches:
         values["plugins"] = dict(switches)
     return settings.from_values(values, plugins.discover())
+
+
+def _check_mapping(websocket: object) -> None:
+    if not isinstance(websocket, Mapping):
+        kind = type(websocket).__name__
+        raise TypeError(f'websocket must be a dict of connections by name, such as {{"chat": "ws://..."}}, not {kind}')

@@ -7,15 +7,17 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
+from reactivex import Observable
 from reactivex.disposable import CompositeDisposable
 
+from rxnodes.connection import check_connection
 from rxnodes.errors import RxNodesError
 from rxnodes.schedulers import LoopScheduler, ThreadSafeLoopScheduler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine, Iterable
+    from collections.abc import Awaitable, Callable, Collection, Iterable
 
-    from reactivex import Observable, abc
+    from reactivex import abc
 
     from rxnodes.connection import Connection
 
@@ -43,7 +45,7 @@ class Host(Protocol):
         """Whether this is the event loop's thread."""
         ...
 
-    def call(self, function: Callable[..., Coroutine[Any, Any, T]], /, *args: Any) -> T:
+    def call(self, function: Callable[..., Awaitable[T]], /, *args: Any) -> T:
         """Runs a coroutine function on the loop, from another thread, and waits for its result."""
         ...
 
@@ -76,7 +78,10 @@ class Scope:
 
         Raises:
             RxNodesError: If the scope has been left.
+            TypeError: If one of them is no observable. Then nothing is subscribed.
         """
+        for pipeline in pipelines:
+            _check_observable(pipeline)
         if self._has_ended:
             raise RxNodesError(f"{self.name} has been left: nothing can be subscribed in it any more")
         group = CompositeDisposable()
@@ -104,6 +109,12 @@ class Scope:
         logger.error("%s: a pipeline ended with an error", self.name, exc_info=error)
 
 
+def _check_observable(value: object) -> None:
+    if not isinstance(value, Observable):
+        hint = ": an operator stands within the .pipe(...) of an observable" if callable(value) else ""
+        raise TypeError(f"subscribe takes observables, one or more, not {type(value).__name__}{hint}")
+
+
 class Scene(Scope):
     """An inner scope, as an (async) context manager.
 
@@ -114,6 +125,8 @@ class Scene(Scope):
     def __init__(self, name: str, host: Host, connections: Iterable[Connection]) -> None:
         super().__init__(f"scene {name!r}", host)
         self._connections = tuple(connections)
+        for connection in self._connections:
+            check_connection(connection)
 
     async def __aenter__(self) -> Self:
         return self

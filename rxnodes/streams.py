@@ -7,18 +7,55 @@ order when one of them emits while it is being notified. A `HotStream` calls eve
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import functools
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from reactivex import Observable, abc
+from reactivex import Observable, Observer, abc
+from reactivex.scheduler.eventloop import AsyncIOScheduler
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Sequence
 
-__all__ = ["Derived", "HotStream", "Outbox", "ReplayStream", "View", "Views"]
+__all__ = ["Derived", "HotStream", "Outbox", "ReplayStream", "View", "Views", "observer_on_loop_of", "on_loop_of"]
 
 S = TypeVar("S")
 T = TypeVar("T")
+
+
+def on_loop_of(scheduler: abc.SchedulerBase | None, notify: Callable[..., Any]) -> Callable[..., Any]:
+    """The callback as it is to be called where it was subscribed with this scheduler.
+
+    An `AsyncIOScheduler`, which is what a coroutine that awaits an observable subscribes with, is for its loop's own
+    thread alone. So from another thread it is called by way of that loop: a future that is given its result from
+    elsewhere does not wake whoever awaits it.
+    """
+    if type(scheduler) is AsyncIOScheduler:
+        return functools.partial(_call_on, scheduler._loop, notify)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    return notify
+
+
+def observer_on_loop_of(scheduler: abc.SchedulerBase | None, observer: abc.ObserverBase[T]) -> abc.ObserverBase[T]:
+    """The observer as it is to be called where it was subscribed with this scheduler."""
+    if type(scheduler) is AsyncIOScheduler:
+        return Observer(
+            on_loop_of(scheduler, observer.on_next),
+            on_loop_of(scheduler, observer.on_error),
+            on_loop_of(scheduler, observer.on_completed),
+        )
+    return observer
+
+
+def _call_on(loop: asyncio.AbstractEventLoop, notify: Callable[..., Any], *values: Any) -> None:
+    # get_running_loop would raise where there is none.
+    if asyncio._get_running_loop() is loop:  # noqa: SLF001
+        notify(*values)
+        return
+    # A loop that has closed has nobody left who waits.
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(notify, *values)
 
 
 def _ignore(_value: object = None) -> None:
@@ -68,7 +105,7 @@ class HotStream(Observable[T]):
         on_error: abc.OnError | None = None,  # noqa: ARG002 - part of what an observable is
         on_completed: abc.OnCompleted | None = None,
         *,
-        scheduler: abc.SchedulerBase | None = None,  # noqa: ARG002 - likewise
+        scheduler: abc.SchedulerBase | None = None,
     ) -> abc.DisposableBase:
         """Subscribes an observer, or callbacks.
 
@@ -79,7 +116,8 @@ class HotStream(Observable[T]):
             on_next: The observer, or what to call with each value.
             on_error: Never called: a hot stream does not error.
             on_completed: What to call when the stream completes.
-            scheduler: Not used: values are emitted when they come.
+            scheduler: Values are emitted when they come, whatever scheduler this is; but those for an
+                `AsyncIOScheduler`, as of a coroutine that awaits them, on its loop.
 
         Returns:
             What ends the subscription.
@@ -87,7 +125,11 @@ class HotStream(Observable[T]):
         if not callable(on_next) and hasattr(on_next, "on_next"):
             observer = cast("abc.ObserverBase[T]", on_next)
             on_next, on_completed = observer.on_next, observer.on_completed
-        subscription = _Subscription(self, on_next or _ignore, on_completed or _ignore)  # pyright: ignore[reportArgumentType]
+        subscription = _Subscription(
+            self,
+            on_loop_of(scheduler, on_next or _ignore),  # pyright: ignore[reportArgumentType]
+            on_loop_of(scheduler, on_completed or _ignore),
+        )
         self.attach(subscription)
         return subscription
 

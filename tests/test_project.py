@@ -18,6 +18,7 @@ from rxnodes import (
     PluginDisabled,
     Project,
     RxNodesError,
+    Sent,
     SettingsError,
     Trigger,
     UnknownConfiguration,
@@ -354,6 +355,34 @@ def test_call_is_for_other_threads():
 
     with it:
         assert it.call(calls_itself) == "called"
+
+
+def test_call_takes_whatever_gives_something_to_await():
+    it, transport = project()
+    with it:
+        chat = it.websocket("chat")
+        chat.start()
+        assert it.call(chat.wait_started).session == 1
+        assert isinstance(it.call(chat.send, "hello", tag=7), Sent)
+        assert it.call(all_stopped) == ()
+    assert transport.peer.received == ["hello"]
+
+
+def test_call_refuses_what_it_cannot_await():
+    it, _ = project()
+    with it:
+        # Were the coroutine not closed, it would warn that it was never awaited.
+        with pytest.raises(TypeError, match="not a coroutine: leave out the parentheses behind its name"):
+            it.call(it.websocket("chat").wait_stopped())
+        with pytest.raises(TypeError, match="takes a function and its arguments, not int"):
+            it.call(7)
+        with pytest.raises(TypeError, match="it gave int"):
+            it.call(lambda: 7)
+
+
+def test_connections_that_are_no_dict_are_refused():
+    with pytest.raises(TypeError, match=r"websocket must be a dict of connections by name, .* not str"):
+        Project(websocket="ws://chat.test/")
 
 
 def test_a_project_that_cannot_be_opened_says_so():

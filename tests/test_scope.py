@@ -100,3 +100,24 @@ def test_a_subscription_from_another_thread_is_delivered_on_the_projects():
         assert seen.wait(10)
     assert names == ["rxnodes"]
     assert len(transport.peers) == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "what"),
+    [
+        (client_start, r"not function: an operator stands within the \.pipe\(\.\.\.\)"),
+        (lambda chat: [on_start(chat)], "not list$"),
+    ],
+)
+def test_what_is_no_observable_is_refused_before_anything_is_subscribed(wrong, what):
+    it, _ = project()
+    seen = []
+    with pytest.raises(TypeError, match=what):
+        it.subscribe(pulse().pipe(ops.do_action(seen.append)), wrong(it.websocket("chat")))
+    assert seen == []
+
+
+def test_a_scene_is_given_connections_and_not_their_names():
+    it, _ = project()
+    with pytest.raises(TypeError, match=r"project\.websocket\(\"chat\"\), not str"):
+        it.scene("menu", connections=["chat"])

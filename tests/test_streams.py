@@ -7,9 +7,11 @@ import threading
 
 import pytest
 import reactivex
+from reactivex import Observable
 from reactivex import operators as ops
 
-from rxnodes.streams import Derived, HotStream, Outbox, ReplayStream
+from rxnodes import Drops, Trigger
+from rxnodes.streams import Derived, HotStream, Outbox, ReplayStream, View
 
 
 class Reports(list):
@@ -381,3 +383,22 @@ def test_what_is_sent_comes_after_what_was_posted(stream):
     outbox.post(stream.emit, 1)
     outbox.send(stream.emit, 2)
     assert seen == [1, 2]
+
+
+# Fluent, as docs/fluent.md says
+
+
+@pytest.mark.parametrize("kind", [HotStream, ReplayStream, Derived, View, Trigger, Drops])
+def test_no_name_of_ours_hides_an_operator_of_reactivex(kind):
+    operators = {name for name in dir(Observable) if not name.startswith("_")} - {"subscribe"}
+    ours = {name for it in kind.__mro__ if it.__module__.startswith("rxnodes") for name in vars(it)}
+    assert operators & ours == set()
+    assert len(operators) > 100
+
+
+def test_streams_have_reactivexs_operators_as_methods():
+    trigger, seen = Trigger(), []
+    trigger.filter(lambda number: number > 1).map(str).subscribe(seen.append)
+    for number in (1, 2, 3):
+        trigger.fire(number)
+    assert seen == ["2", "3"]

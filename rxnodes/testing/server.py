@@ -24,6 +24,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, Self
 
+from rxnodes.loops import LoopThread
 from rxnodes.testing.frames import Close, Frame, Opcode, accept_key, close_payload, parse_close, take_frame
 
 if TYPE_CHECKING:
@@ -603,10 +604,7 @@ class TcpServer:
         failures, self._failures = self._failures, []
         if not failures:
             return
-        group = BaseExceptionGroup(f"{type(self).__name__}: serving a connection failed", failures)
-        if error is None:
-            raise group
-        error.add_note("".join(traceback.format_exception(group)))
+        _raise_or_note(BaseExceptionGroup(f"{type(self).__name__}: serving a connection failed", failures), error)
 
     def _stop_listening(self) -> None:
         if self._listener is not None:
@@ -636,11 +634,19 @@ class TcpServer:
             self._failures.append(error)
 
 
+def _raise_or_note(group: BaseExceptionGroup, error: BaseException | None) -> None:
+    """Raises what went wrong in a server, or notes it on the exception with which its body was left."""
+    if error is None:
+        raise group
+    error.add_note("".join(traceback.format_exception(group)))
+
+
 class WebSocketServer(TcpServer):
     """A WebSocket server that runs a script for every TCP connection.
 
     When the script returns, the connection ends with FIN, unless the script has ended it already. A script may fail
-    with a connection error, or be cancelled, without consequence; any other exception is raised on leaving.
+    with a connection error, or be cancelled, without consequence; any other exception is raised on leaving. In a plain
+    `with`, for programs without asyncio, it runs in a thread of its own.
 
     Args:
         script: What to do with a connection.
@@ -668,11 +674,26 @@ class WebSocketServer(TcpServer):
         super().__init__(self._run_script, host=host, port=port, receive_buffer=receive_buffer)
         self._script = script
         self._context = tls
+        self._background: LoopThread | None = None
 
     @property
     def url(self) -> str:
         """Where to connect to."""
         return f"{'ws' if self._context is None else 'wss'}://{self.host}:{self.port}/"
+
+    def __enter__(self) -> Self:
+        self._background = LoopThread(self, lambda: None)
+        self._background.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._background is not None
+        try:
+            self._background.leave()
+        except BaseExceptionGroup as group:
+            _raise_or_note(group, error)
 
     async def _run_script(self, tcp: Tcp, number: int) -> None:
         tls = None if self._context is None else _Tls(tcp, self._context)

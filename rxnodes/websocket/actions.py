@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable
 
+from rxnodes.connection import check_connection
 from rxnodes.errors import SendError
 from rxnodes.lifecycle.states import check_close
 from rxnodes.operators import Latest, Switch, action
@@ -50,6 +51,7 @@ def client_start(
         >>> project = Project(websocket={"chat": "ws://127.0.0.1:8080/"})
         >>> begin = pulse().pipe(client_start(project.websocket("chat")))
     """
+    check_connection(connection)
     return action(lambda _: connection.start(), enabled=enabled, pass_through=pass_through)
 
 
@@ -91,6 +93,7 @@ def client_stop(
         >>> chat = Project(websocket={"chat": "ws://127.0.0.1:8080/"}).websocket("chat")
         >>> hang_up = on_receive(chat).pipe(client_stop(chat, reason="heard enough"))
     """
+    check_connection(connection)
     check_close(code, reason)
     return action(lambda _: connection.stop(code=code, reason=reason), enabled=enabled, pass_through=pass_through)
 

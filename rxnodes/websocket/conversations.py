@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable
+from reactivex.scheduler.eventloop import AsyncIOScheduler
 
 from rxnodes.errors import ConnectionLost, RequestTimeout, SendError
 from rxnodes.lifecycle.events import Dropped, LifecycleEvent, Stopped
 from rxnodes.lifecycle.states import ConnectionState
 from rxnodes.sends import SendDropped
-from rxnodes.streams import Derived
+from rxnodes.streams import Derived, observer_on_loop_of
 from rxnodes.websocket.forms import UNSET, form_of
 
 if TYPE_CHECKING:
@@ -137,8 +138,9 @@ def request(  # noqa: PLR0913 - what is asked, and what counts as an answer
     answers = form.read(connection)
 
     def subscribe(observer: abc.ObserverBase[Any], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-        exchange = _Exchange(connection, observer, match, timeout)
-        if scheduler is not None:
+        exchange = _Exchange(connection, observer_on_loop_of(scheduler, observer), match, timeout)
+        # One of another loop must not be touched from ours; that of ours is as good as the loop itself.
+        if scheduler is not None and type(scheduler) is not AsyncIOScheduler:
             exchange.time_by(scheduler)
         connection.run_on_loop(lambda: exchange.begin(send, answers))
         return exchange

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, TypeVar
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable
 
+from rxnodes.connection import check_connection
 from rxnodes.operators import hold_while
+from rxnodes.streams import observer_on_loop_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,10 +45,13 @@ def all_stopped(*connections: Connection) -> Observable[tuple[Stopped | None, ..
         >>> all_stopped(project.websocket("a"), project.websocket("b")).subscribe(print) and None
         (None, None)
     """
+    for connection in connections:
+        check_connection(connection)
 
     def subscribe(
-        observer: abc.ObserverBase[tuple[Stopped | None, ...]], _scheduler: abc.SchedulerBase | None = None
+        observer: abc.ObserverBase[tuple[Stopped | None, ...]], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
+        observer = observer_on_loop_of(scheduler, observer)
         witness = 0
 
         def check(_: object = None) -> None:
@@ -92,4 +97,5 @@ def until_stopped(connection: Connection) -> Callable[[Observable[T]], Observabl
         >>> chat = Project(websocket={"chat": "ws://127.0.0.1:8080/"}).websocket("chat")
         >>> restart = Trigger[None]().pipe(client_stop(chat), until_stopped(chat), client_start(chat))
     """
+    check_connection(connection)
     return hold_while(lambda: connection.is_live, connection.settled, connection.run_on_loop)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
+from rxnodes.connection import check_connection
 from rxnodes.websocket.forms import UNSET, form_of
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def on_start(connection: Connection) -> Observable[Opened]:
         >>> chat = Project(websocket={"chat": "ws://127.0.0.1:8080/"}).websocket("chat")
         >>> subscription = on_start(chat).subscribe(lambda opened: print("open after", opened.elapsed, "s"))
     """
+    check_connection(connection)
     return connection.opened
 
 
@@ -141,6 +143,7 @@ def on_stop(connection: Connection) -> Observable[Stopped]:
         >>> chat = Project(websocket={"chat": "ws://127.0.0.1:8080/"}).websocket("chat")
         >>> subscription = on_stop(chat).subscribe(lambda stopped: print(stopped.code, stopped.reason))
     """
+    check_connection(connection)
     return connection.stopped
 
 
@@ -163,4 +166,5 @@ def on_error(connection: Connection) -> Observable[ErrorEvent]:
         >>> chat = Project(websocket={"chat": "ws://127.0.0.1:8080/"}).websocket("chat")
         >>> subscription = on_error(chat).subscribe(lambda event: print(event.phase, event.message))
     """
+    check_connection(connection)
     return connection.errors

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rxnodes.codecs import as_codec, encode, for_any_type
-from rxnodes.connection import to_payload
+from rxnodes.connection import check_connection, to_payload
 
 if TYPE_CHECKING:
     from reactivex import Observable
@@ -82,9 +82,10 @@ def form_of(connection: Connection, codec: Any, is_binary: Any) -> Form:
         is_binary: For raw messages; `False` where it is not given.
 
     Raises:
-        TypeError: If it is no codec, or both are given.
+        TypeError: If it is no connection, or no codec, or both are given.
         ValueError: If no codec has that name, or the package it needs is not installed.
     """
+    check_connection(connection)
     if codec is UNSET:
         codec = connection.codec if is_binary is UNSET else None
     if is_binary is UNSET:

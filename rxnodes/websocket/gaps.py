@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from reactivex.disposable import CompositeDisposable
 
 from rxnodes.lifecycle.events import LifecycleEvent
 from rxnodes.streams import HotStream
+from rxnodes.websocket.forms import UNSET, form_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,10 +17,13 @@ if TYPE_CHECKING:
 
     from reactivex import Observable, abc
 
+    from rxnodes.codecs import Codec, CodecOf, UntypedCodec
     from rxnodes.connection import Connection
     from rxnodes.lifecycle.events import Opened
 
 __all__ = ["Gap", "on_gap"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +48,19 @@ class Gap(LifecycleEvent):
     missed: range | None
 
 
-def on_gap(connection: Connection, *, sequence: Callable[[str | bytes], int | None] | None = None) -> Observable[Gap]:
+@overload
+def on_gap(
+    connection: Connection, *, sequence: Callable[[str | bytes], int | None] | None = None, codec: None = ...
+) -> Observable[Gap]: ...
+@overload
+def on_gap(connection: Connection, *, sequence: Callable[[T], int | None], codec: CodecOf[T]) -> Observable[Gap]: ...
+@overload
+def on_gap(
+    connection: Connection, *, sequence: Callable[[Any], int | None], codec: UntypedCodec
+) -> Observable[Gap]: ...
+def on_gap(
+    connection: Connection, *, sequence: Callable[[Any], int | None] | None = None, codec: Any = UNSET
+) -> Observable[Gap]:
     """Fires after each reconnect, with the time in which nothing could be heard, and where numbers were skipped.
 
     ::
@@ -64,29 +80,39 @@ def on_gap(connection: Connection, *, sequence: Callable[[str | bytes], int | No
 
     Args:
         connection: The connection.
-        sequence: The number of a message, which is given as it came: `str` for text, `bytes` for binary; `None`: the
-            message has none. What it raises is an `ErrorEvent` of phase `handler`, and the message is passed over.
+        sequence: The number of a message, which is given as it came: `str` for text, `bytes` for binary; or, with a
+            codec, as the value that the codec reads. `None`: the message has none. What it raises is an `ErrorEvent` of
+            phase `handler`, and the message is passed over.
+        codec: What reads the messages for `sequence`, as in `on_receive`, with which it shares the values. A message
+            that does not fit has no number. Where it is not given, the connection's own counts; `None`: none.
 
     Returns:
         A hot observable of `Gap`. It never errors, and completes when the project closes. A reconnect is told behind
         its `Opened`, skipped numbers behind the messages of the read that showed them. All its subscribers are told
         the same; while there are none, nothing is kept.
 
+    Raises:
+        TypeError: If `codec` is no codec.
+        ValueError: If no codec has that name, or the package it needs is not installed.
+
     Example:
         >>> from rxnodes import Project
         >>> feed = Project(websocket={"feed": "ws://127.0.0.1:8080/"}).websocket("feed")
         >>> subscription = on_gap(feed).subscribe(lambda gap: print("fetch what came since", gap.since))
     """
-    return _GapStream(connection, sequence)
+    return _GapStream(connection, sequence, form_of(connection, codec, UNSET).codec)
 
 
 class _GapStream(HotStream[Gap]):
     """Follows a connection while anybody is subscribed."""
 
-    def __init__(self, connection: Connection, sequence: Callable[[str | bytes], int | None] | None) -> None:
+    def __init__(
+        self, connection: Connection, sequence: Callable[[Any], int | None] | None, codec: Codec[Any] | None
+    ) -> None:
         super().__init__(connection.on_handler_error)
         self._connection = connection
         self._sequence = sequence
+        self._codec = codec
         self._following: abc.DisposableBase | None = None
         self._opened: Opened | None = None
         self._heard_at = connection.now()
@@ -116,11 +142,15 @@ class _GapStream(HotStream[Gap]):
         self._opened = connection.last_opened
         self._heard_at = connection.now()
         self._number = None
-        return CompositeDisposable(
+        following = CompositeDisposable(
             connection.batches(is_binary=None).subscribe(self._on_messages),
             connection.latency.subscribe(self._on_pong),
             connection.opened.subscribe(self._on_opened, on_completed=self.complete),
         )
+        if self._codec is not None and self._sequence is not None:
+            # One by one, as on_receive and channel give them: so each message is read once for all.
+            following.add(connection.values(self._codec).subscribe(self._count))
+        return following
 
     def _on_opened(self, opened: Opened) -> None:
         self._opened = opened
@@ -137,19 +167,22 @@ class _GapStream(HotStream[Gap]):
 
     def _on_messages(self, messages: list[str] | list[bytes]) -> None:
         self._heard_at = self._connection.now()
-        if self._sequence is None:
+        if self._codec is None and self._sequence is not None:
+            for message in messages:
+                self._count(message)
+
+    def _count(self, message: Any) -> None:
+        assert self._sequence is not None
+        try:
+            number = self._sequence(message)
+            missed = range(0) if number is None or self._number is None else range(self._number + 1, number)
+        except BaseException as error:  # noqa: BLE001 - a function of the user's, as a subscriber is
+            self._report(error)
             return
-        for message in messages:
-            try:
-                number = self._sequence(message)
-                missed = range(0) if number is None or self._number is None else range(self._number + 1, number)
-            except BaseException as error:  # noqa: BLE001 - a function of the user's, as a subscriber is
-                self._report(error)
-                continue
-            if missed:
-                self._tell(since=self._numbered_at, until=self._heard_at, missed=missed)
-            if number is not None:
-                self._number, self._numbered_at = number, self._heard_at
+        if missed:
+            self._tell(since=self._numbered_at, until=self._heard_at, missed=missed)
+        if number is not None:
+            self._number, self._numbered_at = number, self._heard_at
 
     def _tell(self, *, since: datetime, until: datetime, missed: range | None) -> None:
         # What leads here is an Opened or a message, and no message comes before an Opened.

@@ -11,6 +11,7 @@ import gc
 import socket
 import ssl
 import struct
+import threading
 import time
 
 import aiohttp
@@ -19,6 +20,7 @@ import trustme
 import websockets
 from websockets.asyncio.client import connect
 
+from rxnodes import Project
 from rxnodes.testing import (
     RSV1,
     CloseReceived,
@@ -776,3 +778,70 @@ def test_with_uvloop():
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(use())
+
+
+# In a plain with
+
+
+def test_in_a_plain_with_it_serves_from_a_thread_of_its_own():
+    with WebSocketServer(echo) as server, Project(websocket={"chat": server.url}) as project:
+        chat = project.websocket("chat")
+        heard = []
+        chat.messages.subscribe(heard.append)
+        chat.start()
+        project.call(chat.wait_started)
+        chat.send("hello")
+        chat.stop()
+        assert project.call(chat.wait_stopped).was_clean
+    assert heard == ["hello"]
+    assert not any(thread.name == "rxnodes" for thread in threading.enumerate())
+
+
+async def fails_when_it_is_left(peer):
+    await peer.accept()
+    try:
+        await peer.hang()
+    finally:
+        raise AssertionError("in the script")
+
+
+def left_with(error):
+    with WebSocketServer(fails_when_it_is_left) as server, Project(websocket={"chat": server.url}) as project:
+        project.websocket("chat").start()
+        project.call(project.websocket("chat").wait_started)
+        project.websocket("chat").abort()
+        if error is not None:
+            raise error
+
+
+def test_a_failed_script_is_raised_on_leaving_a_plain_with():
+    with pytest.raises(BaseExceptionGroup, match="serving a connection failed"):
+        left_with(None)
+
+
+def test_a_failed_script_is_noted_on_what_the_body_of_a_plain_with_raised():
+    with pytest.raises(ValueError, match="mine") as failed:
+        left_with(ValueError("mine"))
+    assert "in the script" in failed.value.__notes__[0]
+
+
+def test_an_interrupt_while_a_plain_with_is_left_is_told_when_it_has_ended(monkeypatch):
+    waits = []
+
+    def left_interrupted():
+        with WebSocketServer(echo) as server:
+            ended = server._background._has_ended
+            wait = ended.wait
+
+            def interrupted_once():
+                waits.append(ended.is_set())
+                if len(waits) == 1:
+                    raise KeyboardInterrupt
+                return wait()
+
+            monkeypatch.setattr(ended, "wait", interrupted_once)
+
+    with pytest.raises(KeyboardInterrupt):
+        left_interrupted()
+    assert len(waits) >= 1
+    assert not any(thread.name == "rxnodes" for thread in threading.enumerate())

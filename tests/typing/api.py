@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, assert_type
 import reactivex
 from pydantic import BaseModel, TypeAdapter
 from reactivex import Observable
+from reactivex import operators as ops
 
 from rxnodes import (
     CloseCode,
@@ -132,6 +133,8 @@ def events(chat: Connection) -> None:
     assert_type(on_receive(chat, is_binary=None, batched=True), Observable[list[str] | list[bytes]])
     assert_type(on_gap(chat), Observable[Gap])
     assert_type(on_gap(chat, sequence=int), Observable[Gap])
+    assert_type(on_gap(chat, sequence=lambda quote: int(quote.bid), codec=Quote), Observable[Gap])
+    assert_type(on_gap(chat, sequence=lambda quote: quote["number"], codec="json"), Observable[Gap])
     assert_type(all_stopped(chat, chat), Observable[tuple[Stopped | None, ...]])
 
 
@@ -190,6 +193,19 @@ async def iterating(chat: Connection) -> None:
         assert_type(await anext(events), LifecycleEvent)
 
 
+def fluent(chat: Connection) -> None:
+    quotes = on_receive(chat, codec=Quote)
+    assert_type(quotes.map(lambda quote: quote.bid), Observable[float])
+    assert_type(quotes.do_action(lambda quote: print(quote.bid)).pipe(client_stop(chat)), Observable[Quote])
+    assert_type(quotes.pipe(client_stop(chat)).map(lambda quote: quote.bid), Observable[float])
+    assert_type(on_receive(chat).flat_map(lambda text: request(chat, text, match=bool)), Observable[str])
+    assert_type(on_start(chat).map(lambda opened: opened.session).pipe(client_send(chat, "hello")), Observable[int])
+    # What docs/fluent.md says that reactivex's types do not know.
+    assert_type(on_receive(chat).filter(str.isupper), Observable[Any])
+    assert_type(on_receive(chat).pipe(ops.filter(str.isupper)), Observable[str])
+    assert_type(quotes.pipe(ops.map(lambda quote: quote.bid)), Observable[float])  # type: ignore[attr-defined]
+
+
 def pulses() -> None:
     assert_type(pulse(), Observable[None])
     assert_type(pulse(7), Observable[int])
@@ -213,7 +229,9 @@ async def waiting(project: Project) -> None:
 
 def without_asyncio(project: Project) -> None:
     with project:
-        assert_type(project.call(project.websocket("chat").wait_stopped), Stopped)
+        chat = project.websocket("chat")
+        assert_type(project.call(chat.wait_stopped), Stopped)
+        assert_type(project.call(chat.send, "hello"), SendOutcome)
 
 
 async def main() -> int:

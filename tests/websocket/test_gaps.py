@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from datetime import timedelta
 
 import pytest
 from reactivex import operators as ops
 
-from rxnodes import ErrorEvent, Opened, Project, Stopped
+from rxnodes import DecodeError, ErrorEvent, Opened, Project, Stopped
+from rxnodes.codecs import as_codec
 from rxnodes.testing import ScriptedTransport, attempts, gap, in_virtual_time, peer_script, record
 from rxnodes.websocket import Gap, client_send, on_gap, on_receive, on_start
 
@@ -19,10 +21,11 @@ RECONNECT = {"enabled": True, "initial_delay": 0.5, "jitter": False, "factor": 1
 class Feed:
     """A connection whose peers play marbles, and the gaps that it tells of, in seconds from its first `Opened`."""
 
-    def __init__(self, *scripts, messages=None, reconnect=RECONNECT, tick=0.1):
+    def __init__(self, *scripts, messages=None, reconnect=RECONNECT, tick=0.1, codec=None):
         self.transport = ScriptedTransport(attempts(*scripts, messages=messages, tick=tick))
         self.project = Project(
-            websocket={"feed": {"url": "ws://feed.test/", "reconnect": reconnect}}, transport=self.transport
+            websocket={"feed": {"url": "ws://feed.test/", "reconnect": reconnect, "codec": codec}},
+            transport=self.transport,
         )
         self.connection = self.project.websocket("feed")
         self.gaps: list[Gap] = []
@@ -279,6 +282,55 @@ async def test_messages_are_numbered_as_they_came():
     feed = await watched("o-(mm)", messages=["text", b"\xff"], sequence=seen.append)
     assert seen == ["text", b"\xff"]
     assert feed.gaps == []
+
+
+QUOTES = ['{"n": 1}', '{"n": 2}', '{"n":', '{"n": 5}']
+
+
+@pytest.mark.parametrize("own", [True, False])
+@in_virtual_time
+async def test_a_codec_reads_each_message_once_for_the_numbers_and_for_all(own):
+    reads = []
+
+    def read(message):
+        reads.append(message)
+        return json.loads(message)
+
+    codec = (json.dumps, read)
+    feed = Feed("o-m-m-m-m", messages=QUOTES, codec=codec if own else None)
+    given = {} if own else {"codec": as_codec(codec)}
+    order = []
+    async with feed:
+        on_gap(feed.connection, sequence=lambda quote: quote["n"], **given).subscribe(
+            lambda it: order.append(list(it.missed))
+        )
+        on_receive(feed.connection, **given).subscribe(lambda quote: order.append(quote["n"]))
+        feed.connection.start()
+        await asyncio.sleep(1)
+    assert order == [1, 2, 5, [3, 4]]
+    assert reads == QUOTES
+    assert [type(event.error) for event in feed.recording.errors] == [DecodeError]
+
+
+@in_virtual_time
+async def test_without_a_codec_messages_are_numbered_as_they_came_whatever_codec_the_connection_has():
+    seen = []
+    feed = Feed("o-m", messages=["[1]"], codec="json")
+    async with feed:
+        on_gap(feed.connection, sequence=seen.append, codec=None).subscribe()
+        feed.connection.start()
+        await asyncio.sleep(1)
+    assert seen == ["[1]"]
+
+
+@in_virtual_time
+async def test_what_does_not_fit_the_codec_is_a_sign_of_life():
+    feed = Feed("o-m---#", "o", messages=["no number"])
+    async with feed:
+        on_gap(feed.connection, sequence=lambda number: number, codec=int).subscribe(feed.gaps.append)
+        feed.connection.start()
+        await asyncio.sleep(2)
+    assert feed.times == [(0.2, 1.1)]
 
 
 @in_virtual_time

@@ -13,13 +13,16 @@ from virtual import Chat, virtual
 from rxnodes import ConnectionState, DecodeError, ErrorEvent, Opened, SendError, Stopped, Trigger, pulse
 from rxnodes.websocket import (
     all_stopped,
+    channel,
     client_send,
     client_start,
     client_stop,
     on_error,
+    on_gap,
     on_receive,
     on_start,
     on_stop,
+    request,
     until_stopped,
 )
 
@@ -345,3 +348,32 @@ async def test_until_stopped_lets_pass_when_nothing_is_live():
     seen = []
     reactivex.of(1, 2).pipe(until_stopped(chat.connection), ops.to_list()).subscribe(seen.append)
     assert seen == [[1, 2]]
+
+
+# What is given in place of a connection
+
+NODES = [
+    client_send,
+    client_start,
+    client_stop,
+    on_error,
+    on_gap,
+    on_receive,
+    on_start,
+    on_stop,
+    all_stopped,
+    until_stopped,
+    lambda it: request(it, "ask", match=bool),
+    lambda it: channel(it, subscribe="on", match=bool),
+]
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_a_node_says_what_it_wants_in_place_of_a_name(node):
+    with pytest.raises(TypeError, match=r"a connection, such as project\.websocket\(\"chat\"\), not str"):
+        node("chat")
+
+
+def test_a_node_that_was_not_called_says_so_where_the_pipeline_is_built():
+    with pytest.raises(TypeError, match=r"a connection, .* not Observable"):
+        pulse().pipe(client_start)
