@@ -186,10 +186,6 @@ class Project(Scope):
         """
         if not callable(function):
             raise TypeError(f"call() takes a function and its arguments, not {_what_was_called(function)}")
-        if self._loop is None:
-            raise RxNodesError("the project is not open: enter it with 'async with' or 'with' first")
-        if self.is_on_loop():
-            raise RxNodesError("call() is for other threads; on the loop's own thread, await the coroutine")
 
         async def run() -> T:
             awaitable: Any = function(*args, **kwargs)
@@ -199,7 +195,14 @@ class Project(Scope):
                 )
             return await cast("Awaitable[T]", awaitable)
 
-        return asyncio.run_coroutine_threadsafe(run(), self._loop).result()
+        with self._lock:
+            # What is handed over before the end is begun, and cancelled where the loop ends; later it would be lost.
+            if self._loop is None:
+                raise RxNodesError("the project is not open: enter it with 'async with' or 'with' first")
+            if self.is_on_loop():
+                raise RxNodesError("call() is for other threads; on the loop's own thread, await the coroutine")
+            call = asyncio.run_coroutine_threadsafe(run(), self._loop)
+        return call.result()
 
     # Its life
 
@@ -244,7 +247,8 @@ class Project(Scope):
     def end(self) -> None:
         """Disposes everything that was subscribed in the project; its loop is no longer of use."""
         super().end()
-        self._loop = None
+        with self._lock:
+            self._loop = None
 
 
 def _what_was_called(value: object) -> str:

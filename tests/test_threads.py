@@ -191,6 +191,28 @@ def test_a_call_that_would_never_end_is_cancelled():
         call.result(PATIENCE)
 
 
+def test_a_call_is_handed_over_before_the_end_or_refused(monkeypatch):
+    """Handed to a loop that has come to its end, it would wait forever."""
+    it, _ = project()
+    is_handing_over, has_been_left = threading.Event(), threading.Event()
+    hand_over = asyncio.run_coroutine_threadsafe
+
+    def slowly(coroutine, loop):
+        is_handing_over.set()
+        # Until the project has been left, which must not be so before it is handed over.
+        has_been_left.wait(0.2)
+        return hand_over(coroutine, loop)
+
+    with ThreadPoolExecutor(1) as pool:
+        with it:
+            monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", slowly)
+            call = pool.submit(it.call, asyncio.Event().wait)
+            assert is_handing_over.wait(PATIENCE)
+        has_been_left.set()
+        with pytest.raises(CancelledError):
+            call.result(PATIENCE)
+
+
 # --- Awaiting on another loop than the project's ----------------------------------------------------------------------
 
 
