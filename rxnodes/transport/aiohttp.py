@@ -60,6 +60,10 @@ WRITE_SIZE = 256 * 1024
 #: to what has just come is none.
 BURST = 20e-6
 
+#: After how many seconds it is asked again what has left of what lies below TLS, where nobody tells: at first, at most.
+FIRST_LOOK = 0.001
+LAST_LOOK = 0.1
+
 #: How much is read for a consumer that wants no more, once the connection is ending: in octets, with so many for each
 #: message itself.
 READ_TO_END = 16 * 1024 * 1024
@@ -280,6 +284,8 @@ class AiohttpLink(asyncio.Protocol):
         "_last_heard",
         "_last_message",
         "_layers",
+        "_look",
+        "_look_delay",
         "_message_limit",
         "_messages_received",
         "_messages_sent",
@@ -336,6 +342,8 @@ class AiohttpLink(asyncio.Protocol):
         self._size_limit = target.send_queue.max_bytes
         self._takes_no_more = False
         self._in_flight: list[tuple[int, Receipt]] = []
+        self._look: asyncio.TimerHandle | None = None
+        self._look_delay = FIRST_LOOK
         self._written = 0
         self._close_frame: bytes | None = None
         self._has_written_close = False
@@ -584,6 +592,8 @@ class AiohttpLink(asyncio.Protocol):
                 ends = accumulate(map(len, frames), initial=begin)
                 next(ends)
                 self._in_flight.extend(zip(ends, receipts, strict=True))
+        if self._in_flight:
+            self._look_later()
 
     def _take_for_one_write(self) -> Sequence[Receipt]:
         """Takes what goes into the next write from what waits."""
@@ -639,7 +649,22 @@ class AiohttpLink(asyncio.Protocol):
         count = bisect_right(self._in_flight, left, key=itemgetter(0))
         receipts = [receipt for _, receipt in self._in_flight[:count]]
         del self._in_flight[:count]
-        self._count_sent(receipts)
+        if receipts:
+            self._count_sent(receipts)
+
+    def _look_later(self) -> None:
+        """Sees to it that what is in flight is noted when it has left: below TLS nobody tells, unless we are paused."""
+        if self._look is None and not self._is_paused and not self._is_ended:
+            self._look = self.loop.call_later(self._look_delay, self._look_again)
+
+    def _look_again(self) -> None:
+        self._look = None
+        before = len(self._in_flight)
+        self._note_sent()
+        is_stuck = 0 < before == len(self._in_flight)
+        self._look_delay = min(2 * self._look_delay, LAST_LOOK) if is_stuck else FIRST_LOOK
+        if self._in_flight:
+            self._look_later()
 
     def _note_unsent(self) -> None:
         """The connection is over; what has not left never will."""
@@ -747,7 +772,7 @@ class AiohttpLink(asyncio.Protocol):
             self._silence = self.loop.call_at(now + self._target.silence_timeout, self._check_silence)
 
     def _stop_timers(self) -> None:
-        for timer in (self._cork, self._heartbeat, self._silence):
+        for timer in (self._cork, self._look, self._heartbeat, self._silence):
             if timer is not None:
                 timer.cancel()
 
