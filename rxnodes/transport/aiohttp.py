@@ -536,11 +536,13 @@ class AiohttpLink(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._error is None and not self._is_ended and exc is not None:
             self._error = ConnectionLost(f"the connection broke: {_reason(exc)}")
-        if exc is None and not self._is_ended:
+        was_ended = self._is_ended
+        # Before anybody is told anything, and sends because of it.
+        self._is_ended = self._takes_no_more = True
+        if exc is None and not was_ended:
             # Ended in order, and so with nothing held back.
             self._note_sent()
-        self._note_unsent()
-        self._is_ended = self._takes_no_more = True
+        self._give_up_in_flight()
         self._transport = None
         self._report_when_gone()
 
@@ -548,10 +550,10 @@ class AiohttpLink(asyncio.Protocol):
 
     def send(self, receipt: Receipt, /) -> None:
         """Sends a message at once; those of a burst in one write at the end of the loop's turn."""
-        if self._takes_no_more:
-            self._give_up_sending([receipt])
-            return
         self._waiting.append(receipt)
+        if self._takes_no_more:
+            # It is told as unsent with the end, which comes soon.
+            return
         self._waiting_size += receipt.size
         if self._is_corked or self._is_paused:
             if self._waiting_size > self._size_limit or len(self._waiting) > self._message_limit:
@@ -615,10 +617,6 @@ class AiohttpLink(asyncio.Protocol):
         self._bytes_sent += sum([receipt.size for receipt in receipts])
         self._sink.sent(receipts)
 
-    def _give_up_sending(self, receipts: Sequence[Receipt]) -> None:
-        self._unsent += len(receipts)
-        self._sink.unsent(receipts)
-
     def _write(self, data: bytes) -> None:
         assert self._transport is not None
         self._written += len(data)
@@ -666,13 +664,19 @@ class AiohttpLink(asyncio.Protocol):
         if self._in_flight:
             self._look_later()
 
-    def _note_unsent(self) -> None:
-        """The connection is over; what has not left never will."""
-        receipts = [*(receipt for _, receipt in self._in_flight), *self._waiting]
+    def _give_up_in_flight(self) -> None:
+        """The connection is over; what has not left never will, and waits for the end to be told."""
+        self._waiting.extendleft(receipt for _, receipt in reversed(self._in_flight))
         self._in_flight.clear()
+
+    def _note_unsent(self) -> None:
+        """What waits never leaves."""
+        if not self._waiting:
+            return
+        receipts = tuple(self._waiting)
         self._waiting.clear()
-        if receipts:
-            self._give_up_sending(receipts)
+        self._unsent += len(receipts)
+        self._sink.unsent(receipts)
 
     def _held(self) -> int:
         """How many octets of what we wrote asyncio still holds, on all its layers."""
@@ -705,10 +709,7 @@ class AiohttpLink(asyncio.Protocol):
         if self._is_ended or self._has_written_close:
             return
         self._flush()
-        if self._waiting:
-            given_up = tuple(self._waiting)
-            self._waiting.clear()
-            self._give_up_sending(given_up)
+        self._note_unsent()
         self._write_close(self._encoder.close(code, reason))
 
     def _write_close_when_due(self) -> None:
@@ -736,7 +737,7 @@ class AiohttpLink(asyncio.Protocol):
             self._parser.finish()
         if self._transport is not None:
             self._note_sent()
-            self._note_unsent()
+            self._give_up_in_flight()
             self._transport.abort()
             return
         self._dial.cancel()
@@ -752,6 +753,7 @@ class AiohttpLink(asyncio.Protocol):
         self._is_ended = True
         self._stop_timers()
         self._parser = None
+        self._note_unsent()
         traffic = Traffic(
             messages_received=self._messages_received,
             bytes_received=self._bytes_received,
