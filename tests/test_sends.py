@@ -386,12 +386,18 @@ async def test_what_does_not_fit_into_the_queue(before_open, bounds, overflow, k
 
 
 @virtual
-async def test_a_message_larger_than_the_queue_never_fits():
-    chat = await Chat(unread, send_queue=SendQueue(max_bytes=3, overflow="drop_oldest")).opened()
+@pytest.mark.parametrize("before_open", [True, False])
+@pytest.mark.parametrize("overflow", ["error", "drop_newest", "drop_oldest"])
+async def test_a_message_larger_than_the_queue_never_fits_and_takes_no_others_place(before_open, overflow):
+    queue = SendQueue(max_bytes=3, while_connecting=True, overflow=overflow)
+    chat = Chat(silent if before_open else unread, send_queue=queue)
+    chat.connection.start()
+    await asyncio.sleep(1)
     chat.connection.send("ab")
     assert (await chat.connection.send("abcd")).reason == "full"
-    chat.peer.resume_reading()
-    assert chat.peer.received == []
+    chat.connection.send("c")
+    chat.peer.accept() if before_open else chat.peer.resume_reading()
+    assert chat.peer.received == ["ab", "c"]
 
 
 async def test_a_burst_larger_than_the_queue_is_sent_where_the_network_takes_it():
