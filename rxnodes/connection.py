@@ -447,7 +447,7 @@ class Connection:
         self._loop = loop
         self._thread = thread
 
-    def close(self) -> None:
+    def complete(self) -> None:
         """Completes all streams. No session is live any more."""
         self._is_closed = True
         streams: tuple[HotStream[Any], ...] = (
@@ -773,8 +773,15 @@ class Connection:
             self._opened.emit(event)
             _resolve(self._open_waiters, event)
         elif isinstance(event, ErrorEvent):
+            self._warn_where_nobody_listens(event)
             self._errors.emit(event)
         self._delivering = None
+
+    def _warn_where_nobody_listens(self, event: ErrorEvent) -> None:
+        """Errors are values; one that no subscriber sees would be seen by nobody."""
+        is_seen = self._errors.is_observed or self._lifecycle.is_observed or event.phase == "handler"
+        if not is_seen:
+            logger.warning("%s: %s", self.name, event.message)
 
     def _settle(self, stopped: Stopped) -> None:
         """Every subscriber has seen `Stopped`: the session is over."""
@@ -879,7 +886,8 @@ def to_payload(message: object, *, is_binary: bool | None) -> tuple[bytes, bool]
     if isinstance(message, bytearray | memoryview) and is_binary is not False:
         return bytes(cast("bytearray", message)), False
     wanted = "str" if is_binary is False else "str or bytes"
-    raise TypeError(f"a message must be {wanted}, not {_type_name(message)}")  # pyright: ignore[reportUnknownArgumentType]
+    hint = "is_binary=True sends bytes" if isinstance(message, bytes | bytearray) else 'codec="json" sends values'
+    raise TypeError(f"a message must be {wanted}, not {_type_name(message)}; {hint}")  # pyright: ignore[reportUnknownArgumentType]
 
 
 def _type_name(value: object) -> str:

@@ -103,6 +103,9 @@ class Project(Scope):
             PluginDisabled: If the WebSocket plugin is switched off.
         """
         configurations = self._websocket_settings().connections
+        # What is given is not always what its type says.
+        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"a connection is asked for by its name, a str, not {type(name).__name__}")
         if name not in configurations:
             raise UnknownConfiguration(name, configurations)
         with self._lock:
@@ -217,18 +220,18 @@ class Project(Scope):
                 connection.open(self._loop, self._thread_id)
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, why: type[BaseException] | None, *_: object) -> None:
         with self._lock:
             self._is_leaving = True
             connections = tuple(self._by_name.values())
         for connection in connections:
             connection.retire()
         try:
-            await wait_all_stopped(connections)
+            await wait_all_stopped(connections, why)
         finally:
             for connection in self.connections:
-                connection.close()
-            self.end()
+                connection.complete()
+            self._end()
             await self._transport.aclose()
 
     def __enter__(self) -> Self:
@@ -244,9 +247,9 @@ class Project(Scope):
         for connection in self.connections:
             connection.abort()
 
-    def end(self) -> None:
+    def _end(self) -> None:
         """Disposes everything that was subscribed in the project; its loop is no longer of use."""
-        super().end()
+        super()._end()
         with self._lock:
             self._loop = None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
@@ -91,7 +90,7 @@ class Scope:
             group.add(pipeline.subscribe(on_error=self._on_pipeline_error, scheduler=scheduler))
         return group
 
-    def end(self) -> None:
+    def _end(self) -> None:
         """Disposes everything that was subscribed in the scope."""
         self._has_ended = True
         self._subscriptions.dispose()
@@ -131,8 +130,8 @@ class Scene(Scope):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        await self._leave()
+    async def __aexit__(self, why: type[BaseException] | None, *_: object) -> None:
+        await self._leave(why)
 
     def __enter__(self) -> Self:
         return self
@@ -140,26 +139,33 @@ class Scene(Scope):
     def __exit__(self, *_: object) -> None:
         self._host.call(self._leave)
 
-    async def _leave(self) -> None:
-        self.end()
+    async def _leave(self, why: type[BaseException] | None = None) -> None:
+        self._end()
         for connection in self._connections:
             connection.stop()
-        await wait_all_stopped(self._connections)
+        await wait_all_stopped(self._connections, why)
 
 
-async def wait_all_stopped(connections: Collection[Connection]) -> None:
+async def wait_all_stopped(connections: Collection[Connection], why: type[BaseException] | None) -> None:
     """Waits until no session of these connections, which are being stopped, is live.
 
-    A cancellation meanwhile aborts them: then it is over soon, and is waited for all the same.
+    Args:
+        connections: The connections.
+        why: What ended the block that is being left. A first cancellation asks for an end, and that is under way; so
+            where none came before, one that comes meanwhile is passed on when it is over. A second one aborts.
     """
     ending = asyncio.gather(*(connection.wait_stopped() for connection in connections if connection.is_live))
-    try:
-        await asyncio.shield(ending)
-    except asyncio.CancelledError:
-        for connection in connections:
-            connection.abort()
-        while not ending.done():
-            # Cancelled once more: there is nothing harder to do than abort.
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.shield(ending)
-        raise
+    cancelled: asyncio.CancelledError | None = None
+    was_cancelled = why is not None and issubclass(why, asyncio.CancelledError)
+    while cancelled is None or not ending.done():
+        try:
+            await asyncio.shield(ending)
+            break
+        except asyncio.CancelledError as error:
+            cancelled = error
+            if was_cancelled:
+                for connection in connections:
+                    connection.abort()
+            was_cancelled = True
+    if cancelled is not None:
+        raise cancelled

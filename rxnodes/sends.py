@@ -35,7 +35,7 @@ Overflow = Literal["error", "drop_newest", "drop_oldest"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SendOutcome:
+class _Outcome:
     """What the outcomes of a send have in common.
 
     Attributes:
@@ -56,12 +56,12 @@ class SendOutcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sent(SendOutcome):
+class Sent(_Outcome):
     """The message has left for the network. Whether it has arrived only the peer can tell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SendDropped(SendOutcome):
+class SendDropped(_Outcome):
     """The message was given up, and the session goes on.
 
     Attributes:
@@ -73,8 +73,12 @@ class SendDropped(SendOutcome):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unsent(SendOutcome):
+class Unsent(_Outcome):
     """The session ended before the message could leave."""
+
+
+SendOutcome = Sent | SendDropped | Unsent
+"""What can become of a message."""
 
 
 class Fate(NamedTuple):

@@ -143,6 +143,37 @@ async def test_promise_10_cancelling_the_task_that_holds_it_closes_in_order():
     assert transport.peer.close_frame == (1000, "")
 
 
+@pytest.mark.parametrize("cancellations", [1, 2])
+@pytest.mark.parametrize("scope", ["project", "scene"])
+@virtual
+async def test_promise_10_a_first_cancellation_while_leaving_closes_in_order(scope, cancellations):
+    it, transport = project(close_timeout=60)
+    leaving = asyncio.Event()
+
+    async def hold():
+        async with it:
+            chat = it.websocket("chat")
+            chat.start()
+            await chat.wait_started()
+            transport.peer.answers_close = False
+            if scope == "scene":
+                async with it.scene("inner", connections=[chat]):
+                    leaving.set()
+            leaving.set()
+
+    task = asyncio.create_task(hold())
+    await leaving.wait()
+    await asyncio.sleep(1)
+    for _ in range(cancellations):
+        task.cancel()
+        await asyncio.sleep(1)
+    transport.peer.close(1000)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert it.websocket("chat").last_stopped.was_clean is (cancellations == 1)
+    assert transport.peer.was_aborted is (cancellations == 2)
+
+
 @pytest.mark.parametrize("cancellations", [2, 4])
 @virtual
 async def test_promise_10_a_second_cancellation_aborts(cancellations):

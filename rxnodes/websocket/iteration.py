@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from reactivex import operators as ops
 
 from rxnodes.awaiting import aiter_observable
-from rxnodes.websocket.events import on_receive
+from rxnodes.websocket.forms import UNSET, form_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from reactivex import Observable
-
     from rxnodes.awaiting import Drops, ObservableIterator, Overflow
+    from rxnodes.codecs import CodecOf, UntypedCodec
     from rxnodes.connection import Connection
 
 __all__ = ["messages"]
+
+T = TypeVar("T")
 
 
 @overload
 def messages(
     connection: Connection,
     *,
-    is_binary: Literal[False] = False,
+    is_binary: Literal[False] = ...,
+    codec: None = ...,
     buffer: int = 64,
     overflow: Overflow = "pause",
     drops: Drops[str] | None = None,
@@ -34,6 +34,7 @@ def messages(
     connection: Connection,
     *,
     is_binary: Literal[True],
+    codec: None = ...,
     buffer: int = 64,
     overflow: Overflow = "pause",
     drops: Drops[bytes] | None = None,
@@ -43,14 +44,34 @@ def messages(
     connection: Connection,
     *,
     is_binary: None,
+    codec: None = ...,
     buffer: int = 64,
     overflow: Overflow = "pause",
     drops: Drops[str | bytes] | None = None,
 ) -> ObservableIterator[str | bytes]: ...
+@overload
 def messages(
     connection: Connection,
     *,
-    is_binary: Any = False,
+    codec: CodecOf[T],
+    buffer: int = 64,
+    overflow: Overflow = "pause",
+    drops: Drops[T] | None = None,
+) -> ObservableIterator[T]: ...
+@overload
+def messages(
+    connection: Connection,
+    *,
+    codec: UntypedCodec,
+    buffer: int = 64,
+    overflow: Overflow = "pause",
+    drops: Drops[Any] | None = None,
+) -> ObservableIterator[Any]: ...
+def messages(  # noqa: PLR0913 - as for on_receive, and of a buffer
+    connection: Connection,
+    *,
+    is_binary: Any = UNSET,
+    codec: Any = UNSET,
     buffer: int = 64,
     overflow: Overflow = "pause",
     drops: Drops[Any] | None = None,
@@ -70,6 +91,7 @@ def messages(
     Args:
         connection: The connection.
         is_binary: As for `on_receive`.
+        codec: Likewise.
         buffer: How many messages may wait, from 1.
         overflow: What happens when it is full, as for `map_async`.
         drops: What is told of the messages that were dropped.
@@ -79,7 +101,8 @@ def messages(
 
     Raises:
         RuntimeError: If no event loop runs here.
-        ValueError: If the buffer's size or the policy cannot be.
+        TypeError: If `codec` is no codec, or is given together with another `is_binary` than `False`.
+        ValueError: If the buffer's size or the policy cannot be, or no codec has that name.
 
     Example:
         >>> from rxnodes import Project
@@ -90,6 +113,6 @@ def messages(
         ...         async for message in messages(chat):
         ...             print(message)
     """
-    receive: Callable[..., Observable[Any]] = on_receive
-    session = receive(connection, is_binary=is_binary).pipe(ops.take_until(connection.stopped))
+    received = form_of(connection, codec, is_binary).read(connection)
+    session = received.pipe(ops.take_until(connection.stopped))
     return aiter_observable(session, buffer=buffer, overflow=overflow, drops=drops)

@@ -87,6 +87,11 @@ def codecs(chat: Connection, quotes: Codec[Quote], either: TypeAdapter[Quote | P
     assert_type(as_codec("json"), Codec[Any])
 
 
+def iterating_values(chat: Connection) -> None:
+    assert_type(messages(chat, codec=Quote), ObservableIterator[Quote])
+    assert_type(messages(chat, codec="json"), ObservableIterator[Any])
+
+
 async def what_became_of_sends(chat: Connection, numbers: Observable[int]) -> None:
     receipt = chat.send("hello", tag=7)
     assert_type(receipt, Receipt)

@@ -575,7 +575,7 @@ async def test_it_completes_when_the_project_closes():
     told = Told(stream)
     chat.connection.retire()
     await chat.connection.wait_stopped()
-    chat.connection.close()
+    chat.connection.complete()
     assert told.all == ["completed"]
     told.subscription.dispose()
     assert Told(stream).all == ["completed"]

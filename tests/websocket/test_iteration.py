@@ -167,3 +167,16 @@ async def test_a_project_that_runs_in_a_thread_of_its_own():
         assert not transport.peer.is_held
         chat.stop()
         assert [message async for message in received] == []
+
+
+@virtual
+async def test_values_of_a_codec():
+    project, transport = chatting()
+    async with project:
+        chat = await opened(project)
+        received = messages(chat, codec="json")
+        for text in ('{"a": 1}', "no JSON", "[2]"):
+            transport.peer.send(text)
+        chat.stop()
+        await chat.wait_stopped()
+        assert [value async for value in received] == [{"a": 1}, [2]]
