@@ -568,7 +568,9 @@ class Connection:
         receipt.tell_waiters(outcome)
         if receipt.tag is not None:
             self._outbox.post(self._sends.emit, outcome)
-            if not self._is_stepping:
+            # What is unsent is told with the end that made it so: before, the connection would seem to be open to those
+            # who send it again.
+            if not self._is_stepping and not isinstance(outcome, Unsent):
                 self._outbox.flush()
 
     # The machine

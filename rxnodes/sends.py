@@ -243,10 +243,11 @@ class SendQueue:
         Returns:
             What was taken out.
         """
-        take = waiting.popleft if self.overflow == "drop_oldest" else waiting.pop
         dropped: list[Receipt] = []
         while len(waiting) > self.message_limit or size > self.max_bytes:
-            dropped.append(take())
+            # One that would not fit into the empty queue must not make all others give way in vain.
+            is_oldest = self.overflow == "drop_oldest" and waiting[-1].size <= self.max_bytes
+            dropped.append(waiting.popleft() if is_oldest else waiting.pop())
             size -= dropped[-1].size
         return dropped
 

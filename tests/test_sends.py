@@ -208,6 +208,61 @@ async def test_who_is_told_may_send_and_stop():
     assert chat.peer.received == ["x"] * 4
 
 
+def send_again(chat, receipts):
+    """Sends once more what was unsent; stops where that leads to no end."""
+
+    def again(outcome):
+        if isinstance(outcome, Unsent) and len(receipts) < 100:
+            receipts.append(chat.send("again", tag="again"))
+
+    chat.sends.subscribe(again)
+
+
+@virtual
+async def test_who_sends_again_what_was_unsent_sends_it_on_the_next_attempt():
+    chat = await Chat(unread, reconnect=RECONNECT, send_queue=SendQueue(while_connecting=True)).opened()
+    seen = watch(chat)
+    receipts = [chat.connection.send("a", tag="a")]
+    send_again(chat.connection, receipts)
+    chat.transport.script = accept
+    chat.peer.reset()
+    await asyncio.sleep(5)
+    assert fates(seen) == [("Unsent", "a"), ("Sent", "again")]
+    assert [(it.session, it.attempt) for it in seen if isinstance(it, Unsent | Sent)] == [(1, 1), (1, 2)]
+    assert len(receipts) == 2
+    assert chat.peer.received == ["again"]
+
+
+@pytest.mark.parametrize("end", ["fin", "reset", "silence"])
+async def test_who_sends_again_what_was_unsent_does_so_once_the_end_is_known(end):
+    filled = asyncio.Event()
+
+    async def script(peer):
+        await peer.accept()
+        await filled.wait()
+        if end == "reset":
+            peer.reset()
+        elif end == "silence":
+            await peer.hang()
+
+    settings = {"close_timeout": 0.2, "heartbeat": 0.2 if end == "silence" else None}
+    async with (
+        WebSocketServer(script, receive_buffer=8192) as server,
+        Project(websocket={"chat": {"url": server.url, **settings}}) as project,
+    ):
+        chat = project.websocket("chat")
+        chat.start()
+        await chat.wait_started()
+        # More than the system takes: the last ones wait, one of them in part.
+        receipts = [chat.send(bytes(8_000_000), tag="first") for _ in range(3)]
+        send_again(chat, receipts)
+        filled.set()
+        stopped = await chat.wait_stopped()
+    assert stopped.unsent == 3
+    outcomes = [type(it.outcome).__name__ for it in receipts]
+    assert outcomes == ["Unsent"] * 3 + ["SendDropped"] * 3
+
+
 # Waiting for the connection to open
 
 WAITING = SendQueue(while_connecting=True)
@@ -331,12 +386,18 @@ async def test_what_does_not_fit_into_the_queue(before_open, bounds, overflow, k
 
 
 @virtual
-async def test_a_message_larger_than_the_queue_never_fits():
-    chat = await Chat(unread, send_queue=SendQueue(max_bytes=3, overflow="drop_oldest")).opened()
+@pytest.mark.parametrize("before_open", [True, False])
+@pytest.mark.parametrize("overflow", ["error", "drop_newest", "drop_oldest"])
+async def test_a_message_larger_than_the_queue_never_fits_and_takes_no_others_place(before_open, overflow):
+    queue = SendQueue(max_bytes=3, while_connecting=True, overflow=overflow)
+    chat = Chat(silent if before_open else unread, send_queue=queue)
+    chat.connection.start()
+    await asyncio.sleep(1)
     chat.connection.send("ab")
     assert (await chat.connection.send("abcd")).reason == "full"
-    chat.peer.resume_reading()
-    assert chat.peer.received == []
+    chat.connection.send("c")
+    chat.peer.accept() if before_open else chat.peer.resume_reading()
+    assert chat.peer.received == ["ab", "c"]
 
 
 async def test_a_burst_larger_than_the_queue_is_sent_where_the_network_takes_it(monkeypatch):

@@ -60,6 +60,10 @@ WRITE_SIZE = 256 * 1024
 #: to what has just come is none.
 BURST = 20e-6
 
+#: After how many seconds it is asked again what has left of what lies below TLS, where nobody tells: at first, at most.
+FIRST_LOOK = 0.001
+LAST_LOOK = 0.1
+
 #: How much is read for a consumer that wants no more, once the connection is ending: in octets, with so many for each
 #: message itself.
 READ_TO_END = 16 * 1024 * 1024
@@ -280,6 +284,8 @@ class AiohttpLink(asyncio.Protocol):
         "_last_heard",
         "_last_message",
         "_layers",
+        "_look",
+        "_look_delay",
         "_message_limit",
         "_messages_received",
         "_messages_sent",
@@ -336,6 +342,8 @@ class AiohttpLink(asyncio.Protocol):
         self._size_limit = target.send_queue.max_bytes
         self._takes_no_more = False
         self._in_flight: list[tuple[int, Receipt]] = []
+        self._look: asyncio.TimerHandle | None = None
+        self._look_delay = FIRST_LOOK
         self._written = 0
         self._close_frame: bytes | None = None
         self._has_written_close = False
@@ -528,11 +536,13 @@ class AiohttpLink(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._error is None and not self._is_ended and exc is not None:
             self._error = ConnectionLost(f"the connection broke: {_reason(exc)}")
-        if exc is None and not self._is_ended:
+        was_ended = self._is_ended
+        # Before anybody is told anything, and sends because of it.
+        self._is_ended = self._takes_no_more = True
+        if exc is None and not was_ended:
             # Ended in order, and so with nothing held back.
             self._note_sent()
-        self._note_unsent()
-        self._is_ended = self._takes_no_more = True
+        self._give_up_in_flight()
         self._transport = None
         self._report_when_gone()
 
@@ -540,10 +550,10 @@ class AiohttpLink(asyncio.Protocol):
 
     def send(self, receipt: Receipt, /) -> None:
         """Sends a message at once; those of a burst in one write at the end of the loop's turn."""
-        if self._takes_no_more:
-            self._give_up_sending([receipt])
-            return
         self._waiting.append(receipt)
+        if self._takes_no_more:
+            # It is told as unsent with the end, which comes soon.
+            return
         self._waiting_size += receipt.size
         if self._is_corked or self._is_paused:
             if self._waiting_size > self._size_limit or len(self._waiting) > self._message_limit:
@@ -584,6 +594,8 @@ class AiohttpLink(asyncio.Protocol):
                 ends = accumulate(map(len, frames), initial=begin)
                 next(ends)
                 self._in_flight.extend(zip(ends, receipts, strict=True))
+        if self._in_flight:
+            self._look_later()
 
     def _take_for_one_write(self) -> Sequence[Receipt]:
         """Takes what goes into the next write from what waits."""
@@ -604,10 +616,6 @@ class AiohttpLink(asyncio.Protocol):
         self._messages_sent += len(receipts)
         self._bytes_sent += sum([receipt.size for receipt in receipts])
         self._sink.sent(receipts)
-
-    def _give_up_sending(self, receipts: Sequence[Receipt]) -> None:
-        self._unsent += len(receipts)
-        self._sink.unsent(receipts)
 
     def _write(self, data: bytes) -> None:
         assert self._transport is not None
@@ -639,15 +647,36 @@ class AiohttpLink(asyncio.Protocol):
         count = bisect_right(self._in_flight, left, key=itemgetter(0))
         receipts = [receipt for _, receipt in self._in_flight[:count]]
         del self._in_flight[:count]
-        self._count_sent(receipts)
+        if receipts:
+            self._count_sent(receipts)
+
+    def _look_later(self) -> None:
+        """Sees to it that what is in flight is noted when it has left: below TLS nobody tells, unless we are paused."""
+        if self._look is None and not self._is_paused and not self._is_ended:
+            self._look = self.loop.call_later(self._look_delay, self._look_again)
+
+    def _look_again(self) -> None:
+        self._look = None
+        before = len(self._in_flight)
+        self._note_sent()
+        is_stuck = 0 < before == len(self._in_flight)
+        self._look_delay = min(2 * self._look_delay, LAST_LOOK) if is_stuck else FIRST_LOOK
+        if self._in_flight:
+            self._look_later()
+
+    def _give_up_in_flight(self) -> None:
+        """The connection is over; what has not left never will, and waits for the end to be told."""
+        self._waiting.extendleft(receipt for _, receipt in reversed(self._in_flight))
+        self._in_flight.clear()
 
     def _note_unsent(self) -> None:
-        """The connection is over; what has not left never will."""
-        receipts = [*(receipt for _, receipt in self._in_flight), *self._waiting]
-        self._in_flight.clear()
+        """What waits never leaves."""
+        if not self._waiting:
+            return
+        receipts = tuple(self._waiting)
         self._waiting.clear()
-        if receipts:
-            self._give_up_sending(receipts)
+        self._unsent += len(receipts)
+        self._sink.unsent(receipts)
 
     def _held(self) -> int:
         """How many octets of what we wrote asyncio still holds, on all its layers."""
@@ -680,10 +709,7 @@ class AiohttpLink(asyncio.Protocol):
         if self._is_ended or self._has_written_close:
             return
         self._flush()
-        if self._waiting:
-            given_up = tuple(self._waiting)
-            self._waiting.clear()
-            self._give_up_sending(given_up)
+        self._note_unsent()
         self._write_close(self._encoder.close(code, reason))
 
     def _write_close_when_due(self) -> None:
@@ -711,7 +737,7 @@ class AiohttpLink(asyncio.Protocol):
             self._parser.finish()
         if self._transport is not None:
             self._note_sent()
-            self._note_unsent()
+            self._give_up_in_flight()
             self._transport.abort()
             return
         self._dial.cancel()
@@ -727,6 +753,7 @@ class AiohttpLink(asyncio.Protocol):
         self._is_ended = True
         self._stop_timers()
         self._parser = None
+        self._note_unsent()
         traffic = Traffic(
             messages_received=self._messages_received,
             bytes_received=self._bytes_received,
@@ -747,7 +774,7 @@ class AiohttpLink(asyncio.Protocol):
             self._silence = self.loop.call_at(now + self._target.silence_timeout, self._check_silence)
 
     def _stop_timers(self) -> None:
-        for timer in (self._cork, self._heartbeat, self._silence):
+        for timer in (self._cork, self._look, self._heartbeat, self._silence):
             if timer is not None:
                 timer.cancel()
 

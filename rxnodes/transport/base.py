@@ -75,7 +75,7 @@ class Sink(Protocol):
         ...
 
     def unsent(self, receipts: Collection[Receipt], /) -> None:
-        """These messages never will."""
+        """These messages never will. Told within `Link.close_now`, or right before `lost`: until then they may wait."""
         ...
 
     def overflowed(self, receipts: Collection[Receipt], /) -> None:

@@ -5,13 +5,22 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from reactivex import operators as ops
 
 from rxnodes import Dropped, Opened, Project, pulse
-from rxnodes.testing import ScriptedTransport, VirtualTimeLoop, in_virtual_time, peer_script, record
+from rxnodes.testing import (
+    ScriptedTransport,
+    VirtualTimeLoop,
+    in_virtual_time,
+    peer_script,
+    record,
+    run_in_virtual_time,
+)
 from rxnodes.websocket import client_start
 
 
@@ -87,3 +96,23 @@ async def test_events_and_schedulers_have_that_time_of_day():
     assert recording.of(Dropped)[0].value.at - first.at == timedelta(seconds=0.5)
     assert second.at - first.at == timedelta(seconds=20.6)
     assert abs(stamps[0] - first.at - timedelta(seconds=20.9)) < timedelta(milliseconds=1)
+
+
+def test_threads_are_waited_for_at_the_end():
+    begun, ended = threading.Event(), threading.Event()
+
+    def work():
+        begun.set()
+        time.sleep(0.05)
+        ended.set()
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        working = loop.run_in_executor(None, work)
+        assert begun.wait(10)
+        # As runners do from CPython 3.12 on; in virtual time these seconds are over before any thread is.
+        await loop.shutdown_default_executor(300)
+        assert ended.is_set()
+        await working
+
+    run_in_virtual_time(main())

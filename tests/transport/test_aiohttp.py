@@ -14,7 +14,7 @@ import pytest
 from faults import ROOM, TIMEOUT, Authority, run_session
 from receipts import receipt
 
-from rxnodes import CloseTimeout, ConnectError, ConnectionLost, Project
+from rxnodes import CloseTimeout, ConnectError, ConnectionLost, Project, Sent
 from rxnodes.lifecycle.traffic import Traffic
 from rxnodes.testing import Frame, Opcode, WebSocketServer, close_payload, echo, never_answer_close, never_read
 from rxnodes.transport import aiohttp as module
@@ -268,6 +268,39 @@ def test_over_tls_what_a_peer_never_took_is_unsent(loop, tmp_path, monkeypatch):
     with asyncio.Runner(loop_factory=uvloop and uvloop.new_event_loop) as runner:
         stopped = runner.run(main())
     assert (stopped.messages_sent, stopped.unsent, stopped.code) == (0, 2, 1006)
+
+
+@pytest.mark.parametrize("size", [10, 8_000_000])
+@pytest.mark.parametrize("loop", LOOPS)
+def test_over_tls_who_waits_for_the_last_message_is_told_when_it_has_left(loop, size, tmp_path, monkeypatch):
+    """Nothing is sent behind it that would bring the matter up."""
+    if loop == "opaque":
+        monkeypatch.setattr(module, "layers", lambda transport: [transport])
+    uvloop = pytest.importorskip("uvloop") if loop == "uvloop" else None
+    authority = Authority(tmp_path)
+    reads_on = asyncio.Event()
+
+    async def script(peer):
+        await peer.accept()
+        await reads_on.wait()
+        await peer.receive_message()
+        await peer.hang()
+
+    async def main():
+        async with WebSocketServer(script, tls=authority.server(), receive_buffer=8192) as server:
+            url = server.url.replace("127.0.0.1", "localhost")
+            settings = {"url": url, "tls": {"ca_file": str(authority.file)}, "close_timeout": 0.1}
+            async with Project(websocket={"it": settings}) as project:
+                it = project.websocket("it")
+                it.start()
+                await it.wait_started()
+                receipt = it.send(bytes(size))
+                reads_on.set()
+                async with asyncio.timeout(ROOM):
+                    return await receipt
+
+    with asyncio.Runner(loop_factory=uvloop and uvloop.new_event_loop) as runner:
+        assert isinstance(runner.run(main()), Sent)
 
 
 async def test_messages_that_have_left_are_not_kept_until_the_end(transport, tmp_path, monkeypatch):
