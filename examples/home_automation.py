@@ -16,13 +16,14 @@ import json
 import sys
 from dataclasses import asdict, dataclass
 
+import reactivex
 from reactivex import Observable
 from reactivex import operators as ops
 
 import rxnodes
 from rxnodes import CloseCode, Project, pulse
 from rxnodes.testing import CloseReceived, Peer, WebSocketServer, in_turn
-from rxnodes.websocket import all_stopped, client_send, client_start, on_receive, on_stop
+from rxnodes.websocket import all_stopped, client_send, client_start, on_error, on_receive, on_stop
 
 DARK = 10
 
@@ -76,14 +77,16 @@ async def run_house(hub_url: str, lights_url: str) -> None:
     """Days and nights follow one another until the hub ends its connection."""
     lights_settings = {"url": lights_url, "send_queue": {"while_connecting": True, "time_to_live": 5}}
     async with Project(websocket={"hub": hub_url, "lights": lights_settings}) as home:
-        hub = home.websocket("hub")
+        hub, lights = home.websocket("hub"), home.websocket("lights")
+        errors = reactivex.merge(on_error(hub), on_error(lights))
+        home.subscribe(errors.pipe(ops.do_action(lambda event: print(f"{event.connection}: {event.message}"))))
         readings = on_receive(hub, codec=Reading).pipe(ops.take_until(on_stop(hub)))
         hub.start()
         for scene in itertools.cycle((day, night)):
             await scene(home, readings)
             if not hub.is_live:
                 break
-        for stopped in await all_stopped(hub, home.websocket("lights")):
+        for stopped in await all_stopped(hub, lights):
             if stopped is not None:
                 print(f"{stopped.connection}: {stopped.code}, {stopped.messages_received} messages received")
 

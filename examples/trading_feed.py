@@ -19,7 +19,7 @@ from reactivex import operators as ops
 import rxnodes
 from rxnodes import Connection, Project, for_each_async
 from rxnodes.testing import Peer, Script, WebSocketServer, in_turn
-from rxnodes.websocket import Gap, channel, on_gap, on_stop, request
+from rxnodes.websocket import Gap, channel, on_error, on_gap, on_stop, request
 
 RECONNECT = {"enabled": True, "initial_delay": 0.1}
 
@@ -74,6 +74,7 @@ async def run_feed(url: str) -> None:
             ops.filter(lambda gap: gap.missed is not None),
             ops.flat_map(lambda gap: fetch(feed, gap)),
         )
+        project.subscribe(on_error(feed).pipe(ops.do_action(lambda event: print(f"{event.phase}: {event.message}"))))
         feed.start()
         count = await reactivex.merge(quotes, missed).pipe(
             ops.take_until(on_stop(feed)),
