@@ -344,6 +344,19 @@ async def test_a_message_waits_no_longer_than_its_time_to_live():
 
 
 @virtual
+@pytest.mark.parametrize("end", ["stop", "abort"])
+async def test_who_is_told_that_the_queue_is_full_may_end_the_session(end):
+    chat = Chat(silent, send_queue=SendQueue(while_connecting=True, time_to_live=10.0, max_messages=1))
+    seen = watch(chat)
+    chat.connection.errors.subscribe(lambda _: getattr(chat.connection, end)())
+    chat.connection.start()
+    chat.connection.send("a", tag="a")
+    chat.connection.send("b", tag="b")
+    assert (await chat.connection.wait_stopped()).unsent == 2
+    assert sorted(fates(seen)) == [("SendDropped", "b"), ("Unsent", "a")]
+
+
+@virtual
 async def test_every_message_may_expire():
     chat = Chat(silent, connect_timeout=None, send_queue=SendQueue(while_connecting=True, time_to_live=10.0))
     chat.connection.start()
