@@ -75,6 +75,20 @@ async def test_a_receipt_tells_all_who_wait_for_it_and_one_who_stops_waiting_har
 
 
 @virtual
+async def test_who_stops_waiting_again_and_again_leaves_nothing_behind():
+    chat = await Chat(unread).opened()
+    receipt = chat.connection.send("x")
+    for _ in range(10):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(_awaiting(receipt), 1)
+    assert len(receipt._waiters) == 1
+    assert chat.connection._watched == 1
+    chat.peer.resume_reading()
+    assert isinstance(await receipt, Sent)
+    assert chat.connection._watched == 0
+
+
+@virtual
 async def test_an_ignored_receipt_leaves_nothing_behind():
     chat = await Chat(unread).opened()
     for _ in range(10):
