@@ -507,11 +507,12 @@ class Connection:
         if self._backlog is None:
             self._backlog = Backlog(self._target.send_queue)
         overflowed = self._backlog.add(receipt, self._loop.time())
+        if self._expiry is None:
+            self._expire_later()
+        # At last: whoever is told of it may stop, and then nothing waits any more.
         if overflowed:
             self._feed(Discarded(len(overflowed)))
             self.on_overflow(overflowed)
-        if self._expiry is None:
-            self._expire_later()
 
     def _expire_later(self) -> None:
         assert self._loop is not None

@@ -193,7 +193,8 @@ class Receipt:
             return
         if not self.is_watched:
             self._sender.watch()
-        self._waiters = [*(self._waiters or ()), future]
+        # Those who have stopped waiting are let go: whoever asks again and again must not make it grow.
+        self._waiters = [*(waiter for waiter in self._waiters or () if not waiter.done()), future]
 
     def tell_waiters(self, outcome: SendOutcome) -> None:
         """Wakes those who await it."""

@@ -75,6 +75,20 @@ async def test_a_receipt_tells_all_who_wait_for_it_and_one_who_stops_waiting_har
 
 
 @virtual
+async def test_who_stops_waiting_again_and_again_leaves_nothing_behind():
+    chat = await Chat(unread).opened()
+    receipt = chat.connection.send("x")
+    for _ in range(10):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(_awaiting(receipt), 1)
+    assert len(receipt._waiters) == 1
+    assert chat.connection._watched == 1
+    chat.peer.resume_reading()
+    assert isinstance(await receipt, Sent)
+    assert chat.connection._watched == 0
+
+
+@virtual
 async def test_an_ignored_receipt_leaves_nothing_behind():
     chat = await Chat(unread).opened()
     for _ in range(10):
@@ -341,6 +355,19 @@ async def test_a_message_waits_no_longer_than_its_time_to_live():
     chat.connection.stop()
     assert (await chat.connection.wait_stopped()).unsent == 1
     assert fates(seen) == [("SendDropped", "a"), ("Sent", "b")]
+
+
+@virtual
+@pytest.mark.parametrize("end", ["stop", "abort"])
+async def test_who_is_told_that_the_queue_is_full_may_end_the_session(end):
+    chat = Chat(silent, send_queue=SendQueue(while_connecting=True, time_to_live=10.0, max_messages=1))
+    seen = watch(chat)
+    chat.connection.errors.subscribe(lambda _: getattr(chat.connection, end)())
+    chat.connection.start()
+    chat.connection.send("a", tag="a")
+    chat.connection.send("b", tag="b")
+    assert (await chat.connection.wait_stopped()).unsent == 2
+    assert sorted(fates(seen)) == [("SendDropped", "b"), ("Unsent", "a")]
 
 
 @virtual
