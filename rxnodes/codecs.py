@@ -228,7 +228,7 @@ def _of_type(type_: Any) -> Codec[Any]:
 
     name: str = getattr(type_, "__name__", str(type_))
     if isinstance(type_, TypeAdapter):
-        return _typed(type_, name)  # pyright: ignore[reportUnknownArgumentType]
+        return _of_adapter(type_)  # pyright: ignore[reportUnknownArgumentType]
     try:
         return _typed(TypeAdapter(type_), name)
     except Exception as error:
@@ -242,8 +242,13 @@ def _typed(adapter: TypeAdapter[Any], name: str) -> Codec[Any]:
     return TypedCodec(typed.encode, typed.decode, name)
 
 
-# So that a class stands for one codec wherever it is given, and what comes is decoded once for all of them.
+# So that a class, or an adapter, stands for one codec wherever it is given, and what comes is decoded once for all.
 _of_class = lru_cache(maxsize=256)(_of_type)
+
+
+@lru_cache(maxsize=256)
+def _of_adapter(adapter: TypeAdapter[Any]) -> Codec[Any]:
+    return _typed(adapter, str(adapter))
 
 
 # --- What is said about messages that do not fit ----------------------------------------------------------------------

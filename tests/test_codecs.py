@@ -241,3 +241,9 @@ def test_importing_it_imports_neither_pydantic_nor_msgpack():
     program = "import sys, rxnodes.codecs; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)  # noqa: S603
     assert not set(done.stdout.split()) & {"pydantic", "pydantic_core", "msgpack"}
+
+
+def test_an_adapter_is_the_same_codec_wherever_it_is_given():
+    adapter = pydantic.TypeAdapter(int | str)
+    assert as_codec(adapter) == as_codec(adapter)
+    assert as_codec(adapter) != as_codec(pydantic.TypeAdapter(int | str))
