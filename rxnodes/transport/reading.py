@@ -76,8 +76,10 @@ def pause(layers: Sequence[asyncio.Transport], *, is_opaque: bool) -> None:
     """
     if is_opaque:
         tls: Any = layers[0]
-        tls.set_read_buffer_limits(high=1, low=0)
-        tls.pause_reading()
+        # One that has ended fails on this, for a turn of the loop in which its protocol has not heard of the end.
+        if not tls.is_closing():
+            tls.set_read_buffer_limits(high=1, low=0)
+            tls.pause_reading()
     else:
         layers[-1].pause_reading()
 
@@ -86,7 +88,8 @@ def resume(layers: Sequence[asyncio.Transport], *, is_opaque: bool) -> None:
     """Reads on."""
     if is_opaque:
         tls: Any = layers[0]
-        tls.set_read_buffer_limits()
-        tls.resume_reading()
+        if not tls.is_closing():
+            tls.set_read_buffer_limits()
+            tls.resume_reading()
     else:
         layers[-1].resume_reading()

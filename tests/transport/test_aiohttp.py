@@ -303,6 +303,45 @@ def test_over_tls_who_waits_for_the_last_message_is_told_when_it_has_left(loop, 
         assert isinstance(runner.run(main()), Sent)
 
 
+@pytest.mark.parametrize("loop", LOOPS)
+def test_over_tls_reading_goes_on_in_the_turn_of_the_loop_in_which_the_end_is_on_its_way(loop, tmp_path, monkeypatch):
+    if loop == "opaque":
+        monkeypatch.setattr(module, "layers", lambda transport: [transport])
+    uvloop = pytest.importorskip("uvloop") if loop == "uvloop" else None
+    authority = Authority(tmp_path)
+    is_paused = asyncio.Event()
+
+    async def script(peer):
+        await peer.accept()
+        await is_paused.wait()
+        await peer.send_text("not read")
+        peer.reset()
+
+    async def session(transport, url):
+        context = ssl.create_default_context(cafile=authority.file)
+        dialled = await Dialled(transport, url, tls=context).opened()
+        link = dialled.link
+        link.pause_reading()
+        is_paused.set()
+        async with asyncio.timeout(ROOM):
+            # Who does not read learns of the end by writing only.
+            while link._transport is not None and not link._transport.is_closing():
+                link.send(receipt(b"into the void", is_text=False))
+                await asyncio.sleep(0)
+        link.resume_reading()
+        link.pause_reading()
+        await dialled.lost()
+
+    async def main():
+        transport = AiohttpTransport()
+        async with WebSocketServer(script, tls=authority.server()) as server:
+            await session(transport, server.url.replace("127.0.0.1", "localhost"))
+        await transport.aclose()
+
+    with asyncio.Runner(loop_factory=uvloop and uvloop.new_event_loop) as runner:
+        runner.run(main())
+
+
 async def test_messages_that_have_left_are_not_kept_until_the_end(transport, tmp_path, monkeypatch):
     """Where the layer below TLS cannot be asked, and the network takes a moment to acknowledge each message."""
     monkeypatch.setattr(module, "layers", lambda transport: [transport])
