@@ -40,6 +40,7 @@ def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
         What the coroutine returns.
 
     Raises:
+        TypeError: If it is no coroutine.
         KeyboardInterrupt: If SIGINT came (first), once everything has ended, even where the coroutine returned.
         SystemExit: With the code 143, if SIGTERM came (first), likewise.
 
@@ -51,6 +52,9 @@ def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
         >>> run(main())
         'in order'
     """
+    # What is given is not always what its type says.
+    if not asyncio.iscoroutine(main):  # pyright: ignore[reportUnnecessaryComparison]
+        raise TypeError(f"run takes a coroutine, such as main(), not {type(main).__name__}")
     if threading.current_thread() is not threading.main_thread():
         return _run(main, debug=debug)
     with _Signals() as signals:

@@ -323,3 +323,11 @@ def test_a_program_is_aborted():
         child.send_signal(signal.SIGINT)
         assert child.stdout.read() == "Stopped\nthe end\n"
         assert child.wait() == 143
+
+
+def test_a_function_is_no_coroutine():
+    async def main():
+        """Not called."""
+
+    with pytest.raises(TypeError, match=r"run takes a coroutine, such as main\(\), not function"):
+        run(main)
