@@ -31,7 +31,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from rxnodes.errors import ConnectError, ConnectionLost, ProtocolError, RxNodesError
 from rxnodes.lifecycle.traffic import Traffic
 from rxnodes.transport import reading
-from rxnodes.transport.frames import FrameEncoder, FrameParser, layers, parse_deflate_parameters
+from rxnodes.transport.frames import FrameEncoder, FrameParser, Masks, layers, parse_deflate_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -177,18 +177,26 @@ class _Response(aiohttp.ClientResponse):
     That is what RFC 6455 section 4.1 asks for; aiohttp wants it to be the only one.
     """
 
+    _amended: CIMultiDictProxy[str] | None = None
+
     @property
     def headers(self) -> CIMultiDictProxy[str]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The answer's headers."""
+        """The answer's headers. aiohttp asks for them half a dozen times."""
+        if self._amended is not None:
+            return self._amended
         headers = super().headers
-        connection = headers.get(hdrs.CONNECTION, "").lower()
-        if connection == "upgrade" or self.status != SWITCHING_PROTOCOLS:
-            return headers
-        if "upgrade" not in _tokens(headers.getall(hdrs.CONNECTION, ())):
-            return headers
-        amended = CIMultiDict(headers)
-        amended[hdrs.CONNECTION] = "upgrade"
-        return CIMultiDictProxy(amended)
+        if self.status == SWITCHING_PROTOCOLS:
+            self._amended = headers = _with_plain_upgrade(headers)
+        return headers
+
+
+def _with_plain_upgrade(headers: CIMultiDictProxy[str]) -> CIMultiDictProxy[str]:
+    connection = headers.get(hdrs.CONNECTION, "").lower()
+    if connection == "upgrade" or "upgrade" not in _tokens(headers.getall(hdrs.CONNECTION, ())):
+        return headers
+    amended = CIMultiDict(headers)
+    amended[hdrs.CONNECTION] = "upgrade"
+    return CIMultiDictProxy(amended)
 
 
 class _Handshake(aiohttp.ClientWebSocketResponse):
@@ -221,10 +229,11 @@ class AiohttpTransport:
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
+        self._masks = Masks()
 
     def dial(self, target: Target, sink: Sink) -> AiohttpLink:
         """Begins an attempt."""
-        return AiohttpLink(self.session(), target, sink)
+        return AiohttpLink(self.session(), target, sink, self._masks)
 
     def session(self) -> aiohttp.ClientSession:
         """The client session, made on the running loop when it is first needed."""
@@ -309,7 +318,7 @@ class AiohttpLink(asyncio.Protocol):
         "loop",
     )
 
-    def __init__(self, session: aiohttp.ClientSession, target: Target, sink: Sink) -> None:
+    def __init__(self, session: aiohttp.ClientSession, target: Target, sink: Sink, masks: Masks) -> None:
         self._target = target
         self._sink = sink
         self.loop = asyncio.get_running_loop()
@@ -321,7 +330,7 @@ class AiohttpLink(asyncio.Protocol):
         self._is_tls = False
         self._is_opaque = False
         self._parser: FrameParser | None = None
-        self._encoder = FrameEncoder()
+        self._encoder = FrameEncoder(None, masks)
         self._has_taken_over = False
         self._is_ended = False
         self._is_reported = False
@@ -420,7 +429,8 @@ class AiohttpLink(asyncio.Protocol):
         assert transport is not None
         deflate = self._negotiated(response)
         self._transport = transport
-        self._encoder = FrameEncoder(deflate)
+        if deflate is not None:
+            self._encoder = self._encoder.compressing(deflate)
         self._parser = FrameParser(self, handshake.results, max_size=self._target.max_message_size, deflate=deflate)
         self._has_taken_over = True
         transport.set_protocol(self)
@@ -434,7 +444,8 @@ class AiohttpLink(asyncio.Protocol):
         self._start_timers()
         # In a turn of its own: it takes longer than all of the rest, and nothing of it is waited for.
         self.loop.call_soon(_release, handler, response)
-        self._read_or_not()
+        if self._is_held:
+            self._read_or_not()
         self._sink.opened(handshake.protocol)
         if handshake.early and not self._is_ended:
             self.data_received(bytes(handshake.early))
@@ -518,7 +529,8 @@ class AiohttpLink(asyncio.Protocol):
     def _read_on_to_end(self) -> None:
         """The connection is ending: a consumer that wants no more must not hold that up."""
         self._reads_to_end = True
-        self._read_or_not()
+        if self._is_held:
+            self._read_or_not()
 
     def _count_to_end(self, messages: list[str] | list[bytes], size: int) -> None:
         """Counts what a consumer that wants no more is given all the same, so that it is not without bound."""
@@ -666,8 +678,9 @@ class AiohttpLink(asyncio.Protocol):
 
     def _give_up_in_flight(self) -> None:
         """The connection is over; what has not left never will, and waits for the end to be told."""
-        self._waiting.extendleft(receipt for _, receipt in reversed(self._in_flight))
-        self._in_flight.clear()
+        if self._in_flight:
+            self._waiting.extendleft(receipt for _, receipt in reversed(self._in_flight))
+            self._in_flight.clear()
 
     def _note_unsent(self) -> None:
         """What waits never leaves."""
