@@ -231,7 +231,7 @@ class SendQueue:
         time_to_live: How long it waits for that, in seconds; `None`: to the end of the session.
     """
 
-    max_messages: int | None = None
+    max_messages: int | None = 1_000_000
     max_bytes: int = 128 * 1024 * 1024
     overflow: Overflow = "error"
     while_connecting: bool = False

@@ -597,3 +597,11 @@ async def test_an_error_that_nobody_listens_to_is_a_warning_in_the_log(stream, c
     failed = ("ERROR", "chat: a subscriber raised")
     expected = [] if stream else [("WARNING", "chat: 'chat' is idle, not open: message not sent")]
     assert logged == [*expected, failed]
+
+
+@virtual
+async def test_a_close_code_is_a_number():
+    chat = await Chat().opened()
+    with pytest.raises(TypeError, match="a close code must be an int, not str"):
+        chat.connection.stop(code="1000")
+    assert chat.connection.state is ConnectionState.OPEN

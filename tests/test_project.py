@@ -48,6 +48,12 @@ def test_connections_by_name():
     assert isinstance(raised.value, LookupError)
 
 
+def test_a_connection_is_asked_for_by_a_name():
+    it, _ = project()
+    with pytest.raises(TypeError, match="asked for by its name, a str, not int"):
+        it.websocket(5)
+
+
 def test_a_certificate_that_is_not_verified_is_a_warning(caplog):
     transport = ScriptedTransport()
     it = Project(websocket={"chat": {"url": "wss://chat.test/", "tls": {"verify": False}}}, transport=transport)

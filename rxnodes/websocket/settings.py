@@ -221,7 +221,7 @@ class SendQueueSettings(_Settings):
         time_to_live: How long it waits for that, in seconds, from 0.001 to one day; `None`: to the end of the session.
     """
 
-    max_messages: Annotated[int | None, BeforeValidator(_Number(1, 100_000_000, whole=True, optional=True))] = None
+    max_messages: Annotated[int | None, BeforeValidator(_Number(1, 100_000_000, whole=True, optional=True))] = 1_000_000
     max_bytes: Annotated[int, BeforeValidator(_Number(1, 1024 * _MIB, whole=True, unit="bytes"))] = 128 * _MIB
     overflow: Annotated[Overflow, BeforeValidator(_one_of(get_args(Overflow)))] = "error"
     while_connecting: bool = False

@@ -6,6 +6,7 @@ python tk_driver.py SCRIPT [URL]
 import importlib.util
 import sys
 import tkinter as tk
+import traceback
 from pathlib import Path
 
 
@@ -15,13 +16,19 @@ class Window(tk.Tk):
     def __init__(self):
         super().__init__()
         self._script = SCRIPTS[sys.argv[1]](self)
-        self.after_idle(self._play, lambda: True)
+        # A window that is not on the screen yet cannot have the focus, and keys go to whoever has.
+        self.after_idle(self._play, self.winfo_viewable)
 
     def _play(self, is_so):
         if is_so():
             is_so = next(self._script, None)
         if is_so is not None:
             self.after(5, self._play, is_so)
+
+    def report_callback_exception(self, *error):
+        """Ends the program, which would otherwise wait for a script that has failed."""
+        traceback.print_exception(*error)
+        self.destroy()
 
     def _child(self, kind):
         return next(child for child in self.winfo_children() if type(child) is kind)
@@ -41,6 +48,7 @@ class Window(tk.Tk):
         entry = self._child(tk.Entry)
         entry.insert(0, text)
         entry.focus_force()
+        self.update()
         entry.event_generate("<Return>")
         assert entry.get() == ""
 

@@ -543,7 +543,7 @@ def test_the_queue_has_what_was_set():
         max_messages=10, max_bytes=20, overflow="drop_oldest", while_connecting=True, time_to_live=2.0
     )
     assert connection().target().send_queue == SendQueue()
-    assert connection(send_queue={"max_messages": "none"}).target().send_queue == SendQueue()
+    assert connection(send_queue={"max_messages": "none"}).target().send_queue == SendQueue(max_messages=None)
 
 
 @pytest.mark.parametrize(
