@@ -522,9 +522,16 @@ class AiohttpLink(asyncio.Protocol):
             # While nothing was read, no message could come.
             self._last_message = self.loop.time()
             reading.resume(self._layers, is_opaque=self._is_opaque)
+            if self._is_opaque:
+                self.loop.call_soon(self._read_ahead)
         else:
             self._has_missed = True
             reading.pause(self._layers, is_opaque=self._is_opaque)
+
+    def _read_ahead(self) -> None:
+        """What TLS held when reading was resumed is delivered by now."""
+        if self._is_reading and not self._is_ended:
+            reading.read_ahead(self._layers)
 
     def _read_on_to_end(self) -> None:
         """The connection is ending: a consumer that wants no more must not hold that up."""

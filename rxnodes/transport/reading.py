@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Sequence
 
-__all__ = ["PeerSystem", "ask_system", "pause", "resume"]
+__all__ = ["PeerSystem", "ask_system", "pause", "read_ahead", "resume"]
 
 #: Of Linux's `struct tcp_info`: the state; how often what is unanswered was sent again, and a window that is closed was
 #: probed; the segments that are not acknowledged; the milliseconds since data was sent, and since anything came.
@@ -85,11 +85,18 @@ def pause(layers: Sequence[asyncio.Transport], *, is_opaque: bool) -> None:
 
 
 def resume(layers: Sequence[asyncio.Transport], *, is_opaque: bool) -> None:
-    """Reads on."""
-    if is_opaque:
-        tls: Any = layers[0]
-        if not tls.is_closing():
-            tls.set_read_buffer_limits()
-            tls.resume_reading()
-    else:
-        layers[-1].resume_reading()
+    """Reads on.
+
+    A TLS transport whose layer below is not known delivers what it holds in the next turn of the loop, and throws it
+    away where it reads an end before that. So it reads no further until `read_ahead` is called, behind that.
+    """
+    transport = layers[-1]
+    if not (is_opaque and transport.is_closing()):
+        transport.resume_reading()
+
+
+def read_ahead(layers: Sequence[asyncio.Transport]) -> None:
+    """Lets a TLS transport whose layer below is not known read before it has delivered, as it does by itself."""
+    tls: Any = layers[0]
+    if not tls.is_closing():
+        tls.set_read_buffer_limits()
