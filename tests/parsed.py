@@ -7,12 +7,12 @@ import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from aiohttp._websocket.reader import WebSocketDataQueue
 from hypothesis import strategies as st
 
 from rxnodes import ProtocolError
 from rxnodes.testing import RSV1, RSV2, Frame, Opcode, close_payload, deflate
-from rxnodes.transport.frames import FrameHandler, parse_deflate_parameters
+from rxnodes.transport.frames import FrameHandler
+from rxnodes.transport.handshake import parse_deflate_parameters
 
 if TYPE_CHECKING:
     from rxnodes.transport.messages import Parser
@@ -34,8 +34,6 @@ class Parsed(FrameHandler):
     def __init__(self, parser: type[Parser], *, limit: int | None = None, compressed: bool = False) -> None:
         self.parser = parser(
             self,
-            # Nobody waits for it, so it needs no loop.
-            WebSocketDataQueue(None, 2**16, loop=None),
             max_size=limit,
             deflate=parse_deflate_parameters("permessage-deflate") if compressed else None,
         )

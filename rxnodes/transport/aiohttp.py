@@ -25,30 +25,26 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
-from aiohttp import hdrs
-from multidict import CIMultiDict, CIMultiDictProxy
 
 from rxnodes.errors import ConnectError, ConnectionLost, ProtocolError, RxNodesError
 from rxnodes.lifecycle.traffic import Traffic
 from rxnodes.transport import reading
-from rxnodes.transport.frames import FrameEncoder, FrameParser, Masks, layers, parse_deflate_parameters
+from rxnodes.transport.frames import FrameEncoder, FrameParser, Masks, layers
+from rxnodes.transport.handshake import Handshake, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from aiohttp.client_proto import ResponseHandler
-    from aiohttp.typedefs import LooseHeaders
 
     from rxnodes.sends import Receipt
     from rxnodes.transport.base import Sink, Target
-    from rxnodes.transport.frames import Deflate
+    from rxnodes.transport.handshake import Agreement
     from rxnodes.transport.reading import PeerSystem
 
 __all__ = ["AiohttpTransport"]
 
 logger = logging.getLogger("rxnodes.transport")
-
-SWITCHING_PROTOCOLS = 101
 
 #: HTTP statuses that another attempt will not change.
 FINAL_STATUSES = frozenset({401, 403, 404})
@@ -112,115 +108,30 @@ def _create_socket(address: Any) -> WatchedSocket:
     return sock
 
 
-class _RefusedError(Exception):
-    """The server's answer to the handshake is not one that we accept."""
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-async def _accept_only_websocket(
-    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
-    """Refuses what RFC 6455 section 4.1 refuses and aiohttp does not.
-
-    Raising here also keeps aiohttp from following redirects, and from dialling a second time by itself.
-    """
-    failure = "the server ended the connection during the handshake"
+async def _only_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Keeps aiohttp from dialling a second time by itself where the server ends the connection without an answer."""
     try:
-        response = await handler(request)
+        return await handler(request)
     except (aiohttp.ServerDisconnectedError, aiohttp.ClientConnectionResetError):
-        response = None
+        failure = "the server ended the connection during the handshake"
     except aiohttp.ClientConnectorError:
         raise
     except aiohttp.ClientOSError as error:
-        response = None
         failure = f"the connection broke during the handshake: {_reason(error)}"
-    if response is None:
-        raise _RefusedError(failure, 0)
-    complaint = _complaint(request, response)
-    if complaint is not None:
-        status = response.status
-        response.close()
-        raise _RefusedError(complaint, status)
-    return response
+    # Raised outside the handlers, so that the error carries no context.
+    raise RefusedError(failure, 0)
 
 
-def _complaint(request: aiohttp.ClientRequest, response: aiohttp.ClientResponse) -> str | None:
-    """What is wrong with the server's answer."""
-    if response.status != SWITCHING_PROTOCOLS:
-        return f"the server answered {response.status} instead of 101"
-    offered = set(filter(None, request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "").split(",")))
-    chosen = response.headers.getall(hdrs.SEC_WEBSOCKET_PROTOCOL, ())
-    if len(chosen) > 1 or not offered.issuperset(subprotocol.strip() for subprotocol in chosen):
-        return "the server chose a subprotocol that was not offered"
-    extensions = ",".join(response.headers.getall(hdrs.SEC_WEBSOCKET_EXTENSIONS, ()))
-    if not extensions:
-        return None
-    if hdrs.SEC_WEBSOCKET_EXTENSIONS not in request.headers:
-        return "the server chose an extension, though none was offered"
-    try:
-        parse_deflate_parameters(extensions)
-    except ValueError as error:
-        return str(error)
-    return None
+class _Early:
+    """Takes what came right behind the 101: aiohttp gives it to the first parser that is set."""
 
+    __slots__ = ("data",)
 
-def _tokens(values: Any) -> set[str]:
-    return {token.strip().lower() for value in values for token in value.split(",")}
-
-
-class _Response(aiohttp.ClientResponse):
-    """An answer whose `Connection` header is what aiohttp looks for if "upgrade" is among its tokens.
-
-    That is what RFC 6455 section 4.1 asks for; aiohttp wants it to be the only one.
-    """
-
-    _amended: CIMultiDictProxy[str] | None = None
-
-    @property
-    def headers(self) -> CIMultiDictProxy[str]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The answer's headers. aiohttp asks for them half a dozen times."""
-        if self._amended is not None:
-            return self._amended
-        headers = super().headers
-        if self.status == SWITCHING_PROTOCOLS:
-            self._amended = headers = _with_plain_upgrade(headers)
-        return headers
-
-
-def _with_plain_upgrade(headers: CIMultiDictProxy[str]) -> CIMultiDictProxy[str]:
-    connection = headers.get(hdrs.CONNECTION, "").lower()
-    if connection == "upgrade" or "upgrade" not in _tokens(headers.getall(hdrs.CONNECTION, ())):
-        return headers
-    amended = CIMultiDict(headers)
-    amended[hdrs.CONNECTION] = "upgrade"
-    return CIMultiDictProxy(amended)
-
-
-class _Handshake(aiohttp.ClientWebSocketResponse):
-    """What aiohttp makes of a handshake that is done: the door to the connection behind it."""
-
-    early: bytearray
-    response: aiohttp.ClientResponse
-    results: Any
-
-    def __init__(
-        self, reader: Any, writer: Any, protocol: Any, response: aiohttp.ClientResponse, *args: Any, **kw: Any
-    ) -> None:
-        super().__init__(reader, writer, protocol, response, *args, **kw)
-        self.response = response
-        self.results = reader
-        self.early = bytearray()
-        connection = response.connection
-        assert connection is not None
-        assert connection.protocol is not None
-        # What came right behind the 101 goes to the first parser that is set.
-        connection.protocol.set_parser(self, reader)
+    def __init__(self) -> None:
+        self.data = b""
 
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:
-        self.early += data
+        self.data += data
         return False, b""
 
 
@@ -248,11 +159,9 @@ class AiohttpTransport:
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
-                response_class=_Response,
-                middlewares=(_accept_only_websocket,),
+                middlewares=(_only_once,),
                 timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
                 trust_env=False,
-                ws_response_class=_Handshake,
             )
         return self._session
 
@@ -381,23 +290,24 @@ class AiohttpLink(asyncio.Protocol):
     async def _connect(self, session: aiohttp.ClientSession) -> None:
         _dialling.set(self)
         target = self._target
-        headers: LooseHeaders = dict(target.headers)
+        handshake = Handshake(target.subprotocols, compression=target.compression)
         try:
-            handshake = await session.ws_connect(
+            response = await session.get(
                 target.url,
-                headers=headers,
-                protocols=target.subprotocols,
-                compress=15 if target.compression else 0,
+                headers=handshake.headers(target.headers),
                 ssl=target.tls if target.tls is not None else True,
-                autoclose=False,
-                autoping=False,
-                max_msg_size=0,
+                # Forbidden by the WHATWG's standard, and they would take the headers elsewhere.
+                allow_redirects=False,
             )
+            try:
+                agreement = handshake.agree(response.status, response.headers)
+            except RefusedError:
+                response.close()
+                raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it is why the dial failed
             self._error = _explain(error)
         else:
-            assert isinstance(handshake, _Handshake)
-            self._take_over(handshake)
+            self._take_over(response, agreement)
 
     def _on_dial_done(self, dial: asyncio.Task[None]) -> None:
         if dial.cancelled() and not self._is_ended:
@@ -419,19 +329,20 @@ class AiohttpLink(asyncio.Protocol):
         self._sockets.discard(sock)
         self._report_when_gone()
 
-    def _take_over(self, handshake: _Handshake) -> None:
+    def _take_over(self, response: aiohttp.ClientResponse, agreement: Agreement) -> None:
         """From here on the TCP connection is ours. No await lies between the handshake's end and this."""
-        response = handshake.response
         connection = response.connection
         assert connection is not None
         handler, transport = connection.protocol, connection.transport
         assert handler is not None
         assert transport is not None
-        deflate = self._negotiated(response)
+        early = _Early()
+        handler.set_parser(early, None)
+        deflate = agreement.deflate
         self._transport = transport
         if deflate is not None:
             self._encoder = self._encoder.compressing(deflate)
-        self._parser = FrameParser(self, handshake.results, max_size=self._target.max_message_size, deflate=deflate)
+        self._parser = FrameParser(self, max_size=self._target.max_message_size, deflate=deflate)
         self._has_taken_over = True
         transport.set_protocol(self)
         # Paused means exactly: something of ours has not left for the network.
@@ -441,18 +352,15 @@ class AiohttpLink(asyncio.Protocol):
         self._is_opaque = self._is_tls and len(self._layers) == 1
         for layer in self._layers:
             layer.set_write_buffer_limits(high=1, low=0)
-        self._start_timers()
         # In a turn of its own: it takes longer than all of the rest, and nothing of it is waited for.
         self.loop.call_soon(_release, handler, response)
         if self._is_held:
             self._read_or_not()
-        self._sink.opened(handshake.protocol)
-        if handshake.early and not self._is_ended:
-            self.data_received(bytes(handshake.early))
-
-    def _negotiated(self, response: aiohttp.ClientResponse) -> Deflate | None:
-        extensions = response.headers.get(hdrs.SEC_WEBSOCKET_EXTENSIONS)
-        return parse_deflate_parameters(extensions) if extensions else None
+        self._sink.opened(agreement.subprotocol)
+        if not self._is_ended:
+            self._start_timers()
+            if early.data:
+                self.data_received(early.data)
 
     # What comes
 
@@ -925,7 +833,7 @@ def _shut_down(sock: socket.socket) -> None:
 def _explain(error: BaseException) -> ConnectError:  # noqa: PLR0911 - one return for each kind
     """Why a dial failed, in words of our own: aiohttp's carry URLs and headers, which may hold secrets."""
     match error:
-        case _RefusedError(status=status):
+        case RefusedError(status=status):
             return ConnectError(str(error), status=status or None, retryable=status not in FINAL_STATUSES)
         case aiohttp.ClientConnectorCertificateError():
             return ConnectError(
@@ -937,10 +845,6 @@ def _explain(error: BaseException) -> ConnectError:  # noqa: PLR0911 - one retur
             return ConnectError(f"the TLS handshake failed: {_reason(error.os_error)}")  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
         case aiohttp.ClientConnectorError():
             return ConnectError(f"the TCP connection failed: {_reason(error.os_error)}")
-        case aiohttp.WSServerHandshakeError():
-            return ConnectError(
-                f"the server's handshake is not WebSocket's: {error.message.lower()}", status=error.status
-            )
         case aiohttp.ClientResponseError():
             return ConnectError("the server's answer is not HTTP")
         case OSError():

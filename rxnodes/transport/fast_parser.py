@@ -30,6 +30,9 @@ BYTES_PER_FOLDED_READ = 256
 
 LONGEST_HEADER = 10
 
+#: aiohttp's queue, which is used without a connection and a loop here.
+_Results: Any = WebSocketDataQueue
+
 #: Bytes that a message may have in the check.
 SAMPLE_LIMIT = 4
 
@@ -39,7 +42,6 @@ class FastParser(WebSocketReader):
 
     Args:
         handler: What is called, in order, within `feed`.
-        results: aiohttp's queue of the connection; the parser leaves its errors there, and nothing else.
         max_size: Bytes a message may have, unpacked; `None`: no limit.
         deflate: Compression, where it was negotiated.
     """
@@ -58,15 +60,15 @@ class FastParser(WebSocketReader):
     def __init__(
         self,
         handler: FrameHandler,
-        results: WebSocketDataQueue,
         *,
         max_size: int | None,
         deflate: Deflate | None,
     ) -> None:
         # It refuses from this length on, by what a frame declares alone, so one more than is allowed.
         declared = 0 if max_size is None else longest_frame(max_size, is_packed=deflate is not None) + 1
-        super().__init__(results, declared, deflate is not None, False)  # noqa: FBT003
-        self._results = results
+        # Where the parser leaves its errors; nothing else comes there.
+        self._results = _Results(None, 0, loop=None)
+        super().__init__(self._results, declared, deflate is not None, False)  # noqa: FBT003
         self._messages = Messages(handler, max_size, deflate)
         self._append = self._messages.payloads.append
         self._run = NO_RUN
@@ -123,7 +125,7 @@ class FastParser(WebSocketReader):
 
     def _violation(self) -> BaseException | None:
         """What has failed, in words of ours where aiohttp's would tell its own limit."""
-        error = self._results.exception()
+        error: BaseException | None = self._results.exception()
         if not isinstance(error, WebSocketError):
             return error
         if error.code == CloseCode.MESSAGE_TOO_BIG:
@@ -182,9 +184,8 @@ class _Sample(FrameHandler):
         self.seen: list[object] = []
 
     def feed(self, *reads: bytes, is_packed: bool = False) -> None:
-        queue: Any = WebSocketDataQueue
         deflate: Any = self if is_packed else None
-        parser = FastParser(self, queue(None, 0, loop=None), max_size=SAMPLE_LIMIT, deflate=deflate)
+        parser = FastParser(self, max_size=SAMPLE_LIMIT, deflate=deflate)
         try:
             for read in reads:
                 parser.feed(read)

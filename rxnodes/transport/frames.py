@@ -10,7 +10,7 @@ import logging
 import os
 import zlib
 from struct import Struct
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import aiohttp
 
@@ -32,7 +32,6 @@ __all__ = [
     "Masks",
     "choose_parser",
     "layers",
-    "parse_deflate_parameters",
 ]
 
 logger = logging.getLogger("rxnodes.transport")
@@ -251,38 +250,3 @@ def layers(transport: asyncio.Transport) -> list[asyncio.Transport]:
     """
     below = getattr(getattr(transport, "_ssl_protocol", None), "_transport", None)
     return [transport] if below is None else [transport, below]
-
-
-def parse_deflate_parameters(offer: str) -> Deflate:
-    """The compression that a server chose (RFC 7692 section 7.1).
-
-    Args:
-        offer: The value of its `Sec-WebSocket-Extensions`.
-
-    Raises:
-        ValueError: If it is anything but permessage-deflate with parameters that we offered.
-    """
-    name, *parameters = (part.strip() for part in offer.split(";"))
-    if name != "permessage-deflate":
-        raise ValueError(f"the server chose the extension {name!r}, which was not offered")
-    values: dict[str, Any] = {}
-    for parameter in parameters:
-        key, _, value = (part.strip().strip('"') for part in parameter.partition("="))
-        if key in values:
-            raise ValueError(f"the server gave the parameter {key!r} of permessage-deflate twice")
-        values[key] = _check_parameter(key, value)
-    return Deflate(
-        values.get("client_max_window_bits", zlib.MAX_WBITS),
-        no_context_takeover="client_no_context_takeover" in values,
-    )
-
-
-def _check_parameter(key: str, value: str) -> int | None:
-    if key in ("server_no_context_takeover", "client_no_context_takeover") and not value:
-        return None
-    if key == "server_max_window_bits" and value.isdecimal() and 8 <= int(value) <= zlib.MAX_WBITS:  # noqa: PLR2004
-        return int(value)
-    # zlib cannot compress with a window of 8 bits, which the RFC allows a server to ask for.
-    if key == "client_max_window_bits" and value.isdecimal() and 9 <= int(value) <= zlib.MAX_WBITS:  # noqa: PLR2004
-        return int(value)
-    raise ValueError(f"the server gave permessage-deflate a parameter that cannot be: {key!r}")

@@ -89,8 +89,8 @@ class FrameHandler(Protocol):
 class Parser(Protocol):
     """What reads the peer's frames, and calls a `FrameHandler`.
 
-    It is made with the handler, aiohttp's queue of the connection, `max_size` (bytes a message may have, unpacked;
-    `None`: no limit) and `deflate` (compression, where it was negotiated).
+    It is made with the handler, `max_size` (bytes a message may have, unpacked; `None`: no limit) and `deflate`
+    (compression, where it was negotiated).
     """
 
     def feed(self, data: bytes) -> None:

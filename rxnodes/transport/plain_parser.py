@@ -71,7 +71,6 @@ class PlainParser:
     def __init__(
         self,
         handler: FrameHandler,
-        _results: object,
         *,
         max_size: int | None,
         deflate: Deflate | None,
