@@ -839,8 +839,8 @@ class _AttemptSink:
     def overflowed(self, receipts: Collection[Receipt], /) -> None:
         self._connection.on_overflow(receipts)
 
-    def close_received(self, code: int, reason: str) -> None:
-        self._feed(CloseReceived(self._session, self._attempt, code, reason))
+    def close_received(self, code: int, reason: str, *, tcp_ended: bool = False) -> None:
+        self._feed(CloseReceived(self._session, self._attempt, code, reason, tcp_ended))
 
     def close_sent(self) -> None:
         self._feed(CloseSent(self._session, self._attempt))

@@ -112,10 +112,11 @@ class Shaken(LinkInput):
 
 @dataclass(frozen=True, slots=True)
 class CloseReceived(LinkInput):
-    """The peer's Close frame has come."""
+    """The peer's Close frame has come. If `tcp_ended`, the end of its side of TCP has, too."""
 
     code: int
     reason: str
+    tcp_ended: bool = False
 
 
 @dataclass(frozen=True, slots=True)

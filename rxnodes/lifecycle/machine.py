@@ -365,7 +365,8 @@ def note_close_sent(draft: Draft) -> None:
 
 def linger(draft: Draft) -> None:
     """With both Close frames exchanged, the peer has a moment to end TCP first (RFC 6455 section 7.1.1)."""
-    if draft.state.was_clean:
+    has_ended = isinstance(draft.input, CloseReceived) and draft.input.tcp_ended
+    if draft.state.was_clean and not has_ended:
         remaining = draft.state.deadline - draft.now.monotonic
         draft.set_timer(max(0.0, min(remaining, draft.state.profile.policy.linger)))
 

@@ -386,9 +386,10 @@ class AiohttpLink(asyncio.Protocol):
         self._sink.messages(messages)
 
     def on_close(self, code: int, reason: str) -> None:
-        self._sink.close_received(code, reason)
-        # Where the end of TCP has come behind the Close frame, a turn of the loop to learn of it can be saved.
-        if self._has_sent_close and self._transport is not None and any(map(_has_ended, self._sockets)):
+        # Where the end of TCP has come right behind the Close frame, a turn of the loop to learn of it can be saved.
+        tcp_ended = self._has_sent_close and any(map(_has_ended, self._sockets))
+        self._sink.close_received(code, reason, tcp_ended=tcp_ended)
+        if tcp_ended and self._transport is not None:
             self._transport.close()
 
     def on_ping(self, payload: bytes) -> None:

@@ -82,8 +82,11 @@ class Sink(Protocol):
         """These messages had no room in the send queue."""
         ...
 
-    def close_received(self, code: int, reason: str) -> None:
-        """The peer's Close frame has come (1005: an empty one). No message follows."""
+    def close_received(self, code: int, reason: str, *, tcp_ended: bool = False) -> None:
+        """The peer's Close frame has come (1005: an empty one). No message follows.
+
+        `tcp_ended`: the peer has ended its side of TCP, too, so that there is nothing to wait for.
+        """
         ...
 
     def close_sent(self) -> None:

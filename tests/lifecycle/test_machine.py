@@ -88,8 +88,8 @@ class Machine:
     def shaken(self, subprotocol: str | None = None) -> None:
         self(Shaken(*self.numbers, subprotocol))
 
-    def close_received(self, code: int = 1000, reason: str = "") -> None:
-        self(CloseReceived(*self.numbers, code, reason))
+    def close_received(self, code: int = 1000, reason: str = "", *, tcp_ended: bool = False) -> None:
+        self(CloseReceived(*self.numbers, code, reason, tcp_ended))
 
     def close_sent(self) -> None:
         self(CloseSent(*self.numbers))
@@ -244,6 +244,17 @@ def test_promise_5_the_linger_never_exceeds_the_deadline():
     machine.time = 3.75
     machine.close_received()
     assert machine.timer == 0.25
+
+
+def test_where_tcp_has_ended_behind_the_close_frame_the_deadline_stays():
+    machine = Machine().to(Phase.CLOSING)
+    machine.close_sent()
+    before = machine.state.timer
+    machine.close_received(tcp_ended=True)
+    assert machine.effects == [CloseNow(1000, "")]
+    assert machine.state.timer == before, "the deadline's timer still counts"
+    machine.lost()
+    assert machine.stopped.was_clean
 
 
 def test_the_peer_closes_before_our_close_frame_has_left():

@@ -47,8 +47,9 @@ class Told:
     def overflowed(self, receipts):
         self.sends += [("overflowed", receipt.payload) for receipt in receipts]
 
-    def close_received(self, code, reason):
+    def close_received(self, code, reason, *, tcp_ended=False):
         self.calls.append(("close received", code, reason))
+        self.has_tcp_ended = tcp_ended
 
     def close_sent(self):
         self.calls.append("close sent")
@@ -502,6 +503,26 @@ async def test_our_close_frame_has_left_once_however_often_the_network_pauses(tr
         assert dialled.told.calls == ["opened", "close sent"]
         dialled.link.abort()
         await dialled.lost()
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_it_is_told_whether_the_peer_has_ended_tcp_behind_its_close_frame(transport, at_once):
+    async def closes(peer):
+        await peer.accept()
+        await peer.send_close((await peer.expect_close()).code)
+        if not at_once:
+            await received.wait()
+        await peer.close()
+
+    received = asyncio.Event()
+    async with WebSocketServer(closes) as server:
+        dialled = await Dialled(transport, server.url).opened()
+        dialled.link.close(1000, "")
+        while ("close received", 1000, "") not in dialled.told.calls:
+            await asyncio.sleep(0)
+        received.set()
+        told = await dialled.lost()
+    assert told.has_tcp_ended is at_once
 
 
 async def test_the_peer_ends_tcp_while_our_close_frame_still_waits(transport):

@@ -37,7 +37,8 @@ class Told:
     def overflowed(self, receipts):
         self.sends += [("overflowed", receipt.payload) for receipt in receipts]
 
-    def close_received(self, code, reason):
+    def close_received(self, code, reason, *, tcp_ended=False):
+        assert not tcp_ended
         self.calls.append(("close received", code, reason))
 
     def close_sent(self):
