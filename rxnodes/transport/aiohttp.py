@@ -29,6 +29,7 @@ import aiohttp
 from rxnodes.errors import ConnectError, ConnectionLost, ProtocolError, RxNodesError
 from rxnodes.lifecycle.traffic import Traffic
 from rxnodes.transport import reading
+from rxnodes.transport.allocator import keep_freed_memory
 from rxnodes.transport.frames import FrameEncoder, FrameParser, Masks, layers
 from rxnodes.transport.handshake import Handshake, RefusedError
 
@@ -139,6 +140,7 @@ class AiohttpTransport:
     """Dials with aiohttp. One client session, without pool, limit, cookies, redirects or proxies, serves all links."""
 
     def __init__(self) -> None:
+        keep_freed_memory()
         self._session: aiohttp.ClientSession | None = None
         self._masks = Masks()
 

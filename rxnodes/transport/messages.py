@@ -156,8 +156,8 @@ class Messages:
         self._run = NO_RUN
         self._unpacked_size = 0
         self.payloads: list[bytes] = []
-        # Kept until the next one comes: or else the allocator gives a large message's memory back to the system, and
-        # faults it in again for the next one.
+        # Kept until the next one comes: or else Python gives the arena in which small messages are made back to the
+        # system, and faults it in again for the next read, a fifth of the time of a message of 32 bytes.
         self._last = b""
 
     def on_frame(self, fin: bool, opcode: int, payload: bytes, compressed: int) -> int:  # noqa: FBT001 - as frames are
