@@ -505,6 +505,19 @@ async def test_our_close_frame_has_left_once_however_often_the_network_pauses(tr
         await dialled.lost()
 
 
+async def test_a_link_that_is_aborted_as_it_opens_begins_nothing(transport):
+    async def accepts(peer):
+        await peer.accept(then=Frame(Opcode.TEXT, b"with the handshake").encode())
+        await peer.wait_closed()
+
+    async with WebSocketServer(accepts) as server:
+        dialled = Dialled(transport, server.url, heartbeat=1.0, silence_timeout=1.0)
+        dialled.told.opened = lambda _subprotocol: dialled.link.abort()
+        told = await dialled.lost()
+    assert told.calls == ["lost"]
+    assert dialled.link._heartbeat is dialled.link._silence is None
+
+
 @pytest.mark.parametrize("at_once", [True, False])
 async def test_it_is_told_whether_the_peer_has_ended_tcp_behind_its_close_frame(transport, at_once):
     async def closes(peer):
