@@ -11,7 +11,6 @@ import html
 import importlib
 import inspect
 import json
-import os
 import pkgutil
 import re
 import shlex
@@ -25,6 +24,7 @@ import aiohttp
 import pytest
 import trustme
 import websockets
+from programs import PATIENCE, ended, environment, running
 from pydantic import BaseModel
 
 import rxnodes
@@ -49,10 +49,6 @@ from rxnodes.websocket.settings import ConnectionSettings, ReconnectSettings, Se
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", "CHANGELOG.md", *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))]
 TEXTS = {page: (ROOT / page).read_text() for page in PAGES}
-
-#: How long a program may take on a busy machine, in seconds.
-PATIENCE = 30
-
 
 # --- The pages --------------------------------------------------------------------------------------------------------
 
@@ -188,31 +184,6 @@ def workshop(tmp_path, certificates):
     return lay_out
 
 
-def environment(**variables):
-    """What a reader has. In asyncio's debug mode, a busy machine alone would make a program print more."""
-    ours = {name: value for name, value in os.environ.items() if not name.startswith(("RXNODES_", "PYTHON"))}
-    return {**ours, "PYTHONIOENCODING": "utf-8", "PYTHONWARNINGS": "error", "COLUMNS": "80", **variables}
-
-
-#: What is logged of an `ErrorEvent` where nobody listens to any.
-ERROR_OF_A_CONNECTION = re.compile(r"\w+: [^:].*")
-
-
-@contextlib.asynccontextmanager
-async def running(*command, cwd, env, stderr=asyncio.subprocess.PIPE):
-    """A process, which is ended when the context is left."""
-    process = await asyncio.create_subprocess_exec(
-        *command, cwd=cwd, env=env, stdout=asyncio.subprocess.PIPE, stderr=stderr
-    )
-    try:
-        async with asyncio.timeout(PATIENCE):
-            yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.communicate()
-
-
 @pytest.mark.parametrize("block", blocks("python"))
 async def test_a_program_prints_what_the_page_shows(block, workshop):
     folder = workshop(block)
@@ -223,15 +194,13 @@ async def test_a_program_prints_what_the_page_shows(block, workshop):
     assert tests or output, "a program shows what it prints, or is a test"
     async with WebSocketServer(echo) as server:
         env = (
-            environment(RXNODES_WEBSOCKET__CONNECTIONS__CHAT__URL=server.url)
+            environment(COLUMNS="80", RXNODES_WEBSOCKET__CONNECTIONS__CHAT__URL=server.url)
             if "load(" in block.text
-            else environment()
+            else environment(COLUMNS="80")
         )
         async with running(sys.executable, str(program), cwd=folder, env=env) as process:
-            printed, problems = await process.communicate()
-    assert [line for line in problems.decode().splitlines() if not ERROR_OF_A_CONNECTION.fullmatch(line)] == []
-    assert process.returncode == 0
-    assert is_shown(output, printed.decode()), printed.decode()
+            printed = await ended(process)
+    assert is_shown(output, printed), printed
 
 
 @dataclass(frozen=True)
@@ -278,7 +247,7 @@ async def run_command(command, folder):
     """What a command prints, to standard output and error together, as on a terminal."""
     async with WebSocketServer(echo) as server:
         variables = {"RXNODES_WEBSOCKET__CONNECTIONS__CHAT__URL": server.url} if command.is_interrupted else {}
-        env = environment(**variables, **command.variables)
+        env = environment(**{"COLUMNS": "80", **variables, **command.variables})
         words = [sys.executable, "-m", "rxnodes", *command.words[1:]]
         async with running(*words, cwd=folder, env=env, stderr=asyncio.subprocess.STDOUT) as process:
             printed = b""

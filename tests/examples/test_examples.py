@@ -3,62 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import os
 import re
 import signal
 import sys
 from pathlib import Path
 
+from programs import ended, environment, running
+
 from rxnodes.testing import CloseReceived, WebSocketServer
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
-#: How long a program may take on a busy machine, in seconds.
-PATIENCE = 30
 
-#: What is logged of an `ErrorEvent` where nobody listens to any.
-ERROR_OF_A_CONNECTION = re.compile(r"\w+: [^:].*")
-
-
-def environment(**variables):
-    """Warnings are errors, and so is a socket or a coroutine that is left behind."""
-    ours = {name: value for name, value in os.environ.items() if not name.startswith(("RXNODES_", "PYTHON"))}
-    return {**ours, "PYTHONIOENCODING": "utf-8", "PYTHONWARNINGS": "error", **variables}
-
-
-@contextlib.asynccontextmanager
-async def running(name, *arguments):
-    """An example as a process, which is ended when the context is left."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-u",
-        str(EXAMPLES / name),
-        *arguments,
-        env=environment(),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        async with asyncio.timeout(PATIENCE):
-            yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.communicate()
-
-
-async def ended(process):
-    """What a process still prints; it has ended well, and complained of nothing."""
-    printed, problems = await process.communicate()
-    assert [line for line in problems.decode().splitlines() if not ERROR_OF_A_CONNECTION.fullmatch(line)] == []
-    assert process.returncode == 0
-    return printed.decode()
+def running_example(name, *arguments):
+    return running(sys.executable, "-u", str(EXAMPLES / name), *arguments, env=environment())
 
 
 async def shown_by(name, *arguments):
-    async with running(name, *arguments) as process:
+    async with running_example(name, *arguments) as process:
         return (await ended(process)).splitlines()
 
 
@@ -125,7 +88,7 @@ async def line_of(process, wanted):
 
 async def test_ctrl_c_lets_the_bot_say_goodbye():
     room = Room()
-    async with WebSocketServer(room) as server, running("bot.py", server.url) as process:
+    async with WebSocketServer(room) as server, running_example("bot.py", server.url) as process:
         await line_of(process, "[open]")
         process.send_signal(signal.SIGINT)
         assert await ended(process) == "[closing]\n[closed]\n"
@@ -135,7 +98,7 @@ async def test_ctrl_c_lets_the_bot_say_goodbye():
 
 async def test_ctrl_c_while_the_bot_waits_for_an_answer():
     room = Room()
-    async with WebSocketServer(room) as server, running("bot.py", server.url) as process:
+    async with WebSocketServer(room) as server, running_example("bot.py", server.url) as process:
         peer = await room.peers.get()
         await peer.send_text('{"from": "ann", "say": "!who"}')
         await line_of(process, "ann: !who")
@@ -153,7 +116,7 @@ async def test_ctrl_c_while_the_bot_waits_to_come_back():
         await peer.accept()
 
     async with WebSocketServer(leave) as server:
-        async with running("bot.py", server.url) as process:
+        async with running_example("bot.py", server.url) as process:
             await line_of(process, "[open]")
             await line_of(process, "[reconnecting]")
             await server.__aexit__(None, None, None)
@@ -189,7 +152,7 @@ async def test_the_house_switches_lights_in_the_night_only():
 
 async def test_ctrl_c_ends_the_feed_in_order():
     room = Room()
-    async with WebSocketServer(room) as server, running("trading_feed.py", server.url) as process:
+    async with WebSocketServer(room) as server, running_example("trading_feed.py", server.url) as process:
         peer = await room.peers.get()
         await peer.send_text('{"first": 1, "bids": [2.5]}')
         await line_of(process, "stored 1: 2.5")
@@ -203,7 +166,7 @@ async def test_ctrl_c_ends_the_feed_in_order():
 async def test_ctrl_c_ends_the_house_in_the_midst_of_the_night():
     hub, lights = Room(), Room()
     async with WebSocketServer(hub) as hub_server, WebSocketServer(lights) as lights_server:
-        async with running("home_automation.py", hub_server.url, lights_server.url) as process:
+        async with running_example("home_automation.py", hub_server.url, lights_server.url) as process:
             sensors = await hub.peers.get()
             await sensors.send_text('{"room": "hall", "lux": 1}')
             await lights.peers.get()

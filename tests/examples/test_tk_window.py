@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import os
 import shutil
@@ -12,13 +11,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from programs import PATIENCE, environment, running
 
 from rxnodes.testing import WebSocketServer, never_answer_handshake
 
 DRIVER = Path(__file__).with_name("tk_driver.py")
-
-#: How long a program may take on a busy machine, in seconds.
-PATIENCE = 30
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("_tkinter") is None, reason="this Python has no tkinter"),
@@ -48,27 +45,12 @@ def screen():
 
 async def driven(screen, script, *arguments, interrupt_behind=None):
     """What the program prints while a script drives it."""
-    ours = {name: value for name, value in os.environ.items() if not name.startswith(("RXNODES_", "PYTHON"))}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-u",
-        str(DRIVER),
-        script,
-        *arguments,
-        env={**ours, "DISPLAY": screen, "PYTHONWARNINGS": "error"},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        async with asyncio.timeout(PATIENCE):
-            if interrupt_behind is not None:
-                assert (await process.stdout.readline()).decode() == interrupt_behind
-                process.send_signal(signal.SIGINT)
-            printed, problems = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.communicate()
+    command = [sys.executable, "-u", str(DRIVER), script, *arguments]
+    async with running(*command, env=environment(DISPLAY=screen)) as process:
+        if interrupt_behind is not None:
+            assert (await process.stdout.readline()).decode() == interrupt_behind
+            process.send_signal(signal.SIGINT)
+        printed, problems = await process.communicate()
     return printed.decode(), problems.decode(), process.returncode
 
 

@@ -199,15 +199,17 @@ def test_with_uvloop_a_session_ends_with_its_descriptor(end):
     assert (stopped.messages_sent, stopped.messages_received) == (1, 1)
 
 
-LOOPS = ["asyncio", "opaque", "uvloop"]
-
-
-@pytest.mark.parametrize("loop", LOOPS)
-def test_over_tls_a_message_counts_as_sent_when_it_has_left(loop, tmp_path, monkeypatch):
-    """Whether the layer below TLS can be asked, as with asyncio, or cannot, as with uvloop."""
-    if loop == "opaque":
+@pytest.fixture(params=["asyncio", "opaque", "uvloop"])
+def run(request, monkeypatch):
+    """Runs a coroutine where the layer below TLS can be asked, as with asyncio, or cannot, as with uvloop."""
+    if request.param == "opaque":
         monkeypatch.setattr(module, "layers", lambda transport: [transport])
-    uvloop = pytest.importorskip("uvloop") if loop == "uvloop" else None
+    uvloop = pytest.importorskip("uvloop") if request.param == "uvloop" else None
+    with asyncio.Runner(loop_factory=uvloop and uvloop.new_event_loop) as runner:
+        yield runner.run
+
+
+def test_over_tls_a_message_counts_as_sent_when_it_has_left(run, tmp_path):
     authority = Authority(tmp_path)
     reads_on = asyncio.Event()
 
@@ -239,17 +241,12 @@ def test_over_tls_a_message_counts_as_sent_when_it_has_left(loop, tmp_path, monk
         async with WebSocketServer(script, tls=authority.server(), receive_buffer=8192) as server:
             return await session(server.url.replace("127.0.0.1", "localhost"))
 
-    with asyncio.Runner(loop_factory=uvloop and uvloop.new_event_loop) as runner:
-        stopped = runner.run(main())
+    stopped = run(main())
     assert stopped.was_clean
     assert (stopped.messages_sent, stopped.bytes_sent, stopped.unsent) == (3, 8_000_030, 0)
 
 
-@pytest.mark.parametrize("loop", LOOPS)
-def test_over_tls_what_a_peer_never_took_is_unsent(loop, tmp_path, monkeypatch):
-    if loop == "opaque":
-        monkeypatch.setattr(module, "layers", lambda transport: [transport])
-    uvloop = pytest.importorskip("uvloop") if loop == "uvloop" else None
+def test_over_tls_what_a_peer_never_took_is_unsent(run, tmp_path):
     authority = Authority(tmp_path)
 
     async def main():
@@ -266,18 +263,13 @@ def test_over_tls_what_a_peer_never_took_is_unsent(loop, tmp_path, monkeypatch):
                 async with asyncio.timeout(ROOM):
                     return await it.wait_stopped()
 
-    with asyncio.Runner(loop_factory=uvloop and uvloop.new_event_loop) as runner:
-        stopped = runner.run(main())
+    stopped = run(main())
     assert (stopped.messages_sent, stopped.unsent, stopped.code) == (0, 2, 1006)
 
 
 @pytest.mark.parametrize("size", [10, 8_000_000])
-@pytest.mark.parametrize("loop", LOOPS)
-def test_over_tls_who_waits_for_the_last_message_is_told_when_it_has_left(loop, size, tmp_path, monkeypatch):
+def test_over_tls_who_waits_for_the_last_message_is_told_when_it_has_left(run, size, tmp_path):
     """Nothing is sent behind it that would bring the matter up."""
-    if loop == "opaque":
-        monkeypatch.setattr(module, "layers", lambda transport: [transport])
-    uvloop = pytest.importorskip("uvloop") if loop == "uvloop" else None
     authority = Authority(tmp_path)
     reads_on = asyncio.Event()
 
@@ -300,15 +292,10 @@ def test_over_tls_who_waits_for_the_last_message_is_told_when_it_has_left(loop, 
                 async with asyncio.timeout(ROOM):
                     return await receipt
 
-    with asyncio.Runner(loop_factory=uvloop and uvloop.new_event_loop) as runner:
-        assert isinstance(runner.run(main()), Sent)
+    assert isinstance(run(main()), Sent)
 
 
-@pytest.mark.parametrize("loop", LOOPS)
-def test_over_tls_reading_goes_on_in_the_turn_of_the_loop_in_which_the_end_is_on_its_way(loop, tmp_path, monkeypatch):
-    if loop == "opaque":
-        monkeypatch.setattr(module, "layers", lambda transport: [transport])
-    uvloop = pytest.importorskip("uvloop") if loop == "uvloop" else None
+def test_over_tls_reading_goes_on_in_the_turn_of_the_loop_in_which_the_end_is_on_its_way(run, tmp_path):
     authority = Authority(tmp_path)
     is_paused = asyncio.Event()
 
@@ -339,8 +326,7 @@ def test_over_tls_reading_goes_on_in_the_turn_of_the_loop_in_which_the_end_is_on
             await session(transport, server.url.replace("127.0.0.1", "localhost"))
         await transport.aclose()
 
-    with asyncio.Runner(loop_factory=uvloop and uvloop.new_event_loop) as runner:
-        runner.run(main())
+    run(main())
 
 
 async def test_messages_that_have_left_are_not_kept_until_the_end(transport, tmp_path, monkeypatch):
