@@ -35,7 +35,8 @@ SIZE = 16 * 1024
 #: What one read of a socket brings at most; over TLS, what its records were packed in comes on top.
 ONE_READ = 256 * 1024 + 64 * 1024
 HEARTBEAT = 0.1
-LONG = 7 * HEARTBEAT
+#: Longer than any heartbeat or silence here lasts.
+LONG = 5 * HEARTBEAT
 
 
 @pytest.fixture(params=itertools.product(["asyncio", "uvloop"], ["ws", "wss"]), ids="-".join)
@@ -582,7 +583,7 @@ def test_the_peers_close_is_found_once_the_consumer_goes_on(way):
 # Memory
 
 
-FLOOD = 64 * 1024 * 1024
+FLOOD = 32 * 1024 * 1024
 BOUND = 6 * 1024 * 1024
 
 
