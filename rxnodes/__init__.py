@@ -11,8 +11,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rxnodes.awaiting import Drops, aiter_observable, for_each_async, map_async
-    from rxnodes.before_connect import Attempt, ConnectOptions, GiveUp
+    from rxnodes.awaiting import for_each_async, map_async
+    from rxnodes.before_connect import Attempt, BeforeConnect, ConnectOptions, GiveUp
+    from rxnodes.buffers import Drops
     from rxnodes.codecs import Codec
     from rxnodes.connection import Connection
     from rxnodes.errors import (
@@ -30,18 +31,20 @@ if TYPE_CHECKING:
         SettingsError,
         UnknownConfiguration,
     )
+    from rxnodes.iterating import ObservableIterator, aiter_observable
     from rxnodes.lifecycle.events import Closing, Connecting, Dropped, ErrorEvent, LifecycleEvent, Opened, Stopped
     from rxnodes.lifecycle.states import CloseCode, ConnectionState, Initiator
     from rxnodes.project import Project
     from rxnodes.pulse import Trigger, pulse
     from rxnodes.running import run
-    from rxnodes.scope import Scope
+    from rxnodes.scope import Scene, Scope
     from rxnodes.sends import Receipt, SendDropped, SendOutcome, Sent, Unsent
 
     __version__: str
 
 __all__ = [
     "Attempt",
+    "BeforeConnect",
     "BufferOverflow",
     "CloseCode",
     "CloseTimeout",
@@ -61,6 +64,7 @@ __all__ = [
     "HandlerError",
     "Initiator",
     "LifecycleEvent",
+    "ObservableIterator",
     "Opened",
     "PluginDisabled",
     "Project",
@@ -68,6 +72,7 @@ __all__ = [
     "Receipt",
     "RequestTimeout",
     "RxNodesError",
+    "Scene",
     "Scope",
     "SendDropped",
     "SendError",
@@ -87,8 +92,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    "awaiting": ("Drops", "aiter_observable", "for_each_async", "map_async"),
-    "before_connect": ("Attempt", "ConnectOptions", "GiveUp"),
+    "awaiting": ("for_each_async", "map_async"),
+    "before_connect": ("Attempt", "BeforeConnect", "ConnectOptions", "GiveUp"),
+    "buffers": ("Drops",),
     "codecs": ("Codec",),
     "connection": ("Connection",),
     "errors": (
@@ -106,12 +112,13 @@ _HOMES = {
         "SettingsError",
         "UnknownConfiguration",
     ),
+    "iterating": ("ObservableIterator", "aiter_observable"),
     "lifecycle.events": ("Closing", "Connecting", "Dropped", "ErrorEvent", "LifecycleEvent", "Opened", "Stopped"),
     "lifecycle.states": ("CloseCode", "ConnectionState", "Initiator"),
     "project": ("Project",),
     "pulse": ("Trigger", "pulse"),
     "running": ("run",),
-    "scope": ("Scope",),
+    "scope": ("Scene", "Scope"),
     "sends": ("Receipt", "SendDropped", "SendOutcome", "Sent", "Unsent"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -1,174 +1,34 @@
-"""Consumers that are awaited: coroutine functions as operators, and observables as asynchronous iterators.
-
-A consumer that awaits cannot keep up with whatever comes. What waits for it waits in a `Buffer`, which holds so much
-and no more: when it is full it pauses the source, drops, or fails, as its policy says.
-"""
+"""Consumers that are awaited: coroutine functions as operators."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from threading import RLock
-from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, get_args
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable
+from reactivex.scheduler.eventloop import AsyncIOScheduler
 
+from rxnodes.arguments import check_callback, check_count
+from rxnodes.buffers import Buffer
 from rxnodes.errors import BufferOverflow, RxNodesError
-from rxnodes.flow import Valve, current_valve, deliver
-from rxnodes.schedulers import LoopScheduler, loop_of, running_loop
-from rxnodes.streams import HotStream
+from rxnodes.flow import Valve, deliver
+from rxnodes.schedulers import ThreadSafeLoopScheduler, loop_of, running_loop
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    import asyncio
+    from collections.abc import Awaitable, Callable
 
-__all__ = ["Drops", "ObservableIterator", "Overflow", "aiter_observable", "for_each_async", "map_async"]
+    from rxnodes.buffers import Drops, Overflow
+
+__all__ = ["for_each_async", "map_async"]
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 logger = logging.getLogger("rxnodes")
-
-Overflow = Literal["pause", "drop_oldest", "drop_newest", "latest", "error"]
-"""What happens when a buffer is full."""
-
-
-class Drops(HotStream[T]):
-    """What a full buffer has dropped: counted, and emitted item by item.
-
-    Give one to `map_async`, `for_each_async`, `aiter_observable` or `messages`, or to several of them. It emits on the
-    thread on which the item came that did not fit, and never completes. A subscriber that raises is logged.
-
-    Attributes:
-        total: How many items were dropped so far.
-
-    Example:
-        >>> drops = Drops[str]()
-        >>> subscription = drops.subscribe(lambda item: print("dropped:", item))
-        >>> drops.total
-        0
-    """
-
-    def __init__(self) -> None:
-        super().__init__(_log)
-        self.total = 0
-
-    def note(self, item: T) -> None:
-        """Counts an item and emits it."""
-        with self.lock:
-            self.total += 1
-        self.emit(item)
-
-
-def _log(error: BaseException) -> None:
-    if isinstance(error, KeyboardInterrupt | SystemExit):
-        raise error
-    logger.error("a subscriber of drops raised", exc_info=error)
-
-
-class Buffer(Generic[T]):
-    """What waits for a consumer. Items may be put from any thread.
-
-    Args:
-        size: How many items may wait besides those that the consumer is free to take.
-        overflow: What happens when it is full.
-        drops: What is told of the items that were dropped.
-        least: The least size that makes sense here.
-
-    Raises:
-        ValueError: If the size or the policy cannot be.
-    """
-
-    def __init__(self, size: int, overflow: Overflow, drops: Drops[T] | None, *, least: int = 0) -> None:
-        if overflow not in get_args(Overflow):
-            raise ValueError(f"overflow must be one of {', '.join(get_args(Overflow))}; not {overflow!r}")
-        if size < least:
-            raise ValueError(f"buffer must be {least} or more, not {size}")
-        self._size = 1 if overflow == "latest" else size
-        self._overflow = overflow
-        self._drops = drops
-        self._items: deque[T] = deque()
-        # The valves that it holds closed.
-        self._held: set[Valve] = set()
-        self._is_closed = False
-        self._lock = RLock()
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def put(self, item: T, free: int = 0) -> None:
-        """Keeps an item, or drops one.
-
-        Args:
-            item: The item.
-            free: How many items the consumer will take at once.
-
-        Raises:
-            BufferOverflow: If it is full, and nothing may be dropped, and the source cannot be paused.
-        """
-        valve = current_valve() if self._overflow == "pause" else None
-        room = self._size + free
-        dropped: tuple[T, ...] = ()
-        with self._lock:
-            if self._is_closed:
-                return
-            if len(self._items) < room or valve is not None:
-                self._items.append(item)
-            else:
-                dropped = (self._make_room(item),)
-            if valve is not None and len(self._items) >= room and valve not in self._held:
-                self._held.add(valve)
-                valve.close(self)
-        if self._drops is not None:
-            for one in dropped:
-                self._drops.note(one)
-
-    def _make_room(self, item: T) -> T:
-        """What is dropped."""
-        if self._overflow in ("pause", "error"):
-            raise BufferOverflow(self._complaint(), size=self._size)
-        if self._overflow == "drop_newest" or not self._items:
-            return item
-        self._items.append(item)
-        return self._items.popleft()
-
-    def _complaint(self) -> str:
-        what = f"the buffer is full ({self._size} items wait)"
-        if self._overflow == "error":
-            return what
-        return (
-            f"{what}, and the source cannot be paused: only what a connection is delivering can; "
-            'use a larger buffer, or overflow="drop_oldest", "drop_newest" or "latest"'
-        )
-
-    def pop(self) -> T:
-        """Takes the item that has waited longest."""
-        with self._lock:
-            return self._items.popleft()
-
-    def reopen(self, free: int = 0) -> None:
-        """Lets a paused source go on, if no more than half of the buffer is in use."""
-        with self._lock:
-            if len(self._items) <= self._size // 2 and len(self._items) < self._size + free:
-                self.let_go()
-
-    def let_go(self) -> None:
-        """Lets a paused source go on."""
-        with self._lock:
-            held, self._held = self._held, set()
-            for valve in held:
-                valve.open(self)
-
-    def close(self) -> None:
-        """Forgets what waits, keeps nothing from here on, and lets a paused source go on."""
-        with self._lock:
-            self._is_closed = True
-            self._items.clear()
-            self.let_go()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +36,8 @@ class _Plan(Generic[T, R]):
     """What an operator was asked for."""
 
     name: str
-    fn: Callable[[T], Awaitable[R]]
+    fn: Callable[[T], Awaitable[Any]]
+    result: Callable[[T, Any], R]
     max_concurrent: int
     ordered: bool
     buffer: int
@@ -221,7 +82,8 @@ def map_async(  # noqa: PLR0913 - each is a choice of its own
             it cannot be paused, and the stream ends with `BufferOverflow`. `"drop_oldest"` drops the item that waits
             longest, `"drop_newest"` the one that comes; `"latest"` lets only the newest wait, whatever `buffer` says.
             `"error"`: the stream ends with `BufferOverflow`.
-        on_error: Given an item and what `fn` raised for it: makes a result of it. `None`: it is the stream's error.
+        on_error: A plain function: given an item and what `fn` raised for it, it makes the result. `None`: what `fn`
+            raised is the stream's error. So is what it raises itself, and an `fn` that is no coroutine function.
         drops: What is told of the items that were dropped.
 
     Returns:
@@ -232,9 +94,11 @@ def map_async(  # noqa: PLR0913 - each is a choice of its own
         logged, and sees the next result.
 
     Raises:
+        TypeError: If an argument is not of its type.
         ValueError: If a number or the policy cannot be.
 
     Example:
+        >>> import asyncio
         >>> import reactivex
         >>> async def double(number: int) -> int:
         ...     await asyncio.sleep(0)
@@ -249,6 +113,7 @@ def map_async(  # noqa: PLR0913 - each is a choice of its own
     plan = _Plan(
         name="map_async",
         fn=fn,
+        result=lambda _, result: result,
         max_concurrent=max_concurrent,
         ordered=ordered,
         buffer=buffer,
@@ -266,7 +131,7 @@ def for_each_async(  # noqa: PLR0913 - as above
     ordered: bool = True,
     buffer: int = 64,
     overflow: Overflow = "pause",
-    on_error: Callable[[T, Exception], T] | None = None,
+    on_error: Callable[[T, Exception], object] | None = None,
     drops: Drops[T] | None = None,
 ) -> Callable[[Observable[T]], Observable[T]]:
     """Awaits a coroutine function for each item, and passes the item on when that is done.
@@ -287,17 +152,19 @@ def for_each_async(  # noqa: PLR0913 - as above
         ordered: Likewise.
         buffer: Likewise.
         overflow: Likewise.
-        on_error: Given an item and what `fn` raised for it; what it returns passes on in the item's place. `None`: it
-            is the stream's error.
+        on_error: A plain function, such as one that logs: given an item and what `fn` raised for it; then the item
+            passes on. `None`: what `fn` raised is the stream's error. So is what it raises itself.
         drops: As for `map_async`.
 
     Returns:
         A pipeable operator, in all else like that of `map_async`.
 
     Raises:
+        TypeError: If an argument is not of its type.
         ValueError: If a number or the policy cannot be.
 
     Example:
+        >>> import asyncio
         >>> import reactivex
         >>> async def save(text: str) -> None:
         ...     print("saved", text)
@@ -309,38 +176,57 @@ def for_each_async(  # noqa: PLR0913 - as above
         last: b
     """
 
-    async def pass_on(item: T) -> T:
-        await fn(item)
+    def handle(item: T, error: Exception) -> T:
+        assert on_error is not None
+        on_error(item, error)
         return item
 
+    check_callback("on_error", on_error, gives="nothing", is_optional=True)
     plan = _Plan(
         name="for_each_async",
-        fn=pass_on,
+        fn=fn,
+        result=lambda item, _: item,
         max_concurrent=max_concurrent,
         ordered=ordered,
         buffer=buffer,
         overflow=overflow,
-        on_error=on_error,
+        on_error=None if on_error is None else handle,
         drops=drops,
     )
     return _operator(plan)
 
 
 def _operator(plan: _Plan[T, R]) -> Callable[[Observable[T]], Observable[R]]:
-    if plan.max_concurrent < 1:
-        raise ValueError(f"max_concurrent must be 1 or more, not {plan.max_concurrent}")
-    # Refuses what cannot be where the call is made.
+    if not callable(plan.fn):
+        raise TypeError(f"{plan.name} takes a coroutine function, not {type(plan.fn).__name__}")
+    check_callback("on_error", plan.on_error, gives="the result", is_optional=True)
+    check_count("max_concurrent", plan.max_concurrent, least=1)
     plan.new_buffer()
 
     def operator(source: Observable[T]) -> Observable[R]:
         def subscribe(observer: abc.ObserverBase[R], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
             worker = _Worker(plan, observer, loop_of(scheduler))
+            if type(scheduler) is AsyncIOScheduler:
+                # What a coroutine that awaits subscribes with. A connection of another loop would hand over what it
+                # delivers, where it could not be held up any more. The worker does that by itself.
+                scheduler = ThreadSafeLoopScheduler(scheduler._loop)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
             subscription = source.subscribe(worker.on_next, worker.on_error, worker.on_completed, scheduler=scheduler)
             return CompositeDisposable(subscription, Disposable(worker.dispose))
 
         return Observable(subscribe)
 
     return operator
+
+
+class _NothingToAwaitError(TypeError):
+    """The function is no coroutine function: no matter of an item, but of the pipeline."""
+
+    def __init__(self, name: str, result: object) -> None:
+        plain = "ops.map" if name == "map_async" else "ops.do_action"
+        super().__init__(
+            f"{name} takes a coroutine function; this one gave {type(result).__name__}, which cannot be awaited: for a "
+            f"plain function take {plain}"
+        )
 
 
 class _Job(Generic[T]):
@@ -454,7 +340,10 @@ class _Worker(Generic[T, R]):
             job.task.cancel()
 
     async def _await(self, item: T) -> R:
-        return await self._plan.fn(item)
+        awaitable = self._plan.fn(item)
+        if not isawaitable(awaitable):
+            raise _NothingToAwaitError(self._plan.name, awaitable)
+        return self._plan.result(item, await awaitable)
 
     def _on_done(self, job: _Job[T], task: asyncio.Task[R]) -> None:
         if self._has_ended:
@@ -516,7 +405,7 @@ class _Worker(Generic[T, R]):
         if error is None:
             result: R = job.task.result()
             return result
-        if self._plan.on_error is None:
+        if self._plan.on_error is None or isinstance(error, _NothingToAwaitError):
             raise error
         return self._plan.on_error(job.item, error)
 
@@ -556,159 +445,3 @@ class _Worker(Generic[T, R]):
         for job in jobs:
             if job.task is not None:
                 job.task.cancel()
-
-
-def aiter_observable(
-    source: Observable[T], *, buffer: int = 64, overflow: Overflow = "pause", drops: Drops[T] | None = None
-) -> ObservableIterator[T]:
-    """The items of an observable, for `async for`.
-
-    ::
-
-        source:                       ---1--2--------3---|
-        async for item in aiter_...:     1====2===   3==     and the loop ends
-
-    The source is subscribed to at once, so that nothing is missed before the loop begins. When it completes, the loop
-    ends behind its last item; its error is raised there. Leaving the loop early, with `break` or otherwise, disposes
-    the subscription as soon as nobody holds the iterator any more, which for one that stands in the `async for` itself
-    is at once (in CPython); `aclose()` and `async with` do it for certain.
-
-    Args:
-        source: The observable.
-        buffer: How many items may wait, from 1.
-        overflow: What happens when it is full: as for `map_async`. `BufferOverflow` is raised behind what waits.
-        drops: What is told of the items that were dropped.
-
-    Returns:
-        An asynchronous iterator, for one task: a second one that waits for the next item meanwhile gets a
-        `RuntimeError`. Cancelling the task that waits loses no item.
-
-    Raises:
-        RuntimeError: If no event loop runs here.
-        ValueError: If the buffer's size or the policy cannot be.
-
-    Example:
-        >>> import reactivex
-        >>> async def main() -> None:
-        ...     async for number in aiter_observable(reactivex.of(1, 2, 3)):
-        ...         print(number)
-        >>> asyncio.run(main())
-        1
-        2
-        3
-    """
-    feed = _Feed(asyncio.get_running_loop(), Buffer(buffer, overflow, drops, least=1))
-    feed.follow(source)
-    return ObservableIterator(feed)
-
-
-class ObservableIterator(AsyncIterator[T]):
-    """The items of an observable; made by `aiter_observable`."""
-
-    def __init__(self, feed: _Feed[T]) -> None:
-        # The source knows the feed, and not the iterator: so this is gone as soon as its user lets it go.
-        self._feed = feed
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> T:
-        return await self._feed.next()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """Disposes the subscription and forgets what waits. Whoever waits for an item sees the end."""
-        self._feed.close()
-
-    def __del__(self) -> None:
-        self._feed.close()
-
-
-class _Feed(Generic[T]):
-    """What a source feeds and an iterator takes from."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, buffer: Buffer[T]) -> None:
-        self._loop = loop
-        self._buffer = buffer
-        self._subscription: abc.DisposableBase = Disposable()
-        self._waiter: asyncio.Future[None] | None = None
-        self._is_called = False
-        self._is_closed = False
-        self._is_over = False
-        self._error: Exception | None = None
-
-    def follow(self, source: Observable[T]) -> None:
-        """Subscribes."""
-        subscription = source.subscribe(
-            self._on_next, self._finish, lambda: self._finish(None), scheduler=LoopScheduler(self._loop)
-        )
-        self._subscription = subscription
-        if self._is_over:
-            subscription.dispose()
-
-    def _on_next(self, item: T) -> None:
-        if self._is_over:
-            return
-        try:
-            self._buffer.put(item)
-        except BufferOverflow as error:
-            self._finish(error)
-            self._subscription.dispose()
-        self._wake()
-
-    def _finish(self, error: Exception | None) -> None:
-        if not self._is_over:
-            self._error = error
-            self._is_over = True
-            # Nothing comes any more that would have to be held up.
-            self._buffer.let_go()
-            self._wake()
-
-    def _wake(self) -> None:
-        if self._loop is running_loop():
-            self._resolve()
-        elif not self._is_called:
-            self._is_called = True
-            # A loop that is closed has nobody who waits.
-            with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._answer_call)
-
-    def _answer_call(self) -> None:
-        self._is_called = False
-        self._resolve()
-
-    def _resolve(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    async def next(self) -> T:
-        """Waits for the next item."""
-        if self._waiter is not None:
-            raise RuntimeError("another task waits for the next item already")
-        while not len(self._buffer):
-            if self._is_over:
-                error, self._error = self._error, None
-                raise StopAsyncIteration if error is None else error
-            self._waiter = self._loop.create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-        item = self._buffer.pop()
-        self._buffer.reopen()
-        return item
-
-    def close(self) -> None:
-        """Disposes the subscription, and forgets what waits."""
-        self._is_over = True
-        self._error = None
-        self._subscription.dispose()
-        self._buffer.close()
-        self._wake()

@@ -16,23 +16,33 @@ if TYPE_CHECKING:
 __all__ = ["Valve", "current_valve", "deliver"]
 
 T = TypeVar("T")
+R = TypeVar("R")
+
+
+#: Held for moments only, so that all valves can share it: a lock for each would cost every connection one.
+_lock = threading.Lock()
 
 
 class Valve:
     """Whether a source goes on: open, as long as nobody holds it closed.
 
+    Holders come and go on any thread, and count at once. The source is told on its own thread, of what is true then: so
+    one that lets go on one thread while another takes hold on a second leaves the source as the last of them wants it.
+
     Args:
-        turn: Called with `True` when the first holder closes it, and with `False` when the last one lets go.
+        turn: Called with `True` when the first holder has closed it, and with `False` when the last one has let go.
         run: Brings what is done to the source's own thread.
     """
 
-    __slots__ = ("_holders", "_run", "_turn")
+    __slots__ = ("_holders", "_is_turned", "_run", "_turn")
 
     def __init__(self, turn: Callable[[bool], None], run: Callable[[Callable[[], None]], None]) -> None:
         self._turn = turn
         self._run = run
         # Replaced, not changed: an empty one costs a connection nothing.
         self._holders: frozenset[Hashable] = frozenset()
+        #: What the source was told last.
+        self._is_turned = False
 
     @property
     def is_closed(self) -> bool:
@@ -41,16 +51,20 @@ class Valve:
 
     def close(self, holder: Hashable) -> None:
         """Holds it closed, until `holder` opens it. Once is enough, more does no harm."""
-        self._run(lambda: self._hold(self._holders | {holder}))
+        with _lock:
+            self._holders |= {holder}
+        self._run(self._tell)
 
     def open(self, holder: Hashable) -> None:
         """Lets go. It opens when nobody else holds it."""
-        self._run(lambda: self._hold(self._holders - {holder}))
+        with _lock:
+            self._holders -= {holder}
+        self._run(self._tell)
 
-    def _hold(self, holders: frozenset[Hashable]) -> None:
-        was_closed, self._holders = self.is_closed, holders
-        if self.is_closed is not was_closed:
-            self._turn(self.is_closed)
+    def _tell(self) -> None:
+        if self._is_turned is not self.is_closed:
+            self._is_turned = self.is_closed
+            self._turn(self._is_turned)
 
 
 class _Current(threading.local):
@@ -65,11 +79,11 @@ def current_valve() -> Valve | None:
     return _current.valve
 
 
-def deliver(valve: Valve, show: Callable[[T], object], value: T) -> None:
+def deliver(valve: Valve, show: Callable[[T], R], value: T) -> R:
     """Calls `show(value)`, and whoever is called by it can close the valve meanwhile."""
     before = _current.valve
     _current.valve = valve
     try:
-        show(value)
+        return show(value)
     finally:
         _current.valve = before

@@ -4,46 +4,53 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from reactivex.scheduler.eventloop import AsyncIOScheduler, AsyncIOThreadSafeScheduler
 
 from rxnodes.clock import utc_now
+from rxnodes.flow import current_valve, deliver
 
 if TYPE_CHECKING:
-    from reactivex import abc
+    from reactivex import abc, typing
+
+S = TypeVar("S")
 
 __all__ = ["LoopScheduler", "ThreadSafeLoopScheduler", "loop_of", "running_loop"]
 
 
-class _LoopClock:
-    """Tells schedulers the time by the event loop's clock.
+class LoopScheduler(AsyncIOScheduler):
+    """Schedules on an event loop, from its own thread.
 
-    reactivex's own ask the wall clock: timed operators then go wrong when it is set, and never end in virtual time.
-    What is asked for at a wall-clock time still comes then, as long as nobody sets the clock.
+    reactivex's own asks the wall clock: timed operators then go wrong when it is set, and never end in virtual time. By
+    the loop's clock, what is asked for at a wall-clock time still comes then, as long as nobody sets the clock.
+
+    And here what is put off to the next turn of the loop, such as the items of a list that stands for a message,
+    belongs to what is being delivered: whoever gets it can hold up the source.
     """
 
-    _loop: asyncio.AbstractEventLoop
-
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue] - the scheduler's
+        super().__init__(loop)
         self._began_at = utc_now(loop) - timedelta(seconds=loop.time())
 
     @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """The loop that it schedules on."""
-        return self._loop
-
-    @property
     def now(self) -> datetime:
+        """The time of day in UTC, by the loop's clock."""
         return self._began_at + timedelta(seconds=self._loop.time())
 
+    def schedule(self, action: typing.ScheduledAction[S], state: S | None = None) -> abc.DisposableBase:
+        """Schedules an action for the next turn of the loop."""
+        valve = current_valve()
+        if valve is None:
+            return super().schedule(action, state)
 
-class LoopScheduler(_LoopClock, AsyncIOScheduler):
-    """Schedules on an event loop, from its own thread."""
+        def act(scheduler: abc.SchedulerBase, state: S | None = None) -> abc.DisposableBase | None:
+            return deliver(valve, lambda state: action(scheduler, state), state)
+
+        return super().schedule(act, state)
 
 
-class ThreadSafeLoopScheduler(_LoopClock, AsyncIOThreadSafeScheduler):
+class ThreadSafeLoopScheduler(LoopScheduler, AsyncIOThreadSafeScheduler):
     """Schedules on an event loop, from any thread."""
 
 
@@ -57,6 +64,6 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
 
 def loop_of(scheduler: abc.SchedulerBase | None) -> asyncio.AbstractEventLoop | None:
     """The loop that a subscription belongs to: that of its scheduler, or the one that runs in this thread."""
-    if isinstance(scheduler, LoopScheduler | ThreadSafeLoopScheduler):
-        return scheduler.loop
+    if isinstance(scheduler, AsyncIOScheduler):
+        return scheduler._loop  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
     return running_loop()

@@ -6,9 +6,9 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
-from reactivex import Observable
-from reactivex.disposable import CompositeDisposable
+from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignmentDisposable
 
+from rxnodes.arguments import check_observable
 from rxnodes.connection import check_connection
 from rxnodes.errors import RxNodesError
 from rxnodes.schedulers import LoopScheduler, ThreadSafeLoopScheduler
@@ -16,7 +16,7 @@ from rxnodes.schedulers import LoopScheduler, ThreadSafeLoopScheduler
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable
 
-    from reactivex import abc
+    from reactivex import Observable, abc
 
     from rxnodes.connection import Connection
 
@@ -59,7 +59,7 @@ class Scope:
     def __init__(self, name: str, host: Host) -> None:
         self.name = name
         self._host = host
-        self._subscriptions = CompositeDisposable()
+        self._disposables = CompositeDisposable()
         self._has_ended = False
 
     def subscribe(self, *pipelines: Observable[Any]) -> abc.DisposableBase:
@@ -80,20 +80,55 @@ class Scope:
             TypeError: If one of them is no observable. Then nothing is subscribed.
         """
         for pipeline in pipelines:
-            _check_observable(pipeline)
+            check_observable("subscribe", pipeline)
+        self._check_open()
+        scheduler = self._scheduler()
+        return CompositeDisposable([self._subscribe(pipeline, scheduler) for pipeline in pipelines])
+
+    def add(self, disposable: abc.DisposableBase) -> abc.DisposableBase:
+        """Has something disposed when the scope is left.
+
+        Args:
+            disposable: What to dispose, such as a subscription that was made without the scope.
+
+        Returns:
+            What disposes it earlier.
+
+        Raises:
+            RxNodesError: If the scope has been left.
+        """
+        self._check_open()
+        return self._keep(disposable)
+
+    def _check_open(self) -> None:
         if self._has_ended:
             raise RxNodesError(f"{self.name} has been left: nothing can be subscribed in it any more")
-        group = CompositeDisposable()
-        self._subscriptions.add(group)
-        scheduler = self._scheduler()
-        for pipeline in pipelines:
-            group.add(pipeline.subscribe(on_error=self._on_pipeline_error, scheduler=scheduler))
-        return group
+
+    def _subscribe(self, pipeline: Observable[Any], scheduler: abc.SchedulerBase | None) -> abc.DisposableBase:
+        subscription = SingleAssignmentDisposable()
+        lifetime = self._keep(subscription)
+
+        def fail(error: Exception) -> None:
+            # One that is over is not kept: a program may subscribe again and again in the same scope.
+            lifetime.dispose()
+            self._on_pipeline_error(error)
+
+        subscription.disposable = pipeline.subscribe(on_error=fail, on_completed=lifetime.dispose, scheduler=scheduler)
+        return lifetime
+
+    def _keep(self, disposable: abc.DisposableBase) -> abc.DisposableBase:
+        """Has it disposed when the scope ends; at once, if that has happened meanwhile."""
+        self._disposables.add(disposable)
+
+        def dispose() -> None:
+            self._disposables.remove(disposable)
+
+        return Disposable(dispose)
 
     def _end(self) -> None:
         """Disposes everything that was subscribed in the scope."""
         self._has_ended = True
-        self._subscriptions.dispose()
+        self._disposables.dispose()
 
     def _scheduler(self) -> abc.SchedulerBase | None:
         loop = self._host.loop
@@ -106,12 +141,6 @@ class Scope:
             # Up to the stream that is notifying, which reports it to its connection and goes on.
             raise error
         logger.error("%s: a pipeline ended with an error", self.name, exc_info=error)
-
-
-def _check_observable(value: object) -> None:
-    if not isinstance(value, Observable):
-        hint = ": an operator stands within the .pipe(...) of an observable" if callable(value) else ""
-        raise TypeError(f"subscribe takes observables, one or more, not {type(value).__name__}{hint}")
 
 
 class Scene(Scope):

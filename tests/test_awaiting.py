@@ -1,16 +1,17 @@
-"""Consumers that are awaited, in virtual time: operators and iteration."""
+"""Consumers that are awaited, in virtual time."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
+import re
 import threading
-import weakref
 
 import pytest
 import reactivex
+from consumers import Seen, Source, Work, in_thread, now
 from reactivex import Subject
 from reactivex import operators as ops
+from reactivex.scheduler.eventloop import AsyncIOThreadSafeScheduler
 from virtual import Chat, virtual
 
 from rxnodes import (
@@ -20,74 +21,13 @@ from rxnodes import (
     Project,
     RxNodesError,
     Trigger,
-    aiter_observable,
     for_each_async,
     map_async,
     pulse,
 )
-from rxnodes.awaiting import Buffer
-from rxnodes.flow import Valve, deliver
 from rxnodes.schedulers import ThreadSafeLoopScheduler
 from rxnodes.testing import ScriptedTransport, VirtualTimeLoop, run_in_virtual_time
 from rxnodes.websocket import client_start, on_receive
-
-POLICIES = ["pause", "drop_oldest", "drop_newest", "latest", "error"]
-
-
-class Seen(list):
-    """What an observer was told, with the times."""
-
-    def __init__(self, source=None, **kwargs):
-        if source is not None:
-            self.follow(source, **kwargs)
-
-    def follow(self, source, scheduler=None):
-        self.subscription = source.subscribe(
-            self.append, lambda error: self.append(("error", error)), lambda: self.append("|"), scheduler=scheduler
-        )
-        return self
-
-
-class Work:
-    """A coroutine function that takes a while, and keeps the record."""
-
-    def __init__(self, seconds=1.0):
-        self.seconds = seconds
-        self.begun, self.done, self.cancelled = [], [], []
-        self.most = 0
-
-    async def __call__(self, item):
-        self.begun.append(item)
-        self.most = max(self.most, len(self.begun) - len(self.done) - len(self.cancelled))
-        try:
-            await asyncio.sleep(self.seconds(item) if callable(self.seconds) else self.seconds)
-        except asyncio.CancelledError:
-            self.cancelled.append(item)
-            raise
-        self.done.append(item)
-        return f"did {item}"
-
-
-class Source:
-    """A subject whose emissions come under a valve, as those of a connection do."""
-
-    def __init__(self):
-        self.subject = Subject()
-        self.turns = []
-        self.valve = Valve(self.turns.append, lambda action: action())
-
-    def emit(self, *items):
-        for item in items:
-            deliver(self.valve, self.subject.on_next, item)
-
-    @property
-    def is_paused(self):
-        return self.valve.is_closed
-
-
-def now():
-    return asyncio.get_running_loop().time()
-
 
 # Results: order, number, completion
 
@@ -249,20 +189,20 @@ async def test_in_order_an_error_has_its_turn():
 
 
 @virtual
-@pytest.mark.parametrize("operator", [map_async, for_each_async])
-async def test_an_error_can_become_a_value(operator):
+@pytest.mark.parametrize(("operator", "instead"), [(map_async, "instead"), (for_each_async, "bad")])
+async def test_an_error_can_become_a_value_or_be_passed_over(operator, instead):
     source, errors = Subject(), []
 
-    def instead(item, error):
+    def handle(item, error):
         errors.append((item, type(error)))
         return "instead"
 
-    seen = Seen(source.pipe(operator(fails, on_error=instead)))
+    seen = Seen(source.pipe(operator(fails, on_error=handle)))
     for item in ("a", "bad", "b"):
         source.on_next(item)
     source.on_completed()
     await asyncio.sleep(10)
-    assert seen == ["a", "instead", "b", "|"]
+    assert seen == ["a", instead, "b", "|"]
     assert errors == [("bad", ZeroDivisionError)]
 
 
@@ -282,6 +222,25 @@ async def test_what_is_raised_before_there_is_anything_to_await():
     source.on_next(0)
     await asyncio.sleep(1)
     assert type(seen[0][1]) is ZeroDivisionError
+
+
+@virtual
+@pytest.mark.parametrize(
+    ("operator", "fn", "says"),
+    [
+        (map_async, lambda item: item * 2, "map_async takes a coroutine function; this one gave int.*take ops.map"),
+        (for_each_async, print, "for_each_async .* gave NoneType, .* take ops.do_action"),
+    ],
+)
+async def test_a_plain_function_is_the_pipelines_error_and_no_items(operator, fn, says):
+    source, handled = Subject(), []
+    seen = Seen(source.pipe(operator(fn, on_error=lambda item, error: handled.append(item))))
+    source.on_next(1)
+    await asyncio.sleep(1)
+    ((_, error),) = seen
+    assert isinstance(error, TypeError)
+    assert re.search(says, str(error))
+    assert handled == []
 
 
 class StrangeError(BaseException):
@@ -390,17 +349,6 @@ async def test_a_loop_that_begins_a_task_at_once():
     await asyncio.sleep(1)
     assert after == []
     assert asyncio.all_tasks() == {asyncio.current_task()}
-
-
-def test_a_buffer_that_is_closed_keeps_nothing_and_holds_nobody():
-    """What another thread is putting at that moment would hold up its source for good."""
-    tap = Source()
-    buffer = Buffer(1, "pause", None)
-    buffer.close()
-    deliver(tap.valve, buffer.put, 1)
-    deliver(tap.valve, buffer.put, 2)
-    assert len(buffer) == 0
-    assert tap.turns == []
 
 
 @virtual
@@ -518,7 +466,7 @@ async def test_a_buffer_of_none(overflow, worked_on, dropped):
 
 
 @virtual
-@pytest.mark.parametrize("overflow", POLICIES)
+@pytest.mark.parametrize("overflow", ["pause", "drop_oldest", "drop_newest", "latest", "error"])
 async def test_what_fits_is_never_dropped(overflow):
     source, work, drops = Subject(), Work(), Drops()
     Seen(source.pipe(map_async(work, max_concurrent=2, buffer=1, overflow=overflow, drops=drops)))
@@ -625,15 +573,26 @@ async def test_two_sources_are_paused_each_by_itself():
 
 
 @pytest.mark.parametrize(
-    ("make", "says"),
+    ("make", "error", "says"),
     [
-        (lambda: map_async(fails, max_concurrent=0), "max_concurrent must be 1 or more, not 0"),
-        (lambda: map_async(fails, buffer=-1), "buffer must be 0 or more, not -1"),
-        (lambda: for_each_async(fails, overflow="drop"), "overflow must be one of pause, drop_oldest, .*; not 'drop'"),
+        (lambda: map_async(fails, max_concurrent=0), ValueError, "max_concurrent must be 1 or more, not 0"),
+        (lambda: map_async(fails, max_concurrent=1.5), TypeError, "max_concurrent must be a whole number, not float"),
+        (lambda: map_async(fails, max_concurrent=None), TypeError, "max_concurrent must be a whole number, not None"),
+        (lambda: map_async(fails, buffer=-1), ValueError, "buffer must be 0 or more, not -1"),
+        (lambda: map_async(fails, buffer="64"), TypeError, "buffer must be a whole number, not str"),
+        (lambda: for_each_async(fails, overflow="drop"), ValueError, "overflow must be one of pause, .*; not 'drop'"),
+        (lambda: map_async(None), TypeError, "map_async takes a coroutine function, not NoneType"),
+        (lambda: for_each_async(5), TypeError, "for_each_async takes a coroutine function, not int"),
+        (lambda: map_async(fails, on_error=5), TypeError, "on_error must be a function that gives the result, not int"),
+        (lambda: map_async(fails, on_error=fails), TypeError, "on_error must be a plain function"),
+        (lambda: for_each_async(fails, on_error="log"), TypeError, "on_error must be a function that gives nothing"),
+        (lambda: for_each_async(fails, on_error=fails), TypeError, "on_error must be a plain function"),
+        (lambda: map_async(fails, drops=Drops), TypeError, r"drops must be a Drops\(\), not Drops"),
+        (lambda: map_async(fails, drops=[]), TypeError, r"drops must be a Drops\(\), not list"),
     ],
 )
-def test_what_cannot_be_is_refused_where_it_is_asked_for(make, says):
-    with pytest.raises(ValueError, match=says):
+def test_what_cannot_be_is_refused_where_it_is_asked_for(make, error, says):
+    with pytest.raises(error, match=says):
         make()
 
 
@@ -670,12 +629,6 @@ def test_the_loop_may_begin_later():
 
     run_in_virtual_time(main())
     assert seen == ["did 1"]
-
-
-def in_thread(function):
-    thread = threading.Thread(target=function)
-    thread.start()
-    thread.join()
 
 
 @virtual
@@ -756,10 +709,48 @@ def test_a_project_that_runs_in_a_thread_of_its_own():
     assert (threads, results) == (["rxnodes"], [2])
 
 
+@pytest.mark.parametrize("kind", [ThreadSafeLoopScheduler, AsyncIOThreadSafeScheduler])
 @virtual
-async def test_the_schedulers_of_a_project_tell_their_loop():
-    loop = asyncio.get_running_loop()
-    assert ThreadSafeLoopScheduler(loop).loop is loop
+async def test_a_scheduler_on_a_loop_tells_which(kind):
+    source, work, scheduler = Subject(), Work(), kind(asyncio.get_running_loop())
+    seen = Seen()
+    in_thread(lambda: (seen.follow(source.pipe(map_async(work)), scheduler=scheduler), source.on_next(1)))
+    await asyncio.sleep(2)
+    assert seen == ["did 1"]
+
+
+def test_awaiting_on_another_loop_pauses_the_connection():
+    """An observable is awaited with a scheduler of that loop, by which a connection would hand over all that it has."""
+    count = 300
+    transport = ScriptedTransport(lambda peer: peer.accept())
+    numbers, begun = [], threading.Event()
+
+    async def save(number):
+        begun.set()
+        await asyncio.sleep(0)
+        numbers.append(number)
+
+    def send_all():
+        for number in range(count):
+            transport.peer.send(str(number))
+        transport.peer.close(1000)
+
+    with Project(websocket={"chat": "ws://chat.test/"}, transport=transport) as project:
+        chat = project.websocket("chat")
+
+        async def main():
+            pipeline = on_receive(chat).pipe(
+                ops.map(int), ops.take_until(chat.stopped), ops.flat_map(reactivex.of), for_each_async(save, buffer=2)
+            )
+            done = asyncio.ensure_future(pipeline)
+            await asyncio.sleep(0)
+            chat.start()
+            await chat.wait_started()
+            project.loop.call_soon_threadsafe(send_all)
+            return await asyncio.wait_for(done, 10)
+
+        assert asyncio.run(main()) == count - 1
+    assert numbers == list(range(count))
 
 
 def test_disposing_when_the_loop_is_gone():
@@ -772,6 +763,36 @@ def test_disposing_when_the_loop_is_gone():
     asyncio.run(main())
     seen.subscription.dispose()
     assert not source.is_paused
+
+
+@virtual
+@pytest.mark.parametrize("how", ["the scope", "awaited"])
+async def test_what_stands_for_a_message_is_put_off_and_holds_up_its_connection_all_the_same(how):
+    """`of` and `from_iterable` emit on the scheduler that is handed down: in the next turn of the loop."""
+    transport = ScriptedTransport(lambda peer: peer.accept())
+    work = Work()
+    async with Project(websocket={"chat": "ws://chat.test/"}, transport=transport) as project:
+        chat = project.websocket("chat")
+        pipeline = on_receive(chat).pipe(
+            ops.take_until(chat.stopped),
+            ops.flat_map(lambda text: reactivex.from_iterable(text.split())),
+            for_each_async(work, buffer=2),
+        )
+        done = asyncio.ensure_future(pipeline) if how == "awaited" else None
+        if done is None:
+            project.subscribe(pipeline)
+        await asyncio.sleep(0)
+        chat.start()
+        await chat.wait_started()
+        for number in range(20):
+            transport.peer.send(f"{number} {number}")
+            await asyncio.sleep(0)
+        assert transport.peer.is_held
+        await asyncio.sleep(100)
+        assert work.done == [str(number) for number in range(20) for _ in "ab"]
+        transport.peer.close(1000)
+        await chat.wait_stopped()
+        assert done is None or await done == "19"
 
 
 # Connections
@@ -907,252 +928,3 @@ async def test_leaving_the_scope_cancels():
     await asyncio.sleep(0)
     assert (work.begun, work.cancelled) == (["a"], ["a"])
     assert now() == 1
-
-
-# Iteration
-
-
-@virtual
-async def test_iterating_sees_everything_from_the_moment_it_was_made():
-    source = Subject()
-    items = aiter_observable(source)
-    source.on_next(1)
-    source.on_next(2)
-    source.on_completed()
-    assert [item async for item in items] == [1, 2]
-    assert [item async for item in items] == []
-
-
-@virtual
-async def test_the_error_is_raised_once_behind_the_last_item():
-    source = Subject()
-    items = aiter_observable(source)
-    source.on_next(1)
-    source.on_error(ZeroDivisionError())
-    assert await anext(items) == 1
-    with pytest.raises(ZeroDivisionError):
-        await anext(items)
-    with pytest.raises(StopAsyncIteration):
-        await anext(items)
-
-
-@virtual
-async def test_breaking_out_disposes_at_once():
-    source = Source()
-    seen = []
-
-    async def consume():
-        async for item in aiter_observable(source.subject, buffer=1):
-            seen.append(item)
-            if item == 2:
-                break
-        assert source.subject.observers == []
-        assert not source.is_paused
-
-    task = asyncio.create_task(consume())
-    await asyncio.sleep(0)
-    source.emit(1, 2, 3, 4)
-    assert source.is_paused
-    await task
-    assert seen == [1, 2]
-
-
-@virtual
-async def test_an_exception_in_the_loops_body_disposes():
-    source = Subject()
-
-    async def consume():
-        async for item in aiter_observable(source):
-            1 / item
-
-    task = asyncio.create_task(consume())
-    await asyncio.sleep(0)
-    source.on_next(0)
-    with pytest.raises(ZeroDivisionError):
-        await task
-    del task
-    gc.collect()
-    assert source.observers == []
-
-
-@virtual
-async def test_an_iterator_that_nobody_holds_is_disposed_without_a_collection():
-    source = Subject()
-    gc.disable()
-    try:
-        items = aiter_observable(source)
-        gone = weakref.ref(items)
-        assert len(source.observers) == 1
-        del items
-        assert gone() is None
-        assert source.observers == []
-    finally:
-        gc.enable()
-
-
-@virtual
-async def test_closing_ends_whoever_waits():
-    source = Subject()
-    async with aiter_observable(source) as items:
-        waiting = asyncio.create_task(anext(items, "the end"))
-        await asyncio.sleep(0)
-        source.on_next("not seen")
-    assert source.observers == []
-    assert await waiting == "the end"
-    assert await anext(items, "the end") == "the end"
-    await items.aclose()
-
-
-@virtual
-async def test_only_one_task_waits_at_a_time():
-    source = Subject()
-    items = aiter_observable(source)
-    first = asyncio.create_task(anext(items))
-    await asyncio.sleep(0)
-    with pytest.raises(RuntimeError, match="another task waits"):
-        await anext(items)
-    source.on_next(1)
-    assert await first == 1
-
-
-@virtual
-async def test_cancelling_the_wait_loses_nothing():
-    source = Subject()
-    items = aiter_observable(source)
-    waiting = asyncio.create_task(anext(items))
-    await asyncio.sleep(0)
-    source.on_next(0)
-    # It has been woken, and has not run yet.
-    waiting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
-    source.on_next(1)
-    assert [await anext(items), await anext(items)] == [0, 1]
-
-
-@virtual
-@pytest.mark.parametrize(
-    ("overflow", "seen", "dropped"),
-    [("drop_oldest", [3, 4], [0, 1, 2]), ("drop_newest", [0, 1], [2, 3, 4]), ("latest", [4], [0, 1, 2, 3])],
-)
-async def test_an_iterator_drops_by_the_same_policies(overflow, seen, dropped):
-    source, drops = Subject(), Drops()
-    told = Seen(drops)
-    items = aiter_observable(source, buffer=2, overflow=overflow, drops=drops)
-    for item in range(5):
-        source.on_next(item)
-    source.on_completed()
-    assert [item async for item in items] == seen
-    assert (told, drops.total) == (dropped, len(dropped))
-
-
-@virtual
-@pytest.mark.parametrize("overflow", ["error", "pause"])
-async def test_an_iterator_whose_buffer_is_full_raises_behind_what_waits(overflow):
-    source = Subject()
-    items = aiter_observable(source, buffer=2, overflow=overflow)
-    for item in range(5):
-        source.on_next(item)
-    assert source.observers == []
-    assert [await anext(items), await anext(items)] == [0, 1]
-    with pytest.raises(BufferOverflow):
-        await anext(items)
-
-
-@virtual
-async def test_an_iterator_pauses_its_source():
-    source = Source()
-    items = aiter_observable(source.subject, buffer=4)
-    source.emit(*range(3))
-    assert not source.is_paused
-    source.emit(*range(3, 6))
-    assert source.is_paused
-    for item in range(6):
-        assert source.is_paused is (item < 4)
-        assert await anext(items) == item
-    assert source.turns == [True, False]
-
-
-@virtual
-async def test_an_iterator_lets_a_source_go_that_has_completed():
-    source = Source()
-    items = aiter_observable(source.subject, buffer=1)
-    source.emit(1, 2)
-    source.subject.on_completed()
-    assert not source.is_paused
-    assert [item async for item in items] == [1, 2]
-
-
-@virtual
-async def test_an_overflow_while_it_is_being_subscribed_to():
-    def subscribe(observer, _scheduler=None):
-        for item in range(1, 4):
-            observer.on_next(item)
-
-    items = aiter_observable(reactivex.create(subscribe), buffer=1, overflow="error")
-    assert await anext(items) == 1
-    with pytest.raises(BufferOverflow):
-        await anext(items)
-
-
-@virtual
-async def test_iterating_over_items_of_another_thread():
-    source = Subject()
-    items = aiter_observable(source)
-    first = asyncio.create_task(anext(items))
-    await asyncio.sleep(0)
-    in_thread(lambda: ([source.on_next(item) for item in range(3)], source.on_completed()))
-    assert await first == 0
-    assert [item async for item in items] == [1, 2]
-
-
-@virtual
-async def test_timed_operators_run_on_the_loop():
-    items = aiter_observable(reactivex.timer(5).pipe(ops.map(lambda _: now())))
-    assert [item async for item in items] == [5.0]
-
-
-@virtual
-async def test_a_buffer_of_none_is_refused():
-    with pytest.raises(ValueError, match="buffer must be 1 or more, not 0"):
-        aiter_observable(Subject(), buffer=0)
-
-
-def test_iterating_needs_a_loop():
-    with pytest.raises(RuntimeError, match="no running event loop"):
-        aiter_observable(Subject())
-
-
-def test_an_iterator_that_outlives_its_loop():
-    source = Subject()
-
-    async def main():
-        return aiter_observable(source)
-
-    items = run_in_virtual_time(main())
-    source.on_next(1)
-    del items
-    assert source.observers == []
-
-
-# Drops
-
-
-def test_a_subscriber_of_drops_that_raises_is_logged(caplog):
-    drops, seen = Drops(), []
-    drops.subscribe(lambda item: 1 / item)
-    drops.subscribe(seen.append)
-    drops.note(0)
-    assert (seen, drops.total) == ([0], 1)
-    assert [record.exc_info[0] for record in caplog.records] == [ZeroDivisionError]
-
-
-def test_an_interrupt_in_a_subscriber_of_drops_reaches_the_program():
-    drops = Drops()
-
-    def interrupt(_item):
-        raise KeyboardInterrupt
-
-    drops.subscribe(interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        drops.note(0)

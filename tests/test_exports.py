@@ -14,9 +14,10 @@ NAMES = {
         Project Scope Connection ConnectionState Initiator CloseCode Trigger pulse __version__
         LifecycleEvent Connecting Opened Dropped Closing Stopped ErrorEvent
         RxNodesError SettingsError UnknownConfiguration PluginDisabled ConnectError ConnectionLost SendError
-        DecodeError ProtocolError CloseTimeout HandlerError RequestTimeout run Attempt ConnectOptions GiveUp Codec
+        DecodeError ProtocolError CloseTimeout HandlerError RequestTimeout run Attempt BeforeConnect ConnectOptions GiveUp
+        Codec Scene
         Receipt SendOutcome Sent SendDropped Unsent
-        map_async for_each_async aiter_observable Drops BufferOverflow
+        map_async for_each_async aiter_observable ObservableIterator Drops BufferOverflow
     """,
     "rxnodes.websocket": """
         client_start client_send client_stop on_start on_receive on_stop on_error all_stopped until_stopped

@@ -45,9 +45,21 @@ def test_it_is_turned_where_its_source_lives():
     valve = Valve(turns.append, handed_over.append)
     valve.close("a")
     assert turns == []
-    assert not valve.is_closed
+    assert valve.is_closed, "who asks sees it at once"
     handed_over.pop()()
     assert turns == [True]
+
+
+def test_its_source_is_told_what_is_true_by_then():
+    turns, handed_over = [], []
+    valve = Valve(turns.append, handed_over.append)
+    valve.close("a")
+    valve.open("a")
+    valve.close("b")
+    valve.open("b")
+    for action in handed_over:
+        action()
+    assert turns == []
 
 
 def test_the_current_one_is_that_of_whoever_delivers():

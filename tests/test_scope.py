@@ -121,3 +121,29 @@ def test_a_scene_is_given_connections_and_not_their_names():
     it, _ = project()
     with pytest.raises(TypeError, match=r"project\.websocket\(\"chat\"\), not str"):
         it.scene("menu", connections=["chat"])
+
+
+@virtual
+async def test_what_is_over_is_not_kept():
+    """A program may subscribe in the same scope as long as it runs."""
+    it, _ = project()
+    async with it:
+        for _ in range(3):
+            it.subscribe(pulse())
+            it.subscribe(Trigger()).dispose()
+            it.subscribe(pulse().pipe(ops.map(lambda _: 1 / 0)))
+        assert len(it._disposables) == 0
+
+
+@virtual
+async def test_something_of_ones_own_is_disposed_with_the_scope():
+    it, _ = project()
+    trigger = Trigger()
+    async with it:
+        early, late = trigger.subscribe(), trigger.subscribe()
+        it.add(late)
+        it.add(early).dispose()
+        assert trigger.is_observed
+    assert not trigger.is_observed
+    with pytest.raises(RxNodesError, match="the project has been left"):
+        it.add(trigger.subscribe())

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from reactivex import operators as ops
 
-from rxnodes.awaiting import aiter_observable
+from rxnodes.iterating import aiter_observable
 from rxnodes.websocket.forms import UNSET, form_of
 
 if TYPE_CHECKING:
-    from rxnodes.awaiting import Drops, ObservableIterator, Overflow
+    from rxnodes.buffers import Drops, Overflow
     from rxnodes.codecs import CodecOf, UntypedCodec
     from rxnodes.connection import Connection
+    from rxnodes.iterating import ObservableIterator
+    from rxnodes.scope import Scope
 
 __all__ = ["messages"]
 
@@ -28,6 +30,7 @@ def messages(
     buffer: int = 64,
     overflow: Overflow = "pause",
     drops: Drops[str] | None = None,
+    scope: Scope | None = None,
 ) -> ObservableIterator[str]: ...
 @overload
 def messages(
@@ -38,6 +41,7 @@ def messages(
     buffer: int = 64,
     overflow: Overflow = "pause",
     drops: Drops[bytes] | None = None,
+    scope: Scope | None = None,
 ) -> ObservableIterator[bytes]: ...
 @overload
 def messages(
@@ -48,6 +52,7 @@ def messages(
     buffer: int = 64,
     overflow: Overflow = "pause",
     drops: Drops[str | bytes] | None = None,
+    scope: Scope | None = None,
 ) -> ObservableIterator[str | bytes]: ...
 @overload
 def messages(
@@ -57,6 +62,7 @@ def messages(
     buffer: int = 64,
     overflow: Overflow = "pause",
     drops: Drops[T] | None = None,
+    scope: Scope | None = None,
 ) -> ObservableIterator[T]: ...
 @overload
 def messages(
@@ -66,6 +72,7 @@ def messages(
     buffer: int = 64,
     overflow: Overflow = "pause",
     drops: Drops[Any] | None = None,
+    scope: Scope | None = None,
 ) -> ObservableIterator[Any]: ...
 def messages(  # noqa: PLR0913 - as for on_receive, and of a buffer
     connection: Connection,
@@ -75,6 +82,7 @@ def messages(  # noqa: PLR0913 - as for on_receive, and of a buffer
     buffer: int = 64,
     overflow: Overflow = "pause",
     drops: Drops[Any] | None = None,
+    scope: Scope | None = None,
 ) -> ObservableIterator[Any]:
     """The messages of the live session, for `async for`; where none is live, those of the next one.
 
@@ -95,12 +103,15 @@ def messages(  # noqa: PLR0913 - as for on_receive, and of a buffer
         buffer: How many messages may wait, from 1.
         overflow: What happens when it is full, as for `map_async`.
         drops: What is told of the messages that were dropped.
+        scope: The project or the scene with which the loop ends as well, whatever is left.
 
     Returns:
-        An asynchronous iterator, as that of `aiter_observable`: leaving the loop early disposes it.
+        An asynchronous iterator, as that of `aiter_observable`: leaving the loop early disposes it, where nobody holds
+        it in a variable.
 
     Raises:
         RuntimeError: If no event loop runs here.
+        RxNodesError: If the scope has been left.
         TypeError: If `codec` is no codec, or is given together with another `is_binary` than `False`.
         ValueError: If the buffer's size or the policy cannot be, or no codec has that name.
 
@@ -115,4 +126,4 @@ def messages(  # noqa: PLR0913 - as for on_receive, and of a buffer
     """
     received = form_of(connection, codec, is_binary).read(connection)
     session = received.pipe(ops.take_until(connection.stopped))
-    return aiter_observable(session, buffer=buffer, overflow=overflow, drops=drops)
+    return aiter_observable(session, buffer=buffer, overflow=overflow, drops=drops, scope=scope)

@@ -32,9 +32,9 @@ from rxnodes import (
     pulse,
     run,
 )
-from rxnodes.awaiting import ObservableIterator
 from rxnodes.codecs import as_codec
 from rxnodes.errors import RxNodesError
+from rxnodes.iterating import ObservableIterator
 from rxnodes.testing import Recorded, Recording, ScriptedTransport, attempts, by_url, in_virtual_time, record, stopped
 from rxnodes.websocket import (
     Gap,
