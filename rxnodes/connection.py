@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from rxnodes.lifecycle.events import ErrorPhase
     from rxnodes.lifecycle.policy import Policy
     from rxnodes.lifecycle.traffic import Traffic
+    from rxnodes.sends import DropReason
     from rxnodes.transport.base import Link, Target, Transport
 
 __all__ = ["Connection", "check_connection", "to_payload"]
@@ -352,6 +353,7 @@ class Connection:
         if get_ident() == self._thread:
             self._send(receipt)
         else:
+            self._check_has_loop()
             self.run_on_loop(lambda: self._send(receipt))
         return receipt
 
@@ -382,6 +384,17 @@ class Connection:
     def report(self, phase: ErrorPhase, error: RxNodesError) -> None:
         """Publishes an `ErrorEvent` that changes no state."""
         self._command(Reported(phase, error))
+
+    def report_unwritten(self, error: SendError, tag: object) -> None:
+        """Publishes what kept a message from being made, and for a tag what became of the message: nothing."""
+
+        def drop() -> None:
+            if tag is not None:
+                self._watched += 1
+            self._drop(Receipt(self, b"", False, tag), error, "no message")  # noqa: FBT003
+
+        self._check_has_loop()
+        self.run_on_loop(drop)
 
     # Waiting
 
@@ -498,8 +511,11 @@ class Connection:
             self._hold(receipt)
         else:
             error = SendError(f"{self.name!r} is {self.state.value}, not open: message not sent")
-            self._feed(Reported("send", error))
-            self.settle_sends((receipt,), SendDropped, reason="not open")
+            self._drop(receipt, error, "not open")
+
+    def _drop(self, receipt: Receipt, error: SendError, reason: DropReason) -> None:
+        self._feed(Reported("send", error))
+        self.settle_sends((receipt,), SendDropped, reason=reason)
 
     def _hold(self, receipt: Receipt) -> None:
         """Lets a message wait for the connection to open."""
@@ -539,6 +555,13 @@ class Connection:
         backlog, self._backlog = self._backlog, None
         return backlog.receipts
 
+    def _send_backlog(self, _: object = None) -> None:
+        """Sends what waited for the connection to open."""
+        if self._backlog is not None and self._machine.phase is OPEN:
+            assert self._link is not None
+            for receipt in self._take_backlog():
+                self._link.send(receipt)
+
     def on_overflow(self, receipts: Collection[Receipt]) -> None:
         """The send queue has no room for these messages."""
         if self._target.send_queue.overflow == "error":
@@ -566,13 +589,14 @@ class Connection:
 
     def _tell_sender(self, receipt: Receipt, outcome: SendOutcome) -> None:
         self._watched -= 1
-        receipt.tell_waiters(outcome)
+        for tell in receipt.take_waiters():
+            self._outbox.post(tell, outcome)
         if receipt.tag is not None:
             self._outbox.post(self._sends.emit, outcome)
-            # What is unsent is told with the end that made it so: before, the connection would seem to be open to those
-            # who send it again.
-            if not self._is_stepping and not isinstance(outcome, Unsent):
-                self._outbox.flush()
+        # What is unsent is told with the end that made it so: before, the connection would seem to be open to those who
+        # send it again.
+        if not self._is_stepping and not isinstance(outcome, Unsent):
+            self._outbox.flush()
 
     # The machine
 
@@ -582,8 +606,7 @@ class Connection:
         An effect may lead to another input while it is being run: that one comes next, so that a step is never begun
         within a step.
         """
-        if self._loop is None:
-            raise RxNodesError(f"{self.name!r}: its project is not open; enter it with 'async with' or 'with' first")
+        self._check_has_loop()
         if self._is_closed:
             if isinstance(input_, Reported):
                 logger.warning("%s: %s", self.name, input_.error)
@@ -599,9 +622,17 @@ class Connection:
             self._is_stepping = False
         self._outbox.flush()
 
+    def _check_has_loop(self) -> None:
+        if self._loop is None:
+            raise RxNodesError(f"{self.name!r}: its project is not open; enter it with 'async with' or 'with' first")
+
     def _step(self, input_: Input) -> None:
         assert self._loop is not None
+        if isinstance(input_, Stop | Retire):
+            # Also where somebody stops who is told that it is open, and before all others are.
+            self._send_backlog()
         now = Now(utc_now(self._loop), self._loop.time(), random.random())  # noqa: S311 - jitter is no secret
+        was_open = self._machine.phase is OPEN
         after, effects, events = step(self._machine, input_, now)
         if self._backlog is not None and after.phase not in OPENING and after.phase is not OPEN:
             # Given up before the end is told, which counts them. The machine is pure: it can be asked again.
@@ -617,10 +648,9 @@ class Connection:
             self._outbox.post(self._deliver, event)
         for effect in effects:
             self._perform(effect)
-        if after.phase is OPEN and self._backlog is not None:
-            assert self._link is not None
-            for receipt in self._take_backlog():
-                self._link.send(receipt)
+        if self._backlog is not None and after.phase is OPEN and not was_open:
+            # Behind what is sent by those who are told that it is open, such as a login.
+            self._outbox.post(self._send_backlog, None)
 
     def _perform(self, effect: Effect) -> None:
         # The commonest first; matching patterns took three times as long.

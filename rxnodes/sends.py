@@ -11,17 +11,18 @@ import contextlib
 import math
 from collections import deque
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Sequence
     from datetime import datetime
 
 __all__ = [
     "Backlog",
     "DropReason",
     "Fate",
-    "Overflow",
+    "QueueOverflow",
     "Receipt",
     "SendDropped",
     "SendOutcome",
@@ -30,8 +31,8 @@ __all__ = [
     "Unsent",
 ]
 
-DropReason = Literal["full", "expired", "not open"]
-Overflow = Literal["error", "drop_newest", "drop_oldest"]
+DropReason = Literal["full", "expired", "not open", "no message"]
+QueueOverflow = Literal["error", "drop_newest", "drop_oldest"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +67,8 @@ class SendDropped(_Outcome):
 
     Attributes:
         reason: "full": the send queue was. "expired": it waited longer than `time_to_live`. "not open": there was no
-            open connection, and nothing waits for one.
+            open connection, and nothing waits for one. "no message": there was nothing to send, or it could not be
+            written, as the `ErrorEvent` says.
     """
 
     reason: DropReason
@@ -162,7 +164,7 @@ class Receipt:
         self.size = len(payload)
         self.tag = tag
         self.fate: Fate | None = None
-        self._waiters: list[asyncio.Future[SendOutcome]] | None = None
+        self._waiters: list[Callable[[SendOutcome], None]] | None = None
 
     def __repr__(self) -> str:
         state = "under way" if self.fate is None else self.fate.kind.__name__
@@ -180,27 +182,33 @@ class Receipt:
 
     def __await__(self) -> Generator[Any, None, SendOutcome]:
         if self.fate is None:
-            loop = asyncio.get_running_loop()
-            future: asyncio.Future[SendOutcome] = loop.create_future()
-            self._sender.run_on_loop(lambda: self._add(future))
-            return (yield from future)
+            future: asyncio.Future[SendOutcome] = asyncio.get_running_loop().create_future()
+            tell = partial(_resolve, future)
+            self._sender.run_on_loop(lambda: self.follow(tell))
+            try:
+                return (yield from future)
+            finally:
+                if self.fate is None:
+                    # Who stops waiting is let go: whoever asks again and again must not make it grow.
+                    self._sender.run_on_loop(lambda: self._forget(tell))
         return self.fate.outcome(self.tag, self.size)
 
-    def _add(self, future: asyncio.Future[SendOutcome]) -> None:
+    def follow(self, tell: Callable[[SendOutcome], None]) -> None:
+        """Has `tell` called with the outcome; at once, where it is known. On the connection's loop only."""
         if self.fate is not None:
-            # It came between the question and here, which is another thread.
-            _resolve(future, self.fate.outcome(self.tag, self.size))
+            tell(self.fate.outcome(self.tag, self.size))
             return
         if not self.is_watched:
             self._sender.watch()
-        # Those who have stopped waiting are let go: whoever asks again and again must not make it grow.
-        self._waiters = [*(waiter for waiter in self._waiters or () if not waiter.done()), future]
+        self._waiters = [*(self._waiters or ()), tell]
 
-    def tell_waiters(self, outcome: SendOutcome) -> None:
-        """Wakes those who await it."""
+    def _forget(self, tell: Callable[[SendOutcome], None]) -> None:
+        self._waiters = [waiter for waiter in self._waiters or () if waiter is not tell]
+
+    def take_waiters(self) -> Sequence[Callable[[SendOutcome], None]]:
+        """Those who are to be told, who wait no more."""
         waiters, self._waiters = self._waiters or (), None
-        for future in waiters:
-            _resolve(future, outcome)
+        return waiters
 
 
 def _resolve(future: asyncio.Future[SendOutcome], outcome: SendOutcome) -> None:
@@ -233,7 +241,7 @@ class SendQueue:
 
     max_messages: int | None = 1_000_000
     max_bytes: int = 128 * 1024 * 1024
-    overflow: Overflow = "error"
+    overflow: QueueOverflow = "error"
     while_connecting: bool = False
     time_to_live: float | None = None
 

@@ -6,12 +6,14 @@ import asyncio
 import threading
 
 import pytest
+from reactivex import Subject
 from virtual import Chat, accept, virtual
 
-from rxnodes import ErrorEvent, Opened, Project, SendDropped, Sent, Stopped, Unsent
+from rxnodes import ErrorEvent, Opened, Project, RxNodesError, SendDropped, Sent, Stopped, Unsent, pulse
 from rxnodes.sends import SendQueue
 from rxnodes.testing import WebSocketServer, echo, never_read, run_in_virtual_time
 from rxnodes.transport.scripted import ScriptedTransport
+from rxnodes.websocket import client_send, on_start
 
 RECONNECT = {"initial_delay": 1.0, "jitter": False}
 
@@ -81,7 +83,7 @@ async def test_who_stops_waiting_again_and_again_leaves_nothing_behind():
     for _ in range(10):
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(_awaiting(receipt), 1)
-    assert len(receipt._waiters) == 1
+    assert receipt._waiters == []
     assert chat.connection._watched == 1
     chat.peer.resume_reading()
     assert isinstance(await receipt, Sent)
@@ -283,21 +285,37 @@ WAITING = SendQueue(while_connecting=True)
 
 
 @virtual
-async def test_what_is_sent_while_connecting_goes_out_first_when_open():
+async def test_what_is_sent_while_connecting_goes_out_behind_what_is_sent_on_opening():
+    """A login comes first, for it is sent by one that is told of the opening."""
     chat = Chat(silent, send_queue=WAITING)
     seen = watch(chat)
-    chat.connection.lifecycle.subscribe(lambda it: chat.connection.send("c") if isinstance(it, Opened) else None)
+    on_start(chat.connection).pipe(client_send(chat.connection, "login")).subscribe()
     chat.connection.start()
     chat.connection.send("a", tag="a")
     chat.connection.send(b"b", tag="b")
     await asyncio.sleep(1)
     assert fates(seen) == []
     chat.peer.accept()
-    assert chat.peer.received == ["a", b"b", "c"]
+    assert chat.peer.received == ["login", "a", b"b"]
     assert fates(seen) == [("Sent", "a"), ("Sent", "b")]
     chat.connection.stop()
     stopped = await chat.connection.wait_stopped()
     assert (stopped.messages_sent, stopped.unsent) == (3, 0)
+
+
+@virtual
+@pytest.mark.parametrize("end", ["stop", "retire"])
+async def test_what_waited_goes_out_before_a_stop_by_one_that_is_told_of_the_opening(end):
+    chat = Chat(silent, send_queue=WAITING)
+    chat.connection.lifecycle.subscribe(lambda it: getattr(chat.connection, end)() if isinstance(it, Opened) else None)
+    chat.connection.start()
+    receipt = chat.connection.send("a")
+    await asyncio.sleep(1)
+    chat.peer.accept()
+    stopped = await chat.connection.wait_stopped()
+    assert chat.peer.received == ["a"]
+    assert isinstance(receipt.outcome, Sent)
+    assert (stopped.was_clean, stopped.messages_sent, stopped.unsent) == (True, 1, 0)
 
 
 @virtual
@@ -309,6 +327,49 @@ async def test_what_is_sent_while_reconnecting_waits_for_the_next_attempt():
     chat.connection.send("b")
     await asyncio.sleep(5)
     assert [peer.received for peer in chat.transport.peers] == [[], ["a", "b"]]
+
+
+@virtual
+@pytest.mark.parametrize("end", ["reset", "abort"])
+async def test_a_receipt_has_one_fate_also_where_the_peer_reads_on_when_all_is_over(end):
+    chat = await Chat(unread).opened()
+    seen = watch(chat)
+    chat.connection.send("a", tag="a")
+    peer = chat.peer
+    peer.reset() if end == "reset" else chat.connection.abort()
+    peer.resume_reading()
+    assert (await chat.connection.wait_stopped()).unsent == 1
+    peer.resume_reading()
+    assert fates(seen) == [("Unsent", "a")]
+    assert peer.received == []
+    assert chat.connection._watched == 0
+
+
+@virtual
+async def test_a_tagged_message_that_cannot_be_made_is_dropped():
+    chat = await Chat().opened()
+    seen, values = watch(chat), Subject()
+    connection = chat.connection
+    pipelines = [
+        client_send(connection, lambda _: 7, tag=str),
+        client_send(connection, lambda _: "\ud800", tag=str),
+        client_send(connection, values, tag=str),
+        client_send(connection, lambda _: object(), codec=int, tag=str),
+        client_send(connection, lambda _: 7),
+    ]
+    for number, sending in enumerate(pipelines):
+        pulse(number).pipe(sending).subscribe()
+    assert fates(seen) == [("SendDropped", str(number)) for number in range(4)]
+    assert {it.reason for it in seen if isinstance(it, SendDropped)} == {"no message"}
+    assert [it.phase for it in seen if isinstance(it, ErrorEvent)] == ["send"] * 5
+    assert connection._watched == 0
+
+
+def test_before_the_project_is_open_nothing_can_be_sent_and_nobody_is_waited_for():
+    connection = Project(websocket={"chat": "ws://chat.test/"}).websocket("chat")
+    with pytest.raises(RxNodesError, match="its project is not open"):
+        connection.send("a", tag="a")
+    assert connection._watched == 0
 
 
 @virtual

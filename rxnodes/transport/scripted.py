@@ -165,8 +165,10 @@ class ScriptedPeer:
         self._is_reading = False
 
     def resume_reading(self) -> None:
-        """Takes what waits, and goes on reading."""
+        """Takes what waits, and goes on reading; nothing, if the link is over."""
         self._is_reading = True
+        if self._is_over():
+            return
         while self._waiting:
             self._receive(self._waiting.popleft())
         self._waiting_size = 0
@@ -265,9 +267,10 @@ class ScriptedPeer:
 
     def _tell_lost(self, error: RxNodesError | None) -> None:
         self.is_lost = True
-        self._unsent += len(self._waiting)
-        if self._waiting:
-            self._sink.unsent(tuple(self._waiting))
+        waiting, self._waiting = self._waiting, deque()
+        self._unsent += len(waiting)
+        if waiting:
+            self._sink.unsent(waiting)
         traffic = Traffic(
             messages_received=self._messages_received,
             bytes_received=self._bytes_received,

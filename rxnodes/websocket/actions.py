@@ -169,7 +169,8 @@ def client_send(  # noqa: PLR0913 - a node has its attributes
             `None`: what it is.
         codec: What writes the message: `"json"`, `"msgpack"`, a type (a pydantic model, a dataclass, `list[int]`, ...),
             a pair of functions `(encode, decode)`, or a `Codec`. `None`: none.
-        tag: A function of the pulse: what becomes of its message is emitted on `connection.sends`, with this tag.
+        tag: A function of the pulse: what becomes of its message is emitted on `connection.sends`, with this tag; where no
+            message can be made, too.
         enabled: Off: pulses end here. An observable's latest value counts; before the first, on.
         pass_through: On: pulses pass, and nothing is sent. Before an observable's first value, off.
 
@@ -198,15 +199,16 @@ def client_send(  # noqa: PLR0913 - a node has its attributes
     def send(value: Any, pulse: Any) -> None:
         known_by = tag_of(pulse)
         try:
-            connection.send(form.written(value), is_binary=form.is_binary, tag=known_by)
-        except (TypeError, ValueError) as error:
-            problem = str(error)
-        else:
-            return
-        connection.report("send", SendError(f"{connection.name!r}: {problem}"))
+            form.send(connection, value, tag=known_by)
+        except SendError as error:
+            connection.report_unwritten(error, known_by)
+
+    def miss(pulse: Any) -> None:
+        error = SendError(f"{connection.name!r}: there is no message to send yet")
+        connection.report_unwritten(error, tag_of(pulse))
 
     if isinstance(message, Observable):
-        return _send_latest(connection, message, send, enabled, pass_through)  # pyright: ignore[reportUnknownArgumentType]
+        return _send_latest(message, send, miss, enabled, pass_through)  # pyright: ignore[reportUnknownArgumentType]
     if message is _PULSE:
         return action(lambda pulse: send(pulse, pulse), enabled=enabled, pass_through=pass_through)
     if callable(message):
@@ -224,9 +226,9 @@ def _no_tag(_pulse: object) -> None:
 
 
 def _send_latest(
-    connection: Connection,
     messages: Observable[Any],
     send: Callable[[Any, Any], None],
+    miss: Callable[[Any], None],
     enabled: Switch,
     pass_through: Switch,
 ) -> Callable[[Observable[T]], Observable[T]]:
@@ -240,7 +242,7 @@ def _send_latest(
                 if latest.has_value:
                     send(latest.value, pulse)
                 else:
-                    connection.report("send", SendError(f"{connection.name!r}: there is no message to send yet"))
+                    miss(pulse)
 
             following = latest.follow(messages, observer)
             pipeline = action(execute, enabled=enabled, pass_through=pass_through)(source)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable
 from reactivex.scheduler.eventloop import AsyncIOScheduler
 
+from rxnodes.arguments import check_callback
 from rxnodes.errors import ConnectionLost, RequestTimeout, SendError
 from rxnodes.lifecycle.events import Dropped, LifecycleEvent, Stopped
 from rxnodes.lifecycle.states import ConnectionState
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from rxnodes.codecs import CodecOf, UntypedCodec
     from rxnodes.connection import Connection
-    from rxnodes.sends import Receipt
+    from rxnodes.sends import Receipt, SendOutcome
     from rxnodes.streams import HotStream
     from rxnodes.websocket.forms import Form
 
@@ -41,7 +43,7 @@ def request(
     message: str | Callable[[], str],
     *,
     match: Callable[[str], object],
-    timeout: float | None = 10.0,
+    timeout: float | timedelta | None = 10.0,
     is_binary: Literal[False] = ...,
     codec: None = ...,
 ) -> Observable[str]: ...
@@ -51,7 +53,7 @@ def request(
     message: str | bytes | Callable[[], str | bytes],
     *,
     match: Callable[[bytes], object],
-    timeout: float | None = 10.0,
+    timeout: float | timedelta | None = 10.0,
     is_binary: Literal[True],
     codec: None = ...,
 ) -> Observable[bytes]: ...
@@ -61,7 +63,7 @@ def request(
     message: str | bytes | Callable[[], str | bytes],
     *,
     match: Callable[[str | bytes], object],
-    timeout: float | None = 10.0,
+    timeout: float | timedelta | None = 10.0,
     is_binary: None,
     codec: None = ...,
 ) -> Observable[str | bytes]: ...
@@ -71,7 +73,7 @@ def request(
     message: Any,
     *,
     match: Callable[[T], object],
-    timeout: float | None = 10.0,
+    timeout: float | timedelta | None = 10.0,
     codec: CodecOf[T],
 ) -> Observable[T]: ...
 @overload
@@ -80,7 +82,7 @@ def request(
     message: Any,
     *,
     match: Callable[[Any], object],
-    timeout: float | None = 10.0,
+    timeout: float | timedelta | None = 10.0,
     codec: UntypedCodec,
 ) -> Observable[Any]: ...
 def request(  # noqa: PLR0913 - what is asked, and what counts as an answer
@@ -88,7 +90,7 @@ def request(  # noqa: PLR0913 - what is asked, and what counts as an answer
     message: Any,
     *,
     match: Callable[[Any], object],
-    timeout: float | None = 10.0,
+    timeout: float | timedelta | None = 10.0,
     is_binary: bool | None = UNSET,
     codec: Any = UNSET,
 ) -> Observable[Any]:
@@ -106,21 +108,21 @@ def request(  # noqa: PLR0913 - what is asked, and what counts as an answer
         connection: The connection.
         message: What to send: a constant, or a function that gives it at each subscription. With the codec of a type it
             goes as JSON whatever its own type is, so that it need not be of the answer's type.
-        match: Whether a message that came is the answer. What it raises is the observable's error.
-        timeout: Seconds to wait for the answer, from 0.001 to one day; `None`: as long as the connection lasts. It runs
-            on the subscription's scheduler, or on the event loop where there is none.
+        match: Whether a message that came is the answer. It is asked about every message that comes meanwhile. What it
+            raises is the observable's error.
+        timeout: Seconds to wait for the answer, or a `timedelta`, from 0.001 s to one day; `None`: as long as the
+            connection lasts. It runs on the subscription's scheduler, or on the event loop where there is none.
         is_binary: As in `client_send` and `on_receive`: of the message, and of the answer.
         codec: As in `client_send` and `on_receive`. Messages that do not fit it are `ErrorEvent`s, as everywhere.
 
     Returns:
-        A cold observable of one answer. Its errors are: `SendError`, at once, where the connection is not open
-        or its send queue is full;
-        `RequestTimeout`; `ConnectionLost` where the session ends, or the attempt drops, before the answer has come.
-        Disposing it gives up the answer.
+        A cold observable of one answer. Its errors are: `SendError`, at once where the connection is not open, and
+        where the message cannot be made or is dropped from a full send queue; `RequestTimeout`; `ConnectionLost` where
+        the session ends, or the attempt drops, before the answer has come. Disposing it gives up the answer.
 
     Raises:
-        TypeError: If a constant is of the wrong type, or `codec` is no codec, or is given together with another
-            `is_binary` than `False`.
+        TypeError: If a constant is of the wrong type, or `match` is no plain function, or `timeout` no time, or `codec`
+            is no codec, or is given together with another `is_binary` than `False`.
         ValueError: If `timeout` is out of its range, or a constant cannot be encoded.
 
     Example:
@@ -130,15 +132,14 @@ def request(  # noqa: PLR0913 - what is asked, and what counts as an answer
         >>> time.subscribe(print, lambda error: print(type(error).__name__, "-", error)) and None
         SendError - 'clock' is idle, not open: request not sent
     """
-    # Written so that "not a number" (NaN) is refused too.
-    if timeout is not None and not 0.001 <= timeout <= _DAY:  # noqa: PLR2004 - as in the settings
-        raise ValueError(f"timeout must be from 0.001 to {_DAY:.0f} seconds, or None")
+    check_callback("match", match, gives="whether a message is the answer")
+    seconds = _seconds(timeout)
     form = form_of(connection, codec, is_binary)
     send = _sender(connection, form, message)
     answers = form.read(connection)
 
     def subscribe(observer: abc.ObserverBase[Any], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-        exchange = _Exchange(connection, observer_on_loop_of(scheduler, observer), match, timeout)
+        exchange = _Exchange(connection, observer_on_loop_of(scheduler, observer), match, seconds)
         # One of another loop must not be touched from ours; that of ours is as good as the loop itself.
         if scheduler is not None and type(scheduler) is not AsyncIOScheduler:
             exchange.time_by(scheduler)
@@ -146,6 +147,18 @@ def request(  # noqa: PLR0913 - what is asked, and what counts as an answer
         return exchange
 
     return Observable(subscribe)
+
+
+def _seconds(timeout: Any) -> float | None:
+    if timeout is None:
+        return None
+    seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise TypeError(f"timeout must be seconds, a timedelta or None, not {type(timeout).__name__}")
+    # Written so that "not a number" (NaN) is refused too.
+    if not 0.001 <= seconds <= _DAY:  # noqa: PLR2004 - as in the settings
+        raise ValueError(f"timeout must be from 0.001 to {_DAY:.0f} seconds, or None")
+    return seconds
 
 
 class _Exchange(abc.DisposableBase):
@@ -192,11 +205,9 @@ class _Exchange(abc.DisposableBase):
         except Exception as error:  # noqa: BLE001 - as in every operator
             self._fail(error)
             return
-        if isinstance(receipt.outcome, SendDropped):
-            self._fail(SendError(f"{connection.name!r}: the send queue is full, request not sent"))
-            return
         if not self._is_timed:
             self._time_by_loop()
+        receipt.follow(self._on_outcome)
 
     def dispose(self) -> None:
         """Gives up the answer."""
@@ -207,6 +218,11 @@ class _Exchange(abc.DisposableBase):
         assert self._timeout is not None
         timer = asyncio.get_running_loop().call_later(self._timeout, self._time_out)
         self._group.add(Disposable(lambda: self._connection.run_on_loop(timer.cancel)))
+
+    def _on_outcome(self, outcome: SendOutcome) -> None:
+        # What is unsent has the end of the attempt behind it, which says more.
+        if isinstance(outcome, SendDropped):
+            self._fail(SendError(f"{self._connection.name!r}: the send queue is full, request not sent"))
 
     def _take(self, message: Any) -> None:
         try:
@@ -227,8 +243,9 @@ class _Exchange(abc.DisposableBase):
         self._fail(RequestTimeout(f"{self._connection.name!r}: no answer within {self._timeout:.10g} s"))
 
     def _fail(self, error: Exception) -> None:
-        self.dispose()
-        self._observer.on_error(error)
+        if not self._is_over:
+            self.dispose()
+            self._observer.on_error(error)
 
 
 # --- Channels ---------------------------------------------------------------------------------------------------------
@@ -321,7 +338,8 @@ def channel(  # noqa: PLR0913 - what is asked for, and what belongs to it
 
     Returns:
         A hot observable of the channel's messages. It never errors, and completes when the project closes. What cannot
-        be sent is an `ErrorEvent` of phase `send`.
+        be sent, or is dropped from a full send queue, is an `ErrorEvent` of phase `send`; then the next subscriber, or
+        the next opening, has it sent.
 
     Raises:
         TypeError: If a constant is of the wrong type, or `codec` is no codec, or is given together with another
@@ -340,6 +358,7 @@ def channel(  # noqa: PLR0913 - what is asked for, and what belongs to it
         ... )
         >>> subscription = gold.subscribe(print)
     """
+    check_callback("match", match, gives="whether a message belongs to the channel")
     form = form_of(connection, codec, is_binary)
     return _Channel(
         connection,
@@ -358,8 +377,8 @@ class _Channel(Derived[Any]):
         connection: Connection,
         source: HotStream[Any],
         match: Callable[[Any], object],
-        subscribe: Callable[[], object],
-        unsubscribe: Callable[[], object] | None,
+        subscribe: Callable[[], Receipt],
+        unsubscribe: Callable[[], Receipt] | None,
     ) -> None:
         def relay(message: Any, emit: Callable[[Any], None]) -> None:
             if match(message):
@@ -391,11 +410,9 @@ class _Channel(Derived[Any]):
             return
         opening = (connection.session, connection.attempt)
         if self.is_observed and self._asked_in != opening:
-            self._asked_in = opening
-            self._send(self._ask)
+            self._tell_server(self._ask, opening)
         elif not self.is_observed and self._asked_in == opening and self._leave is not None:
-            self._asked_in = None
-            self._send(self._leave)
+            self._tell_server(self._leave, None)
 
     def _watch_openings(self) -> None:
         with self.lock:
@@ -405,13 +422,25 @@ class _Channel(Derived[Any]):
                 self._openings.dispose()
                 self._openings = None
 
-    def _send(self, send: Callable[[], object]) -> None:
+    def _tell_server(self, send: Callable[[], Receipt], asked_in: tuple[int, int] | None) -> None:
+        """Sends one of the two messages. One that is not sent leaves things as they were, and is an `ErrorEvent`."""
+        before, self._asked_in = self._asked_in, asked_in
+
+        def fail(problem: object, cause: BaseException | None = None) -> None:
+            if self._asked_in == asked_in:
+                self._asked_in = before
+            undone = "left" if asked_in is None else "asked for; the next subscriber, or the next opening, asks again"
+            error = SendError(f"{self._connection.name!r}: {problem}: a channel was not {undone}")
+            error.__cause__ = cause
+            self._connection.report("send", error)
+
         try:
-            send()
+            receipt = send()
         except Exception as error:  # noqa: BLE001 - a function may raise anything, and the channel goes on
-            problem = SendError(f"{self._connection.name!r}: {error}")
-            problem.__cause__ = error
-            self._connection.report("send", problem)
+            cause = error.__cause__ if isinstance(error, SendError) else error
+            fail(cause, cause)
+        else:
+            receipt.follow(lambda outcome: fail("the send queue is full") if isinstance(outcome, SendDropped) else None)
 
 
 # --- What both send ---------------------------------------------------------------------------------------------------
@@ -421,6 +450,6 @@ def _sender(connection: Connection, form: Form, message: Any) -> Callable[[], Re
     """What sends the message. A constant is encoded now, so that one that cannot be is raised where it is given."""
     form = form.for_any_type()
     if callable(message):
-        return lambda: connection.send(form.written(message()), is_binary=form.is_binary)
+        return lambda: form.send(connection, message())
     constant = form.constant(message)
     return lambda: connection.send(constant, is_binary=form.is_binary)

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from rxnodes.codecs import as_codec, encode, for_any_type
 from rxnodes.connection import check_connection, to_payload
+from rxnodes.errors import SendError
 
 if TYPE_CHECKING:
     from reactivex import Observable
 
     from rxnodes.codecs import Codec
     from rxnodes.connection import Connection
+    from rxnodes.sends import Receipt
 
 __all__ = ["UNSET", "Form", "form_of"]
 
@@ -57,6 +59,17 @@ class Form:
         message = self.written(value)
         to_payload(message, is_binary=self.is_binary)
         return message
+
+    def send(self, connection: Connection, value: Any, *, tag: object = None) -> Receipt:
+        """Sends the message of a value.
+
+        Raises:
+            SendError: If there is none: the value is of the wrong type, or the codec cannot encode it.
+        """
+        try:
+            return connection.send(self.written(value), is_binary=self.is_binary, tag=tag)
+        except (TypeError, ValueError) as error:
+            raise SendError(f"{connection.name!r}: {error}") from error
 
     def read(self, connection: Connection, *, batched: bool = False) -> Observable[Any]:
         """What comes, in this form."""

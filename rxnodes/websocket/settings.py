@@ -37,7 +37,7 @@ from pydantic import (
 from rxnodes.before_connect import ConnectOptions, Preparation
 from rxnodes.codecs import CODEC_NAMES, Codec, as_codec
 from rxnodes.lifecycle.policy import FINAL_CODES, Policy, ReconnectPolicy
-from rxnodes.sends import Overflow, SendQueue
+from rxnodes.sends import QueueOverflow, SendQueue
 from rxnodes.transport.base import Target
 
 __all__ = ["ConnectionSettings", "ReconnectSettings", "SendQueueSettings", "TlsSettings", "WebSocketSettings"]
@@ -223,7 +223,7 @@ class SendQueueSettings(_Settings):
 
     max_messages: Annotated[int | None, BeforeValidator(_Number(1, 100_000_000, whole=True, optional=True))] = 1_000_000
     max_bytes: Annotated[int, BeforeValidator(_Number(1, 1024 * _MIB, whole=True, unit="bytes"))] = 128 * _MIB
-    overflow: Annotated[Overflow, BeforeValidator(_one_of(get_args(Overflow)))] = "error"
+    overflow: Annotated[QueueOverflow, BeforeValidator(_one_of(get_args(QueueOverflow)))] = "error"
     while_connecting: bool = False
     time_to_live: _SecondsOrNone = None
 

@@ -9,6 +9,7 @@ import itertools
 import json
 import logging
 import threading
+from datetime import timedelta
 
 import pydantic
 import pytest
@@ -186,6 +187,21 @@ async def test_a_full_send_queue_is_an_error_at_once():
     assert idle(chat.connection)
 
 
+@pytest.mark.parametrize("seconds", [10, None])
+@virtual
+async def test_one_that_is_dropped_from_the_send_queue_later_is_an_error_then(seconds):
+    chat = await Chat(send_queue=SendQueue(max_messages=1, overflow="drop_oldest")).opened()
+    chat.peer.stop_reading()
+    told = Told(request(chat.connection, "ask", match=lambda _: True, timeout=seconds))
+    await asyncio.sleep(1)
+    assert told.all == []
+    chat.connection.send("makes it give way")
+    (error,) = told.all
+    assert isinstance(error, SendError)
+    assert str(error) == "'chat': the send queue is full, request not sent"
+    assert idle(chat.connection)
+
+
 @virtual
 async def test_no_answer_in_time_is_an_error():
     chat = await Chat().opened()
@@ -310,8 +326,9 @@ async def test_what_match_or_the_messages_function_raises_is_its_error():
     assert [[type(error) for error in told.all] for told in (unmatched, unsent, unsendable)] == [
         [KeyError],
         [KeyError],
-        [TypeError],
+        [SendError],
     ]
+    assert str(unsendable.all[0]) == "'chat': a message must be str, not int; codec=\"json\" sends values"
     assert chat.peer.received == ["ask"]
     assert idle(chat.connection)
 
@@ -321,6 +338,33 @@ async def test_what_match_or_the_messages_function_raises_is_its_error():
 async def test_a_timeout_out_of_range_raises_at_once(seconds):
     with pytest.raises(ValueError, match=r"timeout must be from 0.001 to 86400 seconds, or None"):
         request(Chat().connection, "ask", match=lambda _: True, timeout=seconds)
+
+
+@virtual
+async def test_a_timeout_may_be_a_timedelta_and_nothing_else_than_a_time():
+    chat = await Chat().opened()
+    told = Told(request(chat.connection, "ask", match=lambda _: False, timeout=timedelta(seconds=2)))
+    await asyncio.sleep(1.9)
+    assert told.all == []
+    await asyncio.sleep(0.2)
+    assert str(told.all[0]) == "'chat': no answer within 2 s"
+    for timeout in ("5", True):
+        with pytest.raises(TypeError, match=r"timeout must be seconds, a timedelta or None, not \w+"):
+            request(chat.connection, "ask", match=lambda _: True, timeout=timeout)
+
+
+async def is_answer(_message):
+    return True
+
+
+@virtual
+async def test_a_match_that_is_no_plain_function_raises_at_once():
+    connection = Chat().connection
+    for match, says in [("id", "must be a function that gives whether"), (is_answer, "must be a plain function")]:
+        with pytest.raises(TypeError, match=says):
+            request(connection, "ask", match=match)
+        with pytest.raises(TypeError, match=says):
+            channel(connection, subscribe="s", match=match)
 
 
 @virtual
@@ -541,6 +585,73 @@ async def test_what_cannot_be_sent_is_an_error_event_and_the_channel_goes_on():
     assert unsent.all == unsendable.all == ["t1"]
     assert [(event.phase, type(event.error)) for event in errors_of(chat)] == [("send", SendError)] * 2
     assert [type(event.error.__cause__) for event in errors_of(chat)] == [KeyError, TypeError]
+    assert errors_of(chat)[1].message == (
+        "'chat': a message must be str, not int; codec=\"json\" sends values: a channel was not asked for; the next "
+        "subscriber, or the next opening, asks again"
+    )
+
+
+@virtual
+async def test_what_was_not_asked_for_is_asked_for_by_the_next_subscriber_and_is_not_left():
+    chat = await Chat().opened()
+    tokens = iter(["", "token"])
+
+    def subscribe():
+        return next(tokens) or no_message()
+
+    stream = ticks(chat, subscribe=subscribe)
+    first = stream.subscribe()
+    assert chat.peer.received == []
+    second = stream.subscribe()
+    assert chat.peer.received == ["token"]
+    for subscription in (first, second):
+        subscription.dispose()
+    assert chat.peer.received == ["token", "unsubscribe"]
+
+
+@virtual
+async def test_one_that_was_never_asked_for_is_not_left():
+    chat = await Chat().opened()
+    ticks(chat, subscribe=no_message).subscribe().dispose()
+    assert chat.peer.received == []
+
+
+@pytest.mark.parametrize("overflow", ["error", "drop_newest", "drop_oldest"])
+@virtual
+async def test_what_is_dropped_from_the_send_queue_is_asked_for_by_the_next_subscriber(overflow):
+    chat = await Chat(send_queue=SendQueue(max_messages=1, overflow=overflow)).opened()
+    stream = ticks(chat)
+    chat.peer.stop_reading()
+    if overflow == "drop_oldest":
+        first = stream.subscribe()
+        chat.connection.send("other")
+    else:
+        chat.connection.send("other")
+        first = stream.subscribe()
+    chat.peer.resume_reading()
+    assert chat.peer.received == ["other"]
+    says = [event.message for event in errors_of(chat) if "a channel" in event.message]
+    assert says == [
+        "'chat': the send queue is full: a channel was not asked for; the next subscriber, or the next opening, asks again"
+    ]
+    second = stream.subscribe()
+    first.dispose()
+    second.dispose()
+    assert chat.peer.received == ["other", "subscribe", "unsubscribe"]
+
+
+@virtual
+async def test_one_that_could_not_be_left_is_not_asked_for_again():
+    chat = await Chat(send_queue=SendQueue(max_messages=1)).opened()
+    stream = ticks(chat)
+    subscription = stream.subscribe()
+    chat.peer.stop_reading()
+    chat.connection.send("other")
+    subscription.dispose()
+    chat.peer.resume_reading()
+    assert "'chat': the send queue is full: a channel was not left" in [event.message for event in errors_of(chat)]
+    stream.subscribe().dispose()
+    assert chat.peer.received == ["subscribe", "other", "unsubscribe"]
 
 
 @virtual
