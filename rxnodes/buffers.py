@@ -5,7 +5,6 @@ A `Buffer` holds so much and no more: when it is full it pauses the source, drop
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from threading import RLock
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar, get_args
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Generic, Literal, TypeVar, get_args
 from rxnodes.arguments import check_count
 from rxnodes.errors import BufferOverflow
 from rxnodes.flow import current_valve
-from rxnodes.streams import HotStream
+from rxnodes.streams import HotStream, log_for
 
 if TYPE_CHECKING:
     from rxnodes.flow import Valve
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["Buffer", "Drops", "Overflow"]
 
 T = TypeVar("T")
-
-logger = logging.getLogger("rxnodes")
 
 Overflow = Literal["pause", "drop_oldest", "drop_newest", "latest", "error"]
 """What happens when a buffer is full."""
@@ -52,7 +49,7 @@ class Drops(HotStream[T]):
     """
 
     def __init__(self) -> None:
-        super().__init__(_log)
+        super().__init__(log_for("drops"))
         self.total = 0
 
     def note(self, item: T) -> None:
@@ -60,12 +57,6 @@ class Drops(HotStream[T]):
         with self.lock:
             self.total += 1
         self.emit(item)
-
-
-def _log(error: BaseException) -> None:
-    if isinstance(error, KeyboardInterrupt | SystemExit):
-        raise error
-    logger.error("a subscriber of drops raised", exc_info=error)
 
 
 class Buffer(Generic[T]):

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TypeVar, overload
 
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 
-from rxnodes.streams import HotStream
+from rxnodes.streams import HotStream, log_for
 
 __all__ = ["Trigger", "pulse"]
 
 T = TypeVar("T")
-
-logger = logging.getLogger("rxnodes")
 
 
 @overload
@@ -69,7 +66,7 @@ class Trigger(HotStream[T]):
     """
 
     def __init__(self) -> None:
-        super().__init__(_log)
+        super().__init__(log_for("a trigger"))
 
     @overload
     def fire(self: Trigger[None]) -> None: ...
@@ -82,9 +79,3 @@ class Trigger(HotStream[T]):
             value: What travels.
         """
         self.emit(value)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
-
-
-def _log(error: BaseException) -> None:
-    if isinstance(error, KeyboardInterrupt | SystemExit):
-        raise error
-    logger.error("a subscriber of a trigger raised", exc_info=error)

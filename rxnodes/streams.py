@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import logging
 from operator import length_hint
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -20,7 +21,19 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["Derived", "HotStream", "Outbox", "ReplayStream", "View", "Views", "observer_on_loop_of", "on_loop_of"]
+__all__ = [
+    "Derived",
+    "HotStream",
+    "Outbox",
+    "ReplayStream",
+    "View",
+    "Views",
+    "log_for",
+    "observer_on_loop_of",
+    "on_loop_of",
+]
+
+logger = logging.getLogger("rxnodes")
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -57,6 +70,21 @@ def _call_on(loop: asyncio.AbstractEventLoop, notify: Callable[..., Any], *value
     # A loop that has closed has nobody left who waits.
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(notify, *values)
+
+
+def log_for(whose: str) -> Callable[[BaseException], None]:
+    """What a stream that belongs to no connection reports with: what a subscriber raises is logged.
+
+    Args:
+        whose: What the stream is called in the log.
+    """
+
+    def report(error: BaseException) -> None:
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise error
+        logger.error("a subscriber of %s raised", whose, exc_info=error)
+
+    return report
 
 
 def _ignore(_value: object = None) -> None:
@@ -137,15 +165,21 @@ class HotStream(Observable[T]):
     def attach(self, subscription: _Subscription) -> None:
         """Adds a subscriber; one that comes after completion is told so at once."""
         with self.lock:
-            if not self._completed:
+            is_late = self._completed
+            if not is_late:
                 self._subscriptions = (*self._subscriptions, subscription)
-                return
-        self._notify(subscription.on_completed)
+        if is_late:
+            self._notify(subscription.on_completed)
+        self.note_observed()
 
     def detach(self, subscription: _Subscription) -> None:
         """Removes a subscriber."""
         with self.lock:
             self._subscriptions = tuple(other for other in self._subscriptions if other is not subscription)
+        self.note_observed()
+
+    def note_observed(self) -> None:
+        """Called when a subscriber has come or gone: for streams that do something only while they are observed."""
 
     @property
     def is_observed(self) -> bool:
@@ -233,16 +267,6 @@ class Derived(HotStream[T]):
         self._relay = relay
         self._following: _Subscription | None = None
 
-    def attach(self, subscription: _Subscription) -> None:
-        """Adds a subscriber."""
-        super().attach(subscription)
-        self._note()
-
-    def detach(self, subscription: _Subscription) -> None:
-        """Removes a subscriber."""
-        super().detach(subscription)
-        self._note()
-
     @property
     def is_completed(self) -> bool:
         """Whether nothing is emitted any more."""
@@ -253,7 +277,7 @@ class Derived(HotStream[T]):
         self._following = None
         super().complete()
 
-    def _note(self) -> None:
+    def note_observed(self) -> None:
         """Follows the source from the first subscriber on, up to the last."""
         with self.lock:
             if self.is_observed == (self._following is not None):
@@ -302,14 +326,8 @@ class View(HotStream[T]):
         super().__init__(report, views.lock)
         self._views = views
 
-    def attach(self, subscription: _Subscription) -> None:
-        """Adds a subscriber."""
-        super().attach(subscription)
-        self._views.note(self)
-
-    def detach(self, subscription: _Subscription) -> None:
-        """Removes a subscriber."""
-        super().detach(subscription)
+    def note_observed(self) -> None:
+        """Tells the other views."""
         self._views.note(self)
 
     def emit_run(self, values: Sequence[Any], start: int) -> int:

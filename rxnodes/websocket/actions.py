@@ -169,8 +169,8 @@ def client_send(  # noqa: PLR0913 - a node has its attributes
             `None`: what it is.
         codec: What writes the message: `"json"`, `"msgpack"`, a type (a pydantic model, a dataclass, `list[int]`, ...),
             a pair of functions `(encode, decode)`, or a `Codec`. `None`: none.
-        tag: A function of the pulse: what becomes of its message is emitted on `connection.sends`, with this tag; where no
-            message can be made, too.
+        tag: A function of the pulse: what becomes of its message is emitted on `connection.sends`, with this tag;
+            where no message can be made, too.
         enabled: Off: pulses end here. An observable's latest value counts; before the first, on.
         pass_through: On: pulses pass, and nothing is sent. Before an observable's first value, off.
 

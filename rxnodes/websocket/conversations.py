@@ -392,14 +392,9 @@ class _Channel(Derived[Any]):
         self._asked_in: tuple[int, int] | None = None
         self._openings: abc.DisposableBase | None = None
 
-    def attach(self, subscription: Any) -> None:
-        """Adds a subscriber."""
-        super().attach(subscription)
-        self._connection.run_on_loop(self._settle)
-
-    def detach(self, subscription: Any) -> None:
-        """Removes a subscriber."""
-        super().detach(subscription)
+    def note_observed(self) -> None:
+        """Follows the source, and the connection's openings, while there are subscribers."""
+        super().note_observed()
         self._connection.run_on_loop(self._settle)
 
     def _settle(self, _: object = None) -> None:

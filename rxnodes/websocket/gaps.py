@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from operator import index
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from reactivex.disposable import CompositeDisposable
 
+from rxnodes.arguments import check_callback
 from rxnodes.lifecycle.events import LifecycleEvent
 from rxnodes.streams import HotStream
 from rxnodes.websocket.forms import UNSET, form_of
@@ -17,13 +20,17 @@ if TYPE_CHECKING:
 
     from reactivex import Observable, abc
 
-    from rxnodes.codecs import Codec, CodecOf, UntypedCodec
+    from rxnodes.codecs import CodecOf, UntypedCodec
     from rxnodes.connection import Connection
     from rxnodes.lifecycle.events import Opened
+    from rxnodes.websocket.forms import Form
 
 __all__ = ["Gap", "on_gap"]
 
 T = TypeVar("T")
+
+#: Of how many skips it is known that their numbers were missed. A server that is asked for them answers soon.
+FILLABLE = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +57,19 @@ class Gap(LifecycleEvent):
 
 @overload
 def on_gap(
-    connection: Connection, *, sequence: Callable[[str | bytes], int | None] | None = None, codec: None = ...
+    connection: Connection,
+    *,
+    sequence: Callable[[str], int | None] | None = None,
+    is_binary: Literal[False] = ...,
+    codec: None = ...,
+) -> Observable[Gap]: ...
+@overload
+def on_gap(
+    connection: Connection, *, sequence: Callable[[bytes], int | None], is_binary: Literal[True], codec: None = ...
+) -> Observable[Gap]: ...
+@overload
+def on_gap(
+    connection: Connection, *, sequence: Callable[[str | bytes], int | None], is_binary: None, codec: None = ...
 ) -> Observable[Gap]: ...
 @overload
 def on_gap(connection: Connection, *, sequence: Callable[[T], int | None], codec: CodecOf[T]) -> Observable[Gap]: ...
@@ -59,7 +78,11 @@ def on_gap(
     connection: Connection, *, sequence: Callable[[Any], int | None], codec: UntypedCodec
 ) -> Observable[Gap]: ...
 def on_gap(
-    connection: Connection, *, sequence: Callable[[Any], int | None] | None = None, codec: Any = UNSET
+    connection: Connection,
+    *,
+    sequence: Callable[[Any], int | None] | None = None,
+    is_binary: bool | None = UNSET,
+    codec: Any = UNSET,
 ) -> Observable[Gap]:
     """Fires after each reconnect, with the time in which nothing could be heard, and where numbers were skipped.
 
@@ -75,16 +98,17 @@ def on_gap(
     earlier, and the first number that comes counts as the next one. The next session (a stop and a start) begins anew
     too.
 
-    Numbers are expected to grow by one, within an attempt and from one to the next. One that does not grow is no gap;
-    counting goes on from it, so that a server which repeats some, or numbers anew, is followed.
+    Numbers are expected to grow by one, within an attempt and from one to the next. One that was missed and comes after
+    all, because it was asked for again or overtaken, changes nothing. Another one that does not grow is no gap;
+    counting goes on from it, so that a server which numbers anew is followed.
 
     Args:
         connection: The connection.
-        sequence: The number of a message, which is given as it came: `str` for text, `bytes` for binary; or, with a
-            codec, as the value that the codec reads. `None`: the message has none. What it raises is an `ErrorEvent` of
-            phase `handler`, and the message is passed over.
-        codec: What reads the messages for `sequence`, as in `on_receive`, with which it shares the values. A message
-            that does not fit has no number. Where it is not given, the connection's own counts; `None`: none.
+        sequence: A plain function that gives the number of a message, an `int`. `None`: the message has none. What it
+            raises, or another type, is an `ErrorEvent` of phase `handler`, and the message is passed over.
+        is_binary: In which form `sequence` is given the messages, as in `on_receive`.
+        codec: Or what reads them, as in `on_receive`, with which it shares the values. A message that does not fit has
+            no number.
 
     Returns:
         A hot observable of `Gap`. It never errors, and completes when the project closes. A reconnect is told behind
@@ -92,7 +116,8 @@ def on_gap(
         the same; while there are none, nothing is kept.
 
     Raises:
-        TypeError: If `codec` is no codec.
+        TypeError: If `sequence` is no plain function, or `codec` is no codec, or is given together with another
+            `is_binary` than `False`.
         ValueError: If no codec has that name, or the package it needs is not installed.
 
     Example:
@@ -100,36 +125,28 @@ def on_gap(
         >>> feed = Project(websocket={"feed": "ws://127.0.0.1:8080/"}).websocket("feed")
         >>> subscription = on_gap(feed).subscribe(lambda gap: print("fetch what came since", gap.since))
     """
-    return _GapStream(connection, sequence, form_of(connection, codec, UNSET).codec)
+    check_callback("sequence", sequence, gives="a message's number", is_optional=True)
+    return _GapStream(connection, sequence, form_of(connection, codec, is_binary))
 
 
 class _GapStream(HotStream[Gap]):
     """Follows a connection while anybody is subscribed."""
 
-    def __init__(
-        self, connection: Connection, sequence: Callable[[Any], int | None] | None, codec: Codec[Any] | None
-    ) -> None:
+    def __init__(self, connection: Connection, sequence: Callable[[Any], int | None] | None, form: Form) -> None:
         super().__init__(connection.on_handler_error)
         self._connection = connection
         self._sequence = sequence
-        self._codec = codec
+        self._form = form
         self._following: abc.DisposableBase | None = None
         self._opened: Opened | None = None
         self._heard_at = connection.now()
         self._number: int | None = None
         self._numbered_at = self._heard_at
+        # What was told as missed of late, and may come after all.
+        self._missed: deque[range] = deque(maxlen=FILLABLE)
 
-    def attach(self, subscription: Any) -> None:
-        """Adds a subscriber."""
-        super().attach(subscription)
-        self._follow_while_observed()
-
-    def detach(self, subscription: Any) -> None:
-        """Removes a subscriber."""
-        super().detach(subscription)
-        self._follow_while_observed()
-
-    def _follow_while_observed(self) -> None:
+    def note_observed(self) -> None:
+        """Follows the connection from the first subscriber on, up to the last."""
         with self.lock:
             if self.is_observed and self._following is None:
                 self._following = self._follow()
@@ -141,16 +158,19 @@ class _GapStream(HotStream[Gap]):
         connection = self._connection
         self._opened = connection.last_opened
         self._heard_at = connection.now()
-        self._number = None
+        self._forget_numbers()
         following = CompositeDisposable(
             connection.batches(is_binary=None).subscribe(self._on_messages),
             connection.latency.subscribe(self._on_pong),
             connection.opened.subscribe(self._on_opened, on_completed=self.complete),
         )
-        if self._codec is not None and self._sequence is not None:
-            # One by one, as on_receive and channel give them: so each message is read once for all.
-            following.add(connection.values(self._codec).subscribe(self._count))
+        if self._sequence is not None:
+            following.add(self._form.read(connection).subscribe(self._count))
         return following
+
+    def _forget_numbers(self) -> None:
+        self._number = None
+        self._missed.clear()
 
     def _on_opened(self, opened: Opened) -> None:
         self._opened = opened
@@ -159,30 +179,38 @@ class _GapStream(HotStream[Gap]):
             # meanwhile, the gap is empty.
             self._tell(since=min(self._heard_at, opened.at), until=opened.at, missed=None)
         else:
-            self._number = None
+            self._forget_numbers()
         self._heard_at = opened.at
 
     def _on_pong(self, _round_trip: float) -> None:
         self._heard_at = self._connection.now()
 
-    def _on_messages(self, messages: list[str] | list[bytes]) -> None:
+    def _on_messages(self, _: object) -> None:
         self._heard_at = self._connection.now()
-        if self._codec is None and self._sequence is not None:
-            for message in messages:
-                self._count(message)
 
     def _count(self, message: Any) -> None:
         assert self._sequence is not None
         try:
             number = self._sequence(message)
-            missed = range(0) if number is None or self._number is None else range(self._number + 1, number)
+            number = None if number is None else index(number)
         except BaseException as error:  # noqa: BLE001 - a function of the user's, as a subscriber is
             self._report(error)
             return
-        if missed:
-            self._tell(since=self._numbered_at, until=self._heard_at, missed=missed)
         if number is not None:
-            self._number, self._numbered_at = number, self._heard_at
+            self._follow_number(number)
+
+    def _follow_number(self, number: int) -> None:
+        last = number - 1 if self._number is None else self._number
+        if number > last + 1:
+            missed = range(last + 1, number)
+            self._missed.append(missed)
+            self._tell(since=self._numbered_at, until=self._heard_at, missed=missed)
+        elif number < last:
+            if any(number in missed for missed in self._missed):
+                return
+            # The server numbers anew.
+            self._missed.clear()
+        self._number, self._numbered_at = number, self._heard_at
 
     def _tell(self, *, since: datetime, until: datetime, missed: range | None) -> None:
         # What leads here is an Opened or a message, and no message comes before an Opened.

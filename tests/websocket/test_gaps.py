@@ -242,6 +242,10 @@ async def test_it_is_followed_as_long_as_one_is_subscribed():
         ("7 8 1 2 4", [[3]]),
         ("-3 -2 0", [[-1]]),
         ("1 none 2 none 4", [[3]]),
+        ("7 8 11 9 10 12 13", [[9, 10]]),
+        ("1 3 2 4 3 5", [[2], [4]]),
+        ("1 4 9 3 2 8 10", [[2, 3], [5, 6, 7, 8]]),
+        ("5 9 1 2 6 10", [[6, 7, 8], [3, 4, 5], [7, 8, 9]]),
     ],
 )
 @in_virtual_time
@@ -276,12 +280,41 @@ async def test_after_a_reconnect_nothing_may_have_been_missed(numbers):
     assert feed.missed == [None]
 
 
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [({}, ["text"]), ({"is_binary": True}, [b"text", b"\xff"]), ({"is_binary": None}, ["text", b"\xff"])],
+)
 @in_virtual_time
-async def test_messages_are_numbered_as_they_came():
+async def test_messages_are_numbered_in_the_form_that_is_asked_for(form, expected):
     seen = []
-    feed = await watched("o-(mm)", messages=["text", b"\xff"], sequence=seen.append)
-    assert seen == ["text", b"\xff"]
+    feed = await watched("o-(mm)", messages=["text", b"\xff"], sequence=seen.append, **form)
+    assert seen == expected
     assert feed.gaps == []
+
+
+@in_virtual_time
+async def test_a_pipeline_that_asks_again_for_what_it_missed_asks_once():
+    """What is sent again has its number, and comes late."""
+    feed = Feed("o-(mmm)--(mm)-mm", messages=["7", "8", "11", "9", "10", "12", "13"])
+    async with feed:
+        connection = feed.connection
+        feed.project.subscribe(
+            on_gap(connection, sequence=int).pipe(client_send(connection, lambda it: f"again: {list(it.missed)}"))
+        )
+        connection.start()
+        await asyncio.sleep(2)
+    assert feed.transport.peer.received == ["again: [9, 10]"]
+
+
+async def number_of(message):
+    return int(message)
+
+
+@in_virtual_time
+async def test_a_sequence_that_is_no_plain_function_is_refused():
+    for sequence, says in [("n", "must be a function that gives a message's number"), (number_of, "a plain function")]:
+        with pytest.raises(TypeError, match=says):
+            on_gap(Feed("o").connection, sequence=sequence)
 
 
 QUOTES = ['{"n": 1}', '{"n": 2}', '{"n":', '{"n": 5}']
@@ -345,14 +378,17 @@ async def test_skips_are_told_behind_the_message_that_shows_them():
     assert order == ["1", "3", [2]]
 
 
-@pytest.mark.parametrize(("bad", "cause"), [("x", ValueError), ("1.5", TypeError)])
+@pytest.mark.parametrize("position", [0, 1])
+@pytest.mark.parametrize(("bad", "cause"), [("x", ValueError), ("1.5", TypeError), ("nan.", TypeError)])
 @in_virtual_time
-async def test_a_sequence_that_fails_is_an_error_event_and_the_stream_goes_on(bad, cause):
+async def test_a_sequence_that_fails_is_an_error_event_and_the_stream_goes_on(bad, cause, position):
     def number(message):
-        return float(message) if "." in message else int(message)
+        return float(message.rstrip(".")) if "." in message else int(message)
 
-    feed = await watched("o-m-m-m-m", messages=["1", bad, "2", "4"], sequence=number)
-    feed.recording.assert_marbles("(co)-m-(me)-m-m 2.1s (xs)")
+    messages = ["1", "2", "4"]
+    messages.insert(position, bad)
+    feed = await watched("o-m-m-m-m", messages=messages, sequence=number)
+    feed.recording.assert_marbles(["(co)-(me)-m-m-m 2.1s (xs)", "(co)-m-(me)-m-m 2.1s (xs)"][position])
     assert isinstance(feed.recording.errors[0], ErrorEvent)
     assert feed.recording.errors[0].phase == "handler"
     assert isinstance(feed.recording.errors[0].error.__cause__, cause)
