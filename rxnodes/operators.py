@@ -67,7 +67,13 @@ def action(
 
     Returns:
         A pipeable operator.
+
+    Raises:
+        TypeError: If `enabled` or `pass_through` is neither a `bool` nor an observable.
     """
+    for name, switch in (("enabled", enabled), ("pass_through", pass_through)):
+        if not isinstance(switch, bool | Observable):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"{name} must be a bool or an observable of them, not {type(switch).__name__}")
 
     def operator(source: Observable[T]) -> Observable[T]:
         def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:

@@ -54,6 +54,13 @@ def test_pass_through_passes_without_executing():
     assert len(result.messages) == 5
 
 
+@pytest.mark.parametrize("value", ["no", 1, None])
+@pytest.mark.parametrize("name", ["enabled", "pass_through"])
+def test_what_is_no_switch_is_refused(name, value):
+    with pytest.raises(TypeError, match=f"{name} must be a bool or an observable of them, not {type(value).__name__}"):
+        action(lambda _: None, **{name: value})
+
+
 def test_not_enabled_wins_over_pass_through():
     scheduler = TestScheduler()
     result = scheduler.start(lambda: source(scheduler).pipe(action(lambda _: None, enabled=False, pass_through=True)))

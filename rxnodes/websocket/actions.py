@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable
 
+from rxnodes.arguments import check_callback
 from rxnodes.connection import check_connection
 from rxnodes.errors import SendError
 from rxnodes.lifecycle.states import check_close
@@ -182,7 +183,7 @@ def client_send(  # noqa: PLR0913 - a node has its attributes
 
     Raises:
         TypeError: If a constant is of the wrong type, or `codec` is no codec, or is given together with another
-            `is_binary` than `False`.
+            `is_binary` than `False`; if `tag` is no plain function, or `enabled` or `pass_through` no switch.
         ValueError: If a constant holds an unpaired surrogate, which UTF-8 cannot encode, or does not fit the codec; if
             no codec has that name, or the package it needs is not installed.
 
@@ -194,6 +195,7 @@ def client_send(  # noqa: PLR0913 - a node has its attributes
         >>> ask = on_start(chat).pipe(client_send(chat, {"op": "subscribe", "channel": "prices"}, codec="json"))
     """
     form = form_of(connection, codec, is_binary)
+    check_callback("tag", tag, gives="the tag of a pulse's message", is_optional=True)
     tag_of = tag or _no_tag
 
     def send(value: Any, pulse: Any) -> None:

@@ -195,6 +195,12 @@ async def test_a_tag_tells_what_became_of_a_pulses_message():
 
 
 @virtual
+async def test_a_tag_that_is_no_function_of_the_pulse_is_refused():
+    with pytest.raises(TypeError, match="tag must be a function that gives the tag of a pulse's message, not str"):
+        client_send(Chat().connection, "hello", tag="greeting")
+
+
+@virtual
 async def test_what_a_tag_raises_is_the_pipelines_error():
     chat = await Chat().opened()
     failed = []
