@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 from rxnodes.before_connect import Attempt
 from rxnodes.clock import utc_now
 from rxnodes.codecs import decode
-from rxnodes.errors import ConnectError, DecodeError, HandlerError, RxNodesError, SendError
+from rxnodes.errors import ConnectError, DecodeError, HandlerError, RxNodesError, SendError, text_of, with_type
 from rxnodes.flow import Valve, deliver
 from rxnodes.lifecycle.events import ErrorEvent, LifecycleEvent, Opened, Stopped
 from rxnodes.lifecycle.inputs import (
@@ -803,7 +803,7 @@ class Connection:
         logger.error("%s: a subscriber raised", self.name, exc_info=error)
         if self._loop is None or isinstance(self._delivering, ErrorEvent | Stopped):
             return
-        report = HandlerError(f"a subscriber raised {type(error).__name__}: {error}")
+        report = HandlerError(f"a subscriber raised {text_of(error, with_type)}")
         report.__cause__ = error
         self.run_on_loop(lambda: self._feed(Reported("handler", report)))
 

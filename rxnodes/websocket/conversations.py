@@ -9,7 +9,7 @@ from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable
 from reactivex.scheduler.eventloop import AsyncIOScheduler
 
-from rxnodes.errors import ConnectionLost, RequestTimeout, SendError
+from rxnodes.errors import ConnectionLost, RequestTimeout, SendError, text_of
 from rxnodes.lifecycle.events import Dropped, LifecycleEvent, Stopped
 from rxnodes.lifecycle.states import ConnectionState
 from rxnodes.sends import SendDropped
@@ -409,7 +409,7 @@ class _Channel(Derived[Any]):
         try:
             send()
         except Exception as error:  # noqa: BLE001 - a function may raise anything, and the channel goes on
-            problem = SendError(f"{self._connection.name!r}: {error}")
+            problem = SendError(f"{self._connection.name!r}: {text_of(error)}")
             problem.__cause__ = error
             self._connection.report("send", problem)
 

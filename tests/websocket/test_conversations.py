@@ -544,6 +544,22 @@ async def test_what_cannot_be_sent_is_an_error_event_and_the_channel_goes_on():
 
 
 @virtual
+async def test_whatever_a_messages_function_raises_the_channel_goes_on():
+    class UnspeakableError(Exception):
+        def __str__(self):
+            raise RuntimeError("no text")
+
+    def raises():
+        raise UnspeakableError
+
+    chat = await Chat().opened()
+    told = Told(ticks(chat, subscribe=raises))
+    chat.peer.send("t1")
+    assert told.all == ["t1"]
+    assert [event.message for event in errors_of(chat)] == ["'chat': UnspeakableError"]
+
+
+@virtual
 async def test_what_match_raises_is_an_error_event_and_the_channel_goes_on(caplog):
     chat = await Chat().opened()
     told = Told(ticks(chat, match=lambda text: text != "bad" or no_match(text)))
