@@ -19,6 +19,7 @@ from typing import (
     Generic,
     Literal,
     NoReturn,
+    TypeAlias,
     TypeVar,
     Union,
     get_args,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from pydantic import TypeAdapter, ValidationError
     from pydantic_core import SchemaSerializer
+    from typing_extensions import TypeForm
 
 __all__ = ["CODEC_NAMES", "Codec", "TypedCodec", "as_codec", "decode", "encode", "for_any_type"]
 
@@ -98,14 +100,16 @@ if TYPE_CHECKING:
     CodecOf = Codec[T] | type[T] | TypeAdapter[T] | tuple[Callable[[Any], str | bytes], Callable[[str | bytes], T]]
     """What `codec=` takes, where the type of the values is known."""
 
-    UntypedCodec = Literal["json", "msgpack"] | UnionType
-    """What it takes as well. A union says too little to all type checkers; a `TypeAdapter` of it says it."""
+    CodecName: TypeAlias = Literal["json", "msgpack"]
+    """What it takes as well; `TypeForm[T]`, too: a union, `Annotated` and the like, which are no `type[T]`."""
 
 
 @overload
 def as_codec(codec: CodecOf[T]) -> Codec[T]: ...
 @overload
-def as_codec(codec: UntypedCodec) -> Codec[Any]: ...
+def as_codec(codec: CodecName) -> Codec[Any]: ...
+@overload
+def as_codec(codec: TypeForm[T]) -> Codec[T]: ...
 def as_codec(codec: Any) -> Codec[Any]:
     """The codec that is meant.
 

@@ -48,6 +48,7 @@ from rxnodes.streams import Derived, HotStream, Outbox, ReplayStream, View, View
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Iterable
     from datetime import datetime
+    from typing import TypeAlias
 
     from reactivex import Observable
 
@@ -58,6 +59,9 @@ if TYPE_CHECKING:
     from rxnodes.lifecycle.policy import Policy
     from rxnodes.lifecycle.traffic import Traffic
     from rxnodes.transport.base import Link, Target, Transport
+
+    Binary: TypeAlias = bytes | bytearray | memoryview
+    """What can be sent as a binary message. It is copied where it could change."""
 
 __all__ = ["Connection", "check_connection", "to_payload"]
 
@@ -328,14 +332,14 @@ class Connection:
         """Begins a session. While one is connecting or open, nothing; while one is closing, once it has stopped."""
         self._command(Start())
 
-    def send(self, message: str | bytes, *, is_binary: bool | None = None, tag: object = None) -> Receipt:
+    def send(self, message: str | Binary, *, is_binary: bool | None = None, tag: object = None) -> Receipt:
         """Sends a message.
 
         Not being open is an `ErrorEvent` of phase `send`, unless `send_queue.while_connecting` lets messages wait. So
         is a full send queue.
 
         Args:
-            message: The message.
+            message: The message. A `bytearray` or `memoryview` is copied, and counts as `bytes`.
             is_binary: `None`: a `str` goes as a text message, `bytes` as a binary one. `False`: a text message, from a
                 `str`. `True`: a binary message; a `str` is encoded as UTF-8.
             tag: Anything but `None`: what becomes of the message is emitted on `sends`, with this tag.

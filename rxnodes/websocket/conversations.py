@@ -19,8 +19,10 @@ from rxnodes.websocket.forms import UNSET, form_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rxnodes.codecs import CodecOf, UntypedCodec
-    from rxnodes.connection import Connection
+    from typing_extensions import TypeForm
+
+    from rxnodes.codecs import CodecName, CodecOf
+    from rxnodes.connection import Binary, Connection
     from rxnodes.sends import Receipt
     from rxnodes.streams import HotStream
     from rxnodes.websocket.forms import Form
@@ -48,7 +50,7 @@ def request(
 @overload
 def request(
     connection: Connection,
-    message: str | bytes | Callable[[], str | bytes],
+    message: str | Binary | Callable[[], str | Binary],
     *,
     match: Callable[[bytes], object],
     timeout: float | None = 10.0,
@@ -58,7 +60,7 @@ def request(
 @overload
 def request(
     connection: Connection,
-    message: str | bytes | Callable[[], str | bytes],
+    message: str | Binary | Callable[[], str | Binary],
     *,
     match: Callable[[str | bytes], object],
     timeout: float | None = 10.0,
@@ -81,8 +83,17 @@ def request(
     *,
     match: Callable[[Any], object],
     timeout: float | None = 10.0,
-    codec: UntypedCodec,
+    codec: CodecName,
 ) -> Observable[Any]: ...
+@overload
+def request(
+    connection: Connection,
+    message: Any,
+    *,
+    match: Callable[[T], object],
+    timeout: float | None = 10.0,
+    codec: TypeForm[T],
+) -> Observable[T]: ...
 def request(  # noqa: PLR0913 - what is asked, and what counts as an answer
     connection: Connection,
     message: Any,
@@ -119,8 +130,8 @@ def request(  # noqa: PLR0913 - what is asked, and what counts as an answer
         Disposing it gives up the answer.
 
     Raises:
-        TypeError: If a constant is of the wrong type, or `codec` is no codec, or is given together with another
-            `is_binary` than `False`.
+        TypeError: If a constant is of the wrong type, or `codec` is no codec, or is given together with
+            `is_binary=True` or `None`.
         ValueError: If `timeout` is out of its range, or a constant cannot be encoded.
 
     Example:
@@ -248,8 +259,8 @@ def channel(
 def channel(
     connection: Connection,
     *,
-    subscribe: str | bytes | Callable[[], str | bytes],
-    unsubscribe: str | bytes | Callable[[], str | bytes] | None = None,
+    subscribe: str | Binary | Callable[[], str | Binary],
+    unsubscribe: str | Binary | Callable[[], str | Binary] | None = None,
     match: Callable[[bytes], object],
     is_binary: Literal[True],
     codec: None = ...,
@@ -258,8 +269,8 @@ def channel(
 def channel(
     connection: Connection,
     *,
-    subscribe: str | bytes | Callable[[], str | bytes],
-    unsubscribe: str | bytes | Callable[[], str | bytes] | None = None,
+    subscribe: str | Binary | Callable[[], str | Binary],
+    unsubscribe: str | Binary | Callable[[], str | Binary] | None = None,
     match: Callable[[str | bytes], object],
     is_binary: None,
     codec: None = ...,
@@ -280,8 +291,17 @@ def channel(
     subscribe: Any,
     unsubscribe: Any = None,
     match: Callable[[Any], object],
-    codec: UntypedCodec,
+    codec: CodecName,
 ) -> Observable[Any]: ...
+@overload
+def channel(
+    connection: Connection,
+    *,
+    subscribe: Any,
+    unsubscribe: Any = None,
+    match: Callable[[T], object],
+    codec: TypeForm[T],
+) -> Observable[T]: ...
 def channel(  # noqa: PLR0913 - what is asked for, and what belongs to it
     connection: Connection,
     *,
@@ -324,8 +344,8 @@ def channel(  # noqa: PLR0913 - what is asked for, and what belongs to it
         be sent is an `ErrorEvent` of phase `send`.
 
     Raises:
-        TypeError: If a constant is of the wrong type, or `codec` is no codec, or is given together with another
-            `is_binary` than `False`.
+        TypeError: If a constant is of the wrong type, or `codec` is no codec, or is given together with
+            `is_binary=True` or `None`.
         ValueError: If a constant cannot be encoded.
 
     Example:

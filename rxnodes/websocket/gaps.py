@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from reactivex import Observable, abc
+    from typing_extensions import TypeForm
 
-    from rxnodes.codecs import Codec, CodecOf, UntypedCodec
+    from rxnodes.codecs import Codec, CodecName, CodecOf
     from rxnodes.connection import Connection
     from rxnodes.lifecycle.events import Opened
 
@@ -55,9 +56,9 @@ def on_gap(
 @overload
 def on_gap(connection: Connection, *, sequence: Callable[[T], int | None], codec: CodecOf[T]) -> Observable[Gap]: ...
 @overload
-def on_gap(
-    connection: Connection, *, sequence: Callable[[Any], int | None], codec: UntypedCodec
-) -> Observable[Gap]: ...
+def on_gap(connection: Connection, *, sequence: Callable[[Any], int | None], codec: CodecName) -> Observable[Gap]: ...
+@overload
+def on_gap(connection: Connection, *, sequence: Callable[[T], int | None], codec: TypeForm[T]) -> Observable[Gap]: ...
 def on_gap(
     connection: Connection, *, sequence: Callable[[Any], int | None] | None = None, codec: Any = UNSET
 ) -> Observable[Gap]:

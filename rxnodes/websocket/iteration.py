@@ -10,8 +10,10 @@ from rxnodes.awaiting import aiter_observable
 from rxnodes.websocket.forms import UNSET, form_of
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeForm
+
     from rxnodes.awaiting import Drops, ObservableIterator, Overflow
-    from rxnodes.codecs import CodecOf, UntypedCodec
+    from rxnodes.codecs import CodecName, CodecOf
     from rxnodes.connection import Connection
 
 __all__ = ["messages"]
@@ -62,7 +64,26 @@ def messages(
 def messages(
     connection: Connection,
     *,
-    codec: UntypedCodec,
+    codec: CodecName,
+    buffer: int = 64,
+    overflow: Overflow = "pause",
+    drops: Drops[Any] | None = None,
+) -> ObservableIterator[Any]: ...
+@overload
+def messages(
+    connection: Connection,
+    *,
+    codec: TypeForm[T],
+    buffer: int = 64,
+    overflow: Overflow = "pause",
+    drops: Drops[T] | None = None,
+) -> ObservableIterator[T]: ...
+@overload
+def messages(
+    connection: Connection,
+    *,
+    is_binary: bool | None,
+    codec: None = ...,
     buffer: int = 64,
     overflow: Overflow = "pause",
     drops: Drops[Any] | None = None,
@@ -101,7 +122,7 @@ def messages(  # noqa: PLR0913 - as for on_receive, and of a buffer
 
     Raises:
         RuntimeError: If no event loop runs here.
-        TypeError: If `codec` is no codec, or is given together with another `is_binary` than `False`.
+        TypeError: If `codec` is no codec, or is given together with `is_binary=True` or `None`.
         ValueError: If the buffer's size or the policy cannot be, or no codec has that name.
 
     Example:
