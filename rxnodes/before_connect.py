@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from rxnodes.errors import ConnectError, RxNodesError
+from rxnodes.errors import ConnectError, RxNodesError, text_of
 from rxnodes.lifecycle.traffic import Traffic
 
 if TYPE_CHECKING:
@@ -128,7 +128,8 @@ class PreparedLink:
         try:
             options = await preparation.hook(attempt) or ConnectOptions()
         except GiveUp as error:
-            self._error = ConnectError(str(error) or "before_connect gave up", retryable=False)
+            reason = text_of(error, lambda error: str(error) or "before_connect gave up")
+            self._error = ConnectError(reason, retryable=False)
             return
         except Exception as error:
             logger.exception("%s: before_connect raised", attempt.connection)
@@ -144,7 +145,7 @@ class PreparedLink:
         try:
             self._target = preparation.retarget(options)
         except ValueError as error:
-            self._error = ConnectError(f"before_connect gave what cannot be used: {error}", retryable=False)
+            self._error = ConnectError(f"before_connect gave what cannot be used: {text_of(error)}", retryable=False)
             return
         self._postpone(options.delay)
         if options.delay > 0:

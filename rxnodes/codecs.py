@@ -7,19 +7,34 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, is_dataclass
 from functools import lru_cache, partial
 from importlib import import_module
-from inspect import isroutine
-from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, overload
+from types import NoneType, UnionType
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Generic,
+    Literal,
+    NoReturn,
+    TypeAlias,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    overload,
+)
 
-from rxnodes.errors import DecodeError
+from rxnodes.errors import DecodeError, printable, text_of, with_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import UnionType
 
     from pydantic import TypeAdapter, ValidationError
+    from pydantic_core import SchemaSerializer
+    from typing_extensions import TypeForm
 
 __all__ = ["CODEC_NAMES", "Codec", "TypedCodec", "as_codec", "decode", "encode", "for_any_type"]
 
@@ -28,12 +43,12 @@ T = TypeVar("T")
 #: The codecs that go by a name.
 CODEC_NAMES = ("json", "msgpack")
 
-#: How much of a message is shown, in characters or bytes, and how much is said of what is wrong with it.
+#: How much of a message is shown, in characters or bytes.
 EXCERPT = 80
-REASON = 300
 
-#: How many of the problems of one message are named.
+#: How many of the problems of one message are named, and how much of the place of each, which a peer may have chosen.
 PROBLEMS = 3
+PLACE = 60
 
 _ALLOWED = 'a codec is "json", "msgpack", a type, a pair of functions (encode, decode) or a Codec'
 
@@ -47,8 +62,12 @@ class Codec(Generic[T]):
     Attributes:
         encode: Makes a message of a value: a `str` goes as a text message, `bytes` as a binary one. It raises where it
             cannot.
-        decode: Makes a value of a message, which may be of either kind. It raises where it cannot.
-        name: What it is called where it is listed.
+        decode: Makes a value of a message: it is given a `str` for a text message, `bytes` for a binary one. It raises
+            where it cannot, or where it wants the other kind.
+        name: What it is called where it is listed, and in what is said of messages that do not fit.
+
+    Raises:
+        TypeError: If `encode` or `decode` is no function, or one that has no hash.
 
     Example:
         >>> shouting = Codec(encode=str.upper, decode=lambda message: str(message).lower(), name="shouting")
@@ -60,6 +79,17 @@ class Codec(Generic[T]):
     decode: Callable[[str | bytes], T]
     name: str = field(default="custom", compare=False)
 
+    def __post_init__(self) -> None:
+        for role, function in (("encode", self.encode), ("decode", self.decode)):
+            if not callable(function):
+                raise TypeError(f"{role} must be a function, not {type(function).__name__}")
+            try:
+                hash(function)
+            except TypeError:
+                # Streams are found again by their codec, so that each message is decoded once.
+                kind = type(function).__name__
+                raise TypeError(f"{role} must be hashable, and this {kind} is not; give a function") from None
+
 
 @dataclass(frozen=True, slots=True)
 class TypedCodec(Codec[T]):
@@ -70,14 +100,16 @@ if TYPE_CHECKING:
     CodecOf = Codec[T] | type[T] | TypeAdapter[T] | tuple[Callable[[Any], str | bytes], Callable[[str | bytes], T]]
     """What `codec=` takes, where the type of the values is known."""
 
-    UntypedCodec = Literal["json", "msgpack"] | UnionType
-    """What it takes as well. A union says too little to all type checkers; a `TypeAdapter` of it says it."""
+    CodecName: TypeAlias = Literal["json", "msgpack"]
+    """What it takes as well; `TypeForm[T]`, too: a union, `Annotated` and the like, which are no `type[T]`."""
 
 
 @overload
 def as_codec(codec: CodecOf[T]) -> Codec[T]: ...
 @overload
-def as_codec(codec: UntypedCodec) -> Codec[Any]: ...
+def as_codec(codec: CodecName) -> Codec[Any]: ...
+@overload
+def as_codec(codec: TypeForm[T]) -> Codec[T]: ...
 def as_codec(codec: Any) -> Codec[Any]:
     """The codec that is meant.
 
@@ -85,11 +117,15 @@ def as_codec(codec: Any) -> Codec[Any]:
         codec: One of
 
             - `"json"`: JSON text without spaces. Models, dataclasses, dates and the like are written too, as their own
-              type says, with aliases; what is read is plain: `dict`, `list`, `str`, `int`, `float`, `bool`, `None`.
-            - `"msgpack"`: MessagePack, as binary messages; it needs `pip install "rxnodes[msgpack]"`. Likewise.
+              type says, with aliases, as keys too; what is read is plain: `dict`, `list`, `str`, `int`, `float`,
+              `bool`, `None`.
+            - `"msgpack"`: MessagePack, as binary messages; it needs `pip install "rxnodes[msgpack]"`. Likewise. Keys
+              are read only where they are text or bytes.
             - a type that pydantic's `TypeAdapter` takes (a model, a dataclass, a `TypedDict`, `list[int]`, a union), or
-              a `TypeAdapter` itself: JSON text, validated as that type both ways, with aliases.
-            - a pair of functions: the first makes a `str` or `bytes` of a value, the second a value of either.
+              a `TypeAdapter` itself: JSON text, with aliases. What is read is validated; what is no value of that type
+              is not written, nor one of a subclass that would lose fields.
+            - a pair of functions: the first makes a `str` or `bytes` of a value, the second a value of either. Each
+              must be hashable, as functions are.
             - a `Codec`.
 
     Raises:
@@ -124,9 +160,16 @@ def encode(codec: Codec[T], value: T) -> str | bytes:
         ValueError: If it cannot. It says why, and does not repeat the value.
     """
     try:
-        return codec.encode(value)
+        message: Any = codec.encode(value)
     except Exception as error:  # noqa: BLE001 - a codec may raise anything
-        _raise_from(error, ValueError(f"the message cannot be encoded: {_reason(error)}"))
+        reason = text_of(error, _reason)
+        _raise_from(error, ValueError(f"the message cannot be encoded with {_title(codec)}: {reason}"))
+    if isinstance(message, str | bytes):
+        return message
+    if isinstance(message, bytearray | memoryview):
+        return bytes(message)  # pyright: ignore[reportUnknownArgumentType]
+    reason = f"its encode gave {type(message).__name__}, not str or bytes"
+    raise ValueError(f"the message cannot be encoded with {_title(codec)}: {reason}")
 
 
 def decode(codec: Codec[T], message: str | bytes) -> T:
@@ -138,7 +181,8 @@ def decode(codec: Codec[T], message: str | bytes) -> T:
     try:
         return codec.decode(message)
     except Exception as error:  # noqa: BLE001 - a codec may raise anything
-        _raise_from(error, DecodeError(f"a message does not fit: {_reason(error)}: {_excerpt(message)}"))
+        reason = text_of(error, _reason)
+        _raise_from(error, DecodeError(f"a message does not fit {_title(codec)}: {reason}: {_excerpt(message)}"))
 
 
 # --- JSON and MessagePack ---------------------------------------------------------------------------------------------
@@ -152,25 +196,33 @@ def _as_plain(value: object) -> object:
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"not JSON: {constant}")
+    raise ValueError(f"{constant} is no JSON")
 
 
 _TO_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_as_plain).encode
 _FROM_JSON = json.JSONDecoder(parse_constant=_refuse).decode
 
 
+def _to_json(value: object) -> str:
+    try:
+        return _TO_JSON(value)
+    except TypeError:
+        # The encoder asks `default` about values, and not about keys, such as dates.
+        return _TO_JSON(_as_plain(value))
+
+
 def _from_json(message: str | bytes) -> Any:
     try:
         return _FROM_JSON(message if isinstance(message, str) else message.decode())
     except json.JSONDecodeError as error:
-        reason = f"not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+        reason = f"{error.msg} at line {error.lineno}, column {error.colno}"
     except UnicodeDecodeError as error:
         reason = f"not UTF-8: {error.reason} at byte {error.start}"
     # The errors themselves hold the whole message.
     raise ValueError(reason)
 
 
-_JSON: Codec[Any] = Codec(_TO_JSON, _from_json, "json")
+_JSON: Codec[Any] = Codec(_to_json, _from_json, "json")
 
 
 @lru_cache(maxsize=1)
@@ -208,38 +260,110 @@ def _of_functions(pair: tuple[Any, ...]) -> Codec[Any]:
 class _Typed:
     """The two functions for the values of a type."""
 
-    def __init__(self, adapter: TypeAdapter[Any]) -> None:
+    def __init__(self, adapter: TypeAdapter[Any], type_: Any) -> None:
+        from pydantic_core import to_json  # noqa: PLC0415 - see above
+
         self._adapter = adapter
+        # First as what JSON has, then as JSON: in one go pydantic writes null for NaN.
+        self._dump = partial(_serializer(adapter).to_python, mode="json", by_alias=True, warnings="error")
+        self._to_json = partial(to_json, inf_nan_mode="constants")
+        self._class: Any = type_ if _has_fields(type_) else None
 
     def encode(self, value: Any) -> str:
-        # pydantic writes "{}" of a model of another type: whether it is one of this type has to be asked.
-        self._adapter.validate_python(value)
-        return self._adapter.dump_json(value, by_alias=True, warnings="error").decode()
+        plain = self._dump(value)
+        text = self._to_json(plain).decode()
+        _refuse_constants(text)
+        self._refuse_others(value, text)
+        if self._class is not None and type(value) is not self._class:
+            self._refuse_losses(value, plain)
+        return text
 
     def decode(self, message: str | bytes) -> Any:
-        return self._adapter.validate_json(message)
+        value = self._adapter.validate_json(message)
+        _refuse_constants(message)
+        return value
+
+    def _refuse_others(self, value: Any, text: str) -> None:
+        """Refuses what is not a value of the type: of a model of another type, pydantic writes "{}"."""
+        try:
+            # By the names that fields have in Python. Keys that a `TypedDict` has not would be lost.
+            self._adapter.validate_python(value, by_alias=False, by_name=True, extra="forbid")
+        except Exception:
+            if not self._comes_back(value, text):
+                raise
+
+    def _refuse_losses(self, value: Any, plain: Any) -> None:
+        """Refuses a value of a subclass with fields of its own, of which pydantic writes nothing."""
+        if self._dump(value, serialize_as_any=True) != plain:
+            raise ValueError(f"a {type(value).__name__} would not be written as a whole; use a codec of that type")
+
+    def _comes_back(self, value: Any, text: str) -> bool:
+        """Whether reading gives the value again. Some types, such as `Base64Bytes`, take a form that they have not."""
+        with suppress(Exception):
+            if self._adapter.validate_json(text) == value:
+                return True
+        with suppress(Exception):
+            form = self._adapter.dump_python(value, round_trip=True)
+            return bool(self._adapter.validate_python(form, by_alias=False, by_name=True) == value)
+        return False
+
+
+def _serializer(adapter: TypeAdapter[Any]) -> SchemaSerializer:
+    """The adapter's serializer, but for NaN where its type says nothing of it (`Any`), which it would write as null."""
+    from pydantic_core import SchemaSerializer  # noqa: PLC0415 - see above
+
+    schema = adapter.core_schema
+    own: Any = adapter._config or schema.get("config", {})  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    config: Any = {**own, "ser_json_inf_nan": "constants"}
+    return SchemaSerializer(schema, config)
+
+
+def _has_fields(type_: object) -> bool:
+    from pydantic import BaseModel  # noqa: PLC0415 - see above
+
+    return isinstance(type_, type) and (is_dataclass(type_) or issubclass(type_, BaseModel))
+
+
+def _refuse_constants(message: str | bytes) -> None:
+    """Refuses NaN and Infinity, which pydantic reads and writes though they are no JSON."""
+    # As quick to ask as anything can be; but as parts of a text they are none.
+    if isinstance(message, str):
+        may_hold_one = "NaN" in message or "Infinity" in message
+    else:
+        may_hold_one = b"NaN" in message or b"Infinity" in message
+    if not may_hold_one:
+        return
+    from pydantic_core import from_json  # noqa: PLC0415 - see above
+
+    try:
+        from_json(message, allow_inf_nan=False)
+    except ValueError as error:
+        reason = str(error)
+    else:
+        return
+    raise ValueError(f"NaN and Infinity are no JSON: {reason}")
 
 
 def _of_type(type_: Any) -> Codec[Any]:
-    # pydantic would take a function, and call it with each message.
-    if type_ is None or isroutine(type_) or isinstance(type_, partial):
-        raise TypeError(f"no codec can be made of {type_!r}; {_ALLOWED}")
     from pydantic import TypeAdapter  # noqa: PLC0415 - see above
 
-    name: str = getattr(type_, "__name__", str(type_))
-    if isinstance(type_, TypeAdapter):
-        return _of_adapter(type_)  # pyright: ignore[reportUnknownArgumentType]
+    is_adapter = isinstance(type_, TypeAdapter)
+    # pydantic would take more: a function, to call it with each message, or an instance of a model.
+    if not is_adapter and not _is_type(type_):
+        raise TypeError(f"a value of type {type(type_).__name__} is no codec; {_ALLOWED}")
     try:
-        return _typed(TypeAdapter(type_), name)
+        return _of_adapter(type_) if is_adapter else _typed(TypeAdapter(type_), type_)  # pyright: ignore[reportUnknownArgumentType]
     except Exception as error:
-        # Of what is no type at all, pydantic may say anything.
-        reason = str(error).partition("\n")[0]
-        raise TypeError(f"no codec can be made of {type_!r} ({reason}); {_ALLOWED}") from error
+        reason = text_of(error, lambda error: str(error).partition("\n")[0])
+        raise TypeError(f"no codec can be made of {_type_name(type_)} ({reason}); {_ALLOWED}") from error
 
 
-def _typed(adapter: TypeAdapter[Any], name: str) -> Codec[Any]:
-    typed = _Typed(adapter)
-    return TypedCodec(typed.encode, typed.decode, name)
+def _typed(adapter: TypeAdapter[Any], type_: object) -> Codec[Any]:
+    if not adapter.pydantic_complete:
+        # Where it names a type that nobody knows, that is said now rather than with the first message.
+        adapter.rebuild()
+    typed = _Typed(adapter, type_)
+    return TypedCodec(typed.encode, typed.decode, _type_name(type_))
 
 
 # So that a class, or an adapter, stands for one codec wherever it is given, and what comes is decoded once for all.
@@ -248,7 +372,27 @@ _of_class = lru_cache(maxsize=256)(_of_type)
 
 @lru_cache(maxsize=256)
 def _of_adapter(adapter: TypeAdapter[Any]) -> Codec[Any]:
-    return _typed(adapter, str(adapter))
+    return _typed(adapter, adapter._type)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+
+
+def _is_type(value: object) -> bool:
+    """Whether it is a class, or made by `typing`: a union, `list[int]`, `Literal`, ..."""
+    is_made = get_origin(value) is not None or type(value).__module__ in {"typing", "typing_extensions"}
+    return isinstance(value, type) or is_made
+
+
+def _type_name(type_: Any) -> str:
+    """A type as one writes it, without modules and what `Annotated` adds: `Quote`, `list[int]`, `int | str`."""
+    origin, arguments = get_origin(type_), get_args(type_)
+    if origin is Annotated:
+        return _type_name(arguments[0])
+    if origin is Union or origin is UnionType:
+        return " | ".join(map(_type_name, arguments))
+    name = "None" if type_ is NoneType else getattr(origin or type_, "__name__", str(type_))
+    if not arguments:
+        return name
+    named = map(repr if origin is Literal else _type_name, arguments)
+    return f"{name}[{', '.join(named)}]"
 
 
 # --- What is said about messages that do not fit ----------------------------------------------------------------------
@@ -262,32 +406,35 @@ def _raise_from(cause: Exception, error: Exception) -> NoReturn:
     raise error from None if isinstance(cause, ValidationError | PydanticSerializationError) else cause
 
 
+def _title(codec: Codec[Any]) -> str:
+    """The codec as a sentence calls it."""
+    return {"json": "JSON", "custom": "the custom codec"}.get(codec.name, codec.name)
+
+
 def _reason(error: Exception) -> str:
     from pydantic import ValidationError  # noqa: PLC0415 - see above
     from pydantic_core import PydanticSerializationError  # noqa: PLC0415 - likewise
 
     if isinstance(error, ValidationError):
-        text = _problems(error)
-    elif isinstance(error, PydanticSerializationError):
-        text = _unexpected(str(error))
-    elif isinstance(error, ValueError | DecodeError):
-        text = str(error)
-    else:
-        text = f"{type(error).__name__}: {error}"
-    return text if len(text) <= REASON else f"{text[:REASON]}..."
+        return _problems(error)
+    if isinstance(error, PydanticSerializationError):
+        return _unexpected(str(error))
+    return str(error) if isinstance(error, ValueError | DecodeError) else with_type(error)
 
 
 def _problems(error: ValidationError) -> str:
     """What is wrong, and at which field. No value is repeated."""
     details = error.errors(include_url=False, include_context=False, include_input=False)
     problems = [
-        ": ".join(
-            filter(None, [".".join(map(str, detail["loc"])), detail["msg"].replace("Input should be", "must be")])
-        )
+        ": ".join(filter(None, [_place(detail["loc"]), detail["msg"].replace("Input should be", "must be")]))
         for detail in details[:PROBLEMS]
     ]
     more = len(details) - PROBLEMS
     return "; ".join(problems) + (f"; and {more} more" if more > 0 else "")
+
+
+def _place(steps: tuple[int | str, ...]) -> str:
+    return ".".join(printable(str(step), PLACE) for step in steps)
 
 
 def _unexpected(text: str) -> str:

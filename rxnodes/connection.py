@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 from rxnodes.before_connect import Attempt
 from rxnodes.clock import utc_now
 from rxnodes.codecs import decode
-from rxnodes.errors import ConnectError, DecodeError, HandlerError, RxNodesError, SendError
+from rxnodes.errors import ConnectError, DecodeError, HandlerError, RxNodesError, SendError, text_of, with_type
 from rxnodes.flow import Valve, deliver
 from rxnodes.lifecycle.events import ErrorEvent, LifecycleEvent, Opened, Stopped
 from rxnodes.lifecycle.inputs import (
@@ -48,6 +48,7 @@ from rxnodes.streams import Derived, HotStream, Outbox, ReplayStream, View, View
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Iterable
     from datetime import datetime
+    from typing import TypeAlias
 
     from reactivex import Observable
 
@@ -59,6 +60,9 @@ if TYPE_CHECKING:
     from rxnodes.lifecycle.traffic import Traffic
     from rxnodes.sends import DropReason
     from rxnodes.transport.base import Link, Target, Transport
+
+    Binary: TypeAlias = bytes | bytearray | memoryview
+    """What can be sent as a binary message. It is copied where it could change."""
 
 __all__ = ["Connection", "check_connection", "to_payload"]
 
@@ -329,14 +333,14 @@ class Connection:
         """Begins a session. While one is connecting or open, nothing; while one is closing, once it has stopped."""
         self._command(Start())
 
-    def send(self, message: str | bytes, *, is_binary: bool | None = None, tag: object = None) -> Receipt:
+    def send(self, message: str | Binary, *, is_binary: bool | None = None, tag: object = None) -> Receipt:
         """Sends a message.
 
         Not being open is an `ErrorEvent` of phase `send`, unless `send_queue.while_connecting` lets messages wait. So
         is a full send queue.
 
         Args:
-            message: The message.
+            message: The message. A `bytearray` or `memoryview` is copied, and counts as `bytes`.
             is_binary: `None`: a `str` goes as a text message, `bytes` as a binary one. `False`: a text message, from a
                 `str`. `True`: a binary message; a `str` is encoded as UTF-8.
             tag: Anything but `None`: what becomes of the message is emitted on `sends`, with this tag.
@@ -833,7 +837,7 @@ class Connection:
         logger.error("%s: a subscriber raised", self.name, exc_info=error)
         if self._loop is None or isinstance(self._delivering, ErrorEvent | Stopped):
             return
-        report = HandlerError(f"a subscriber raised {type(error).__name__}: {error}")
+        report = HandlerError(f"a subscriber raised {text_of(error, with_type)}")
         report.__cause__ = error
         self.run_on_loop(lambda: self._feed(Reported("handler", report)))
 

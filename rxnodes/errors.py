@@ -8,10 +8,10 @@ a secret: not a header's value, not a query's, not a password.
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 __all__ = [
     "BufferOverflow",
@@ -28,6 +28,9 @@ __all__ = [
     "SettingsError",
     "UnknownConfiguration",
 ]
+
+#: How many characters are told of what an exception says, or of another text that is not ours.
+LONGEST = 300
 
 
 class RxNodesError(Exception):
@@ -139,3 +142,49 @@ class BufferOverflow(RxNodesError):  # noqa: N818 - names what happened
     def __init__(self, message: str, *, size: int) -> None:
         super().__init__(message)
         self.size = size
+
+
+# --- What others' exceptions say --------------------------------------------------------------------------------------
+
+
+def text_of(error: BaseException, say: Callable[[Any], str] = str) -> str:
+    r"""What an exception that is not ours says, as it can stand in an event, a log line or an error of ours.
+
+    It never raises, though an exception's `__str__` may. It is short, in one line, and nothing in it could be taken for
+    another line of a log: part of it may be a peer's choice.
+
+    Args:
+        error: The exception.
+        say: What makes the text of it. It may raise too.
+
+    Returns:
+        The text; the name of the exception's type where there is none.
+
+    Example:
+        >>> text_of(ValueError("no\nnumber")), text_of(ValueError())
+        ('no\\nnumber', 'ValueError')
+    """
+    try:
+        return printable(say(error)) or type(error).__name__
+    except BaseException:  # noqa: BLE001 - whatever it is, it must not take the place of the error it is about
+        return type(error).__name__
+
+
+def with_type(error: BaseException) -> str:
+    """What an exception says, behind the name of its type: for `text_of`, where the text alone says too little."""
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else ""
+
+
+def printable(text: str, longest: int = LONGEST) -> str:
+    r"""The beginning of a text that somebody else chose, in one line, with escapes such as `\n` in it.
+
+    Example:
+        >>> printable("a\x1b[2J", longest=5), printable("is as it is")
+        ('a\\x1b...', 'is as it is')
+    """
+    shown = text[:longest]
+    if not shown.isprintable():
+        shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
+    is_whole = len(text) <= longest and len(shown) <= longest
+    return shown if is_whole else f"{shown[:longest]}..."

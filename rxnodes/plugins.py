@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Literal
 
-from rxnodes.errors import RxNodesError
+from rxnodes.errors import RxNodesError, text_of, with_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,9 +138,7 @@ def _load(entry: EntryPoint) -> Plugin:
     try:
         plugin: object = entry.load()
     except Exception as error:
-        raise RxNodesError(
-            f"the plugin {_described(entry)} cannot be loaded: {type(error).__name__}: {error}"
-        ) from error
+        raise RxNodesError(f"the plugin {_described(entry)} cannot be loaded: {text_of(error, with_type)}") from error
     if not isinstance(plugin, Plugin):
         raise RxNodesError(
             f"the plugin {_described(entry)} is of type {type(plugin).__name__}, not rxnodes.plugins.Plugin"

@@ -38,6 +38,8 @@ logger = logging.getLogger("rxnodes")
 S = TypeVar("S")
 T = TypeVar("T")
 
+logger = logging.getLogger("rxnodes")
+
 
 def on_loop_of(scheduler: abc.SchedulerBase | None, notify: Callable[..., Any]) -> Callable[..., Any]:
     """The callback as it is to be called where it was subscribed with this scheduler.
@@ -197,7 +199,7 @@ class HotStream(Observable[T]):
             try:
                 subscription.on_next(value)
             except BaseException as error:  # noqa: BLE001 - isolation is what this class is for
-                self._report(error)
+                self._report_raised(error)
 
     def complete(self) -> None:
         """Completes the stream. Nothing is emitted after that."""
@@ -211,7 +213,14 @@ class HotStream(Observable[T]):
         try:
             on_completed()
         except BaseException as error:  # noqa: BLE001 - as in emit
+            self._report_raised(error)
+
+    def _report_raised(self, error: BaseException) -> None:
+        """Reports what a subscriber raised. Where that fails, the other subscribers are notified all the same."""
+        try:
             self._report(error)
+        except Exception:
+            logger.exception("what a subscriber raised cannot be reported")
 
 
 class ReplayStream(HotStream[T]):
@@ -239,7 +248,7 @@ class ReplayStream(HotStream[T]):
                 try:
                     subscription.on_next(self._last)
                 except BaseException as error:  # noqa: BLE001 - as in emit
-                    self._report(error)
+                    self._report_raised(error)
             if not subscription.is_disposed:
                 super(ReplayStream, self).attach(subscription)
 
@@ -363,7 +372,7 @@ class View(HotStream[T]):
             try:
                 on_next(value)
             except BaseException as error:  # noqa: BLE001 - as in emit
-                self._report(error)
+                self._report_raised(error)
             if views.observed is not observed:
                 break
 

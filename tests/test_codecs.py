@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import decimal
+import enum
 import functools
 import json
 import subprocess
 import sys
-from typing import Annotated, Literal
+import uuid
+from typing import Annotated, Any, Generic, Literal, NotRequired, Optional, TypeVar
 
 import msgpack
 import pydantic
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from typing_extensions import TypedDict
 
 from rxnodes import Codec, DecodeError, codecs
@@ -34,6 +39,20 @@ class Point:
     y: int = 0
 
 
+@dataclasses.dataclass
+class DetailedPoint(Point):
+    name: str = ""
+
+
+@dataclasses.dataclass
+class DeepPoint(DetailedPoint):
+    depth: int = 0
+
+
+class Empty(pydantic.BaseModel):
+    pass
+
+
 class Entry(TypedDict):
     name: str
 
@@ -48,8 +67,62 @@ class Square(pydantic.BaseModel):
     side: float
 
 
+class Level(enum.Enum):
+    LOW = "low"
+    HIGH = "high"
+
+
+class Renamed(TypedDict):
+    bid: Annotated[float, pydantic.Field(alias="b")]
+    size: NotRequired[Annotated[int, pydantic.Field(alias="s")]]
+
+
+class TwoNames(TypedDict):
+    bid: Annotated[float, pydantic.Field(validation_alias="in", serialization_alias="out")]
+
+
+class Area(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid")
+    side: int
+
+    @pydantic.computed_field
+    @property
+    def area(self) -> int:
+        return self.side**2
+
+
+class Order(pydantic.BaseModel):
+    """One that is only sent: what it writes, it does not read."""
+
+    at: dt.datetime
+    note: str = pydantic.Field(exclude=True)
+
+    @pydantic.field_serializer("at")
+    def write(self, at: dt.datetime) -> str:
+        return f"on {at:%d.%m.%Y}"
+
+
+class DetailedQuote(Quote):
+    venue: str
+
+
+class SameQuote(Quote):
+    pass
+
+
+V = TypeVar("V")
+
+
+class Envelope(pydantic.BaseModel, Generic[V]):
+    data: V
+
+
+Hexadecimal = Annotated[
+    int, pydantic.BeforeValidator(lambda text: int(text, 16)), pydantic.PlainSerializer(hex, return_type=str)
+]
 Shape = pydantic.TypeAdapter(Annotated[Circle | Square, pydantic.Field(discriminator="kind")])
 QUOTE = Quote(symbol="é", b=1.5)
+NOON = dt.datetime(2024, 5, 17, 12, tzinfo=dt.UTC)
 
 
 @pytest.mark.parametrize(
@@ -75,6 +148,92 @@ def test_a_value_goes_out_as_a_message_and_comes_back(codec, value, message):
     assert decode(codec, message) == value
 
 
+@pytest.mark.parametrize(
+    ("codec", "value", "message"),
+    [
+        (Renamed, {"bid": 1.5}, '{"b":1.5}'),
+        (list[Renamed], [{"bid": 1.5, "size": 2}], '[{"b":1.5,"s":2}]'),
+        (pydantic.Base64Bytes, b"hello", '"aGVsbG8="'),
+        (dict[str, pydantic.Base64Bytes], {"a": b"hello"}, '{"a":"aGVsbG8="}'),
+        (Hexadecimal, 255, '"0xff"'),
+        (list[Hexadecimal], [255, 1], '["0xff","0x1"]'),
+        (Level, Level.LOW, '"low"'),
+        (dict[Level, int], {Level.LOW: 1}, '{"low":1}'),
+        (Quote | None, None, "null"),
+        (Envelope[int], Envelope[int](data=1), '{"data":1}'),
+        (Envelope[Quote], Envelope[Quote](data=QUOTE), '{"data":{"symbol":"é","b":1.5}}'),
+        (tuple[int, str], (1, "NaN"), '[1,"NaN"]'),
+        (dict[str, Any], {"Infinity": None, "NaN": ["NaN"]}, '{"Infinity":null,"NaN":["NaN"]}'),
+        (pydantic.TypeAdapter(dt.timedelta, config={"ser_json_timedelta": "float"}), dt.timedelta(seconds=2), "2.0"),
+    ],
+)
+def test_types_whose_input_has_another_form_go_both_ways(codec, value, message):
+    codec = as_codec(codec)
+    assert encode(codec, value) == message
+    assert decode(codec, message) == value
+
+
+@pytest.mark.parametrize(
+    ("codec", "value", "message"),
+    [
+        (Area, Area(side=2), '{"side":2,"area":4}'),
+        (list[Area], [Area(side=2)], '[{"side":2,"area":4}]'),
+        (pydantic.Json[list[int]], [1, 2], "[1,2]"),
+        (TwoNames, {"bid": 1.5}, '{"out":1.5}'),
+        (Order, Order(at=NOON, note="x"), '{"at":"on 17.05.2024"}'),
+        (list[Order], [Order(at=NOON, note="x")], '[{"at":"on 17.05.2024"}]'),
+        (Quote, SameQuote(symbol="é", b=1.5), '{"symbol":"é","b":1.5}'),
+        (Envelope[int], Envelope(data=1), '{"data":1}'),
+        (Codec(bytearray, bytes), b"ab", b"ab"),
+        (Codec(memoryview, bytes), b"ab", b"ab"),
+    ],
+)
+def test_what_is_written_need_not_be_readable_where_the_value_is_of_the_type(codec, value, message):
+    assert encode(as_codec(codec), value) == message
+
+
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | FINITE | TEXT,
+    lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner),
+)
+QUOTES = st.builds(Quote, symbol=TEXT, b=st.floats(0, 1e9))
+RENAMED = st.builds(lambda bid: {"bid": bid}, FINITE) | st.builds(
+    lambda size: {"bid": 1.0, "size": size}, st.integers()
+)
+OF_TYPE = [
+    (Quote, QUOTES),
+    (Point, st.builds(Point, st.integers(), st.integers())),
+    (Entry, st.fixed_dictionaries({"name": TEXT})),
+    (Renamed, RENAMED),
+    (list[Renamed], st.lists(RENAMED)),
+    (dict[str, Any], st.dictionaries(TEXT, JSON)),
+    (dict[int, Quote], st.dictionaries(st.integers(), QUOTES)),
+    (Shape, st.builds(Square, kind=st.just("square"), side=FINITE)),
+    (Quote | None, st.none() | QUOTES),
+    (int | str, st.integers() | TEXT),
+    (Literal["a", 1], st.sampled_from(["a", 1])),
+    (Level, st.sampled_from(Level)),
+    (pydantic.Base64Bytes, st.binary()),
+    (Hexadecimal, st.integers()),
+    (tuple[bool, float | None], st.tuples(st.booleans(), st.none() | FINITE)),
+    (set[dt.date], st.sets(st.dates())),
+    (dt.datetime, st.datetimes(timezones=st.just(dt.UTC))),
+    (dt.timedelta, st.timedeltas(dt.timedelta(days=-(10**6)), dt.timedelta(days=10**6))),
+    (decimal.Decimal, st.decimals(allow_nan=False, allow_infinity=False)),
+    (uuid.UUID, st.uuids()),
+]
+
+
+@pytest.mark.parametrize(("type_", "values"), OF_TYPE, ids=[as_codec(type_).name for type_, _ in OF_TYPE])
+@settings(max_examples=50)
+@given(data=st.data())
+def test_what_is_written_of_a_type_is_read_again(type_, values, data):
+    codec, value = as_codec(type_), data.draw(values)
+    assert decode(codec, encode(codec, value)) == value
+
+
 @pytest.mark.parametrize("codec", ["json", dict[str, str]])
 def test_json_is_read_from_binary_messages_too(codec):
     assert decode(as_codec(codec), '{"a":"é"}'.encode()) == {"a": "é"}
@@ -84,6 +243,29 @@ def test_json_is_read_from_binary_messages_too(codec):
 def test_models_dataclasses_and_dates_are_written_without_saying_of_what_type_they_are(codec, read):
     value = [QUOTE, Point(1, 2), dt.date(2024, 5, 17)]
     assert read(encode(as_codec(codec), value)) == [{"symbol": "é", "b": 1.5}, {"x": 1, "y": 2}, "2024-05-17"]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({dt.date(2024, 5, 17): Point(1)}, '{"2024-05-17":{"x":1,"y":0}}'),
+        (
+            [{Level.LOW: {uuid.UUID(int=0): QUOTE}}],
+            '[{"low":{"00000000-0000-0000-0000-000000000000":{"symbol":"é","b":1.5}}}]',
+        ),
+    ],
+)
+def test_keys_too_are_written_as_their_own_type_says(value, message):
+    assert encode(as_codec("json"), value) == message
+    assert msgpack.unpackb(encode(as_codec("msgpack"), value)) == json.loads(message)
+
+
+def test_of_keys_that_are_no_text_a_peer_of_msgpack_may_send_none():
+    codec = as_codec("msgpack")
+    with pytest.raises(DecodeError, match="int is not allowed for map key"):
+        decode(codec, encode(codec, {1: "a"}))
+    tolerant = as_codec((msgpack.packb, functools.partial(msgpack.unpackb, strict_map_key=False)))
+    assert decode(tolerant, encode(tolerant, {1: "a"})) == {1: "a"}
 
 
 def test_what_accompanies_the_values_of_a_type_is_written_as_its_own_type_says():
@@ -103,14 +285,27 @@ def test_codecs_of_different_types_differ():
     assert as_codec(Quote) != as_codec(Ask)
 
 
-def test_they_have_names():
-    assert [as_codec(codec).name for codec in ("json", "msgpack", Quote, int | str, (str, int))] == [
-        "json",
-        "msgpack",
-        "Quote",
-        "int | str",
-        "custom",
-    ]
+@pytest.mark.parametrize(
+    ("codec", "name"),
+    [
+        ("json", "json"),
+        ("msgpack", "msgpack"),
+        (Quote, "Quote"),
+        (list[int], "list[int]"),
+        (dict[str, list[Quote]], "dict[str, list[Quote]]"),
+        (int | str, "int | str"),
+        (Optional[Quote], "Quote | None"),  # noqa: UP045 - the older form is taken too
+        (Literal["a", 1], "Literal['a', 1]"),
+        (Annotated[list[int], pydantic.Field(min_length=1)], "list[int]"),
+        (Envelope[int], "Envelope[int]"),
+        (Any, "Any"),
+        (pydantic.TypeAdapter(list[int]), "list[int]"),
+        (Shape, "Circle | Square"),
+        ((str, int), "custom"),
+    ],
+)
+def test_they_have_names(codec, name):
+    assert as_codec(codec).name == name
 
 
 # What is no codec
@@ -128,11 +323,55 @@ def test_they_have_names():
         (str,),
         (str, int, str),
         (str, 7),
+        print,
+        [str, str],
+        b"json",
+        json,
     ],
 )
 def test_what_is_no_codec_raises_at_once_and_says_what_is_one(codec):
     with pytest.raises(TypeError, match=r'a codec is "json", "msgpack", a type, a pair of functions'):
         as_codec(codec)
+
+
+@dataclasses.dataclass
+class Login:
+    token: str = "SECRET"  # noqa: S105 - such as must not be repeated
+
+    def __call__(self, message):
+        return message
+
+
+@pytest.mark.parametrize(
+    "value", [Login(), Quote(symbol="SECRET", b=1), {"password": "SECRET"}, ("SECRET", str), (Login(), str), b"SECRET"]
+)
+def test_what_is_no_codec_is_not_repeated(value):
+    with pytest.raises(TypeError) as raised:
+        as_codec(value)
+    assert "SECRET" not in str(raised.value)
+
+
+def test_which_type_it_is_that_is_no_codec():
+    with pytest.raises(TypeError, match="a value of type Quote is no codec"):
+        as_codec(QUOTE)
+
+
+@pytest.mark.parametrize("type_", [list["Nope"], pydantic.TypeAdapter(list["Nope"])])  # noqa: F821 - that is the point
+def test_a_type_that_names_one_nobody_knows_raises_at_once(type_):
+    with pytest.raises(TypeError, match=r"no codec can be made of .*name 'Nope' is not defined"):
+        as_codec(type_)
+
+
+@pytest.mark.parametrize("functions", [(str, 5), ("json", str), (None, None)])
+def test_a_codec_is_made_of_functions(functions):
+    with pytest.raises(TypeError, match=r"(encode|decode) must be a function, not"):
+        Codec(*functions)
+
+
+@pytest.mark.parametrize("functions", [(Login(), str), (str, Login())])
+def test_a_codec_of_what_has_no_hash_raises_at_once(functions):
+    with pytest.raises(TypeError, match=r"(encode|decode) must be hashable, and this Login is not"):
+        as_codec(functions)
 
 
 def test_a_type_that_pydantic_cannot_take_raises_at_once_with_its_reason():
@@ -155,23 +394,68 @@ def test_msgpack_where_it_is_not_installed_says_how_to_install_it(monkeypatch):
 # What does not fit
 
 
+class Unspeakable:
+    """A function that raises what cannot be said."""
+
+    def __init__(self, kind=Exception):
+        class UnspeakableError(kind):
+            def __str__(self):
+                raise RuntimeError("no text")
+
+        self.error = UnspeakableError
+
+    def __call__(self, _):
+        raise self.error
+
+
+def one_line(_):
+    raise ValueError("two\nlines")
+
+
+class Checked(pydantic.BaseModel):
+    value: Annotated[int, pydantic.AfterValidator(Unspeakable(ValueError))]
+
+
 @pytest.mark.parametrize(
     ("codec", "message", "reason"),
     [
-        ("json", "", "not JSON: Expecting value at line 1, column 1: '' (0 characters)"),
-        ("json", "[1,\n2 3]", "not JSON: Expecting ',' delimiter at line 2, column 3: '[1,\\n2 3]' (8 characters)"),
-        ("json", "[NaN]", "not JSON: NaN: '[NaN]' (5 characters)"),
-        ("json", b"\xff", r"not UTF-8: invalid start byte at byte 0: b'\xff' (1 bytes)"),
-        ("msgpack", b"\xc1", "b'\\xc1' (1 bytes)"),
+        ("json", "", "JSON: Expecting value at line 1, column 1: '' (0 characters)"),
+        ("json", "[1,\n2 3]", "JSON: Expecting ',' delimiter at line 2, column 3: '[1,\\n2 3]' (8 characters)"),
+        ("json", "[NaN]", "JSON: NaN is no JSON: '[NaN]' (5 characters)"),
+        ("json", b"\xff", r"JSON: not UTF-8: invalid start byte at byte 0: b'\xff' (1 bytes)"),
+        ("msgpack", b"\xc1", "msgpack: FormatError: b'\\xc1' (1 bytes)"),
+        ("msgpack", b"\x91" * 2000, "msgpack: StackError: b'"),
         ("msgpack", "text", "a text message; MessagePack comes in binary ones: 'text' (4 characters)"),
-        (Quote, '{"symbol":1}', "symbol: must be a valid string; b: Field required: '{\"symbol\":1}' (12 characters)"),
+        (
+            Quote,
+            '{"symbol":1}',
+            "Quote: symbol: must be a valid string; b: Field required: '{\"symbol\":1}' (12 characters)",
+        ),
         (Quote, "nonsense", "Invalid JSON: expected ident at line 1 column 2: 'nonsense'"),
+        (
+            list[int],
+            '["a","b","c","d","e"]',
+            "list[int]: 0: must be a valid integer, unable to parse string as an integer; 1: must be",
+        ),
         (
             list[int],
             '["a","b","c","d","e"]',
             "2: must be a valid integer, unable to parse string as an integer; and 2 more",
         ),
-        (Shape, '{"kind":"line"}', "'line'"),
+        (Shape, '{"kind":"line"}', "Circle | Square: Input tag 'line' found"),
+        (float, "NaN", "float: NaN and Infinity are no JSON: expected value at line 1 column 1: 'NaN' (3 characters)"),
+        (Any, b"[-Infinity]", "Any: NaN and Infinity are no JSON: invalid number at line 1 column 3: b'[-Infinity]'"),
+        (
+            Quote,
+            '{"symbol":"NaN","b":Infinity}',
+            "Quote: NaN and Infinity are no JSON: expected value at line 1 column 21",
+        ),
+        (dict[str, int], '{"a\\n\\u001b[2Jb":"x"}', r"dict[str, int]: a\n\x1b[2Jb: must be a valid integer"),
+        (dict[str, int], '{"' + "k" * 1000 + '":"x"}', "k" * 60 + "...: must be a valid integer"),
+        ((str, Unspeakable()), "x", "the custom codec: UnspeakableError: 'x' (1 characters)"),
+        ((str, Unspeakable(ValueError)), "x", "the custom codec: UnspeakableError: 'x' (1 characters)"),
+        ((str, one_line), "x", r"the custom codec: two\nlines: 'x' (1 characters)"),
+        (Codec(str, int, "digits"), "x", "digits: invalid literal"),
         ((str, int), "seven", "invalid literal for int() with base 10: 'seven': 'seven' (5 characters)"),
         ((str, {}.__getitem__), "key", "KeyError: 'key': 'key' (3 characters)"),
         ((str, Quote.model_validate_json), "{}", "symbol: Field required; b: Field required: '{}' (2 characters)"),
@@ -180,8 +464,9 @@ def test_msgpack_where_it_is_not_installed_says_how_to_install_it(monkeypatch):
 def test_a_message_that_does_not_fit_says_why_and_shows_how_it_begins(codec, message, reason):
     with pytest.raises(DecodeError) as raised:
         decode(as_codec(codec), message)
-    assert str(raised.value).startswith("a message does not fit: ")
+    assert str(raised.value).startswith("a message does not fit ")
     assert reason in str(raised.value)
+    assert str(raised.value).isprintable()
 
 
 @pytest.mark.parametrize("message", ["x" * 10_000, b"\xff" * 10_000, '{"symbol":"' + "x" * 10_000 + '","b":-}'])
@@ -223,11 +508,34 @@ def test_what_somebodys_function_raised_is_the_cause():
         ("json", object(), "Unable to serialize unknown type: <class 'object'>"),
         ("json", float("nan"), "Out of range float values are not JSON compliant"),
         ("msgpack", object(), "Unable to serialize unknown type: <class 'object'>"),
-        (Quote, {"symbol": "SECRET", "b": 1}, "must be Quote, not dict"),
+        (Quote, {"symbol": "SECRET", "b": 1}, "with Quote: must be Quote, not dict"),
         (Quote, Ask(id=1), "must be a valid dictionary or instance of Quote"),
+        (Point, Quote(symbol="SECRET", b=1), "must be Point, not Quote"),
+        (list[Empty], [QUOTE], "with list[Empty]: 0: must be a valid dictionary or instance of Empty"),
+        (dict[str, Empty], {"a": QUOTE}, "a: must be a valid dictionary or instance of Empty"),
+        (Quote, DetailedQuote(symbol="x", b=1, venue="SECRET"), "a DetailedQuote would not be written as a whole"),
+        (DetailedPoint, DeepPoint(1, 2, "SECRET"), "a DeepPoint would not be written as a whole"),
         (Entry, {"op": "SECRET"}, "name: Field required"),
-        (list[int], ["SECRET"], "0: must be a valid integer"),
-        ((lambda value: value["key"], str), {}, "KeyError: 'key'"),
+        (Entry, {"name": "x", "op": "SECRET"}, "op: Extra inputs are not permitted"),
+        (Renamed, {"b": 1}, "bid: Field required; b: Extra inputs are not permitted"),
+        (Renamed, {"bid": 1, "s": 1}, "s: Extra inputs are not permitted"),
+        (list[int], ["SECRET"], "must be int, not str"),
+        (Annotated[int, pydantic.Field(gt=1)], 1, "with int: must be greater than 1"),
+        (Literal["a"], "SECRET", "must be 'a'"),
+        (Level, "low", "must be enum, not str"),
+        (float, float("nan"), "with float: NaN and Infinity are no JSON"),
+        (float | None, float("inf"), "NaN and Infinity are no JSON"),
+        (list[float], [float("-inf")], "NaN and Infinity are no JSON"),
+        (Any, float("nan"), "NaN and Infinity are no JSON"),
+        (dict[str, Any], {"a": [float("nan")]}, "NaN and Infinity are no JSON"),
+        (Quote, Quote.model_construct(symbol="x", bid=float("nan")), "NaN and Infinity are no JSON"),
+        (Envelope, Envelope(data=float("nan")), "NaN and Infinity are no JSON"),
+        (pydantic.TypeAdapter(Envelope[float]), Envelope[float](data=float("nan")), "NaN and Infinity are no JSON"),
+        ((lambda value: value["key"], str), {}, "with the custom codec: KeyError: 'key'"),
+        ((Unspeakable(), str), 1, "with the custom codec: UnspeakableError"),
+        ((one_line, str), 1, r"with the custom codec: two\nlines"),
+        ((lambda value: {"a": value}, str), 1, "with the custom codec: its encode gave dict, not str or bytes"),
+        (Codec(lambda value: None, str, "shouting"), 1, "with shouting: its encode gave NoneType, not str or bytes"),
     ],
 )
 def test_what_cannot_be_written_says_why_and_does_not_repeat_it(codec, value, reason):
@@ -235,6 +543,11 @@ def test_what_cannot_be_written_says_why_and_does_not_repeat_it(codec, value, re
         encode(as_codec(codec), value)
     assert reason in str(raised.value)
     assert "SECRET" not in str(raised.value)
+
+
+def test_what_a_validator_raises_may_be_unspeakable():
+    with pytest.raises(DecodeError, match=r"^a message does not fit Checked: RuntimeError: no text: '"):
+        decode(as_codec(Checked), '{"value":1}')
 
 
 def test_importing_it_imports_neither_pydantic_nor_msgpack():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import threading
 
@@ -334,6 +335,34 @@ async def test_84_promise_7_a_subscriber_that_raises_is_an_error_event_and_a_log
     assert sum("a subscriber raised" in record.message for record in caplog.records) == 2
     assert caplog.records[0].exc_info is not None
     assert chat.connection.state is ConnectionState.OPEN
+
+
+@virtual
+async def test_promise_7_whatever_a_subscriber_raises_the_others_are_notified(caplog):
+    chat = await Chat().opened()
+    seen = []
+    for error in (UnspeakableError(), ValueError("two\nlines"), ValueError("x" * 10_000), ValueError()):
+        chat.connection.messages.subscribe(functools.partial(raise_, error))
+    chat.connection.messages.subscribe(seen.append)
+    chat.peer.send("one")
+    chat.peer.send("two")
+    assert seen == ["one", "two"]
+    assert chat.connection.state is ConnectionState.OPEN
+    assert [str(error) for error in chat.handler_errors[:4]] == [
+        "a subscriber raised UnspeakableError",
+        "a subscriber raised ValueError: two\\nlines",
+        f"a subscriber raised ValueError: {'x' * 288}...",
+        "a subscriber raised ValueError",
+    ]
+
+
+class UnspeakableError(Exception):
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+def raise_(error, _message):
+    raise error
 
 
 @virtual

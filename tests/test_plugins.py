@@ -17,6 +17,9 @@ class Settings(pydantic.BaseModel):
 
 plugin = Plugin("{name}", "A family", Settings, ())
 other = 42
+
+def __getattr__(name):
+    raise ValueError("two" + chr(10) + "lines")
 """
 
 
@@ -47,7 +50,8 @@ def test_an_installed_plugin_is_found_by_its_name(install):
     ("target", "reason"),
     [
         ("no_such_module_at_all:plugin", "ModuleNotFoundError"),
-        ("broken_family:no_such_name", "AttributeError"),
+        ("broken_family:no_such_name", r"cannot be loaded: ValueError: two\nlines"),
+        ("broken_family:plugin.no_such_name", "AttributeError"),
         ("broken_family:other", "is of type int, not rxnodes.plugins.Plugin"),
     ],
 )

@@ -284,6 +284,44 @@ async def test_promise_7_subscribers_are_isolated(caplog):
     assert "ZeroDivisionError" in caplog.text
 
 
+class UnspeakableError(Exception):
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+async def test_promise_7_whatever_a_subscriber_raises():
+    async def say_abc_in_one_packet_and_d(peer):
+        await peer.accept()
+        await peer.send_raw(b"\x81\x01a\x81\x01b\x81\x01c")
+        await peer.receive_message()
+        await peer.send_text("d")
+        await peer.send_close()
+        await peer.expect_close()
+
+    def raises(_):
+        raise UnspeakableError
+
+    async with (
+        WebSocketServer(say_abc_in_one_packet_and_d) as server,
+        Project(websocket={"chat": server.url}) as project,
+    ):
+        chat = project.websocket("chat")
+        journal = watch(chat)
+        seen = []
+        for stream in (chat.states, chat.lifecycle, chat.messages, chat.errors, on_receive(chat), on_stop(chat)):
+            stream.subscribe(raises)
+        on_receive(chat).subscribe(seen.append)
+        chat.start()
+        async with asyncio.timeout(20):
+            await chat.wait_started()
+            chat.send("more")
+            stopped = await chat.wait_stopped()
+    assert seen == ["a", "b", "c", "d"]
+    assert stopped.was_clean
+    messages = {event.message for event in journal.events if isinstance(event, ErrorEvent)}
+    assert messages == {"a subscriber raised UnspeakableError"}
+
+
 async def test_promise_8_commands_are_idempotent():
     async with WebSocketServer(echo) as server, Project(websocket={"chat": server.url}) as project:
         chat = project.websocket("chat")

@@ -112,6 +112,21 @@ def test_completes_once_and_tells_those_who_come_later(stream):
     assert not stream.is_observed
 
 
+def test_promise_7_a_report_that_fails_keeps_nothing_from_the_others(caplog):
+    seen = []
+    for stream in (HotStream(lambda _: 1 / 0), ReplayStream(lambda _: 1 / 0, 0, at_once)):
+        stream.subscribe(lambda _: no_subscriber(), on_completed=no_subscriber)
+        stream.subscribe(seen.append, on_completed=lambda: seen.append("completed"))
+        stream.emit(1)
+        stream.complete()
+    assert seen == [1, "completed", 0, 1, "completed"]
+    assert caplog.text.count("cannot be reported") == 5
+
+
+def no_subscriber():
+    raise LookupError("what a subscriber raised")
+
+
 def test_completion_is_isolated_too(stream, reports):
     told = []
     error = ValueError("no")

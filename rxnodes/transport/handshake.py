@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from aiohttp import hdrs
 from multidict import CIMultiDict
 
+from rxnodes.errors import text_of
 from rxnodes.transport.frames import Deflate
 
 if TYPE_CHECKING:
@@ -94,7 +95,8 @@ class Handshake:
             self._check_upgrade(answer)
             return Agreement(self._subprotocol(answer), self._deflate(answer))
         except ValueError as error:
-            complaint = str(error)
+            # Part of it is the server's choice.
+            complaint = text_of(error)
         raise RefusedError(complaint, status)
 
     def _check_upgrade(self, answer: CIMultiDictProxy[str]) -> None:

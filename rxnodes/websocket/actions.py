@@ -17,8 +17,10 @@ from rxnodes.websocket.forms import UNSET, form_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rxnodes.codecs import CodecOf, UntypedCodec
-    from rxnodes.connection import Connection
+    from typing_extensions import TypeForm
+
+    from rxnodes.codecs import CodecName, CodecOf
+    from rxnodes.connection import Binary, Connection
 
 __all__ = ["client_send", "client_start", "client_stop"]
 
@@ -113,7 +115,12 @@ def client_send(
 @overload
 def client_send(
     connection: Connection,
-    message: str | bytes | Callable[[Any], str | bytes] | Observable[str] | Observable[bytes] | Observable[str | bytes],
+    message: str
+    | Binary
+    | Callable[[Any], str | Binary]
+    | Observable[str]
+    | Observable[bytes]
+    | Observable[str | bytes],
     *,
     is_binary: bool | None,
     codec: None = ...,
@@ -134,9 +141,19 @@ def client_send(
 @overload
 def client_send(
     connection: Connection,
-    message: Any = ...,
+    message: Callable[[Any], Any] | object = ...,
     *,
-    codec: CodecOf[Any] | UntypedCodec,
+    codec: CodecOf[Any],
+    tag: Callable[[Any], object] | None = None,
+    enabled: Switch = True,
+    pass_through: Switch = False,
+) -> Callable[[Observable[T]], Observable[T]]: ...
+@overload
+def client_send(
+    connection: Connection,
+    message: Callable[[Any], Any] | object = ...,
+    *,
+    codec: CodecName | TypeForm[Any],
     tag: Callable[[Any], object] | None = None,
     enabled: Switch = True,
     pass_through: Switch = False,
@@ -182,8 +199,8 @@ def client_send(  # noqa: PLR0913 - a node has its attributes
         A pipeable operator that emits each pulse unchanged. What a function raises is the pipeline's error.
 
     Raises:
-        TypeError: If a constant is of the wrong type, or `codec` is no codec, or is given together with another
-            `is_binary` than `False`; if `tag` is no plain function, or `enabled` or `pass_through` no switch.
+        TypeError: If a constant is of the wrong type, or `codec` is no codec, or is given together with
+            `is_binary=True` or `None`; if `tag` is no plain function, or `enabled` or `pass_through` no switch.
         ValueError: If a constant holds an unpaired surrogate, which UTF-8 cannot encode, or does not fit the codec; if
             no codec has that name, or the package it needs is not installed.
 

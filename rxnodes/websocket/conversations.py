@@ -11,7 +11,7 @@ from reactivex.disposable import CompositeDisposable, Disposable
 from reactivex.scheduler.eventloop import AsyncIOScheduler
 
 from rxnodes.arguments import check_callback
-from rxnodes.errors import ConnectionLost, RequestTimeout, SendError
+from rxnodes.errors import ConnectionLost, RequestTimeout, SendError, text_of
 from rxnodes.lifecycle.events import Dropped, LifecycleEvent, Stopped
 from rxnodes.lifecycle.states import ConnectionState
 from rxnodes.sends import SendDropped
@@ -21,8 +21,10 @@ from rxnodes.websocket.forms import UNSET, form_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rxnodes.codecs import CodecOf, UntypedCodec
-    from rxnodes.connection import Connection
+    from typing_extensions import TypeForm
+
+    from rxnodes.codecs import CodecName, CodecOf
+    from rxnodes.connection import Binary, Connection
     from rxnodes.sends import Receipt, SendOutcome
     from rxnodes.streams import HotStream
     from rxnodes.websocket.forms import Form
@@ -50,7 +52,7 @@ def request(
 @overload
 def request(
     connection: Connection,
-    message: str | bytes | Callable[[], str | bytes],
+    message: str | Binary | Callable[[], str | Binary],
     *,
     match: Callable[[bytes], object],
     timeout: float | timedelta | None = 10.0,
@@ -60,7 +62,7 @@ def request(
 @overload
 def request(
     connection: Connection,
-    message: str | bytes | Callable[[], str | bytes],
+    message: str | Binary | Callable[[], str | Binary],
     *,
     match: Callable[[str | bytes], object],
     timeout: float | timedelta | None = 10.0,
@@ -83,8 +85,17 @@ def request(
     *,
     match: Callable[[Any], object],
     timeout: float | timedelta | None = 10.0,
-    codec: UntypedCodec,
+    codec: CodecName,
 ) -> Observable[Any]: ...
+@overload
+def request(
+    connection: Connection,
+    message: Any,
+    *,
+    match: Callable[[T], object],
+    timeout: float | timedelta | None = 10.0,
+    codec: TypeForm[T],
+) -> Observable[T]: ...
 def request(  # noqa: PLR0913 - what is asked, and what counts as an answer
     connection: Connection,
     message: Any,
@@ -122,7 +133,7 @@ def request(  # noqa: PLR0913 - what is asked, and what counts as an answer
 
     Raises:
         TypeError: If a constant is of the wrong type, or `match` is no plain function, or `timeout` no time, or `codec`
-            is no codec, or is given together with another `is_binary` than `False`.
+            is no codec, or is given together with `is_binary=True` or `None`.
         ValueError: If `timeout` is out of its range, or a constant cannot be encoded.
 
     Example:
@@ -265,8 +276,8 @@ def channel(
 def channel(
     connection: Connection,
     *,
-    subscribe: str | bytes | Callable[[], str | bytes],
-    unsubscribe: str | bytes | Callable[[], str | bytes] | None = None,
+    subscribe: str | Binary | Callable[[], str | Binary],
+    unsubscribe: str | Binary | Callable[[], str | Binary] | None = None,
     match: Callable[[bytes], object],
     is_binary: Literal[True],
     codec: None = ...,
@@ -275,8 +286,8 @@ def channel(
 def channel(
     connection: Connection,
     *,
-    subscribe: str | bytes | Callable[[], str | bytes],
-    unsubscribe: str | bytes | Callable[[], str | bytes] | None = None,
+    subscribe: str | Binary | Callable[[], str | Binary],
+    unsubscribe: str | Binary | Callable[[], str | Binary] | None = None,
     match: Callable[[str | bytes], object],
     is_binary: None,
     codec: None = ...,
@@ -297,8 +308,17 @@ def channel(
     subscribe: Any,
     unsubscribe: Any = None,
     match: Callable[[Any], object],
-    codec: UntypedCodec,
+    codec: CodecName,
 ) -> Observable[Any]: ...
+@overload
+def channel(
+    connection: Connection,
+    *,
+    subscribe: Any,
+    unsubscribe: Any = None,
+    match: Callable[[T], object],
+    codec: TypeForm[T],
+) -> Observable[T]: ...
 def channel(  # noqa: PLR0913 - what is asked for, and what belongs to it
     connection: Connection,
     *,
@@ -342,8 +362,8 @@ def channel(  # noqa: PLR0913 - what is asked for, and what belongs to it
         the next opening, has it sent.
 
     Raises:
-        TypeError: If a constant is of the wrong type, or `codec` is no codec, or is given together with another
-            `is_binary` than `False`.
+        TypeError: If a constant is of the wrong type, or `codec` is no codec, or is given together with
+            `is_binary=True` or `None`.
         ValueError: If a constant cannot be encoded.
 
     Example:
@@ -421,7 +441,7 @@ class _Channel(Derived[Any]):
         """Sends one of the two messages. One that is not sent leaves things as they were, and is an `ErrorEvent`."""
         before, self._asked_in = self._asked_in, asked_in
 
-        def fail(problem: object, cause: BaseException | None = None) -> None:
+        def fail(problem: str, cause: BaseException | None = None) -> None:
             if self._asked_in == asked_in:
                 self._asked_in = before
             undone = "left" if asked_in is None else "asked for; the next subscriber, or the next opening, asks again"
@@ -432,8 +452,8 @@ class _Channel(Derived[Any]):
         try:
             receipt = send()
         except Exception as error:  # noqa: BLE001 - a function may raise anything, and the channel goes on
-            cause = error.__cause__ if isinstance(error, SendError) else error
-            fail(cause, cause)
+            cause = error.__cause__ or error if isinstance(error, SendError) else error
+            fail(text_of(cause), cause)
         else:
             receipt.follow(lambda outcome: fail("the send queue is full") if isinstance(outcome, SendDropped) else None)
 

@@ -9,8 +9,9 @@ from rxnodes.websocket.forms import UNSET, form_of
 
 if TYPE_CHECKING:
     from reactivex import Observable
+    from typing_extensions import TypeForm
 
-    from rxnodes.codecs import CodecOf, UntypedCodec
+    from rxnodes.codecs import CodecName, CodecOf
     from rxnodes.connection import Connection
     from rxnodes.lifecycle.events import ErrorEvent, Opened, Stopped
 
@@ -71,9 +72,19 @@ def on_receive(connection: Connection, *, batched: Literal[False] = False, codec
 @overload
 def on_receive(connection: Connection, *, batched: Literal[True], codec: CodecOf[T]) -> Observable[list[T]]: ...
 @overload
-def on_receive(connection: Connection, *, batched: Literal[False] = False, codec: UntypedCodec) -> Observable[Any]: ...
+def on_receive(connection: Connection, *, batched: Literal[True], codec: CodecName) -> Observable[list[Any]]: ...
 @overload
-def on_receive(connection: Connection, *, batched: Literal[True], codec: UntypedCodec) -> Observable[list[Any]]: ...
+def on_receive(connection: Connection, *, batched: bool = False, codec: CodecName) -> Observable[Any]: ...
+@overload
+def on_receive(connection: Connection, *, batched: Literal[False] = False, codec: TypeForm[T]) -> Observable[T]: ...
+@overload
+def on_receive(connection: Connection, *, batched: Literal[True], codec: TypeForm[T]) -> Observable[list[T]]: ...
+@overload
+def on_receive(connection: Connection, *, batched: bool, codec: CodecOf[Any]) -> Observable[Any]: ...
+@overload
+def on_receive(
+    connection: Connection, *, is_binary: bool | None = ..., batched: bool = False, codec: None = ...
+) -> Observable[Any]: ...
 def on_receive(
     connection: Connection, *, is_binary: bool | None = UNSET, batched: bool = False, codec: Any = UNSET
 ) -> Observable[Any]:
@@ -108,7 +119,7 @@ def on_receive(
         stop, until the peer's Close frame, are emitted too; none comes after `Stopped`.
 
     Raises:
-        TypeError: If `codec` is no codec, or is given together with another `is_binary` than `False`.
+        TypeError: If `codec` is no codec, or is given together with `is_binary=True` or `None`.
         ValueError: If no codec has that name, or the package it needs is not installed.
 
     Example:

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from reactivex import Observable, abc
+    from typing_extensions import TypeForm
 
-    from rxnodes.codecs import CodecOf, UntypedCodec
+    from rxnodes.codecs import CodecName, CodecOf
     from rxnodes.connection import Connection
     from rxnodes.lifecycle.events import Opened
     from rxnodes.websocket.forms import Form
@@ -74,9 +75,9 @@ def on_gap(
 @overload
 def on_gap(connection: Connection, *, sequence: Callable[[T], int | None], codec: CodecOf[T]) -> Observable[Gap]: ...
 @overload
-def on_gap(
-    connection: Connection, *, sequence: Callable[[Any], int | None], codec: UntypedCodec
-) -> Observable[Gap]: ...
+def on_gap(connection: Connection, *, sequence: Callable[[Any], int | None], codec: CodecName) -> Observable[Gap]: ...
+@overload
+def on_gap(connection: Connection, *, sequence: Callable[[T], int | None], codec: TypeForm[T]) -> Observable[Gap]: ...
 def on_gap(
     connection: Connection,
     *,
@@ -116,8 +117,8 @@ def on_gap(
         the same; while there are none, nothing is kept.
 
     Raises:
-        TypeError: If `sequence` is no plain function, or `codec` is no codec, or is given together with another
-            `is_binary` than `False`.
+        TypeError: If `sequence` is no plain function, or `codec` is no codec, or is given together with
+            `is_binary=True` or `None`.
         ValueError: If no codec has that name, or the package it needs is not installed.
 
     Example:

@@ -10,8 +10,10 @@ from rxnodes.iterating import aiter_observable
 from rxnodes.websocket.forms import UNSET, form_of
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeForm
+
     from rxnodes.buffers import Drops, Overflow
-    from rxnodes.codecs import CodecOf, UntypedCodec
+    from rxnodes.codecs import CodecName, CodecOf
     from rxnodes.connection import Connection
     from rxnodes.iterating import ObservableIterator
     from rxnodes.scope import Scope
@@ -68,7 +70,28 @@ def messages(
 def messages(
     connection: Connection,
     *,
-    codec: UntypedCodec,
+    codec: CodecName,
+    buffer: int = 64,
+    overflow: Overflow = "pause",
+    drops: Drops[Any] | None = None,
+    scope: Scope | None = None,
+) -> ObservableIterator[Any]: ...
+@overload
+def messages(
+    connection: Connection,
+    *,
+    codec: TypeForm[T],
+    buffer: int = 64,
+    overflow: Overflow = "pause",
+    drops: Drops[T] | None = None,
+    scope: Scope | None = None,
+) -> ObservableIterator[T]: ...
+@overload
+def messages(
+    connection: Connection,
+    *,
+    is_binary: bool | None,
+    codec: None = ...,
     buffer: int = 64,
     overflow: Overflow = "pause",
     drops: Drops[Any] | None = None,
@@ -112,7 +135,7 @@ def messages(  # noqa: PLR0913 - as for on_receive, and of a buffer
     Raises:
         RuntimeError: If no event loop runs here.
         RxNodesError: If the scope has been left.
-        TypeError: If `codec` is no codec, or is given together with another `is_binary` than `False`.
+        TypeError: If `codec` is no codec, or is given together with `is_binary=True` or `None`.
         ValueError: If the buffer's size or the policy cannot be, or no codec has that name.
 
     Example:

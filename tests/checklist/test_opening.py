@@ -745,15 +745,29 @@ async def test_26_a_hook_whose_options_cannot_be_used(options):
     assert not outcome.stopped.error.retryable
 
 
-@pytest.mark.parametrize("error", [ValueError("mine"), GiveUp("no more")], ids=["raises", "gives up"])
-async def test_26_a_hook_that_raises(error):
+class UnspeakableError(GiveUp):
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (ValueError("mine"), "before_connect raised ValueError"),
+        (GiveUp("no more"), "no more"),
+        (GiveUp(), "before_connect gave up"),
+        (UnspeakableError(), "UnspeakableError"),
+    ],
+    ids=["raises", "gives up", "says nothing", "cannot say"],
+)
+async def test_26_a_hook_that_raises(error, says):
     async def raises(_attempt):
         raise error
 
     async with WebSocketServer(echo) as server:
         await failed(
             server.url,
-            says="no more" if isinstance(error, GiveUp) else "before_connect raised ValueError",
+            says=says,
             before_connect=raises,
             may_complain=True,
         )

@@ -75,6 +75,12 @@ def test_another_answer_is_refused(fixed_key, changed, complaint):
     assert refused.value.__context__ is None
 
 
+def test_what_is_said_of_a_long_answer_is_short(fixed_key):
+    with pytest.raises(RefusedError, match="the server chose the extension 'xxx") as refused:
+        Handshake((), compression=True).agree(101, answer(("Sec-WebSocket-Extensions", "x" * 8000)))
+    assert len(str(refused.value)) < 310
+
+
 @pytest.mark.parametrize("status", [100, 200, 301, 401, 500])
 def test_another_status_is_refused(fixed_key, status):
     with pytest.raises(RefusedError, match=f"answered {status} instead of 101"):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, assert_type
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional, assert_type
 
 import reactivex
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, Field, TypeAdapter
 from reactivex import Observable
 from reactivex import operators as ops
 
@@ -66,6 +66,17 @@ class Point:
     x: int
 
 
+class Buy(BaseModel):
+    kind: Literal["buy"]
+
+
+class Sell(BaseModel):
+    kind: Literal["sell"]
+
+
+Order = Annotated[Buy | Sell, Field(discriminator="kind")]
+
+
 def read_quote(message: str | bytes) -> Quote:
     return Quote.model_validate_json(message)
 
@@ -87,6 +98,37 @@ def codecs(chat: Connection, quotes: Codec[Quote], either: TypeAdapter[Quote | P
     assert_type(as_codec("json"), Codec[Any])
 
 
+def codecs_of_types_that_are_no_classes(chat: Connection) -> None:
+    assert_type(on_receive(chat, codec=Quote | Point), Observable[Quote | Point])
+    assert_type(on_receive(chat, codec=Order), Observable[Buy | Sell])
+    assert_type(on_receive(chat, codec=Optional[Quote]), Observable[Quote | None])  # noqa: UP045 - the older form
+    assert_type(on_receive(chat, codec=Literal["yes", "no"]), Observable[Literal["yes", "no"]])
+    anything: Observable[Any] = on_receive(chat, codec=Any)
+    anything.subscribe(lambda value: print(value["key"]))
+    assert_type(on_receive(chat, codec=Order, batched=True), Observable[list[Buy | Sell]])
+    assert_type(request(chat, {}, match=lambda order: order.kind == "buy", codec=Order), Observable[Buy | Sell])
+    assert_type(channel(chat, subscribe={}, match=lambda order: bool(order.kind), codec=Order), Observable[Buy | Sell])
+    assert_type(on_gap(chat, sequence=lambda order: len(order.kind), codec=Order), Observable[Gap])
+    assert_type(messages(chat, codec=Order), ObservableIterator[Buy | Sell])
+    assert_type(as_codec(Order), Codec[Buy | Sell])
+
+
+def what_is_no_codec(chat: Connection) -> None:
+    on_receive(chat, codec="jsn")  # type: ignore[call-overload] # pyright: ignore[reportCallIssue, reportArgumentType]
+    on_receive(chat, codec=7)  # type: ignore[call-overload] # pyright: ignore[reportCallIssue, reportArgumentType]
+    on_receive(chat, codec=Quote, is_binary=True)  # type: ignore[call-overload] # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
+def what_is_decided_later(chat: Connection, quotes: Codec[Quote], is_binary: bool, batched: bool) -> None:
+    assert_type(on_receive(chat, is_binary=is_binary), Observable[Any])
+    assert_type(on_receive(chat, batched=batched), Observable[Any])
+    assert_type(on_receive(chat, is_binary=is_binary, batched=batched), Observable[Any])
+    assert_type(on_receive(chat, codec=Quote, batched=batched), Observable[Any])
+    assert_type(on_receive(chat, codec=quotes, batched=batched), Observable[Any])
+    assert_type(on_receive(chat, codec="json", batched=batched), Observable[Any])
+    assert_type(messages(chat, is_binary=is_binary), ObservableIterator[Any])
+
+
 def iterating_values(chat: Connection) -> None:
     assert_type(messages(chat, codec=Quote), ObservableIterator[Quote])
     assert_type(messages(chat, codec="json"), ObservableIterator[Any])
@@ -101,7 +143,20 @@ async def what_became_of_sends(chat: Connection, numbers: Observable[int]) -> No
     assert_type(numbers.pipe(client_send(chat, str, tag=lambda number: number + 1)), Observable[int])
 
 
+def sending_what_is_binary(chat: Connection, numbers: Observable[int], is_binary: bool) -> None:
+    for data in (b"data", bytearray(b"data"), memoryview(b"data")):
+        assert_type(chat.send(data), Receipt)
+        assert_type(numbers.pipe(client_send(chat, data, is_binary=True)), Observable[int])
+        assert_type(request(chat, data, match=bool, is_binary=True), Observable[bytes])
+        assert_type(channel(chat, subscribe=data, unsubscribe=data, match=bool, is_binary=True), Observable[bytes])
+    assert_type(numbers.pipe(client_send(chat, lambda _: bytearray(b"data"), is_binary=None)), Observable[int])
+    assert_type(numbers.pipe(client_send(chat, "text or data", is_binary=is_binary)), Observable[int])
+
+
 def sending_with_codecs(chat: Connection, numbers: Observable[int]) -> None:
+    assert_type(numbers.pipe(client_send(chat, lambda pulse: {"number": pulse}, codec="json")), Observable[int])
+    assert_type(numbers.pipe(client_send(chat, lambda pulse: Quote(bid=pulse), codec=Quote)), Observable[int])
+    assert_type(numbers.pipe(client_send(chat, lambda _: Buy(kind="buy"), codec=Order)), Observable[int])
     assert_type(numbers.pipe(client_send(chat, Quote(bid=1), codec=Quote)), Observable[int])
     assert_type(numbers.pipe(client_send(chat, {"op": "hello"}, codec="json")), Observable[int])
     assert_type(numbers.pipe(client_send(chat, codec=int)), Observable[int])

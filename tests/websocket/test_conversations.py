@@ -655,6 +655,22 @@ async def test_one_that_could_not_be_left_is_not_asked_for_again():
 
 
 @virtual
+async def test_whatever_a_messages_function_raises_the_channel_goes_on():
+    class UnspeakableError(Exception):
+        def __str__(self):
+            raise RuntimeError("no text")
+
+    def raises():
+        raise UnspeakableError
+
+    chat = await Chat().opened()
+    told = Told(ticks(chat, subscribe=raises))
+    chat.peer.send("t1")
+    assert told.all == ["t1"]
+    assert errors_of(chat)[0].message.startswith("'chat': UnspeakableError: a channel was not asked for")
+
+
+@virtual
 async def test_what_match_raises_is_an_error_event_and_the_channel_goes_on(caplog):
     chat = await Chat().opened()
     told = Told(ticks(chat, match=lambda text: text != "bad" or no_match(text)))

@@ -220,7 +220,7 @@ async def test_client_send_writes_a_constant_a_functions_result_an_observables_l
         ("json", object(), "Unable to serialize unknown type"),
         (Quote, {"bid": 1}, "must be Quote, not dict"),
         ((lambda value: value["key"], str), {}, "KeyError: 'key'"),
-        ((lambda value: value, str), 7, "a message must be str or bytes, not int"),
+        ((lambda value: value, str), 7, "its encode gave int, not str or bytes"),
         ("json", "\ud800", "surrogate"),
     ],
 )
