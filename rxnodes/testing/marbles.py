@@ -229,7 +229,7 @@ def peer_script(  # noqa: PLR0913 - each is one thing that a diagram cannot say
 ) -> PeerScript:
     """What a peer does, as a marble diagram that begins at the dial; for `ScriptedTransport`.
 
-    =======  =====================================================================
+    =======  ==================================================================================
     `o`      It accepts the handshake.
     `m`      It sends the next one of `messages`.
     `X`      It sends a Close frame.
@@ -237,9 +237,11 @@ def peer_script(  # noqa: PLR0913 - each is one thing that a diagram cannot say
     `#`      TCP breaks (RST).
     `r`      It refuses the dial.
     `v`      It breaks the protocol.
-    `p`      It answers a ping of the heartbeat; the round trip took one tick.
+    `p`      It answers a ping that took one tick to come back: `latency` emits a tick's seconds.
     other    It sends what `values` says.
-    =======  =====================================================================
+    =======  ==================================================================================
+
+    No ping has to come before a `p`: a scripted peer gets none, whatever `heartbeat` says.
 
     Beyond its diagram a peer behaves well: it answers a Close frame with the same code, and ends TCP when both were
     exchanged; where `|` or `#` stands behind `X`, it does that then and not before.
