@@ -254,6 +254,9 @@ def peer_script(  # noqa: PLR0913 - each is one thing that a diagram cannot say
         answers_close: Whether the client's Close frame is answered at once. Where it is not, an `X` is the answer.
         tick: How long a tick is, in seconds.
 
+    Returns:
+        A function of the peer, to be given to a `ScriptedTransport`, to `attempts` or to `by_url`.
+
     Raises:
         ValueError: If the diagram cannot be read, or nobody could do what it says. It names the place.
 
@@ -292,6 +295,9 @@ def attempts(
         close: Code and reason of each Close frame.
         answers_close: Whether the client's Close frames are answered at once.
         tick: How long a tick is, in seconds.
+
+    Returns:
+        A function of the peer, as that of `peer_script`.
 
     Raises:
         ValueError: As `peer_script`; and if there is no script.
@@ -333,6 +339,12 @@ def by_url(scripts: Mapping[str, str | PeerScript]) -> PeerScript:
     Args:
         scripts: By URL, without a query: a diagram as `peer_script` reads it, or a function of the peer, as `attempts`
             gives one.
+
+    Returns:
+        A function of the peer, as that of `peer_script`.
+
+    Raises:
+        ValueError: As `peer_script`, where a script is a diagram.
 
     Example:
         >>> scripts = {"ws://chat.test/": "-o-m-X", "ws://feed.test/": attempts("-r", "-o")}
