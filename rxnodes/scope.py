@@ -163,6 +163,19 @@ class Scene(Scope):
 
     `project.scene` makes one. On leaving, its subscriptions are disposed, then the connections that were given to it
     are stopped, and their `Stopped` is waited for.
+
+    Example:
+        >>> from reactivex import operators as ops
+        >>> from rxnodes import Project, Trigger
+        >>> knock = Trigger[str]()
+        >>> async def main() -> None:
+        ...     async with Project() as project:
+        ...         async with project.scene("hall") as hall:
+        ...             hall.subscribe(knock.pipe(ops.do_action(print)))
+        ...             knock.fire("heard in the hall")
+        ...         knock.fire("heard by nobody")
+        >>> asyncio.run(main())
+        heard in the hall
     """
 
     def __init__(self, name: str, host: Host, connections: Iterable[Connection]) -> None:

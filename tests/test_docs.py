@@ -565,6 +565,7 @@ CALLED = [
     "GiveUp",
     "Project",
     "Receipt",
+    "Scene",
     "Scope",
     "Trigger",
     "aiter_observable",
@@ -575,17 +576,17 @@ CALLED = [
     *sorted({*rxnodes.testing.__all__} - TOLD_BY_THE_KIT - READY_SCRIPTS),
 ]
 #: Nobody else calls these, whatever they take.
-MADE_BY_RXNODES = {"Connection", "Gap", "Peer", "Receipt", "Recording", "Scope", "ScriptedPeer"}
+MADE_BY_RXNODES = {"Connection", "Gap", "Peer", "Receipt", "Recording", "Scene", "Scope", "ScriptedPeer"}
 #: What rxnodes and the event loop call, not a program.
 OF_RXNODES = {
     "Drops.note",
-    "Receipt.tell_waiters",
     "ScriptedPeer.take",
     "ScriptedPeer.take_close",
     "ScriptedTransport.dial",
     "VirtualTimeLoop.shutdown_default_executor",
 }
-COMMANDS = {"start", "send", "stop", "abort", "wait_started", "wait_stopped"}
+#: The methods that are a program's, of classes whose others belong to rxnodes.
+OF_PROGRAMS = {"Connection": {"start", "send", "stop", "abort", "wait_started", "wait_stopped"}, "Receipt": set()}
 
 
 def called(name):
@@ -600,7 +601,7 @@ def functions_of(name):
         yield name, it
     for own, method in vars(it).items() if inspect.isclass(it) else ():
         function = getattr(method, "__func__", method)
-        is_meant = own in COMMANDS if name == "Connection" else not own.startswith("_")
+        is_meant = own in OF_PROGRAMS.get(name, {own}) and not own.startswith("_")
         if inspect.isfunction(function) and is_meant and f"{name}.{own}" not in OF_RXNODES:
             yield f"{name}.{own}", function
 

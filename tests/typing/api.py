@@ -13,6 +13,7 @@ from reactivex import operators as ops
 
 from rxnodes import (
     Attempt,
+    BeforeConnect,
     CloseCode,
     Codec,
     ConnectError,
@@ -27,6 +28,7 @@ from rxnodes import (
     Opened,
     Project,
     Receipt,
+    Scene,
     Scope,
     SendOutcome,
     Stopped,
@@ -40,7 +42,6 @@ from rxnodes import (
 from rxnodes.codecs import as_codec
 from rxnodes.errors import RxNodesError
 from rxnodes.iterating import ObservableIterator
-from rxnodes.scope import Scene
 from rxnodes.testing import (
     Recorded,
     Recording,
@@ -74,8 +75,6 @@ from rxnodes.websocket import (
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    from rxnodes.before_connect import BeforeConnect
 
 
 class Quote(BaseModel):
