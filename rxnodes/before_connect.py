@@ -30,6 +30,14 @@ class Attempt:
         session: The session's number, from 1.
         attempt: The attempt's number within the session, from 1.
         error: Why the attempt before it failed or ended; `None` for the first, and after a clean end.
+
+    Example:
+        >>> async def patience(attempt: Attempt) -> ConnectOptions | None:
+        ...     is_too_much = isinstance(attempt.error, ConnectError) and attempt.error.status == 429
+        ...     return ConnectOptions(delay=60) if is_too_much else None
+        >>> error = ConnectError("the server answered 429 instead of 101", status=429)
+        >>> await patience(Attempt(connection="feed", session=1, attempt=2, error=error))
+        ConnectOptions(delay=60)
     """
 
     connection: str
@@ -50,6 +58,14 @@ class ConnectOptions:
 
     Raises:
         ValueError: If the delay is negative, infinite or no number.
+
+    Example:
+        >>> from rxnodes import Project
+        >>> async def fresh_token(attempt: Attempt) -> ConnectOptions:
+        ...     return ConnectOptions(headers={"Authorization": f"Bearer token-{attempt.attempt}"})
+        >>> feed = {"url": "wss://feed.example/", "before_connect": fresh_token}
+        >>> Project(websocket={"feed": feed}).websocket("feed")
+        <Connection 'feed' idle, session 0>
     """
 
     url: str | None = field(default=None, repr=False)
@@ -65,10 +81,29 @@ class ConnectOptions:
 
 
 BeforeConnect = Callable[[Attempt], Awaitable[ConnectOptions | None]]
+"""A hook; what it answers with holds for this attempt. `None`: all as it is configured."""
 
 
 class GiveUp(Exception):  # noqa: N818 - says what is to be done
-    """Raised by a hook: no attempt is worth making any more. Its text becomes the error's."""
+    """Raised by a hook: no attempt is worth making any more. Its text becomes the error's.
+
+    The session stops with a `ConnectError`, and is not retried.
+
+    Example:
+        >>> from rxnodes import Project
+        >>> from rxnodes.testing import ScriptedTransport, peer_script, run_in_virtual_time
+        >>> async def only_once(attempt: Attempt) -> None:
+        ...     if attempt.attempt > 1:
+        ...         raise GiveUp("once is enough")
+        >>> async def main() -> None:
+        ...     feed = {"url": "ws://feed.test/", "before_connect": only_once, "reconnect": {"enabled": True}}
+        ...     async with Project(websocket={"feed": feed}, transport=ScriptedTransport(peer_script("-r"))) as project:
+        ...         project.websocket("feed").start()
+        ...         stopped = await project.websocket("feed").wait_stopped()
+        ...     print(stopped.attempts, stopped.error)
+        >>> run_in_virtual_time(main())
+        2 once is enough
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -231,32 +231,75 @@ class Connection:
 
     @property
     def states(self) -> Observable[ConnectionState]:
-        """The state: the last one delivered for each new subscriber, then every change."""
+        """The state: the last one delivered for each new subscriber, then every change.
+
+        ::
+
+            commands:                 -----start-------------stop-----------
+            states:                   idle-connecting-open---closing-closed-
+            states, to a later one:                     open-closing-closed-
+        """
         return self._states
 
     @property
     def lifecycle(self) -> Observable[LifecycleEvent]:
-        """Every lifecycle event, in order."""
+        """Every lifecycle event, in order.
+
+        ::
+
+            commands:   -start----------------------------------stop--------
+            the peer:   -------accepts--resets----------accepts------closes-
+            lifecycle:  -C-----O--------(ED)----C-------O-------X----S------
+
+        `C` is `Connecting`, `O` `Opened`, `E` `ErrorEvent`, `D` `Dropped`, `X` `Closing`, and `S` `Stopped`.
+        """
         return self._lifecycle
 
     @property
     def messages(self) -> Observable[str | bytes]:
-        """Every message as it came: `str` for text, `bytes` for binary."""
+        """Every message as it came: `str` for text, `bytes` for binary; of all sessions, one after the other.
+
+        ::
+
+            states:       open-----------closing----closed-connecting-open----
+            on the wire:  ---"a"--b"b"----------"c"-----------------------"d"-
+            messages:     ---"a"--b"b"----------"c"-----------------------"d"-
+        """
         return self._messages
 
     @property
     def errors(self) -> Observable[ErrorEvent]:
-        """Every `ErrorEvent`."""
+        """Every `ErrorEvent`.
+
+        ::
+
+            what goes wrong:  --refused-------reset-------
+            errors:           --E(connect)----E(receive)--
+        """
         return self._errors
 
     @property
     def latency(self) -> Observable[float]:
-        """The round-trip time of each heartbeat's ping, in seconds."""
+        """The round-trip time of each heartbeat's ping, in seconds.
+
+        ::
+
+            pings:    --1-------2-------3-------
+            pongs:    ----1------2---------3----
+            latency:  ----0.2----0.1-------0.3--
+        """
         return self._latency
 
     @property
     def sends(self) -> Observable[SendOutcome]:
-        """What became of each message that was sent with a tag: `Sent`, `SendDropped` or `Unsent`."""
+        """What became of each message that was sent with a tag: `Sent`, `SendDropped` or `Unsent`.
+
+        ::
+
+            send(tag=):                 --"a"--none--"b"----------------
+            left for the network:       --"a"--------------the end------
+            sends:                      --Sent("a")--------Unsent("b")--
+        """
         return self._sends
 
     # What the nodes listen to
@@ -330,7 +373,11 @@ class Connection:
     # Commands
 
     def start(self) -> None:
-        """Begins a session. While one is connecting or open, nothing; while one is closing, once it has stopped."""
+        """Begins a session. While one is connecting or open, nothing; while one is closing, once it has stopped.
+
+        Raises:
+            RxNodesError: If the project is not open yet. Once it is being left, this does nothing.
+        """
         self._command(Start())
 
     def send(self, message: str | Binary, *, is_binary: bool | None = None, tag: object = None) -> Receipt:
@@ -373,12 +420,17 @@ class Connection:
 
         Raises:
             ValueError: If the code must not be sent, or the reason does not fit.
+            RxNodesError: If the project is not open yet. Once it has been left, this does nothing.
         """
         check_close(code, reason)
         self._command(Stop(code, reason))
 
     def abort(self) -> None:
-        """Ends the session without a closing handshake. `Stopped` tells when it is over."""
+        """Ends the session without a closing handshake. `Stopped` tells when it is over.
+
+        Raises:
+            RxNodesError: If the project is not open yet. Once it has been left, this does nothing.
+        """
         self._command(Abort())
 
     def retire(self) -> None:

@@ -70,8 +70,19 @@ class Project(Scope):
             folder: Holds `plugins.toml` and one TOML file for each plugin.
             transport: What carries bytes; by default aiohttp.
 
+        Returns:
+            The project, which is not open yet.
+
         Raises:
             SettingsError: If the settings are not usable. It names all problems.
+
+        Example:
+            >>> import pathlib, tempfile
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     file = pathlib.Path(folder, "websocket.toml")
+            ...     written = file.write_text('connections.chat = "ws://127.0.0.1:8080/"')
+            ...     print(Project.load(folder).configurations)
+            ('chat',)
         """
         project = cls.__new__(cls)
         Scope.__init__(project, "the project", project)
@@ -98,9 +109,23 @@ class Project(Scope):
     def websocket(self, name: str) -> Connection:
         """The WebSocket connection of that name; the same one each time.
 
+        It may be asked for before the project is open, so that all is subscribed when it is started.
+
+        Args:
+            name: As in the settings.
+
+        Returns:
+            The connection, idle unless it has been started.
+
         Raises:
-            UnknownConfiguration: If no connection of that name is configured.
+            UnknownConfiguration: If no connection of that name is configured. It lists those that are.
             PluginDisabled: If the WebSocket plugin is switched off.
+            TypeError: If the name is no `str`.
+
+        Example:
+            >>> project = Project(websocket={"chat": "ws://127.0.0.1:8080/"})
+            >>> project.websocket("chat") is project.websocket("chat")
+            True
         """
         configurations = self._websocket_settings().connections
         # What is given is not always what its type says.
@@ -146,6 +171,26 @@ class Project(Scope):
         Args:
             name: What it is called in messages.
             connections: What ends with it: on leaving, they are stopped and their `Stopped` is waited for.
+
+        Returns:
+            The scene, for `async with` on the project's loop, or for `with` in any other thread. It can be subscribed
+            in at once.
+
+        Raises:
+            TypeError: If one of the connections is none.
+
+        Example:
+            >>> from rxnodes.testing import WebSocketServer, echo
+            >>> async def main() -> None:
+            ...     async with WebSocketServer(echo) as server, Project(websocket={"lobby": server.url}) as project:
+            ...         lobby = project.websocket("lobby")
+            ...         async with project.scene("menu", connections=[lobby]) as menu:
+            ...             menu.subscribe(lobby.messages)
+            ...             lobby.start()
+            ...             await lobby.wait_started()
+            ...         print("left the menu; the lobby is", lobby.state)
+            >>> asyncio.run(main())
+            left the menu; the lobby is closed
         """
         return Scene(name, self, connections)
 
@@ -172,6 +217,9 @@ class Project(Scope):
             function: The coroutine function, or another function whose result can be awaited, such as `chat.send`.
             *args: Its positional arguments.
             **kwargs: Its keyword arguments.
+
+        Returns:
+            What the coroutine returns, or the other awaitable gives. What it raises is raised here.
 
         Raises:
             RxNodesError: If the project is not open, or this is its loop's own thread, which would wait for itself.

@@ -52,8 +52,23 @@ class Host(Protocol):
 class Scope:
     """A lifetime. The project is the outer one; a scene is an inner one that can be left while the project runs on.
 
+    What is subscribed in a scope is disposed when it is left. Projects are scopes, and `project.scene` makes others.
+
     Attributes:
         name: What the scope is called in messages.
+
+    Example:
+        >>> from reactivex import operators as ops
+        >>> from rxnodes import Project, pulse
+        >>> def greet(scope: Scope) -> None:
+        ...     scope.subscribe(pulse("hello").pipe(ops.do_action(lambda text: print(text, "from", scope.name))))
+        >>> async def main() -> None:
+        ...     async with Project() as project, project.scene("menu") as menu:
+        ...         greet(project)
+        ...         greet(menu)
+        >>> asyncio.run(main())
+        hello from the project
+        hello from scene 'menu'
     """
 
     def __init__(self, name: str, host: Host) -> None:
@@ -146,8 +161,21 @@ class Scope:
 class Scene(Scope):
     """An inner scope, as an (async) context manager.
 
-    On leaving, its subscriptions are disposed, then the connections that were given to it are stopped, and their
-    `Stopped` is waited for.
+    `project.scene` makes one. On leaving, its subscriptions are disposed, then the connections that were given to it
+    are stopped, and their `Stopped` is waited for.
+
+    Example:
+        >>> from reactivex import operators as ops
+        >>> from rxnodes import Project, Trigger
+        >>> knock = Trigger[str]()
+        >>> async def main() -> None:
+        ...     async with Project() as project:
+        ...         async with project.scene("hall") as hall:
+        ...             hall.subscribe(knock.pipe(ops.do_action(print)))
+        ...             knock.fire("heard in the hall")
+        ...         knock.fire("heard by nobody")
+        >>> asyncio.run(main())
+        heard in the hall
     """
 
     def __init__(self, name: str, host: Host, connections: Iterable[Connection]) -> None:

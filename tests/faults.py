@@ -40,6 +40,9 @@ ROOM = 2.0
 
 LOCAL, REMOTE, NETWORK, TIMEOUT = Initiator.LOCAL, Initiator.REMOTE, Initiator.NETWORK, Initiator.TIMEOUT
 
+#: In which a loop with nothing else to do sends and reads what can be sent and read.
+A_MOMENT = 0.03
+
 HAS_PROC = sys.platform == "linux"
 
 #: Where the code of a session's own tasks lies.
@@ -106,6 +109,22 @@ def _module_of(handle: asyncio.TimerHandle) -> str:
     while isinstance(callback, functools.partial):
         callback = callback.func
     return getattr(callback, "__module__", None) or ""
+
+
+async def held_up(connection: Connection, sent: Callable[[], int]) -> None:
+    """Waits until a connection has paused, and its server can send no more for that reason.
+
+    Args:
+        connection: The connection.
+        sent: How much the server has sent so far. It is to send without a rest, so that nothing but TCP holds it up.
+    """
+    before = None
+    while True:
+        now = sent() if connection._valve.is_closed else None
+        if now is not None and now == before:
+            return
+        before = now
+        await asyncio.sleep(A_MOMENT)
 
 
 class Complaints(logging.Handler):

@@ -13,7 +13,20 @@ import ssl
 import tracemalloc
 
 import pytest
-from faults import LOCAL, NETWORK, REMOTE, ROOM, TIMEOUT, Authority, Watch, own_tasks, own_timers, watched_sockets
+from faults import (
+    A_MOMENT,
+    LOCAL,
+    NETWORK,
+    REMOTE,
+    ROOM,
+    TIMEOUT,
+    Authority,
+    Watch,
+    held_up,
+    own_tasks,
+    own_timers,
+    watched_sockets,
+)
 from reactivex import operators as ops
 
 from rxnodes import BufferOverflow, CloseTimeout, ConnectionLost, Drops, Project, for_each_async
@@ -83,7 +96,7 @@ def plain():
 
 
 class Flood:
-    """A server's script that sends numbered messages, and notes when it can send no more.
+    """A server's script that sends numbered messages, without a rest.
 
     Args:
         count: How many messages; `None`: without end.
@@ -94,7 +107,6 @@ class Flood:
     def __init__(self, count=None, size=SIZE, *, close=True):
         self.count, self.size, self.close = count, size, close
         self.sent = 0
-        self.is_held_up = asyncio.Event()
 
     async def __call__(self, peer):
         await peer.accept()
@@ -112,18 +124,16 @@ class Flood:
 
     async def send(self, peer):
         for number in itertools.count() if self.count is None else range(self.count):
-            frame = Frame(Opcode.BINARY, number.to_bytes(4) + bytes(self.size - 4)).encode()
-            write = asyncio.create_task(peer.send_raw(frame))
-            try:
-                done, _ = await asyncio.wait([write], timeout=0.15)
-                if not done:
-                    self.is_held_up.set()
-                await write
-            finally:
-                write.cancel()
+            await peer.send_frame(Frame(Opcode.BINARY, number.to_bytes(4) + bytes(self.size - 4)))
             self.sent += 1
+            # In a turn of its own, as where the server is another process.
+            await asyncio.sleep(0)
         if self.close:
             await peer.send_close(1000, "that was all")
+
+    async def held_up(self, it):
+        """Waits until the connection has paused, and this can send no more."""
+        await held_up(it, lambda: self.sent)
 
 
 async def started(it):
@@ -143,9 +153,9 @@ def test_the_peer_can_send_no_more_and_nothing_is_lost(way):
     flood = Flood(count)
 
     async def test(it):
-        await started(it)
         received = messages(it, is_binary=True, buffer=buffer)
-        await flood.is_held_up.wait()
+        await started(it)
+        await flood.held_up(it)
         kept = it._link._bytes_received
         assert kept <= buffer * SIZE + ONE_READ
         assert flood.sent < count
@@ -167,10 +177,13 @@ def test_many_pauses_lose_nothing_and_keep_the_order(way):
         seen.append(number_of(message))
 
     async def test(it):
-        await started(it)
-        await on_receive(it, is_binary=True).pipe(
-            ops.take_until(it.stopped), for_each_async(save, buffer=3, max_concurrent=2)
+        done = asyncio.ensure_future(
+            on_receive(it, is_binary=True).pipe(
+                ops.take_until(it.stopped), for_each_async(save, buffer=3, max_concurrent=2)
+            )
         )
+        await started(it)
+        await done
         return it.last_stopped
 
     assert way.run(flood, test).was_clean
@@ -182,7 +195,10 @@ def test_a_pause_that_comes_before_the_connection_is_open(way):
         await peer.accept(then=Frame(Opcode.TEXT, b"with the handshake").encode())
         assert await peer.receive_message() == "go on"
         await peer.send_text("behind it")
+        sent.set()
         await peer.send_close((await peer.expect_close()).code)
+
+    sent = asyncio.Event()
 
     async def test(it):
         seen = []
@@ -190,7 +206,8 @@ def test_a_pause_that_comes_before_the_connection_is_open(way):
         it._valve.close("a consumer")
         await started(it)
         it.send("go on")
-        await asyncio.sleep(HEARTBEAT)
+        await sent.wait()
+        await asyncio.sleep(A_MOMENT)
         assert seen == ["with the handshake"]
         it._valve.open("a consumer")
         while len(seen) < 2:
@@ -230,7 +247,7 @@ def test_what_came_before_the_peers_end_is_read_when_the_consumer_goes_on(way, e
         await started(it)
         it.send("go on")
         await ended.wait()
-        await asyncio.sleep(HEARTBEAT)
+        await asyncio.sleep(A_MOMENT)
         assert it.state.name == "OPEN"
         it._valve.open("until it has ended")
         assert [number_of(message) async for message in received] == list(range(count))
@@ -250,9 +267,9 @@ def test_a_paused_consumer_does_not_make_the_peer_look_dead(way):
     flood = Flood(2000)
 
     async def test(it):
-        await started(it)
         received = messages(it, is_binary=True)
-        await flood.is_held_up.wait()
+        await started(it)
+        await flood.held_up(it)
         await asyncio.sleep(LONG)
         assert it.state.name == "OPEN"
         assert [number_of(message) async for message in received] == list(range(2000))
@@ -266,8 +283,8 @@ def test_nor_where_each_side_waits_for_the_other_to_read(way):
     count, size = 600, 64 * 1024
 
     async def test(it):
-        await started(it)
         received = messages(it, is_binary=True, buffer=8)
+        await started(it)
         for number in range(count):
             it.send(number.to_bytes(4) + bytes(size))
         await asyncio.sleep(LONG)
@@ -443,9 +460,9 @@ def test_a_stop_while_paused_is_clean_and_quick(way):
     flood = Flood(close=False)
 
     async def test(it):
-        await started(it)
         received = messages(it, is_binary=True)
-        await flood.is_held_up.wait()
+        await started(it)
+        await flood.held_up(it)
         loop = asyncio.get_running_loop()
         began = loop.time()
         it.stop(reason="enough")
@@ -466,7 +483,7 @@ def test_an_abort_while_paused(way, heartbeat):
     async def test(it):
         received = messages(it, is_binary=True)
         await started(it)
-        await flood.is_held_up.wait()
+        await flood.held_up(it)
         it.abort()
         stopped = await it.wait_stopped()
         assert len([message async for message in received]) == stopped.messages_received
@@ -501,7 +518,7 @@ def test_leaving_the_project_while_paused_is_clean(way):
         it.stopped.subscribe(stopped.append)
         on_receive(it, is_binary=True).pipe(for_each_async(lambda _: asyncio.sleep(1000))).subscribe()
         await started(it)
-        await flood.is_held_up.wait()
+        await flood.held_up(it)
 
     way.run(flood, test, close_timeout=10)
     assert stopped[0].was_clean
@@ -520,9 +537,9 @@ def test_a_peer_that_talks_without_end_is_read_so_far_and_no_further(way, monkey
     flood.listen = listen
 
     async def test(it):
-        await started(it)
         received = messages(it, is_binary=True)
-        await flood.is_held_up.wait()
+        await started(it)
+        await flood.held_up(it)
         before = it._link._bytes_received
         it.stop()
         stopped = await it.wait_stopped()
@@ -566,13 +583,17 @@ def test_the_peers_close_is_found_once_the_consumer_goes_on(way):
         await peer.receive_message()
         await peer.send_text("last")
         await peer.send_frame(Frame(Opcode.CLOSE, close_payload(4001, "over")))
+        sent.set()
         await peer.expect_close()
+
+    sent = asyncio.Event()
 
     async def test(it):
         it._valve.close("a consumer")
         await started(it)
         it.send("go on")
-        await asyncio.sleep(HEARTBEAT)
+        await sent.wait()
+        await asyncio.sleep(A_MOMENT)
         assert it.state.name == "OPEN"
         it._valve.open("a consumer")
         return await it.wait_stopped()

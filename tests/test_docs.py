@@ -545,23 +545,78 @@ async def as_coroutine(code, names):
     await eval(code, names)  # noqa: S307 - our own examples
 
 
-#: What a program calls: the nodes and operators, and what it makes or runs. Events, errors and enumerations are told;
-#: scopes and connections are made by projects.
+#: What the testing kit tells a test, its types, and the constants of frames.
+TOLD_BY_THE_KIT = {
+    *("Close", "CloseReceived", "EndOfStream", "Ending", "Recorded", "Request", "Script"),
+    *("Opcode", "RSV1", "RSV2", "RSV3"),
+}
+#: Scripts that are given to a server as they are, which gives them their peer.
+READY_SCRIPTS = {
+    name for name in rxnodes.testing.__all__ if inspect.iscoroutinefunction(getattr(rxnodes.testing, name))
+}
+#: What a program calls: the nodes and operators, what it makes or runs, and what is made for it. Events, errors and
+#: enumerations are told.
 CALLED = [
     *rxnodes.websocket.__all__,
+    "Attempt",
+    "ConnectOptions",
     "Connection",
     "Drops",
+    "GiveUp",
     "Project",
+    "Receipt",
+    "Scene",
+    "Scope",
     "Trigger",
     "aiter_observable",
     "for_each_async",
     "map_async",
     "pulse",
     "run",
+    *sorted({*rxnodes.testing.__all__} - TOLD_BY_THE_KIT - READY_SCRIPTS),
 ]
+#: Nobody else calls these, whatever they take.
+MADE_BY_RXNODES = {"Connection", "Gap", "Peer", "Receipt", "Recording", "Scene", "Scope", "ScriptedPeer"}
+#: What rxnodes and the event loop call, not a program.
+OF_RXNODES = {
+    "Drops.note",
+    "ScriptedPeer.take",
+    "ScriptedPeer.take_close",
+    "ScriptedTransport.dial",
+    "VirtualTimeLoop.shutdown_default_executor",
+}
+#: The methods that are a program's, of classes whose others belong to rxnodes.
+OF_PROGRAMS = {"Connection": {"start", "send", "stop", "abort", "wait_started", "wait_stopped"}, "Receipt": set()}
+
+
+def called(name):
+    return next(getattr(home, name) for home in (rxnodes.websocket, rxnodes, rxnodes.testing) if hasattr(home, name))
+
+
+def functions_of(name):
+    """What of it a program calls: itself, and its methods."""
+    it = called(name)
+    is_exception = inspect.isclass(it) and issubclass(it, Exception)
+    if name not in MADE_BY_RXNODES and not is_exception:
+        yield name, it
+    for own, method in vars(it).items() if inspect.isclass(it) else ():
+        function = getattr(method, "__func__", method)
+        is_meant = own in OF_PROGRAMS.get(name, {own}) and not own.startswith("_")
+        if inspect.isfunction(function) and is_meant and f"{name}.{own}" not in OF_RXNODES:
+            yield f"{name}.{own}", function
+
+
+FUNCTIONS = [pytest.param(function, id=label) for name in CALLED for label, function in functions_of(name)]
 
 
 @pytest.mark.parametrize("name", CALLED)
 def test_whatever_a_program_calls_has_an_example(name):
-    it = getattr(rxnodes.websocket, name, None) or getattr(rxnodes, name)
-    assert ">>> " in (inspect.getdoc(it) or "")
+    assert ">>> " in (inspect.getdoc(called(name)) or "")
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_every_argument_is_described(function):
+    # An argument that becomes an attribute is described there.
+    sections = re.findall(r"^(?:Args|Attributes):\n((?:    .*\n|\n)*)", f"{inspect.getdoc(function)}\n", re.MULTILINE)
+    described = {name for section in sections for name in re.findall(r"^    \*{0,2}(\w+): ", section, re.MULTILINE)}
+    assert {*inspect.signature(function).parameters} - {"self", "cls"} <= described

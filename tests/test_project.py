@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-import time
 
 import pytest
 import reactivex
@@ -433,21 +432,18 @@ def test_a_project_that_cannot_be_opened_says_so():
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
 def test_a_subscriber_that_ends_the_program_ends_the_project_first(error):
     it, _ = project()
-    seen = threading.Event()
+    ended = threading.Event()
 
     def raises(_):
-        seen.set()
         raise error
 
     def enter_and_wait():
         with it:
             chat = it.websocket("chat")
             chat.opened.subscribe(raises)
+            chat.stopped.subscribe(lambda _: ended.set())
             chat.start()
-            assert seen.wait(10)
-            deadline = time.monotonic() + 10
-            while chat.state is not ConnectionState.CLOSED and time.monotonic() < deadline:
-                time.sleep(0.001)
+            assert ended.wait(10)
 
     with pytest.raises(error):
         enter_and_wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 
 import pytest
@@ -526,7 +527,7 @@ async def test_a_peer_that_does_not_read_fills_the_queue_and_no_more(overflow, c
         await chat.wait_started()
         receipts = []
         # More than the system's own buffers take, too; random, so that compression does not make it small.
-        payload = [__import__("os").urandom(size) for _ in range(16)]
+        payload = [os.urandom(size) for _ in range(16)]
         for number in range(400):
             receipts.append(chat.send(payload[number % 16]))
             if number % 10 == 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 import threading
 
 from promises import Journal
@@ -27,7 +28,7 @@ def virtual(test):
 
     # Not a coroutine function to those who look through the wrapper.
     del run.__wrapped__
-    run.__signature__ = __import__("inspect").signature(test)
+    run.__signature__ = inspect.signature(test)
     return run
 
 

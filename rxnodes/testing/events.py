@@ -41,6 +41,10 @@ def connecting(**fields: Any) -> Connecting:
 
     Args:
         **fields: Any of its fields; the others are those of the first attempt of the first session of "chat".
+
+    Example:
+        >>> connecting(attempt=2).attempt, connecting().url
+        (2, 'ws://chat.test/')
     """
     return replace(Connecting(connection="chat", session=1, attempt=1, at=AT, url="ws://chat.test/"), **fields)
 
@@ -50,6 +54,10 @@ def opened(**fields: Any) -> Opened:
 
     Args:
         **fields: Any of its fields; the others are those of `connecting`, and of a handshake that took no time.
+
+    Example:
+        >>> opened(is_reconnect=True).is_reconnect, opened() == opened()
+        (True, True)
     """
     event = Opened(connection="chat", session=1, attempt=1, at=AT, subprotocol=None, elapsed=0.0, is_reconnect=False)
     return replace(event, **fields)
@@ -63,6 +71,10 @@ def dropped(code: int = 1006, reason: str = "", **fields: Any) -> Dropped:
         reason: The peer's reason.
         **fields: Any other of its fields; unless told otherwise it was clean if the code is not 1006, and the next
             attempt begins at once.
+
+    Example:
+        >>> dropped(1012, retry_in=0.5).retry_in, dropped().was_clean
+        (0.5, False)
     """
     event = Dropped(
         connection="chat",
@@ -83,6 +95,10 @@ def closing(initiator: Initiator = Initiator.LOCAL, **fields: Any) -> Closing:
     Args:
         initiator: Who began it.
         **fields: Any other of its fields.
+
+    Example:
+        >>> closing(Initiator.REMOTE).initiator.name, closing(session=3).session
+        ('REMOTE', 3)
     """
     return replace(Closing(connection="chat", session=1, attempt=1, at=AT, initiator=initiator), **fields)
 
@@ -132,6 +148,10 @@ def error_event(phase: ErrorPhase = "receive", error: RxNodesError | None = None
         phase: What was being done.
         error: The exception, whose words are the event's message; `None`: a `ConnectionLost`.
         **fields: Any other of its fields.
+
+    Example:
+        >>> error_event("close", CloseTimeout("no answer")).message, type(error_event().error).__name__
+        ('no answer', 'ConnectionLost')
     """
     error = error or ConnectionLost("the connection broke")
     event = ErrorEvent(connection="chat", session=1, attempt=1, at=AT, phase=phase, message=str(error), error=error)
@@ -144,6 +164,10 @@ def gap(missed: range | None = None, **fields: Any) -> Gap:
     Args:
         missed: The numbers that were skipped.
         **fields: Any other of its fields.
+
+    Example:
+        >>> gap(range(9, 11)).missed, (gap().until - gap().since).total_seconds()
+        (range(9, 11), 1.0)
     """
     until = AT + timedelta(seconds=1)
     event = Gap(connection="chat", session=1, attempt=2, at=until, since=AT, until=until, missed=missed)

@@ -71,7 +71,7 @@ class Close(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One frame (RFC 6455 section 5.2).
+    r"""One frame (RFC 6455 section 5.2).
 
     Attributes:
         opcode: An `Opcode`, or a reserved number.
@@ -79,6 +79,10 @@ class Frame:
         fin: Whether the message ends here.
         rsv: The reserved bits: a sum of `RSV1`, `RSV2` and `RSV3`.
         mask: The four octets of the masking key; `None`: not masked, as a server's frames must be.
+
+    Example:
+        >>> Frame(Opcode.TEXT, b"Hel", fin=False).encode() + Frame(Opcode.CONTINUATION, b"lo").encode()
+        b'\x01\x03Hel\x80\x02lo'
     """
 
     opcode: int
@@ -98,6 +102,13 @@ class Frame:
         Args:
             length: The length to declare, where it is to be another than the payload's.
             length_bits: The size of the length field, where it is to be another than the shortest that will do.
+
+        Returns:
+            The header and the payload, masked where there is a mask.
+
+        Raises:
+            struct.error: The length does not fit into a field of 16 or 64 bits.
+            ValueError: It does not fit into one octet, or the opcode or the reserved bits do not.
         """
         first = self.fin * _FIN_BIT | self.rsv << 4 | self.opcode
         declared = len(self.payload) if length is None else length
@@ -108,7 +119,19 @@ class Frame:
 
 
 def take_frame(buffer: bytearray) -> Frame | None:
-    """Takes the first frame out of `buffer`, unmasked; `None` while it is not all there."""
+    """Takes the first frame out of `buffer`.
+
+    Args:
+        buffer: What a client has sent so far. The frame's octets are removed from it.
+
+    Returns:
+        The frame, with its payload unmasked; `None`, and the buffer as it was, while it is not all there.
+
+    Example:
+        >>> buffer = bytearray(Frame(Opcode.PING, b"1").encode() + Frame(Opcode.TEXT, b"Hello").encode()[:-1])
+        >>> take_frame(buffer).payload, take_frame(buffer)
+        (b'1', None)
+    """
     header = 2
     if len(buffer) < header:
         return None
@@ -137,11 +160,21 @@ def take_frame(buffer: bytearray) -> Frame | None:
 
 
 def close_payload(code: int | None, reason: str | bytes = "") -> bytes:
-    """Gives the payload of a Close frame (RFC 6455 section 5.5.1).
+    r"""Gives the payload of a Close frame (RFC 6455 section 5.5.1).
 
     Args:
-        code: Any number of 16 bits, allowed or not; `None`: none, which gives an empty payload.
-        reason: Text, or octets that need not be UTF-8.
+        code: Any number of 16 bits, allowed or not; `None`: none, and the payload is the reason alone.
+        reason: Text, or octets that need not be UTF-8. A right one has 123 octets at most.
+
+    Returns:
+        The payload.
+
+    Raises:
+        struct.error: The code does not fit into 16 bits.
+
+    Example:
+        >>> close_payload(1000, "bye"), close_payload(None)
+        (b'\x03\xe8bye', b'')
     """
     octets = reason.encode() if isinstance(reason, str) else reason
     return octets if code is None else struct.pack("!H", code) + octets
@@ -150,8 +183,18 @@ def close_payload(code: int | None, reason: str | bytes = "") -> bytes:
 def parse_close(payload: bytes) -> Close:
     """Reads the payload of a Close frame.
 
+    Args:
+        payload: The payload, unmasked.
+
+    Returns:
+        Its code and reason; 1005 and none where it is empty. Whether such a code may be sent is not judged.
+
     Raises:
         ValueError: It is one octet long, or its reason is not UTF-8.
+
+    Example:
+        >>> parse_close(close_payload(1001, "bye")), parse_close(b"")
+        (Close(code=1001, reason='bye'), Close(code=1005, reason=''))
     """
     if not payload:
         return Close(_NO_STATUS, "")
@@ -161,13 +204,39 @@ def parse_close(payload: bytes) -> Close:
 
 
 def accept_key(key: str) -> str:
-    """Gives the Sec-WebSocket-Accept that answers a Sec-WebSocket-Key (RFC 6455 section 4.2.2)."""
+    """Gives the Sec-WebSocket-Accept that answers a Sec-WebSocket-Key (RFC 6455 section 4.2.2).
+
+    Args:
+        key: The key as it came; whether it is a right one is not judged.
+
+    Returns:
+        The header's value.
+
+    Example:
+        That of RFC 6455 section 1.3:
+
+        >>> accept_key("dGhlIHNhbXBsZSBub25jZQ==")
+        's3pPLMBiTxaQ9kYGzzhZRbK+xOo='
+    """
     digest = hashlib.sha1(key.encode() + _GUID, usedforsecurity=False).digest()
     return base64.b64encode(digest).decode()
 
 
 def deflate(payload: bytes) -> bytes:
-    """Compresses a message's payload as permessage-deflate does (RFC 7692 section 7.2.1), without context takeover."""
+    """Compresses a message's payload as permessage-deflate does (RFC 7692 section 7.2.1), without context takeover.
+
+    Args:
+        payload: The whole message's.
+
+    Returns:
+        The payload for one frame with `rsv=RSV1`, or, cut anywhere, for a frame with it and its continuations.
+
+    Example:
+        That of RFC 7692 section 7.2.3.1:
+
+        >>> deflate(b"Hello").hex(" ")
+        'f2 48 cd c9 c9 07 00'
+    """
     compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     return (compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH)).removesuffix(b"\x00\x00\xff\xff")
 

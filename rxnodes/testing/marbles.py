@@ -229,7 +229,7 @@ def peer_script(  # noqa: PLR0913 - each is one thing that a diagram cannot say
 ) -> PeerScript:
     """What a peer does, as a marble diagram that begins at the dial; for `ScriptedTransport`.
 
-    =======  =====================================================================
+    =======  ==================================================================================
     `o`      It accepts the handshake.
     `m`      It sends the next one of `messages`.
     `X`      It sends a Close frame.
@@ -237,9 +237,11 @@ def peer_script(  # noqa: PLR0913 - each is one thing that a diagram cannot say
     `#`      TCP breaks (RST).
     `r`      It refuses the dial.
     `v`      It breaks the protocol.
-    `p`      It answers a ping of the heartbeat; the round trip took one tick.
+    `p`      It answers a ping that took one tick to come back: `latency` emits a tick's seconds.
     other    It sends what `values` says.
-    =======  =====================================================================
+    =======  ==================================================================================
+
+    No ping has to come before a `p`: a scripted peer gets none, whatever `heartbeat` says.
 
     Beyond its diagram a peer behaves well: it answers a Close frame with the same code, and ends TCP when both were
     exchanged; where `|` or `#` stands behind `X`, it does that then and not before.
@@ -251,6 +253,9 @@ def peer_script(  # noqa: PLR0913 - each is one thing that a diagram cannot say
         close: Code and reason of the Close frame (1005: an empty one).
         answers_close: Whether the client's Close frame is answered at once. Where it is not, an `X` is the answer.
         tick: How long a tick is, in seconds.
+
+    Returns:
+        A function of the peer, to be given to a `ScriptedTransport`, to `attempts` or to `by_url`.
 
     Raises:
         ValueError: If the diagram cannot be read, or nobody could do what it says. It names the place.
@@ -290,6 +295,9 @@ def attempts(
         close: Code and reason of each Close frame.
         answers_close: Whether the client's Close frames are answered at once.
         tick: How long a tick is, in seconds.
+
+    Returns:
+        A function of the peer, as that of `peer_script`.
 
     Raises:
         ValueError: As `peer_script`; and if there is no script.
@@ -331,6 +339,12 @@ def by_url(scripts: Mapping[str, str | PeerScript]) -> PeerScript:
     Args:
         scripts: By URL, without a query: a diagram as `peer_script` reads it, or a function of the peer, as `attempts`
             gives one.
+
+    Returns:
+        A function of the peer, as that of `peer_script`.
+
+    Raises:
+        ValueError: As `peer_script`, where a script is a diagram.
 
     Example:
         >>> scripts = {"ws://chat.test/": "-o-m-X", "ws://feed.test/": attempts("-r", "-o")}

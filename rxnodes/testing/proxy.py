@@ -45,6 +45,14 @@ class Faults:
         reset_after: Octets after which a connection is reset, on both sides, counted from its beginning; 0: at once;
             `None`: never.
         octets: How many octets were passed on so far. A count, not a switch.
+
+    Example:
+        >>> async with ChaosProxy(server.url) as proxy, websockets.connect(proxy.url) as ws:
+        ...     proxy.to_client.latency = 0.01
+        ...     await ws.send("hello")
+        ...     print(await ws.recv())
+        ...     proxy.to_client.clear()
+        hello
     """
 
     __slots__ = (
@@ -81,11 +89,19 @@ class Faults:
         self.reset_after = None
 
     def watch(self, switched: Callable[[], None]) -> None:
-        """Has `switched` called after each change, until `unwatch`."""
+        """Has `switched` called after each change, until `unwatch`.
+
+        Args:
+            switched: What is called. It finds the switches as they are then.
+        """
         self._watchers.add(switched)
 
     def unwatch(self, switched: Callable[[], None]) -> None:
-        """Ends what `watch` began."""
+        """Ends what `watch` began.
+
+        Args:
+            switched: What was given to `watch`. One that was not is no error.
+        """
         self._watchers.discard(switched)
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -105,6 +121,8 @@ class ChaosProxy(TcpServer):
         upstream: The server's URL, or its port on 127.0.0.1.
         host: The IPv4 address (or its name) to listen on; give `localhost` where a certificate says so.
         port: The port to listen on; 0: any free one.
+        receive_buffer: The kernel's receive buffer for what the client sends, in octets, so that a client that is not
+            read is held up soon; `None`: the system's. The system may round it, and Linux doubles it.
 
     Attributes:
         to_server: The faults on the way to the server, and the count of octets that went there.

@@ -14,7 +14,7 @@ from reactivex.disposable import CompositeDisposable
 
 from rxnodes.lifecycle.events import Closing, Connecting, Dropped, ErrorEvent, LifecycleEvent, Opened, Stopped
 from rxnodes.lifecycle.states import ConnectionState, Initiator
-from rxnodes.schedulers import LoopScheduler
+from rxnodes.schedulers import LoopScheduler, running_loop
 from rxnodes.testing.marbles import TICK, Cells, align, cells_of, draw, parse
 
 if TYPE_CHECKING:
@@ -82,15 +82,30 @@ class Recording:
         connection: The connection's name.
         recorded: Every lifecycle event and every message, in the order in which they were delivered, with their times.
         states: The state when the recording began, then every change.
+
+    Example:
+        >>> from rxnodes import Project
+        >>> async def main() -> None:
+        ...     transport = ScriptedTransport(peer_script("--o--m--#", messages=["hello"]))
+        ...     async with Project(websocket={"chat": "ws://chat.test/"}, transport=transport) as project:
+        ...         with record(project.websocket("chat")) as recording:
+        ...             project.websocket("chat").start()
+        ...             await project.websocket("chat").wait_stopped()
+        ...     print(recording, recording.messages, recording.errors[0].phase)
+        >>> run_in_virtual_time(main())
+        <Recording of 'chat': c-o--m--(es)> ['hello'] receive
     """
 
     def __init__(self, connection: Connection, *, tick: float = TICK) -> None:
         parse("", letters=ALL_LETTERS, tick=tick)
+        loop = running_loop()
+        if loop is None:
+            raise RuntimeError("a recording goes by an event loop's clock: begin it on the project's loop")
         self.connection = connection.name
         self.recorded: list[Recorded[LifecycleEvent | str | bytes]] = []
         self.states: list[ConnectionState] = []
         self._tick = tick
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop
         self._began_at = self._loop.time()
         self._subscriptions = CompositeDisposable(
             connection.states.subscribe(self.states.append),
@@ -117,7 +132,27 @@ class Recording:
     # What was recorded
 
     def of(self, kind: type[E]) -> list[Recorded[E]]:
-        """The events of one kind, with their times."""
+        """The events of one kind, with their times.
+
+        Args:
+            kind: Their class; `LifecycleEvent`: all events.
+
+        Returns:
+            They, in the order in which they were delivered.
+
+        Example:
+            >>> from rxnodes import Project
+            >>> async def main() -> None:
+            ...     async with Project(
+            ...         websocket={"chat": "ws://chat.test/"}, transport=ScriptedTransport(peer_script("--o--X"))
+            ...     ) as project:
+            ...         recording = record(project.websocket("chat"))
+            ...         project.websocket("chat").start()
+            ...         await project.websocket("chat").wait_stopped()
+            ...     print([(it.time, it.value.code) for it in recording.of(Stopped)])
+            >>> run_in_virtual_time(main())
+            [(0.5, 1000)]
+        """
         return [Recorded(it.time, it.value) for it in self.recorded if isinstance(it.value, kind)]
 
     @property
@@ -225,6 +260,7 @@ def record(connection: Connection, *, tick: float = TICK) -> Recording:
         The recording, which is a context manager too.
 
     Raises:
+        RuntimeError: If no event loop runs here.
         ValueError: If the tick is not longer than 0 seconds.
 
     Example:

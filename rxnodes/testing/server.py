@@ -294,13 +294,20 @@ class Request:
     headers: tuple[tuple[str, str], ...]
 
     def header(self, name: str) -> str | None:
-        """Gives the value of a header, several ones joined by a comma; `None`: it did not come."""
+        """Gives the value of a header, several ones joined by a comma; `None`: it did not come.
+
+        Args:
+            name: The header's name, in upper or lower case.
+        """
         values = [value for key, value in self.headers if key.lower() == name.lower()]
         return ", ".join(values) if values else None
 
     @classmethod
     def parse(cls, head: bytes) -> Self:
-        """Reads a request up to its empty line.
+        """Reads a request.
+
+        Args:
+            head: The request up to its empty line, and without it.
 
         Raises:
             ValueError: This is not HTTP.
@@ -317,9 +324,22 @@ class Peer:
     Nothing happens that the script does not ask for. In particular nothing is read but by `read_request`, `receive` and
     the verbs built upon them: a script that does not read lets the client's writes fill up.
 
+    Once the connection is over, a verb that sends raises a `ConnectionError`: `ConnectionResetError` or
+    `BrokenPipeError` where the client ended it, `ConnectionAbortedError` where `reset` did. A script may let it pass:
+    to its server that is no failure.
+
     Attributes:
         number: The connection's number on its server, from 1.
         request: The opening handshake, once read.
+
+    Example:
+        >>> async def greet(peer: Peer) -> None:
+        ...     await peer.accept()
+        ...     await peer.send_text(f"you are number {peer.number}")
+        ...     await peer.send_close((await peer.expect_close()).code)
+        >>> async with WebSocketServer(greet) as server, websockets.connect(server.url) as ws:
+        ...     print(await ws.recv())
+        you are number 1
     """
 
     def __init__(self, tcp: Tcp, *, number: int = 1, tls: _Tls | None = None) -> None:
@@ -333,7 +353,17 @@ class Peer:
     # The opening handshake
 
     async def read_request(self) -> Request:
-        """Reads the opening handshake."""
+        """Reads the opening handshake. Octets behind it are kept for `receive`.
+
+        Returns:
+            The request, which from then on is `request` too.
+
+        Raises:
+            EndOfStream: FIN came instead.
+            ConnectionResetError: RST came instead.
+            AssertionError: 64 KiB came without an empty line.
+            ValueError: What came is not HTTP.
+        """
         while (end := self._buffer.find(b"\r\n\r\n")) < 0:
             if len(self._buffer) > _LONGEST_REQUEST:
                 raise AssertionError(f"the client sent no request in its first {len(self._buffer)} octets")
@@ -357,6 +387,11 @@ class Peer:
             extensions: The Sec-WebSocket-Extensions to answer, offered or not.
             extra_headers: Headers to add, or to put in the place of the right ones; `None` leaves one out.
             then: Octets that follow in the same segment.
+
+        Raises:
+            AssertionError: The request has no Sec-WebSocket-Key.
+            ConnectionError: The connection is over.
+            ValueError: What came is not HTTP.
         """
         request = self.request or await self.read_request()
         key = request.header("Sec-WebSocket-Key")
@@ -386,6 +421,10 @@ class Peer:
             reason: The reason phrase; `None`: the usual one.
             headers: The headers. Content-Length is added unless it is among them; `None` leaves it out.
             body: The body.
+
+        Raises:
+            ConnectionError: The connection is over.
+            ValueError: What came is not HTTP; or the status has no usual phrase, and no other was given.
         """
         if self.request is None:
             await self.read_request()
@@ -396,33 +435,89 @@ class Peer:
     # Sending
 
     async def send_raw(self, data: bytes) -> None:
-        """Sends octets as they are, through TLS where there is TLS. Returns when the kernel has taken them."""
+        """Sends octets as they are, through TLS where there is TLS. Returns when the kernel has taken them.
+
+        Args:
+            data: The octets, of any number.
+
+        Raises:
+            ConnectionError: The connection is over. A part of them may have left.
+        """
         await (self._tls or self._tcp).send(data)
 
     async def send_frame(
         self, frame: Frame, *, length: int | None = None, length_bits: Literal[7, 16, 64] | None = None
     ) -> None:
-        """Sends a frame, right or wrong; `length` and `length_bits` as in `Frame.encode`."""
+        """Sends a frame, right or wrong.
+
+        Args:
+            frame: The frame.
+            length: The length to declare, where it is to be another than the payload's.
+            length_bits: The size of the length field, where it is to be another than the shortest that will do.
+
+        Raises:
+            ConnectionError: The connection is over.
+            struct.error: As `Frame.encode`.
+            ValueError: Likewise.
+        """
         await self.send_raw(frame.encode(length=length, length_bits=length_bits))
 
     async def send_text(self, text: str | bytes) -> None:
-        """Sends a text message; octets need not be UTF-8."""
+        """Sends a text message in one frame.
+
+        Args:
+            text: The text; or octets, which need not be UTF-8.
+
+        Raises:
+            ConnectionError: The connection is over.
+        """
         await self.send_frame(Frame(Opcode.TEXT, text.encode() if isinstance(text, str) else text))
 
     async def send_binary(self, data: bytes) -> None:
-        """Sends a binary message."""
+        """Sends a binary message in one frame.
+
+        Args:
+            data: The message.
+
+        Raises:
+            ConnectionError: The connection is over.
+        """
         await self.send_frame(Frame(Opcode.BINARY, data))
 
     async def ping(self, payload: bytes = b"") -> None:
-        """Sends a ping. The pong is for the script to `receive`."""
+        """Sends a ping. The pong is for the script to `receive`.
+
+        Args:
+            payload: What the pong is to repeat; 125 octets at most where the frame is to be a right one (RFC 6455
+                section 5.5).
+
+        Raises:
+            ConnectionError: The connection is over.
+        """
         await self.send_frame(Frame(Opcode.PING, payload))
 
     async def pong(self, payload: bytes = b"") -> None:
-        """Sends a pong."""
+        """Sends a pong, whether it answers a ping or not.
+
+        Args:
+            payload: The ping's, where it answers one; 125 octets at most where the frame is to be a right one.
+
+        Raises:
+            ConnectionError: The connection is over.
+        """
         await self.send_frame(Frame(Opcode.PONG, payload))
 
     async def send_close(self, code: int | None = 1000, reason: str | bytes = "") -> None:
-        """Sends a Close frame, with any code; `None`: an empty one. TCP stays open."""
+        """Sends a Close frame. TCP stays open.
+
+        Args:
+            code: Any number of 16 bits, allowed or not; `None`: none, and the frame holds the reason alone.
+            reason: Text, or octets that need not be UTF-8. A right one has 123 octets at most.
+
+        Raises:
+            ConnectionError: The connection is over.
+            struct.error: The code does not fit into 16 bits.
+        """
         await self.send_frame(Frame(Opcode.CLOSE, close_payload(code, reason)))
 
     # Receiving
@@ -439,13 +534,20 @@ class Peer:
         return frame
 
     async def receive_message(self, *, answer_pings: bool = True) -> str | bytes:
-        """Gives the client's next whole message: `str` for a text message, `bytes` for a binary one.
+        """Gives the client's next whole message, past pongs.
+
+        Args:
+            answer_pings: Whether a ping that comes meanwhile is answered. It is passed over in either case.
+
+        Returns:
+            A `str` for a text message, `bytes` for a binary one.
 
         Raises:
             CloseReceived: A Close frame came instead.
             EndOfStream: FIN came instead.
             ConnectionResetError: RST came instead.
             AssertionError: The client broke the protocol.
+            ValueError: A text message is not UTF-8, or a Close frame cannot be read.
         """
         first = await self._receive_data(answer_pings=answer_pings)
         _check(first.opcode in (Opcode.TEXT, Opcode.BINARY), "started a message with", first)
@@ -457,12 +559,17 @@ class Peer:
         return payload.decode() if first.opcode == Opcode.TEXT else bytes(payload)
 
     async def expect_close(self, *, answer_pings: bool = True) -> Close:
-        """Waits for the client's Close frame, past data frames and pongs, and gives its code and reason.
+        """Waits for the client's Close frame, past data frames and pongs. It is not answered: `send_close` does that.
 
-        It is not answered: `send_close` does that.
+        Args:
+            answer_pings: Whether a ping that comes meanwhile is answered. It is passed over in either case.
+
+        Returns:
+            The frame's code and reason; 1005 where it was empty.
 
         Raises:
             AssertionError: The TCP connection ended without one, or the client broke the protocol.
+            ValueError: The Close frame cannot be read: it is one octet long, or its reason is not UTF-8.
         """
         try:
             while True:
@@ -708,7 +815,12 @@ class WebSocketServer(TcpServer):
 
 @contextlib.contextmanager
 def refusing_port() -> Generator[int]:
-    """Gives a port of 127.0.0.1 that refuses connections, and that nobody else gets meanwhile."""
+    """Gives a port of 127.0.0.1 that refuses connections, and that nobody else gets meanwhile.
+
+    Example:
+        >>> with refusing_port() as port, contextlib.suppress(ConnectionRefusedError):
+        ...     await asyncio.open_connection("127.0.0.1", port)
+    """
     with socket.socket() as sock:  # bound, but not listening
         sock.bind(("127.0.0.1", 0))
         yield sock.getsockname()[1]
@@ -732,7 +844,25 @@ async def echo(peer: Peer) -> None:
 
 
 def in_turn(*scripts: Script) -> Script:
-    """Gives the first connection the first script, and so on; the last one serves all that follow."""
+    """Gives the first connection the first script, and so on; the last one serves all that follow.
+
+    Args:
+        *scripts: The scripts, one or more. They go by the connection's number on its server, so the result may be used
+            for several servers.
+
+    Returns:
+        A script.
+
+    Raises:
+        ValueError: There is no script.
+
+    Example:
+        A server that is not ready yet the first two times:
+
+        >>> script = in_turn(refuse(503), refuse(503), echo)
+    """
+    if not scripts:
+        raise ValueError("in_turn() needs a script for the first connection")
 
     async def script(peer: Peer) -> None:
         await scripts[min(peer.number, len(scripts)) - 1](peer)
@@ -741,7 +871,21 @@ def in_turn(*scripts: Script) -> Script:
 
 
 def refuse(status: int, headers: Mapping[str, str | None] | None = None) -> Script:
-    """Answers the opening handshake with `status` instead of 101."""
+    """Answers the opening handshake with another status than 101, then ends with FIN.
+
+    Args:
+        status: The status code, one that has a usual phrase.
+        headers: Headers to add, such as `Retry-After`. Content-Length is added; `None` as its value leaves it out.
+
+    Returns:
+        A script.
+
+    Example:
+        >>> async with WebSocketServer(refuse(503)) as server, aiohttp.ClientSession() as session:
+        ...     async with session.get(server.url) as response:
+        ...         print(response.status, response.reason)
+        503 Service Unavailable
+    """
 
     async def script(peer: Peer) -> None:
         await peer.respond(status, headers=headers)
@@ -750,7 +894,21 @@ def refuse(status: int, headers: Mapping[str, str | None] | None = None) -> Scri
 
 
 def answer_with(*segments: bytes) -> Script:
-    """Answers the opening handshake with octets of any kind, then ends with FIN."""
+    r"""Answers the opening handshake with octets of any kind, then ends with FIN.
+
+    Args:
+        *segments: What is sent, one behind the other; none: only FIN. Each is a segment of its own, where it fits into
+            one and the client reads in time.
+
+    Returns:
+        A script.
+
+    Example:
+        >>> async with WebSocketServer(answer_with(b"HTTP/1.1 200 OK\r\n", b"\r\nhello")) as server:
+        ...     async with aiohttp.ClientSession() as session, session.get(server.url) as response:
+        ...         print(await response.text())
+        hello
+    """
 
     async def script(peer: Peer) -> None:
         await peer.read_request()
@@ -773,7 +931,25 @@ async def stall_in_header(peer: Peer) -> None:
 
 
 def close_with(code: int | None, reason: str | bytes = "", *messages: str) -> Script:
-    """Opens, sends the messages and a Close frame, waits for the client's, then ends with FIN."""
+    """Opens, sends the messages and a Close frame, waits for the client's, then ends with FIN.
+
+    Args:
+        code: The close code, any number of 16 bits; `None`: none, and the frame holds the reason alone.
+        reason: Text, or octets that need not be UTF-8.
+        *messages: Text messages that are sent before.
+
+    Returns:
+        A script.
+
+    Example:
+        >>> async with WebSocketServer(close_with(4000, "enough", "hello")) as server:
+        ...     async with websockets.connect(server.url) as ws:
+        ...         print(await ws.recv())
+        ...         await ws.wait_closed()
+        ...         print(ws.close_code, ws.close_reason)
+        hello
+        4000 enough
+    """
 
     async def script(peer: Peer) -> None:
         await peer.accept()

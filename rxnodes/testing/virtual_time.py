@@ -82,6 +82,19 @@ def run_in_virtual_time(main: Coroutine[Any, Any, T], *, debug: bool | None = No
     Args:
         main: The coroutine.
         debug: asyncio's debug mode.
+
+    Returns:
+        What the coroutine returns. What it raises is raised here.
+
+    Raises:
+        RuntimeError: If an event loop runs in this thread already, or the program waits for what will never come.
+
+    Example:
+        >>> async def patience() -> str:
+        ...     await asyncio.sleep(3600)
+        ...     return "done"
+        >>> run_in_virtual_time(patience())
+        'done'
     """
     with asyncio.Runner(debug=debug, loop_factory=VirtualTimeLoop) as runner:
         return runner.run(main)
@@ -92,6 +105,9 @@ def in_virtual_time(test: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]
 
     Args:
         test: The coroutine function. Its parameters may be fixtures, as ever.
+
+    Returns:
+        A function that runs it with the arguments it is given, as `run_in_virtual_time` does.
 
     Example:
         >>> @in_virtual_time

@@ -48,6 +48,21 @@ class ScriptedTransport:
 
     Attributes:
         peers: One for each dial, the oldest first.
+
+    Example:
+        >>> from rxnodes import Project
+        >>> def greet(peer: ScriptedPeer) -> None:
+        ...     peer.accept()
+        ...     peer.send("hello")
+        ...     peer.close(1001, "bye")
+        >>> async def main() -> None:
+        ...     transport = ScriptedTransport(greet)
+        ...     async with Project(websocket={"chat": "ws://chat.test/"}, transport=transport) as project:
+        ...         project.websocket("chat").start()
+        ...         stopped = await project.websocket("chat").wait_stopped()
+        ...     print(stopped.code, stopped.reason, stopped.messages_received, transport.peer.close_frame)
+        >>> asyncio.run(main())
+        1001 bye 1 (1001, '')
     """
 
     def __init__(self, script: Callable[[ScriptedPeer], object] | None = None) -> None:
@@ -56,7 +71,11 @@ class ScriptedTransport:
 
     @property
     def peer(self) -> ScriptedPeer:
-        """The peer of the last dial."""
+        """The peer of the last dial.
+
+        Raises:
+            IndexError: If nothing has been dialled yet.
+        """
         return self.peers[-1]
 
     def dial(self, target: Target, sink: Sink) -> ScriptedLink:
@@ -72,7 +91,10 @@ class ScriptedTransport:
 
 
 class ScriptedPeer:
-    """The other side of one attempt: a server, and the network before it.
+    """The other side of one attempt: a server, and the network before it. `ScriptedTransport` makes it.
+
+    Its verbs are called on the event loop, return at once and raise nothing; once the link is over, they do nothing.
+    Whether a peer could do what it is told is not judged; `peer_script` does that.
 
     Attributes:
         target: What was dialled.
@@ -83,6 +105,20 @@ class ScriptedPeer:
         is_held: Whether what the peer does waits, because the client does not read.
         was_aborted: Whether the client gave the link up.
         is_lost: Whether the link is over.
+
+    Example:
+        >>> from rxnodes import Project
+        >>> async def main() -> None:
+        ...     transport = ScriptedTransport()
+        ...     async with Project(websocket={"chat": "ws://chat.test/"}, transport=transport) as project:
+        ...         project.websocket("chat").start()
+        ...         transport.peer.accept()
+        ...         project.websocket("chat").send("hello")
+        ...         transport.peer.reset()
+        ...         stopped = await project.websocket("chat").wait_stopped()
+        ...     print(transport.peer.received, stopped.error)
+        >>> asyncio.run(main())
+        ['hello'] the connection broke: Connection reset by peer
     """
 
     def __init__(self, target: Target, sink: Sink) -> None:
@@ -112,17 +148,32 @@ class ScriptedPeer:
     # What the peer does
 
     def accept(self, subprotocol: str | None = None) -> None:
-        """Accepts the handshake; once, and nothing if the link is over."""
+        """Accepts the handshake; a second time it does nothing.
+
+        Args:
+            subprotocol: The one that the server has chosen, offered or not; `None`: none.
+        """
         if not self._is_over() and not self._is_open:
             self._is_open = True
             self._sink.opened(subprotocol)
 
     def refuse(self, message: str = "refused", *, status: int | None = None, retryable: bool = True) -> None:
-        """Fails the dial."""
+        """Fails the dial: the attempt ends with a `ConnectError`.
+
+        Args:
+            message: The error's text.
+            status: The HTTP status with which the server answered; `None`: there was no answer.
+            retryable: Whether another attempt is worth making, where `reconnect` is on.
+        """
         self._lose(ConnectError(message, status=status, retryable=retryable))
 
     def send(self, message: str | bytes) -> None:
-        """Sends a message. After a Close frame or a violation it is not seen."""
+        """Sends a message. After a Close frame or a violation it is not seen.
+
+        Args:
+            message: A `str` for a text message, `bytes` for a binary one, of any size: `max_message_size` is kept by
+                the transport over real sockets.
+        """
         self._arrive(lambda: self._send(message))
 
     def _send(self, message: str | bytes) -> None:
@@ -136,7 +187,12 @@ class ScriptedPeer:
             self._sink.messages([message])
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        """Sends a Close frame (1005: an empty one)."""
+        """Sends a Close frame, or answers the client's. After another one, or a violation, it is not seen.
+
+        Args:
+            code: The close code; 1005: the frame is empty (RFC 6455 section 7.1.5).
+            reason: The reason.
+        """
         self._arrive(lambda: self._close(code, reason))
 
     def _close(self, code: int, reason: str) -> None:
@@ -147,11 +203,20 @@ class ScriptedPeer:
         self._end_when_done()
 
     def pong(self, round_trip: float) -> None:
-        """Answers a ping of the client's heartbeat, after so many seconds."""
+        """Answers a ping of the client's heartbeat: `latency` emits how long it took. No ping has to come before.
+
+        Args:
+            round_trip: What is emitted, in seconds. No time passes.
+        """
         self._arrive(lambda: None if self._is_over() else self._sink.ponged(round_trip))
 
     def violate(self, code: int = 1002, message: str = "a frame that must not be") -> None:
-        """Breaks the protocol."""
+        """Breaks the protocol. What the peer sends afterwards is not seen.
+
+        Args:
+            code: The close code with which the client says so: 1002, 1003, 1007 or 1009 (RFC 6455 section 7.4.1).
+            message: The text of the `ProtocolError`.
+        """
         self._arrive(lambda: self._violate(code, message))
 
     def _violate(self, code: int, message: str) -> None:

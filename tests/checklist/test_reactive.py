@@ -420,39 +420,39 @@ async def test_92_what_cannot_be_decoded_is_an_error_event_and_the_stream_goes_o
 
 
 async def test_93_a_consumer_that_awaits_holds_up_the_peer():
-    count, size, seen = 400, 64 * 1024, []
-    held_up = asyncio.Event()
+    count, size, heartbeat = 400, 64 * 1024, 0.1
+    sent, seen, held_at, pauses = [], [], [], []
 
     async def talk(peer):
         await peer.accept()
         for number in range(count):
-            write = asyncio.create_task(peer.send_text(f"{number:<{size}}"))
-            done, _ = await asyncio.wait([write], timeout=SHORT)
-            if not done:
-                held_up.set()
-            await write
+            await peer.send_text(f"{number:<{size}}")
+            sent.append(number)
         await peer.send_close()
         await peer.expect_close()
 
-    async def save(message):
-        if not seen:
-            await held_up.wait()
-        seen.append(int(message))
-
     async def act(connection, _watch):
+        async def save(message):
+            if not seen:
+                await faults.held_up(connection, lambda: len(sent))
+                # Longer than a peer is kept of which nothing is heard.
+                await asyncio.sleep(2 * heartbeat)
+                held_at.append(len(sent))
+            seen.append(int(message))
+
         await on_receive(connection).pipe(ops.take_until(connection.stopped), for_each_async(save, buffer=4))
 
     async def no_consumer_that_awaits(connection, _watch):
+        connection.messages.subscribe(lambda _: pauses.append(connection._valve.is_closed))
         await connection.wait_started()
 
     expected = {"initiator": REMOTE, "code": 1000, "was_clean": True}
-    outcome = await run_session(talk, act=act, heartbeat=SHORT, **expected)
+    outcome = await run_session(talk, act=act, heartbeat=heartbeat, **expected)
     assert seen == list(range(count))
-    assert held_up.is_set()
+    assert held_at[0] < count
     assert outcome.stopped.messages_received == count
-    held_up.clear()
     await run_session(talk, act=no_consumer_that_awaits, **expected)
-    assert not held_up.is_set(), "it is the consumer that holds it up"
+    assert pauses == [False] * count, "it is the consumer that holds it up"
 
 
 # 94 to 96

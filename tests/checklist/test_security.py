@@ -29,6 +29,7 @@ from rxnodes.testing import (
     refusing_port,
     vanish,
 )
+from rxnodes.websocket import on_error, on_receive
 
 SECRETS = {
     "user": "planted-user",
@@ -474,6 +475,22 @@ async def test_user_and_password_arrive_at_a_server_that_we_did_not_write():
             f"ws://us%20er:wrong@127.0.0.1:{port}/", initiator=NETWORK, opened=False, error=ConnectError
         )
     assert outcome.stopped.error.status == 401
+
+
+@pytest.mark.parametrize("listens", [False, True])
+async def test_a_message_that_does_not_fit_is_in_the_log_where_nobody_listens(listens, caplog):
+    caplog.set_level(logging.INFO, logger="rxnodes")
+    async with WebSocketServer(close_with(1000, "", "what the peer says" + 1000 * "x")) as server:
+        async with Project(websocket={"it": server.url}) as project:
+            it = project.websocket("it")
+            on_receive(it, codec=list[int]).subscribe()
+            if listens:
+                on_error(it).subscribe()
+            it.start()
+            await it.wait_stopped()
+    logged = [record.message for record in caplog.records if "what the peer says" in record.message]
+    assert len(logged) == (not listens)
+    assert all("x" * 62 in message and "x" * 63 not in message for message in logged)
 
 
 async def test_what_a_subscriber_raises_is_the_subscribers_own():

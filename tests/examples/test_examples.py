@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import re
 import signal
 import sys
 from pathlib import Path
 
-from programs import ended, environment, running
+from programs import PATIENCE, ended, environment, running
 
+from rxnodes import Connection
 from rxnodes.testing import CloseReceived, WebSocketServer
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -67,6 +69,7 @@ class Room:
 
     def __init__(self):
         self.heard = []
+        self.has_heard = asyncio.Event()
         self.peers = asyncio.Queue()
         self.close = None
 
@@ -76,6 +79,7 @@ class Room:
         try:
             while True:
                 self.heard.append(json.loads(await peer.receive_message()))
+                self.has_heard.set()
         except CloseReceived as close:
             self.close = (close.code, close.reason)
             await peer.send_close(close.code)
@@ -136,6 +140,26 @@ async def test_the_feed_stores_every_quote_and_says_what_it_missed():
     assert lines[-1] == "18 quotes in 2 attempts"
 
 
+async def test_the_feed_holds_up_the_market_while_it_stores(monkeypatch, capsys):
+    """Nobody sees that from outside the program; so it runs here, where its connection can be watched."""
+    turns = []
+    on_valve = Connection._on_valve
+
+    def watched(connection, is_closed):
+        turns.append("pause" if is_closed else "go on")
+        on_valve(connection, is_closed)
+
+    monkeypatch.setattr(Connection, "_on_valve", watched)
+    spec = importlib.util.spec_from_file_location("trading_feed", EXAMPLES / "trading_feed.py")
+    feed = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "trading_feed", feed)
+    spec.loader.exec_module(feed)
+    async with asyncio.timeout(PATIENCE):
+        await feed.demo()
+    assert turns[:2] == ["pause", "go on"]
+    assert "18 quotes in 2 attempts" in capsys.readouterr().out
+
+
 async def test_the_house_switches_lights_in_the_night_only():
     assert await shown_by("home_automation.py") == [
         "day: 200 lux in the hall",
@@ -171,8 +195,7 @@ async def test_ctrl_c_ends_the_house_in_the_midst_of_the_night():
             await sensors.send_text('{"room": "hall", "lux": 1}')
             await lights.peers.get()
             await sensors.send_text('{"room": "hall", "lux": 1, "motion": true}')
-            while not lights.heard:
-                await asyncio.sleep(0.01)
+            await lights.has_heard.wait()
             process.send_signal(signal.SIGINT)
             assert await ended(process) == "day: 1 lux in the hall\n"
     assert lights.heard == [{"room": "hall", "on": True}]

@@ -141,6 +141,11 @@ async def test_a_tick_takes_time():
             record(project.websocket("chat"), tick=0)
 
 
+def test_a_recording_needs_an_event_loop():
+    with pytest.raises(RuntimeError, match="begin it on the project's loop"):
+        record(project_of(None).websocket("chat"))
+
+
 @in_virtual_time
 async def test_a_graph_driven_by_reactivexs_own_marbles():
     async with project_of(peer_script("-o")) as project:

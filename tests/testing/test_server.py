@@ -591,6 +591,11 @@ async def test_close_with_is_a_clean_close_for_websockets():
         assert (ws.close_code, ws.close_reason) == (4999, "enough")
 
 
+def test_in_turn_needs_a_script():
+    with pytest.raises(ValueError, match="a script for the first connection"):
+        in_turn()
+
+
 async def test_in_turn_gives_each_connection_its_script():
     async with WebSocketServer(in_turn(vanish, refuse(401), hang_up)) as server:
         endings = []

@@ -517,8 +517,9 @@ async def test_it_is_told_whether_the_peer_has_ended_tcp_behind_its_close_frame(
     async with WebSocketServer(closes) as server:
         dialled = await Dialled(transport, server.url).opened()
         dialled.link.close(1000, "")
-        while ("close received", 1000, "") not in dialled.told.calls:
-            await asyncio.sleep(0)
+        async with asyncio.timeout(ROOM):
+            while ("close received", 1000, "") not in dialled.told.calls:
+                await asyncio.sleep(0)
         received.set()
         told = await dialled.lost()
     assert told.has_tcp_ended is at_once

@@ -237,6 +237,11 @@ async def test_what_a_peer_never_read_is_unsent():
     assert told.traffic.unsent == 1
     assert told.traffic.messages_sent == 0
     assert peer.was_aborted
+    peer.resume_reading()
+    await turn()
+    assert (peer.received, peer.close_frame) == ([], None), "it comes too late"
+    assert told.sends == [("unsent", b"waits")]
+    assert told.traffic.messages_sent == 0
 
 
 async def test_nothing_comes_behind_an_abort():

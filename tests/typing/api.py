@@ -12,17 +12,24 @@ from reactivex import Observable
 from reactivex import operators as ops
 
 from rxnodes import (
+    Attempt,
+    BeforeConnect,
     CloseCode,
     Codec,
+    ConnectError,
     Connection,
     ConnectionState,
+    ConnectOptions,
     Drops,
     ErrorEvent,
+    GiveUp,
     Initiator,
     LifecycleEvent,
     Opened,
     Project,
     Receipt,
+    Scene,
+    Scope,
     SendOutcome,
     Stopped,
     Trigger,
@@ -35,7 +42,19 @@ from rxnodes import (
 from rxnodes.codecs import as_codec
 from rxnodes.errors import RxNodesError
 from rxnodes.iterating import ObservableIterator
-from rxnodes.testing import Recorded, Recording, ScriptedTransport, attempts, by_url, in_virtual_time, record, stopped
+from rxnodes.testing import (
+    Recorded,
+    Recording,
+    ScriptedPeer,
+    ScriptedTransport,
+    attempts,
+    by_url,
+    in_virtual_time,
+    peer_script,
+    record,
+    run_in_virtual_time,
+    stopped,
+)
 from rxnodes.websocket import (
     Gap,
     all_stopped,
@@ -55,6 +74,7 @@ from rxnodes.websocket import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 
 class Quote(BaseModel):
@@ -169,7 +189,7 @@ async def conversations(chat: Connection, answers: Codec[Quote]) -> None:
     assert_type(request(chat, b"ask", match=lambda data: data.isdigit(), is_binary=True), Observable[bytes])
     assert_type(request(chat, "ask", match=lambda _: True, is_binary=None), Observable[str | bytes])
     assert_type(request(chat, {"id": 7}, match=lambda quote: quote.bid > 1, codec=Quote), Observable[Quote])
-    assert_type(request(chat, {"id": 7}, match=lambda answer: answer["id"] == 7, codec="json"), Observable[Any])
+    assert_type(request(chat, {"id": 7}, match=lambda answer: answer.get("id") == 7, codec="json"), Observable[Any])
     assert_type(await request(chat, {"id": 7}, match=lambda _: True, timeout=None, codec=answers), Quote)
     assert_type(channel(chat, subscribe="on", match=lambda text: text.isdigit()), Observable[str])
     assert_type(channel(chat, subscribe=b"on", match=lambda data: data.isdigit(), is_binary=True), Observable[bytes])
@@ -206,6 +226,7 @@ def streams(chat: Connection) -> None:
     assert_type(chat.lifecycle, Observable[LifecycleEvent])
     assert_type(chat.messages, Observable[str | bytes])
     assert_type(chat.errors, Observable[ErrorEvent])
+    assert_type(chat.latency, Observable[float])
 
 
 def actions(chat: Connection, numbers: Observable[int], switch: Observable[bool]) -> None:
@@ -290,6 +311,41 @@ async def waiting(project: Project) -> None:
     chat.stop(code=code)
 
 
+class House(Project):
+    """A project of a program's own."""
+
+
+def loading(folder: Path) -> None:
+    assert_type(Project.load(), Project)
+    assert_type(Project.load(folder, transport=ScriptedTransport()), Project)
+    assert_type(House.load("settings"), House)
+
+
+async def scenes(project: Project, chat: Connection) -> None:
+    assert_type(project.scene("menu"), Scene)
+    async with project.scene("menu", connections=[chat]) as menu:
+        assert_type(menu, Scene)
+        scope: Scope = menu
+        scope.subscribe(on_start(chat), on_receive(chat))
+    with project.scene("menu", connections=(chat,)) as menu:
+        assert_type(menu, Scene)
+
+
+async def fresh_token(attempt: Attempt) -> ConnectOptions | None:
+    assert_type(attempt.attempt, int)
+    assert_type(attempt.error, RxNodesError | None)
+    if isinstance(attempt.error, ConnectError) and attempt.error.status == 401:
+        raise GiveUp("the token is wrong")
+    if attempt.attempt == 1:
+        return None
+    return ConnectOptions(url="ws://chat.test/", headers={"Authorization": "Bearer"}, query={"try": "2"}, delay=1)
+
+
+def hooks() -> None:
+    hook: BeforeConnect = fresh_token
+    Project(websocket={"chat": {"url": "ws://chat.test/", "before_connect": hook}})
+
+
 def without_asyncio(project: Project) -> None:
     with project:
         chat = project.websocket("chat")
@@ -310,8 +366,21 @@ async def waits(seconds: int, *, again: bool = False) -> float:
     return seconds * again
 
 
+@in_virtual_time
+async def asks(chat: Connection, answer: str | None = None) -> str | None:
+    return await request(chat, "ask", match=bool) if answer is None else answer
+
+
+async def greet(text: str) -> tuple[str, int]:
+    return text, len(text)
+
+
 def testing(chat: Connection) -> None:
+    script: Callable[[ScriptedPeer], object] = peer_script("-o-ma", messages=["a", b"b"], values={"a": b"c"}, tick=1)
+    ScriptedTransport(script)
+    ScriptedTransport(attempts(script, "-r", close=(1001, "bye"), answers_close=False))
     ScriptedTransport(by_url({"ws://chat.test/": attempts("-o-#", lambda peer: peer.accept())}))
+    assert_type(ScriptedTransport().peer, ScriptedPeer)
     recording = record(chat, tick=1)
     assert_type(recording, Recording)
     assert_type(recording.events, list[LifecycleEvent])
@@ -319,4 +388,9 @@ def testing(chat: Connection) -> None:
     assert_type(recording.of(Opened), list[Recorded[Opened]])
     assert_type(recording.replay(Stopped), Observable[Stopped])
     assert_type(stopped(1012), Stopped)
+    with record(chat) as recorded:
+        assert_type(recorded, Recording)
     assert_type(waits(3, again=True), float)
+    assert_type(asks(chat), str | None)
+    assert_type(run_in_virtual_time(greet("hello")), tuple[str, int])
+    assert_type(run_in_virtual_time(save("hello"), debug=True), None)

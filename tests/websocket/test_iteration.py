@@ -64,8 +64,9 @@ async def test_a_session_that_reconnects_is_one():
         received = messages(chat)
         transport.peer.send("a")
         transport.peer.reset()
-        while len(transport.peers) == 1:
-            await asyncio.sleep(1)
+        async with asyncio.timeout(600):
+            while len(transport.peers) == 1:
+                await asyncio.sleep(1)
         await asyncio.sleep(1)
         transport.peer.send("b")
         chat.stop()
