@@ -223,6 +223,21 @@ async def test_an_iterator_pauses_its_source():
 
 
 @virtual
+async def test_what_a_source_says_behind_an_overflow_is_not_heard():
+    def subscribe(observer, _scheduler=None):
+        for item in range(3):
+            observer.on_next(item)
+        observer.on_error(ZeroDivisionError())
+
+    items = aiter_observable(reactivex.Observable(subscribe), buffer=1, overflow="error")
+    assert await anext(items) == 0
+    with pytest.raises(BufferOverflow):
+        await anext(items)
+    with pytest.raises(StopAsyncIteration):
+        await anext(items)
+
+
+@virtual
 async def test_an_iterator_lets_a_source_go_that_has_completed():
     source = Source()
     items = aiter_observable(source.subject, buffer=1)

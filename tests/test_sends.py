@@ -92,6 +92,17 @@ async def test_who_stops_waiting_again_and_again_leaves_nothing_behind():
 
 
 @virtual
+async def test_who_stops_waiting_in_the_turn_of_the_loop_in_which_it_is_settled():
+    chat = await Chat(unread).opened()
+    waiting = asyncio.create_task(_awaiting(chat.connection.send("x")))
+    await asyncio.sleep(1)
+    chat.peer.resume_reading()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+@virtual
 async def test_an_ignored_receipt_leaves_nothing_behind():
     chat = await Chat(unread).opened()
     for _ in range(10):

@@ -203,6 +203,16 @@ async def test_one_that_is_dropped_from_the_send_queue_later_is_an_error_then(se
 
 
 @virtual
+async def test_one_that_was_given_up_hears_nothing_of_its_message():
+    chat = await Chat(send_queue=SendQueue(max_messages=1, overflow="drop_oldest")).opened()
+    chat.peer.stop_reading()
+    told = Told(request(chat.connection, "ask", match=lambda _: True))
+    told.subscription.dispose()
+    chat.connection.send("makes it give way")
+    assert told.all == []
+
+
+@virtual
 async def test_no_answer_in_time_is_an_error():
     chat = await Chat().opened()
     loop = asyncio.get_running_loop()
@@ -638,6 +648,18 @@ async def test_what_is_dropped_from_the_send_queue_is_asked_for_by_the_next_subs
     first.dispose()
     second.dispose()
     assert chat.peer.received == ["other", "subscribe", "unsubscribe"]
+
+
+@virtual
+async def test_what_is_dropped_when_it_has_been_left_since_changes_nothing():
+    chat = await Chat(send_queue=SendQueue(max_messages=2, overflow="drop_oldest")).opened()
+    stream = ticks(chat)
+    chat.peer.stop_reading()
+    stream.subscribe().dispose()
+    chat.connection.send("makes the oldest give way")
+    chat.peer.resume_reading()
+    stream.subscribe()
+    assert chat.peer.received == ["unsubscribe", "makes the oldest give way", "subscribe"]
 
 
 @virtual
