@@ -43,10 +43,10 @@ from rxnodes.lifecycle.inputs import (
 from rxnodes.lifecycle.machine import Phase, Profile, State, step
 from rxnodes.lifecycle.states import ConnectionState, check_close
 from rxnodes.sends import Backlog, Fate, Receipt, SendDropped, SendOutcome, Sent, Unsent
-from rxnodes.streams import Derived, HotStream, Outbox, ReplayStream, View, Views
+from rxnodes.streams import Derived, HotStream, Outbox, ReplayStream, View, Views, call_on
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine, Iterable
+    from collections.abc import Callable, Collection, Iterable
     from datetime import datetime
     from typing import TypeAlias
 
@@ -75,6 +75,10 @@ OPEN = Phase.OPEN
 
 #: Where a message may wait for the connection to open.
 OPENING = frozenset({Phase.CONNECTING, Phase.DROPPING, Phase.RECONNECTING})
+
+#: What is handed to a loop, and who waits. Held for moments only, so that all connections share one; not that of their
+#: streams, which operators hold while they notify.
+_lock = RLock()
 
 
 class Connection:
@@ -180,8 +184,8 @@ class Connection:
         self._settled_session = 0
         self._last_opened: Opened | None = None
         self._last_stopped: Stopped | None = None
-        self._open_waiters: set[asyncio.Future[Opened]] = set()
-        self._stop_waiters: set[asyncio.Future[Stopped]] = set()
+        self._open_waiters: list[asyncio.Future[Opened]] = []
+        self._stop_waiters: list[asyncio.Future[Stopped]] = []
 
         report, lock = self.on_handler_error, RLock()
         self._states: ReplayStream[ConnectionState] = ReplayStream(report, ConnectionState.IDLE, self.run_on_loop, lock)
@@ -464,7 +468,7 @@ class Connection:
             ConnectError: If the session ended without ever being open.
             RxNodesError: If the project closed before a first start.
         """
-        return await self._await_on_loop(self._wait_started)
+        return await self._wait(self._start_answer, self._open_waiters)
 
     async def wait_stopped(self) -> Stopped:
         """Waits until the live session is over and every subscriber has seen its `Stopped`.
@@ -475,36 +479,48 @@ class Connection:
         Raises:
             RxNodesError: If the project closed before a first start.
         """
-        return await self._await_on_loop(self._wait_stopped)
+        return await self._wait(self._stop_answer, self._stop_waiters)
 
-    async def _wait_started(self) -> Opened:
+    def _start_answer(self) -> Opened | RxNodesError | None:
+        """What those learn who wait for the start; `None`: that is open."""
         opened = self._last_opened
         if opened is not None and opened.session == self.session:
             return opened
         if not self.is_live and self._last_stopped is not None:
-            raise _never_opened(self._last_stopped)
-        return await self._wait_in(self._open_waiters)
+            return _never_opened(self._last_stopped)
+        return self._closed_before_start() if self._is_closed else None
 
-    async def _wait_stopped(self) -> Stopped:
+    def _stop_answer(self) -> Stopped | RxNodesError | None:
+        """What those learn who wait for the end; `None`: that is open."""
         if not self.is_live and self._last_stopped is not None:
             return self._last_stopped
-        return await self._wait_in(self._stop_waiters)
+        return self._closed_before_start() if self._is_closed else None
 
-    async def _wait_in(self, waiters: set[asyncio.Future[T]]) -> T:
-        if self._is_closed:
-            raise self._closed_before_start()
+    async def _wait(self, ask: Callable[[], T | RxNodesError | None], waiters: list[asyncio.Future[T]]) -> T:
+        """Waits for an answer on the caller's own loop, whichever that is; at once, where the answer is known."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        waiters.add(future)
-        try:
-            return await future
-        finally:
-            waiters.discard(future)
 
-    async def _await_on_loop(self, wait: Callable[[], Coroutine[None, None, T]]) -> T:
-        loop = self._loop
-        if loop is None or loop is asyncio.get_running_loop():
-            return await wait()
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(wait(), loop))
+        def add() -> None:
+            with _lock:
+                # Those who have stopped waiting are let go: whoever asks again and again must not make it grow.
+                waiters[:] = [*(waiter for waiter in waiters if not waiter.done()), future]
+            self._answer(ask, waiters)
+
+        # Behind what this thread has asked for so far, such as a start.
+        self.run_on_loop(add)
+        return await future
+
+    def _answer(self, ask: Callable[[], T | RxNodesError | None], waiters: list[asyncio.Future[T]]) -> None:
+        """Wakes those who wait, if there is an answer."""
+        # Whoever waits before the connection has a loop may do so on any thread, also while it is being given one.
+        with _lock:
+            answer = ask()
+            if answer is None:
+                return
+            told = waiters.copy()
+            waiters.clear()
+        for future in told:
+            call_on(future.get_loop(), _resolve, future, answer)
 
     def _closed_before_start(self) -> RxNodesError:
         return RxNodesError(f"{self.name!r}: the project closed before the connection was started")
@@ -518,7 +534,8 @@ class Connection:
 
     def complete(self) -> None:
         """Completes all streams. No session is live any more."""
-        self._is_closed = True
+        with _lock:
+            self._is_closed = True
         streams: tuple[HotStream[Any], ...] = (
             self._states,
             self._lifecycle,
@@ -535,20 +552,26 @@ class Connection:
         )
         for stream in streams:
             stream.complete()
-        _fail(self._open_waiters, self._closed_before_start())
-        _fail(self._stop_waiters, self._closed_before_start())
+        self._answer(self._start_answer, self._open_waiters)
+        self._answer(self._stop_answer, self._stop_waiters)
 
     def run_on_loop(self, action: Callable[[], None]) -> None:
         """Runs `action` on the loop's thread: at once where that is this one, or where there is no loop (any more)."""
-        loop = self._loop
-        if loop is None or self._is_closed or get_ident() == self._thread:
+        if get_ident() == self._thread or not self._hand_over(action):
             action()
-            return
-        try:
-            loop.call_soon_threadsafe(action)
-        except RuntimeError:
-            # The loop closed between the question and the call.
-            action()
+
+    def _hand_over(self, action: Callable[[], None]) -> bool:
+        """Hands `action` to the loop, if there is one (still)."""
+        # What is handed over before the end is run; later it would be lost.
+        with _lock:
+            if self._loop is None or self._is_closed:
+                return False
+            try:
+                self._loop.call_soon_threadsafe(action)
+            except RuntimeError:
+                # It was closed without the project's having been left.
+                return False
+        return True
 
     def _command(self, input_: Input) -> None:
         if get_ident() == self._thread:
@@ -858,7 +881,7 @@ class Connection:
         elif isinstance(event, Opened):
             self._last_opened = event
             self._opened.emit(event)
-            _resolve(self._open_waiters, event)
+            self._answer(self._start_answer, self._open_waiters)
         elif isinstance(event, ErrorEvent):
             self._warn_where_nobody_listens(event)
             self._errors.emit(event)
@@ -875,8 +898,8 @@ class Connection:
         self._settled_session = stopped.session
         self._last_stopped = stopped
         self._settled.emit(stopped)
-        _resolve(self._stop_waiters, stopped)
-        _fail(self._open_waiters, _never_opened(stopped))
+        self._answer(self._stop_answer, self._stop_waiters)
+        self._answer(self._start_answer, self._open_waiters)
         self._delivering = None
         self._feed(Delivered())
 
@@ -981,16 +1004,13 @@ def _type_name(value: object) -> str:
     return type(value).__name__
 
 
-def _resolve(waiters: set[asyncio.Future[T]], result: T) -> None:
-    for waiter in waiters:
-        if not waiter.done():
-            waiter.set_result(result)
-
-
-def _fail(waiters: set[asyncio.Future[T]], error: RxNodesError) -> None:
-    for waiter in waiters:
-        if not waiter.done():
-            waiter.set_exception(error)
+def _resolve(future: asyncio.Future[T], answer: T | RxNodesError) -> None:
+    if future.done():
+        return
+    if isinstance(answer, RxNodesError):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)
 
 
 def _never_opened(stopped: Stopped) -> ConnectError:

@@ -28,6 +28,7 @@ __all__ = [
     "ReplayStream",
     "View",
     "Views",
+    "call_on",
     "log_for",
     "observer_on_loop_of",
     "on_loop_of",
@@ -49,7 +50,7 @@ def on_loop_of(scheduler: abc.SchedulerBase | None, notify: Callable[..., Any]) 
     elsewhere does not wake whoever awaits it.
     """
     if type(scheduler) is AsyncIOScheduler:
-        return functools.partial(_call_on, scheduler._loop, notify)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        return functools.partial(call_on, scheduler._loop, notify)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
     return notify
 
 
@@ -64,7 +65,8 @@ def observer_on_loop_of(scheduler: abc.SchedulerBase | None, observer: abc.Obser
     return observer
 
 
-def _call_on(loop: asyncio.AbstractEventLoop, notify: Callable[..., Any], *values: Any) -> None:
+def call_on(loop: asyncio.AbstractEventLoop, notify: Callable[..., Any], *values: Any) -> None:
+    """Calls `notify(*values)` on that loop: at once where it is the one that runs in this thread."""
     # get_running_loop would raise where there is none.
     if asyncio._get_running_loop() is loop:  # noqa: SLF001
         notify(*values)

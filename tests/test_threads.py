@@ -316,6 +316,101 @@ def test_a_loop_that_has_closed_holds_nobody_up():
     assert chat.last_stopped.was_clean
 
 
+# --- Waiting before the beginning and after the end -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wait", ["wait_started", "wait_stopped"])
+def test_who_waited_on_a_loop_of_its_own_before_the_project_was_entered_is_woken(wait):
+    it, _ = project()
+    chat = it.websocket("chat")
+    waits, told = threading.Event(), Future()
+
+    async def elsewhere():
+        waiting = asyncio.ensure_future(getattr(chat, wait)())
+        # It waits from the next turn on. No timer: that would wake the loop, and hide that nothing else does.
+        asyncio.get_running_loop().call_soon(waits.set)
+        told.set_result(await waiting)
+
+    threading.Thread(target=lambda: asyncio.run(elsewhere()), daemon=True).start()
+    assert waits.wait(PATIENCE)
+    with it:
+        chat.start()
+        it.call(chat.wait_started)
+        chat.stop()
+        assert told.result(PATIENCE).session == 1
+
+
+class Ended:
+    """A project that was entered with a plain `with`, and whose loop is at some point of its end."""
+
+    def __init__(self, monkeypatch):
+        self.is_handing_over = threading.Event()
+        self.has_stopped = threading.Event()
+        self.may_close = threading.Event()
+        outer = self
+
+        class Loop(asyncio.SelectorEventLoop):
+            is_slow = False
+
+            def call_soon_threadsafe(self, *args, **kwargs):
+                if self.is_slow and not outer.is_handing_over.is_set():
+                    outer.is_handing_over.set()
+                    # Until the loop has stopped, which must not be so before it is handed over.
+                    outer.has_stopped.wait(0.2)
+                return super().call_soon_threadsafe(*args, **kwargs)
+
+            def close(self):
+                outer.has_stopped.set()
+                outer.may_close.wait(PATIENCE)
+                super().close()
+
+        monkeypatch.setattr("rxnodes.loops.new_event_loop", Loop)
+        self.project, self.transport = project()
+        self.chat = self.project.websocket("chat")
+
+
+@pytest.mark.parametrize("loop", ["has stopped", "has closed"])
+@pytest.mark.parametrize("was_started", [True, False])
+def test_waiting_after_the_end_gives_what_is_known(monkeypatch, loop, was_started):
+    ended = Ended(monkeypatch)
+    chat = ended.chat
+    if loop == "has closed":
+        ended.may_close.set()
+    with ThreadPoolExecutor(1) as pool:
+        ended.project.__enter__()
+        if was_started:
+            chat.start()
+            ended.project.call(chat.wait_started)
+        leaving = pool.submit(ended.project.__exit__, None, None, None)
+        try:
+            assert ended.has_stopped.wait(PATIENCE)
+            if loop == "has closed":
+                leaving.result(PATIENCE)
+            if was_started:
+                assert on_another_loop(chat.wait_started()) is chat.last_opened
+                assert on_another_loop(chat.wait_stopped()) is chat.last_stopped
+            else:
+                for wait in (chat.wait_started, chat.wait_stopped):
+                    with pytest.raises(RxNodesError, match="closed before the connection was started"):
+                        on_another_loop(wait())
+        finally:
+            ended.may_close.set()
+        leaving.result(PATIENCE)
+
+
+def test_what_is_handed_over_in_the_moment_of_the_end_is_not_lost(monkeypatch):
+    ended = Ended(monkeypatch)
+    with ThreadPoolExecutor(1) as pool:
+        ended.project.__enter__()
+        ended.project.loop.is_slow = True
+        waiting = pool.submit(on_another_loop, ended.chat.wait_stopped())
+        assert ended.is_handing_over.wait(PATIENCE)
+        ended.may_close.set()
+        ended.project.__exit__(None, None, None)
+        with pytest.raises(RxNodesError, match="closed before the connection was started"):
+            waiting.result(PATIENCE)
+
+
 # --- Pipelines of nodes, subscribed elsewhere -------------------------------------------------------------------------
 
 
