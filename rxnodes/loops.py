@@ -7,6 +7,8 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, Any
 
+from rxnodes.errors import RxNodesError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
@@ -49,7 +51,16 @@ class LoopThread:
         self._raise_error()
 
     def leave(self) -> None:
-        """Leaves it, and returns when that is done."""
+        """Leaves it, and returns when that is done.
+
+        Raises:
+            RxNodesError: If this is its own thread, which would wait for itself.
+        """
+        if threading.current_thread() is self._thread:
+            raise RxNodesError(
+                "a plain 'with' cannot be left in the thread that it runs, such as by a subscriber or a script: the thread "
+                "would wait for itself; leave it in another one, which can be told from here"
+            )
         # Not by joining: a join that is interrupted takes the thread for dead, before CPython 3.13.
         while not self._has_ended.is_set():
             try:

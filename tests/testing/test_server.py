@@ -13,6 +13,7 @@ import ssl
 import struct
 import threading
 import time
+from concurrent.futures import Future
 
 import aiohttp
 import pytest
@@ -20,7 +21,7 @@ import trustme
 import websockets
 from websockets.asyncio.client import connect
 
-from rxnodes import Project
+from rxnodes import Project, RxNodesError
 from rxnodes.testing import (
     RSV1,
     CloseReceived,
@@ -817,6 +818,23 @@ def left_with(error):
         project.websocket("chat").abort()
         if error is not None:
             raise error
+
+
+def test_in_a_plain_with_a_script_cannot_leave_it():
+    """The server's thread would wait for itself."""
+    told = Future()
+
+    async def leaves(peer):
+        try:
+            told.set_result(server.__exit__(None, None, None))
+        except RxNodesError as error:
+            told.set_exception(error)
+
+    server = WebSocketServer(leaves).__enter__()
+    with socket.create_connection((server.host, server.port)):
+        with pytest.raises(RxNodesError, match="cannot be left in the thread that it runs"):
+            told.result(10)
+    server.__exit__(None, None, None)
 
 
 def test_a_failed_script_is_raised_on_leaving_a_plain_with():
