@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Awaitable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, cast
 
 from rxnodes import plugins, settings
 from rxnodes.connection import Connection
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Project"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 logger = logging.getLogger("rxnodes")
@@ -210,8 +211,10 @@ class Project(Scope):
         """Whether this is the event loop's thread."""
         return threading.get_ident() == self._thread_id
 
-    def call(self, function: Callable[..., Awaitable[T]], /, *args: Any, **kwargs: Any) -> T:
+    def call(self, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs a coroutine function on the project's loop, from another thread, and waits for its result.
+
+        Where the waiting is interrupted, as by Ctrl+C, the coroutine is cancelled.
 
         Args:
             function: The coroutine function, or another function whose result can be awaited, such as `chat.send`.
@@ -222,7 +225,8 @@ class Project(Scope):
             What the coroutine returns, or the other awaitable gives. What it raises is raised here.
 
         Raises:
-            RxNodesError: If the project is not open, or this is its loop's own thread, which would wait for itself.
+            RxNodesError: If the project is not open (any more), or this is its loop's own thread, which would wait for
+                itself.
             TypeError: If it is no function, or what it gives cannot be awaited.
             CancelledError: If the project was left before it was done (that of `concurrent.futures`).
 
@@ -249,11 +253,16 @@ class Project(Scope):
         with self._lock:
             # What is handed over before the end is begun, and cancelled where the loop ends; later it would be lost.
             if self._loop is None:
-                raise RxNodesError("the project is not open: enter it with 'async with' or 'with' first")
+                raise self._not_open("called on its loop")
             if self.is_on_loop():
                 raise RxNodesError("call() is for other threads; on the loop's own thread, await the coroutine")
             call = asyncio.run_coroutine_threadsafe(run(), self._loop)
-        return call.result()
+        try:
+            return call.result()
+        except BaseException:
+            # Whoever waited has been interrupted, unless it is over.
+            call.cancel()
+            raise
 
     # Its life
 

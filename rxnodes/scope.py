@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from concurrent.futures import CancelledError
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar
 
 from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignmentDisposable
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Host", "Scene", "Scope", "wait_all_stopped"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 logger = logging.getLogger("rxnodes")
@@ -44,7 +46,12 @@ class Host(Protocol):
         """Whether this is the event loop's thread."""
         ...
 
-    def call(self, function: Callable[..., Awaitable[T]], /, *args: Any) -> T:
+    @property
+    def has_ended(self) -> bool:
+        """Whether the project has been left."""
+        ...
+
+    def call(self, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs a coroutine function on the loop, from another thread, and waits for its result."""
         ...
 
@@ -76,6 +83,27 @@ class Scope:
         self._host = host
         self._disposables = CompositeDisposable()
         self._has_ended = False
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the scope has been left."""
+        return self._has_ended
+
+    @property
+    def scheduler(self) -> abc.SchedulerBase:
+        """What timed operators run with on the project's event loop, by its clock, which may be virtual.
+
+        `subscribe` gives it to the pipelines. Operators of what is awaited, or subscribed by itself, take it as an
+        argument: `ops.delay(3, scheduler=project.scheduler)`. It is for the thread in which it is asked for: on the
+        loop's own thread one for that thread alone, anywhere else one for any thread.
+
+        Raises:
+            RxNodesError: If the project is not open (any more).
+        """
+        scheduler = self._scheduler()
+        if scheduler is None:
+            raise self._not_open("scheduled on its loop")
+        return scheduler
 
     def subscribe(self, *pipelines: Observable[Any]) -> abc.DisposableBase:
         """Subscribes to each of the pipelines, in order, until the scope is left.
@@ -118,6 +146,11 @@ class Scope:
     def _check_open(self) -> None:
         if self._has_ended:
             raise RxNodesError(f"{self.name} has been left: nothing can be subscribed in it any more")
+
+    def _not_open(self, done: str) -> RxNodesError:
+        if self._host.has_ended:
+            return RxNodesError(f"the project has been left: nothing can be {done} any more")
+        return RxNodesError("the project is not open: enter it with 'async with' or 'with' first")
 
     def _subscribe(self, pipeline: Observable[Any], scheduler: abc.SchedulerBase | None) -> abc.DisposableBase:
         subscription = SingleAssignmentDisposable()
@@ -183,18 +216,31 @@ class Scene(Scope):
         self._connections = tuple(connections)
         for connection in self._connections:
             check_connection(connection)
+        self._was_entered = False
 
     async def __aenter__(self) -> Self:
-        return self
+        return self._enter()
 
     async def __aexit__(self, why: type[BaseException] | None, *_: object) -> None:
         await self._leave(why)
 
     def __enter__(self) -> Self:
-        return self
+        return self._enter()
 
     def __exit__(self, *_: object) -> None:
-        self._host.call(self._leave)
+        try:
+            self._host.call(self._leave)
+        except (CancelledError, RxNodesError):
+            if not self._host.has_ended:
+                raise
+            # The project was left first, or meanwhile. It has stopped the connections, and waited for them.
+            self._end()
+
+    def _enter(self) -> Self:
+        if self._was_entered:
+            raise RxNodesError(f"{self.name} has been entered before: a scene is entered once; make a new one")
+        self._was_entered = True
+        return self
 
     async def _leave(self, why: type[BaseException] | None = None) -> None:
         self._end()

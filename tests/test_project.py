@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
+from concurrent.futures import Future
 
 import pytest
 import reactivex
@@ -391,6 +392,8 @@ def test_call_is_for_other_threads():
 
     with it:
         assert it.call(calls_itself) == "called"
+    with pytest.raises(RxNodesError, match="the project has been left: nothing can be called on its loop any more"):
+        it.call(asyncio.sleep, 0)
 
 
 def test_call_takes_whatever_gives_something_to_await():
@@ -516,6 +519,44 @@ def test_an_interrupt_while_a_plain_with_is_left_aborts_and_waits_for_the_end(in
 
 def test_behind_a_second_interrupt_the_end_is_waited_for_as_well(interrupted):
     assert leave_interrupted(interrupted, 2) == [(Initiator.LOCAL, 1006)]
+
+
+def test_an_interrupted_call_is_cancelled(interrupted):
+    it, _ = project()
+    ended = threading.Event()
+
+    async def work():
+        interrupted.soon()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    with it:
+        with pytest.raises(KeyboardInterrupt):
+            it.call(work)
+        assert ended.wait(10)
+
+
+def test_a_plain_with_cannot_be_left_from_its_own_thread():
+    """It would wait for itself."""
+    it, _ = project()
+    told = Future()
+
+    def leaves(_):
+        try:
+            told.set_result(it.__exit__(None, None, None))
+        except RxNodesError as error:
+            told.set_exception(error)
+
+    it.__enter__()
+    chat = it.websocket("chat")
+    chat.opened.subscribe(leaves)
+    chat.start()
+    with pytest.raises(RxNodesError, match="cannot be left in the thread that it runs"):
+        told.result(10)
+    it.__exit__(None, None, None)
+    assert chat.last_stopped.was_clean
 
 
 def test_a_plain_with_whose_loop_was_ended_by_a_subscriber_can_be_left():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,6 +13,7 @@ from reactivex import operators as ops
 from virtual import accept, virtual
 
 from rxnodes import Project, RxNodesError, Trigger, pulse
+from rxnodes.clock import utc_now
 from rxnodes.schedulers import LoopScheduler
 from rxnodes.transport.scripted import ScriptedTransport
 from rxnodes.websocket import client_send, client_start, on_receive, on_start
@@ -60,6 +63,69 @@ def test_a_plain_scene_of_a_project_that_is_not_open():
 
 
 @virtual
+async def test_a_scene_is_entered_once():
+    it, _ = project()
+    async with it:
+        async with it.scene("menu") as scene:
+            pass
+        with pytest.raises(RxNodesError, match="scene 'menu' has been entered before: a scene is entered once; make"):
+            async with scene:
+                pass
+
+
+def test_a_plain_scene_is_entered_once():
+    it, _ = project()
+    with it:
+        with it.scene("menu") as scene:
+            pass
+        with pytest.raises(RxNodesError, match="scene 'menu' has been entered before"), scene:
+            pass
+
+
+def test_a_plain_scene_that_outlives_its_project_ends_quietly():
+    """What went wrong in it is not to be hidden."""
+    it, _ = project()
+    trigger = Trigger()
+
+    def outlive():
+        with ExitStack() as stack:
+            stack.enter_context(it)
+            chat = it.websocket("chat")
+            with it.scene("menu", connections=[chat]) as scene:
+                chat.start()
+                it.call(chat.wait_started)
+                scene.subscribe(trigger)
+                stack.close()
+                assert trigger.is_observed
+                raise ValueError("what went wrong")
+
+    with pytest.raises(ValueError, match="what went wrong"):
+        outlive()
+    assert not trigger.is_observed
+    assert it.websocket("chat").last_stopped.was_clean
+
+
+def test_a_plain_scene_that_is_left_while_its_project_is_ends_quietly():
+    """The project's loop ends, and with it what leaves the scene."""
+    it, _ = project()
+    is_leaving = threading.Event()
+
+    async def never_ends():
+        is_leaving.set()
+        await asyncio.Event().wait()
+
+    def leave_scene():
+        with it.scene("menu") as scene:
+            scene._leave = never_ends
+
+    with ThreadPoolExecutor(1) as pool:
+        with it:
+            leaving = pool.submit(leave_scene)
+            assert is_leaving.wait(10)
+        assert leaving.result(10) is None
+
+
+@virtual
 async def test_one_scope_may_be_left_while_another_listens_to_the_same():
     it, transport = project()
     async with it:
@@ -72,6 +138,57 @@ async def test_one_scope_may_be_left_while_another_listens_to_the_same():
             transport.peer.send("both")
         transport.peer.send("outer")
     assert (inner, outer) == (["both"], ["both", "outer"])
+
+
+@pytest.mark.parametrize("operator", ["delay", "throttle_first", "timestamp"])
+@virtual
+async def test_what_is_awaited_keeps_the_loops_time_with_the_scopes_scheduler(operator):
+    """reactivex gives it one that asks the wall clock: it would take real seconds."""
+    it, transport = project()
+    loop = asyncio.get_running_loop()
+    async with it, it.scene("menu") as scene:
+        chat = it.websocket("chat")
+        chat.start()
+        await chat.wait_started()
+        scheduler = scene.scheduler
+        timed = {
+            "delay": ops.delay(3600, scheduler=scheduler),
+            "throttle_first": ops.throttle_first(3600, scheduler=scheduler),
+            "timestamp": ops.compose(ops.timestamp(scheduler=scheduler), ops.map(lambda it: it.timestamp)),
+        }[operator]
+        before = loop.time()
+        loop.call_later(1, transport.peer.send, "first")
+        loop.call_later(2, transport.peer.send, "second")
+        loop.call_later(7200, transport.peer.send, "third")
+        seen = await on_receive(chat).pipe(timed, ops.take(2), ops.to_list())
+        took = round(loop.time() - before, 3)
+        if operator == "delay":
+            assert (took, seen) == (3602, ["first", "second"])
+        elif operator == "throttle_first":
+            assert (took, seen) == (7200, ["first", "third"])
+        else:
+            assert abs(seen[0] - utc_now(loop) + timedelta(seconds=1)) < timedelta(milliseconds=1)
+
+
+def test_the_scheduler_of_a_plain_with_runs_on_the_projects_thread():
+    it, _ = project()
+    names = []
+    with it:
+        pulse().pipe(
+            ops.delay(0.01, scheduler=it.scheduler),
+            ops.do_action(lambda _: names.append(threading.current_thread().name)),
+        ).run()
+    assert names == ["rxnodes"]
+
+
+def test_a_project_that_is_not_open_has_no_scheduler():
+    it, _ = project()
+    with pytest.raises(RxNodesError, match="not open: enter it"):
+        it.scheduler  # noqa: B018 - that it raises is the point
+    with it:
+        scene = it.scene("menu")
+    with pytest.raises(RxNodesError, match="the project has been left"):
+        scene.scheduler  # noqa: B018
 
 
 @virtual

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional, assert_type
@@ -350,7 +351,12 @@ def without_asyncio(project: Project) -> None:
     with project:
         chat = project.websocket("chat")
         assert_type(project.call(chat.wait_stopped), Stopped)
-        assert_type(project.call(chat.send, "hello"), SendOutcome)
+        assert_type(project.call(chat.send, "hello", is_binary=True), SendOutcome)
+        assert_type(project.call(asyncio.sleep, 0.1, result="slept"), str)
+        project.call(chat.send, 7)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        project.call(chat.send, "hello", binary=True)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+        project.call(chat.wait_stopped, "hello")  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+        project.call(len, "hello")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 
 async def main() -> int:
