@@ -58,8 +58,8 @@ class LoopThread:
         """
         if threading.current_thread() is self._thread:
             raise RxNodesError(
-                "a plain 'with' cannot be left in the thread that it runs, such as by a subscriber or a script: the thread "
-                "would wait for itself; leave it in another one, which can be told from here"
+                "a plain 'with' cannot be left in the thread that it runs, such as by a subscriber or a script, which "
+                "would wait for itself; leave it in another thread, which can be told from here"
             )
         # Not by joining: a join that is interrupted takes the thread for dead, before CPython 3.13.
         while not self._has_ended.is_set():

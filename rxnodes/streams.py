@@ -34,8 +34,6 @@ __all__ = [
     "on_loop_of",
 ]
 
-logger = logging.getLogger("rxnodes")
-
 S = TypeVar("S")
 T = TypeVar("T")
 

@@ -28,13 +28,20 @@ import asyncio
 import itertools
 import re
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+
+from rxnodes.transport.scripted import check_payload, check_peers_close, check_script
+from rxnodes.websocket.settings import ConnectionSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from rxnodes.transport.base import Target
     from rxnodes.transport.scripted import ScriptedPeer
 
 __all__ = ["TICK", "Mark", "align", "attempts", "by_url", "draw", "parse", "peer_script"]
@@ -45,7 +52,8 @@ TICK = 0.1
 #: So many ticks of silence are drawn as a time.
 LONG_SILENCE = 20
 
-WAIT = re.compile(r"(?<!\S)(\d+(?:\.\d+)?)(ms|s|m)(?!\S)")
+TIME = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)")
+WAIT = re.compile(rf"(?<!\S){TIME.pattern}(?!\S)")
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0}
 
 PeerScript = Callable[["ScriptedPeer"], object]
@@ -133,7 +141,8 @@ class _Reader:
     def _mark(self) -> Mark:
         letter = self._diagram[self._place]
         if letter not in self._letters:
-            raise self._problem(f"it has no meaning here; use one of {' '.join(sorted(self._letters))}")
+            hint = "; a time stands between spaces" if TIME.match(self._diagram, self._place) else ""
+            raise self._problem(f"it has no meaning here; use one of {' '.join(sorted(self._letters))}{hint}")
         return Mark(self._tick, letter, self._place + 1)
 
     def _ticks(self, wait: re.Match[str]) -> int:
@@ -259,6 +268,7 @@ def peer_script(  # noqa: PLR0913 - each is one thing that a diagram cannot say
 
     Raises:
         ValueError: If the diagram cannot be read, or nobody could do what it says. It names the place.
+        TypeError: If what is to be sent is neither `str` nor `bytes`.
 
     Example:
         >>> from rxnodes import Project
@@ -301,6 +311,7 @@ def attempts(
 
     Raises:
         ValueError: As `peer_script`; and if there is no script.
+        TypeError: As `peer_script`; and if a script is neither a diagram nor a plain function.
 
     Example:
         >>> from rxnodes import Project
@@ -319,7 +330,9 @@ def attempts(
         raise ValueError("attempts() needs a script for the first dial")
     payloads = _Payloads(messages, values)
     ready = [
-        _script(script, payloads, close, answers_close=answers_close, tick=tick) if isinstance(script, str) else script
+        _script(script, payloads, close, answers_close=answers_close, tick=tick)
+        if isinstance(script, str)
+        else _checked(script)
         for script in scripts
     ]
     payloads.check_used_up()
@@ -337,8 +350,12 @@ def by_url(scripts: Mapping[str, str | PeerScript]) -> PeerScript:
     A dial to any other URL is refused, and not retried.
 
     Args:
-        scripts: By URL, without a query: a diagram as `peer_script` reads it, or a function of the peer, as `attempts`
-            gives one.
+        scripts: By URL: a diagram as `peer_script` reads it, or a function of the peer, as `attempts` gives one. A URL
+            with a query is for dials with just that one; one without for all others, whatever their query.
+
+    Raises:
+        ValueError: As `peer_script`; and if a URL cannot be connected to, or two are the same.
+        TypeError: As `attempts`.
 
     Returns:
         A function of the peer, as that of `peer_script`.
@@ -350,15 +367,49 @@ def by_url(scripts: Mapping[str, str | PeerScript]) -> PeerScript:
         >>> scripts = {"ws://chat.test/": "-o-m-X", "ws://feed.test/": attempts("-r", "-o")}
         >>> transport = ScriptedTransport(by_url(scripts))
     """
-    ready = {url: peer_script(script) if isinstance(script, str) else script for url, script in scripts.items()}
+    # What is given is not always what its type says.
+    if not isinstance(scripts, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"by_url() takes a dict of scripts by URL, not {type(scripts).__name__}")
+    ready: dict[str, PeerScript] = {}
+    known: list[str] = []
+    for url, given in scripts.items():
+        target = _target(url)
+        address = _address(target.url)
+        if address in ready:
+            raise ValueError(f"by_url() has two scripts for {target.redacted_url}")
+        ready[address] = peer_script(given) if isinstance(given, str) else _checked(given)
+        known.append(target.redacted_url)
 
     def script(peer: ScriptedPeer) -> None:
-        url = peer.target.redacted_url.partition("?")[0]
-        if url in ready:
-            ready[url](peer)
+        address = _address(peer.target.url)
+        found = ready.get(address) or ready.get(address.partition("?")[0])
+        if found is not None:
+            found(peer)
         else:
-            peer.refuse(f"by_url() has no script for {url} (known: {', '.join(ready)})", retryable=False)
+            refused = f"by_url() has no script for {peer.target.redacted_url} (known: {', '.join(known)})"
+            peer.refuse(refused, retryable=False)
 
+    return script
+
+
+def _target(url: str) -> Target:
+    """What the settings make of a URL, which may be spelt in several ways."""
+    try:
+        return ConnectionSettings.model_validate({"url": url}).target()
+    except ValidationError as error:
+        problem = error.errors(include_input=False)[0]["msg"].removeprefix("Value error, ")
+    raise ValueError(f"by_url(): a URL {problem}")
+
+
+def _address(url: str) -> str:
+    """A URL of the settings' as it tells connections apart: without user and password, and a port that goes unsaid."""
+    parts = urlsplit(url)
+    port = ":443" if parts.scheme == "wss" else ":80"
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2].removesuffix(port)).geturl()
+
+
+def _checked(script: PeerScript) -> PeerScript:
+    check_script(script)
     return script
 
 
@@ -366,6 +417,12 @@ class _Payloads:
     """What the letters of one or more diagrams send."""
 
     def __init__(self, messages: Sequence[str | bytes] | None, values: Mapping[str, str | bytes] | None) -> None:
+        if isinstance(messages, str | bytes):
+            raise TypeError(f"messages must be a list of messages, not {type(messages).__name__}")
+        for number, message in enumerate(messages or (), 1):
+            check_payload(f"messages: number {number}", message)
+        for letter, value in (values or {}).items():
+            check_payload(f"values: {letter!r}", value)
         self._values = values or {}
         self._has_given = messages is not None
         self._next: Iterator[str | bytes] = map(str, itertools.count(1)) if messages is None else iter(messages)
@@ -390,6 +447,7 @@ class _Payloads:
 def _script(
     diagram: str, payloads: _Payloads, close: tuple[int, str], *, answers_close: bool, tick: float
 ) -> PeerScript:
+    _check_close(close)
     acts: defaultdict[int, list[PeerScript]] = defaultdict(list)
     stage = "dialled"
     ends_tcp = True
@@ -413,6 +471,12 @@ def _script(
         _Player(peer, acts, tick).play()
 
     return script
+
+
+def _check_close(close: object) -> None:
+    if not isinstance(close, tuple) or [type(it) for it in cast("tuple[object, ...]", close)] != [int, str]:
+        raise TypeError(f'close must be a code and a reason, such as (1001, "bye"), not {close!r}')
+    check_peers_close(*cast("tuple[int, str]", close))
 
 
 def _send(payload: str | bytes) -> PeerScript:

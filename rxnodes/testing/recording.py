@@ -12,6 +12,7 @@ from reactivex import Observable
 from reactivex import operators as ops
 from reactivex.disposable import CompositeDisposable
 
+from rxnodes.connection import check_connection
 from rxnodes.lifecycle.events import Closing, Connecting, Dropped, ErrorEvent, LifecycleEvent, Opened, Stopped
 from rxnodes.lifecycle.states import ConnectionState, Initiator
 from rxnodes.schedulers import LoopScheduler, running_loop
@@ -97,10 +98,14 @@ class Recording:
     """
 
     def __init__(self, connection: Connection, *, tick: float = TICK) -> None:
+        check_connection(connection)
         parse("", letters=ALL_LETTERS, tick=tick)
         loop = running_loop()
         if loop is None:
-            raise RuntimeError("a recording goes by an event loop's clock: begin it on the project's loop")
+            raise RuntimeError(
+                "a recording goes by an event loop's clock: begin it on the project's loop, in a coroutine, which "
+                "project.call() runs in a plain 'with'"
+            )
         self.connection = connection.name
         self.recorded: list[Recorded[LifecycleEvent | str | bytes]] = []
         self.states: list[ConnectionState] = []
@@ -260,7 +265,8 @@ def record(connection: Connection, *, tick: float = TICK) -> Recording:
         The recording, which is a context manager too.
 
     Raises:
-        RuntimeError: If no event loop runs here.
+        TypeError: If it is no connection.
+        RuntimeError: If no event loop runs in this thread.
         ValueError: If the tick is not longer than 0 seconds.
 
     Example:

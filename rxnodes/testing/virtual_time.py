@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 import selectors
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from rxnodes.schedulers import running_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -87,6 +90,7 @@ def run_in_virtual_time(main: Coroutine[Any, Any, T], *, debug: bool | None = No
         What the coroutine returns. What it raises is raised here.
 
     Raises:
+        TypeError: If it is no coroutine.
         RuntimeError: If an event loop runs in this thread already, or the program waits for what will never come.
 
     Example:
@@ -96,6 +100,12 @@ def run_in_virtual_time(main: Coroutine[Any, Any, T], *, debug: bool | None = No
         >>> run_in_virtual_time(patience())
         'done'
     """
+    # What is given is not always what its type says.
+    if not asyncio.iscoroutine(main):  # pyright: ignore[reportUnnecessaryComparison]
+        raise TypeError(f"run_in_virtual_time takes a coroutine, such as main(), not {type(main).__name__}")
+    if running_loop() is not None:
+        main.close()
+        raise RuntimeError("virtual time has an event loop of its own, and one runs in this thread already")
     with asyncio.Runner(debug=debug, loop_factory=VirtualTimeLoop) as runner:
         return runner.run(main)
 
@@ -109,12 +119,21 @@ def in_virtual_time(test: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]
     Returns:
         A function that runs it with the arguments it is given, as `run_in_virtual_time` does.
 
+    Raises:
+        TypeError: If it is no coroutine function.
+
     Example:
         >>> @in_virtual_time
         ... async def test_patience() -> None:
         ...     await asyncio.sleep(3600)
         >>> test_patience()
     """
+    if not inspect.iscoroutinefunction(test):
+        name = getattr(test, "__qualname__", type(test).__name__)
+        raise TypeError(
+            f"in_virtual_time takes a coroutine function, and {name} is none; a decorator that makes a plain function "
+            "of one, such as hypothesis's @given, stands above @in_virtual_time"
+        )
 
     @functools.wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:

@@ -25,10 +25,12 @@ Example:
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections import deque
 from typing import TYPE_CHECKING
 
 from rxnodes.errors import ConnectError, ConnectionLost, ProtocolError, RxNodesError
+from rxnodes.lifecycle.states import CloseCode, check_close
 from rxnodes.lifecycle.traffic import Traffic
 
 if TYPE_CHECKING:
@@ -37,17 +39,23 @@ if TYPE_CHECKING:
     from rxnodes.sends import Receipt
     from rxnodes.transport.base import Sink, Target
 
-__all__ = ["ScriptedPeer", "ScriptedTransport"]
+__all__ = ["ScriptedPeer", "ScriptedTransport", "check_payload", "check_peers_close", "check_script"]
 
 
 class ScriptedTransport:
     """Dials peers that a test plays.
+
+    A script that raises breaks its link, and further dials are refused. What it raised is raised again when the
+    transport is closed, which is when its project is left, so that no test passes by accident.
 
     Args:
         script: What each new peer does first, one turn of the loop after the dial; `None`: nothing.
 
     Attributes:
         peers: One for each dial, the oldest first.
+
+    Raises:
+        TypeError: If the script is no plain function.
 
     Example:
         >>> from rxnodes import Project
@@ -66,8 +74,11 @@ class ScriptedTransport:
     """
 
     def __init__(self, script: Callable[[ScriptedPeer], object] | None = None) -> None:
+        if script is not None:
+            check_script(script)
         self.script = script
         self.peers: list[ScriptedPeer] = []
+        self._failures: list[BaseException] = []
 
     @property
     def peer(self) -> ScriptedPeer:
@@ -82,12 +93,33 @@ class ScriptedTransport:
         """Begins an attempt."""
         peer = ScriptedPeer(target, sink)
         self.peers.append(peer)
-        if self.script is not None:
-            asyncio.get_running_loop().call_soon(self.script, peer)
+        if self._failures:
+            asyncio.get_running_loop().call_soon(peer.fail, "a script has failed before")
+        elif self.script is not None:
+            asyncio.get_running_loop().call_soon(self._play, self.script, peer)
         return ScriptedLink(peer)
 
+    def _play(self, script: Callable[[ScriptedPeer], object], peer: ScriptedPeer) -> None:
+        try:
+            result = script(peer)
+            if inspect.iscoroutine(result):
+                result.close()
+                raise TypeError("a script must be a plain function of the peer; this one gave a coroutine")  # noqa: TRY301
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - pytest.fail() raises no Exception
+            self._failures.append(error)
+            peer.fail(f"the peer's script raised {type(error).__name__}: {error}")
+
     async def aclose(self) -> None:
-        """Nothing is shared."""
+        """Says what went wrong in scripts.
+
+        Raises:
+            BaseExceptionGroup: If any has failed.
+        """
+        failures, self._failures = self._failures, []
+        if failures:
+            raise BaseExceptionGroup("ScriptedTransport: playing a peer failed", failures)
 
 
 class ScriptedPeer:
@@ -173,7 +205,11 @@ class ScriptedPeer:
         Args:
             message: A `str` for a text message, `bytes` for a binary one, of any size: `max_message_size` is kept by
                 the transport over real sockets.
+
+        Raises:
+            TypeError: If it is neither `str` nor `bytes`.
         """
+        check_payload("a message", message)
         self._arrive(lambda: self._send(message))
 
     def _send(self, message: str | bytes) -> None:
@@ -192,7 +228,12 @@ class ScriptedPeer:
         Args:
             code: The close code; 1005: the frame is empty (RFC 6455 section 7.1.5).
             reason: The reason.
+
+        Raises:
+            TypeError: If the code is no number.
+            ValueError: If a Close frame cannot carry the code or the reason.
         """
+        check_peers_close(code, reason)
         self._arrive(lambda: self._close(code, reason))
 
     def _close(self, code: int, reason: str) -> None:
@@ -251,6 +292,13 @@ class ScriptedPeer:
     def reset(self) -> None:
         """Breaks TCP (RST)."""
         self._arrive(lambda: self._lose(ConnectionLost("the connection broke: Connection reset by peer")))
+
+    def fail(self, message: str) -> None:
+        """Ends the link because its script has failed: it is not dialled again."""
+        if self._is_open:
+            self._lose(ConnectionLost(message))
+        else:
+            self.refuse(message, retryable=False)
 
     # What the client does
 
@@ -375,3 +423,47 @@ class ScriptedLink:
     def abort(self) -> None:
         """Gives the link up."""
         self._peer.abort()
+
+
+def check_script(script: object) -> None:
+    """Refuses what cannot play a peer.
+
+    Raises:
+        TypeError: If it is no plain function.
+    """
+    if isinstance(script, str):
+        raise TypeError(f"a script must be a function of the peer: peer_script({script!r}) makes one of a diagram")
+    if not callable(script):
+        raise TypeError(f"a script must be a function of the peer, not {type(script).__name__}")
+    if inspect.iscoroutinefunction(script):
+        raise TypeError("a script must be a plain function of the peer: a coroutine function is not awaited here")
+
+
+def check_payload(name: str, payload: object) -> None:
+    """Refuses what is no message.
+
+    Raises:
+        TypeError: If it is neither `str` nor `bytes`.
+    """
+    if not isinstance(payload, str | bytes):
+        raise TypeError(f"{name} must be str or bytes, not {type(payload).__name__}")
+
+
+def check_peers_close(code: int, reason: str) -> None:
+    """Refuses what the Close frame of a peer that keeps the protocol cannot carry.
+
+    Raises:
+        TypeError: If the code is no number.
+        ValueError: If the code must not be sent (RFC 6455 section 7.4), or the reason does not fit.
+    """
+    if code == CloseCode.NO_STATUS_RECEIVED:
+        if reason:
+            raise ValueError("an empty Close frame (1005) has no reason")
+        return
+    try:
+        check_close(code, reason)
+    except ValueError as error:
+        problem = str(error)
+    else:
+        return
+    raise ValueError(f"{problem}; a peer that breaks the protocol is played with violate(), or a 'v'")

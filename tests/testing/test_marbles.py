@@ -55,7 +55,9 @@ def test_a_time_is_counted_in_ticks():
     ("diagram", "problem"),
     [
         ("-a-q", "'-a-q', column 4, 'q': it has no meaning here; use one of a b c"),
-        ("a1s", "column 2, '1': it has no meaning"),
+        ("a1s", "column 2, '1': it has no meaning here; use one of a b c; a time stands between spaces"),
+        ("20sa", "column 1, '2': it has no meaning here; use one of a b c; a time stands between spaces"),
+        ("-a 1 s", "column 4, '1': it has no meaning here; use one of a b c$"),
         ("-(aq)", "column 4, 'q': it has no meaning"),
         ("-(a-b)", "column 4, '-': it has no meaning"),
         ("-(a(b))", r"column 4, '\(': it has no meaning"),
@@ -313,3 +315,78 @@ async def test_each_connection_has_a_script_by_its_url():
     assert recordings[2].errors[0].message == (
         "by_url() has no script for ws://test/other (known: ws://test/chat, ws://test/feed)"
     )
+
+
+@pytest.mark.parametrize(
+    "spelt", ["ws://chat.test", "ws://chat.test/", "ws://CHAT.test:80", "ws://me:secret@chat.test/"]
+)
+@pytest.mark.parametrize("key", ["ws://chat.test", "ws://chat.test/", "ws://Chat.Test:80/", "ws://you@chat.test"])
+@in_virtual_time
+async def test_a_url_may_be_spelt_in_several_ways(spelt, key):
+    async with Project(
+        websocket={"chat": spelt}, transport=ScriptedTransport(by_url({key: "-o-X", "wss://chat.test": "-r"}))
+    ) as project:
+        recording = record(project.websocket("chat"))
+        project.websocket("chat").start()
+        await project.websocket("chat").wait_stopped()
+    recording.assert_marbles("co-(Xs)")
+
+
+@in_virtual_time
+async def test_a_url_with_a_query_is_for_that_one_only():
+    scripts = {"ws://test?room=1": "-o-X", "ws://test": "-o--X"}
+    websocket = {
+        "one": "ws://test?room=1",
+        "two": {"url": "ws://test/", "query": {"room": "2"}},
+        "both": {"url": "ws://test/", "query": {"room": "1"}},
+    }
+    async with Project(websocket=websocket, transport=ScriptedTransport(by_url(scripts))) as project:
+        recordings = [record(project.websocket(name)) for name in websocket]
+        for name in websocket:
+            project.websocket(name).start()
+        await asyncio.sleep(2)
+    assert [recording.marbles() for recording in recordings] == ["co-(Xs)", "co--(Xs)", "co-(Xs)"]
+
+
+async def plain_no_more(peer):
+    peer.accept()
+
+
+@pytest.mark.parametrize("take", [attempts, lambda script: by_url({"ws://test": script})])
+@pytest.mark.parametrize(
+    ("script", "problem"), [(["-o"], "not list"), (plain_no_more, "a coroutine function is not awaited here")]
+)
+def test_what_cannot_play_a_peer_is_refused(take, script, problem):
+    with pytest.raises(TypeError, match=problem):
+        take(script)
+
+
+@pytest.mark.parametrize(
+    ("scripts", "error", "problem"),
+    [
+        (["-o"], TypeError, "a dict of scripts by URL, not list"),
+        ({"http://test": "-o"}, ValueError, r"by_url\(\): a URL must begin with ws:// or wss://"),
+        ({"ws://test": "-o", "ws://test:80/": "-o"}, ValueError, "two scripts for ws://test:80/"),
+    ],
+)
+def test_what_is_no_url_is_named_at_once(scripts, error, problem):
+    with pytest.raises(error, match=problem):
+        by_url(scripts)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "problem"),
+    [
+        ({"messages": ["a", 3]}, TypeError, "messages: number 2 must be str or bytes, not int"),
+        ({"messages": "ab"}, TypeError, "messages must be a list of messages, not str"),
+        ({"values": {"a": 5}}, TypeError, "values: 'a' must be str or bytes, not int"),
+        ({"close": 1001}, TypeError, "close must be a code and a reason, .*, not 1001"),
+        ({"close": (1001, None)}, TypeError, "close must be a code and a reason"),
+        ({"close": (1006, "")}, ValueError, "close code 1006 must not be sent.* 'v'"),
+        ({"close": (1000, "x" * 300)}, ValueError, "the close reason has 300 bytes"),
+    ],
+)
+@pytest.mark.parametrize("take", [peer_script, attempts])
+def test_what_no_peer_could_send_is_named_at_once(take, options, error, problem):
+    with pytest.raises(error, match=problem):
+        take("-o-m-m-X", **options)

@@ -216,3 +216,25 @@ async def test_a_replay_in_a_project_runs_on_its_loop():
         await asyncio.sleep(1)
     assert restarts == ["before", *recording.stopped]
     again.assert_marbles("--------co(xs)")
+
+
+@pytest.mark.parametrize("wrong", ["chat", None])
+@in_virtual_time
+async def test_what_is_no_connection_is_not_recorded(wrong):
+    with pytest.raises(TypeError, match="what is wanted here is a connection"):
+        record(wrong)
+
+
+def test_a_recording_is_made_on_an_event_loop():
+    with project_of(peer_script("-o-X", tick=0.001)) as project:
+        chat = project.websocket("chat")
+        with pytest.raises(RuntimeError, match=r"begin it .* in a coroutine, which project\.call\(\) runs"):
+            record(chat)
+
+        async def begin():
+            return record(chat)
+
+        recording = project.call(begin)
+        chat.start()
+        project.call(chat.wait_stopped)
+    assert len(recording.stopped) == 1

@@ -10,6 +10,8 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from reactivex import operators as ops
 
 from rxnodes import Dropped, Opened, Project, pulse
@@ -116,3 +118,35 @@ def test_threads_are_waited_for_at_the_end():
         await working
 
     run_in_virtual_time(main())
+
+
+def test_what_is_no_coroutine_function_is_refused():
+    @given(st.integers())
+    async def drawn(number): ...
+
+    for wrong in (lambda: 42, 42, drawn):
+        with pytest.raises(TypeError, match="hypothesis's @given, stands above @in_virtual_time"):
+            in_virtual_time(wrong)
+
+
+@settings(max_examples=3, deadline=None)
+@given(st.integers(0, 3))
+@in_virtual_time
+async def test_hypothesis_draws_for_it(seconds):
+    await asyncio.sleep(seconds)
+    assert asyncio.get_running_loop().time() == seconds
+
+
+def test_what_is_no_coroutine_is_not_run():
+    with pytest.raises(TypeError, match=r"takes a coroutine, such as main\(\), not function"):
+        run_in_virtual_time(lambda: 42)
+
+
+async def test_another_loop_may_not_be_running():
+    """Were the coroutine not closed, it would warn that it was never awaited."""
+
+    @in_virtual_time
+    async def inner(): ...
+
+    with pytest.raises(RuntimeError, match="one runs in this thread already"):
+        inner()

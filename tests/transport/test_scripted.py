@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from receipts import receipt
 
-from rxnodes import ConnectError, ConnectionLost, ProtocolError
+from rxnodes import ConnectError, ConnectionLost, Project, ProtocolError
 from rxnodes.lifecycle.traffic import Traffic
 from rxnodes.transport.base import Target
 from rxnodes.transport.scripted import ScriptedTransport
@@ -372,3 +372,114 @@ async def test_a_peer_accepts_once():
     transport.peer.accept()
     transport.peer.accept()
     assert told.kinds == ["opened"]
+
+
+# --- What a test gets wrong -------------------------------------------------------------------------------------------
+
+
+async def plain_no_more(peer):
+    peer.accept()
+
+
+@pytest.mark.parametrize(
+    ("script", "problem"),
+    [
+        ("-o-m", r"a script must be a function of the peer: peer_script\('-o-m'\) makes one of a diagram"),
+        (["-o"], "a script must be a function of the peer, not list"),
+        (plain_no_more, "a coroutine function is not awaited here"),
+    ],
+)
+def test_what_cannot_play_a_peer_is_refused(script, problem):
+    with pytest.raises(TypeError, match=problem):
+        ScriptedTransport(script)
+
+
+def fails_at_once(peer):
+    pytest.fail("in the script")
+
+
+def fails_when_open(peer):
+    peer.accept()
+    raise AssertionError("in the script")
+
+
+@pytest.mark.parametrize("script", [fails_at_once, fails_when_open])
+@pytest.mark.parametrize("reconnects", [False, True])
+async def test_a_failed_script_ends_the_session_and_fails_the_test(script, reconnects):
+    async def play():
+        chat = {"url": "ws://test/", "reconnect": {"enabled": reconnects, "initial_delay": 0.001}}
+        async with Project(websocket={"chat": chat}, transport=ScriptedTransport(script)) as project:
+            connection = project.websocket("chat")
+            connection.errors.subscribe(lambda event: errors.append(event.message))
+            connection.start()
+            stopped = await connection.wait_stopped()
+            assert stopped.opened is (script is fails_when_open)
+
+    errors = []
+    async with asyncio.timeout(10):
+        with pytest.raises(BaseExceptionGroup, match="ScriptedTransport: playing a peer failed") as failed:
+            await play()
+    (failure,) = failed.value.exceptions
+    assert str(failure) == "in the script"
+    assert failure.__traceback__.tb_next.tb_frame.f_code is script.__code__
+    assert "in the script" in errors[0]
+
+
+async def test_a_script_that_gives_a_coroutine_has_failed():
+    """Were the coroutine not closed, it would warn that it was never awaited."""
+    transport, told = ScriptedTransport(lambda peer: plain_no_more(peer)), Told()  # noqa: PLW0108 - it does not show
+    transport.dial(TARGET, told)
+    await turn()
+    assert told.kinds == ["lost"]
+    with pytest.raises(BaseExceptionGroup) as failed:
+        await transport.aclose()
+    assert "gave a coroutine" in str(failed.value.exceptions[0])
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_a_script_that_ends_the_program_is_no_failure(error):
+    transport = ScriptedTransport(lambda peer: (_ for _ in ()).throw(error))
+
+    async def main():
+        transport.dial(TARGET, Told())
+        await turn()
+
+    with pytest.raises(error):
+        asyncio.run(main())
+    asyncio.run(transport.aclose())
+
+
+async def test_a_peer_sends_messages_only():
+    _, peer, told = dialled()
+    with pytest.raises(TypeError, match="a message must be str or bytes, not int"):
+        peer.send(3)
+    assert told.calls == []
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "problem"),
+    [
+        (999, "", "close code 999 must not be sent"),
+        (1006, "", "close code 1006 must not be sent"),
+        (5000, "", "close code 5000 must not be sent"),
+        (1000, "x" * 124, "the close reason has 124 bytes"),
+        (1005, "why", r"an empty Close frame \(1005\) has no reason"),
+    ],
+)
+async def test_a_peer_sends_the_close_frames_that_there_are(code, reason, problem):
+    _, peer, told = dialled()
+    with pytest.raises(ValueError, match=problem):
+        peer.close(code, reason)
+    assert told.calls == []
+
+
+async def test_what_no_close_frame_can_be_is_played_as_a_violation():
+    _, peer, _ = dialled()
+    with pytest.raises(ValueError, match=r"played with violate\(\), or a 'v'"):
+        peer.close(1015)
+
+
+async def test_a_peer_may_send_an_empty_close_frame():
+    _, peer, told = dialled()
+    peer.close(1005)
+    assert told.calls == [("close received", 1005, "")]
