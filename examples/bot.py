@@ -10,6 +10,8 @@ import asyncio
 import contextlib
 import itertools
 import json
+import os
+import signal
 import sys
 
 import reactivex
@@ -17,7 +19,7 @@ from reactivex import Observable
 from reactivex import operators as ops
 
 import rxnodes
-from rxnodes import Connection, Project, pulse
+from rxnodes import Connection, ConnectionState, Project, pulse
 from rxnodes.testing import Peer, Script, WebSocketServer, in_turn
 from rxnodes.websocket import client_send, client_start, on_error, on_receive, on_start, request
 
@@ -45,20 +47,30 @@ def answer_or_excuse(chat: Connection, command: str) -> Observable[str]:
     )
 
 
+def show(text: str) -> None:
+    """Prints a line. When nobody reads them any more, as behind `| head`, the bot leaves as on Ctrl+C."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # What is printed from here on goes nowhere, and harms nobody.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        signal.raise_signal(signal.SIGINT)
+
+
 async def run_bot(url: str) -> None:
     """Runs the bot until the server ends the connection for good, or the program is interrupted."""
     async with Project(websocket={"chat": {"url": url, "reconnect": RECONNECT}}) as project:
         chat = project.websocket("chat")
         project.subscribe(
-            chat.states.pipe(ops.do_action(lambda state: print(f"[{state}]"))),
-            on_error(chat).pipe(ops.do_action(lambda event: print(f"[{event.phase}: {event.message}]"))),
+            chat.states.pipe(ops.do_action(lambda state: show(f"[{state}]"))),
+            on_error(chat).pipe(ops.do_action(lambda event: show(f"[{event.phase}: {event.message}]"))),
             on_start(chat).pipe(client_send(chat, {"say": "hello, I am a bot"}, codec="json")),
             on_receive(chat, codec="json").pipe(
                 ops.filter(lambda it: "say" in it),
-                ops.do_action(lambda it: print(f"{it['from']}: {it['say']}")),
+                ops.do_action(lambda it: show(f"{it['from']}: {it['say']}")),
                 ops.filter(lambda it: it["say"].startswith("!")),
                 ops.concat_map(lambda it: answer_or_excuse(chat, it["say"])),
-                ops.do_action(lambda text: print(f"bot: {text}")),
+                ops.do_action(lambda text: show(f"bot: {text}")),
                 ops.map(lambda text: {"say": text}),
                 client_send(chat, codec="json"),
             ),
@@ -67,8 +79,9 @@ async def run_bot(url: str) -> None:
         try:
             await chat.wait_stopped()
         except asyncio.CancelledError:
-            # What is sent before a stop goes out before the Close frame. Leaving the project stops and waits.
-            chat.send('{"say": "I have to go"}')
+            if chat.state is ConnectionState.OPEN:
+                # What is sent before a stop goes out before the Close frame. Leaving the project stops and waits.
+                chat.send('{"say": "I have to go"}')
             raise
 
 
