@@ -340,6 +340,34 @@ def test_who_waited_on_a_loop_of_its_own_before_the_project_was_entered_is_woken
         assert told.result(PATIENCE).session == 1
 
 
+def test_who_asks_for_a_start_and_waits_gets_that_session():
+    """What one thread asks for keeps its order: the waiting comes behind the start, which is still to be handed over."""
+    it, _ = project()
+    may_go_on = threading.Event()
+
+    async def hold_up():
+        may_go_on.wait(PATIENCE)
+
+    async def elsewhere(chat):
+        it.call(chat.wait_stopped)
+        with ThreadPoolExecutor(1) as pool:
+            holding_up = pool.submit(it.call, hold_up)
+            chat.start()
+            chat.stop()
+            waiting = asyncio.ensure_future(chat.wait_stopped())
+            # Until it waits: then the start can take effect.
+            await asyncio.sleep(0)
+            may_go_on.set()
+            holding_up.result(PATIENCE)
+        return await waiting
+
+    with it:
+        chat = it.websocket("chat")
+        chat.start()
+        chat.stop()
+        assert on_another_loop(elsewhere(chat)).session == 2
+
+
 class Ended:
     """A project that was entered with a plain `with`, and whose loop is at some point of its end."""
 

@@ -294,7 +294,11 @@ class ScriptedPeer:
         self._arrive(lambda: self._lose(ConnectionLost("the connection broke: Connection reset by peer")))
 
     def fail(self, message: str) -> None:
-        """Ends the link because its script has failed: it is not dialled again."""
+        """Ends the link because its script has failed.
+
+        Args:
+            message: What the client is told.
+        """
         if self._is_open:
             self._lose(ConnectionLost(message))
         else:
