@@ -10,8 +10,6 @@ import asyncio
 import contextlib
 import itertools
 import json
-import os
-import signal
 import sys
 
 import reactivex
@@ -47,30 +45,20 @@ def answer_or_excuse(chat: Connection, command: str) -> Observable[str]:
     )
 
 
-def show(text: str) -> None:
-    """Prints a line. When nobody reads them any more, as behind `| head`, the bot leaves as on Ctrl+C."""
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        # What is printed from here on goes nowhere, and harms nobody.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        signal.raise_signal(signal.SIGINT)
-
-
 async def run_bot(url: str) -> None:
     """Runs the bot until the server ends the connection for good, or the program is interrupted."""
     async with Project(websocket={"chat": {"url": url, "reconnect": RECONNECT}}) as project:
         chat = project.websocket("chat")
         project.subscribe(
-            chat.states.pipe(ops.do_action(lambda state: show(f"[{state}]"))),
-            on_error(chat).pipe(ops.do_action(lambda event: show(f"[{event.phase}: {event.message}]"))),
+            chat.states.pipe(ops.do_action(lambda state: print(f"[{state}]"))),
+            on_error(chat).pipe(ops.do_action(lambda event: print(f"[{event.phase}: {event.message}]"))),
             on_start(chat).pipe(client_send(chat, {"say": "hello, I am a bot"}, codec="json")),
             on_receive(chat, codec="json").pipe(
                 ops.filter(lambda it: "say" in it),
-                ops.do_action(lambda it: show(f"{it['from']}: {it['say']}")),
+                ops.do_action(lambda it: print(f"{it['from']}: {it['say']}")),
                 ops.filter(lambda it: it["say"].startswith("!")),
                 ops.concat_map(lambda it: answer_or_excuse(chat, it["say"])),
-                ops.do_action(lambda text: show(f"bot: {text}")),
+                ops.do_action(lambda text: print(f"bot: {text}")),
                 ops.map(lambda text: {"say": text}),
                 client_send(chat, codec="json"),
             ),

@@ -527,13 +527,13 @@ class Connection:
 
     # Life with a loop
 
-    def open(self, loop: asyncio.AbstractEventLoop, thread: int) -> None:
+    def attach(self, loop: asyncio.AbstractEventLoop, thread: int) -> None:
         """Lets the connection live on `loop`, which runs in the thread of that identifier."""
         self._loop = loop
         self._thread = thread
 
-    def complete(self) -> None:
-        """Completes all streams. No session is live any more."""
+    def detach(self) -> None:
+        """Completes all streams: its project has been left, and no session is live any more."""
         with _lock:
             self._is_closed = True
         streams: tuple[HotStream[Any], ...] = (

@@ -150,7 +150,7 @@ class Project(Scope):
                 )
                 self._by_name[name] = connection
                 if self._loop is not None:
-                    connection.open(self._loop, self._thread_id)
+                    connection.attach(self._loop, self._thread_id)
                 if self._is_leaving:
                     connection.retire()
         return connection
@@ -274,7 +274,7 @@ class Project(Scope):
             self._loop = asyncio.get_running_loop()
             self._thread_id = threading.get_ident()
             for connection in self._by_name.values():
-                connection.open(self._loop, self._thread_id)
+                connection.attach(self._loop, self._thread_id)
         return self
 
     async def __aexit__(self, why: type[BaseException] | None, *_: object) -> None:
@@ -287,7 +287,7 @@ class Project(Scope):
             await wait_all_stopped(connections, why)
         finally:
             for connection in self.connections:
-                connection.complete()
+                connection.detach()
             self._end()
             await self._transport.aclose()
 

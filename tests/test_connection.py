@@ -512,7 +512,7 @@ async def test_who_waits_when_everything_is_closed_is_told():
     chat = Chat()
     waiting = asyncio.ensure_future(chat.connection.wait_stopped())
     await turn()
-    chat.connection.complete()
+    chat.connection.detach()
     for wait in (waiting, chat.connection.wait_started(), chat.connection.wait_stopped()):
         with pytest.raises(RxNodesError, match="closed before the connection was started"):
             await wait
@@ -523,7 +523,7 @@ async def test_commands_after_the_close_do_nothing(caplog):
     chat = await Chat().opened()
     chat.connection.retire()
     await chat.connection.wait_stopped()
-    chat.connection.complete()
+    chat.connection.detach()
     chat.connection.start()
     chat.connection.stop()
     chat.connection.abort()
@@ -616,7 +616,7 @@ async def test_no_secret_in_what_it_says_of_itself():
 @virtual
 async def test_an_error_that_nobody_listens_to_is_a_warning_in_the_log(stream, caplog):
     connection = Connection("chat", Target(url="ws://t/", redacted_url="ws://t/"), Policy(), ScriptedTransport())
-    connection.open(asyncio.get_running_loop(), threading.get_ident())
+    connection.attach(asyncio.get_running_loop(), threading.get_ident())
     if stream is not None:
         getattr(connection, stream).subscribe(lambda _: None)
     connection.send("too early")

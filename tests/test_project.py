@@ -677,7 +677,7 @@ def test_a_loop_that_was_closed_under_a_connection_still_tells_the_last_state():
     it, _ = project()
     loop = asyncio.new_event_loop()
     chat = it.websocket("chat")
-    chat.open(loop, threading.get_ident())
+    chat.attach(loop, threading.get_ident())
     loop.close()
     seen = []
     thread = threading.Thread(target=lambda: chat.states.subscribe(seen.append))

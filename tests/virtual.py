@@ -60,7 +60,7 @@ class Chat:
             self.transport,
             codec=codec,
         )
-        self.connection.open(asyncio.get_running_loop(), threading.get_ident())
+        self.connection.attach(asyncio.get_running_loop(), threading.get_ident())
         self.journal = Journal()
         first = []
         self.connection.states.subscribe(lambda state: self.journal.state(state) if first else first.append(state))

@@ -12,7 +12,7 @@ Example:
     >>> async def main() -> None:
     ...     transport = ScriptedTransport(lambda peer: peer.accept())
     ...     chat = Connection("chat", Target(url="ws://test/", redacted_url="ws://test/"), Policy(), transport)
-    ...     chat.open(asyncio.get_running_loop(), threading.get_ident())
+    ...     chat.attach(asyncio.get_running_loop(), threading.get_ident())
     ...     chat.start()
     ...     await chat.wait_started()
     ...     chat.send("hello")

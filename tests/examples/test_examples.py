@@ -131,14 +131,6 @@ async def test_ctrl_c_while_the_bot_waits_to_come_back():
             assert "[send" not in printed
 
 
-async def test_the_bot_leaves_when_nobody_reads_what_it_prints():
-    async with running_example("bot.py") as process:
-        assert [await process.stdout.readline() for _ in range(3)] == [b"[idle]\n", b"[connecting]\n", b"[open]\n"]
-        # As `head -n 3` does.
-        process._transport.get_pipe_transport(1).close()
-        assert await ended(process) == ""
-
-
 # --- The feed and the house -------------------------------------------------------------------------------------------
 
 

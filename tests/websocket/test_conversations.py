@@ -724,7 +724,7 @@ async def test_it_completes_when_the_project_closes():
     told = Told(stream)
     chat.connection.retire()
     await chat.connection.wait_stopped()
-    chat.connection.complete()
+    chat.connection.detach()
     assert told.all == ["completed"]
     told.subscription.dispose()
     assert Told(stream).all == ["completed"]

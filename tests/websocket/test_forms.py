@@ -178,7 +178,7 @@ async def test_it_completes_when_the_project_closes():
     for batched in (False, True):
         stream = on_receive(chat.connection, codec="json", batched=batched)
         stream.subscribe(on_completed=lambda: told.append("completed"))
-    chat.connection.complete()
+    chat.connection.detach()
     assert told == ["completed"] * 2
     on_receive(chat.connection, codec=Quote).subscribe(on_completed=lambda: told.append("late"))
     assert told[2:] == ["late"]

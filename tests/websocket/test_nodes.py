@@ -253,7 +253,7 @@ async def test_on_receive_in_batches():
     assert [(event.phase, type(event.error)) for event in errors] == [("receive", DecodeError)] * 2
     completed = []
     on_receive(connection, batched=True).subscribe(on_completed=lambda: completed.append(True))
-    connection.complete()
+    connection.detach()
     assert completed == [True]
 
 
@@ -270,7 +270,7 @@ async def test_event_nodes_never_error_and_complete_when_the_project_closes():
     chat.connection.start()
     await chat.connection.wait_stopped()
     assert told == [("on_error", ErrorEvent), ("on_stop", Stopped)]
-    chat.connection.complete()
+    chat.connection.detach()
     assert set(told[2:]) == {(name, "completed") for name in ("on_start", "on_stop", "on_error", "on_receive")}
 
 
