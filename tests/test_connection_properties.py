@@ -124,7 +124,7 @@ class Play:
                     peer.send(message)
             case ("close", code):
                 if peer._is_open:
-                    peer.close(code, "because")
+                    peer.close(code, "" if code == 1005 else "because")
             case "violate" | "pong":
                 if peer._is_open:
                     peer.violate() if what == "violate" else peer.pong(0.1)
