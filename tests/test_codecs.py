@@ -227,7 +227,7 @@ OF_TYPE = [
 
 
 @pytest.mark.parametrize(("type_", "values"), OF_TYPE, ids=[as_codec(type_).name for type_, _ in OF_TYPE])
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_what_is_written_of_a_type_is_read_again(type_, values, data):
     codec, value = as_codec(type_), data.draw(values)

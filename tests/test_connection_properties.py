@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from promises import Journal
 from virtual import Chat
@@ -134,7 +134,7 @@ class Play:
                 getattr(peer, what)()
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300)
 @given(
     script=st.lists(st.one_of(commands, faults, waits), max_size=25),
     reaction=reactions,

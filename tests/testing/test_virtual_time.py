@@ -129,7 +129,7 @@ def test_what_is_no_coroutine_function_is_refused():
             in_virtual_time(wrong)
 
 
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3)
 @given(st.integers(0, 3))
 @in_virtual_time
 async def test_hypothesis_draws_for_it(seconds):

@@ -22,7 +22,7 @@ both = pytest.mark.parametrize("parser", [FastParser, PlainParser])
 
 @both
 @pytest.mark.parametrize("compressed", [False, True])
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(data=st.data(), limit=st.sampled_from([None, 65536]))
 def test_frames_give_the_same_messages_wherever_they_are_cut(parser, compressed, data, limit):
     wire = data.draw(wires(compressed=compressed))
@@ -33,7 +33,7 @@ def test_frames_give_the_same_messages_wherever_they_are_cut(parser, compressed,
 
 @both
 @pytest.mark.parametrize("compressed", [False, True])
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(octets=garbage, limit=st.sampled_from([None, 10, 1000]), cuts=cuts_within)
 @example(octets=encoded(Frame(TEXT, b"\xff"), Frame(3)), limit=None, cuts=range(9))
 @example(octets=encoded(Frame(TEXT, b"\xff"), Frame(CLOSE, close_payload(999))), limit=None, cuts=range(9))
@@ -45,7 +45,7 @@ def test_garbage_is_a_violation_and_nothing_else_wherever_it_is_cut(parser, comp
 
 
 @both
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(data=st.data(), compressed=st.booleans())
 def test_octets_that_were_changed_on_the_way_are_a_violation_at_most(parser, data, compressed):
     wire = data.draw(wires(compressed=compressed))

@@ -34,7 +34,7 @@ def assert_both_agree(octets: bytes, cuts, *, limit: int | None, compressed: boo
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(octets=garbage, limit=st.sampled_from([None, 10, 1000]), cuts=cuts_within)
 @example(octets=encoded(Frame(TEXT, b"all", mask=b"mask")), limit=None, cuts=())
 @example(octets=encoded(Frame(TEXT, b"not all", mask=b"mask"))[:-1], limit=10, cuts=())
@@ -44,7 +44,7 @@ def test_both_make_the_same_of_garbage(compressed, octets, limit, cuts):
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(data=st.data(), limit=st.sampled_from([None, 1000, 100_000]))
 def test_both_make_the_same_of_octets_that_were_changed_on_the_way(compressed, data, limit):
     octets = bytearray(data.draw(wires(compressed=compressed)).octets or b"\x00")
