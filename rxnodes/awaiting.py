@@ -42,7 +42,7 @@ class _Plan(Generic[T, R]):
     ordered: bool
     buffer: int
     overflow: Overflow
-    on_error: Callable[[T, Exception], R] | None
+    on_error: Callable[[Exception, T], R] | None
     drops: Drops[T] | None
 
     def new_buffer(self) -> Buffer[T]:
@@ -56,7 +56,7 @@ def map_async(  # noqa: PLR0913 - each is a choice of its own
     ordered: bool = True,
     buffer: int = 64,
     overflow: Overflow = "pause",
-    on_error: Callable[[T, Exception], R] | None = None,
+    on_error: Callable[[Exception, T], R] | None = None,
     drops: Drops[T] | None = None,
 ) -> Callable[[Observable[T]], Observable[R]]:
     """Awaits a coroutine function for each item, and emits what it returns.
@@ -82,8 +82,8 @@ def map_async(  # noqa: PLR0913 - each is a choice of its own
             it cannot be paused, and the stream ends with `BufferOverflow`. `"drop_oldest"` drops the item that waits
             longest, `"drop_newest"` the one that comes; `"latest"` lets only the newest wait, whatever `buffer` says.
             `"error"`: the stream ends with `BufferOverflow`.
-        on_error: A plain function: given an item and what `fn` raised for it, it makes the result. `None`: what `fn`
-            raised is the stream's error. So is what it raises itself, and an `fn` that is no coroutine function.
+        on_error: A plain function: given what `fn` raised and the item, it makes the result. `None`: what `fn` raised
+            is the stream's error. So is what it raises itself, and an `fn` that is no coroutine function.
         drops: What is told of the items that were dropped.
 
     Returns:
@@ -131,7 +131,7 @@ def for_each_async(  # noqa: PLR0913 - as above
     ordered: bool = True,
     buffer: int = 64,
     overflow: Overflow = "pause",
-    on_error: Callable[[T, Exception], object] | None = None,
+    on_error: Callable[[Exception, T], object] | None = None,
     drops: Drops[T] | None = None,
 ) -> Callable[[Observable[T]], Observable[T]]:
     """Awaits a coroutine function for each item, and passes the item on when that is done.
@@ -152,8 +152,8 @@ def for_each_async(  # noqa: PLR0913 - as above
         ordered: Likewise.
         buffer: Likewise.
         overflow: Likewise.
-        on_error: A plain function, such as one that logs: given an item and what `fn` raised for it; then the item
-            passes on. `None`: what `fn` raised is the stream's error. So is what it raises itself.
+        on_error: A plain function, such as one that logs, given what `fn` raised and the item; then the item passes on.
+            `None`: what `fn` raised is the stream's error. So is what it raises itself.
         drops: As for `map_async`.
 
     Returns:
@@ -176,9 +176,9 @@ def for_each_async(  # noqa: PLR0913 - as above
         last: b
     """
 
-    def handle(item: T, error: Exception) -> T:
+    def handle(error: Exception, item: T) -> T:
         assert on_error is not None
-        on_error(item, error)
+        on_error(error, item)
         return item
 
     check_callback("on_error", on_error, gives="nothing", is_optional=True)
@@ -407,7 +407,7 @@ class _Worker(Generic[T, R]):
             return result
         if self._plan.on_error is None or isinstance(error, _NothingToAwaitError):
             raise error
-        return self._plan.on_error(job.item, error)
+        return self._plan.on_error(error, job.item)
 
     def _error_of(self, task: asyncio.Task[R]) -> Exception | None:
         if task.cancelled():

@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     Binary: TypeAlias = bytes | bytearray | memoryview
     """What can be sent as a binary message. It is copied where it could change."""
 
-__all__ = ["Connection", "check_connection", "to_payload"]
+__all__ = ["Connection", "PipelineError", "check_connection", "to_payload"]
 
 T = TypeVar("T")
 
@@ -499,24 +499,24 @@ class Connection:
     async def _wait(self, ask: Callable[[], T | RxNodesError | None], waiters: list[asyncio.Future[T]]) -> T:
         """Waits for an answer on the caller's own loop, whichever that is; at once, where the answer is known."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-
-        def add() -> None:
-            with _lock:
-                # Those who have stopped waiting are let go: whoever asks again and again must not make it grow.
-                waiters[:] = [*(waiter for waiter in waiters if not waiter.done()), future]
-            self._answer(ask, waiters)
-
         # Behind what this thread has asked for so far, such as a start.
-        self.run_on_loop(add)
+        self.run_on_loop(lambda: self._add_waiter(future, ask, waiters))
         return await future
+
+    def _add_waiter(
+        self, future: asyncio.Future[T], ask: Callable[[], T | RxNodesError | None], waiters: list[asyncio.Future[T]]
+    ) -> None:
+        # Whoever waits before the connection has a loop may do so on any thread, also while it is being given one.
+        with _lock:
+            # Those who have stopped waiting are let go: whoever asks again and again must not make it grow.
+            waiters[:] = [*(waiter for waiter in waiters if not waiter.done()), future]
+        self._answer(ask, waiters)
 
     def _answer(self, ask: Callable[[], T | RxNodesError | None], waiters: list[asyncio.Future[T]]) -> None:
         """Wakes those who wait, if there is an answer."""
-        # Whoever waits before the connection has a loop may do so on any thread, also while it is being given one.
+        if not waiters or (answer := ask()) is None:
+            return
         with _lock:
-            answer = ask()
-            if answer is None:
-                return
             told = waiters.copy()
             waiters.clear()
         for future in told:
@@ -707,7 +707,7 @@ class Connection:
 
     def _step(self, input_: Input) -> None:
         assert self._loop is not None
-        if isinstance(input_, Stop | Retire):
+        if self._backlog is not None and isinstance(input_, Stop | Retire):
             # Also where somebody stops who is told that it is open, and before all others are.
             self._send_backlog()
         now = Now(utc_now(self._loop), self._loop.time(), random.random())  # noqa: S311 - jitter is no secret
@@ -909,10 +909,13 @@ class Connection:
             # Meant for the program, not for us; raised here it would cut a delivery or a parser in half.
             self.run_on_loop(lambda: self._raise_soon(error))
             return
-        logger.error("%s: a subscriber raised", self.name, exc_info=error)
+        what, logged = "a subscriber raised", "a subscriber raised"
+        if isinstance(error, PipelineError):
+            what, logged, error = "a pipeline ended with", "a pipeline ended with an error", error.error
+        logger.error("%s: %s", self.name, logged, exc_info=error)
         if self._loop is None or isinstance(self._delivering, ErrorEvent | Stopped):
             return
-        report = HandlerError(f"a subscriber raised {text_of(error, with_type)}")
+        report = HandlerError(f"{what} {text_of(error, with_type)}")
         report.__cause__ = error
         self.run_on_loop(lambda: self._feed(Reported("handler", report)))
 
@@ -922,6 +925,18 @@ class Connection:
 
         assert self._loop is not None
         self._loop.call_soon(reraise)
+
+
+class PipelineError(Exception):
+    """What ended a pipeline, on its way up to the stream that is notifying, whose connection reports it.
+
+    Attributes:
+        error: The error that the pipeline ended with.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(f"a pipeline ended: {text_of(error, with_type)}")
+        self.error = error
 
 
 class _AttemptSink:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar
 
 from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignmentDisposable
 
 from rxnodes.arguments import check_observable
-from rxnodes.connection import check_connection
+from rxnodes.connection import PipelineError, check_connection
 from rxnodes.errors import RxNodesError
 from rxnodes.schedulers import LoopScheduler, ThreadSafeLoopScheduler
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterable
+    from collections.abc import Awaitable, Callable, Collection
 
     from reactivex import Observable, abc
 
@@ -187,7 +188,7 @@ class Scope:
     def _on_pipeline_error(self, error: Exception) -> None:
         if any(connection.is_delivering for connection in self._host.connections):
             # Up to the stream that is notifying, which reports it to its connection and goes on.
-            raise error
+            raise PipelineError(error) from error
         logger.error("%s: a pipeline ended with an error", self.name, exc_info=error)
 
 
@@ -213,6 +214,8 @@ class Scene(Scope):
 
     def __init__(self, name: str, host: Host, connections: Iterable[Connection]) -> None:
         super().__init__(f"scene {name!r}", host)
+        if not isinstance(connections, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"connections must be a list of them, such as [chat], not {type(connections).__name__}")
         self._connections = tuple(connections)
         for connection in self._connections:
             check_connection(connection)
@@ -225,6 +228,10 @@ class Scene(Scope):
         await self._leave(why)
 
     def __enter__(self) -> Self:
+        if self._host.is_on_loop():
+            raise RxNodesError(
+                f"{self.name}: leaving a plain 'with' waits, which the project's own thread cannot: take 'async with'"
+            )
         return self._enter()
 
     def __exit__(self, *_: object) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import inspect
 import logging
 from operator import length_hint
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -152,10 +153,18 @@ class HotStream(Observable[T]):
 
         Returns:
             What ends the subscription.
+
+        Raises:
+            TypeError: If it is a coroutine function.
         """
         if not callable(on_next) and hasattr(on_next, "on_next"):
             observer = cast("abc.ObserverBase[T]", on_next)
             on_next, on_completed = observer.on_next, observer.on_completed
+        if inspect.iscoroutinefunction(on_next):
+            raise TypeError(
+                "a coroutine function cannot be a subscriber, for nobody would await it: for_each_async does, as in "
+                "stream.pipe(for_each_async(function))"
+            )
         subscription = _Subscription(
             self,
             on_loop_of(scheduler, on_next or _ignore),  # pyright: ignore[reportArgumentType]

@@ -193,7 +193,7 @@ async def test_in_order_an_error_has_its_turn():
 async def test_an_error_can_become_a_value_or_be_passed_over(operator, instead):
     source, errors = Subject(), []
 
-    def handle(item, error):
+    def handle(error, item):
         errors.append((item, type(error)))
         return "instead"
 
@@ -209,7 +209,7 @@ async def test_an_error_can_become_a_value_or_be_passed_over(operator, instead):
 @virtual
 async def test_what_the_handler_of_errors_raises_is_the_streams_error():
     source = Subject()
-    seen = Seen(source.pipe(map_async(fails, on_error=lambda item, error: {}[item])))
+    seen = Seen(source.pipe(map_async(fails, on_error=lambda error, item: {}[item])))
     source.on_next("bad")
     await asyncio.sleep(2)
     assert type(seen[0][1]) is KeyError
@@ -234,7 +234,7 @@ async def test_what_is_raised_before_there_is_anything_to_await():
 )
 async def test_a_plain_function_is_the_pipelines_error_and_no_items(operator, fn, says):
     source, handled = Subject(), []
-    seen = Seen(source.pipe(operator(fn, on_error=lambda item, error: handled.append(item))))
+    seen = Seen(source.pipe(operator(fn, on_error=lambda error, item: handled.append(item))))
     source.on_next(1)
     await asyncio.sleep(1)
     ((_, error),) = seen
@@ -258,7 +258,7 @@ async def test_a_cancellation_that_nobody_here_asked_for_is_an_error_like_any(er
             raise error
         return item
 
-    seen = Seen(source.pipe(map_async(fn, on_error=(lambda item, error: error) if handled else None)))
+    seen = Seen(source.pipe(map_async(fn, on_error=(lambda error, item: error) if handled else None)))
     source.on_next("bad")
     source.on_next("good")
     await asyncio.sleep(1)

@@ -338,6 +338,15 @@ async def test_84_promise_7_a_subscriber_that_raises_is_an_error_event_and_a_log
 
 
 @virtual
+async def test_a_coroutine_function_is_no_subscriber():
+    async def save(_message):
+        """Nobody would await it."""
+
+    with pytest.raises(TypeError, match="for nobody would await it: for_each_async does"):
+        (await Chat().opened()).connection.messages.subscribe(save)
+
+
+@virtual
 async def test_promise_7_whatever_a_subscriber_raises_the_others_are_notified(caplog):
     chat = await Chat().opened()
     seen = []

@@ -264,3 +264,32 @@ async def test_something_of_ones_own_is_disposed_with_the_scope():
     assert not trigger.is_observed
     with pytest.raises(RxNodesError, match="the project has been left"):
         it.add(trigger.subscribe())
+
+
+@virtual
+async def test_a_pipeline_that_ends_while_a_connection_notifies_is_told_as_one(caplog):
+    it, transport = project()
+    async with it:
+        chat = it.websocket("chat")
+        errors, seen = [], []
+        chat.errors.subscribe(errors.append)
+        it.subscribe(on_receive(chat).pipe(ops.map(int), ops.do_action(seen.append)), pulse().pipe(client_start(chat)))
+        await chat.wait_started()
+        for message in ("1", "x", "2"):
+            transport.peer.send(message)
+    (event,) = errors
+    assert event.phase == "handler"
+    assert event.message.startswith("a pipeline ended with ValueError: invalid literal")
+    assert isinstance(event.error.__cause__, ValueError)
+    assert [record.getMessage() for record in caplog.records] == ["chat: a pipeline ended with an error"]
+    assert seen == [1]
+
+
+@virtual
+async def test_what_a_scene_cannot_be_given_and_where_a_plain_one_cannot_be_entered():
+    it, _ = project()
+    async with it:
+        with pytest.raises(TypeError, match=r"connections must be a list of them, such as \[chat\], not Connection"):
+            it.scene("menu", connections=it.websocket("chat"))
+        with pytest.raises(RxNodesError, match="take 'async with'"), it.scene("menu"):
+            """It would wait for its own thread."""

@@ -231,6 +231,7 @@ def client_send(  # noqa: PLR0913 - a node has its attributes
     if message is _PULSE:
         return action(lambda pulse: send(pulse, pulse), enabled=enabled, pass_through=pass_through)
     if callable(message):
+        check_callback("message", message, gives="what to send")
         return action(lambda pulse: send(message(pulse), pulse), enabled=enabled, pass_through=pass_through)
     constant = form.constant(message)
 

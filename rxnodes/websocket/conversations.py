@@ -465,6 +465,7 @@ def _sender(connection: Connection, form: Form, message: Any) -> Callable[[], Re
     """What sends the message. A constant is encoded now, so that one that cannot be is raised where it is given."""
     form = form.for_any_type()
     if callable(message):
+        check_callback("a message", message, gives="what to send")
         return lambda: form.send(connection, message())
     constant = form.constant(message)
     return lambda: connection.send(constant, is_binary=form.is_binary)

@@ -258,7 +258,7 @@ async def save(_text: str) -> None: ...
 
 def awaited(chat: Connection, numbers: Observable[int]) -> None:
     assert_type(on_receive(chat).pipe(map_async(measure)), Observable[int])
-    assert_type(on_receive(chat).pipe(map_async(measure, on_error=lambda item, _: len(item))), Observable[int])
+    assert_type(on_receive(chat).pipe(map_async(measure, on_error=lambda _, item: len(item))), Observable[int])
     assert_type(on_receive(chat).pipe(for_each_async(save), client_send(chat)), Observable[str])
     drops = Drops[str]()
     assert_type(drops.total, int)

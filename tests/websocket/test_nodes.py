@@ -194,6 +194,16 @@ async def test_a_tag_tells_what_became_of_a_pulses_message():
     assert seen == [(4, 4), (4, 8), (4, 8), (4, 6)]
 
 
+async def no_message(_pulse):
+    return "hello"
+
+
+@virtual
+async def test_a_coroutine_function_makes_no_message():
+    with pytest.raises(TypeError, match="message must be a plain function that gives what to send"):
+        client_send(Chat().connection, no_message)
+
+
 @virtual
 async def test_a_tag_that_is_no_function_of_the_pulse_is_refused():
     with pytest.raises(TypeError, match="tag must be a function that gives the tag of a pulse's message, not str"):
