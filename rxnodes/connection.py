@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from functools import partial
 from threading import RLock, get_ident
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from weakref import WeakValueDictionary
@@ -488,13 +489,21 @@ class Connection:
             return opened
         if not self.is_live and self._last_stopped is not None:
             return _never_opened(self._last_stopped)
-        return self._closed_before_start() if self._is_closed else None
+        return self._no_answer()
 
     def _stop_answer(self) -> Stopped | RxNodesError | None:
         """What those learn who wait for the end; `None`: that is open."""
         if not self.is_live and self._last_stopped is not None:
             return self._last_stopped
-        return self._closed_before_start() if self._is_closed else None
+        return self._no_answer()
+
+    def _no_answer(self) -> RxNodesError | None:
+        """Why there will never be one; `None`: there may be."""
+        if self._is_closed:
+            return self._closed_before_start()
+        if self._loop is not None and self._loop.is_closed():
+            return RxNodesError(f"{self.name!r}: the event loop was closed, and its project not left")
+        return None
 
     async def _wait(self, ask: Callable[[], T | RxNodesError | None], waiters: list[asyncio.Future[T]]) -> T:
         """Waits for an answer on the caller's own loop, whichever that is; at once, where the answer is known."""
@@ -664,18 +673,24 @@ class Connection:
         if self._watched:
             for receipt in receipts:
                 if receipt.is_watched:
-                    self._tell_sender(receipt, fate.outcome(receipt.tag, receipt.size))
+                    self._post_outcome(receipt, fate.outcome(receipt.tag, receipt.size))
+            # What is unsent is told with the end that made it so: before, the connection would seem to be open to those
+            # who send it again.
+            if not self._is_stepping and kind is not Unsent:
+                self._outbox.flush()
 
-    def _tell_sender(self, receipt: Receipt, outcome: SendOutcome) -> None:
+    def _post_outcome(self, receipt: Receipt, outcome: SendOutcome) -> None:
         self._watched -= 1
         for tell in receipt.take_waiters():
-            self._outbox.post(tell, outcome)
+            self._outbox.post(partial(self._tell_waiter, tell), outcome)
         if receipt.tag is not None:
             self._outbox.post(self._sends.emit, outcome)
-        # What is unsent is told with the end that made it so: before, the connection would seem to be open to those who
-        # send it again.
-        if not self._is_stepping and not isinstance(outcome, Unsent):
-            self._outbox.flush()
+
+    def _tell_waiter(self, tell: Callable[[SendOutcome], None], outcome: SendOutcome) -> None:
+        try:
+            tell(outcome)
+        except BaseException as error:  # noqa: BLE001 - an observer of a request's, as isolated as any subscriber
+            self.on_handler_error(error)
 
     # The machine
 

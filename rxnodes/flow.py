@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-__all__ = ["Valve", "current_valve", "deliver"]
+__all__ = ["Valve", "current_valve", "deliver", "put_off"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -51,14 +51,25 @@ class Valve:
 
     def close(self, holder: Hashable) -> None:
         """Holds it closed, until `holder` opens it. Once is enough, more does no harm."""
-        with _lock:
-            self._holders |= {holder}
-        self._run(self._tell)
+        self._change(lambda holders: holders | {holder})
 
     def open(self, holder: Hashable) -> None:
         """Lets go. It opens when nobody else holds it."""
-        with _lock:
-            self._holders -= {holder}
+        self._change(lambda holders: holders - {holder})
+
+    def _change(self, make: Callable[[frozenset[Hashable]], frozenset[Hashable]]) -> None:
+        is_done = False
+        while not is_done:
+            before = self._holders
+            after = make(before)
+            if after == before:
+                break
+            # Nothing is made while the lock is held: that could set off a collection of garbage, in which a consumer
+            # that nobody holds any more lets go of its source, here or elsewhere.
+            with _lock:
+                if self._holders is before:
+                    self._holders = after
+                    is_done = True
         self._run(self._tell)
 
     def _tell(self) -> None:
@@ -69,6 +80,7 @@ class Valve:
 
 class _Current(threading.local):
     valve: Valve | None = None
+    is_put_off = False
 
 
 _current = _Current()
@@ -81,9 +93,25 @@ def current_valve() -> Valve | None:
 
 def deliver(valve: Valve, show: Callable[[T], R], value: T) -> R:
     """Calls `show(value)`, and whoever is called by it can close the valve meanwhile."""
-    before = _current.valve
-    _current.valve = valve
+    return _deliver(valve, show, value, is_put_off=False)
+
+
+def put_off(act: Callable[[T], R]) -> Callable[[T], R]:
+    """What is to be called later in place of `act`, so that it belongs to what is being delivered now.
+
+    Once only: what puts itself off again and again, such as a queue that is worked off, does not belong to whatever
+    happened to be the first in it.
+    """
+    valve = None if _current.is_put_off else _current.valve
+    if valve is None:
+        return act
+    return lambda value: _deliver(valve, act, value, is_put_off=True)
+
+
+def _deliver(valve: Valve, show: Callable[[T], R], value: T, *, is_put_off: bool) -> R:
+    before, was_put_off = _current.valve, _current.is_put_off
+    _current.valve, _current.is_put_off = valve, is_put_off
     try:
         return show(value)
     finally:
-        _current.valve = before
+        _current.valve, _current.is_put_off = before, was_put_off

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from reactivex.scheduler.eventloop import AsyncIOScheduler, AsyncIOThreadSafeScheduler
 
 from rxnodes.clock import utc_now
-from rxnodes.flow import current_valve, deliver
+from rxnodes.flow import put_off
 
 if TYPE_CHECKING:
     from reactivex import abc, typing
@@ -40,14 +40,16 @@ class LoopScheduler(AsyncIOScheduler):
 
     def schedule(self, action: typing.ScheduledAction[S], state: S | None = None) -> abc.DisposableBase:
         """Schedules an action for the next turn of the loop."""
-        valve = current_valve()
-        if valve is None:
-            return super().schedule(action, state)
 
-        def act(scheduler: abc.SchedulerBase, state: S | None = None) -> abc.DisposableBase | None:
-            return deliver(valve, lambda state: action(scheduler, state), state)
+        def act(scheduler: abc.SchedulerBase) -> abc.DisposableBase | None:
+            return action(scheduler, state)
 
-        return super().schedule(act, state)
+        act_in_place = put_off(act)
+
+        def act_later(scheduler: abc.SchedulerBase, _state: object = None) -> abc.DisposableBase | None:
+            return act_in_place(scheduler)
+
+        return super().schedule(act_later)
 
 
 class ThreadSafeLoopScheduler(LoopScheduler, AsyncIOThreadSafeScheduler):

@@ -795,6 +795,22 @@ async def test_what_stands_for_a_message_is_put_off_and_holds_up_its_connection_
         assert done is None or await done == "19"
 
 
+@virtual
+async def test_a_queue_that_puts_itself_off_belongs_to_nobody_behind_its_first_item():
+    """`observe_on` works one off, of whatever came from whom; what waits there cannot be held up."""
+    first, second = Source(), Source()
+    merged = reactivex.merge(first.subject, second.subject)
+    scheduler = ThreadSafeLoopScheduler(asyncio.get_running_loop())
+    seen = Seen(merged.pipe(ops.observe_on(scheduler), map_async(Work(), buffer=2)))
+    first.emit(0)
+    for item in range(1, 10):
+        second.emit(item)
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.5)
+    assert [type(error) for _, error in seen] == [BufferOverflow]
+    assert not first.is_paused
+
+
 # Connections
 
 

@@ -50,6 +50,24 @@ def test_it_is_turned_where_its_source_lives():
     assert turns == [True]
 
 
+def test_a_holder_that_lets_go_in_the_midst_of_another_taking_hold():
+    """As in a collection of garbage, which may begin wherever something is made."""
+    tap = Tap()
+
+    class Holder:
+        def __hash__(self):
+            tap.valve.open("old")
+            return 1
+
+    tap.valve.close("old")
+    new = Holder()
+    tap.valve.close(new)
+    assert tap.valve.is_closed
+    tap.valve.open(new)
+    assert not tap.valve.is_closed
+    assert tap.turns == [True, False, True, False]
+
+
 def test_its_source_is_told_what_is_true_by_then():
     turns, handed_over = [], []
     valve = Valve(turns.append, handed_over.append)

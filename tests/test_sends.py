@@ -10,11 +10,22 @@ import pytest
 from reactivex import Subject
 from virtual import Chat, accept, virtual
 
-from rxnodes import ErrorEvent, Opened, Project, RxNodesError, SendDropped, Sent, Stopped, Unsent, pulse
+from rxnodes import (
+    ConnectionState,
+    ErrorEvent,
+    Opened,
+    Project,
+    RxNodesError,
+    SendDropped,
+    Sent,
+    Stopped,
+    Unsent,
+    pulse,
+)
 from rxnodes.sends import SendQueue
 from rxnodes.testing import WebSocketServer, echo, never_read, run_in_virtual_time
 from rxnodes.transport.scripted import ScriptedTransport
-from rxnodes.websocket import client_send, on_start
+from rxnodes.websocket import client_send, on_start, request
 
 RECONNECT = {"initial_delay": 1.0, "jitter": False}
 
@@ -328,6 +339,47 @@ async def test_what_waited_goes_out_before_a_stop_by_one_that_is_told_of_the_ope
     assert chat.peer.received == ["a"]
     assert isinstance(receipt.outcome, Sent)
     assert (stopped.was_clean, stopped.messages_sent, stopped.unsent) == (True, 1, 0)
+
+
+@virtual
+@pytest.mark.parametrize("told", ["states", "lifecycle"])
+@pytest.mark.parametrize("end", ["abort", "close", "reset"])
+async def test_what_waited_is_unsent_where_all_ends_before_everybody_was_told_of_the_opening(end, told):
+    chat = Chat(silent, send_queue=WAITING)
+    seen = watch(chat)
+
+    def act(_):
+        if chat.connection.state is ConnectionState.OPEN:
+            chat.connection.abort() if end == "abort" else getattr(chat.peer, end)()
+
+    getattr(chat.connection, told).subscribe(act)
+    chat.connection.start()
+    receipt = chat.connection.send("a", tag="a")
+    await asyncio.sleep(1)
+    chat.peer.accept()
+    stopped = await chat.connection.wait_stopped()
+    assert (stopped.messages_sent, stopped.unsent) == (0, 1)
+    assert isinstance(receipt.outcome, Unsent)
+    assert fates(seen) == [("Unsent", "a")]
+    assert chat.peer.received == []
+
+
+@virtual
+async def test_what_an_observer_of_a_request_raises_harms_nobody_elses_sends(caplog):
+    chat = await Chat(unread, send_queue=SendQueue(max_messages=2, overflow="drop_oldest")).opened()
+    seen, connection = watch(chat), chat.connection
+    match = {"match": lambda _: True}
+    for message in ("one", "two"):
+        request(connection, message, **match).subscribe(on_error=lambda _: 1 / 0)
+    connection.send("a", tag="a")
+    pulse().pipe(client_send(connection, "b", tag=lambda _: "b")).subscribe()
+    assert fates(seen) == []
+    chat.peer.resume_reading()
+    assert fates(seen) == [("Sent", "a"), ("Sent", "b")]
+    assert [type(it.error.__cause__) for it in seen if isinstance(it, ErrorEvent) and it.phase == "handler"] == [
+        ZeroDivisionError
+    ] * 2
+    assert connection._watched == 0
 
 
 @virtual

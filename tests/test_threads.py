@@ -481,3 +481,15 @@ def test_a_pipeline_goes_on_in_another_thread_in_order():
         assert done.wait(PATIENCE)
         elsewhere.dispose()
     assert seen == [("1", False), ("2", False), ("3", False)]
+
+
+def test_waiting_where_the_loop_was_closed_and_the_project_not_left():
+    async def enter():
+        await project.__aenter__()
+        chat.start()
+
+    project = Project(websocket={"chat": "ws://chat.test/"}, transport=ScriptedTransport())
+    chat = project.websocket("chat")
+    asyncio.run(enter())
+    with pytest.raises(RxNodesError, match="the event loop was closed, and its project not left"):
+        asyncio.run(asyncio.wait_for(chat.wait_stopped(), 10))

@@ -616,8 +616,8 @@ TABLE: tuple[Transition, ...] = (
     # Over
     T(P.CLOSED, Start, P.CONNECTING, (begin_session, dial), may_start),
     T(P.CLOSED, Retire, P.CLOSED, (retire,)),
-    # Between the start and the end of a session, where messages may wait for an open connection
-    *(T(phase, Discarded, phase, (count_unsent,)) for phase in (P.CONNECTING, P.DROPPING, P.RECONNECTING)),
+    # Where messages may wait for the connection to open, and for all to be told so
+    *(T(phase, Discarded, phase, (count_unsent,)) for phase in (P.CONNECTING, P.OPEN, P.DROPPING, P.RECONNECTING)),
     # Anywhere
     *(T(phase, Reported, phase, (report,)) for phase in P),
 )

@@ -233,7 +233,8 @@ class _Exchange(abc.DisposableBase):
     def _on_outcome(self, outcome: SendOutcome) -> None:
         # What is unsent has the end of the attempt behind it, which says more.
         if isinstance(outcome, SendDropped):
-            self._fail(SendError(f"{self._connection.name!r}: the send queue is full, request not sent"))
+            why = "the send queue is full" if outcome.reason == "full" else f"the connection is {outcome.reason}"
+            self._fail(SendError(f"{self._connection.name!r}: {why}, request not sent"))
 
     def _take(self, message: Any) -> None:
         try:
@@ -410,6 +411,8 @@ class _Channel(Derived[Any]):
         self._leave = unsubscribe
         # For which session and attempt the server was asked; only the loop's thread looks at it.
         self._asked_in: tuple[int, int] | None = None
+        # How often it was told anything.
+        self._told = 0
         self._openings: abc.DisposableBase | None = None
 
     def note_observed(self) -> None:
@@ -438,12 +441,16 @@ class _Channel(Derived[Any]):
                 self._openings = None
 
     def _tell_server(self, send: Callable[[], Receipt], asked_in: tuple[int, int] | None) -> None:
-        """Sends one of the two messages. One that is not sent leaves things as they were, and is an `ErrorEvent`."""
+        """Sends one of the two messages. If the last one is not sent, that leaves things as they were, and is told."""
         before, self._asked_in = self._asked_in, asked_in
+        self._told += 1
+        told = self._told
 
         def fail(problem: str, cause: BaseException | None = None) -> None:
-            if self._asked_in == asked_in:
-                self._asked_in = before
+            if self._told != told:
+                # The server has been told something else since.
+                return
+            self._asked_in = before
             undone = "left" if asked_in is None else "asked for; the next subscriber, or the next opening, asks again"
             error = SendError(f"{self._connection.name!r}: {problem}: a channel was not {undone}")
             error.__cause__ = cause

@@ -855,7 +855,7 @@ def test_what_cannot_come_raises_and_leaves_the_state_as_it_was():
 # What waits for the connection to open
 
 
-@pytest.mark.parametrize("phase", [Phase.CONNECTING, Phase.DROPPING, Phase.RECONNECTING])
+@pytest.mark.parametrize("phase", [Phase.CONNECTING, Phase.OPEN, Phase.DROPPING, Phase.RECONNECTING])
 def test_what_waited_for_the_connection_to_open_and_was_given_up_is_unsent(phase):
     machine = reconnecting().to(phase)
     machine(Discarded(2))

@@ -663,6 +663,21 @@ async def test_what_is_dropped_when_it_has_been_left_since_changes_nothing():
 
 
 @virtual
+async def test_what_is_dropped_does_not_hide_what_was_said_after_it():
+    chat = await Chat(send_queue=SendQueue(max_messages=3, overflow="drop_oldest")).opened()
+    stream = ticks(chat)
+    first = stream.subscribe()
+    chat.peer.stop_reading()
+    first.dispose()
+    stream.subscribe().dispose()
+    chat.connection.send("makes the first unsubscribe give way")
+    chat.peer.resume_reading()
+    assert chat.peer.received[1:3] == ["subscribe", "unsubscribe"]
+    stream.subscribe()
+    assert chat.peer.received[-1] == "subscribe"
+
+
+@virtual
 async def test_one_that_could_not_be_left_is_not_asked_for_again():
     chat = await Chat(send_queue=SendQueue(max_messages=1)).opened()
     stream = ticks(chat)
