@@ -110,6 +110,7 @@ def map_async(  # noqa: PLR0913 - each is a choice of its own
         4
         6
     """
+    check_callback("on_error", on_error, gives="the result", is_optional=True)
     plan = _Plan(
         name="map_async",
         fn=fn,
@@ -199,17 +200,17 @@ def for_each_async(  # noqa: PLR0913 - as above
 def _operator(plan: _Plan[T, R]) -> Callable[[Observable[T]], Observable[R]]:
     if not callable(plan.fn):
         raise TypeError(f"{plan.name} takes a coroutine function, not {type(plan.fn).__name__}")
-    check_callback("on_error", plan.on_error, gives="the result", is_optional=True)
     check_count("max_concurrent", plan.max_concurrent, least=1)
     plan.new_buffer()
 
     def operator(source: Observable[T]) -> Observable[R]:
         def subscribe(observer: abc.ObserverBase[R], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-            worker = _Worker(plan, observer, loop_of(scheduler))
-            if type(scheduler) is AsyncIOScheduler:
+            loop = loop_of(scheduler)
+            worker = _Worker(plan, observer, loop)
+            if loop is not None and type(scheduler) is AsyncIOScheduler:
                 # What a coroutine that awaits subscribes with. A connection of another loop would hand over what it
                 # delivers, where it could not be held up any more. The worker does that by itself.
-                scheduler = ThreadSafeLoopScheduler(scheduler._loop)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+                scheduler = ThreadSafeLoopScheduler(loop)
             subscription = source.subscribe(worker.on_next, worker.on_error, worker.on_completed, scheduler=scheduler)
             return CompositeDisposable(subscription, Disposable(worker.dispose))
 
