@@ -975,7 +975,9 @@ class AiohttpLink(asyncio.Protocol):
     def catch_up(self, judge: Callable[[], object]) -> None:
         """Calls `judge` when all that has come by now is read: at once, where nothing waits."""
         come = max(map(reading.count_come, self._sockets), default=0)
-        if not come or self._is_ended or not (self._is_reading or self._is_closing()):
+        # Nor can it be seen what TLS holds back for a consumer that pauses, nor what a dial has read and not told yet.
+        may_hide = not self._has_taken_over or (self._is_closing() and not self._is_reading)
+        if self._is_ended or not (may_hide or (come and self._is_reading)):
             judge()
             return
         self._is_catching_up = self._is_closing()
