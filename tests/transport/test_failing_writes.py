@@ -83,9 +83,10 @@ class Cell:
     `may_end` is set by the client when it has stopped reading, in its way; `has_ended` by the peer behind its end.
     """
 
-    def __init__(self, listener, authority, written, consumer, end):
+    def __init__(self, listener, authority, written, consumer, end, *, never_goes_on=False):
         self.listener, self.authority = listener, authority
         self.written, self.consumer, self.end = written, consumer, end
+        self.never_goes_on = never_goes_on
         self.may_end = threading.Event()
         self.has_ended = threading.Event()
         self.received = []
@@ -183,6 +184,8 @@ class Cell:
         self.let_end()
         await asyncio.to_thread(self.has_ended.wait, PATIENCE)
         self.write()
+        if self.never_goes_on:
+            await asyncio.Event().wait()
         # The loop learns of the failure before reading goes on.
         for _ in range(5):
             await asyncio.sleep(0)
@@ -241,3 +244,14 @@ def test_all_that_the_peer_sent_before_it_left_is_delivered(run, make_cell, writ
         assert len(cell.peer.heard.messages) == stopped.messages_sent
         if consumer != "reading":
             assert fates[Unsent] == 0
+
+
+@pytest.mark.parametrize("end", ["fin", "reset behind its data"])
+def test_a_consumer_that_never_goes_on_does_not_hold_up_the_end(run, make_cell, end):
+    cell = make_cell("burst", "paused", end, never_goes_on=True)
+    began = time.monotonic()
+    run(cell.session())
+    assert time.monotonic() - began < CLOSE_TIMEOUT + ROOM
+    [stopped] = cell.stopped
+    assert cell.received == ALL[: stopped.messages_received], "in order, and counted as delivered"
+    assert stopped.messages_sent + stopped.unsent == len(cell.receipts) == BURST
