@@ -40,9 +40,11 @@ class GoneError(Exception):
 class Listener:
     """Where a raw peer is dialled."""
 
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None, *, receive_buffer: int | None = None) -> None:
         self._tls = tls
         self._socket = socket.create_server(("127.0.0.1", 0))
+        if receive_buffer is not None:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self._socket.settimeout(PATIENCE)
 
     @property
@@ -94,6 +96,7 @@ class RawPeer:
     def __init__(self, sock: socket.socket, tls: ssl.SSLContext | None) -> None:
         sock.setblocking(False)
         self._socket = sock
+        self._key = ""
         self._in = ssl.MemoryBIO()
         self._out = ssl.MemoryBIO()
         self._tls = None if tls is None else tls.wrap_bio(self._in, self._out, server_side=True)
@@ -110,6 +113,11 @@ class RawPeer:
 
     def shake_hands(self) -> None:
         """Completes TLS' handshake, and then the opening handshake."""
+        self.hear_request()
+        self.answer()
+
+    def hear_request(self) -> None:
+        """Completes TLS' handshake, and takes the request to open a WebSocket."""
         if self._tls is not None:
             self._until(self._has_done_tls)
         self._until(lambda: b"\r\n\r\n" in self._incoming)
@@ -117,12 +125,21 @@ class RawPeer:
         self._incoming[:] = rest
         key = re.search(rb"(?i)sec-websocket-key: *(\S+)", request)
         assert key is not None, "no request to open a WebSocket"
-        answer = (
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Accept: {accept_key(key[1].decode())}\r\n\r\n"
-        )
-        self._make(answer.encode())
+        self._key = key[1].decode()
+
+    def answer(self, subprotocol: str | None = None) -> None:
+        """Accepts the request."""
+        headers = ["Upgrade: websocket", "Connection: Upgrade", f"Sec-WebSocket-Accept: {accept_key(self._key)}"]
+        if subprotocol is not None:
+            headers.append(f"Sec-WebSocket-Protocol: {subprotocol}")
+        self._make("\r\n".join(["HTTP/1.1 101 Switching Protocols", *headers, "", ""]).encode())
         self.flush()
+
+    def refuse(self, status: int) -> None:
+        """Answers the request with an HTTP status."""
+        self._make(f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n".encode())
+        self.flush()
+        self.close()
 
     def _has_done_tls(self) -> bool:
         assert self._tls is not None
@@ -133,6 +150,10 @@ class RawPeer:
         finally:
             self._take_ciphertext()
         return True
+
+    def fileno(self) -> int:
+        """The descriptor, to be asked whether something has come."""
+        return self._socket.fileno()
 
     # Sending
 
