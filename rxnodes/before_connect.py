@@ -221,6 +221,13 @@ class PreparedLink:
         if self._link is not None:
             self._link.resume_reading()
 
+    def catch_up(self, judge: Callable[[], object]) -> None:
+        """Calls `judge` when all that has come by now is read."""
+        if self._link is None:
+            judge()
+        else:
+            self._link.catch_up(judge)
+
     def abort(self) -> None:
         """Cancels the hook, or ends the link."""
         if self._link is not None:

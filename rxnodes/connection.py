@@ -786,7 +786,11 @@ class Connection:
 
     def _on_timer(self, timer: int) -> None:
         self._timer = None
-        self._feed(Elapsed(timer))
+        elapsed = partial(self._feed, Elapsed(timer))
+        if self._link is None:
+            elapsed()
+        else:
+            self._link.catch_up(elapsed)
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:

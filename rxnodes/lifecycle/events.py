@@ -104,6 +104,8 @@ class Stopped(LifecycleEvent):
         messages_sent: How many messages went out.
         bytes_sent: Their bytes, before compression, without framing.
         unsent: How many messages were accepted but could not be sent.
+        undelivered: How many messages had come, but were not delivered, because a consumer that paused had not taken
+            them when `close_timeout` was over.
         error: What went wrong, where something did.
     """
 
@@ -119,6 +121,7 @@ class Stopped(LifecycleEvent):
     messages_sent: int
     bytes_sent: int
     unsent: int
+    undelivered: int
     error: RxNodesError | None
 
 

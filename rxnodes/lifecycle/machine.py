@@ -410,6 +410,9 @@ def report_loss(draft: Draft) -> None:
     state = draft.state
     if state.was_clean or state.violated or state.cut_short or isinstance(state.error, CloseTimeout):
         return
+    if state.close_received is not None and not state.close_sent:
+        # Ours never left, whoever wanted to end it.
+        state.initiator = Initiator.REMOTE
     state.error = state.error or draft.input.error or _unexplained(state.phase)
     draft.report(PHASE_OF_LOSS[state.phase], state.error)
 
@@ -453,6 +456,7 @@ def conclude(draft: Draft) -> None:
         messages_sent=state.traffic.messages_sent,
         bytes_sent=state.traffic.bytes_sent,
         unsent=state.traffic.unsent,
+        undelivered=state.traffic.undelivered,
         error=state.error,
     )
 

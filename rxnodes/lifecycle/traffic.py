@@ -16,6 +16,7 @@ class Traffic(NamedTuple):
     messages_sent: int = 0
     bytes_sent: int = 0
     unsent: int = 0
+    undelivered: int = 0
 
     def plus(self, other: Traffic) -> Traffic:
         """Both together."""

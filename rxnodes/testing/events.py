@@ -136,6 +136,7 @@ def stopped(code: int = 1000, reason: str = "", *, initiator: Initiator | None =
         messages_sent=0,
         bytes_sent=0,
         unsent=0,
+        undelivered=0,
         error=_usual_error(initiator),
     )
     return replace(event, **fields)

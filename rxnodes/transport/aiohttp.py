@@ -30,11 +30,12 @@ from rxnodes.errors import ConnectError, ConnectionLost, ProtocolError, RxNodesE
 from rxnodes.lifecycle.traffic import Traffic
 from rxnodes.transport import reading
 from rxnodes.transport.allocator import keep_freed_memory
+from rxnodes.transport.draining import READ_SIZE, Drain, TlsTail
 from rxnodes.transport.frames import FrameEncoder, FrameParser, Masks, layers
 from rxnodes.transport.handshake import Handshake, RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from aiohttp.client_proto import ResponseHandler
 
@@ -69,29 +70,94 @@ MESSAGE_COST = 64
 #: RFC 8446 section 5.1: the most that one record of TLS carries.
 TLS_RECORD_SIZE = 2**14
 
-#: Tells what has come, without taking it and without waiting; made once, for an enum is slow to reckon with.
-LOOK = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
+#: How many pings may wait for their pongs, and for how long, in seconds, while there is something to be read first.
+MAX_OWED_PONGS = 1024
+PONG_PATIENCE = 1.0
 
-#: The link whose dial creates a socket, for the connector's factory.
-_dialling: ContextVar[AiohttpLink] = ContextVar("_dialling")
+#: In so many turns of the loop beyond those of reading, what was read has reached whoever waits for it.
+TURNS_TO_NOTICE = 3
+
+
+class _Dialling:
+    """The link whose dial creates a socket; none any more when the dial is done.
+
+    Whatever is begun within a dial keeps its context, and so this, for as long as it lives.
+    """
+
+    __slots__ = ("link",)
+
+    def __init__(self, link: AiohttpLink) -> None:
+        self.link: AiohttpLink | None = link
+
+
+#: For the connector's factory of sockets.
+_dialling: ContextVar[_Dialling] = ContextVar("_dialling")
 
 
 class WatchedSocket(socket.socket):
-    """A socket that tells when its descriptor is gone: the one proof that a connection has ended."""
+    """A socket that tells when its descriptor is gone: the one proof that a connection has ended.
+
+    TCP itself is ended with it, though a forked process may hold a copy of the descriptor.
+
+    Attributes:
+        link: Whom to tell.
+        spare: A second descriptor, to read what is left, and to end TCP, where the loop closes the first one unasked;
+            `None`: there is none.
+    """
 
     link: AiohttpLink | None = None
+    spare: socket.socket | None = None
+    _process = 0
+    _has_ended_tcp = False
+
+    def watch_for(self, link: AiohttpLink) -> None:
+        """Tells this link."""
+        self.link = link
+        self._process = os.getpid()
+
+    def keep_spare(self) -> None:
+        """Makes the second descriptor, unless there is one already."""
+        if self.spare is None:
+            self.spare = socket.fromfd(self.fileno(), self.family, self.type, self.proto)
+
+    def end_tcp(self) -> None:
+        """Ends TCP, also where a forked process holds a copy of the descriptor."""
+        if not self._has_ended_tcp:
+            self._has_ended_tcp = True
+            # It may not be connected yet, or not any more.
+            with contextlib.suppress(OSError):
+                (self.spare or self).shutdown(socket.SHUT_RDWR)
+
+    def release(self) -> None:
+        """Ends TCP, and closes the second descriptor, if there is one."""
+        if self.spare is not None:
+            self.end_tcp()
+            self.spare.close()
+            self.spare = None
 
     def close(self) -> None:
-        super().close()
         link, self.link = self.link, None
-        if link is not None:
+        if os.getpid() != self._process or self.fileno() == -1:
+            # In a forked process, which leaves the connection to the one that has it.
+            super().close()
+            return
+        if link is not None and link.may_drain:
+            self.keep_spare()
+        if self.spare is None:
+            self.end_tcp()
+        super().close()
+        if link is None:
+            self.release()
+        else:
             link.on_socket_closed(self)
 
     def detach(self) -> int:
-        # uvloop closes the descriptor itself, right after this.
+        # uvloop has closed the descriptor itself.
         descriptor = super().detach()
         link, self.link = self.link, None
-        if link is not None and not link.loop.is_closed():
+        if link is None or link.loop.is_closed():
+            self.release()
+        else:
             link.loop.call_soon(link.on_socket_closed, self)
         return descriptor
 
@@ -105,7 +171,9 @@ def _release(handler: ResponseHandler, response: aiohttp.ClientResponse) -> None
 def _create_socket(address: Any) -> WatchedSocket:
     family, kind, protocol, _, _ = address
     sock = WatchedSocket(family, kind, protocol)
-    _dialling.get().watch(sock)
+    link = _dialling.get().link
+    assert link is not None
+    link.watch(sock)
     return sock
 
 
@@ -184,6 +252,7 @@ class AiohttpLink(asyncio.Protocol):
         "_close_frame",
         "_cork",
         "_dial",
+        "_drain",
         "_encoder",
         "_error",
         "_has_heard",
@@ -193,8 +262,10 @@ class AiohttpLink(asyncio.Protocol):
         "_has_written_close",
         "_heartbeat",
         "_in_flight",
+        "_is_catching_up",
         "_is_corked",
         "_is_ended",
+        "_is_giving_up",
         "_is_held",
         "_is_opaque",
         "_is_paused",
@@ -209,10 +280,12 @@ class AiohttpLink(asyncio.Protocol):
         "_message_limit",
         "_messages_received",
         "_messages_sent",
-        "_owed_pong",
+        "_owed_pongs",
+        "_owed_since",
         "_parser",
         "_ping",
         "_read_to_end",
+        "_reads_no_more",
         "_reads_to_end",
         "_sent_at",
         "_silence",
@@ -222,6 +295,7 @@ class AiohttpLink(asyncio.Protocol):
         "_takes_no_more",
         "_target",
         "_transport",
+        "_undelivered",
         "_unsent",
         "_waiting",
         "_waiting_size",
@@ -229,7 +303,9 @@ class AiohttpLink(asyncio.Protocol):
         "loop",
     )
 
-    def __init__(self, session: aiohttp.ClientSession, target: Target, sink: Sink, masks: Masks) -> None:
+    def __init__(  # noqa: PLR0915 - a link has many things to keep in mind
+        self, session: aiohttp.ClientSession, target: Target, sink: Sink, masks: Masks
+    ) -> None:
         self._target = target
         self._sink = sink
         self.loop = asyncio.get_running_loop()
@@ -243,6 +319,8 @@ class AiohttpLink(asyncio.Protocol):
         self._parser: FrameParser | None = None
         self._encoder = FrameEncoder(None, masks)
         self._has_taken_over = False
+        self._is_giving_up = False
+        self._drain: Drain | None = None
         self._is_ended = False
         self._is_reported = False
 
@@ -251,6 +329,8 @@ class AiohttpLink(asyncio.Protocol):
         self._is_reading = True
         self._reads_to_end = False
         self._read_to_end = 0
+        self._reads_no_more = False
+        self._is_catching_up = False
 
         self._is_paused = False
         self._sent_at = -BURST
@@ -268,7 +348,8 @@ class AiohttpLink(asyncio.Protocol):
         self._close_frame: bytes | None = None
         self._has_written_close = False
         self._has_sent_close = False
-        self._owed_pong: bytes | None = None
+        self._owed_pongs: list[bytes] = []
+        self._owed_since = 0.0
 
         self._last_heard = 0.0
         self._last_message = 0.0
@@ -283,14 +364,17 @@ class AiohttpLink(asyncio.Protocol):
         self._messages_sent = 0
         self._bytes_sent = 0
         self._unsent = 0
+        self._undelivered = 0
 
-        self._dial = self.loop.create_task(self._connect(session), name=f"rxnodes dial {target.redacted_url}")
+        # Not by the loop's factory: a task that begins at once would call the sink before the dial has returned.
+        self._dial = asyncio.Task(self._connect(session), loop=self.loop, name=f"rxnodes dial {target.redacted_url}")
         self._dial.add_done_callback(self._on_dial_done)
 
     # The dial
 
     async def _connect(self, session: aiohttp.ClientSession) -> None:
-        _dialling.set(self)
+        dialling = _Dialling(self)
+        _dialling.set(dialling)
         target = self._target
         handshake = Handshake(target.subprotocols, compression=target.compression)
         try:
@@ -304,12 +388,16 @@ class AiohttpLink(asyncio.Protocol):
             try:
                 agreement = handshake.agree(response.status, response.headers)
             except RefusedError:
+                for sock in self._sockets:
+                    sock.end_tcp()
                 response.close()
                 raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it is why the dial failed
             self._error = _explain(error)
         else:
             self._take_over(response, agreement)
+        finally:
+            dialling.link = None
 
     def _on_dial_done(self, dial: asyncio.Task[None]) -> None:
         if dial.cancelled() and not self._is_ended:
@@ -324,11 +412,31 @@ class AiohttpLink(asyncio.Protocol):
     def watch(self, sock: WatchedSocket) -> None:
         """Waits for the end of this socket, too, before the link is lost."""
         self._sockets.add(sock)
-        sock.link = self
+        sock.watch_for(self)
+        if self._target.is_tls and not isinstance(self.loop, asyncio.BaseEventLoop):
+            # uvloop closes the descriptor below TLS before it says what has happened.
+            sock.keep_spare()
 
-    def on_socket_closed(self, sock: WatchedSocket) -> None:
-        """A socket's descriptor is gone."""
-        self._sockets.discard(sock)
+    @property
+    def may_drain(self) -> bool:
+        """Whether it is not known yet if something is left to be read: below TLS the socket is closed first."""
+        return self._is_tls and self._transport is not None and not self._is_aborted
+
+    @property
+    def _is_aborted(self) -> bool:
+        return self._is_ended and not self._is_giving_up
+
+    def on_socket_closed(self, _sock: WatchedSocket) -> None:
+        """The loop has let go of a socket."""
+        self._release_sockets()
+
+    def _release_sockets(self) -> None:
+        """Lets go of the sockets of which nothing is to be read any more."""
+        if self._drain is not None or (self._has_taken_over and self._transport is not None):
+            return
+        for sock in [sock for sock in self._sockets if sock.fileno() == -1]:
+            sock.release()
+            self._sockets.discard(sock)
         self._report_when_gone()
 
     def _take_over(self, response: aiohttp.ClientResponse, agreement: Agreement) -> None:
@@ -375,11 +483,16 @@ class AiohttpLink(asyncio.Protocol):
         except ProtocolError as error:
             violation = error
         else:
+            if self._owed_pongs:
+                self._answer_pings()
             return
         # Told outside the handler, so that the error carries no context.
         self._sink.violated(violation)
 
     def on_messages(self, messages: list[str] | list[bytes], size: int) -> None:
+        if self._is_catching_up and not self._may_deliver():
+            self._undelivered += len(messages)
+            return
         self._messages_received += len(messages)
         self._bytes_received += size
         self._last_message = self._last_heard
@@ -389,24 +502,44 @@ class AiohttpLink(asyncio.Protocol):
 
     def on_close(self, code: int, reason: str) -> None:
         # Where the end of TCP has come right behind the Close frame, a turn of the loop to learn of it can be saved.
-        tcp_ended = self._has_sent_close and any(map(_has_ended, self._sockets))
+        tcp_ended = self._has_sent_close and any(map(reading.has_ended, self._sockets))
         self._sink.close_received(code, reason, tcp_ended=tcp_ended)
         if tcp_ended and self._transport is not None:
             self._transport.close()
 
     def on_ping(self, payload: bytes) -> None:
+        """Owes a pong, and gives it when nothing else is there to be read.
+
+        A peer that has closed its socket answers a pong with a reset, which destroys what it had sent and we have not
+        got yet.
+        """
         if self._has_written_close:
             return
-        if self._is_paused:
-            # Only the latest ping has to be answered (RFC 6455 section 5.5.3), so a peer cannot make us hoard.
-            self._owed_pong = payload
-        else:
-            self._write(self._encoder.pong(payload))
+        if not self._owed_pongs:
+            self._owed_since = self._last_heard
+        self._owed_pongs.append(payload)
+        if len(self._owed_pongs) > MAX_OWED_PONGS:
+            # The latest ones matter most (RFC 6455 section 5.5.3), and a peer cannot make us hoard.
+            del self._owed_pongs[0]
+
+    def _answer_pings(self) -> None:
+        is_due = len(self._owed_pongs) == MAX_OWED_PONGS or self._last_heard - self._owed_since > PONG_PATIENCE
+        if is_due or not any(map(reading.has_come, self._sockets)):
+            self._write_pongs()
+
+    def _write_pongs(self) -> None:
+        if self._owed_pongs and not self._is_paused:
+            self._write(self._take_pongs())
+
+    def _take_pongs(self) -> bytes:
+        """The pongs that are owed, which go ahead of whatever else we send."""
+        owed, self._owed_pongs = self._owed_pongs, []
+        return b"".join(map(self._encoder.pong, owed))
 
     def on_pong(self, payload: bytes) -> None:
         # A pong that nobody asked for is ignored (RFC 6455 section 5.5.3).
-        if self._ping is not None and self._ping.payload == payload:
-            self._ping.payload = b""
+        if self._ping is not None and self._ping.payload == payload and not self._ping.is_answered:
+            self._ping.is_answered = True
             # One that may have waited for us to read says nothing about the network.
             if not self._has_missed:
                 self._sink.ponged(self._last_heard - self._ping.sent_at)
@@ -425,7 +558,7 @@ class AiohttpLink(asyncio.Protocol):
         """Does what the consumer asks for, as far as the end of the connection allows."""
         if self._transport is None or self._is_ended:
             return
-        reads = not self._is_held or (self._reads_to_end and self._read_to_end < READ_TO_END)
+        reads = self._is_catching_up or self._may_deliver()
         if reads is self._is_reading:
             return
         self._is_reading = reads
@@ -437,7 +570,13 @@ class AiohttpLink(asyncio.Protocol):
                 self.loop.call_soon(self._read_ahead)
         else:
             self._has_missed = True
+            if self._owed_pongs and not self._has_peer_ended():
+                self._write_pongs()
             reading.pause(self._layers, is_opaque=self._is_opaque)
+
+    def _may_deliver(self) -> bool:
+        """Whether the consumer wants more, or is to be given it all the same since the connection is ending."""
+        return not self._is_held or (self._reads_to_end and self._read_to_end < READ_TO_END)
 
     def _read_ahead(self) -> None:
         """What TLS held when reading was resumed is delivered by now."""
@@ -466,15 +605,38 @@ class AiohttpLink(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._error is None and not self._is_ended and exc is not None:
             self._error = ConnectionLost(f"the connection broke: {_reason(exc)}")
-        was_ended = self._is_ended
-        # Before anybody is told anything, and sends because of it.
-        self._is_ended = self._takes_no_more = True
-        if exc is None and not was_ended:
+        if exc is None and not self._is_ended:
             # Ended in order, and so with nothing held back.
             self._note_sent()
+        # Before anybody is told anything, and sends because of it.
+        self._takes_no_more = True
         self._give_up_in_flight()
         self._transport = None
-        self._report_when_gone()
+        if (exc is not None or self._is_giving_up) and not (self._reads_no_more or self._is_aborted):
+            self._begin_drain()
+        if self._drain is None:
+            self._end()
+
+    def _begin_drain(self) -> None:
+        """Reads what the peer had sent before the connection broke.
+
+        A consumer that wants no more does not stop it: our system holds only so much.
+        """
+        for sock in self._sockets:
+            if sock.fileno() != -1:
+                # A plain one, which the loop closes next.
+                sock.keep_spare()
+            if sock.spare is not None:
+                tls = TlsTail(self._layers[0]) if self._is_tls else None
+                self._drain = Drain(self.loop, sock.spare, tls, self.data_received, self._end)
+
+    def _end(self) -> None:
+        """Nothing more is to be read or written."""
+        self._is_ended = True
+        self._drain = None
+        for sock in self._sockets:
+            sock.end_tcp()
+        self._release_sockets()
 
     # What goes
 
@@ -516,8 +678,13 @@ class AiohttpLink(asyncio.Protocol):
         while self._waiting and not self._is_paused and not self._is_ended:
             receipts = self._take_for_one_write()
             frames = self._encoder.messages(receipts)
+            if self._owed_pongs:
+                frames[0] = self._take_pongs() + frames[0]
             begin = self._written
-            self._write(b"".join(frames))
+            if not self._write(b"".join(frames)):
+                # They wait for the end, which makes them unsent. What has come is read to its end.
+                self._waiting.extendleft(reversed(receipts))
+                return
             if self._held() == 0:
                 self._count_sent(receipts)
             else:
@@ -547,10 +714,15 @@ class AiohttpLink(asyncio.Protocol):
         self._bytes_sent += sum([receipt.size for receipt in receipts])
         self._sink.sent(receipts)
 
-    def _write(self, data: bytes) -> None:
-        assert self._transport is not None
-        self._written += len(data)
-        self._transport.write(data)
+    def _write(self, data: bytes) -> bool:
+        """Writes, and gives whether the transport has taken it. One that cannot write any more says it by closing."""
+        if self._transport is not None and not self._layers[-1].is_closing():
+            self._transport.write(data)
+            if not self._layers[-1].is_closing():
+                self._written += len(data)
+                return True
+        self._takes_no_more = True
+        return False
 
     def pause_writing(self) -> None:
         self._is_paused = True
@@ -563,10 +735,8 @@ class AiohttpLink(asyncio.Protocol):
         if self._has_written_close:
             self._close_has_left()
             return
-        if self._owed_pong is not None:
-            owed, self._owed_pong = self._owed_pong, None
-            self._write(self._encoder.pong(owed))
         self._flush()
+        self._write_pongs()
         self._write_close_when_due()
 
     def _note_sent(self) -> None:
@@ -634,7 +804,7 @@ class AiohttpLink(asyncio.Protocol):
     def close_now(self, code: int, reason: str) -> None:
         """Sends a Close frame at once, unless one has left already, and drops what still waits."""
         assert self._parser is not None
-        self._takes_no_more = True
+        self._takes_no_more = self._reads_no_more = True
         self._parser.finish()
         self._read_on_to_end()
         if self._is_ended or self._has_written_close:
@@ -649,8 +819,7 @@ class AiohttpLink(asyncio.Protocol):
 
     def _write_close(self, frame: bytes) -> None:
         self._has_written_close = True
-        self._write(frame)
-        if not self._is_paused:
+        if self._write(self._take_pongs() + frame) and not self._is_paused:
             self._close_has_left()
 
     def _close_has_left(self) -> None:
@@ -660,20 +829,29 @@ class AiohttpLink(asyncio.Protocol):
 
     def abort(self) -> None:
         """Ends the link without ceremony."""
-        if self._is_ended:
+        if self._is_aborted:
             return
-        self._is_ended = self._takes_no_more = True
+        self._is_giving_up = False
+        self._is_ended = self._takes_no_more = self._reads_no_more = True
         if self._parser is not None:
             # Nothing comes behind an abort, not even the rest of the read that is being parsed.
             self._parser.finish()
-        if self._transport is not None:
-            self._note_sent()
-            self._give_up_in_flight()
-            self._transport.abort()
-            return
-        self._dial.cancel()
-        for sock in self._sockets:
-            _shut_down(sock)
+        if self._drain is not None:
+            self._drain.stop()
+            self._end()
+        elif self._transport is not None:
+            self._break()
+        else:
+            self._dial.cancel()
+            for sock in self._sockets:
+                # Makes whoever owns the socket see its end.
+                sock.end_tcp()
+
+    def _break(self) -> None:
+        assert self._transport is not None
+        self._note_sent()
+        self._give_up_in_flight()
+        self._transport.abort()
 
     def _report_when_gone(self) -> None:
         """Tells the sink, once, when nothing is left: no dial, no TCP connection, no descriptor."""
@@ -691,6 +869,7 @@ class AiohttpLink(asyncio.Protocol):
             messages_sent=self._messages_sent,
             bytes_sent=self._bytes_sent,
             unsent=self._unsent,
+            undelivered=self._undelivered,
         )
         self._sink.lost(self._error, traffic)
 
@@ -702,7 +881,7 @@ class AiohttpLink(asyncio.Protocol):
         if self._target.heartbeat is not None:
             self._heartbeat = self.loop.call_at(now + self._target.heartbeat, self._send_ping)
         if self._target.silence_timeout is not None:
-            self._silence = self.loop.call_at(now + self._target.silence_timeout, self._check_silence)
+            self._silence = self.loop.call_at(now + self._target.silence_timeout, self.catch_up, self._check_silence)
 
     def _stop_timers(self) -> None:
         for timer in (self._cork, self._look, self._heartbeat, self._silence):
@@ -712,8 +891,7 @@ class AiohttpLink(asyncio.Protocol):
     def _send_ping(self) -> None:
         """Pings the peer, at every interval, so that the round trip is measured on a busy connection too."""
         assert self._target.heartbeat is not None
-        if self._is_ended or self._is_closing():
-            # The closing has a deadline of its own.
+        if self._is_judged():
             return
         if not self._is_reading and self._has_peer_ended():
             # There is nobody to answer, and a ping would make what we have not read yet be thrown away.
@@ -721,11 +899,11 @@ class AiohttpLink(asyncio.Protocol):
             self._heartbeat = self.loop.call_later(self._target.heartbeat, self._send_ping)
             return
         self._ping = _Ping(self.loop.time(), os.urandom(4), ahead=self._written, taken=self._taken())
-        self._write(self._encoder.ping(self._ping.payload))
+        self._write(self._take_pongs() + self._encoder.ping(self._ping.payload))
         # Not told by the clock, which may be coarse.
         self._has_heard = False
         self._has_missed = not self._is_reading
-        self._heartbeat = self.loop.call_later(self._target.heartbeat / 2, self._check_ping)
+        self._heartbeat = self.loop.call_later(self._target.heartbeat / 2, self.catch_up, self._check_ping)
 
     def _check_ping(self) -> None:
         """Gives up a peer from which nothing has come since the ping.
@@ -735,7 +913,7 @@ class AiohttpLink(asyncio.Protocol):
         """
         assert self._ping is not None
         assert self._target.heartbeat is not None
-        if self._is_ended or self._is_closing():
+        if self._is_judged():
             return
         patience = self._target.heartbeat / 2
         ping, now = self._ping, self.loop.time()
@@ -745,7 +923,7 @@ class AiohttpLink(asyncio.Protocol):
         taken = self._taken()
         if ping.taken < taken and ping.taken < ping.ahead:
             ping.taken = taken
-            self._heartbeat = self.loop.call_later(patience, self._check_ping)
+            self._heartbeat = self.loop.call_later(patience, self.catch_up, self._check_ping)
             return
         self._give_up(f"no sign of life from the peer for {patience:g} s after a ping")
 
@@ -770,23 +948,46 @@ class AiohttpLink(asyncio.Protocol):
     def _check_silence(self) -> None:
         """Gives up a peer that may answer pings, but has sent no message for too long."""
         assert self._target.silence_timeout is not None
-        if self._is_ended or self._is_closing():
+        if self._is_judged():
             return
         if not self._is_reading:
             # Nor can a message come.
             self._last_message = self.loop.time()
         due = self._last_message + self._target.silence_timeout
         if self.loop.time() < due:
-            self._silence = self.loop.call_at(due, self._check_silence)
+            self._silence = self.loop.call_at(due, self.catch_up, self._check_silence)
         else:
             self._give_up(f"no message from the peer within silence_timeout ({self._target.silence_timeout:g} s)")
+
+    def _is_judged(self) -> bool:
+        """Whether the connection is over, or is being closed, which has a deadline of its own."""
+        return self._is_ended or self._transport is None or self._is_closing()
 
     def _is_closing(self) -> bool:
         return self._has_written_close or self._close_frame is not None
 
     def _give_up(self, why: str) -> None:
+        """Ends the connection. What had come before, and was not read because of a pause, is delivered still."""
         self._error = ConnectionLost(why)
-        self.abort()
+        self._is_giving_up = self._is_ended = self._takes_no_more = True
+        self._break()
+
+    def catch_up(self, judge: Callable[[], object]) -> None:
+        """Calls `judge` when all that has come by now is read: at once, where nothing waits."""
+        come = max(map(reading.count_come, self._sockets), default=0)
+        if not come or self._is_ended or not (self._is_reading or self._is_closing()):
+            judge()
+            return
+        self._is_catching_up = self._is_closing()
+        self._read_or_not()
+        self._catch_up(come // READ_SIZE + TURNS_TO_NOTICE, judge)
+
+    def _catch_up(self, turns: int, judge: Callable[[], object]) -> None:
+        if turns and not self._is_reported:
+            self.loop.call_soon(self._catch_up, turns - 1, judge)
+        else:
+            self._is_catching_up = False
+            judge()
 
 
 @dataclass(slots=True)
@@ -798,12 +999,14 @@ class _Ping:
         payload: What its pong must carry.
         ahead: How many octets we had written before it.
         taken: How many of those the peer's system had acknowledged when they were last counted.
+        is_answered: Whether its pong has come.
     """
 
     sent_at: float
     payload: bytes
     ahead: int
     taken: int
+    is_answered: bool = False
 
 
 def _unacknowledged(sock: socket.socket) -> int:
@@ -816,21 +1019,6 @@ def _unacknowledged(sock: socket.socket) -> int:
         # Closed; its descriptor is -1 then, which is a ValueError.
         return 0
     return int.from_bytes(answer, sys.byteorder)
-
-
-def _has_ended(sock: socket.socket) -> bool:
-    """Whether the peer has ended TCP, and everything that came before is read."""
-    try:
-        return not sock.recv(1, LOOK)
-    except OSError:
-        return False
-
-
-def _shut_down(sock: socket.socket) -> None:
-    """Makes whoever owns the socket see its end."""
-    # It may not be connected yet, or not any more.
-    with contextlib.suppress(OSError):
-        sock.shutdown(socket.SHUT_RDWR)
 
 
 def _explain(error: BaseException) -> ConnectError:  # noqa: PLR0911 - one return for each kind

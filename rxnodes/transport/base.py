@@ -8,6 +8,8 @@ link tells its `Sink` what happens, and the sink's owner tells the link what to 
 - Whatever ends a link ends it in `Sink.lost`; after `Link.abort` that is soon, and nothing else comes before it.
 - Nothing is raised into the caller of a link's method.
 - Of each message that was given to a link the sink is told once what became of it, before `lost`.
+- What the peer sent and our system has is delivered before `lost`, also where a write has failed; only `abort` cuts it
+  short.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from rxnodes.sends import SendQueue
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from rxnodes.errors import ProtocolError, RxNodesError
     from rxnodes.lifecycle.traffic import Traffic
@@ -57,6 +59,11 @@ class Target:
     send_queue: SendQueue = field(default_factory=SendQueue)
     compression: bool = False
     tls: ssl.SSLContext | None = None
+
+    @property
+    def is_tls(self) -> bool:
+        """Whether the connection is encrypted."""
+        return self.redacted_url.startswith("wss:")
 
 
 class Sink(Protocol):
@@ -131,6 +138,15 @@ class Link(Protocol):
 
     def resume_reading(self) -> None:
         """Reads on. May be called at any moment, however often."""
+        ...
+
+    def catch_up(self, judge: Callable[[], object]) -> None:
+        """Calls `judge` when all that has come by now is read: at once, where nothing waits.
+
+        For a deadline that has struck. Whoever was held up meanwhile, by a subscriber or a stopped process, must not
+        judge the peer by what has not been read. Messages that a consumer which pauses does not take are counted as
+        undelivered then.
+        """
         ...
 
     def abort(self) -> None:

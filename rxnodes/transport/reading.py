@@ -15,12 +15,18 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Sequence
 
-__all__ = ["PeerSystem", "ask_system", "pause", "read_ahead", "resume"]
+__all__ = ["PeerSystem", "ask_system", "count_come", "has_come", "has_ended", "pause", "read_ahead", "resume"]
+
+#: Tells what has come, without taking it and without waiting. An int, since an enum takes longer to combine.
+LOOK: Final = int(socket.MSG_PEEK) | int(getattr(socket, "MSG_DONTWAIT", 0))
 
 #: Of Linux's `struct tcp_info`: the state; how often what is unanswered was sent again, and a window that is closed was
 #: probed; the segments that are not acknowledged; the milliseconds since data was sent, and since anything came.
 TCP_INFO: Final = Struct("=BxBB20xI16xI8xI")
 ESTABLISHED: Final = 1
+
+#: More than a system keeps for a connection unless its owner has changed that.
+MOST_TO_COUNT: Final = 8 * 1024 * 1024
 
 #: What is sent for the first time may be under way, and one answer may get lost.
 MAX_RETRANSMITS: Final = 1
@@ -61,6 +67,30 @@ def ask_system(sock: socket.socket) -> PeerSystem | None:
         owes_answer=(is_unanswered and retransmits > MAX_RETRANSMITS) or probes > MAX_PROBES,
         quiet_for=quiet_for / 1000,
     )
+
+
+def has_come(sock: socket.socket) -> bool:
+    """Whether something has come that is not read yet."""
+    try:
+        return bool(sock.recv(1, LOOK))
+    except OSError:
+        return False
+
+
+def has_ended(sock: socket.socket) -> bool:
+    """Whether the peer has ended TCP, and everything that came before is read."""
+    try:
+        return not sock.recv(1, LOOK)
+    except OSError:
+        return False
+
+
+def count_come(sock: socket.socket) -> int:
+    """How many bytes have come and are not read yet, the end of TCP counting as one."""
+    try:
+        return len(sock.recv(MOST_TO_COUNT, LOOK)) or 1
+    except OSError:
+        return 0
 
 
 def pause(layers: Sequence[asyncio.Transport], *, is_opaque: bool) -> None:

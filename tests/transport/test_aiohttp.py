@@ -103,6 +103,7 @@ class Watcher:
     def __init__(self):
         self.loop = asyncio.get_running_loop()
         self.closed = []
+        self.may_drain = False
 
     def on_socket_closed(self, sock):
         self.closed.append(sock)
@@ -110,7 +111,7 @@ class Watcher:
 
 def watched():
     sock, watcher = WatchedSocket(), Watcher()
-    sock.link = watcher
+    sock.watch_for(watcher)
     return sock, watcher
 
 
