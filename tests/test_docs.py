@@ -582,6 +582,7 @@ OF_RXNODES = {
     "Drops.note",
     "ScriptedPeer.take",
     "ScriptedPeer.take_close",
+    "ScriptedPeer.take_close_now",
     "ScriptedTransport.dial",
     "VirtualTimeLoop.shutdown_default_executor",
 }

@@ -187,8 +187,9 @@ class Messages:
         else:
             code, reason = _parse_close(payload)
             self._flush()
-            self.finish()
-            self._handler.on_close(code, reason)
+            if not self.is_done:
+                self.finish()
+                self._handler.on_close(code, reason)
         return self._run
 
     def end_read(self, violation: BaseException | None) -> None:

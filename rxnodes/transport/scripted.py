@@ -2,7 +2,8 @@
 
 Every dial adds a `ScriptedPeer` to the transport's `peers`. Its verbs are what a server and a network can do. Unless it
 is told otherwise, a peer behaves well: it answers a Close frame with the same code, and then ends TCP. While the client
-does not read, what the peer does waits in order; once the client closes, all of it comes, however much that is.
+does not read, what the peer does waits in order; once the client closes, all of it comes, however much that is. What
+becomes of the client's messages is what the network would make of them.
 
 Example:
     >>> import asyncio, threading
@@ -164,16 +165,24 @@ class ScriptedPeer:
         self.is_lost = False
         self._sink = sink
         self._loop = asyncio.get_running_loop()
-        self._is_reading = True
         self._is_open = False
-        self._has_closed = False
-        self._is_mute = False
+        # What the client has sent and the peer has not taken; what it sends behind its Close frame never leaves.
+        self._is_reading = True
         self._waiting: deque[Receipt] = deque()
         self._waiting_size = 0
+        self._too_late: list[Receipt] = []
         self._unsent = 0
-        self._is_closing = False
-        self._arriving: deque[Callable[[], None]] = deque()
+        # The client's Close frame: given to the link, and past recall, though the peer may not have taken it yet.
         self._waiting_close: tuple[int, str] | None = None
+        self._is_closing = False
+        self._has_written_close = False
+        # What the peer has done and the client has not read.
+        self._arriving: deque[Callable[[], None]] = deque()
+        self._has_closed = False
+        self._is_mute = False
+        self._has_ended = False
+        self._is_broken = False
+        self._has_noticed = False
         self._messages_received = 0
         self._bytes_received = 0
 
@@ -240,7 +249,9 @@ class ScriptedPeer:
         if self._is_over() or self._has_closed or self._is_mute:
             return
         self._has_closed = True
-        self._sink.close_received(code, reason)
+        # Where it is there already, nobody has to wait for it.
+        tcp_ended = self.close_frame is not None and self._end in list(self._arriving)[:1]
+        self._sink.close_received(code, reason, tcp_ended=tcp_ended)
         self._end_when_done()
 
     def pong(self, round_trip: float) -> None:
@@ -249,7 +260,11 @@ class ScriptedPeer:
         Args:
             round_trip: What is emitted, in seconds. No time passes.
         """
-        self._arrive(lambda: None if self._is_over() else self._sink.ponged(round_trip))
+        self._arrive(lambda: self._pong(round_trip))
+
+    def _pong(self, round_trip: float) -> None:
+        if not (self._is_over() or self._has_closed or self._is_mute):
+            self._sink.ponged(round_trip)
 
     def violate(self, code: int = 1002, message: str = "a frame that must not be") -> None:
         """Breaks the protocol. What the peer sends afterwards is not seen.
@@ -267,18 +282,17 @@ class ScriptedPeer:
         self._sink.violated(ProtocolError(message, code=code))
 
     def stop_reading(self) -> None:
-        """From here on nothing leaves the client."""
+        """From here on nothing leaves the client. What waits when the peer closes, or the link ends, is unsent."""
         self._is_reading = False
 
     def resume_reading(self) -> None:
         """Takes what waits, and goes on reading; nothing, if the link is over."""
         self._is_reading = True
-        if self._is_over():
-            return
-        while self._waiting:
-            self._receive(self._waiting.popleft())
-        self._waiting_size = 0
-        if self._waiting_close is not None:
+        while self._waiting and self._can_take():
+            receipt = self._waiting.popleft()
+            self._waiting_size -= receipt.size
+            self._receive(receipt)
+        if self._waiting_close is not None and self._can_take():
             frame, self._waiting_close = self._waiting_close, None
             self._take_close(frame)
 
@@ -287,10 +301,15 @@ class ScriptedPeer:
         self._arrive(self._end)
 
     def _end(self) -> None:
+        self._has_ended = True
+        if self._waiting_close is not None and self._has_written_close:
+            # The link is kept for what is still to leave.
+            return
         self._lose(None if self.close_frame else ConnectionLost("the peer ended the connection without a Close frame"))
 
     def reset(self) -> None:
-        """Breaks TCP (RST)."""
+        """Breaks TCP (RST). A client that does not read learns of it when it sends."""
+        self._is_broken = True
         self._arrive(lambda: self._lose(ConnectionLost("the connection broke: Connection reset by peer")))
 
     def fail(self, message: str) -> None:
@@ -308,31 +327,85 @@ class ScriptedPeer:
 
     def take(self, receipt: Receipt) -> None:
         """A message of the client."""
-        if self._is_reading and not self._is_over():
+        if self._is_closing or self._is_over():
+            self._too_late.append(receipt)
+        elif self._can_take():
             self._receive(receipt)
-            return
-        self._waiting.append(receipt)
-        self._waiting_size += receipt.size
+        else:
+            self._waiting.append(receipt)
+            self._waiting_size += receipt.size
+            self._make_room()
+            self._notice_break()
+
+    def _can_take(self) -> bool:
+        return self._is_reading and not self._is_broken and not self._is_over()
+
+    def _receive(self, receipt: Receipt) -> None:
+        self.received.append(receipt.payload.decode() if receipt.is_text else receipt.payload)
+        self._sink.sent((receipt,))
+
+    def _make_room(self) -> None:
         overflowed = self.target.send_queue.make_room(self._waiting, self._waiting_size)
         if overflowed:
             self._waiting_size -= sum(receipt.size for receipt in overflowed)
             self._unsent += len(overflowed)
             self._sink.overflowed(overflowed)
 
-    def _receive(self, receipt: Receipt) -> None:
-        self.received.append(receipt.payload.decode() if receipt.is_text else receipt.payload)
-        self._sink.sent((receipt,))
+    def _notice_break(self) -> None:
+        """Nothing can be sent any more. All that has come is still read, whether the client wants it or not."""
+        if self._is_broken and not self._has_noticed:
+            self._has_noticed = True
+            self._loop.call_soon(self._let_arrive)
 
-    def take_close(self, code: int, reason: str, *, now: bool) -> None:
-        """A Close frame of the client."""
-        if self._is_over() or self.close_frame is not None:
+    def take_close(self, code: int, reason: str) -> None:
+        """A Close frame of the client, behind all that it has sent."""
+        if not self._is_closing and not self._is_over():
+            self._read_to_end()
+            self._give_close(code, reason)
+
+    def take_close_now(self, code: int, reason: str) -> None:
+        """A Close frame of the client, ahead of all that waits. The client hears nothing more."""
+        self._is_mute = True
+        self._end_when_done()
+        if self._has_written_close or self.close_frame is not None or self._is_over():
             return
+        self._has_written_close = True
+        self._read_to_end()
+        self._give_up_waiting()
+        self._give_close(code, reason)
+
+    def _give_close(self, code: int, reason: str) -> None:
+        if self._can_take():
+            self._take_close((code, reason))
+        else:
+            self._waiting_close = (code, reason)
+
+    def _take_close(self, frame: tuple[int, str]) -> None:
+        self.close_frame = frame
+        self._sink.close_sent()
+        if not self._has_closed and self.answers_close and not self._is_mute:
+            self._loop.call_soon(self.close, frame[0])
+        self._end_when_done()
+
+    def _end_when_done(self) -> None:
+        is_done = self._has_ended or (self.ends_tcp and (self._has_closed or self._is_mute))
+        if is_done and self.close_frame is not None:
+            self._loop.call_soon(self.end)
+
+    def _read_to_end(self) -> None:
+        """The connection is ending: a client that does not read must not hold that up."""
         self._is_closing = True
         self._loop.call_soon(self._let_arrive)
-        if self._is_reading:
-            self._take_close((code, reason))
-        elif now or self._waiting_close is None:
-            self._waiting_close = (code, reason)
+
+    def _give_up_waiting(self) -> None:
+        """What waits never leaves."""
+        receipts = (*self._waiting, *self._too_late)
+        self._waiting.clear()
+        self._waiting_size = 0
+        self._too_late.clear()
+        self._unsent += len(receipts)
+        if receipts:
+            self._sink.unsent(receipts)
 
     def hold(self) -> None:
         """The client reads no more."""
@@ -362,18 +435,7 @@ class ScriptedPeer:
             self._arriving.popleft()()
 
     def _is_read(self) -> bool:
-        return not self.is_held or self._is_closing or not self._is_open
-
-    def _take_close(self, frame: tuple[int, str]) -> None:
-        self.close_frame = frame
-        self._sink.close_sent()
-        if not self._has_closed and self.answers_close and not self._is_mute:
-            self._loop.call_soon(self.close, frame[0])
-        self._end_when_done()
-
-    def _end_when_done(self) -> None:
-        if self.ends_tcp and self.close_frame is not None and (self._has_closed or self._is_mute):
-            self._loop.call_soon(self.end)
+        return not self.is_held or self._is_closing or self._has_noticed or not self._is_open
 
     def _is_over(self) -> bool:
         return self.is_lost or self.was_aborted
@@ -384,10 +446,7 @@ class ScriptedPeer:
 
     def _tell_lost(self, error: RxNodesError | None) -> None:
         self.is_lost = True
-        waiting, self._waiting = self._waiting, deque()
-        self._unsent += len(waiting)
-        if waiting:
-            self._sink.unsent(waiting)
+        self._give_up_waiting()
         traffic = Traffic(
             messages_received=self._messages_received,
             bytes_received=self._bytes_received,
@@ -410,11 +469,11 @@ class ScriptedLink:
 
     def close(self, code: int, reason: str) -> None:
         """Sends a Close frame behind what was sent."""
-        self._peer.take_close(code, reason, now=False)
+        self._peer.take_close(code, reason)
 
     def close_now(self, code: int, reason: str) -> None:
-        """Sends a Close frame ahead of what waits."""
-        self._peer.take_close(code, reason, now=True)
+        """Sends a Close frame ahead of what waits, which is unsent."""
+        self._peer.take_close_now(code, reason)
 
     def pause_reading(self) -> None:
         """Reads no more."""
