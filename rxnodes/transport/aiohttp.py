@@ -876,7 +876,7 @@ def _reason(error: BaseException) -> str:
     elif isinstance(error, ssl.SSLError):
         reason = (getattr(error, "reason", None) or "").replace("_", " ").lower()
     elif isinstance(error, socket.gaierror):
-        reason = error.strerror
+        reason = error.strerror or ""
     else:
         reason = ", ".join(map(os.strerror, _error_numbers(error)))
     return reason or "no reason given"

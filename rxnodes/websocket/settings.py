@@ -40,6 +40,7 @@ from rxnodes.before_connect import ConnectOptions, Preparation
 from rxnodes.codecs import CODEC_NAMES, Codec, as_codec
 from rxnodes.lifecycle.policy import FINAL_CODES, Policy, ReconnectPolicy
 from rxnodes.sends import QueueOverflow, SendQueue
+from rxnodes.settings import MISSING, unreadable
 from rxnodes.transport.base import Target
 
 __all__ = ["ConnectionSettings", "ReconnectSettings", "SendQueueSettings", "TlsSettings", "WebSocketSettings"]
@@ -112,8 +113,9 @@ def _existing_file(path: Path, info: ValidationInfo) -> Path:
     """The file's path; a relative one begins at the settings folder, where there is one."""
     context: dict[str, Path] = info.context or {}
     path = context.get("folder", Path()) / path
-    if not path.is_file():
-        raise ValueError(f"there is no file {str(path)!r}")
+    problem = unreadable(path)
+    if problem is not None:
+        raise ValueError(f"there is no file {str(path)!r}" if problem == MISSING else f"{str(path)!r} {problem}")
     return path
 
 
