@@ -669,7 +669,7 @@ def _merge_variable(section: _Section, variable: _Variable, problems: list[str])
         return True
     for key in reversed(path):
         value = {key: value}
-    section.merge(value, lambda _: variable.origin)
+    section.merge(cast("dict[str, Any]", value), lambda _: variable.origin)
     return True
 
 

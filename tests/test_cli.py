@@ -278,6 +278,29 @@ def test_a_process_without_output(closed, monkeypatch):
     assert cli.main(["check", "nowhere"]) == 1
 
 
+@pytest.mark.parametrize(
+    ("command", "closed", "status"),
+    [
+        ("demo", "<&-", 0),
+        ("demo", ">&-", 0),
+        ("demo", "2>&-", 0),
+        ("demo", "<&- >&- 2>&-", 0),
+        ("check", "<&- >&- 2>&-", 0),
+        ("toolbox", "<&- >&- 2>&-", 0),
+        ("listen chat", "<&- >&- 2>&-", 1),
+    ],
+)
+def test_a_process_with_closed_streams(command, closed, status, settings):
+    """With uvloop, where a connection or the loop itself takes the place of one, the process is aborted."""
+    with refusing_port() as port:
+        settings(f'connections.chat = "ws://127.0.0.1:{port}/"')
+        shell = ["/bin/sh", "-c", f'exec "$0" -m rxnodes {command} {closed}', sys.executable]
+        done = subprocess.run(shell, check=False, timeout=30, capture_output=True)  # noqa: S603 - our own program
+    assert done.returncode == status
+    assert not done.stderr
+    assert bool(done.stdout) is ((">&-" not in closed.split()) and command == "demo")
+
+
 def test_ctrl_c_ends_the_demo():
     with child("demo") as process:
         read_until(process.stdout, "WebSocket Client Stop")
