@@ -383,7 +383,7 @@ def _print_connections(section: WebSocketSettings, out: _Output) -> None:
     for name, connection in section.connections.items():
         out.line(f"  {name:<{width}}  {connection.target().redacted_url}")
         for note in _notes(connection):
-            out.line(f"  {'':<{width}}  - {note}")
+            out.line(_printable(f"  {'':<{width}}  - {note}"))
 
 
 #: What the redacted URL shows.
