@@ -15,7 +15,7 @@ Two variables of one source (3, 4 or 5) for one value are a problem.
 
 A variable holds text, so text is a number or a bool there, as pydantic reads it. In TOML, and among Python values, a
 number is a number: what a field's type does not name, text least of all, is refused. Left to the field are the words
-"none" and "off" where its type has `None`.
+"none" and "off" where its type has `None`, and a Python `int` where its type is `bool`.
 
 A plugin's section is a pydantic model, which is validated with the context `{"folder": Path}` where there is a folder.
 Fields go by their names, not by aliases. Beyond pydantic, the loader knows two things that a model can declare:
@@ -137,7 +137,7 @@ def from_values(values: Mapping[str, Any], plugins: Mapping[str, Plugin]) -> Loa
     def fill(section: _Section) -> None:
         value = values.get(section.name, {})
         if isinstance(value, Mapping):
-            section.merge(cast("Mapping[str, Any]", value), lambda _: section.origin, has_types=True)
+            section.merge(cast("Mapping[str, Any]", value), lambda _: section.origin, _python_has)
         else:
             problems.append(f"{section.origin}: must be a mapping")
 
@@ -184,14 +184,6 @@ class _Shape:
             shape = shape.fields.get(key) or shape.items or _PLAIN
         return shape
 
-    def takes(self, value: object) -> bool:
-        """Whether a plain value is of a type that can be here."""
-        if self.types is None or type(value) not in _TOML_TYPES:
-            return True
-        # TOML has no null; a field that can be `None` may have a word for it.
-        is_none = self.is_optional and isinstance(value, str) and value.strip().lower() in {"none", "off"}
-        return is_none or type(value) in self.types
-
 
 _PLAIN = _Shape()
 
@@ -203,6 +195,25 @@ _TYPES_OF: dict[object, frozenset[type]] = {
     int: frozenset({int}),
     float: frozenset({int, float}),
 }
+
+
+def _toml_has(shape: _Shape, value: object) -> bool:
+    """Whether a value of TOML is of a type that can be there."""
+    if shape.types is None or type(value) not in _TOML_TYPES:
+        return True
+    # TOML has no null; a field that can be `None` may have a word for it.
+    is_none = shape.is_optional and isinstance(value, str) and value.strip().lower() in {"none", "off"}
+    return is_none or type(value) in shape.types
+
+
+def _python_has(shape: _Shape, value: object) -> bool:
+    """The same of a value of Python, where 0 and 1 may stand for a bool, which is an `int` itself."""
+    return _toml_has(shape, value) or (type(value) is int and shape.types is not None and bool in shape.types)
+
+
+def _variable_has(_shape: _Shape, _value: object) -> bool:
+    """A variable is text, of whatever it is to be."""
+    return True
 
 
 def _shape_of(annotation: Any, separator: str = "_") -> _Shape:
@@ -262,16 +273,19 @@ class _Section:
         self._variables: dict[tuple[str, _Path], _Variable] = {}
 
     def merge(
-        self, table: Mapping[str, Any], origin_of: Callable[[_Path], _Origin], *, has_types: bool = False
+        self,
+        table: Mapping[str, Any],
+        origin_of: Callable[[_Path], _Origin],
+        has: Callable[[_Shape, object], bool],
     ) -> None:
         """Lays a table over what is there.
 
         Args:
             table: The table.
             origin_of: Where the value at a path comes from.
-            has_types: Whether its values have types of their own; otherwise text can be anything.
+            has: Whether a value is of a type that can be at a place.
         """
-        self._merge(self.values, table, (), origin_of, has_types=has_types)
+        self._merge(self.values, table, (), origin_of, has)
 
     def _merge(
         self,
@@ -279,8 +293,7 @@ class _Section:
         table: Mapping[str, Any],
         path: _Path,
         origin_of: Callable[[_Path], _Origin],
-        *,
-        has_types: bool,
+        has: Callable[[_Shape, object], bool],
     ) -> None:
         for key, value in table.items():
             here = (*path, str(key))
@@ -291,18 +304,18 @@ class _Section:
                 if not isinstance(below.get(key), dict):
                     below[key] = {}
                     self._origins[here] = origin_of(here)
-                self._merge(below[key], cast("Mapping[str, Any]", value), here, origin_of, has_types=has_types)
+                self._merge(below[key], cast("Mapping[str, Any]", value), here, origin_of, has)
             else:
                 self._texts.discard(here)
-                below[key] = self._strict(value, shape, here) if has_types else value
+                below[key] = self._strict(value, shape, here, has)
                 self._origins[here] = origin_of(here)
 
-    def _strict(self, value: object, shape: _Shape, path: _Path) -> object:
+    def _strict(self, value: object, shape: _Shape, path: _Path, has: Callable[[_Shape, object], bool]) -> object:
         """The value, with what is of a type that cannot be there replaced by something that nothing takes."""
         if shape.members is not None and isinstance(value, list | tuple):
             members = cast("Iterable[object]", value)
-            return [self._strict(member, shape.members, (*path, str(at))) for at, member in enumerate(members)]
-        if shape.takes(value):
+            return [self._strict(member, shape.members, (*path, str(at)), has) for at, member in enumerate(members)]
+        if has(shape, value):
             return value
         if isinstance(value, str) and _is_number_or_bool(value):
             self._texts.add(path)
@@ -515,7 +528,7 @@ def _merge_file(section: _Section, file: Path, problems: list[str]) -> None:
         around = (path[:length] for length in range(len(path), 0, -1))
         return _Origin(str(file), f", line {next(lines[place] for place in around if place in lines)}")
 
-    section.merge(table, origin_of, has_types=True)
+    section.merge(table, origin_of, _toml_has)
 
 
 def _toml_problem(error: Exception, text: str) -> str:
@@ -669,7 +682,7 @@ def _merge_variable(section: _Section, variable: _Variable, problems: list[str])
         return True
     for key in reversed(path):
         value = {key: value}
-    section.merge(cast("dict[str, Any]", value), lambda _: variable.origin)
+    section.merge(cast("dict[str, Any]", value), lambda _: variable.origin, _variable_has)
     return True
 
 
