@@ -168,7 +168,7 @@ class PreparedLink:
             return
         except Exception as error:
             logger.exception("%s: before_connect raised", attempt.connection)
-            self._error = ConnectError(f"before_connect raised {type(error).__name__}")
+            self._error = ConnectError(f"before_connect raised {type(error).__name__}; the log has the traceback")
             return
         if self._is_aborted:
             # The hook has answered though it was cancelled.

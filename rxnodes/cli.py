@@ -20,14 +20,17 @@ import stat
 import sys
 import textwrap
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, TextIO, TypeVar, cast
 
+from pydantic import BaseModel
 from reactivex import operators as ops
 
 import rxnodes
 from rxnodes import plugins, settings
+from rxnodes.codecs import Codec
 from rxnodes.errors import RxNodesError
 from rxnodes.lifecycle.events import Closing, Connecting, Dropped, ErrorEvent, LifecycleEvent, Opened, Stopped
 from rxnodes.lifecycle.states import CloseCode, Initiator
@@ -36,7 +39,7 @@ from rxnodes.pulse import pulse
 from rxnodes.running import run
 from rxnodes.testing import CloseReceived, Peer, WebSocketServer
 from rxnodes.websocket import client_send, client_start, client_stop, on_error, on_receive, on_start, on_stop
-from rxnodes.websocket.settings import ConnectionSettings, WebSocketSettings
+from rxnodes.websocket.settings import WebSocketSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -380,40 +383,52 @@ def _print_connections(section: WebSocketSettings, out: _Output) -> None:
     for name, connection in section.connections.items():
         out.line(f"  {name:<{width}}  {connection.target().redacted_url}")
         for note in _notes(connection):
-            out.line(f"  {'':<{width}}  - {note}")
+            out.line(_printable(f"  {'':<{width}}  - {note}"))
 
 
-def _notes(connection: ConnectionSettings) -> Iterator[str]:
-    """What is set otherwise than it would be by default. Names of headers, not their values."""
-    if connection.subprotocols:
-        yield f"subprotocols: {', '.join(connection.subprotocols)}"
-    if connection.headers:
-        yield f"headers: {', '.join(connection.headers)}"
-    for name in ("connect_timeout", "close_timeout", "heartbeat", "max_message_size"):
-        value: float | None = getattr(connection, name)
-        if value != ConnectionSettings.model_fields[name].default:
-            yield f"{name}: {'none' if value is None else f'{value:.10g}'}"
-    if connection.compression:
-        yield "compression: on"
-    if connection.codec is not None:
-        yield f"codec: {connection.codec.name}"
-    if connection.tls is not None:
-        yield from _tls_notes(connection)
-    if connection.reconnect.enabled:
-        limit = connection.reconnect.max_attempts
-        yield "reconnect: on" + ("" if limit is None else f", until {limit} attempts in a row have failed")
+#: What the redacted URL shows.
+_IN_URL: Final = frozenset({"url", "port", "query"})
+
+#: What is said of a value beside it.
+_WARNINGS: Final = {("tls.verify", "off"): " (NOT VERIFIED: anyone can pose as the server)"}
 
 
-def _tls_notes(connection: ConnectionSettings) -> Iterator[str]:
-    tls = connection.tls
-    if tls is None:
-        return
-    if tls.ca_file is not None:
-        yield f"tls: trusts only {tls.ca_file}"
-    if tls.cert_file is not None:
-        yield f"tls: shows the certificate in {tls.cert_file}"
-    if not tls.verify:
-        yield "tls: NOT VERIFIED, anyone can pose as the server"
+def _notes(model: BaseModel, around: str = "") -> Iterator[str]:
+    """What is set otherwise than it would be by default, of all fields that there are."""
+    for name, info in type(model).model_fields.items():
+        value: object = getattr(model, name)
+        path = around + name
+        if path in _IN_URL or value == info.get_default(call_default_factory=True, validated_data={}):
+            continue
+        if isinstance(value, BaseModel):
+            yield from _notes(value, f"{path}.")
+        else:
+            text = _shown(value)
+            yield f"{path}: {text}{_WARNINGS.get((path, text), '')}"
+
+
+def _shown(value: object) -> str:
+    """A setting's value, as the settings write it: of a table the names, and nothing of a secret."""
+    match value:
+        case None:
+            text = "none"
+        case bool():
+            text = "on" if value else "off"
+        case float():
+            text = f"{value:.10g}"
+        case str() | int() | Path():
+            text = str(value)
+        case Codec():
+            text = value.name
+        case Mapping():
+            text = ", ".join(cast("Mapping[str, object]", value))
+        case frozenset():
+            text = ", ".join(map(str, sorted(cast("frozenset[int]", value))))
+        case tuple():
+            text = ", ".join(map(str, cast("tuple[object, ...]", value)))
+        case _:
+            text = "***"
+    return text
 
 
 # --- toolbox ----------------------------------------------------------------------------------------------------------

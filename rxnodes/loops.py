@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +19,26 @@ __all__ = ["LoopThread", "new_event_loop"]
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
     """A uvloop where that is installed (`pip install rxnodes[uvloop]`), and asyncio's own loop where it is not."""
+    _occupy_standard_descriptors()
     try:
         import uvloop  # noqa: PLC0415 - an extra
     except ImportError:
         return asyncio.new_event_loop()
     return uvloop.new_event_loop()
+
+
+def _occupy_standard_descriptors() -> None:
+    """Opens the null device for each standard stream that the process was started without.
+
+    A connection would get that descriptor otherwise: what is written to standard output by number would go to the peer,
+    and libuv ends the process when it closes one.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # The system gives the lowest number that is free, which is this one.
+            os.open(os.devnull, os.O_RDWR)
 
 
 class LoopThread:

@@ -11,6 +11,11 @@ is optional, and a plugin that is not mentioned is enabled. What comes later in 
 
 In the name of a variable, upper and lower case are the same, and so are "-" and "_": `MY_FEED` is the connection
 "my-feed" of a file. A name that no file has becomes lower case. The value of a list is JSON; that of a table can be.
+Two variables of one source (3, 4 or 5) for one value are a problem.
+
+A variable holds text, so text is a number or a bool there, as pydantic reads it. In TOML, and among Python values, a
+number is a number: what a field's type does not name, text least of all, is refused. Left to the field are the words
+"none" and "off" where its type has `None`, and a Python `int` where its type is `bool`.
 
 A plugin's section is a pydantic model, which is validated with the context `{"folder": Path}` where there is a folder.
 Fields go by their names, not by aliases. Beyond pydantic, the loader knows two things that a model can declare:
@@ -25,10 +30,12 @@ that fit nothing. Here every problem names its file and line, or its variable, a
 from __future__ import annotations
 
 import difflib
+import errno
 import io
 import json
 import os
 import re
+import stat
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -37,7 +44,7 @@ from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar, Union, cast, get_args, get_origin
 
 from dotenv.parser import parse_stream
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from rxnodes.errors import SettingsError
 
@@ -49,7 +56,7 @@ if TYPE_CHECKING:
 
     from rxnodes.plugins import Plugin
 
-__all__ = ["LoadedSettings", "from_values", "load"]
+__all__ = ["MISSING", "LoadedSettings", "from_values", "load", "unreadable"]
 
 _PREFIX = "RXNODES_"
 _SWITCHES = "plugins"
@@ -89,7 +96,8 @@ def load(
     folder = Path(folder)
     if not folder.is_dir():
         raise SettingsError([f"{folder}: there is no such folder; it holds plugins.toml and a .toml file per plugin"])
-    problems = _unknown_files(folder, plugins)
+    problems: list[str] = []
+    _unknown_files(folder, plugins, problems)
     variables = [
         *_dotenv_variables(folder / ".env", problems),
         *_secret_variables(folder / "secrets", problems),
@@ -129,7 +137,7 @@ def from_values(values: Mapping[str, Any], plugins: Mapping[str, Plugin]) -> Loa
     def fill(section: _Section) -> None:
         value = values.get(section.name, {})
         if isinstance(value, Mapping):
-            section.merge(cast("Mapping[str, Any]", value), lambda _: section.origin)
+            section.merge(cast("Mapping[str, Any]", value), lambda _: section.origin, _python_has)
         else:
             problems.append(f"{section.origin}: must be a mapping")
 
@@ -152,11 +160,17 @@ class _Origin:
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """What may be at a place: a table of known keys (`fields`), one of free keys (`items`), a list or a plain value."""
+    """What may be at a place: a table of known keys (`fields`), one of free keys (`items`), a list or a plain value.
+
+    Of a plain value, `types` are those that it may have; `None`: whatever pydantic takes.
+    """
 
     fields: Mapping[str, _Shape] = field(default_factory=dict[str, "_Shape"])
     items: _Shape | None = None
     is_list: bool = False
+    members: _Shape | None = None
+    types: frozenset[type] | None = None
+    is_optional: bool = False
     shorthand: str | None = None
     separator: str = "_"
 
@@ -173,6 +187,34 @@ class _Shape:
 
 _PLAIN = _Shape()
 
+_TOML_TYPES = frozenset({bool, int, float, str})
+
+#: The types of values that each type takes, where that can be said.
+_TYPES_OF: dict[object, frozenset[type]] = {
+    bool: frozenset({bool}),
+    int: frozenset({int}),
+    float: frozenset({int, float}),
+}
+
+
+def _toml_has(shape: _Shape, value: object) -> bool:
+    """Whether a value of TOML is of a type that can be there."""
+    if shape.types is None or type(value) not in _TOML_TYPES:
+        return True
+    # TOML has no null; a field that can be `None` may have a word for it.
+    is_none = shape.is_optional and isinstance(value, str) and value.strip().lower() in {"none", "off"}
+    return is_none or type(value) in shape.types
+
+
+def _python_has(shape: _Shape, value: object) -> bool:
+    """The same of a value of Python, where 0 and 1 may stand for a bool, which is an `int` itself."""
+    return _toml_has(shape, value) or (type(value) is int and shape.types is not None and bool in shape.types)
+
+
+def _variable_has(_shape: _Shape, _value: object) -> bool:
+    """A variable is text, of whatever it is to be."""
+    return True
+
 
 def _shape_of(annotation: Any, separator: str = "_") -> _Shape:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
@@ -183,10 +225,20 @@ def _shape_of(annotation: Any, separator: str = "_") -> _Shape:
         return _shape_of(arguments[0], separator)
     if origin in {Union, UnionType}:
         shapes = [_shape_of(argument, separator) for argument in arguments if argument is not NoneType]
-        return next((shape for shape in shapes if shape.is_table or shape.is_list), _PLAIN)
+        plain = _Shape(types=_types_of_all(shapes), is_optional=NoneType in arguments)
+        return next((shape for shape in shapes if shape.is_table or shape.is_list), plain)
     if origin is dict:
         return _Shape(items=_shape_of(arguments[1]), separator=separator)
-    return _Shape(is_list=origin in {list, tuple, set, frozenset})
+    if origin in {list, tuple, set, frozenset}:
+        # Those of a tuple such as tuple[int, str] differ.
+        are_alike = origin is not tuple or arguments[1:] == (Ellipsis,)
+        return _Shape(is_list=True, members=_shape_of(arguments[0]) if are_alike else None)
+    return _Shape(types=_TYPES_OF.get(cast("object", annotation)))
+
+
+def _types_of_all(shapes: list[_Shape]) -> frozenset[type] | None:
+    known = [shape.types for shape in shapes if shape.types is not None]
+    return frozenset[type]().union(*known) if len(known) == len(shapes) else None
 
 
 def _shape_of_field(info: FieldInfo) -> _Shape:
@@ -217,27 +269,61 @@ class _Section:
         self.origin = origin
         self.values: dict[str, Any] = {}
         self._origins: dict[_Path, _Origin] = {}
+        self._texts: set[_Path] = set()
+        self._variables: dict[tuple[str, _Path], _Variable] = {}
 
-    def merge(self, table: Mapping[str, Any], origin_of: Callable[[_Path], _Origin]) -> None:
-        """Lays a table over what is there."""
-        self._merge(self.values, table, (), origin_of)
+    def merge(
+        self,
+        table: Mapping[str, Any],
+        origin_of: Callable[[_Path], _Origin],
+        has: Callable[[_Shape, object], bool],
+    ) -> None:
+        """Lays a table over what is there.
+
+        Args:
+            table: The table.
+            origin_of: Where the value at a path comes from.
+            has: Whether a value is of a type that can be at a place.
+        """
+        self._merge(self.values, table, (), origin_of, has)
 
     def _merge(
-        self, below: dict[str, Any], table: Mapping[str, Any], path: _Path, origin_of: Callable[[_Path], _Origin]
+        self,
+        below: dict[str, Any],
+        table: Mapping[str, Any],
+        path: _Path,
+        origin_of: Callable[[_Path], _Origin],
+        has: Callable[[_Shape, object], bool],
     ) -> None:
         for key, value in table.items():
             here = (*path, str(key))
-            shorthand = self.shape.at(*here).shorthand
-            if shorthand is not None and not isinstance(value, Mapping | BaseModel):
-                value = {shorthand: value}  # noqa: PLW2901 - the same value, written out
+            shape = self.shape.at(*here)
+            if shape.shorthand is not None and not isinstance(value, Mapping | BaseModel):
+                value = {shape.shorthand: value}  # noqa: PLW2901 - the same value, written out
             if isinstance(value, Mapping):
                 if not isinstance(below.get(key), dict):
                     below[key] = {}
                     self._origins[here] = origin_of(here)
-                self._merge(below[key], cast("Mapping[str, Any]", value), here, origin_of)
+                self._merge(below[key], cast("Mapping[str, Any]", value), here, origin_of, has)
             else:
-                below[key] = value
+                self._texts.discard(here)
+                below[key] = self._strict(value, shape, here, has)
                 self._origins[here] = origin_of(here)
+
+    def _strict(self, value: object, shape: _Shape, path: _Path, has: Callable[[_Shape, object], bool]) -> object:
+        """The value, with what is of a type that cannot be there replaced by something that nothing takes."""
+        if shape.members is not None and isinstance(value, list | tuple):
+            members = cast("Iterable[object]", value)
+            return [self._strict(member, shape.members, (*path, str(at)), has) for at, member in enumerate(members)]
+        if has(shape, value):
+            return value
+        if isinstance(value, str) and _is_number_or_bool(value):
+            self._texts.add(path)
+        return _MISFIT
+
+    def claim(self, path: _Path, variable: _Variable) -> _Variable:
+        """Notes which variable sets the value at a path; the first of its source that does."""
+        return self._variables.setdefault((variable.source, path), variable)
 
     def origin_of(self, path: _Path) -> _Origin:
         """Where the value at the path comes from, or else the innermost table around it."""
@@ -280,8 +366,22 @@ class _Section:
         if details["type"] == "extra_forbidden":
             text = _unknown(path[-1], self.shape.at(*path[:-1]).fields)
         else:
-            text = _explained(details)
+            text = _explained(details) + (", not text" if path in self._texts else "")
         return f"{self.origin_of(path)}: {f'{_dotted(path)}: ' if path else ''}{text}"
+
+
+#: In the place of a value of the wrong type, so that the field says in its own words what it takes.
+_MISFIT = object()
+
+_NUMBER_OR_BOOL: TypeAdapter[bool | float] = TypeAdapter(bool | float)
+
+
+def _is_number_or_bool(text: str) -> bool:
+    try:
+        _NUMBER_OR_BOOL.validate_python(text)
+    except ValidationError:
+        return False
+    return True
 
 
 def _table(values: dict[str, Any], *path: str) -> dict[str, Any]:
@@ -338,37 +438,45 @@ class _Sections:
         return LoadedSettings(enabled=enabled, sections=models, switches=switches)
 
 
-# --- TOML files -------------------------------------------------------------------------------------------------------
+# --- Files ------------------------------------------------------------------------------------------------------------
+
+#: What is said of a file, or of what a link leads to, that is not there.
+MISSING = "does not exist"
+
+_KINDS = {
+    stat.S_IFDIR: os.strerror(errno.EISDIR),
+    stat.S_IFIFO: "Is a pipe",
+    stat.S_IFSOCK: "Is a socket",
+    stat.S_IFCHR: "Is a device",
+    stat.S_IFBLK: "Is a device",
+}
 
 
-def _unknown_files(folder: Path, plugins: Iterable[str]) -> list[str]:
-    known = [f"{name}{suffix}" for name in (_SWITCHES, *plugins) for suffix in ("", ".local")]
-    found = sorted(file for file in folder.glob("*.toml") if not file.name.startswith("."))
-    return [
-        f"{file}: {_unknown(file.stem, known, kind='file', ending='.toml')}" for file in found if file.stem not in known
-    ]
+def unreadable(file: Path) -> str | None:
+    """Why a file cannot be read, as far as that can be told without opening it; `None`: it can be.
 
-
-def _merge_file(section: _Section, file: Path, problems: list[str]) -> None:
-    text = _read(file, problems) if file.exists() else None
-    if text is None:
-        return
+    Opening a pipe would wait for whoever writes to it, and a device never ends.
+    """
     try:
-        table = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        problems.append(f"{file}{_toml_problem(error, text)}")
-        return
-    lines = _key_lines(text)
-
-    def origin_of(path: _Path) -> _Origin:
-        around = (path[:length] for length in range(len(path), 0, -1))
-        return _Origin(str(file), f", line {next(lines[place] for place in around if place in lines)}")
-
-    section.merge(table, origin_of)
+        mode = file.stat().st_mode
+    except FileNotFoundError:
+        # Nothing there is one thing, a link that leads there another.
+        return f"is a link to {str(file.readlink())!r}, which {MISSING}" if file.is_symlink() else MISSING
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    except ValueError:
+        # A path that no system can have.
+        return MISSING
+    return None if stat.S_ISREG(mode) else f"cannot be read: {_KINDS.get(stat.S_IFMT(mode), 'Is no file')}"
 
 
 def _read(file: Path, problems: list[str]) -> str | None:
-    """The file's text; `None` after adding to the problems."""
+    """The file's text; `None` if there is no such file, or after adding to the problems."""
+    problem = unreadable(file)
+    if problem is not None:
+        if problem != MISSING:
+            problems.append(f"{file}: {problem}")
+        return None
     try:
         data = file.read_bytes()
     except OSError as error:
@@ -380,6 +488,47 @@ def _read(file: Path, problems: list[str]) -> str | None:
         line = data.count(b"\n", 0, error.start) + 1
         problems.append(f"{file}, line {line}: is not UTF-8 text")
         return None
+
+
+def _files_in(folder: Path, problems: list[str]) -> list[Path]:
+    """What is in a folder that may be missing; files whose names begin with a dot are left alone."""
+    try:
+        return sorted(file for file in folder.iterdir() if not file.name.startswith("."))
+    except OSError as error:
+        # A link that leads nowhere is not the same as no folder.
+        if not isinstance(error, FileNotFoundError) or folder.is_symlink():
+            problems.append(f"{folder}: cannot be read: {error.strerror}")
+        return []
+
+
+# --- TOML files -------------------------------------------------------------------------------------------------------
+
+
+def _unknown_files(folder: Path, plugins: Iterable[str], problems: list[str]) -> None:
+    known = [f"{name}{suffix}" for name in (_SWITCHES, *plugins) for suffix in ("", ".local")]
+    problems += [
+        f"{file}: {_unknown(file.stem, known, kind='file', ending='.toml')}"
+        for file in _files_in(folder, problems)
+        if file.suffix == ".toml" and file.stem not in known
+    ]
+
+
+def _merge_file(section: _Section, file: Path, problems: list[str]) -> None:
+    text = _read(file, problems)
+    if text is None:
+        return
+    try:
+        table = tomllib.loads(text)
+        lines = _key_lines(text)
+    except (ValueError, RecursionError) as error:
+        problems.append(f"{file}{_toml_problem(error, text)}")
+        return
+
+    def origin_of(path: _Path) -> _Origin:
+        around = (path[:length] for length in range(len(path), 0, -1))
+        return _Origin(str(file), f", line {next(lines[place] for place in around if place in lines)}")
+
+    section.merge(table, origin_of, _toml_has)
 
 
 def _toml_problem(error: Exception, text: str) -> str:
@@ -394,25 +543,41 @@ def _toml_problem(error: Exception, text: str) -> str:
 def _key_lines(text: str) -> dict[_Path, int]:
     """The line on which each key of a valid TOML text is first named.
 
-    tomllib does not tell. But a statement ends where tomllib can first read it by itself, so each can be read alone.
+    tomllib does not tell. But each statement can be read alone.
     """
     lines: dict[_Path, int] = {}
     header: _Path = ()
-    statement, start = "", 1
-    for number, line in enumerate(text.split("\n"), start=1):
-        statement += line + "\n"
-        try:
-            paths = list(_paths(tomllib.loads(statement)))
-        except tomllib.TOMLDecodeError:
-            continue
+    for line, statement in _statements(text):
+        paths = list(_paths(tomllib.loads(statement)))
         if statement.lstrip().startswith("["):
             header = paths[-1]
         else:
             paths = [header + path for path in paths]
         for path in paths:
-            lines.setdefault(path, start)
-        statement, start = "", number + 1
+            lines.setdefault(path, line)
     return lines
+
+
+#: What may hold the end of a line within a statement, or else end it. Three quotes may have two more before them.
+_TOML_MARKS = re.compile(
+    r'''"""(?:\\.|[^\\])*?"{3,5} | '{3}.*?'{3,5} | "(?:\\.|[^"\\])*" | '[^']*' | \#[^\n]* | [\[\]{}\n]''',
+    re.DOTALL | re.VERBOSE,
+)
+
+
+def _statements(text: str) -> Iterator[tuple[int, str]]:
+    """The statements of a valid TOML text, and the line on which each begins. Its end is in no bracket or string."""
+    start, line, depth = 0, 1, 0
+    for mark in _TOML_MARKS.finditer(text):
+        if mark[0] in {"[", "{"}:
+            depth += 1
+        elif mark[0] in {"]", "}"}:
+            depth -= 1
+        elif mark[0] == "\n" and depth == 0:
+            statement = text[start : mark.end()]
+            yield line, statement
+            start, line = mark.end(), line + statement.count("\n")
+    yield line, text[start:]
 
 
 def _paths(table: Mapping[str, Any], around: _Path = ()) -> Iterator[_Path]:
@@ -429,8 +594,16 @@ def _paths(table: Mapping[str, Any], around: _Path = ()) -> Iterator[_Path]:
 
 @dataclass(frozen=True, slots=True)
 class _Variable:
-    """A setting outside the TOML files. Its `repr` does not show the value."""
+    """A setting outside the TOML files. Its `repr` does not show the value.
 
+    Attributes:
+        source: What holds it: the environment, or a file or folder. One variable of the next wins over it.
+        name: Its name, with the prefix.
+        text: Its value.
+        origin: Where exactly it is.
+    """
+
+    source: str
     name: str
     text: str = field(repr=False)
     origin: _Origin
@@ -446,9 +619,7 @@ class _Variable:
 
 
 def _dotenv_variables(file: Path, problems: list[str]) -> list[_Variable]:
-    if not file.is_file():
-        return []
-    variables: list[_Variable] = []
+    variables: dict[str, _Variable] = {}
     for binding in parse_stream(io.StringIO(_read(file, problems) or "")):
         written = binding.original.string
         statement = written.lstrip()
@@ -459,28 +630,25 @@ def _dotenv_variables(file: Path, problems: list[str]) -> list[_Variable]:
         if binding.error or binding.value is None:
             problems.append(f"{file}, line {line}: cannot be read; it must be NAME=value, with quotes closed")
             continue
-        variables.append(_Variable(name, binding.value, _Origin(str(file), f", line {line} ({name})")))
-    return _outer_first(variables)
+        # Of a name that is written twice, the later line counts, as everywhere.
+        variables[name] = _Variable(str(file), name, binding.value, _Origin(str(file), f", line {line} ({name})"))
+    return _outer_first(variables.values())
 
 
 def _secret_variables(folder: Path, problems: list[str]) -> list[_Variable]:
-    if not folder.is_dir():
-        return []
     variables: list[_Variable] = []
-    for file in sorted(folder.iterdir()):
-        if file.name.startswith("."):
-            continue
+    for file in _files_in(folder, problems):
         name = file.name if _is_ours(file.name) else _PREFIX + file.name
         text = _read(file, problems)
         if text is not None:
             # Most editors end a file with a line break that is not part of the secret.
-            variables.append(_Variable(name, text.rstrip("\r\n"), _Origin(str(file))))
+            variables.append(_Variable(str(folder), name, text.rstrip("\r\n"), _Origin(str(file))))
     return _outer_first(variables)
 
 
 def _environment_variables(environ: Mapping[str, str]) -> list[_Variable]:
     return _outer_first(
-        _Variable(name, text, _Origin(f"environment variable {name}"))
+        _Variable("the environment", name, text, _Origin(f"environment variable {name}"))
         for name, text in sorted(environ.items())
         if _is_ours(name)
     )
@@ -501,13 +669,20 @@ def _merge_variable(section: _Section, variable: _Variable, problems: list[str])
         path = section.find(variable.segments[1:])
         if path is None:
             return False
-        value = _decoded(variable.text, section.shape.at(*path), is_section=not path)
+        shape = section.shape.at(*path)
+        value = _decoded(variable.text, shape, is_section=not path)
     except ValueError as error:
         problems.append(f"{variable.origin}: {error}")
         return True
+    # A plain value in the place of a table is the value of one of its keys.
+    paths = [path, (*path, shape.shorthand)] if shape.shorthand and isinstance(value, str) else [path]
+    others = [other for path in paths if (other := section.claim(path, variable)) is not variable]
+    if others:
+        problems.append(f"{variable.origin}: sets the same value as {others[0].origin}; keep one of them")
+        return True
     for key in reversed(path):
         value = {key: value}
-    section.merge(value, lambda _: variable.origin)
+    section.merge(cast("dict[str, Any]", value), lambda _: variable.origin, _variable_has)
     return True
 
 

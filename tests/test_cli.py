@@ -11,8 +11,11 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import get_args
 
 import pytest
+import trustme
+from pydantic import BaseModel
 
 from rxnodes import cli
 from rxnodes.testing import (
@@ -27,6 +30,7 @@ from rxnodes.testing import (
     refusing_port,
     vanish,
 )
+from rxnodes.websocket.settings import ConnectionSettings
 
 FULL = Path("/dev/full")
 SECRETS = ("s3cret-header", "s3cret-query", "s3cret-in-url", "s3cret-password")
@@ -278,6 +282,29 @@ def test_a_process_without_output(closed, monkeypatch):
     assert cli.main(["check", "nowhere"]) == 1
 
 
+@pytest.mark.parametrize(
+    ("command", "closed", "status"),
+    [
+        ("demo", "<&-", 0),
+        ("demo", ">&-", 0),
+        ("demo", "2>&-", 0),
+        ("demo", "<&- >&- 2>&-", 0),
+        ("check", "<&- >&- 2>&-", 0),
+        ("toolbox", "<&- >&- 2>&-", 0),
+        ("listen chat", "<&- >&- 2>&-", 1),
+    ],
+)
+def test_a_process_with_closed_streams(command, closed, status, settings):
+    """With uvloop, where a connection or the loop itself takes the place of one, the process is aborted."""
+    with refusing_port() as port:
+        settings(f'connections.chat = "ws://127.0.0.1:{port}/"')
+        shell = ["/bin/sh", "-c", f'exec "$0" -m rxnodes {command} {closed}', sys.executable]
+        done = subprocess.run(shell, check=False, timeout=30, capture_output=True)  # noqa: S603 - our own program
+    assert done.returncode == status
+    assert not done.stderr
+    assert bool(done.stdout) is ((">&-" not in closed.split()) and command == "demo")
+
+
 def test_ctrl_c_ends_the_demo():
     with child("demo") as process:
         read_until(process.stdout, "WebSocket Client Stop")
@@ -328,9 +355,83 @@ def test_check_of_good_settings(settings, capsys):
         "        - heartbeat: 2.5\n"
         "        - compression: on\n"
         "        - codec: json\n"
-        "        - tls: NOT VERIFIED, anyone can pose as the server\n"
-        "        - reconnect: on, until 5 attempts in a row have failed\n"
+        "        - tls.verify: off (NOT VERIFIED: anyone can pose as the server)\n"
+        "        - reconnect.enabled: on\n"
+        "        - reconnect.max_attempts: 5\n"
     )
+
+
+#: For each field of a connection a value that is not its default, as TOML, and what `check` shows of it.
+SHOWN = {
+    "port": ("9000", "  it  wss://h:9000/"),
+    "subprotocols": ('["v2", "v1"]', "subprotocols: v2, v1"),
+    "headers": (f'{{ X-Key = "{SECRETS[0]}" }}', "headers: X-Key"),
+    "query": (f'{{ key = "{SECRETS[1]}" }}', "  it  wss://h/?key=***"),
+    "connect_timeout": ('"none"', "connect_timeout: none"),
+    "close_timeout": ("0.25", "close_timeout: 0.25"),
+    "heartbeat": ("1", "heartbeat: 1"),
+    "silence_timeout": ("60", "silence_timeout: 60"),
+    "max_message_size": ("1073741824", "max_message_size: 1073741824"),
+    "send_queue.max_messages": ('"none"', "send_queue.max_messages: none"),
+    "send_queue.max_bytes": ("1", "send_queue.max_bytes: 1"),
+    "send_queue.overflow": ('"drop_oldest"', "send_queue.overflow: drop_oldest"),
+    "send_queue.while_connecting": ("true", "send_queue.while_connecting: on"),
+    "send_queue.time_to_live": ("2.5", "send_queue.time_to_live: 2.5"),
+    "compression": ("true", "compression: on"),
+    "codec": ('"json"', "codec: json"),
+    "tls.ca_file": ('"ca.pem"', "tls.ca_file: settings/ca.pem"),
+    "tls.cert_file": ('"both.pem"', "tls.cert_file: settings/both.pem"),
+    "tls.key_file": ('"both.pem"', "tls.key_file: settings/both.pem"),
+    "tls.key_password": (f'"{SECRETS[3]}"', "tls.key_password: ***"),
+    "tls.verify": ("false", "tls.verify: off (NOT VERIFIED: anyone can pose as the server)"),
+    "reconnect.enabled": ("true", "reconnect.enabled: on"),
+    "reconnect.initial_delay": ("0.001", "reconnect.initial_delay: 0.001"),
+    "reconnect.max_delay": ("86400", "reconnect.max_delay: 86400"),
+    "reconnect.factor": ("1", "reconnect.factor: 1"),
+    "reconnect.jitter": ("false", "reconnect.jitter: off"),
+    "reconnect.max_attempts": ("5", "reconnect.max_attempts: 5"),
+    "reconnect.reset_after": ("1", "reconnect.reset_after: 1"),
+    "reconnect.final_codes": ("[4001, 1000]", "reconnect.final_codes: 1000, 4001"),
+}
+
+#: What a field needs beside it.
+NEEDED = {
+    "send_queue.time_to_live": "send_queue.while_connecting = true\n",
+    "tls.key_file": 'tls.cert_file = "both.pem"\n',
+    "tls.key_password": 'tls.cert_file = "both.pem"\n',
+}
+
+
+def paths_of(model, around=""):
+    """The names of all fields there are, those of the tables within included."""
+    for name, info in model.model_fields.items():
+        inner = [kind for kind in (info.annotation, *get_args(info.annotation)) if isinstance(kind, type)]
+        models = [kind for kind in inner if issubclass(kind, BaseModel)]
+        yield from paths_of(models[0], f"{around}{name}.") if models else [around + name]
+
+
+def test_all_fields_of_a_connection_are_tried():
+    assert set(SHOWN) == {*paths_of(ConnectionSettings)} - {"url", "before_connect"}
+
+
+@pytest.mark.parametrize("field", SHOWN)
+def test_check_shows_whatever_is_not_the_default(field, settings, capsys):
+    value, shown = SHOWN[field]
+    folder = settings(f'[connections.it]\nurl = "wss://h/"\n{NEEDED.get(field, "")}{field} = {value}\n')
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    authority.issue_cert("h").private_key_and_cert_chain_pem.write_to_path(folder / "both.pem")
+    assert cli.main(["check"]) == 0
+    printed = capsys.readouterr().out
+    assert shown in [line.removeprefix("      - ") for line in printed.splitlines()]
+    assert printed.count("\n      - ") == (not shown.startswith("  it")) + (field in NEEDED)
+    assert not any(secret in printed for secret in SECRETS)
+
+
+def test_check_shows_no_default(settings, capsys):
+    settings('[connections.it]\nurl = "wss://h/"\nheartbeat = 20\ncodec = "none"\ntls = {}\nreconnect.factor = 2\n')
+    assert cli.main(["check"]) == 0
+    assert capsys.readouterr().out.endswith("\n  it  wss://h/\n")
 
 
 def test_check_hides_a_password(settings, capsys):

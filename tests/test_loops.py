@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
 import sys
 
 import pytest
@@ -42,3 +44,29 @@ def test_a_plain_with_uses_it(kind):
         chat.start()
         project.call(chat.wait_started)
     assert chat.last_stopped.was_clean
+
+
+WITHOUT_STREAMS = """
+import os, sys
+if sys.argv[1] == "asyncio":
+    sys.modules["uvloop"] = None
+from rxnodes.loops import new_event_loop
+for descriptor in range(3):
+    os.close(descriptor)
+loop = new_event_loop()
+is_null = [os.path.samestat(os.fstat(descriptor), os.stat(os.devnull)) for descriptor in range(3)]
+loop.close()
+sys.exit(0 if all(is_null) else 1)
+"""
+
+
+def test_closed_standard_streams_are_not_taken_by_a_loop(kind):
+    """By none of its descriptors, so by no connection either."""
+    command = [sys.executable, "-c", WITHOUT_STREAMS, kind]
+    assert subprocess.run(command, check=False, timeout=30).returncode == 0  # noqa: S603 - our own program
+
+
+def test_open_standard_streams_stay_what_they_are(kind):
+    before = [os.fstat(descriptor) for descriptor in range(3)]
+    new_event_loop().close()
+    assert all(map(os.path.samestat, before, [os.fstat(descriptor) for descriptor in range(3)]))

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import socket
+import tomllib
 from pathlib import Path
 
 import pydantic
 import pytest
 
+from rxnodes import settings
 from rxnodes.errors import SettingsError
 from rxnodes.plugins import Plugin
 from rxnodes.settings import from_values, load
@@ -22,6 +26,11 @@ class OscSettings(pydantic.BaseModel):
 
     port: int = 9000
     tags: list[str] = []
+    rate: float = 1.0
+    loud: bool = False
+    limit: int | None = None
+    ports: tuple[int, ...] = ()
+    pair: tuple[int, str] = (0, "")
 
 
 PLUGINS = {
@@ -323,6 +332,60 @@ def test_what_a_mistyped_connection_lacks_is_said_of_its_variable(folder):
     )
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("RXNODES_OSC__PORT", "rxnodes_osc__port"),
+        ("RXNODES_WEBSOCKET__CONNECTIONS__MY_FEED__URL", "RXNODES_WEBSOCKET__CONNECTIONS__MY-FEED__URL"),
+        ("RXNODES_WEBSOCKET__CONNECTIONS__CHAT", "RXNODES_WEBSOCKET__CONNECTIONS__CHAT__URL"),
+        (
+            "RXNODES_WEBSOCKET__CONNECTIONS__CHAT__HEADERS__X_KEY",
+            "RXNODES_WEBSOCKET__CONNECTIONS__CHAT__HEADERS__X-Key",
+        ),
+        ("RXNODES_PLUGINS__OSC", "RXNODES_PLUGINS__OSC__ENABLED"),
+    ],
+)
+@pytest.mark.parametrize("source", ["environment", ".env", "secrets"])
+def test_two_variables_of_one_source_for_one_value_are_a_problem(folder, one, other, source):
+    folder.write("websocket.toml", CHAT)
+    environ = {}
+    if source == "environment":
+        environ = {one: "true", other: "true"}
+    elif source == ".env":
+        folder.write(".env", f"{one}=true\n{other}=true\n")
+    else:
+        folder.write(f"secrets/{one}", "true")
+        folder.write(f"secrets/{other}", "true")
+    problem = next(problem for problem in folder.problems(**environ) if "keep one of them" in problem)
+    assert one in problem
+    assert other in problem
+
+
+def test_a_secret_with_and_one_without_the_prefix_are_two_for_one_value(folder):
+    folder.write("secrets/RXNODES_OSC__PORT", "1")
+    folder.write("secrets/OSC__PORT", "2")
+    assert folder.problem() == (
+        f"secrets/RXNODES_OSC__PORT: sets the same value as {folder.path}/secrets/OSC__PORT; keep one of them"
+    )
+
+
+def test_a_table_and_a_variable_of_another_spelling_are_two_for_one_value(folder):
+    problem = folder.problem(
+        RXNODES_WEBSOCKET__CONNECTIONS__CHAT="ws://h/", rxnodes_websocket__connections__chat='{"url": "ws://o/"}'
+    )
+    assert problem == (
+        "environment variable rxnodes_websocket__connections__chat: sets the same value as"
+        " environment variable RXNODES_WEBSOCKET__CONNECTIONS__CHAT; keep one of them"
+    )
+
+
+def test_two_variables_of_two_sources_are_the_order_of_sources(folder):
+    folder.write(".env", "RXNODES_OSC__PORT=1")
+    folder.write("secrets/osc__port", "2")
+    assert folder.load().sections["osc"].port == 2
+    assert folder.load(rxnodes_osc__port="3").sections["osc"].port == 3
+
+
 # .env
 
 
@@ -517,6 +580,57 @@ def test_a_file_that_cannot_be_read_is_a_problem(folder):
     assert folder.problem() == "osc.toml: cannot be read: Is a directory"
 
 
+def pipe(path):
+    os.mkfifo(path)
+
+
+def listening(path):
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(path))
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda path: path.symlink_to("gone"), "is a link to 'gone', which does not exist"),
+        (lambda path: path.symlink_to(path.name), "cannot be read: Too many levels of symbolic links"),
+        (lambda path: path.symlink_to("/dev/zero"), "cannot be read: Is a device"),
+        (pipe, "cannot be read: Is a pipe"),
+        (listening, "cannot be read: Is a socket"),
+        (lambda path: path.mkdir(), "cannot be read: Is a directory"),
+    ],
+    ids=["dangling", "loop", "device", "pipe", "socket", "directory"],
+)
+@pytest.mark.parametrize(
+    "name",
+    ["websocket.toml", "websocket.local.toml", "plugins.toml", "plugins.local.toml", ".env", "secrets/OSC__PORT"],
+)
+def test_what_is_no_file_is_a_problem_and_nothing_waits_for_it(folder, name, make, said, monkeypatch):
+    path = folder.path / name
+    path.parent.mkdir(exist_ok=True)
+    monkeypatch.chdir(path.parent)  # a socket's path must be short
+    make(Path(path.name) if make is listening else path)
+    assert folder.problem() == f"{name}: {said}"
+
+
+@pytest.mark.parametrize("make", [lambda path: path.symlink_to("gone"), lambda path: path.write_text(""), pipe])
+def test_secrets_that_are_no_folder_are_a_problem(folder, make):
+    make(folder.path / "secrets")
+    assert folder.problem().startswith("secrets: cannot be read: ")
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [(lambda path: path.symlink_to("gone"), "is a link to 'gone', which does not exist"), (pipe, "Is a pipe")],
+)
+def test_a_certificate_that_is_no_file_is_a_problem(folder, make, said):
+    make(folder.path / "ca.pem")
+    folder.write("websocket.toml", '[connections.chat]\nurl = "wss://h/"\ntls.ca_file = "ca.pem"\n')
+    problem = folder.problem()
+    assert problem.startswith("websocket.toml, line 3: connections.chat.tls.ca_file: ")
+    assert problem.endswith(said)
+
+
 LINES = f'''\
 # A comment with [brackets] and a = sign
 [connections]        # line 2
@@ -557,6 +671,156 @@ def test_every_problem_has_its_line(folder):
         ["websocket.toml, line 21", 'connections."c d".url'],
         ["websocket.toml, line 22", 'connections."c d".unknown'],
     ]
+
+
+KEYS = '''\
+a = """ # [ " \\"""
+""\\\\""""" # line 2
+b = \'\'\'
+[ " \' \\\'\'\'\'\' # line 4
+c = "] \\" #" # "
+d = \'" \\\'
+"e #" = [ # ]
+  "]", { f = [1,
+  2] }, \'\'\']\'\'\',
+]
+g = { h = [
+] }
+
+[[i]] # line 13
+j = """"""
+[[i]]
+\'k.[\' = ""
+'''
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_the_lines_of_keys_are_found_whatever_strings_and_comments_hold(end):
+    assert settings._key_lines(KEYS.replace("\n", end)) == {
+        ("a",): 1,
+        ("b",): 3,
+        ("c",): 5,
+        ("d",): 6,
+        ("e #",): 7,
+        ("g",): 11,
+        ("g", "h"): 11,
+        ("i",): 14,
+        ("i", "j"): 15,
+        ("i", "k.["): 17,
+    }
+
+
+@pytest.mark.parametrize("line", ["[connections.c{}]\nurl = 'ws://h/'\n", "# {}\n", "  'a{}',\n", "  #{}\n"])
+def test_the_lines_of_keys_take_linear_time(folder, line, monkeypatch):
+    many = "".join(map(line.format, range(2000)))
+    text = f"tags = [\n{many}]\n" if line.startswith(" ") else many
+    read = []
+
+    def loads(statement, load=tomllib.loads):
+        read.append(len(statement))
+        return load(statement)
+
+    monkeypatch.setattr(tomllib, "loads", loads)
+    settings._key_lines(text)
+    assert sum(read) == len(text)
+
+
+def test_a_table_that_is_too_deep_is_a_problem(folder):
+    folder.write("osc.toml", ".".join(["a"] * 5000) + " = 1")
+    assert folder.problem().startswith("osc.toml: is not valid TOML: ")
+
+
+MISFITS = [
+    ("port", "5", "must be a valid integer, not text"),
+    ("port", "x", "must be a valid integer"),
+    ("port", True, "must be a valid integer"),
+    ("port", 5.0, "must be a valid integer"),
+    ("rate", "0.5", "must be a valid number, not text"),
+    ("rate", True, "must be a valid number"),
+    ("loud", "yes", "must be true or false, not text"),
+    ("loud", 0.0, "must be true or false"),
+    ("limit", "5", "must be a valid integer, not text"),
+    ("tags", 5, "must be a list"),
+]
+
+
+def toml(value):
+    return json.dumps(value)
+
+
+@pytest.mark.parametrize(("key", "value", "said"), MISFITS)
+def test_toml_and_python_values_have_types(folder, key, value, said):
+    folder.write("osc.toml", f"{key} = {toml(value)}\n")
+    assert folder.problem() == f"osc.toml, line 1: {key}: {said}"
+    with pytest.raises(SettingsError) as caught:
+        from_values({"osc": {key: value}}, PLUGINS)
+    assert caught.value.problems == (f"the argument 'osc': {key}: {said}",)
+
+
+def test_a_number_is_no_bool_in_toml_and_0_and_1_are_in_python(folder):
+    folder.write("osc.toml", "loud = 1")
+    assert folder.problem() == "osc.toml, line 1: loud: must be true or false"
+    assert from_values({"osc": {"loud": 1}}, PLUGINS).sections["osc"].loud is True
+    with pytest.raises(SettingsError, match="loud: must be true or false"):
+        from_values({"osc": {"loud": 2}}, PLUGINS)
+
+
+def test_members_of_a_list_have_types_too(folder):
+    folder.write("osc.toml", 'ports = [1, "2"]\npair = ["1", 2]\n')
+    assert "osc.toml, line 1: ports.1: must be a valid integer, not text" in folder.problems()
+    assert from_values({"osc": {"pair": (1, "2"), "ports": (1, 2)}}, PLUGINS).sections["osc"].ports == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('port = "5"', 'port: must be a whole number from 1 to 65535 (or "none"), not text'),
+        ('compression = "yes"', "compression: must be true or false, not text"),
+        ("compression = 1", "compression: must be true or false"),
+        ('heartbeat = "2.5"', 'heartbeat: must be a number of seconds from 0.001 to 86400 (or "none"), not text'),
+        ('reconnect.enabled = "on"', "reconnect.enabled: must be true or false, not text"),
+        (
+            'reconnect.final_codes = ["1000"]',
+            "reconnect.final_codes.0: must be a whole number from 1000 to 4999, not text",
+        ),
+        (
+            'send_queue.max_messages = "10"',
+            'send_queue.max_messages: must be a whole number from 1 to 100000000 (or "none"), not text',
+        ),
+    ],
+)
+def test_numbers_and_bools_of_a_connection_are_no_text(folder, line, said):
+    folder.write("websocket.toml", CHAT + line)
+    assert folder.problem() == f"websocket.toml, line 3: connections.chat.{said}"
+
+
+def test_a_switch_is_no_text(folder):
+    folder.write("plugins.toml", 'osc = "off"')
+    assert folder.problem() == "plugins.toml, line 1: osc.enabled: must be true or false, not text"
+
+
+@pytest.mark.parametrize("text", ["none", "Off"])
+def test_words_for_none_are_text_in_toml_too(folder, text):
+    names = ("port", "heartbeat", "connect_timeout", "silence_timeout", "max_message_size")
+    folder.write("websocket.toml", CHAT + "".join(f'{name} = "{text}"\n' for name in names))
+    assert [getattr(folder.chat(), name) for name in names] == [None] * len(names)
+
+
+def test_variables_are_text_of_whatever_it_is(folder):
+    folder.write("osc.toml", "port = '1'\nloud = 'x'\n")
+    folder.write(".env", "RXNODES_OSC__PORT=2\n")
+    folder.write("secrets/OSC__LOUD", "yes\n")
+    assert folder.load(RXNODES_OSC__RATE="0.5", RXNODES_OSC__PORTS='["1", 2]').sections["osc"] == OscSettings(
+        port=2, loud=True, rate=0.5, ports=(1, 2)
+    )
+
+
+def test_what_is_said_is_about_the_value_that_counts(folder):
+    folder.write("osc.toml", "port = '1'")
+    assert folder.problem(RXNODES_OSC__PORT="x").startswith(
+        "environment variable RXNODES_OSC__PORT: port: must be a valid"
+    )
+    assert not folder.problem(RXNODES_OSC__PORT="x").endswith("not text")
 
 
 def test_a_problem_is_where_the_winning_value_is(folder):
@@ -641,7 +905,7 @@ def test_all_problems_come_at_once_and_without_a_secret(folder):
 def test_what_was_loaded_shows_no_secret(folder):
     folder.write("websocket.toml", f'[connections.chat]\nurl = "ws://u:{SECRET}@h/?t={SECRET}"\nquery.q = "{SECRET}"\n')
     loaded = folder.load(RXNODES_WEBSOCKET__CONNECTIONS__CHAT__HEADERS__X=SECRET)
-    assert loaded.sections["websocket"].connections["chat"].target().headers == {"x": SECRET}
+    assert loaded.sections["websocket"].connections["chat"].target().headers["x"] == SECRET
     assert SECRET not in repr(loaded)
     assert SECRET not in loaded.sections["websocket"].model_dump_json()
 

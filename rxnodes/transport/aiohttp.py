@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import logging
 import os
+import re
 import socket
 import ssl
 import sys
@@ -25,6 +27,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+import yarl
 
 from rxnodes.errors import ConnectError, ConnectionLost, ProtocolError, RxNodesError
 from rxnodes.lifecycle.traffic import Traffic
@@ -73,6 +76,9 @@ TLS_RECORD_SIZE = 2**14
 #: How many pings may wait for their pongs, and for how long, in seconds, while there is something to be read first.
 MAX_OWED_PONGS = 1024
 PONG_PATIENCE = 1.0
+
+#: The system's numbers of errors that Python has classes for, which asyncio raises without a number.
+NUMBERS = (errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED, errno.EPIPE, errno.ETIMEDOUT)
 
 #: In so many turns of the loop beyond those of reading, what was read has reached whoever waits for it.
 TURNS_TO_NOTICE = 3
@@ -383,7 +389,8 @@ class AiohttpLink(asyncio.Protocol):
         handshake = Handshake(target.subprotocols, compression=target.compression)
         try:
             response = await session.get(
-                target.url,
+                # As it is: what is percent-encoded in it may be part of a signature.
+                yarl.URL(target.url, encoded=True),
                 headers=handshake.headers(target.headers),
                 ssl=target.tls if target.tls is not None else True,
                 # Forbidden by the WHATWG's standard, and they would take the headers elsewhere.
@@ -1052,18 +1059,32 @@ def _explain(error: BaseException) -> ConnectError:  # noqa: PLR0911 - one retur
             return ConnectError("the server's answer is not HTTP")
         case OSError():
             return ConnectError(f"the connection failed: {_reason(error)}")
+        case ValueError() | TypeError() | OverflowError():
+            # What the settings let pass, and aiohttp, the lookup or TLS does not: the next attempt would fail alike.
+            return ConnectError(
+                "nothing was sent, because what url, headers or tls say cannot be encoded or connected to",
+                retryable=False,
+            )
         case _:
-            return ConnectError(f"the handshake failed ({type(error).__name__})")
+            return ConnectError(f"the handshake failed in a way that nobody foresaw ({type(error).__name__})")
 
 
 def _reason(error: BaseException) -> str:
     """What the system says, without addresses or whatever else its error may carry."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return error.verify_message
-    if isinstance(error, ssl.SSLError):
-        return (getattr(error, "reason", None) or "no reason given").replace("_", " ").lower()
-    if isinstance(error, socket.gaierror):
-        return error.strerror or "no reason given"
+        reason = error.verify_message
+    elif isinstance(error, ssl.SSLError):
+        reason = (getattr(error, "reason", None) or "").replace("_", " ").lower()
+    elif isinstance(error, socket.gaierror):
+        reason = error.strerror or ""
+    else:
+        reason = ", ".join(map(os.strerror, _error_numbers(error)))
+    return reason or "no reason given"
+
+
+def _error_numbers(error: BaseException) -> list[int]:
+    """The system's numbers of an error. One for several addresses has them in its text; asyncio's own have none."""
     if isinstance(error, OSError) and error.errno is not None:
-        return os.strerror(error.errno)
-    return type(error).__name__
+        return [error.errno]
+    named = list(dict.fromkeys(map(int, re.findall(r"\[Errno (\d+)\]", str(error)))))
+    return named or [number for number in NUMBERS if isinstance(error, type(OSError(number, "")))]

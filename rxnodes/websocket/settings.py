@@ -10,6 +10,7 @@ TOML has no null. Where a value may be `None`, the words "none" and "off" mean i
 
 # No `from __future__ import annotations` here: pydantic evaluates the annotations.
 
+import base64
 import ipaddress
 import re
 import ssl
@@ -18,8 +19,9 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, get_args
-from urllib.parse import SplitResult, quote, unquote_plus, urlsplit
+from urllib.parse import SplitResult, quote, unquote_plus, unquote_to_bytes, urlsplit
 
+import yarl
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -38,12 +40,14 @@ from rxnodes.before_connect import ConnectOptions, Preparation
 from rxnodes.codecs import CODEC_NAMES, Codec, as_codec
 from rxnodes.lifecycle.policy import FINAL_CODES, Policy, ReconnectPolicy
 from rxnodes.sends import QueueOverflow, SendQueue
+from rxnodes.settings import MISSING, unreadable
 from rxnodes.transport.base import Target
 
 __all__ = ["ConnectionSettings", "ReconnectSettings", "SendQueueSettings", "TlsSettings", "WebSocketSettings"]
 
 _DAY = 24 * 60 * 60.0
 _MIB = 1024 * 1024
+_DELETE = 0x7F
 
 
 def _is_none(value: object) -> bool:
@@ -109,8 +113,9 @@ def _existing_file(path: Path, info: ValidationInfo) -> Path:
     """The file's path; a relative one begins at the settings folder, where there is one."""
     context: dict[str, Path] = info.context or {}
     path = context.get("folder", Path()) / path
-    if not path.is_file():
-        raise ValueError(f"there is no file {str(path)!r}")
+    problem = unreadable(path)
+    if problem is not None:
+        raise ValueError(f"there is no file {str(path)!r}" if problem == MISSING else f"{str(path)!r} {problem}")
     return path
 
 
@@ -431,7 +436,8 @@ class ConnectionSettings(_Settings):
         values["headers"] = _joined(self.headers, options.headers, key=str.lower)
         values["query"] = _joined(self.query, options.query)
         if options.url is not None:
-            values["url"] = options.url
+            # A whole URL, with the port that it says or its scheme's own.
+            values |= {"url": options.url, "port": None}
         try:
             return ConnectionSettings.model_validate(values).target()
         except ValidationError as error:
@@ -443,19 +449,21 @@ class ConnectionSettings(_Settings):
     def target(self) -> Target:
         """Where to connect to, and how."""
         parts = _split(self.url.get_secret_value())
-        userinfo = _userinfo(parts)
-        host = parts.hostname or ""
-        port = self.port or parts.port
-        address = (f"[{host}]" if ":" in host else host) + (f":{port}" if port else "")
-        path = _encoded(parts.path, "/") or "/"
-        pairs = self._query_pairs(parts.query)
-        query = "&".join(name if value is None else f"{name}={value}" for name, value in pairs)
-        # Without a "=" it may be a token as well as a name.
-        redacted = "&".join("***" if value is None else f"{name}=***" for name, value in pairs)
+        host = _sendable_host(parts)
+        port = f":{self.port or parts.port}" if self.port or parts.port else ""
+        address = f"{parts.scheme}://{host}{port}"
+        path = _encoded(parts.path) or "/"
+        pieces = self._query_pieces(parts.query)
+        headers = {name: value.get_secret_value() for name, value in self.headers.items()}
+        if (credentials := _credentials(parts)) is not None:
+            headers["Authorization"] = f"Basic {credentials}"
+        if "%" in host:
+            # RFC 6874 section 4: the name of an interface is nobody else's business.
+            headers["Host"] = f"{host.partition('%')[0]}]{port}"
         return Target(
-            url=f"{parts.scheme}://{f'{_encoded(userinfo)}@' if userinfo else ''}{address}{path}{_after_mark(query)}",
-            redacted_url=f"{parts.scheme}://{address}{path}{_after_mark(redacted)}",
-            headers={name: value.get_secret_value() for name, value in self.headers.items()},
+            url=address + path + _after_mark("&".join(pieces)),
+            redacted_url=address + path + _after_mark("&".join(map(_redacted, pieces))),
+            headers=headers,
             subprotocols=self.subprotocols,
             heartbeat=self.heartbeat,
             silence_timeout=self.silence_timeout,
@@ -465,17 +473,14 @@ class ConnectionSettings(_Settings):
             tls=self.tls.context() if self.tls else None,
         )
 
-    def _query_pairs(self, in_url: str) -> list[tuple[str, str | None]]:
-        """The names and values of the whole query, percent-encoded; `None` for a part of the URL without a "="."""
-        pairs: list[tuple[str, str | None]] = []
-        for piece in filter(None, in_url.split("&")):
-            name, equals, value = piece.partition("=")
-            if unquote_plus(name) not in self.query:
-                pairs.append((_encoded(name, "/?"), _encoded(value, "/?") if equals else None))
-        pairs += [
-            (quote(name, safe=""), quote(value.get_secret_value(), safe="")) for name, value in self.query.items()
+    def _query_pieces(self, in_url: str) -> list[str]:
+        """What stands between the "&" of the whole query. The URL's own pieces are as given, empty ones too."""
+        given = in_url.split("&") if in_url else []
+        kept = [_encoded(piece) for piece in given if unquote_plus(piece.partition("=")[0]) not in self.query]
+        added = [
+            f"{quote(name, safe='')}={quote(value.get_secret_value(), safe='')}" for name, value in self.query.items()
         ]
-        return pairs
+        return kept + added
 
 
 class WebSocketSettings(_Settings):
@@ -507,8 +512,8 @@ def _split(url: str) -> SplitResult:
         raise ValueError("must begin with ws:// or wss://")
     if port == 0:
         raise ValueError("must have a port from 1 to 65535")
-    if not _is_host(parts.hostname or ""):
-        raise ValueError("must have a valid host, such as ws://host:8080/path")
+    _sendable_host(parts)
+    _credentials(parts)
     if "#" in url:
         raise ValueError(
             'must not have a fragment ("#...", RFC 6455 section 3); write %23 for a "#" in a path or query'
@@ -516,15 +521,38 @@ def _split(url: str) -> SplitResult:
     return parts
 
 
-def _is_host(host: str) -> bool:
+def _sendable_host(parts: SplitResult) -> str:
+    """The host as it goes onto the wire: a name in ASCII (IDNA), or an IP address, of version 6 in brackets.
+
+    Raises:
+        ValueError: If it is none. What is refused here would fail at each dial.
+    """
+    host = parts.hostname or ""
     if ":" in host:
-        return _is_ip_address(host)
+        # RFC 6874 has "%25" between an address and its interface, and allows the "%" that all else uses.
+        return f"[{_ip_address_v6(host.replace('%25', '%', 1))}]"
     try:
-        # Looks at the length of the name and of its labels.
-        host.encode("idna")
-    except UnicodeError:
-        return False
-    return re.fullmatch(r"[\w.-]+", host) is not None
+        name = yarl.URL.build(scheme="ws", host=host).raw_host or ""
+    except ValueError:
+        name = ""
+    # RFC 1035 section 2.3.4: the lengths of a label and of the name, which may end in a dot.
+    if not re.fullmatch(r"(?!.{254})[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?", name):
+        raise ValueError("must have a valid host, such as ws://host:8080/path")
+    if re.fullmatch(r"[0-9.]+", name) and not _is_ip_address(name):
+        raise ValueError("must have a host name or an IP address; one of version 4 is four numbers from 0 to 255")
+    return name
+
+
+def _ip_address_v6(host: str) -> str:
+    try:
+        address = ipaddress.IPv6Address(host)
+    except ValueError:
+        raise ValueError("must have a valid host, such as ws://[::1]:8080/path") from None
+    if not re.fullmatch(r"[A-Za-z0-9._~-]+", address.scope_id or "none"):
+        raise ValueError("must have a valid network interface behind the % of its host, such as ws://[fe80::1%eth0]/")
+    if address.scope_id is None and address.is_link_local:
+        raise ValueError("must name the network interface of a link-local address, such as ws://[fe80::1%eth0]/")
+    return host
 
 
 def _is_ip_address(host: str) -> bool:
@@ -539,10 +567,35 @@ def _userinfo(parts: SplitResult) -> str:
     return parts.netloc.rpartition("@")[0]
 
 
-def _encoded(text: str, also_safe: str = "") -> str:
-    """Percent-encodes what has to be, and leaves alone what is encoded already."""
+def _credentials(parts: SplitResult) -> str | None:
+    """What Basic authentication makes of user:password@ (RFC 7617), in UTF-8; `None` where there is none.
+
+    Raises:
+        ValueError: If there can be no such credentials. The text repeats nothing of them.
+    """
+    userinfo = _userinfo(parts)
+    if not userinfo:
+        return None
+    user, password = (unquote_to_bytes(part) for part in userinfo.partition(":")[::2])
+    if b":" in user:
+        raise ValueError(
+            "must not have a user name with a colon in it, which cannot be told from the password (RFC 7617)"
+        )
+    if any(byte < ord(" ") or byte == _DELETE for byte in user + password):
+        raise ValueError("must not have control characters in user or password (RFC 7617)")
+    return base64.b64encode(user + b":" + password).decode()
+
+
+def _encoded(text: str) -> str:
+    """Percent-encodes what a URL cannot hold (RFC 3986). All else stays, also what is encoded already."""
     text = re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", text)
-    return quote(text, safe="%:@!$&'()*+,;=~" + also_safe)
+    return quote(text, safe="%:@!$&'()*+,;=~/?")
+
+
+def _redacted(piece: str) -> str:
+    """A piece of a query without its value. Without a "=" it may be a token as well as a name."""
+    name, equals, _ = piece.partition("=")
+    return f"{name}=***" if equals else piece and "***"
 
 
 def _after_mark(query: str) -> str:

@@ -753,7 +753,7 @@ class UnspeakableError(GiveUp):
 @pytest.mark.parametrize(
     ("error", "says"),
     [
-        (ValueError("mine"), "before_connect raised ValueError"),
+        (ValueError("mine"), "before_connect raised ValueError; the log has the traceback"),
         (GiveUp("no more"), "no more"),
         (GiveUp(), "before_connect gave up"),
         (UnspeakableError(), "UnspeakableError"),

@@ -378,7 +378,8 @@ async def test_what_cannot_be_dialled_fails_without_telling_a_secret(transport):
     for told in broken:
         assert told.calls == ["lost"]
         assert isinstance(told.error, ConnectError)
-        assert str(told.error).startswith("the handshake failed (")
+        assert str(told.error).startswith("nothing was sent, because what url, headers or tls say")
+        assert not told.error.retryable
         assert "secret" not in str(told.error)
         assert told.error.__cause__ is told.error.__context__ is None
 
@@ -387,15 +388,24 @@ async def test_what_cannot_be_dialled_fails_without_telling_a_secret(transport):
     ("error", "says"),
     [
         (OSError(errno.EMFILE, "secret"), f"the connection failed: {os.strerror(errno.EMFILE)}"),
-        (ConnectionAbortedError("secret"), "the connection failed: ConnectionAbortedError"),
-        (TimeoutError("secret"), "the connection failed: TimeoutError"),
+        (ConnectionAbortedError("secret"), f"the connection failed: {os.strerror(errno.ECONNABORTED)}"),
+        (ConnectionResetError(), f"the connection failed: {os.strerror(errno.ECONNRESET)}"),
+        (TimeoutError("secret"), f"the connection failed: {os.strerror(errno.ETIMEDOUT)}"),
+        (
+            OSError("Multiple exceptions: [Errno 111] secret, [Errno 101] secret, [Errno 111] secret"),
+            f"the connection failed: {os.strerror(111)}, {os.strerror(101)}",
+        ),
+        (OSError("secret"), "the connection failed: no reason given"),
         (
             socket.gaierror(socket.EAI_NONAME, "Name or service not known"),
             "the connection failed: Name or service not known",
         ),
         (socket.gaierror(), "the connection failed: no reason given"),
-        (aiohttp.ClientPayloadError("secret"), "the handshake failed (ClientPayloadError)"),
-        (ValueError("secret"), "the handshake failed (ValueError)"),
+        (ssl.SSLError(), "the connection failed: no reason given"),
+        (
+            aiohttp.ClientPayloadError("secret"),
+            "the handshake failed in a way that nobody foresaw (ClientPayloadError)",
+        ),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )

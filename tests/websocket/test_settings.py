@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import contextlib
 import ssl
 import sys
 
 import pydantic
 import pytest
 import trustme
-import yarl
 from cryptography.hazmat.primitives import serialization
 
-from rxnodes import ConnectOptions, codecs
+from rxnodes import ConnectError, ConnectOptions, Project, codecs
 from rxnodes.codecs import as_codec
 from rxnodes.lifecycle.policy import FINAL_CODES, Policy, ReconnectPolicy
 from rxnodes.sends import SendQueue
@@ -133,19 +135,53 @@ def test_settings_cannot_be_changed():
         ("ws://h/?a=1&b=2&a=3", {"query": {"a": "4"}}, "ws://h/?b=2&a=4"),
         ("ws://h/?a%20b=1", {"query": {"a b": "2"}}, "ws://h/?a%20b=2"),
         ("ws://h/", {"query": {"t": "a&b=c d/é+"}}, "ws://h/?t=a%26b%3Dc%20d%2F%C3%A9%2B"),
-        ("ws://u:p%40ss@h/", {}, "ws://u:p%40ss@h/"),
+        ("ws://u:p%40ss@h/", {}, "ws://h/"),
+        ("ws://h/?&a=&&b&", {}, "ws://h/?&a=&&b&"),
+        ("ws://h/?&a=&&b&", {"query": {"b": ""}}, "ws://h/?&a=&&&b="),
+        ("ws://bücher.test/", {}, "ws://xn--bcher-kva.test/"),
+        ("ws://h./", {}, "ws://h./"),
+        ("ws://[FE80::1%25Eth0]:1/", {}, "ws://[fe80::1%Eth0]:1/"),
     ],
 )
 def test_the_targets_url(url, fields, expected):
     assert connection(url, **fields).target().url == expected
 
 
-def test_aiohttps_url_class_reads_from_it_what_was_meant():
-    url = yarl.URL(
-        connection("ws://us%20er:p%40%2F%3A@h:1/p q".replace(" ", "%20"), query={"t": "a&b=c +/é%"}).target().url
-    )
-    assert (url.user, url.password, url.path) == ("us er", "p@/:", "/p q")
-    assert url.query["t"] == "a&b=c +/é%"
+@pytest.mark.parametrize("char", [chr(code) for code in range(0x21, 0x7F) if chr(code) not in "#\\"])
+def test_what_a_url_can_hold_stays_and_the_rest_is_encoded(char):
+    """RFC 3986; a "%" that encodes nothing is encoded itself."""
+    can_stay = char.isalnum() or char in "-._~:/?@!$&'()*+,;="
+    target = connection(f"ws://h/{char}?{char}").target()
+    sent = char if can_stay else f"%{ord(char):02X}"
+    assert target.url == (f"ws://h/??{char}" if char == "?" else f"ws://h/{sent}?{sent}")
+
+
+@pytest.mark.parametrize(
+    ("userinfo", "expected"),
+    [
+        ("user:password", b"user:password"),
+        ("user", b"user:"),
+        ("user:", b"user:"),
+        (":password", b":password"),
+        ("us%20er:p%40%2F%3A", b"us er:p@/:"),
+        ("u:a:b%3Ac@d", b"u:a:b:c@d"),
+        ("u:100%", b"u:100%"),
+        ("u:a+b", b"u:a+b"),
+        ("é:€", "é:€".encode()),
+        ("%C3%A9:%E2%82%AC", "é:€".encode()),
+        ("%E9:x", b"\xe9:x"),
+    ],
+)
+def test_user_and_password_are_basic_credentials_in_utf_8(userinfo, expected):
+    target = connection(f"ws://{userinfo}@h/").target()
+    scheme, _, credentials = target.headers["Authorization"].partition(" ")
+    assert (scheme, base64.b64decode(credentials)) == ("Basic", expected)
+    assert target.url == target.redacted_url == "ws://h/"
+    assert credentials not in repr(target)
+
+
+def test_no_user_is_no_credentials():
+    assert connection("ws://@h/").target().headers == {}
 
 
 @pytest.mark.parametrize(
@@ -184,6 +220,24 @@ def test_a_redacted_url_has_no_secret(url, fields, expected):
         ("ws://h:0/", "port from 1 to 65535"),
         ("ws://h:65536/", "port from 1 to 65535"),
         (f"ws://user:{SECRET}/@h/", "port from 1 to 65535"),
+        ("ws://.h/", "host"),
+        ("ws://h../", "host"),
+        ("ws://../", "host"),
+        (f"ws://{'.'.join(['a' * 60] * 5)}/", "host"),
+        (f"ws://{'ü' * 60}/", "host"),
+        ("ws://%61/", "host"),
+        ("ws://127.1/", "four numbers"),
+        ("ws://2130706433/", "four numbers"),
+        ("ws://256.0.0.1/", "four numbers"),
+        ("ws://010.0.0.1/", "four numbers"),
+        ("ws://[fe80::1]/", "network interface"),
+        ("ws://[fe80::1%25]/", "host"),
+        ("ws://[fe80::1%é]/", "network interface"),
+        ("ws://h:٣/", "port from 1 to 65535"),
+        ("ws://h:+8/", "port from 1 to 65535"),
+        (f"ws://us%3Aer:{SECRET}@h/", "user name with a colon"),
+        (f"ws://user:%0A{SECRET}@h/", "control characters in user or password"),
+        (f"ws://user%7F:{SECRET}@h/", "control characters in user or password"),
         (f"ws://h/#{SECRET}", "fragment"),
         ("ws://h/#", "fragment"),
         (f"ws://h/{SECRET}\r\nX: y", "line breaks"),
@@ -202,6 +256,101 @@ def test_a_url_that_cannot_be_connected_to_is_refused(url, said):
 @pytest.mark.parametrize("url", [None, 8080, ["ws://h/"], True])
 def test_a_url_is_text(url):
     assert "valid string" in problem(url)
+
+
+def test_a_hooks_whole_url_keeps_its_own_port():
+    settings = connection("ws://h/", port=9000)
+    assert settings.retarget(ConnectOptions(url="ws://other:1/")).url == "ws://other:1/"
+    assert settings.retarget(ConnectOptions(url="ws://other/")).url == "ws://other/"
+    assert settings.retarget(ConnectOptions(query={"a": "b"})).url == "ws://h:9000/?a=b"
+
+
+# On the wire
+
+
+@contextlib.asynccontextmanager
+async def raw_server(host="127.0.0.1"):
+    """A server that reads the head of each request, and hangs up; its port, and what it has read."""
+    heads = []
+
+    async def read(reader, writer):
+        heads.append((await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n"))
+        writer.close()
+
+    async with await asyncio.start_server(read, host, 0) as server:
+        yield server.sockets[0].getsockname()[1], heads
+
+
+async def end_of(fields):
+    """How a session with these settings ends."""
+    async with Project(websocket={"it": fields}) as project:
+        project.websocket("it").start()
+        return await project.websocket("it").wait_stopped()
+
+
+PRESIGNED = (
+    "/a%2Fb%28c%29%3A%40/%2e%2e/../x;v=1//~!$&'()*+,="
+    "?X-Amz-Credential=AKIA%2F20260101%2Fus%2f&sig=a%2Bb+c%20d/e=;f&empty=&twice=1&twice=2&&flag&%5Bx%5D=%25&"
+)
+
+
+@pytest.mark.parametrize("way", ["url", "hook"])
+async def test_a_url_is_sent_exactly_as_given(way):
+    async with raw_server() as (port, heads):
+        url = f"ws://127.0.0.1:{port}{PRESIGNED}"
+
+        async def presign(_attempt):
+            return ConnectOptions(url=url)
+
+        await end_of(url if way == "url" else {"url": "ws://nowhere.test/", "port": 1, "before_connect": presign})
+        assert heads[0][0] == f"GET {PRESIGNED} HTTP/1.1"
+
+
+async def test_what_the_query_encodes_is_sent_as_it_is():
+    values = {"redirect": "https://h/a?b=c&d", "sig": "a+b/c=", "who": "é (x) @:;", "%2F": "%2F", "empty": ""}
+    async with raw_server() as (port, heads):
+        await end_of({"url": f"ws://127.0.0.1:{port}?keep=%2F", "query": values})
+        assert heads[0][0] == (
+            "GET /?keep=%2F&redirect=https%3A%2F%2Fh%2Fa%3Fb%3Dc%26d&sig=a%2Bb%2Fc%3D"
+            "&who=%C3%A9%20%28x%29%20%40%3A%3B&%252F=%252F&empty= HTTP/1.1"
+        )
+
+
+@pytest.mark.parametrize(
+    ("bound", "host", "header"),
+    [("127.0.0.1", "127.0.0.1", "127.0.0.1"), ("::1", "[::1]", "[::1]"), ("::1", "[::1%251]", "[::1]")],
+)
+async def test_credentials_and_host_are_headers(bound, host, header):
+    async with raw_server(bound) as (port, heads):
+        await end_of(f"ws://us%20er:%C3%A9€%3A@{host}:{port}/")
+        assert f"Host: {header}:{port}" in heads[0]
+        assert f"Authorization: Basic {base64.b64encode('us er:é€:'.encode()).decode()}" in heads[0]
+        assert heads[0][0] == "GET / HTTP/1.1"
+
+
+async def test_a_host_that_is_not_ascii_is_looked_up_in_idna(monkeypatch):
+    looked_up = []
+
+    async def refuse(self, host, *_arguments, **_options):
+        looked_up.append(host)
+        raise OSError(-2, "no such name")
+
+    monkeypatch.setattr("aiohttp.connector.DefaultResolver.resolve", refuse)
+    await end_of("ws://Bücher.TEST/")
+    assert looked_up == ["xn--bcher-kva.test"]
+
+
+@pytest.mark.parametrize("error", [ValueError(SECRET), UnicodeError(), TypeError(), OverflowError()])
+async def test_what_cannot_be_sent_ends_the_session_and_names_the_settings(error, monkeypatch):
+    async def fail(*_arguments, **_options):
+        raise error
+
+    monkeypatch.setattr("aiohttp.TCPConnector.connect", fail)
+    stopped = await end_of({"url": "ws://127.0.0.1:1/", "reconnect": {"enabled": True}})
+    assert isinstance(stopped.error, ConnectError)
+    assert not stopped.error.retryable
+    assert stopped.attempts == 1
+    assert str(stopped.error).startswith("nothing was sent, because what url, headers or tls say")
 
 
 # Numbers
