@@ -24,10 +24,10 @@ def environment(**variables):
 
 
 @contextlib.asynccontextmanager
-async def running(*command, env, cwd=None, stderr=asyncio.subprocess.PIPE):
+async def running(*command, env, cwd=None, stdin=None, stderr=asyncio.subprocess.PIPE):
     """A process, which is ended when the context is left."""
     process = await asyncio.create_subprocess_exec(
-        *command, cwd=cwd, env=env, stdout=asyncio.subprocess.PIPE, stderr=stderr
+        *command, cwd=cwd, env=env, stdin=stdin, stdout=asyncio.subprocess.PIPE, stderr=stderr
     )
     try:
         async with asyncio.timeout(PATIENCE):
