@@ -54,7 +54,7 @@ from rxnodes.lifecycle.inputs import (
 from rxnodes.lifecycle.machine import Phase, Profile, State, step
 from rxnodes.lifecycle.states import ConnectionState, check_close
 from rxnodes.lifecycle.traffic import Traffic
-from rxnodes.sends import Backlog, Fate, Receipt, SendDropped, SendOutcome, Sent, Unsent
+from rxnodes.sends import Backlog, Fate, HandOver, Receipt, SendDropped, SendOutcome, Sent, Unsent
 from rxnodes.streams import Derived, HotStream, Outbox, ReplayStream, View, Views, call_on
 
 if TYPE_CHECKING:
@@ -126,6 +126,7 @@ class Connection:
         "_delivering",
         "_errors",
         "_expiry",
+        "_handed_over",
         "_inputs",
         "_is_closed",
         "_is_stepping",
@@ -191,6 +192,8 @@ class Connection:
         self._timer: asyncio.TimerHandle | None = None
         self._valve = Valve(self._on_valve, self.run_on_loop)
 
+        # Both are made late: most connections need none.
+        self._handed_over: HandOver | None = None
         self._backlog: Backlog | None = None
         self._expiry: asyncio.TimerHandle | None = None
         self._watched = 0
@@ -425,7 +428,7 @@ class Connection:
             self._send(receipt)
         else:
             self._check_has_loop()
-            self.run_on_loop(lambda: self._send(receipt))
+            self._hand_over_message(receipt)
         return receipt
 
     def stop(self, *, code: int = 1000, reason: str = "") -> None:
@@ -590,6 +593,9 @@ class Connection:
         with _lock:
             if self._loop is None or self._is_closed:
                 return False
+            if self._handed_over is not None:
+                # What is sent from here on comes behind it.
+                self._handed_over.is_sealed = True
             try:
                 self._loop.call_soon_threadsafe(action)
             except RuntimeError:
@@ -605,12 +611,54 @@ class Connection:
 
     # Sending
 
-    def _send(self, receipt: Receipt) -> None:
+    def _hand_over_message(self, receipt: Receipt) -> None:
+        """Hands a message to the loop, which is woken once for all that come until it takes them over."""
+        assert self._loop is not None
+        with _lock:
+            if self._handed_over is None:
+                self._handed_over = HandOver(self._target.send_queue)
+            handed_over = self._handed_over
+            is_joining = not (handed_over.is_sealed or self._loop.is_closed())
+            if is_joining or self._hand_over(partial(self._take_over, handed_over, handed_over.batch + 1)):
+                if not is_joining:
+                    handed_over.begin()
+                handed_over.add(receipt, self._loop.time())
+                return
+        # There is no loop any more that it could wait for.
+        self._send(receipt)
+
+    def _take_over(self, handed_over: HandOver, batch: int) -> None:
+        """Sends what other threads have handed over."""
+        assert self._loop is not None
+        with _lock:
+            receipts, overflowed = handed_over.take(batch)
+        now = self._loop.time()
+        expired: list[Receipt] = []
+        for receipt in receipts:
+            if receipt.due <= now and self._takes_messages():
+                expired.append(receipt)
+            else:
+                self._send(receipt, receipt.due)
+        # At last: whoever is told of it may stop.
+        self._watched += sum(receipt.tag is not None for receipt in (*expired, *overflowed))
+        self._discard(overflowed)
+        self.on_overflow(overflowed)
+        self._give_up(expired)
+
+    def _takes_messages(self) -> bool:
+        """Whether a message can be sent now, or waits for the connection to open."""
+        phase = self._machine.phase
+        return phase is OPEN or (self._target.send_queue.while_connecting and phase in OPENING)
+
+    def _send(self, receipt: Receipt, due: float | None = None) -> None:
+        """Sends a message, which has been waiting already where it is said how long it may."""
         if receipt.tag is not None:
             self._watched += 1
         if self._link is not None and self._machine.phase is OPEN:
             self._give(self._link, receipt)
         elif self._target.send_queue.while_connecting and self._machine.phase in OPENING:
+            assert self._loop is not None
+            receipt.due = self._target.send_queue.due(self._loop.time()) if due is None else due
             self._hold(receipt)
         else:
             error = SendError(f"{self.name!r} is {self.state.value}, not open: message not sent")
@@ -631,16 +679,14 @@ class Connection:
 
     def _hold(self, receipt: Receipt) -> None:
         """Lets a message wait for the connection to open."""
-        assert self._loop is not None
         if self._backlog is None:
             self._backlog = Backlog(self._target.send_queue)
-        overflowed = self._backlog.add(receipt, self._loop.time())
+        overflowed = self._backlog.add(receipt)
         if self._expiry is None:
             self._expire_later()
         # At last: whoever is told of it may stop, and then nothing waits any more.
-        if overflowed:
-            self._feed(Discarded(len(overflowed)))
-            self.on_overflow(overflowed)
+        self._discard(overflowed)
+        self.on_overflow(overflowed)
 
     def _expire_later(self) -> None:
         assert self._loop is not None
@@ -655,8 +701,19 @@ class Connection:
         self._expiry = None
         expired = self._backlog.take_expired(self._loop.time())
         self._expire_later()
-        self._feed(Discarded(len(expired)))
+        self._give_up(expired)
+
+    def _give_up(self, expired: Collection[Receipt]) -> None:
+        self._discard(expired)
         self.settle_sends(expired, SendDropped, reason="expired")
+
+    def _discard(self, receipts: Collection[Receipt]) -> None:
+        """Counts messages that were given up before any link had them: of a session that could still have sent them."""
+        assert self._loop is not None
+        state = self._machine
+        if receipts and (state.phase is OPEN or state.phase in OPENING):
+            # Nothing comes of it but the count, so that it need not wait for its turn behind another input.
+            self._machine = step(state, Discarded(len(receipts)), self._now()).state
 
     def _take_backlog(self) -> Collection[Receipt]:
         """What waited for the connection to open, which waits no more."""
@@ -669,10 +726,19 @@ class Connection:
 
     def _send_backlog(self, _: object = None) -> None:
         """Sends what waited for the connection to open."""
-        if self._backlog is not None and self._machine.phase is OPEN:
-            assert self._link is not None
-            for receipt in self._take_backlog():
-                self._give(self._link, receipt)
+        link = self._link
+        if self._backlog is None or link is None or self._machine.phase is not OPEN:
+            return
+        assert self._loop is not None
+        now = self._loop.time()
+        expired: list[Receipt] = []
+        for receipt in self._take_backlog():
+            # The timer may not have had its turn yet, where somebody took long over what was told.
+            if receipt.due <= now:
+                expired.append(receipt)
+            else:
+                self._give(link, receipt)
+        self._give_up(expired)
 
     def on_overflow(self, receipts: Collection[Receipt]) -> None:
         """The send queue has no room for these messages."""
@@ -688,6 +754,8 @@ class Connection:
 
     def settle_sends(self, receipts: Collection[Receipt], kind: type[SendOutcome], **more: Any) -> None:
         """These messages have met their fate. Nothing is made of it where nobody asked."""
+        if not receipts:
+            return
         state = self._machine
         numbers = (state.session, state.attempt) if state.is_live else (0, 0)
         fate = Fate(kind, self.name, *numbers, self.now(), more)
@@ -749,13 +817,13 @@ class Connection:
         if self._backlog is not None and isinstance(input_, Stop | Retire):
             # Also where somebody stops who is told that it is open, and before all others are.
             self._send_backlog()
-        now = Now(utc_now(self._loop), self._loop.time(), random.random())  # noqa: S311 - jitter is no secret
+        now = self._now()
         was_open = self._machine.phase is OPEN
         after, effects, events = step(self._machine, input_, now)
         if self._backlog is not None and after.phase not in OPENING and after.phase is not OPEN:
             # Given up before the end is told, which counts them. The machine is pure: it can be asked again.
             given_up = self._take_backlog()
-            self._machine = step(self._machine, Discarded(len(given_up)), now).state
+            self._discard(given_up)
             self.settle_sends(given_up, Unsent)
             after, effects, events = step(self._machine, input_, now)
         self._machine = after
@@ -769,6 +837,10 @@ class Connection:
         if self._backlog is not None and after.phase is OPEN and not was_open:
             # Behind what is sent by those who are told that it is open, such as a login.
             self._outbox.post(self._send_backlog, None)
+
+    def _now(self) -> Now:
+        assert self._loop is not None
+        return Now(utc_now(self._loop), self._loop.time(), random.random())  # noqa: S311 - jitter is no secret
 
     def _perform(self, effect: Effect) -> None:
         # The commonest first; matching patterns took three times as long.
