@@ -149,9 +149,10 @@ class Preparing:
         self._is_aborted = False
         self._is_left_behind = False
         # Not by the loop's factory: an eager one would run the hook within the step that begins the attempt.
-        self._task = asyncio.Task(
+        self._loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[Target | ConnectError] | None = asyncio.Task(
             self._prepare(preparation, attempt),
-            loop=asyncio.get_running_loop(),
+            loop=self._loop,
             name=f"rxnodes before_connect {attempt.connection}",
         )
         self._task.add_done_callback(self._go_on)
@@ -185,6 +186,8 @@ class Preparing:
         return target
 
     def _go_on(self, task: asyncio.Task[Target | ConnectError]) -> None:
+        # It knows how it ended, and so, by the traceback, us.
+        self._task = None
         outcome = self._outcome(task)
         if self._is_left_behind:
             return
@@ -210,14 +213,16 @@ class Preparing:
 
     def abort(self) -> None:
         """Cancels the hook, whose end is the attempt's. After a second time nobody waits for that end any longer."""
+        if self._task is None:
+            return
         self._task.cancel()
         if self._is_aborted:
             # Not before it has had a turn of the loop to see that it is cancelled.
-            self._task.get_loop().call_soon(self._leave_behind)
+            self._loop.call_soon(self._leave_behind)
         self._is_aborted = True
 
     def _leave_behind(self) -> None:
-        if self._task.done() or self._is_left_behind:
+        if self._task is None or self._task.done() or self._is_left_behind:
             return
         self._is_left_behind = True
         logger.warning(

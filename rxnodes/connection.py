@@ -527,8 +527,12 @@ class Connection:
         """Waits for an answer on the caller's own loop, whichever that is; at once, where the answer is known."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         # Behind what this thread has asked for so far, such as a start.
-        self.run_on_loop(lambda: self._add_waiter(future, ask, waiters))
-        return await future
+        self.run_on_loop(partial(self._add_waiter, future, ask, waiters))
+        try:
+            return await future
+        finally:
+            # What it raises knows this frame: a cycle, if the frame knew it as well.
+            del future
 
     def _add_waiter(
         self, future: asyncio.Future[T], ask: Callable[[], T | RxNodesError | None], waiters: list[asyncio.Future[T]]
