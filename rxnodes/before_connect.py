@@ -13,8 +13,7 @@ from rxnodes.errors import ConnectError, RxNodesError, text_of
 from rxnodes.lifecycle.traffic import Traffic
 
 if TYPE_CHECKING:
-    from rxnodes.sends import Receipt
-    from rxnodes.transport.base import Link, Sink, Target, Transport
+    from rxnodes.transport.base import Sink, Target
 
 __all__ = ["Attempt", "BeforeConnect", "ConnectOptions", "GiveUp", "Preparation"]
 
@@ -118,120 +117,116 @@ class Preparation:
     hook: BeforeConnect
     retarget: Callable[[ConnectOptions], Target]
 
-    def dial(
-        self, transport: Transport, attempt: Attempt, sink: Sink, postpone: Callable[[float], None]
-    ) -> PreparedLink:
-        """Begins an attempt with the hook.
+    def begin(
+        self, attempt: Attempt, sink: Sink, dial: Callable[[Target], None], postpone: Callable[[float], None]
+    ) -> Preparing:
+        """Begins an attempt with the hook, in a turn of the loop of its own.
 
         Args:
-            transport: What dials then.
             attempt: What the hook is told.
-            sink: What the link calls.
+            sink: What is told that the attempt is over, where no dial comes of it.
+            dial: Called with the target once the hook has answered; from then on the attempt is the transport's.
             postpone: Told for how many seconds the dial waits, once the hook has answered.
         """
-        return PreparedLink(self, transport, attempt, sink, postpone)
+        return Preparing(self, attempt, sink, dial, postpone)
 
 
-class PreparedLink:
-    """A link that asks the hook first, and is the transport's link from then on.
-
-    Until then there is nothing to send on: all that can come is `abort`, and the wish that nothing be read.
-    """
+class Preparing:
+    """An attempt that has no link yet: its hook is being asked."""
 
     def __init__(
         self,
         preparation: Preparation,
-        transport: Transport,
         attempt: Attempt,
         sink: Sink,
+        dial: Callable[[Target], None],
         postpone: Callable[[float], None],
     ) -> None:
-        self._transport = transport
+        self._connection = attempt.connection
         self._sink = sink
+        self._dial = dial
         self._postpone = postpone
-        self._target: Target | None = None
-        self._error: ConnectError | None = None
-        self._link: Link | None = None
-        self._is_paused = False
         self._is_aborted = False
-        self._task = asyncio.get_running_loop().create_task(
-            self._prepare(preparation, attempt), name=f"rxnodes before_connect {attempt.connection}"
+        self._is_left_behind = False
+        # Not by the loop's factory: an eager one would run the hook within the step that begins the attempt.
+        self._loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[Target | ConnectError] | None = asyncio.Task(
+            self._prepare(preparation, attempt),
+            loop=self._loop,
+            name=f"rxnodes before_connect {attempt.connection}",
         )
         self._task.add_done_callback(self._go_on)
 
-    async def _prepare(self, preparation: Preparation, attempt: Attempt) -> None:
+    async def _prepare(self, preparation: Preparation, attempt: Attempt) -> Target | ConnectError:
+        """Asks the hook, and waits as long as it says.
+
+        Returns:
+            Where to dial, or why not.
+        """
         try:
-            options = await preparation.hook(attempt) or ConnectOptions()
+            options = await preparation.hook(attempt)
         except GiveUp as error:
             reason = text_of(error, lambda error: str(error) or "before_connect gave up")
-            self._error = ConnectError(reason, retryable=False)
-            return
-        except Exception as error:
-            logger.exception("%s: before_connect raised", attempt.connection)
-            self._error = ConnectError(f"before_connect raised {type(error).__name__}; the log has the traceback")
-            return
+            return ConnectError(reason, retryable=False)
         if self._is_aborted:
             # The hook has answered though it was cancelled.
-            return
+            raise asyncio.CancelledError
+        if options is None:
+            options = ConnectOptions()
         if not isinstance(options, ConnectOptions):  # pyright: ignore[reportUnnecessaryIsInstance] - as above
             what = type(options).__name__
-            self._error = ConnectError(f"before_connect gave {what}, not ConnectOptions or None", retryable=False)
-            return
+            return ConnectError(f"before_connect gave {what}, not ConnectOptions or None", retryable=False)
         try:
-            self._target = preparation.retarget(options)
+            target = preparation.retarget(options)
         except ValueError as error:
-            self._error = ConnectError(f"before_connect gave what cannot be used: {text_of(error)}", retryable=False)
-            return
+            return ConnectError(f"before_connect gave what cannot be used: {text_of(error)}", retryable=False)
         self._postpone(options.delay)
         if options.delay > 0:
             await asyncio.sleep(options.delay)
+        return target
 
-    def _go_on(self, task: asyncio.Task[None]) -> None:
-        if task.cancelled() or self._is_aborted or self._target is None:
-            self._sink.lost(self._error, Traffic())
+    def _go_on(self, task: asyncio.Task[Target | ConnectError]) -> None:
+        # It knows how it ended, and so, by the traceback, us.
+        self._task = None
+        outcome = self._outcome(task)
+        if self._is_left_behind:
+            return
+        if self._is_aborted or outcome is None or isinstance(outcome, ConnectError):
+            self._sink.lost(outcome if isinstance(outcome, ConnectError) else None, Traffic())
         else:
-            self._link = self._transport.dial(self._target, self._sink)
-            if self._is_paused:
-                self._link.pause_reading()
+            self._dial(outcome)
 
-    def send(self, receipt: Receipt, /) -> None:
-        """Sends a message."""
-        assert self._link is not None
-        self._link.send(receipt)
-
-    def close(self, code: int, reason: str) -> None:
-        """Sends a Close frame behind what was sent."""
-        assert self._link is not None
-        self._link.close(code, reason)
-
-    def close_now(self, code: int, reason: str) -> None:
-        """Sends a Close frame ahead of what waits."""
-        assert self._link is not None
-        self._link.close_now(code, reason)
-
-    def pause_reading(self) -> None:
-        """Reads no more, once there is something to read."""
-        self._is_paused = True
-        if self._link is not None:
-            self._link.pause_reading()
-
-    def resume_reading(self) -> None:
-        """Reads on."""
-        self._is_paused = False
-        if self._link is not None:
-            self._link.resume_reading()
-
-    def catch_up(self, judge: Callable[[], object]) -> None:
-        """Calls `judge` when all that has come by now is read."""
-        if self._link is None:
-            judge()
-        else:
-            self._link.catch_up(judge)
+    def _outcome(self, task: asyncio.Task[Target | ConnectError]) -> Target | ConnectError | None:
+        """What came of the hook; `None`: it was cancelled by us."""
+        if task.cancelled():
+            if self._is_aborted:
+                return None
+            logger.error("%s: before_connect was cancelled, by what it awaits", self._connection)
+            return ConnectError("before_connect was cancelled, by what it awaits and not by a stop")
+        error = task.exception()
+        if error is None:
+            return task.result()
+        # Those two have gone to the program already.
+        if not isinstance(error, KeyboardInterrupt | SystemExit):
+            logger.error("%s: before_connect raised", self._connection, exc_info=error)
+        return ConnectError(f"before_connect raised {type(error).__name__}; the log has the traceback")
 
     def abort(self) -> None:
-        """Cancels the hook, or ends the link."""
-        if self._link is not None:
-            self._link.abort()
-        else:
-            self._is_aborted = True
-            self._task.cancel()
+        """Cancels the hook, whose end is the attempt's. After a second time nobody waits for that end any longer."""
+        if self._task is None:
+            return
+        self._task.cancel()
+        if self._is_aborted:
+            # Not before it has had a turn of the loop to see that it is cancelled.
+            self._loop.call_soon(self._leave_behind)
+        self._is_aborted = True
+
+    def _leave_behind(self) -> None:
+        if self._task is None or self._task.done() or self._is_left_behind:
+            return
+        self._is_left_behind = True
+        logger.warning(
+            "%s: before_connect goes on although it was cancelled: its task is left behind, its answer will be ignored",
+            self._connection,
+        )
+        self._sink.lost(None, Traffic())

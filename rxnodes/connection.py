@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from copy import copy
 from functools import partial
 from threading import RLock, get_ident
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -13,7 +14,16 @@ from weakref import WeakValueDictionary
 from rxnodes.before_connect import Attempt
 from rxnodes.clock import utc_now
 from rxnodes.codecs import decode
-from rxnodes.errors import ConnectError, DecodeError, HandlerError, RxNodesError, SendError, text_of, with_type
+from rxnodes.errors import (
+    ConnectError,
+    ConnectionLost,
+    DecodeError,
+    HandlerError,
+    RxNodesError,
+    SendError,
+    text_of,
+    with_type,
+)
 from rxnodes.flow import Valve, deliver
 from rxnodes.lifecycle.events import ErrorEvent, LifecycleEvent, Opened, Stopped
 from rxnodes.lifecycle.inputs import (
@@ -43,7 +53,8 @@ from rxnodes.lifecycle.inputs import (
 )
 from rxnodes.lifecycle.machine import Phase, Profile, State, step
 from rxnodes.lifecycle.states import ConnectionState, check_close
-from rxnodes.sends import Backlog, Fate, Receipt, SendDropped, SendOutcome, Sent, Unsent
+from rxnodes.lifecycle.traffic import Traffic
+from rxnodes.sends import Backlog, Fate, HandOver, Receipt, SendDropped, SendOutcome, Sent, Unsent
 from rxnodes.streams import Derived, HotStream, Outbox, ReplayStream, View, Views, call_on
 
 if TYPE_CHECKING:
@@ -53,12 +64,11 @@ if TYPE_CHECKING:
 
     from reactivex import Observable
 
-    from rxnodes.before_connect import Preparation
+    from rxnodes.before_connect import Preparation, Preparing
     from rxnodes.codecs import Codec
     from rxnodes.errors import ProtocolError
     from rxnodes.lifecycle.events import ErrorPhase
     from rxnodes.lifecycle.policy import Policy
-    from rxnodes.lifecycle.traffic import Traffic
     from rxnodes.sends import DropReason
     from rxnodes.transport.base import Link, Target, Transport
 
@@ -116,6 +126,7 @@ class Connection:
         "_delivering",
         "_errors",
         "_expiry",
+        "_handed_over",
         "_inputs",
         "_is_closed",
         "_is_stepping",
@@ -131,9 +142,11 @@ class Connection:
         "_opened",
         "_outbox",
         "_preparation",
+        "_preparing",
         "_sends",
         "_settled",
         "_settled_session",
+        "_sink",
         "_states",
         "_stop_waiters",
         "_stopped",
@@ -172,10 +185,15 @@ class Connection:
 
         self._inputs: list[Input] = []
         self._is_stepping = False
+        # Of the attempt: what its link calls, and its link, or before that its hook.
+        self._sink: _AttemptSink | None = None
         self._link: Link | None = None
+        self._preparing: Preparing | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._valve = Valve(self._on_valve, self.run_on_loop)
 
+        # Both are made late: most connections need none.
+        self._handed_over: HandOver | None = None
         self._backlog: Backlog | None = None
         self._expiry: asyncio.TimerHandle | None = None
         self._watched = 0
@@ -410,7 +428,7 @@ class Connection:
             self._send(receipt)
         else:
             self._check_has_loop()
-            self.run_on_loop(lambda: self._send(receipt))
+            self._hand_over_message(receipt)
         return receipt
 
     def stop(self, *, code: int = 1000, reason: str = "") -> None:
@@ -509,8 +527,12 @@ class Connection:
         """Waits for an answer on the caller's own loop, whichever that is; at once, where the answer is known."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         # Behind what this thread has asked for so far, such as a start.
-        self.run_on_loop(lambda: self._add_waiter(future, ask, waiters))
-        return await future
+        self.run_on_loop(partial(self._add_waiter, future, ask, waiters))
+        try:
+            return await future
+        finally:
+            # What it raises knows this frame: a cycle, if the frame knew it as well.
+            del future
 
     def _add_waiter(
         self, future: asyncio.Future[T], ask: Callable[[], T | RxNodesError | None], waiters: list[asyncio.Future[T]]
@@ -575,6 +597,9 @@ class Connection:
         with _lock:
             if self._loop is None or self._is_closed:
                 return False
+            if self._handed_over is not None:
+                # What is sent from here on comes behind it.
+                self._handed_over.is_sealed = True
             try:
                 self._loop.call_soon_threadsafe(action)
             except RuntimeError:
@@ -590,16 +615,67 @@ class Connection:
 
     # Sending
 
-    def _send(self, receipt: Receipt) -> None:
+    def _hand_over_message(self, receipt: Receipt) -> None:
+        """Hands a message to the loop, which is woken once for all that come until it takes them over."""
+        assert self._loop is not None
+        with _lock:
+            if self._handed_over is None:
+                self._handed_over = HandOver(self._target.send_queue)
+            handed_over = self._handed_over
+            is_joining = not (handed_over.is_sealed or self._loop.is_closed())
+            if is_joining or self._hand_over(partial(self._take_over, handed_over, handed_over.batch + 1)):
+                if not is_joining:
+                    handed_over.begin()
+                handed_over.add(receipt, self._loop.time())
+                return
+        # There is no loop any more that it could wait for.
+        self._send(receipt)
+
+    def _take_over(self, handed_over: HandOver, batch: int) -> None:
+        """Sends what other threads have handed over."""
+        assert self._loop is not None
+        with _lock:
+            receipts, overflowed = handed_over.take(batch)
+        now = self._loop.time()
+        expired: list[Receipt] = []
+        for receipt in receipts:
+            if receipt.due <= now and self._takes_messages():
+                expired.append(receipt)
+            else:
+                self._send(receipt, receipt.due)
+        # At last: whoever is told of it may stop.
+        self._watched += sum(receipt.tag is not None for receipt in (*expired, *overflowed))
+        self._discard(overflowed)
+        self.on_overflow(overflowed)
+        self._give_up(expired)
+
+    def _takes_messages(self) -> bool:
+        """Whether a message can be sent now, or waits for the connection to open."""
+        phase = self._machine.phase
+        return phase is OPEN or (self._target.send_queue.while_connecting and phase in OPENING)
+
+    def _send(self, receipt: Receipt, due: float | None = None) -> None:
+        """Sends a message, which has been waiting already where it is said how long it may."""
         if receipt.tag is not None:
             self._watched += 1
         if self._link is not None and self._machine.phase is OPEN:
-            self._link.send(receipt)
+            self._give(self._link, receipt)
         elif self._target.send_queue.while_connecting and self._machine.phase in OPENING:
+            assert self._loop is not None
+            receipt.due = self._target.send_queue.due(self._loop.time()) if due is None else due
             self._hold(receipt)
         else:
             error = SendError(f"{self.name!r} is {self.state.value}, not open: message not sent")
             self._drop(receipt, error, "not open")
+
+    def _give(self, link: Link, receipt: Receipt) -> None:
+        """Gives the link a message, of which it tells what becomes."""
+        try:
+            link.send(receipt)
+        except BaseException as error:  # noqa: BLE001 - as in _tell_link
+            assert self._sink is not None
+            self._sink.stranded += (receipt,)
+            self._on_transport_failure(self._sink, "link", error)
 
     def _drop(self, receipt: Receipt, error: SendError, reason: DropReason) -> None:
         self._feed(Reported("send", error))
@@ -607,16 +683,14 @@ class Connection:
 
     def _hold(self, receipt: Receipt) -> None:
         """Lets a message wait for the connection to open."""
-        assert self._loop is not None
         if self._backlog is None:
             self._backlog = Backlog(self._target.send_queue)
-        overflowed = self._backlog.add(receipt, self._loop.time())
+        overflowed = self._backlog.add(receipt)
         if self._expiry is None:
             self._expire_later()
         # At last: whoever is told of it may stop, and then nothing waits any more.
-        if overflowed:
-            self._feed(Discarded(len(overflowed)))
-            self.on_overflow(overflowed)
+        self._discard(overflowed)
+        self.on_overflow(overflowed)
 
     def _expire_later(self) -> None:
         assert self._loop is not None
@@ -631,8 +705,19 @@ class Connection:
         self._expiry = None
         expired = self._backlog.take_expired(self._loop.time())
         self._expire_later()
-        self._feed(Discarded(len(expired)))
+        self._give_up(expired)
+
+    def _give_up(self, expired: Collection[Receipt]) -> None:
+        self._discard(expired)
         self.settle_sends(expired, SendDropped, reason="expired")
+
+    def _discard(self, receipts: Collection[Receipt]) -> None:
+        """Counts messages that were given up before any link had them: of a session that could still have sent them."""
+        assert self._loop is not None
+        state = self._machine
+        if receipts and (state.phase is OPEN or state.phase in OPENING):
+            # Nothing comes of it but the count, so that it need not wait for its turn behind another input.
+            self._machine = step(state, Discarded(len(receipts)), self._now()).state
 
     def _take_backlog(self) -> Collection[Receipt]:
         """What waited for the connection to open, which waits no more."""
@@ -645,10 +730,19 @@ class Connection:
 
     def _send_backlog(self, _: object = None) -> None:
         """Sends what waited for the connection to open."""
-        if self._backlog is not None and self._machine.phase is OPEN:
-            assert self._link is not None
-            for receipt in self._take_backlog():
-                self._link.send(receipt)
+        link = self._link
+        if self._backlog is None or link is None or self._machine.phase is not OPEN:
+            return
+        assert self._loop is not None
+        now = self._loop.time()
+        expired: list[Receipt] = []
+        for receipt in self._take_backlog():
+            # The timer may not have had its turn yet, where somebody took long over what was told.
+            if receipt.due <= now:
+                expired.append(receipt)
+            else:
+                self._give(link, receipt)
+        self._give_up(expired)
 
     def on_overflow(self, receipts: Collection[Receipt]) -> None:
         """The send queue has no room for these messages."""
@@ -664,6 +758,8 @@ class Connection:
 
     def settle_sends(self, receipts: Collection[Receipt], kind: type[SendOutcome], **more: Any) -> None:
         """These messages have met their fate. Nothing is made of it where nobody asked."""
+        if not receipts:
+            return
         state = self._machine
         numbers = (state.session, state.attempt) if state.is_live else (0, 0)
         fate = Fate(kind, self.name, *numbers, self.now(), more)
@@ -725,13 +821,13 @@ class Connection:
         if self._backlog is not None and isinstance(input_, Stop | Retire):
             # Also where somebody stops who is told that it is open, and before all others are.
             self._send_backlog()
-        now = Now(utc_now(self._loop), self._loop.time(), random.random())  # noqa: S311 - jitter is no secret
+        now = self._now()
         was_open = self._machine.phase is OPEN
         after, effects, events = step(self._machine, input_, now)
         if self._backlog is not None and after.phase not in OPENING and after.phase is not OPEN:
             # Given up before the end is told, which counts them. The machine is pure: it can be asked again.
             given_up = self._take_backlog()
-            self._machine = step(self._machine, Discarded(len(given_up)), now).state
+            self._discard(given_up)
             self.settle_sends(given_up, Unsent)
             after, effects, events = step(self._machine, input_, now)
         self._machine = after
@@ -746,6 +842,10 @@ class Connection:
             # Behind what is sent by those who are told that it is open, such as a login.
             self._outbox.post(self._send_backlog, None)
 
+    def _now(self) -> Now:
+        assert self._loop is not None
+        return Now(utc_now(self._loop), self._loop.time(), random.random())  # noqa: S311 - jitter is no secret
+
     def _perform(self, effect: Effect) -> None:
         # The commonest first; matching patterns took three times as long.
         if isinstance(effect, SetTimer):
@@ -753,31 +853,78 @@ class Connection:
         elif isinstance(effect, CancelTimer):
             self._cancel_timer()
         elif isinstance(effect, Dial):
-            self._link = self._dial(effect)
-            if self._valve.is_closed:
-                self._link.pause_reading()
+            self._begin_attempt(effect)
         elif self._link is not None:
-            self._order(self._link, effect)
+            self._order(effect)
+        elif self._preparing is not None:
+            # Nothing can be open, nor be closed, before there is a link.
+            self._preparing.abort()
 
-    def _order(self, link: Link, effect: SendClose | CloseNow | AbortLink) -> None:
+    def _order(self, effect: SendClose | CloseNow | AbortLink) -> None:
         if isinstance(effect, SendClose):
-            link.close(effect.code, effect.reason)
+            self._tell_link(lambda link: link.close(effect.code, effect.reason))
         elif isinstance(effect, CloseNow):
-            link.close_now(effect.code, effect.reason)
+            self._tell_link(lambda link: link.close_now(effect.code, effect.reason))
         else:
-            link.abort()
+            self._tell_link(lambda link: link.abort())
 
-    def _dial(self, dial: Dial) -> Link:
-        sink = _AttemptSink(self, dial.session, dial.attempt)
+    # The attempt
+
+    def _begin_attempt(self, dial: Dial) -> None:
+        self._sink = sink = _AttemptSink(self, dial.session, dial.attempt)
         if self._preparation is None:
-            return self._transport.dial(self._target, sink)
-        attempt = Attempt(connection=self.name, session=dial.session, attempt=dial.attempt, error=dial.last_error)
-        return self._preparation.dial(
-            self._transport,
-            attempt,
+            self._dial(sink, self._target)
+            return
+        self._preparing = self._preparation.begin(
+            Attempt(connection=self.name, session=dial.session, attempt=dial.attempt, error=dial.last_error),
             sink,
+            partial(self._dial, sink),
             lambda delay: self._feed(Postponed(dial.session, dial.attempt, delay)),
         )
+
+    def _dial(self, sink: _AttemptSink, target: Target) -> None:
+        """Has the transport dial. One that raises has refused the start."""
+        self._preparing = None
+        try:
+            self._link = _check_link(self._transport.dial(target, sink))
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the session has to end
+            self._on_transport_failure(sink, "dial", error)
+            return
+        if self._valve.is_closed:
+            self._tell_link(lambda link: link.pause_reading())
+
+    def _tell_link(self, tell: Callable[[Link], None]) -> None:
+        """Has the link do something, where there is one. One that raises, as no link may, is at its end."""
+        link, sink = self._link, self._sink
+        if link is None or sink is None:
+            return
+        try:
+            tell(link)
+        except BaseException as error:  # noqa: BLE001 - likewise
+            self._on_transport_failure(sink, "link", error)
+
+    def _on_transport_failure(self, sink: _AttemptSink, what: str, error: BaseException) -> None:
+        """The transport has broken its contract: the attempt ends, whatever the transport says of it or does not."""
+        assert self._loop is not None
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            self._raise_soon(error)
+        if sink is not self._sink or sink.failure is not None:
+            # It is at its end already.
+            return
+        logger.error("%s: the transport failed, its %s raised", self.name, what, exc_info=error)
+        sink.failure = self._failure(what, error)
+        self._tell_link(lambda link: link.abort())
+        # Behind what the link has to say, where it does as it is told.
+        self._loop.call_soon(sink.lost, None, Traffic())
+
+    def _failure(self, what: str, error: BaseException) -> RxNodesError:
+        if isinstance(error, ConnectError):
+            # Without its traceback, which would keep the attempt.
+            return copy(error)
+        says = f"the transport failed, its {what} raised {type(error).__name__}: the log has more"
+        if self._machine.phase is Phase.CONNECTING:
+            return ConnectError(says, retryable=False)
+        return ConnectionLost(says)
 
     def _set_timer(self, effect: SetTimer) -> None:
         self._cancel_timer()
@@ -790,7 +937,7 @@ class Connection:
         if self._link is None:
             elapsed()
         else:
-            self._link.catch_up(elapsed)
+            self._tell_link(lambda link: link.catch_up(elapsed))
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:
@@ -799,7 +946,7 @@ class Connection:
 
     def on_lost(self, input_: Lost) -> None:
         """The link of the current attempt is gone."""
-        self._link = None
+        self._sink = self._link = self._preparing = None
         self._feed(input_)
 
     # Delivery
@@ -818,12 +965,7 @@ class Connection:
 
     def _on_valve(self, is_closed: bool) -> None:  # noqa: FBT001 - what a valve calls
         """A consumer wants no more for now, or all of them want more again."""
-        if self._link is None:
-            return
-        if is_closed:
-            self._link.pause_reading()
-        else:
-            self._link.resume_reading()
+        self._tell_link(lambda link: link.pause_reading() if is_closed else link.resume_reading())
 
     def _deliver_messages(self, messages: list[str] | list[bytes]) -> None:
         """Delivers one message after the other to all: in one go where all go to one stream, as they are."""
@@ -959,16 +1101,24 @@ class PipelineError(Exception):
 
 
 class _AttemptSink:
-    """What an attempt's link calls: it puts the attempt's numbers on what the link says."""
+    """What an attempt's link calls: it puts the attempt's numbers on what the link says.
 
-    __slots__ = ("_attempt", "_connection", "_feed", "_session", "messages")
+    Attributes:
+        failure: How the transport failed, where it did: whatever else it says, that is why the attempt ended.
+        stranded: The messages of which the transport may never tell what became of them, since it failed.
+    """
+
+    __slots__ = ("_attempt", "_connection", "_feed", "_is_over", "_session", "failure", "messages", "stranded")
 
     def __init__(self, connection: Connection, session: int, attempt: int) -> None:
         self._connection = connection
         self._feed = connection._feed  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
         self._session = session
         self._attempt = attempt
+        self._is_over = False
         self.messages = connection.on_messages
+        self.failure: RxNodesError | None = None
+        self.stranded: tuple[Receipt, ...] = ()
 
     def opened(self, subprotocol: str | None) -> None:
         self._feed(Shaken(self._session, self._attempt, subprotocol))
@@ -989,13 +1139,38 @@ class _AttemptSink:
         self._feed(CloseSent(self._session, self._attempt))
 
     def ponged(self, round_trip: float) -> None:
-        self._connection.on_pong(round_trip)
+        if not self._is_over:
+            self._connection.on_pong(round_trip)
 
     def violated(self, error: ProtocolError) -> None:
         self._feed(Violated(self._session, self._attempt, error))
 
     def lost(self, error: RxNodesError | None, traffic: Traffic) -> None:
-        self._connection.on_lost(Lost(self._session, self._attempt, error, traffic))
+        if self._is_over:
+            # A transport that failed may say so late.
+            return
+        self._is_over = True
+        self.messages = _ignore
+        stranded = [receipt for receipt in self.stranded if receipt.fate is None]
+        if stranded:
+            self._connection.settle_sends(stranded, Unsent)
+            traffic = traffic.plus(Traffic(unsent=len(stranded)))
+        self._connection.on_lost(Lost(self._session, self._attempt, self.failure or error, traffic))
+
+
+def _ignore(messages: list[str] | list[bytes]) -> None:
+    """What comes of an attempt that is over."""
+
+
+def _check_link(link: Link) -> Link:
+    """Refuses what could not even be told to end, such as a coroutine of a transport whose `dial` is one.
+
+    Raises:
+        TypeError: If it is no link.
+    """
+    if not hasattr(link, "abort"):
+        raise TypeError(f"dial gave {_type_name(link)}, not a link")
+    return link
 
 
 def check_connection(value: object) -> None:

@@ -22,6 +22,7 @@ __all__ = [
     "Backlog",
     "DropReason",
     "Fate",
+    "HandOver",
     "QueueOverflow",
     "Receipt",
     "SendDropped",
@@ -153,8 +154,10 @@ class Receipt:
         Sent 5
     """
 
-    __slots__ = ("_sender", "_waiters", "due", "fate", "is_text", "payload", "size", "tag")
+    __slots__ = ("_sender", "_waiters", "batch", "due", "fate", "is_text", "payload", "size", "tag")
 
+    # Set while it is handed over, or waits for the connection to open.
+    batch: int
     due: float
 
     def __init__(self, sender: Sender, payload: bytes, is_text: bool, tag: object) -> None:  # noqa: FBT001 - hot path
@@ -236,7 +239,8 @@ class SendQueue:
             longest make room for it.
         while_connecting: Whether a message waits for the connection to open while it is connecting or reconnecting.
             Otherwise it is refused, with an `ErrorEvent`.
-        time_to_live: How long it waits for that, in seconds; `None`: to the end of the session.
+        time_to_live: How long it waits for that, in seconds; `None`: to the end of the session. For a message that
+            another thread sends, the time until the loop takes it over counts as well.
     """
 
     max_messages: int | None = 1_000_000
@@ -250,14 +254,18 @@ class SendQueue:
         """How many messages may wait, as a number in any case."""
         return math.inf if self.max_messages is None else self.max_messages
 
-    def make_room(self, waiting: deque[Receipt], size: int) -> list[Receipt]:
-        """Takes out of `waiting`, which has `size` bytes, what does not fit into the bounds.
+    def due(self, now: float) -> float:
+        """How long a message may wait that was sent at the time `now`."""
+        return math.inf if self.time_to_live is None else now + self.time_to_live
+
+    def make_room(self, waiting: deque[Receipt], size: int, *, least: int = 0) -> list[Receipt]:
+        """Takes out of `waiting`, which has `size` bytes, what does not fit into the bounds; so many may stay anyway.
 
         Returns:
             What was taken out.
         """
         dropped: list[Receipt] = []
-        while len(waiting) > self.message_limit or size > self.max_bytes:
+        while len(waiting) > least and (len(waiting) > self.message_limit or size > self.max_bytes):
             # One that would not fit into the empty queue must not make all others give way in vain.
             is_oldest = self.overflow == "drop_oldest" and waiting[-1].size <= self.max_bytes
             dropped.append(waiting.popleft() if is_oldest else waiting.pop())
@@ -275,14 +283,12 @@ class Backlog:
         self._size = 0
         self.receipts: deque[Receipt] = deque()
 
-    def add(self, receipt: Receipt, now: float) -> list[Receipt]:
-        """Adds a message at the time `now`.
+    def add(self, receipt: Receipt) -> list[Receipt]:
+        """Adds a message that knows how long it may wait.
 
         Returns:
             What has no room in the queue.
         """
-        lives = self._queue.time_to_live
-        receipt.due = math.inf if lives is None else now + lives
         self.receipts.append(receipt)
         self._size += receipt.size
         overflowed = self._queue.make_room(self.receipts, self._size)
@@ -302,3 +308,59 @@ class Backlog:
             expired.append(self.receipts.popleft())
         self._size -= sum(receipt.size for receipt in expired)
         return expired
+
+
+class HandOver:
+    """Messages that other threads have sent, until the loop takes them over, within the bounds of the send queue.
+
+    The loop takes them in batches, and is woken once for each. A batch is at its end when the loop takes it, or when
+    something else is asked of the loop, which must not be overtaken by what is sent afterwards. A message that nothing
+    waits before is always taken: the loop may have all the room for it.
+
+    Whoever calls sees to it that nobody else does meanwhile.
+
+    Attributes:
+        batch: The number of the batch that is open, or was last.
+        is_sealed: Whether the next message begins another one.
+    """
+
+    __slots__ = ("_overflowed", "_queue", "_receipts", "_size", "batch", "is_sealed")
+
+    def __init__(self, queue: SendQueue) -> None:
+        self._queue = queue
+        self._receipts: deque[Receipt] = deque()
+        self._size = 0
+        self._overflowed: list[Receipt] = []
+        self.batch = 0
+        self.is_sealed = True
+
+    def begin(self) -> None:
+        """Begins another batch."""
+        self.batch += 1
+        self.is_sealed = False
+
+    def add(self, receipt: Receipt, now: float) -> None:
+        """Adds a message to the batch at the time `now`. What has no room is told with the next batch."""
+        receipt.batch = self.batch
+        receipt.due = self._queue.due(now)
+        self._receipts.append(receipt)
+        self._size += receipt.size
+        for overflowed in self._queue.make_room(self._receipts, self._size, least=1):
+            self._size -= overflowed.size
+            overflowed.payload = b""
+            self._overflowed.append(overflowed)
+
+    def take(self, batch: int) -> tuple[list[Receipt], list[Receipt]]:
+        """Takes a batch out, and those before it.
+
+        Returns:
+            Its messages, and what had no room so far.
+        """
+        if batch == self.batch:
+            self.is_sealed = True
+        taken: list[Receipt] = []
+        while self._receipts and self._receipts[0].batch <= batch:
+            taken.append(self._receipts.popleft())
+        self._size -= sum(receipt.size for receipt in taken)
+        overflowed, self._overflowed = self._overflowed, []
+        return taken, overflowed

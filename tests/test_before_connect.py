@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 
 import pytest
 from virtual import accept, virtual
 
 from rxnodes import ConnectionState, Initiator, Project
 from rxnodes.before_connect import Attempt, ConnectOptions
+from rxnodes.testing import run_in_virtual_time
 from rxnodes.transport.scripted import ScriptedTransport
 
 
@@ -90,6 +92,283 @@ async def test_a_hook_that_swallows_its_cancellation_is_waited_for_and_not_follo
         assert asyncio.get_running_loop().time() == 0.5
     assert transport.peers == []
     assert (stopped.opened, stopped.error, stopped.initiator) == (False, None, Initiator.LOCAL)
+
+
+class Stubborn:
+    """A hook that goes on whatever happens, until it is let go."""
+
+    def __init__(self):
+        self.asked = asyncio.Event()
+        self.lets_go = asyncio.Event()
+        self.cancelled = 0
+        self.task = None
+
+    async def __call__(self, _attempt):
+        self.task = asyncio.current_task()
+        self.asked.set()
+        while not self.lets_go.is_set():
+            try:
+                await self.lets_go.wait()
+            except asyncio.CancelledError:
+                self.cancelled += 1
+        return ConnectOptions()
+
+
+def warnings_in(caplog):
+    return [record.getMessage() for record in caplog.records if record.name == "rxnodes"]
+
+
+LEFT_BEHIND = (
+    "chat: before_connect goes on although it was cancelled: its task is left behind, its answer will be ignored"
+)
+
+
+@virtual
+async def test_a_hook_that_never_ends_is_left_behind_at_the_deadline(caplog):
+    hook = Stubborn()
+    async with hooked(hook, close_timeout=10) as (chat, transport):
+        chat.start()
+        await hook.asked.wait()
+        chat.stop()
+        stopped = await chat.wait_stopped()
+        assert asyncio.get_running_loop().time() == 10
+        assert (stopped.opened, stopped.error, stopped.initiator) == (False, None, Initiator.LOCAL)
+        assert warnings_in(caplog) == [LEFT_BEHIND]
+        assert hook.cancelled == 2, "it is cancelled once more at the end"
+        chat.start()
+        hook.lets_go.set()
+        await chat.wait_started()
+        await hook.task
+    assert len(transport.peers) == 1, "what the first hook answered is ignored"
+    assert warnings_in(caplog) == [LEFT_BEHIND]
+
+
+@virtual
+async def test_a_project_is_left_in_time_whatever_a_hook_does():
+    hook = Stubborn()
+    async with hooked(hook, close_timeout=3) as (chat, _):
+        chat.start()
+        await hook.asked.wait()
+    assert asyncio.get_running_loop().time() == 3
+    assert chat.last_stopped is not None
+    hook.lets_go.set()
+
+
+@virtual
+async def test_an_abort_does_not_wait_for_a_hook_that_was_cancelled_before():
+    hook = Stubborn()
+    async with hooked(hook, close_timeout=10) as (chat, _):
+        chat.start()
+        await hook.asked.wait()
+        chat.stop()
+        await asyncio.sleep(0.5)
+        chat.abort()
+        chat.abort()
+        await chat.wait_stopped()
+        assert asyncio.get_running_loop().time() == 0.5
+        hook.lets_go.set()
+
+
+@virtual
+async def test_a_hook_that_ends_as_it_should_is_not_left_behind_by_an_abort_that_comes_at_once(caplog):
+    asked = asyncio.Event()
+
+    async def hook(_attempt):
+        asked.set()
+        await asyncio.Event().wait()
+
+    async with hooked(hook, close_timeout=10) as (chat, _):
+        chat.start()
+        await asked.wait()
+        chat.stop()
+        chat.abort()
+        chat.abort()
+        await chat.wait_stopped()
+    assert warnings_in(caplog) == []
+
+
+@virtual
+async def test_a_hook_that_is_still_there_after_connect_timeout_has_close_timeout_to_end(caplog):
+    hook = Stubborn()
+    reconnect = {"enabled": True, "initial_delay": 1, "jitter": False, "max_attempts": 2}
+    async with hooked(hook, connect_timeout=5, close_timeout=10, reconnect=reconnect) as (chat, _):
+        chat.start()
+        stopped = await chat.wait_stopped()
+        assert asyncio.get_running_loop().time() == 15 + 1 + 15
+    assert stopped.attempts == 2
+    assert str(stopped.error) == "no open connection within connect_timeout (5 s)"
+    assert warnings_in(caplog)[:1] == [LEFT_BEHIND]
+    hook.lets_go.set()
+
+
+@virtual
+async def test_what_a_hook_raises_that_was_left_behind_is_logged(caplog):
+    asked, ended = asyncio.Event(), asyncio.Event()
+
+    async def hook(_attempt):
+        asked.set()
+        while not ended.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await ended.wait()
+        raise ValueError("late")
+
+    async with hooked(hook, close_timeout=1) as (chat, _):
+        chat.start()
+        await asked.wait()
+        chat.abort()
+        chat.abort()
+        await chat.wait_stopped()
+        ended.set()
+        await asyncio.sleep(1)
+    assert warnings_in(caplog) == [LEFT_BEHIND, "chat: before_connect raised"]
+    assert caplog.records[-1].exc_info[0] is ValueError
+
+
+# How a hook can end otherwise than with an answer
+
+
+async def is_cancelled_by_what_it_awaits(_attempt):
+    future = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_soon(future.cancel)
+    await future
+
+
+async def raises_a_group(_attempt):
+    raise BaseExceptionGroup("several", [asyncio.CancelledError(), ValueError("one of them")])
+
+
+async def raises_generator_exit(_attempt):
+    raise GeneratorExit
+
+
+@pytest.mark.parametrize(
+    ("hook", "says", "logged"),
+    [
+        (
+            is_cancelled_by_what_it_awaits,
+            "before_connect was cancelled, by what it awaits and not by a stop",
+            "before_connect was cancelled, by what it awaits",
+        ),
+        (raises_a_group, "before_connect raised BaseExceptionGroup", "before_connect raised"),
+        (raises_generator_exit, "before_connect raised GeneratorExit", "before_connect raised"),
+    ],
+)
+@virtual
+async def test_however_a_hook_ends_it_is_said(hook, says, logged, caplog):
+    async with hooked(hook) as (chat, transport):
+        errors = []
+        chat.errors.subscribe(errors.append)
+        chat.start()
+        stopped = await chat.wait_stopped()
+    assert [(event.phase, event.message) for event in errors] == [("connect", says)]
+    assert stopped.error is errors[0].error
+    assert warnings_in(caplog) == [f"chat: {logged}"]
+    assert transport.peers == []
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3)], ids=repr)
+def test_what_a_hook_raises_for_the_program_goes_there_and_the_session_ends(error, caplog):
+    told = []
+
+    async def hook(_attempt):
+        raise error
+
+    async def main():
+        async with hooked(hook) as (chat, _):
+            chat.lifecycle.subscribe(told.append)
+            chat.start()
+            await asyncio.Event().wait()
+
+    with pytest.raises(type(error)):
+        run_in_virtual_time(main())
+    assert [type(event).__name__ for event in told] == ["Connecting", "ErrorEvent", "Stopped"]
+    assert told[1].message == f"before_connect raised {type(error).__name__}"
+    assert warnings_in(caplog) == []
+
+
+@pytest.mark.parametrize("answer", [{}, "", 0, False, ()], ids=repr)
+@virtual
+async def test_what_is_empty_is_no_answer_either(answer):
+    async def hook(_attempt):
+        return answer
+
+    async with hooked(hook) as (chat, transport):
+        chat.start()
+        stopped = await chat.wait_stopped()
+    what = type(answer).__name__
+    assert str(stopped.error) == f"before_connect gave {what}, not ConnectOptions or None"
+    assert transport.peers == []
+
+
+# Task factories
+
+
+class _EagerTask(asyncio.Task):
+    """Runs the beginning of its coroutine at once, as those of CPython 3.12 can."""
+
+    def __init__(self, coro, **options):
+        super().__init__(self._go_on(coro, *self._begin(coro)), **options)
+
+    @staticmethod
+    def _begin(coro):
+        try:
+            return coro.send(None), None, False
+        except StopIteration as stop:
+            return None, stop.value, True
+
+    @staticmethod
+    async def _go_on(coro, awaited, value, is_done):
+        if is_done:
+            return value
+        if awaited is not None:
+            awaited._asyncio_future_blocking = False
+            with contextlib.suppress(BaseException):
+                await awaited
+        return await _Rest(coro)
+
+
+class _Rest:
+    def __init__(self, coro):
+        self._coro = coro
+
+    def __await__(self):
+        return self._coro.__await__()
+
+
+def an_eager_factory():
+    if sys.version_info >= (3, 12):
+        return asyncio.eager_task_factory
+    return lambda loop, coro, **options: _EagerTask(coro, loop=loop, **options)
+
+
+@pytest.mark.parametrize("command", ["stop", "abort", "start", "send", None])
+@pytest.mark.parametrize("then", ["answers", "waits", "delays"])
+@virtual
+async def test_a_hook_that_begins_at_once_may_give_commands(command, then):
+    """With an eager task factory, what a hook does before its first await would come in the midst of `start`."""
+    asyncio.get_running_loop().set_task_factory(an_eager_factory())
+    states = []
+
+    async def hook(_attempt):
+        states.append(chat.state)
+        if command == "send":
+            chat.send("too early")
+        elif command is not None:
+            getattr(chat, command)()
+        if then == "waits":
+            await asyncio.sleep(1)
+        return ConnectOptions(delay=1) if then == "delays" else None
+
+    async with hooked(hook, connect_timeout=5) as (chat, transport):
+        chat.start()
+        assert states == [], "the hook is asked in a turn of its own"
+        if command in ("stop", "abort"):
+            stopped = await chat.wait_stopped()
+            assert (stopped.opened, stopped.error, stopped.initiator) == (False, None, Initiator.LOCAL)
+        else:
+            await chat.wait_started()
+    assert states == [ConnectionState.CONNECTING]
+    assert len(transport.peers) == (command not in ("stop", "abort"))
 
 
 @virtual

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
+import time
 
 import pytest
 from reactivex import Subject
@@ -550,6 +552,194 @@ async def test_a_message_larger_than_the_queue_never_fits_and_takes_no_others_pl
     chat.connection.send("c")
     chat.peer.accept() if before_open else chat.peer.resume_reading()
     assert chat.peer.received == ["ab", "c"]
+
+
+@contextlib.contextmanager
+def held_up(script=accept, *, is_started=True, is_open=True, **send_queue):
+    """A connection of a plain `with`, its transport, and what lets its loop go on, which is held up until then."""
+    transport = ScriptedTransport(script)
+    settings = {"url": "ws://chat.test/", "close_timeout": 0.2, "send_queue": send_queue}
+    with Project(websocket={"chat": settings}, transport=transport) as project:
+        chat = project.websocket("chat")
+        if is_started:
+            chat.start()
+        if is_started and is_open:
+            project.call(chat.wait_started)
+        is_held, goes_on = threading.Event(), threading.Event()
+
+        def hold_up():
+            is_held.set()
+            assert goes_on.wait(30)
+
+        project.loop.call_soon_threadsafe(hold_up)
+        assert is_held.wait(30)
+        try:
+            yield chat, transport, goes_on
+        finally:
+            goes_on.set()
+
+
+def outcomes_of(receipts):
+    """What became of the messages, once that is known of all."""
+
+    async def wait():
+        return await asyncio.gather(*map(_awaiting, receipts))
+
+    return asyncio.run(asyncio.wait_for(wait(), 30))
+
+
+@pytest.mark.parametrize("bounds", [{"max_bytes": 1_000_000}, {"max_messages": 10}])
+@pytest.mark.parametrize(
+    ("overflow", "sent"), [("drop_oldest", range(90, 100)), ("drop_newest", range(10)), ("error", range(10))]
+)
+def test_what_other_threads_hand_over_keeps_the_bounds_while_the_loop_is_busy(overflow, sent, bounds):
+    """A camera's thread does not wait for the loop, and what it sends must not pile up meanwhile."""
+    with held_up(overflow=overflow, **bounds) as (chat, transport, goes_on):
+        errors, told = [], []
+        chat.errors.subscribe(errors.append)
+        chat.sends.subscribe(told.append)
+        receipts = []
+        for number in range(100):
+            receipts.append(chat.send(bytes([number]) * 100_000, tag=number))
+            assert sum(len(receipt.payload) for receipt in receipts) <= 1_000_000
+        goes_on.set()
+        outcomes = outcomes_of(receipts)
+        chat.stop()
+    assert [message[0] for message in transport.peer.received] == list(sent)
+    assert [type(it) for it in outcomes] == [Sent if n in sent else SendDropped for n in range(100)]
+    assert {it.reason for it in outcomes if isinstance(it, SendDropped)} == {"full"}
+    assert sorted(it.tag for it in told) == list(range(100))
+    assert [event.phase for event in errors] == ["send"] * (90 if overflow == "error" else 0)
+    assert chat.last_stopped.unsent == 90
+    assert chat._watched == 0
+
+
+@pytest.mark.parametrize("overflow", ["error", "drop_newest", "drop_oldest"])
+def test_a_message_that_nothing_waits_before_is_handed_over_whatever_its_size(overflow):
+    """On the loop's own thread it would be sent as well, where the network takes it."""
+    with held_up(overflow=overflow, max_bytes=3) as (chat, transport, goes_on):
+        receipts = [chat.send(text) for text in ("large", "a", "larger")]
+        goes_on.set()
+        outcomes = outcomes_of(receipts)
+    # One that would not fit into the empty queue takes no other's place.
+    assert transport.peer.received == (["a"] if overflow == "drop_oldest" else ["large"])
+    assert [type(it) for it in outcomes].count(Sent) == 1
+
+
+def test_the_loop_is_woken_once_for_a_batch(monkeypatch):
+    with held_up() as (chat, transport, goes_on):
+        calls = []
+        hand_over = chat._loop.call_soon_threadsafe
+        monkeypatch.setattr(
+            chat, "_loop", _Loop(chat._loop, lambda *args: calls.append(args) or hand_over(*args)), raising=True
+        )
+        receipts = [chat.send(str(number)) for number in range(1000)]
+        assert len(calls) == 1
+        monkeypatch.undo()
+        goes_on.set()
+        assert {type(it) for it in outcomes_of(receipts)} == {Sent}
+    assert transport.peer.received == [str(number) for number in range(1000)]
+
+
+class _Loop:
+    """A loop, of which one method is another."""
+
+    def __init__(self, loop, call_soon_threadsafe):
+        self._its = loop
+        self.call_soon_threadsafe = call_soon_threadsafe
+
+    def __getattr__(self, name):
+        return getattr(self._its, name)
+
+
+def test_what_a_thread_asks_for_keeps_its_order_also_while_the_loop_is_busy():
+    """A message that follows another command does not join those that came before it."""
+    with held_up(is_started=False, while_connecting=True) as (chat, transport, goes_on):
+        receipts = [chat.send("too early")]
+        chat.start()
+        receipts += [chat.send("one"), chat.send("two")]
+        goes_on.set()
+        outcomes = outcomes_of(receipts)
+    assert transport.peer.received == ["one", "two"]
+    assert [type(it) for it in outcomes] == [SendDropped, Sent, Sent]
+
+
+def test_what_is_sent_before_a_stop_goes_out_before_it_and_what_behind_does_not():
+    with held_up() as (chat, transport, goes_on):
+        receipts = [chat.send("one"), chat.send("two")]
+        chat.stop()
+        receipts.append(chat.send("three"))
+        goes_on.set()
+        outcomes = outcomes_of(receipts)
+    assert transport.peer.received == ["one", "two"]
+    assert [type(it) for it in outcomes] == [Sent, Sent, SendDropped]
+
+
+def test_what_is_handed_over_when_the_project_is_left_is_told_of():
+    with held_up() as (chat, transport, goes_on):
+        receipts = [chat.send("one")]
+        leaving = threading.Timer(0.05, goes_on.set)
+        leaving.start()
+    assert transport.peer.received == ["one"]
+    late = [chat.send("late"), chat.send("later")]
+    assert [type(receipt.outcome) for receipt in (*receipts, *late)] == [Sent, SendDropped, SendDropped]
+
+
+def test_a_handed_over_message_lives_from_when_it_was_sent():
+    with held_up(silent, is_open=False, while_connecting=True, time_to_live=0.05) as (chat, _, goes_on):
+        receipt = chat.send("late", tag="late")
+        time.sleep(0.1)
+        goes_on.set()
+        [outcome] = outcomes_of([receipt])
+        assert (type(outcome), outcome.reason) == (SendDropped, "expired")
+        chat.stop()
+    assert chat.last_stopped.unsent == 1
+    assert chat._watched == 0
+
+
+@virtual
+async def test_who_computes_when_it_is_told_of_the_opening_lets_what_waits_expire():
+    """The timer has had no turn meanwhile."""
+    chat = Chat(silent, send_queue=SendQueue(while_connecting=True, time_to_live=0.2))
+    seen = watch(chat)
+
+    def compute(_):
+        chat.connection.send("login")
+        asyncio.get_running_loop()._jumping.now += 1
+
+    chat.connection.opened.subscribe(compute)
+    chat.connection.start()
+    receipt = chat.connection.send("old", tag="old")
+    await asyncio.sleep(0.1)
+    chat.peer.accept()
+    assert chat.peer.received == ["login"]
+    assert fates(seen) == [("SendDropped", "old")]
+    assert receipt.outcome.reason == "expired"
+    chat.connection.stop()
+    assert (await chat.connection.wait_stopped()).unsent == 1
+
+
+@pytest.mark.parametrize("end", ["stop", "retire"])
+@virtual
+async def test_what_expired_does_not_go_out_before_a_stop_either(end):
+    chat = Chat(silent, send_queue=SendQueue(while_connecting=True, time_to_live=0.2))
+    loop = asyncio.get_running_loop()
+
+    def compute(_):
+        loop._jumping.now += 0.15
+        chat.connection.send("fresh")
+        getattr(chat.connection, end)()
+
+    chat.connection.opened.subscribe(compute)
+    chat.connection.start()
+    old = chat.connection.send("old")
+    await asyncio.sleep(0.1)
+    young = chat.connection.send("young")
+    chat.peer.accept()
+    stopped = await chat.connection.wait_stopped()
+    assert chat.peer.received == ["fresh", "young"]
+    assert (old.outcome.reason, type(young.outcome)) == ("expired", Sent)
+    assert (stopped.messages_sent, stopped.unsent) == (2, 1)
 
 
 async def test_a_burst_larger_than_the_queue_is_sent_where_the_network_takes_it(monkeypatch):

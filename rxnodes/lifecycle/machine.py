@@ -298,7 +298,10 @@ def postpone_timeout(draft: Draft) -> None:
 
 
 def give_up_dial(draft: Draft) -> None:
-    """The attempt took too long to open; its link is ended, and its `Lost` decides what follows."""
+    """The attempt took too long to open; its link is ended, and its `Lost` decides what follows.
+
+    A link that takes too long to end as well is told so once more.
+    """
     timeout = draft.state.profile.policy.connect_timeout
     draft.state.error = ConnectError(f"no open connection within connect_timeout ({timeout:g} s)")
     draft.effects.append(AbortLink())
@@ -567,7 +570,7 @@ TABLE: tuple[Transition, ...] = (
     # An attempt is being dialled
     T(P.CONNECTING, Postponed, P.CONNECTING, (postpone_timeout,)),
     T(P.CONNECTING, Shaken, P.OPEN, (open_,)),
-    T(P.CONNECTING, Elapsed, P.CONNECTING, (give_up_dial,)),
+    T(P.CONNECTING, Elapsed, P.CONNECTING, (give_up_dial, start_deadline)),
     T(P.CONNECTING, Lost, P.RECONNECTING, (release_link, report_loss, announce_drop), will_retry),
     T(P.CONNECTING, Lost, P.STOPPED, (release_link, report_loss, conclude)),
     T(P.CONNECTING, Stop, P.CLOSING, (by_us, forget_attempt, announce_closing, cut_short, start_deadline, abort_link)),

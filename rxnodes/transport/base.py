@@ -6,7 +6,8 @@ link tells its `Sink` what happens, and the sink's owner tells the link what to 
 - Everything happens on the event loop's thread.
 - `Sink.lost` is called exactly once, last, and only when nothing of the link is left: no socket, timer or task.
 - Whatever ends a link ends it in `Sink.lost`; after `Link.abort` that is soon, and nothing else comes before it.
-- Nothing is raised into the caller of a link's method.
+- Nothing is raised into the caller of `dial` or of a link's method. A transport that does has failed: the log has the
+  traceback, the link is aborted, and the attempt ends. A `ConnectError` that `dial` raises is why, as it is.
 - Of each message that was given to a link the sink is told once what became of it, before `lost`.
 - What the peer sent and our system has is delivered before `lost`, also where a write has failed; only `abort` cuts it
   short.
