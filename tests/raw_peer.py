@@ -114,6 +114,12 @@ class RawPeer:
 
     # Opening
 
+    def wait_request(self) -> None:
+        """Waits for the request to open a WebSocket; completes TLS' handshake first."""
+        if self._tls is not None:
+            self._until(self._has_done_tls)
+        self._until(lambda: b"\r\n\r\n" in self._incoming)
+
     def shake_hands(self) -> None:
         """Completes TLS' handshake, and then the opening handshake."""
         self.hear_request()

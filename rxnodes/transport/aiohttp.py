@@ -255,6 +255,7 @@ class AiohttpLink(asyncio.Protocol):
         "_drain",
         "_encoder",
         "_error",
+        "_has_eof",
         "_has_heard",
         "_has_missed",
         "_has_sent_close",
@@ -274,6 +275,7 @@ class AiohttpLink(asyncio.Protocol):
         "_is_tls",
         "_last_heard",
         "_last_message",
+        "_late",
         "_layers",
         "_look",
         "_look_delay",
@@ -337,6 +339,7 @@ class AiohttpLink(asyncio.Protocol):
         self._is_corked = False
         self._cork: asyncio.Handle | None = None
         self._waiting: deque[Receipt] = deque()
+        self._late: list[Receipt] = []
         self._waiting_size = 0
         self._message_limit = target.send_queue.message_limit
         self._size_limit = target.send_queue.max_bytes
@@ -348,6 +351,7 @@ class AiohttpLink(asyncio.Protocol):
         self._close_frame: bytes | None = None
         self._has_written_close = False
         self._has_sent_close = False
+        self._has_eof = False
         self._owed_pongs: list[bytes] = []
         self._owed_since = 0.0
 
@@ -597,6 +601,7 @@ class AiohttpLink(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The peer will send nothing more. Returns whether the connection is kept for what we still have to send."""
         if self._has_written_close:
+            self._has_eof = True
             return self._is_paused
         self._error = self._error or ConnectionLost("the peer ended the connection without a Close frame")
         self.abort()
@@ -642,10 +647,11 @@ class AiohttpLink(asyncio.Protocol):
 
     def send(self, receipt: Receipt, /) -> None:
         """Sends a message at once; those of a burst in one write at the end of the loop's turn."""
-        self._waiting.append(receipt)
         if self._takes_no_more:
             # It is told as unsent with the end, which comes soon.
+            self._late.append(receipt)
             return
+        self._waiting.append(receipt)
         self._waiting_size += receipt.size
         if self._is_corked or self._is_paused:
             if self._waiting_size > self._size_limit or len(self._waiting) > self._message_limit:
@@ -772,10 +778,11 @@ class AiohttpLink(asyncio.Protocol):
 
     def _note_unsent(self) -> None:
         """What waits never leaves."""
-        if not self._waiting:
+        receipts = (*self._waiting, *self._late)
+        if not receipts:
             return
-        receipts = tuple(self._waiting)
         self._waiting.clear()
+        self._late.clear()
         self._unsent += len(receipts)
         self._sink.unsent(receipts)
 
@@ -794,7 +801,7 @@ class AiohttpLink(asyncio.Protocol):
     def close(self, code: int, reason: str) -> None:
         """Sends a Close frame behind all that was sent, and goes on reading."""
         self._takes_no_more = True
-        if self._is_ended or self._has_written_close:
+        if self._is_ended or self._is_closing():
             return
         self._close_frame = self._encoder.close(code, reason)
         self._flush()
@@ -803,9 +810,9 @@ class AiohttpLink(asyncio.Protocol):
 
     def close_now(self, code: int, reason: str) -> None:
         """Sends a Close frame at once, unless one has left already, and drops what still waits."""
-        assert self._parser is not None
         self._takes_no_more = self._reads_no_more = True
-        self._parser.finish()
+        if self._parser is not None:
+            self._parser.finish()
         self._read_on_to_end()
         if self._is_ended or self._has_written_close:
             return
@@ -826,6 +833,9 @@ class AiohttpLink(asyncio.Protocol):
         if not self._has_sent_close and not self._is_ended:
             self._has_sent_close = True
             self._sink.close_sent()
+            if self._has_eof and self._transport is not None:
+                # TCP was kept for this frame alone.
+                self._transport.close()
 
     def abort(self) -> None:
         """Ends the link without ceremony."""
@@ -975,7 +985,9 @@ class AiohttpLink(asyncio.Protocol):
     def catch_up(self, judge: Callable[[], object]) -> None:
         """Calls `judge` when all that has come by now is read: at once, where nothing waits."""
         come = max(map(reading.count_come, self._sockets), default=0)
-        if not come or self._is_ended or not (self._is_reading or self._is_closing()):
+        # Nor can it be seen what TLS holds back for a consumer that pauses, nor what a dial has read and not told yet.
+        may_hide = not self._has_taken_over or (self._is_closing() and not self._is_reading)
+        if self._is_ended or not (may_hide or (come and self._is_reading)):
             judge()
             return
         self._is_catching_up = self._is_closing()

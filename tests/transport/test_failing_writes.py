@@ -83,7 +83,7 @@ class Cell:
     `may_end` is set by the client when it has stopped reading, in its way; `has_ended` by the peer behind its end.
     """
 
-    def __init__(self, listener, authority, written, consumer, end, *, never_goes_on=False):
+    def __init__(self, listener, authority, written, consumer, end, *, never_goes_on=False):  # noqa: PLR0913 - a cell of a matrix
         self.listener, self.authority = listener, authority
         self.written, self.consumer, self.end = written, consumer, end
         self.never_goes_on = never_goes_on
