@@ -25,6 +25,9 @@ from rxnodes.testing import Close, Frame, Opcode, accept_key, parse_close, take_
 #: How long anything may take, on however busy a machine.
 PATIENCE = 10.0
 
+#: The other side has ended TCP, whatever is unread before that; a reset is told in any case.
+GONE = getattr(select, "POLLRDHUP", 0x2000)
+
 #: SO_LINGER: on, for no time at all, so that closing resets the connection and throws away what has not been sent.
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
@@ -297,6 +300,11 @@ class RawPeer:
         """Waits until something has come, or so many seconds are over."""
         _poll_socket(self._socket, select.POLLIN, seconds)
 
+    def wait_gone(self, seconds: float) -> bool:
+        """Waits until the client has ended, without reading; so many seconds at most. Returns whether it has."""
+        self.has_ended = bool(_poll_socket(self._socket, GONE, seconds))
+        return self.has_ended
+
     # The end
 
     def half_close(self) -> None:
@@ -347,10 +355,10 @@ class RawPeer:
             time.sleep(0.0005)
 
 
-def _poll_socket(sock: socket.socket, event: int, seconds: float) -> None:
+def _poll_socket(sock: socket.socket, event: int, seconds: float) -> list[tuple[int, int]]:
     poll = select.poll()
     poll.register(sock, event)
-    poll.poll(seconds * 1000)
+    return poll.poll(seconds * 1000)
 
 
 def _ask(sock: socket.socket, what: int) -> int:

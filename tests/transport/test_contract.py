@@ -397,7 +397,12 @@ def authority(tmp_path_factory):
 @pytest.fixture(params=STAGES)
 async def stage(request, authority):
     stage = STAGES[request.param](authority)
+    stage.links = []
     yield stage
+    # Those of a test that has failed must not trouble others.
+    for link in stage.links:
+        link.abort()
+    await stage.settle()
     await stage.aclose()
 
 
@@ -408,6 +413,7 @@ class Dialled:
         self.stage = stage
         self.told = told or Told()
         self.link = self.told.link = stage.transport.dial(stage.target(**fields), self.told)
+        stage.links.append(self.link)
         assert self.told.calls == [], "nothing is told before the dial returns"
 
     async def met(self):
