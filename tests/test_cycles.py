@@ -168,7 +168,6 @@ def way(request, tmp_path):
         return Scripted()
     loop, scheme = request.param.split("-")
     uvloop = pytest.importorskip("uvloop") if loop == "uvloop" else None
-    request.applymarker(pytest.mark.xfail(strict=True, reason="context variable, and a cancelled dial's own cycle"))
     return Served(uvloop and uvloop.new_event_loop, Authority(tmp_path) if scheme == "wss" else None)
 
 

@@ -377,7 +377,9 @@ class AiohttpLink(asyncio.Protocol):
         self._undelivered = 0
 
         # Not by the loop's factory: a task that begins at once would call the sink before the dial has returned.
-        self._dial = asyncio.Task(self._connect(session), loop=self.loop, name=f"rxnodes dial {target.redacted_url}")
+        self._dial: asyncio.Task[None] | None = asyncio.Task(
+            self._connect(session), loop=self.loop, name=f"rxnodes dial {target.redacted_url}"
+        )
         self._dial.add_done_callback(self._on_dial_done)
 
     # The dial
@@ -411,6 +413,8 @@ class AiohttpLink(asyncio.Protocol):
             dialling.link = None
 
     def _on_dial_done(self, dial: asyncio.Task[None]) -> None:
+        # It knows how it ended, and so, by the traceback, us.
+        self._dial = None
         if dial.cancelled() and not self._is_ended:
             self._error = ConnectError("the dial was cancelled")
         elif not dial.cancelled() and (error := dial.exception()) is not None:
@@ -859,7 +863,8 @@ class AiohttpLink(asyncio.Protocol):
         elif self._transport is not None:
             self._break()
         else:
-            self._dial.cancel()
+            if self._dial is not None:
+                self._dial.cancel()
             for sock in self._sockets:
                 # Makes whoever owns the socket see its end.
                 sock.end_tcp()
@@ -872,7 +877,7 @@ class AiohttpLink(asyncio.Protocol):
 
     def _report_when_gone(self) -> None:
         """Tells the sink, once, when nothing is left: no dial, no TCP connection, no descriptor."""
-        is_over = self._dial.done() and not self._sockets and (not self._has_taken_over or self._transport is None)
+        is_over = self._dial is None and not self._sockets and (not self._has_taken_over or self._transport is None)
         if not is_over or self._is_reported:
             return
         self._is_reported = True
