@@ -47,7 +47,7 @@ from rxnodes.sends import Backlog, Fate, Receipt, SendDropped, SendOutcome, Sent
 from rxnodes.streams import Derived, HotStream, Outbox, ReplayStream, View, Views, call_on
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from datetime import datetime
     from typing import TypeAlias
 
@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     Binary: TypeAlias = bytes | bytearray | memoryview
     """What can be sent as a binary message. It is copied where it could change."""
 
-__all__ = ["Connection", "PipelineError", "check_connection", "to_payload"]
+__all__ = ["Connection", "check_connection", "to_payload"]
 
 T = TypeVar("T")
 
@@ -76,6 +76,9 @@ OPEN = Phase.OPEN
 
 #: Where a message may wait for the connection to open.
 OPENING = frozenset({Phase.CONNECTING, Phase.DROPPING, Phase.RECONNECTING})
+
+#: How many messages are delivered in one go. Of what one read has brought beyond that, others may have to wait.
+LONGEST_RUN = 512
 
 #: What is handed to a loop, and who waits. Held for moments only, so that all connections share one; not that of their
 #: streams, which operators hold while they notify.
@@ -180,7 +183,7 @@ class Connection:
         self._expiry: asyncio.TimerHandle | None = None
         self._watched = 0
 
-        self._outbox = Outbox()
+        self._outbox = Outbox(self.on_pipeline_error, self._valve)
         self._delivering: LifecycleEvent | None = None
         self._settled_session = 0
         self._last_opened: Opened | None = None
@@ -189,7 +192,7 @@ class Connection:
         self._stop_waiters: list[asyncio.Future[Stopped]] = []
 
         report, lock = self.on_handler_error, RLock()
-        self._states: ReplayStream[ConnectionState] = ReplayStream(report, ConnectionState.IDLE, self.run_on_loop, lock)
+        self._states: ReplayStream[ConnectionState] = ReplayStream(report, ConnectionState.IDLE, self._replay, lock)
         self._lifecycle: HotStream[LifecycleEvent] = HotStream(report, lock)
         self._errors: HotStream[ErrorEvent] = HotStream(report, lock)
         self._opened: HotStream[Opened] = HotStream(report, lock)
@@ -228,11 +231,6 @@ class Connection:
     def is_live(self) -> bool:
         """Whether a session is under way, or its `Stopped` has not reached every subscriber yet."""
         return self._machine.session > self._settled_session
-
-    @property
-    def is_delivering(self) -> bool:
-        """Whether, on this thread, one of its notifications is being delivered."""
-        return self._outbox.is_delivering and get_ident() == self._thread
 
     @property
     def states(self) -> Observable[ConnectionState]:
@@ -336,10 +334,18 @@ class Connection:
 
     def batches(self, *, is_binary: bool | None) -> Observable[Any]:
         """What one read of the socket brought, as a list: of `str`, of `bytes`, or as it came."""
-        if is_binary not in self._batches:
-            # Replaced, not changed: the loop's thread may be going through it.
-            self._batches = {**self._batches, is_binary: HotStream[Any](self.on_handler_error)}
-        return self._batches[is_binary]
+        with self._views.lock:
+            stream = self._batches.get(is_binary)
+            if stream is None:
+                stream = HotStream[Any](self.on_handler_error, self._views.lock)
+                # Replaced, not changed: the loop's thread may be going through it.
+                self._batches = {**self._batches, is_binary: stream}
+                is_late = self._is_closed
+            else:
+                is_late = False
+        if is_late:
+            stream.complete()
+        return stream
 
     def values(self, codec: Codec[Any], *, batched: bool = False) -> Observable[Any]:
         """What a codec reads of every message, or of the list of those that one read of the socket brought.
@@ -543,7 +549,8 @@ class Connection:
 
     def detach(self) -> None:
         """Completes all streams: its project has been left, and no session is live any more."""
-        with _lock:
+        # Under the lock of its streams, too: one that is asked for late is completed here, or by whoever makes it.
+        with self._views.lock, _lock:
             self._is_closed = True
         streams: tuple[HotStream[Any], ...] = (
             self._states,
@@ -598,7 +605,10 @@ class Connection:
         elif self._target.send_queue.while_connecting and self._machine.phase in OPENING:
             self._hold(receipt)
         else:
-            error = SendError(f"{self.name!r} is {self.state.value}, not open: message not sent")
+            # What it brought is still being delivered.
+            is_lost = self._machine.phase is OPEN
+            why = "has lost its peer" if is_lost else f"is {self.state.value}, not open"
+            error = SendError(f"{self.name!r} {why}: message not sent")
             self._drop(receipt, error, "not open")
 
     def _drop(self, receipt: Receipt, error: SendError, reason: DropReason) -> None:
@@ -709,10 +719,15 @@ class Connection:
         if self._is_stepping:
             return
         self._is_stepping = True
+        left: Iterator[Input] = iter(())
         try:
             while self._inputs:
-                self._step(self._inputs.pop(0))
+                # What comes meanwhile goes behind these: taken from its head, a long list is moved each time.
+                left, self._inputs = iter(self._inputs), []
+                for one in left:
+                    self._step(one)
         finally:
+            self._inputs[:0] = left
             self._is_stepping = False
         self._outbox.flush()
 
@@ -793,10 +808,21 @@ class Connection:
             self._timer.cancel()
             self._timer = None
 
+    def on_unsent(self, receipts: Collection[Receipt]) -> None:
+        """These messages will never leave."""
+        self._behind_messages(lambda: self.settle_sends(receipts, Unsent))
+
     def on_lost(self, input_: Lost) -> None:
         """The link of the current attempt is gone."""
         self._link = None
-        self._feed(input_)
+        self._behind_messages(lambda: self._feed(input_))
+
+    def _behind_messages(self, act: Callable[[], None]) -> None:
+        """Does what ends an attempt: where what it brought is still being delivered, behind that."""
+        if self._outbox.is_put_off:
+            self._outbox.post(_call, act)
+        else:
+            act()
 
     # Delivery
 
@@ -806,11 +832,20 @@ class Connection:
 
     def on_messages(self, messages: list[str] | list[bytes]) -> None:
         """Messages have come, all of one kind. This is the hot path."""
-        self._outbox.send(self._deliver_read, messages)
+        if len(messages) <= LONGEST_RUN:
+            self._outbox.send(self._deliver_read, messages)
+            return
+        for begin in range(0, len(messages), LONGEST_RUN):
+            self._outbox.post(self._deliver_read, messages[begin : begin + LONGEST_RUN])
+        self._outbox.flush()
 
     def _deliver_read(self, messages: list[str] | list[bytes]) -> None:
         """Delivers what came; a consumer that cannot keep up may close the valve meanwhile."""
         deliver(self._valve, self._deliver_messages, messages)
+
+    def _replay(self, show: Callable[[], None]) -> None:
+        """Shows a new subscriber what the last notification was: on the loop's thread, and as one that is delivered."""
+        self.run_on_loop(lambda: self._outbox.within(show))
 
     def _on_valve(self, is_closed: bool) -> None:  # noqa: FBT001 - what a valve calls
         """A consumer wants no more for now, or all of them want more again."""
@@ -844,7 +879,7 @@ class Connection:
             self._binaries.emit(message if isinstance(message, bytes) else message.encode())
 
     def _in_form(self, messages: list[str] | list[bytes], *, is_binary: bool | None) -> list[str] | list[bytes]:
-        if is_binary is None:
+        if is_binary is None or is_binary is isinstance(messages[0], bytes):
             return messages
         if is_binary:
             return [message.encode() if isinstance(message, str) else message for message in messages]
@@ -881,7 +916,9 @@ class Connection:
             try:
                 values.append(decode(codec, message))
             except DecodeError as error:
-                self._feed(Reported("receive", error))
+                # It says where, and what the user's functions raised has a traceback of its own: ours would keep what
+                # was read alive.
+                self._feed(Reported("receive", error.with_traceback(None)))
         return values
 
     def _deliver(self, event: ConnectionState | LifecycleEvent) -> None:
@@ -924,13 +961,18 @@ class Connection:
             # Meant for the program, not for us; raised here it would cut a delivery or a parser in half.
             self.run_on_loop(lambda: self._raise_soon(error))
             return
-        what, logged = "a subscriber raised", "a subscriber raised"
-        if isinstance(error, PipelineError):
-            what, logged, error = "a pipeline ended with", "a pipeline ended with an error", error.error
-        logger.error("%s: %s", self.name, logged, exc_info=error)
+        logger.error("%s: a subscriber raised", self.name, exc_info=error)
+        self._report_handler(f"a subscriber raised {text_of(error, with_type)}", error)
+
+    def on_pipeline_error(self, error: Exception) -> None:
+        """A pipeline has ended with an error while a notification was being delivered."""
+        logger.error("%s: a pipeline ended with an error", self.name, exc_info=error)
+        self._report_handler(f"a pipeline ended with {text_of(error, with_type)}", error)
+
+    def _report_handler(self, what: str, error: BaseException) -> None:
         if self._loop is None or isinstance(self._delivering, ErrorEvent | Stopped):
             return
-        report = HandlerError(f"{what} {text_of(error, with_type)}")
+        report = HandlerError(what)
         report.__cause__ = error
         self.run_on_loop(lambda: self._feed(Reported("handler", report)))
 
@@ -940,18 +982,6 @@ class Connection:
 
         assert self._loop is not None
         self._loop.call_soon(reraise)
-
-
-class PipelineError(Exception):
-    """What ended a pipeline, on its way up to the stream that is notifying, whose connection reports it.
-
-    Attributes:
-        error: The error that the pipeline ended with.
-    """
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(f"a pipeline ended: {text_of(error, with_type)}")
-        self.error = error
 
 
 class _AttemptSink:
@@ -973,7 +1003,7 @@ class _AttemptSink:
         self._connection.settle_sends(receipts, Sent)
 
     def unsent(self, receipts: Collection[Receipt], /) -> None:
-        self._connection.settle_sends(receipts, Unsent)
+        self._connection.on_unsent(receipts)
 
     def overflowed(self, receipts: Collection[Receipt], /) -> None:
         self._connection.on_overflow(receipts)
@@ -1028,6 +1058,10 @@ def to_payload(message: object, *, is_binary: bool | None) -> tuple[bytes, bool]
     wanted = "str" if is_binary is False else "str or bytes"
     hint = "is_binary=True sends bytes" if isinstance(message, bytes | bytearray) else 'codec="json" sends values'
     raise TypeError(f"a message must be {wanted}, not {_type_name(message)}; {hint}")  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _call(act: Callable[[], None]) -> None:
+    act()
 
 
 def _type_name(value: object) -> str:

@@ -264,7 +264,7 @@ def _send_latest(
                 else:
                     miss(pulse)
 
-            following = latest.follow(messages, observer)
+            following = latest.follow(messages, observer, scheduler)
             pipeline = action(execute, enabled=enabled, pass_through=pass_through)(source)
             subscription = pipeline.subscribe(observer, scheduler=scheduler)
             return CompositeDisposable(following, subscription)
