@@ -10,9 +10,10 @@ from threading import RLock, get_ident
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from weakref import WeakValueDictionary
 
+from rxnodes.arguments import UNSET
 from rxnodes.before_connect import Attempt
 from rxnodes.clock import utc_now
-from rxnodes.codecs import decode
+from rxnodes.codecs import as_codec, decode, encode
 from rxnodes.errors import ConnectError, DecodeError, HandlerError, RxNodesError, SendError, text_of, with_type
 from rxnodes.flow import Valve, deliver
 from rxnodes.lifecycle.events import ErrorEvent, LifecycleEvent, Opened, Stopped
@@ -52,9 +53,10 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from reactivex import Observable
+    from typing_extensions import TypeForm
 
     from rxnodes.before_connect import Preparation
-    from rxnodes.codecs import Codec
+    from rxnodes.codecs import Codec, CodecName, CodecOf
     from rxnodes.errors import ProtocolError
     from rxnodes.lifecycle.events import ErrorPhase
     from rxnodes.lifecycle.policy import Policy
@@ -65,7 +67,7 @@ if TYPE_CHECKING:
     Binary: TypeAlias = bytes | bytearray | memoryview
     """What can be sent as a binary message. It is copied where it could change."""
 
-__all__ = ["Connection", "check_connection", "to_payload"]
+__all__ = ["CODEC_DECIDES", "Connection", "check_connection", "to_payload"]
 
 T = TypeVar("T")
 
@@ -76,6 +78,9 @@ OPEN = Phase.OPEN
 
 #: Where a message may wait for the connection to open.
 OPENING = frozenset({Phase.CONNECTING, Phase.DROPPING, Phase.RECONNECTING})
+
+#: What is said to those who ask for a codec and for a form of raw messages.
+CODEC_DECIDES = "is_binary is for raw messages: a codec decides for itself what goes as text and what as binary"
 
 #: How many messages are delivered in one go. Of what one read has brought beyond that, others may have to wait.
 LONGEST_RUN = 512
@@ -333,7 +338,7 @@ class Connection:
         return self._binaries
 
     def batches(self, *, is_binary: bool | None) -> Observable[Any]:
-        """What one read of the socket brought, as a list: of `str`, of `bytes`, or as it came."""
+        """What one read of the socket brought, as a list: of `str`, of `bytes`, or as it came. Very much is cut."""
         with self._views.lock:
             stream = self._batches.get(is_binary)
             if stream is None:
@@ -391,25 +396,43 @@ class Connection:
         """
         self._command(Start())
 
-    def send(self, message: str | Binary, *, is_binary: bool | None = None, tag: object = None) -> Receipt:
+    def send(
+        self,
+        message: object,
+        *,
+        is_binary: bool | None = None,
+        codec: CodecOf[Any] | CodecName | TypeForm[Any] | None = UNSET,
+        tag: object = None,
+    ) -> Receipt:
         """Sends a message.
 
         Not being open is an `ErrorEvent` of phase `send`, unless `send_queue.while_connecting` lets messages wait. So
         is a full send queue.
 
         Args:
-            message: The message. A `bytearray` or `memoryview` is copied, and counts as `bytes`.
+            message: The message. A `bytearray` or `memoryview` is copied, and counts as `bytes`. With a codec, a value.
             is_binary: `None`: a `str` goes as a text message, `bytes` as a binary one. `False`: a text message, from a
                 `str`. `True`: a binary message; a `str` is encoded as UTF-8.
+            codec: What writes the message: `"json"`, `"msgpack"`, a type (a pydantic model, a dataclass, `list[int]`,
+                ...), a pair of functions `(encode, decode)`, or a `Codec`. `None`: none. Left out: the connection's
+                own, if its settings name one, unless `is_binary` is `True` or `False`.
             tag: Anything but `None`: what becomes of the message is emitted on `sends`, with this tag.
 
         Returns:
             The message's receipt. Awaiting it gives what became of the message; it can be ignored.
 
         Raises:
-            TypeError: If the message is of the wrong type.
-            ValueError: If a `str` holds an unpaired surrogate, which UTF-8 cannot encode.
+            TypeError: If the message is of the wrong type, or `codec` is no codec, or is given together with
+                `is_binary`.
+            ValueError: If a `str` holds an unpaired surrogate, which UTF-8 cannot encode; if the codec cannot encode
+                the value; if no codec has that name, or the package it needs is not installed.
         """
+        if codec is UNSET:
+            codec = self.codec if is_binary is None else None
+        if codec is not None:
+            if is_binary is not None:
+                raise TypeError(CODEC_DECIDES)
+            message = encode(as_codec(cast("CodecOf[Any]", codec)), message)
         payload, is_text = to_payload(message, is_binary=is_binary)
         receipt = Receipt(self, payload, is_text, tag)
         if get_ident() == self._thread:
