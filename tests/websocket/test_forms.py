@@ -280,7 +280,7 @@ async def test_the_connections_codec_counts_where_nothing_is_given():
     connection.send("h", is_binary=True)
     connection.send(["i"], codec="msgpack")
     connection.send(Quote(bid=1))
-    assert chat.peer.received == ['"a"', "b", "c", b"d", '"e"', "f", "g", b"h", b"\x91\xa1i", '{"bid":1}']
+    assert chat.peer.received == ['"a"', "b", "c", b"d", '"e"', "f", "g", b"h", b"\x91\xa1i", '{"bid":1.0}']
 
 
 @virtual
