@@ -44,8 +44,8 @@ T = TypeVar("T")
 
 logger = logging.getLogger("rxnodes")
 
-#: For how long an outbox delivers before the loop's other work has its turn, in seconds, and how many notifications it
-#: delivers at least: where few are told, it is at once, whatever else the machine does meanwhile.
+#: For how long an outbox delivers before the loop's other work has its turn, in seconds, and how much it delivers at
+#: least: where few notifications are told, it is at once, whatever else the machine does meanwhile.
 TURN: Final = 0.01
 AT_ONCE: Final = 4
 
@@ -495,7 +495,8 @@ class Outbox:
                 left, self._queue = iter(self._queue), []
                 for deliver, value in left:
                     deliver(value)
-                    done += 1
+                    # A list is that of the messages of one read.
+                    done += len(value) if type(value) is list else 1
                     if done >= AT_ONCE and loop is not None and loop.time() >= ends:
                         return
         finally:
