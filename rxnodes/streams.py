@@ -496,7 +496,7 @@ class Outbox:
                 for deliver, value in left:
                     deliver(value)
                     # A list is that of the messages of one read.
-                    done += len(value) if type(value) is list else 1
+                    done += len(value) if type(value) is list else 1  # pyright: ignore[reportUnknownArgumentType]
                     if done >= AT_ONCE and loop is not None and loop.time() >= ends:
                         return
         finally:
