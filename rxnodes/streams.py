@@ -462,8 +462,16 @@ class Outbox:
         """Posts and flushes; without a detour through the queue where nothing is ahead."""
         if self.is_delivering or self._queue:
             self._queue.append((deliver, value))
-        else:
-            self._deliver(deliver, value)
+            self.flush()
+            return
+        # As _deliver does, without a call more: this is the hot path.
+        before, _notifying.report = _notifying.report, self._report
+        self.is_delivering = True
+        try:
+            deliver(value)
+        finally:
+            self.is_delivering = False
+            _notifying.report = before
         if self._queue:
             self.flush()
 
