@@ -8,7 +8,17 @@ from typing import Any
 
 from reactivex import Observable
 
-__all__ = ["check_callback", "check_count", "check_observable"]
+__all__ = ["UNSET", "check_callback", "check_count", "check_observable"]
+
+
+class _Unset:
+    """What an argument is that is not given, where `None` means something."""
+
+    def __repr__(self) -> str:
+        return "<not given>"
+
+
+UNSET: Any = _Unset()
 
 
 def check_callback(name: str, value: Any, *, gives: str, is_optional: bool = False) -> None:

@@ -6,6 +6,7 @@ pydantic and msgpack are imported when they are first needed, so that importing 
 from __future__ import annotations
 
 import json
+import math
 import re
 from contextlib import suppress
 from dataclasses import dataclass, field, is_dataclass
@@ -22,6 +23,7 @@ from typing import (
     TypeAlias,
     TypeVar,
     Union,
+    cast,
     get_args,
     get_origin,
     overload,
@@ -159,11 +161,15 @@ def encode(codec: Codec[T], value: T) -> str | bytes:
     Raises:
         ValueError: If it cannot. It says why, and does not repeat the value.
     """
+    failure = None
+    message: Any = None
     try:
-        message: Any = codec.encode(value)
+        message = codec.encode(value)
     except Exception as error:  # noqa: BLE001 - a codec may raise anything
         reason = text_of(error, _reason)
-        _raise_from(error, ValueError(f"the message cannot be encoded with {_title(codec)}: {reason}"))
+        failure = _caused(ValueError(f"the message cannot be encoded with {_title(codec)}: {reason}"), error)
+    if failure is not None:
+        raise failure
     if isinstance(message, str | bytes):
         return message
     if isinstance(message, bytearray | memoryview):
@@ -182,7 +188,9 @@ def decode(codec: Codec[T], message: str | bytes) -> T:
         return codec.decode(message)
     except Exception as error:  # noqa: BLE001 - a codec may raise anything
         reason = text_of(error, _reason)
-        _raise_from(error, DecodeError(f"a message does not fit {_title(codec)}: {reason}: {_excerpt(message)}"))
+        failure = _caused(DecodeError(f"a message does not fit {_title(codec)}: {reason}: {_excerpt(message)}"), error)
+    # Outside the handler, so that the error carries no context: it may hold the whole message.
+    raise failure
 
 
 # --- JSON and MessagePack ---------------------------------------------------------------------------------------------
@@ -196,11 +204,18 @@ def _as_plain(value: object) -> object:
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON")
+    raise _UnfitError(f"{constant} is no JSON")
+
+
+def _to_float(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise _UnfitError(f"{printable(digits, PLACE)} is too large a number")
+    return number
 
 
 _TO_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_as_plain).encode
-_FROM_JSON = json.JSONDecoder(parse_constant=_refuse).decode
+_FROM_JSON = json.JSONDecoder(parse_float=_to_float, parse_constant=_refuse).decode
 
 
 def _to_json(value: object) -> str:
@@ -219,7 +234,7 @@ def _from_json(message: str | bytes) -> Any:
     except UnicodeDecodeError as error:
         reason = f"not UTF-8: {error.reason} at byte {error.start}"
     # The errors themselves hold the whole message.
-    raise ValueError(reason)
+    raise _UnfitError(reason)
 
 
 _JSON: Codec[Any] = Codec(_to_json, _from_json, "json")
@@ -281,6 +296,7 @@ class _Typed:
     def decode(self, message: str | bytes) -> Any:
         value = self._adapter.validate_json(message)
         _refuse_constants(message)
+        _refuse_infinities(message)
         return value
 
     def _refuse_others(self, value: Any, text: str) -> None:
@@ -344,6 +360,22 @@ def _refuse_constants(message: str | bytes) -> None:
     raise ValueError(f"NaN and Infinity are no JSON: {reason}")
 
 
+#: Shows the numbers in JSON: digits alike, and "e" for both of its forms. A regular expression is slower.
+_MARKS = bytes(
+    ord("0") if byte in b"0123456789." else ord("e") if byte in b"eE" else byte if byte in b"+" else ord(" ")
+    for byte in range(256)
+)
+_MAX_DIGITS = 308
+
+
+def _refuse_infinities(message: str | bytes) -> None:
+    """Refuses numbers of which pydantic makes infinity, as they are too large for a `float`."""
+    marks = (message.encode() if isinstance(message, str) else message).translate(_MARKS)
+    # One has an exponent of two digits at least, or very many digits. What looks so may be a part of a string.
+    if b"0e00" in marks or b"0e+00" in marks or (len(marks) > _MAX_DIGITS and b"0" * (_MAX_DIGITS + 1) in marks):
+        _from_json(message)
+
+
 def _of_type(type_: Any) -> Codec[Any]:
     from pydantic import TypeAdapter  # noqa: PLC0415 - see above
 
@@ -398,12 +430,27 @@ def _type_name(type_: Any) -> str:
 # --- What is said about messages that do not fit ----------------------------------------------------------------------
 
 
-def _raise_from(cause: Exception, error: Exception) -> NoReturn:
-    """Raises the error, with its cause, whose traceback may help; but for pydantic's, which repeat values."""
+class _UnfitError(ValueError):
+    """What a message of ours is not. It says all there is to say, so that nobody needs it as a cause."""
+
+
+E = TypeVar("E", bound=Exception)
+
+
+def _caused(error: E, cause: Exception) -> E:
+    """The error, with its cause, whose traceback may help; but for ours, and pydantic's, which repeat values."""
+    if not isinstance(cause, (_UnfitError, *_pydantic_errors())):
+        error.__cause__ = cause
+    return error
+
+
+@lru_cache(maxsize=1)
+def _pydantic_errors() -> tuple[type[Exception], type[Exception]]:
+    """What says that a message does not fit a type, and that a value does not."""
     from pydantic import ValidationError  # noqa: PLC0415 - see above
     from pydantic_core import PydanticSerializationError  # noqa: PLC0415 - likewise
 
-    raise error from None if isinstance(cause, ValidationError | PydanticSerializationError) else cause
+    return ValidationError, PydanticSerializationError
 
 
 def _title(codec: Codec[Any]) -> str:
@@ -412,12 +459,10 @@ def _title(codec: Codec[Any]) -> str:
 
 
 def _reason(error: Exception) -> str:
-    from pydantic import ValidationError  # noqa: PLC0415 - see above
-    from pydantic_core import PydanticSerializationError  # noqa: PLC0415 - likewise
-
-    if isinstance(error, ValidationError):
-        return _problems(error)
-    if isinstance(error, PydanticSerializationError):
+    unfit, unwritable = _pydantic_errors()
+    if isinstance(error, unfit):
+        return _problems(cast("ValidationError", error))
+    if isinstance(error, unwritable):
         return _unexpected(str(error))
     return str(error) if isinstance(error, ValueError | DecodeError) else with_type(error)
 

@@ -11,9 +11,10 @@ from threading import RLock, get_ident
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from weakref import WeakValueDictionary
 
+from rxnodes.arguments import UNSET
 from rxnodes.before_connect import Attempt
 from rxnodes.clock import utc_now
-from rxnodes.codecs import decode
+from rxnodes.codecs import as_codec, decode, encode
 from rxnodes.errors import (
     ConnectError,
     ConnectionLost,
@@ -58,14 +59,15 @@ from rxnodes.sends import Backlog, Fate, HandOver, Receipt, SendDropped, SendOut
 from rxnodes.streams import Derived, HotStream, Outbox, ReplayStream, View, Views, call_on
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from datetime import datetime
     from typing import TypeAlias
 
     from reactivex import Observable
+    from typing_extensions import TypeForm
 
     from rxnodes.before_connect import Preparation, Preparing
-    from rxnodes.codecs import Codec
+    from rxnodes.codecs import Codec, CodecName, CodecOf
     from rxnodes.errors import ProtocolError
     from rxnodes.lifecycle.events import ErrorPhase
     from rxnodes.lifecycle.policy import Policy
@@ -75,7 +77,7 @@ if TYPE_CHECKING:
     Binary: TypeAlias = bytes | bytearray | memoryview
     """What can be sent as a binary message. It is copied where it could change."""
 
-__all__ = ["Connection", "PipelineError", "check_connection", "to_payload"]
+__all__ = ["CODEC_DECIDES", "Connection", "check_connection", "to_payload"]
 
 T = TypeVar("T")
 
@@ -86,6 +88,12 @@ OPEN = Phase.OPEN
 
 #: Where a message may wait for the connection to open.
 OPENING = frozenset({Phase.CONNECTING, Phase.DROPPING, Phase.RECONNECTING})
+
+#: What is said to those who ask for a codec and for a form of raw messages.
+CODEC_DECIDES = "is_binary is for raw messages: a codec decides for itself what goes as text and what as binary"
+
+#: How many messages are delivered in one go. Of what one read has brought beyond that, others may have to wait.
+LONGEST_RUN = 512
 
 #: What is handed to a loop, and who waits. Held for moments only, so that all connections share one; not that of their
 #: streams, which operators hold while they notify.
@@ -198,7 +206,7 @@ class Connection:
         self._expiry: asyncio.TimerHandle | None = None
         self._watched = 0
 
-        self._outbox = Outbox()
+        self._outbox = Outbox(self.on_pipeline_error, self._valve)
         self._delivering: LifecycleEvent | None = None
         self._settled_session = 0
         self._last_opened: Opened | None = None
@@ -207,7 +215,7 @@ class Connection:
         self._stop_waiters: list[asyncio.Future[Stopped]] = []
 
         report, lock = self.on_handler_error, RLock()
-        self._states: ReplayStream[ConnectionState] = ReplayStream(report, ConnectionState.IDLE, self.run_on_loop, lock)
+        self._states: ReplayStream[ConnectionState] = ReplayStream(report, ConnectionState.IDLE, self._replay, lock)
         self._lifecycle: HotStream[LifecycleEvent] = HotStream(report, lock)
         self._errors: HotStream[ErrorEvent] = HotStream(report, lock)
         self._opened: HotStream[Opened] = HotStream(report, lock)
@@ -246,11 +254,6 @@ class Connection:
     def is_live(self) -> bool:
         """Whether a session is under way, or its `Stopped` has not reached every subscriber yet."""
         return self._machine.session > self._settled_session
-
-    @property
-    def is_delivering(self) -> bool:
-        """Whether, on this thread, one of its notifications is being delivered."""
-        return self._outbox.is_delivering and get_ident() == self._thread
 
     @property
     def states(self) -> Observable[ConnectionState]:
@@ -353,11 +356,19 @@ class Connection:
         return self._binaries
 
     def batches(self, *, is_binary: bool | None) -> Observable[Any]:
-        """What one read of the socket brought, as a list: of `str`, of `bytes`, or as it came."""
-        if is_binary not in self._batches:
-            # Replaced, not changed: the loop's thread may be going through it.
-            self._batches = {**self._batches, is_binary: HotStream[Any](self.on_handler_error)}
-        return self._batches[is_binary]
+        """What one read of the socket brought, as a list: of `str`, of `bytes`, or as it came. Very much is cut."""
+        with self._views.lock:
+            stream = self._batches.get(is_binary)
+            if stream is None:
+                stream = HotStream[Any](self.on_handler_error, self._views.lock)
+                # Replaced, not changed: the loop's thread may be going through it.
+                self._batches = {**self._batches, is_binary: stream}
+                is_late = self._is_closed
+            else:
+                is_late = False
+        if is_late:
+            stream.complete()
+        return stream
 
     def values(self, codec: Codec[Any], *, batched: bool = False) -> Observable[Any]:
         """What a codec reads of every message, or of the list of those that one read of the socket brought.
@@ -403,25 +414,43 @@ class Connection:
         """
         self._command(Start())
 
-    def send(self, message: str | Binary, *, is_binary: bool | None = None, tag: object = None) -> Receipt:
+    def send(
+        self,
+        message: object,
+        *,
+        is_binary: bool | None = None,
+        codec: CodecOf[Any] | CodecName | TypeForm[Any] | None = UNSET,
+        tag: object = None,
+    ) -> Receipt:
         """Sends a message.
 
         Not being open is an `ErrorEvent` of phase `send`, unless `send_queue.while_connecting` lets messages wait. So
         is a full send queue.
 
         Args:
-            message: The message. A `bytearray` or `memoryview` is copied, and counts as `bytes`.
+            message: The message. A `bytearray` or `memoryview` is copied, and counts as `bytes`. With a codec, a value.
             is_binary: `None`: a `str` goes as a text message, `bytes` as a binary one. `False`: a text message, from a
                 `str`. `True`: a binary message; a `str` is encoded as UTF-8.
+            codec: What writes the message: `"json"`, `"msgpack"`, a type (a pydantic model, a dataclass, `list[int]`,
+                ...), a pair of functions `(encode, decode)`, or a `Codec`. `None`: none. Left out: the connection's
+                own, if its settings name one, unless `is_binary` is `True` or `False`.
             tag: Anything but `None`: what becomes of the message is emitted on `sends`, with this tag.
 
         Returns:
             The message's receipt. Awaiting it gives what became of the message; it can be ignored.
 
         Raises:
-            TypeError: If the message is of the wrong type.
-            ValueError: If a `str` holds an unpaired surrogate, which UTF-8 cannot encode.
+            TypeError: If the message is of the wrong type, or `codec` is no codec, or is given together with
+                `is_binary`.
+            ValueError: If a `str` holds an unpaired surrogate, which UTF-8 cannot encode; if the codec cannot encode
+                the value; if no codec has that name, or the package it needs is not installed.
         """
+        if codec is UNSET:
+            codec = self.codec if is_binary is None else None
+        if codec is not None:
+            if is_binary is not None:
+                raise TypeError(CODEC_DECIDES)
+            message = encode(as_codec(cast("CodecOf[Any]", codec)), message)
         payload, is_text = to_payload(message, is_binary=is_binary)
         receipt = Receipt(self, payload, is_text, tag)
         if get_ident() == self._thread:
@@ -565,7 +594,8 @@ class Connection:
 
     def detach(self) -> None:
         """Completes all streams: its project has been left, and no session is live any more."""
-        with _lock:
+        # Under the lock of its streams, too: one that is asked for late is completed here, or by whoever makes it.
+        with self._views.lock, _lock:
             self._is_closed = True
         streams: tuple[HotStream[Any], ...] = (
             self._states,
@@ -665,7 +695,10 @@ class Connection:
             receipt.due = self._target.send_queue.due(self._loop.time()) if due is None else due
             self._hold(receipt)
         else:
-            error = SendError(f"{self.name!r} is {self.state.value}, not open: message not sent")
+            # What it brought is still being delivered.
+            is_lost = self._machine.phase is OPEN
+            why = "has lost its peer" if is_lost else f"is {self.state.value}, not open"
+            error = SendError(f"{self.name!r} {why}: message not sent")
             self._drop(receipt, error, "not open")
 
     def _give(self, link: Link, receipt: Receipt) -> None:
@@ -805,10 +838,15 @@ class Connection:
         if self._is_stepping:
             return
         self._is_stepping = True
+        left: Iterator[Input] = iter(())
         try:
             while self._inputs:
-                self._step(self._inputs.pop(0))
+                # What comes meanwhile goes behind these: taken from its head, a long list is moved each time.
+                left, self._inputs = iter(self._inputs), []
+                for one in left:
+                    self._step(one)
         finally:
+            self._inputs[:0] = left
             self._is_stepping = False
         self._outbox.flush()
 
@@ -944,10 +982,21 @@ class Connection:
             self._timer.cancel()
             self._timer = None
 
+    def on_unsent(self, receipts: Collection[Receipt]) -> None:
+        """These messages will never leave."""
+        self._behind_messages(lambda: self.settle_sends(receipts, Unsent))
+
     def on_lost(self, input_: Lost) -> None:
         """The link of the current attempt is gone."""
         self._sink = self._link = self._preparing = None
-        self._feed(input_)
+        self._behind_messages(lambda: self._feed(input_))
+
+    def _behind_messages(self, act: Callable[[], None]) -> None:
+        """Does what ends an attempt: where what it brought is still being delivered, behind that."""
+        if self._outbox.is_put_off:
+            self._outbox.post(_call, act)
+        else:
+            act()
 
     # Delivery
 
@@ -957,11 +1006,20 @@ class Connection:
 
     def on_messages(self, messages: list[str] | list[bytes]) -> None:
         """Messages have come, all of one kind. This is the hot path."""
-        self._outbox.send(self._deliver_read, messages)
+        if len(messages) <= LONGEST_RUN:
+            self._outbox.send(self._deliver_read, messages)
+            return
+        for begin in range(0, len(messages), LONGEST_RUN):
+            self._outbox.post(self._deliver_read, messages[begin : begin + LONGEST_RUN])
+        self._outbox.flush()
 
     def _deliver_read(self, messages: list[str] | list[bytes]) -> None:
         """Delivers what came; a consumer that cannot keep up may close the valve meanwhile."""
         deliver(self._valve, self._deliver_messages, messages)
+
+    def _replay(self, show: Callable[[], None]) -> None:
+        """Shows a new subscriber what the last notification was: on the loop's thread, and as one that is delivered."""
+        self.run_on_loop(lambda: self._outbox.within(show))
 
     def _on_valve(self, is_closed: bool) -> None:  # noqa: FBT001 - what a valve calls
         """A consumer wants no more for now, or all of them want more again."""
@@ -990,7 +1048,7 @@ class Connection:
             self._binaries.emit(message if isinstance(message, bytes) else message.encode())
 
     def _in_form(self, messages: list[str] | list[bytes], *, is_binary: bool | None) -> list[str] | list[bytes]:
-        if is_binary is None:
+        if is_binary is None or is_binary is isinstance(messages[0], bytes):
             return messages
         if is_binary:
             return [message.encode() if isinstance(message, str) else message for message in messages]
@@ -1027,7 +1085,9 @@ class Connection:
             try:
                 values.append(decode(codec, message))
             except DecodeError as error:
-                self._feed(Reported("receive", error))
+                # It says where, and what the user's functions raised has a traceback of its own: ours would keep what
+                # was read alive.
+                self._feed(Reported("receive", error.with_traceback(None)))
         return values
 
     def _deliver(self, event: ConnectionState | LifecycleEvent) -> None:
@@ -1070,13 +1130,18 @@ class Connection:
             # Meant for the program, not for us; raised here it would cut a delivery or a parser in half.
             self.run_on_loop(lambda: self._raise_soon(error))
             return
-        what, logged = "a subscriber raised", "a subscriber raised"
-        if isinstance(error, PipelineError):
-            what, logged, error = "a pipeline ended with", "a pipeline ended with an error", error.error
-        logger.error("%s: %s", self.name, logged, exc_info=error)
+        logger.error("%s: a subscriber raised", self.name, exc_info=error)
+        self._report_handler(f"a subscriber raised {text_of(error, with_type)}", error)
+
+    def on_pipeline_error(self, error: Exception) -> None:
+        """A pipeline has ended with an error while a notification was being delivered."""
+        logger.error("%s: a pipeline ended with an error", self.name, exc_info=error)
+        self._report_handler(f"a pipeline ended with {text_of(error, with_type)}", error)
+
+    def _report_handler(self, what: str, error: BaseException) -> None:
         if self._loop is None or isinstance(self._delivering, ErrorEvent | Stopped):
             return
-        report = HandlerError(f"{what} {text_of(error, with_type)}")
+        report = HandlerError(what)
         report.__cause__ = error
         self.run_on_loop(lambda: self._feed(Reported("handler", report)))
 
@@ -1086,18 +1151,6 @@ class Connection:
 
         assert self._loop is not None
         self._loop.call_soon(reraise)
-
-
-class PipelineError(Exception):
-    """What ended a pipeline, on its way up to the stream that is notifying, whose connection reports it.
-
-    Attributes:
-        error: The error that the pipeline ended with.
-    """
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(f"a pipeline ended: {text_of(error, with_type)}")
-        self.error = error
 
 
 class _AttemptSink:
@@ -1127,7 +1180,7 @@ class _AttemptSink:
         self._connection.settle_sends(receipts, Sent)
 
     def unsent(self, receipts: Collection[Receipt], /) -> None:
-        self._connection.settle_sends(receipts, Unsent)
+        self._connection.on_unsent(receipts)
 
     def overflowed(self, receipts: Collection[Receipt], /) -> None:
         self._connection.on_overflow(receipts)
@@ -1207,6 +1260,10 @@ def to_payload(message: object, *, is_binary: bool | None) -> tuple[bytes, bool]
     wanted = "str" if is_binary is False else "str or bytes"
     hint = "is_binary=True sends bytes" if isinstance(message, bytes | bytearray) else 'codec="json" sends values'
     raise TypeError(f"a message must be {wanted}, not {_type_name(message)}; {hint}")  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _call(act: Callable[[], None]) -> None:
+    act()
 
 
 def _type_name(value: object) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable
 
+from rxnodes.schedulers import AtOnceScheduler
 from rxnodes.streams import observer_on_loop_of
 
 if TYPE_CHECKING:
@@ -34,9 +35,12 @@ class Latest(Generic[T]):
         self.value = initial
         self.has_value = False
 
-    def follow(self, source: Observable[T], observer: abc.ObserverBase[Any]) -> abc.DisposableBase:
+    def follow(
+        self, source: Observable[T], observer: abc.ObserverBase[Any], scheduler: abc.SchedulerBase | None
+    ) -> abc.DisposableBase:
         """Follows `source`. Its error is the pipeline's; its completion leaves the last value standing."""
-        return source.subscribe(self._set, observer.on_error)
+        beside = None if scheduler is None else AtOnceScheduler(scheduler)
+        return source.subscribe(self._set, observer.on_error, scheduler=beside)
 
     def _set(self, value: T) -> None:
         self.value = value
@@ -78,8 +82,8 @@ def action(
     def operator(source: Observable[T]) -> Observable[T]:
         def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
             group = CompositeDisposable()
-            is_enabled = _follow_switch(enabled, observer, group, before=True)
-            is_passed = _follow_switch(pass_through, observer, group, before=False)
+            is_enabled = _follow_switch(enabled, observer, scheduler, group, before=True)
+            is_passed = _follow_switch(pass_through, observer, scheduler, group, before=False)
 
             def on_next(pulse: T) -> None:
                 if not is_enabled.value:
@@ -101,12 +105,17 @@ def action(
 
 
 def _follow_switch(
-    switch: Switch, observer: abc.ObserverBase[Any], group: CompositeDisposable, *, before: bool
+    switch: Switch,
+    observer: abc.ObserverBase[Any],
+    scheduler: abc.SchedulerBase | None,
+    group: CompositeDisposable,
+    *,
+    before: bool,
 ) -> Latest[bool]:
     """A switch's latest value; `before` the first, the attribute's default."""
     if isinstance(switch, Observable):
         latest = Latest(before)
-        group.add(latest.follow(switch, observer))
+        group.add(latest.follow(switch, observer, scheduler))
         return latest
     return Latest(switch)
 
@@ -159,6 +168,7 @@ def hold_while(
                     observer.on_completed()
 
             return CompositeDisposable(
+                # Without the scheduler: one of another thread would have it called there.
                 released.subscribe(release),
                 source.subscribe(
                     lambda pulse: run(lambda: take(pulse)),

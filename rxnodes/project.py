@@ -12,6 +12,7 @@ from rxnodes import plugins, settings
 from rxnodes.connection import Connection
 from rxnodes.errors import PluginDisabled, RxNodesError, UnknownConfiguration
 from rxnodes.loops import LoopThread
+from rxnodes.schedulers import LateScheduler
 from rxnodes.scope import Scene, Scope, wait_all_stopped
 from rxnodes.toolbox import Toolbox
 from rxnodes.transport.aiohttp import AiohttpTransport
@@ -99,6 +100,7 @@ class Project(Scope):
         self._thread_id = 0
         self._was_opened = False
         self._is_leaving = False
+        self._late_scheduler = LateScheduler()
         self._background: LoopThread | None = None
         self.toolbox = Toolbox(loaded.enabled)
 
@@ -203,6 +205,11 @@ class Project(Scope):
         return self._loop
 
     @property
+    def late_scheduler(self) -> LateScheduler:
+        """What schedules on the loop once the project is open."""
+        return self._late_scheduler
+
+    @property
     def connections(self) -> Collection[Connection]:
         """The connections in use."""
         return tuple(self._by_name.values())
@@ -275,6 +282,7 @@ class Project(Scope):
             self._thread_id = threading.get_ident()
             for connection in self._by_name.values():
                 connection.attach(self._loop, self._thread_id)
+        self._late_scheduler.attach(self._loop)
         return self
 
     async def __aexit__(self, why: type[BaseException] | None, *_: object) -> None:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar
 from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignmentDisposable
 
 from rxnodes.arguments import check_observable
-from rxnodes.connection import PipelineError, check_connection
+from rxnodes.connection import check_connection
 from rxnodes.errors import RxNodesError
 from rxnodes.schedulers import LoopScheduler, ThreadSafeLoopScheduler
+from rxnodes.streams import pipeline_reporter
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from reactivex import Observable, abc
 
     from rxnodes.connection import Connection
+    from rxnodes.schedulers import LateScheduler
 
 __all__ = ["Host", "Scene", "Scope", "wait_all_stopped"]
 
@@ -50,6 +52,11 @@ class Host(Protocol):
     @property
     def has_ended(self) -> bool:
         """Whether the project has been left."""
+        ...
+
+    @property
+    def late_scheduler(self) -> LateScheduler:
+        """What schedules on the loop once the project is open."""
         ...
 
     def call(self, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -111,7 +118,8 @@ class Scope:
 
         They are isolated: an error ends the pipeline it happened in, and no other. It is logged with its traceback, and
         is an `ErrorEvent` of phase `handler` as well when it was raised while a connection notified. Timed operators
-        run on the project's event loop.
+        run on the project's event loop, by its clock. Before the project is open they wait for that, and their times
+        count from then on.
 
         Args:
             *pipelines: Observables; usually an event node, operators and action nodes.
@@ -127,6 +135,8 @@ class Scope:
             check_observable("subscribe", pipeline)
         self._check_open()
         scheduler = self._scheduler()
+        if scheduler is None and not self._host.has_ended:
+            scheduler = self._host.late_scheduler
         return CompositeDisposable([self._subscribe(pipeline, scheduler) for pipeline in pipelines])
 
     def add(self, disposable: abc.DisposableBase) -> abc.DisposableBase:
@@ -162,7 +172,12 @@ class Scope:
             lifetime.dispose()
             self._on_pipeline_error(error)
 
-        subscription.disposable = pipeline.subscribe(on_error=fail, on_completed=lifetime.dispose, scheduler=scheduler)
+        try:
+            begun = pipeline.subscribe(on_error=fail, on_completed=lifetime.dispose, scheduler=scheduler)
+        except Exception as error:  # noqa: BLE001 - one that is over already, as Rx sees it, raises
+            fail(error)
+        else:
+            subscription.disposable = begun
         return lifetime
 
     def _keep(self, disposable: abc.DisposableBase) -> abc.DisposableBase:
@@ -186,10 +201,12 @@ class Scope:
         return LoopScheduler(loop) if self._host.is_on_loop() else ThreadSafeLoopScheduler(loop)
 
     def _on_pipeline_error(self, error: Exception) -> None:
-        if any(connection.is_delivering for connection in self._host.connections):
-            # Up to the stream that is notifying, which reports it to its connection and goes on.
-            raise PipelineError(error) from error
-        logger.error("%s: a pipeline ended with an error", self.name, exc_info=error)
+        # Not raised, up to the stream that is notifying: Rx lies between, and swallows it in some places.
+        report = pipeline_reporter()
+        if report is not None:
+            report(error)
+        else:
+            logger.error("%s: a pipeline ended with an error", self.name, exc_info=error)
 
 
 class Scene(Scope):

@@ -560,3 +560,50 @@ def test_an_adapter_is_the_same_codec_wherever_it_is_given():
     adapter = pydantic.TypeAdapter(int | str)
     assert as_codec(adapter) == as_codec(adapter)
     assert as_codec(adapter) != as_codec(pydantic.TypeAdapter(int | str))
+
+
+# Numbers
+
+
+@pytest.mark.parametrize("codec", ["json", list | dict | float, list[float] | dict[str, float] | float])
+@pytest.mark.parametrize("as_bytes", [False, True])
+@pytest.mark.parametrize(
+    "number",
+    ["1e400", "-1e400", "1E+400", "-1.5e309", "1" + "0" * 308 + ".5e1", "9" * 310 + ".0", "1" + "0" * 300 + "e99"],
+)
+@pytest.mark.parametrize("text", ["{}", "[0,{}]", '{{"a":{}}}'])
+def test_a_number_that_is_too_large_is_refused(codec, as_bytes, number, text):
+    message = text.format(number)
+    with pytest.raises(DecodeError, match=r"is too large a number"):
+        decode(as_codec(codec), message.encode() if as_bytes else message)
+
+
+@pytest.mark.parametrize("codec", ["json", list | dict | str | float])
+@pytest.mark.parametrize(
+    ("message", "value"),
+    [
+        ("1e308", 1e308),
+        ("-1.7976931348623157e308", -1.7976931348623157e308),
+        ("1e-400", 0.0),
+        ('"1e400"', "1e400"),
+        ('["a1e400b", 1e40]', ["a1e400b", 1e40]),
+        ('"' + "1" * 400 + '"', "1" * 400),
+        ("0." + "1" * 400, float("0." + "1" * 400)),
+    ],
+)
+def test_what_only_looks_like_one_is_read(codec, message, value):
+    assert decode(as_codec(codec), message) == value
+
+
+@given(st.recursive(st.floats(allow_nan=False, allow_infinity=False) | st.text(), st.lists))
+def test_no_finite_number_is_too_large(value):
+    for codec in (as_codec("json"), as_codec(Any)):
+        assert decode(codec, encode(codec, value)) == value
+
+
+@pytest.mark.parametrize("codec", ["json", list[int]])
+def test_what_does_not_fit_keeps_nothing_alive(codec):
+    with pytest.raises(DecodeError) as raised:
+        decode(as_codec(codec), "no" * 1000)
+    assert raised.value.__cause__ is None
+    assert raised.value.__context__ is None

@@ -6,6 +6,8 @@ import asyncio
 import functools
 import logging
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from virtual import Chat, accept, virtual
@@ -18,11 +20,15 @@ from rxnodes import (
     HandlerError,
     Initiator,
     RxNodesError,
+    SendDropped,
     SendError,
     Stopped,
+    Unsent,
 )
+from rxnodes.codecs import as_codec
 from rxnodes.connection import Connection
 from rxnodes.lifecycle.policy import Policy
+from rxnodes.sends import SendQueue
 from rxnodes.transport.base import Target
 from rxnodes.transport.scripted import ScriptedTransport
 
@@ -643,3 +649,130 @@ async def test_a_close_code_is_a_number():
     with pytest.raises(TypeError, match="a close code must be an int, not str"):
         chat.connection.stop(code="1000")
     assert chat.connection.state is ConnectionState.OPEN
+
+
+# Lists of messages
+
+
+@pytest.mark.parametrize("is_binary", [None, False, True])
+@virtual
+async def test_reading_6_lists_that_are_first_asked_for_after_the_end_complete(is_binary):
+    chat = await Chat().opened()
+    early, told = chat.connection.batches(is_binary=False), []
+    chat.connection.stop()
+    await chat.connection.wait_stopped()
+    chat.connection.detach()
+    for stream in (early, chat.connection.batches(is_binary=is_binary)):
+        stream.subscribe(told.append, on_completed=lambda: told.append("completed"))
+    chat.connection.values(as_codec("json"), batched=True).subscribe(on_completed=lambda: told.append("completed"))
+    assert told == ["completed"] * 3
+
+
+@virtual
+async def test_reading_6_threads_that_ask_at_once_get_the_same_lists():
+    for _ in range(50):
+        connection = Chat().connection
+        barrier = threading.Barrier(4)
+
+        def ask(is_binary, connection=connection, barrier=barrier):
+            barrier.wait(10)
+            return connection.batches(is_binary=is_binary)
+
+        with ThreadPoolExecutor(4) as pool:
+            streams = list(pool.map(ask, [None, None, True, True]))
+        assert streams == [connection.batches(is_binary=it) for it in (None, None, True, True)]
+
+
+@virtual
+async def test_a_list_that_is_in_the_form_asked_for_is_given_as_it_is():
+    chat = await Chat().opened()
+    seen = []
+    for is_binary in (None, False, True):
+        chat.connection.batches(is_binary=is_binary).subscribe(seen.append)
+    texts, binaries = ["a", "b"], [b"c", b"d"]
+    chat.connection.on_messages(texts)
+    chat.connection.on_messages(binaries)
+    assert seen == [texts, texts, [b"a", b"b"], binaries, ["c", "d"], binaries]
+    assert [it is texts or it is binaries for it in seen] == [True, True, False, True, False, True]
+
+
+# Very many messages in one read
+
+
+async def flooded(messages, count=20_000, codec=None, on_value=None, turns=None):
+    """What a connection told of so many messages in one read, and how often the loop had a turn meanwhile."""
+    chat = await Chat().opened()
+    seen, loop = [], asyncio.get_running_loop()
+    if codec is not None:
+        chat.connection.values(as_codec(codec)).subscribe(on_value)
+    chat.connection.errors.subscribe(seen.append)
+    chat.connection.stopped.subscribe(seen.append)
+
+    def turn():
+        turns.append(len(seen))
+        if chat.connection.is_live:
+            loop.call_soon(turn)
+
+    loop.call_soon(turn)
+    chat.connection.on_messages(messages * count)
+    chat.peer.close(4001, "enough")
+    chat.peer.reset()
+    await chat.connection.wait_stopped()
+    assert len(chat.journal.messages) == count * len(messages)
+    return seen, chat
+
+
+def test_reading_7_a_flood_that_fits_no_codec_lets_others_run_and_is_told_before_the_end():
+    turns = []
+    seen, chat = asyncio.run(flooded(["no"], codec="json", turns=turns))
+    assert [type(it) for it in seen] == [ErrorEvent] * 20_000 + [Stopped]
+    assert {(it.phase, it.session, it.attempt) for it in seen[:-1]} == {("receive", 1, 1)}
+    assert (seen[-1].code, seen[-1].reason) == (4001, "enough")
+    assert chat.transport.peer.is_lost
+    assert len(turns) > 10
+
+
+def test_a_subscriber_that_takes_long_with_each_of_very_many_messages_lets_others_run():
+    turns = []
+    seen, _ = asyncio.run(flooded(["1"], count=2_000, codec="json", on_value=lambda _: time.sleep(0.0001), turns=turns))
+    assert [type(it) for it in seen] == [Stopped]
+    assert len(turns) > 3
+
+
+def test_who_raises_for_each_is_told_within_the_session():
+    turns = []
+    seen, _ = asyncio.run(flooded(["1"], count=1_000, codec="json", on_value=lambda _: 1 / 0, turns=turns))
+    assert {it.session for it in seen} == {1}
+    assert {it.phase for it in seen[:-1]} == {"handler"}
+    assert len(seen) == 1_001
+
+
+async def reset_in_a_flood():
+    chat = await Chat(unread, send_queue=SendQueue(while_connecting=True)).opened()
+    connection, told = chat.connection, []
+    waiting = connection.send("waits")
+    connection.lifecycle.subscribe(told.append)
+    connection.values(as_codec("json")).subscribe()
+    connection.on_messages(["no"] * 5_000)
+    chat.peer.fail("the network is gone")
+    late = connection.send("too late")
+    connection.stop()
+    stopped = await connection.wait_stopped()
+    return chat, await waiting, await late, stopped
+
+
+def test_what_is_sent_while_the_last_that_came_is_still_delivered_has_an_outcome():
+    chat, waiting, late, stopped = asyncio.run(reset_in_a_flood())
+    assert isinstance(waiting, Unsent)
+    assert isinstance(late, SendDropped)
+    assert chat.journal.kinds[-1] == "Stopped"
+    assert len(chat.journal.messages) == 5_000
+    assert stopped.unsent == 1
+    assert "'chat' has lost its peer: message not sent" in [
+        event.message for event in chat.journal.events if isinstance(event, ErrorEvent) and event.phase == "send"
+    ]
+
+
+def unread(peer):
+    peer.accept()
+    peer.stop_reading()

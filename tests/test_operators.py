@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+
 import pytest
 import reactivex
+from reactivex import operators as ops
 from reactivex.testing import ReactiveTest, TestScheduler
+from virtual import accept, virtual
 
+from rxnodes import Project, Trigger
 from rxnodes.operators import action, hold_while
+from rxnodes.transport.scripted import ScriptedTransport
+from rxnodes.websocket import client_send
 
 on_next, on_completed, on_error = ReactiveTest.on_next, ReactiveTest.on_completed, ReactiveTest.on_error
 created, subscribed, disposed = ReactiveTest.created, ReactiveTest.subscribed, ReactiveTest.disposed
@@ -174,3 +182,63 @@ def test_the_subscriptions_scheduler_is_handed_on(operator):
     assert seen == []
     scheduler.advance_to(50.0)
     assert seen == [0]
+
+
+# What a node is given to follow goes by its pipeline's scheduler
+
+
+def at(time, value):
+    return reactivex.timer(time).pipe(ops.map(lambda _: value))
+
+
+@pytest.mark.parametrize(("name", "first", "then"), [("enabled", True, False), ("pass_through", False, True)])
+def test_a_timed_switch_keeps_the_pipelines_time(name, first, then):
+    scheduler = TestScheduler()
+    done = []
+    # Subscribed at 200.
+    switch = reactivex.concat(reactivex.just(first), at(25, then))
+    scheduler.start(lambda: source(scheduler).pipe(action(done.append, **{name: switch})))
+    assert done == [1, 2]
+
+
+def test_what_a_switch_has_from_the_beginning_counts_at_once():
+    scheduler = TestScheduler()
+    trigger, done = Trigger(), []
+    trigger.pipe(action(done.append, enabled=reactivex.of(True, False))).subscribe(scheduler=scheduler)
+    trigger.fire(1)
+    assert done == []
+
+
+@pytest.mark.parametrize("late", [False, True])
+@virtual
+async def test_attributes_in_virtual_time(late):
+    loop = asyncio.get_running_loop()
+    transport = ScriptedTransport(accept)
+    project = Project(websocket={"chat": "ws://chat.test/"}, transport=transport)
+    chat = project.websocket("chat")
+    began, threads = loop.time(), set()
+
+    def subscribe():
+        note = ops.do_action(lambda _: threads.add(threading.get_ident()))
+        project.subscribe(
+            reactivex.interval(10).pipe(
+                client_send(
+                    chat,
+                    reactivex.interval(10).pipe(ops.delay(1), ops.map(str), note),
+                    enabled=at(35, False).pipe(ops.start_with(True), note),
+                    pass_through=at(15, False).pipe(ops.start_with(True), note),
+                )
+            )
+        )
+
+    if late:
+        subscribe()
+    async with project:
+        chat.start()
+        await chat.wait_started()
+        if not late:
+            subscribe()
+        await asyncio.sleep(100)
+        assert transport.peer.received == ["0", "1"]
+        assert loop.time() - began == pytest.approx(100)
+        assert threads == {threading.get_ident()}

@@ -9,10 +9,11 @@ from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import reactivex
 from reactivex import operators as ops
 from virtual import accept, virtual
 
-from rxnodes import Project, RxNodesError, Trigger, pulse
+from rxnodes import Project, RxNodesError, Trigger, map_async, pulse
 from rxnodes.clock import utc_now
 from rxnodes.schedulers import LoopScheduler
 from rxnodes.transport.scripted import ScriptedTransport
@@ -293,3 +294,93 @@ async def test_what_a_scene_cannot_be_given_and_where_a_plain_one_cannot_be_ente
             it.scene("menu", connections=it.websocket("chat"))
         with pytest.raises(RxNodesError, match="take 'async with'"), it.scene("menu"):
             """It would wait for its own thread."""
+
+
+# What is subscribed before the project is open
+
+
+TIMED = {
+    "timer": lambda: reactivex.timer(3),
+    "interval": lambda: reactivex.interval(3),
+    "delay": lambda: pulse().pipe(ops.delay(3)),
+    "delay_subscription": lambda: pulse().pipe(ops.delay_subscription(3)),
+    "timeout": lambda: reactivex.never().pipe(ops.timeout(3, pulse())),
+    "debounce": lambda: reactivex.concat(pulse(), reactivex.never()).pipe(ops.debounce(3)),
+    "map_async": lambda: pulse().pipe(ops.delay(1), map_async(lambda _: asyncio.sleep(2))),
+}
+
+
+@pytest.mark.parametrize("scene", [False, True])
+@pytest.mark.parametrize("operator", TIMED)
+@virtual
+async def test_timed_operators_wait_for_the_projects_loop_and_count_from_then_on(operator, scene):
+    it, _ = project()
+    loop = asyncio.get_running_loop()
+    seen = []
+
+    def note(_):
+        seen.append((threading.get_ident(), loop.time()))
+
+    scope = it.scene("early") if scene else it
+    scope.subscribe(TIMED[operator]().pipe(ops.take(1), ops.do_action(note)))
+    await asyncio.sleep(100)
+    assert seen == []
+    async with it:
+        began = loop.time()
+        await asyncio.sleep(4)
+    assert [thread for thread, _ in seen] == [threading.get_ident()]
+    assert seen[0][1] == pytest.approx(began + 3, abs=0.01)
+
+
+def test_timed_operators_wait_for_the_loop_of_a_plain_with():
+    it, _ = project()
+    seen, has_come = [], threading.Event()
+
+    def note(_):
+        seen.append(threading.current_thread().name)
+        has_come.set()
+
+    it.subscribe(reactivex.timer(0.01).pipe(ops.do_action(note)))
+    disposed = it.subscribe(reactivex.timer(0.001).pipe(ops.do_action(seen.append)))
+    disposed.dispose()
+    with it:
+        assert has_come.wait(10)
+    assert seen == ["rxnodes"]
+
+
+@virtual
+async def test_what_is_not_timed_happens_before_the_project_is_open():
+    it, _ = project()
+    seen = []
+    it.subscribe(reactivex.of(1, 2).pipe(ops.do_action(seen.append)))
+    assert seen == [1, 2]
+
+
+@virtual
+async def test_a_time_of_day_is_kept_or_has_passed():
+    it, _ = project()
+    loop = asyncio.get_running_loop()
+    seen = []
+    for seconds in (50, 150):
+        due = utc_now(loop) + timedelta(seconds=seconds)
+        it.subscribe(reactivex.timer(due).pipe(ops.do_action(lambda _: seen.append(round(loop.time() - began)))))
+    began = loop.time()
+    await asyncio.sleep(100)
+    async with it:
+        await asyncio.sleep(100)
+    assert seen == [100, 150]
+
+
+@virtual
+async def test_the_time_of_day_of_an_early_pipeline_is_the_loops():
+    it, _ = project()
+    loop = asyncio.get_running_loop()
+    trigger, seen = Trigger(), []
+    it.subscribe(trigger.pipe(ops.timestamp(), ops.do_action(lambda it: seen.append(it.timestamp - utc_now(loop)))))
+    await asyncio.sleep(1000)
+    trigger.fire()
+    async with it:
+        await asyncio.sleep(1000)
+        trigger.fire()
+    assert all(abs(difference) < timedelta(seconds=1) for difference in seen)
+    assert len(seen) == 2

@@ -52,6 +52,9 @@ TICK = 0.1
 #: So many ticks of silence are drawn as a time.
 LONG_SILENCE = 20
 
+#: More make no difference to a number of seconds above 1e-300.
+DECIMALS = 330
+
 TIME = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)")
 WAIT = re.compile(rf"(?<!\S){TIME.pattern}(?!\S)")
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0}
@@ -146,13 +149,19 @@ class _Reader:
         return Mark(self._tick, letter, self._place + 1)
 
     def _ticks(self, wait: re.Match[str]) -> int:
-        ticks = float(wait[1]) * SECONDS[wait[2]] / self._tick_seconds
-        if abs(ticks - round(ticks)) > 1e-6:  # noqa: PLR2004 - what is left by binary fractions
+        ticks = _whole_ticks(float(wait[1]) * SECONDS[wait[2]], self._tick_seconds)
+        if ticks is None:
             raise self._problem(f"{wait[0]} is no whole number of ticks of {self._tick_seconds:g} s")
-        return round(ticks)
+        return ticks
 
     def _problem(self, problem: str) -> ValueError:
         return _problem(self._diagram, self._place + 1, problem)
+
+
+def _whole_ticks(seconds: float, tick: float) -> int | None:
+    """How many ticks that is, if they are whole ones; within what is left by binary, and cut off, fractions."""
+    ticks = seconds / tick
+    return round(ticks) if abs(ticks - round(ticks)) <= 1e-6 + 1e-14 * ticks else None
 
 
 def _problem(diagram: str, column: int, problem: str) -> ValueError:
@@ -192,7 +201,7 @@ def _columns(rows: Sequence[Cells], tick: float) -> Iterator[list[str]]:
     for before, this in zip([-1, *told], told, strict=False):
         silence = this - before - 1
         if silence >= LONG_SILENCE:
-            yield [f" {_seconds(silence * tick)}s "] * len(rows)
+            yield [f" {_seconds(silence, tick)}s "] * len(rows)
         else:
             yield from [["-"] * len(rows)] * silence
         texts = [_cell(row.get(this, "-")) for row in rows]
@@ -204,8 +213,10 @@ def _cell(letters: str) -> str:
     return letters if len(letters) == 1 else f"({letters})"
 
 
-def _seconds(seconds: float) -> str:
-    return f"{seconds:.6f}".rstrip("0").rstrip(".")
+def _seconds(ticks: int, tick: float) -> str:
+    """So many ticks as seconds, with as many decimals as it takes to read them again."""
+    texts = (f"{ticks * tick:.{decimals}f}" for decimals in range(DECIMALS))
+    return next(text for text in texts if _whole_ticks(float(text), tick) == ticks)
 
 
 # Playing a peer

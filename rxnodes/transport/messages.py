@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import zlib
 from struct import Struct
 from typing import TYPE_CHECKING, Final, Protocol
@@ -21,6 +22,7 @@ __all__ = [
     "FIN",
     "MASKED",
     "NO_RUN",
+    "PARTS_PER_BLOCK",
     "PING",
     "PONG",
     "RSV1",
@@ -50,9 +52,14 @@ NO_RUN: Final = -1
 
 CLOSE_CODE = Struct("!H")
 
-#: A message may come in so many fragments at least, and in one for so many of its allowed bytes.
+#: A message may come in so many fragments at least, and in one for so many of its allowed bytes. Without a limit the
+#: bytes themselves bound them, but for those that have none.
 MIN_FRAGMENTS = 1024
 BYTES_PER_FRAGMENT = 64
+MAX_EMPTY_FRAGMENTS = 1024
+
+#: More parts of a payload, or of a message, are joined in between: each is an object, and they may be small.
+PARTS_PER_BLOCK: Final = 1024
 
 #: How much one read may become, unpacked, before it is delivered; beyond that, message by message.
 MAX_UNPACKED_RUN = 2**20
@@ -129,7 +136,10 @@ class Messages:
     """
 
     __slots__ = (
+        "_blocks",
         "_deflate",
+        "_empty_fragments",
+        "_fragment_count",
         "_fragment_limit",
         "_fragmented_opcode",
         "_fragments",
@@ -146,11 +156,15 @@ class Messages:
     def __init__(self, handler: FrameHandler, max_size: int | None, deflate: Deflate | None) -> None:
         self._handler = handler
         self._limit = max_size
-        self._fragment_limit = MIN_FRAGMENTS if max_size is None else max(MIN_FRAGMENTS, max_size // BYTES_PER_FRAGMENT)
+        self._fragment_limit = math.inf if max_size is None else max(MIN_FRAGMENTS, max_size // BYTES_PER_FRAGMENT)
         self._deflate = deflate
+        # The message that has come in part: its blocks, the fragments behind them, and what there is of them.
+        self._blocks: list[bytes] = []
         self._fragments: list[bytes] = []
         self._fragmented_opcode = CONTINUATION
         self._fragments_size = 0
+        self._fragment_count = 0
+        self._empty_fragments = 0
         self.is_done = False
         # The opcode of the run; none while a message is in fragments, and at the end.
         self._run = NO_RUN
@@ -253,16 +267,13 @@ class Messages:
             opcode = self._fragmented_opcode
         elif self._fragmented_opcode:
             raise Violation(CloseCode.PROTOCOL_ERROR, "a new message within a fragmented one")
-        if not fin or self._fragments:
+        if not fin or self._fragmented_opcode:
             self._keep_fragment(opcode, payload, compressed)
             if not fin:
                 return
-            payload = b"".join(self._fragments)
+            payload = self._join_fragments()
         elif not compressed and self._limit is not None and len(payload) > self._limit:
             raise self.too_big()
-        self._fragments = []
-        self._fragments_size = 0
-        self._fragmented_opcode = CONTINUATION
         self._begin_run(opcode)
         if not compressed:
             self.payloads.append(payload)
@@ -276,12 +287,30 @@ class Messages:
     def _keep_fragment(self, opcode: int, payload: bytes, compressed: int) -> None:
         self._begin_run(NO_RUN)
         self._fragmented_opcode = opcode
-        self._fragments.append(payload)
         self._fragments_size += len(payload)
         if self._limit is not None and self._fragments_size > longest_frame(self._limit, is_packed=bool(compressed)):
             raise self.too_big()
-        if len(self._fragments) > self._fragment_limit:
+        if payload:
+            self._fragment_count += 1
+            self._fragments.append(payload)
+            if len(self._fragments) == PARTS_PER_BLOCK:
+                self._blocks.append(b"".join(self._fragments))
+                self._fragments.clear()
+        else:
+            self._empty_fragments += 1
+        if self._fragment_count > self._fragment_limit:
             raise Violation(CloseCode.MESSAGE_TOO_BIG, f"a message in more than {self._fragment_limit} fragments")
+        if self._empty_fragments > MAX_EMPTY_FRAGMENTS:
+            raise Violation(CloseCode.MESSAGE_TOO_BIG, f"a message in more than {MAX_EMPTY_FRAGMENTS} empty fragments")
+
+    def _join_fragments(self) -> bytes:
+        """The message that is whole now."""
+        payload = b"".join([*self._blocks, *self._fragments])
+        self._blocks.clear()
+        self._fragments.clear()
+        self._fragmented_opcode = CONTINUATION
+        self._fragments_size = self._fragment_count = self._empty_fragments = 0
+        return payload
 
     def _begin_run(self, opcode: int) -> None:
         if self._run != opcode:

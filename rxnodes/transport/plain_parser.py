@@ -13,6 +13,7 @@ from rxnodes.transport.messages import (
     FIN,
     MASKED,
     NO_RUN,
+    PARTS_PER_BLOCK,
     PING,
     PONG,
     RSV1,
@@ -37,9 +38,6 @@ OPCODES = frozenset({CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG})
 #: The most that a length field of seven bits says by itself; the two above it announce one of 16 and of 64 bits.
 MAX_SHORT: Final = 125
 LENGTH_IN_16_BITS: Final = 126
-
-#: A payload that comes in more reads is joined in between.
-PARTS_PER_BLOCK: Final = 1024
 
 
 class PlainParser:
@@ -134,7 +132,7 @@ class PlainParser:
         self._read_frames(data, rest)
 
     def _keep(self, part: bytes) -> None:
-        """Keeps a part of a payload. Very many are joined, block by block: each is an object, and they may be small."""
+        """Keeps a part of a payload. Very many are joined, block by block."""
         self._parts.append(part)
         if len(self._parts) == PARTS_PER_BLOCK:
             self._blocks.append(b"".join(self._parts))

@@ -104,17 +104,6 @@ def client_stop(
 @overload
 def client_send(
     connection: Connection,
-    message: str | Callable[[Any], str] | Observable[str],
-    *,
-    is_binary: bool = ...,
-    codec: None = ...,
-    tag: Callable[[Any], object] | None = None,
-    enabled: Switch = True,
-    pass_through: Switch = False,
-) -> Callable[[Observable[T]], Observable[T]]: ...
-@overload
-def client_send(
-    connection: Connection,
     message: str
     | Binary
     | Callable[[Any], str | Binary]
@@ -122,7 +111,7 @@ def client_send(
     | Observable[bytes]
     | Observable[str | bytes],
     *,
-    is_binary: bool | None,
+    is_binary: bool | None = ...,
     codec: None = ...,
     tag: Callable[[Any], object] | None = None,
     enabled: Switch = True,
@@ -183,8 +172,8 @@ def client_send(  # noqa: PLR0913 - a node has its attributes
         connection: The connection.
         message: What to send: a constant; a function of the pulse; an observable whose latest value counts, and which
             does not itself execute the node; or, left out, the pulse itself.
-        is_binary: `False`: a `str` goes as a text message. `True`: a binary message; a `str` is encoded as UTF-8.
-            `None`: what it is.
+        is_binary: `None`, or left out: a `str` goes as a text message, `bytes` as a binary one. `False`: a text
+            message, from a `str`. `True`: a binary message; a `str` is encoded as UTF-8.
         codec: What writes the message: `"json"`, `"msgpack"`, a type (a pydantic model, a dataclass, `list[int]`, ...),
             a pair of functions `(encode, decode)`, or a `Codec`. `None`: none.
         tag: A function of the pulse: what becomes of its message is emitted on `connection.sends`, with this tag;
@@ -236,7 +225,7 @@ def client_send(  # noqa: PLR0913 - a node has its attributes
     constant = form.constant(message)
 
     def send_constant(pulse: Any) -> None:
-        connection.send(constant, is_binary=form.is_binary, tag=tag_of(pulse))
+        form.send_written(connection, constant, tag=tag_of(pulse))
 
     return action(send_constant, enabled=enabled, pass_through=pass_through)
 
@@ -264,7 +253,7 @@ def _send_latest(
                 else:
                     miss(pulse)
 
-            following = latest.follow(messages, observer)
+            following = latest.follow(messages, observer, scheduler)
             pipeline = action(execute, enabled=enabled, pass_through=pass_through)(source)
             subscription = pipeline.subscribe(observer, scheduler=scheduler)
             return CompositeDisposable(following, subscription)

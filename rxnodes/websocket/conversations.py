@@ -42,7 +42,7 @@ _DAY = 24 * 60 * 60.0
 @overload
 def request(
     connection: Connection,
-    message: str | Callable[[], str],
+    message: str | Binary | Callable[[], str | Binary],
     *,
     match: Callable[[str], object],
     timeout: float | timedelta | None = 10.0,
@@ -267,8 +267,8 @@ class _Exchange(abc.DisposableBase):
 def channel(
     connection: Connection,
     *,
-    subscribe: str | Callable[[], str],
-    unsubscribe: str | Callable[[], str] | None = None,
+    subscribe: str | Binary | Callable[[], str | Binary],
+    unsubscribe: str | Binary | Callable[[], str | Binary] | None = None,
     match: Callable[[str], object],
     is_binary: Literal[False] = ...,
     codec: None = ...,
@@ -475,4 +475,4 @@ def _sender(connection: Connection, form: Form, message: Any) -> Callable[[], Re
         check_callback("a message", message, gives="what to send")
         return lambda: form.send(connection, message())
     constant = form.constant(message)
-    return lambda: connection.send(constant, is_binary=form.is_binary)
+    return lambda: form.send_written(connection, constant)

@@ -104,8 +104,9 @@ def on_receive(
         connection: The connection.
         is_binary: `False`: `str`; a binary message is decoded as UTF-8, and is an `ErrorEvent` of phase `receive` where
             it cannot be. `True`: `bytes`; a text message as its UTF-8. `None`: as it came.
-        batched: Fires once for each read of the socket, with a list of the messages it brought; for pipelines whose
-            operators work on lists. The list is shared by all subscribers: do not change it.
+        batched: Fires once for each read of the socket, with a list of the messages it brought (of more than 512, with
+            several lists); for pipelines whose operators work on lists. The list is shared by all subscribers: do not
+            change it.
         codec: What reads the messages: `"json"`, `"msgpack"`, a type (a pydantic model, a dataclass, `list[int]`, ...),
             a pair of functions `(encode, decode)`, or a `Codec`. A message that does not fit is an `ErrorEvent` of
             phase `receive` with a `DecodeError`, which says why and shows how the message begins; the stream goes on.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from rxnodes.arguments import UNSET
 from rxnodes.codecs import as_codec, encode, for_any_type
-from rxnodes.connection import check_connection, to_payload
+from rxnodes.connection import CODEC_DECIDES, check_connection, to_payload
 from rxnodes.errors import SendError
 
 if TYPE_CHECKING:
@@ -19,30 +20,22 @@ if TYPE_CHECKING:
 __all__ = ["UNSET", "Form", "form_of"]
 
 
-class _Unset:
-    """What an argument is that is not given, where `None` means something."""
-
-    def __repr__(self) -> str:
-        return "<not given>"
-
-
-UNSET: Any = _Unset()
-
-
 @dataclass(frozen=True, slots=True)
 class Form:
     """How messages are written and read.
 
     Attributes:
         codec: What does it; `None`: they are raw.
-        is_binary: What is asked of raw messages, as in `Connection.send` and `on_receive`.
+        is_binary: What is asked of raw messages, as in `on_receive`.
+        sends_binary: What is made of those that are sent, as in `Connection.send`.
     """
 
     codec: Codec[Any] | None
     is_binary: bool | None
+    sends_binary: bool | None
 
     def written(self, value: Any) -> Any:
-        """The message of a value, for `Connection.send` with this `is_binary`, which refuses what is no message.
+        """The message of a value, for `Connection.send` with no codec, which refuses what is no message.
 
         Raises:
             ValueError: If the codec cannot encode the value.
@@ -57,8 +50,17 @@ class Form:
             ValueError: If it cannot be encoded.
         """
         message = self.written(value)
-        to_payload(message, is_binary=self.is_binary)
+        to_payload(message, is_binary=self.sends_binary)
         return message
+
+    def send_written(self, connection: Connection, message: Any, *, tag: object = None) -> Receipt:
+        """Sends a message that is written already.
+
+        Raises:
+            TypeError: If it is none.
+            ValueError: If it holds an unpaired surrogate.
+        """
+        return connection.send(message, is_binary=self.sends_binary, codec=None, tag=tag)
 
     def send(self, connection: Connection, value: Any, *, tag: object = None) -> Receipt:
         """Sends the message of a value.
@@ -67,7 +69,7 @@ class Form:
             SendError: If there is none: the value is of the wrong type, or the codec cannot encode it.
         """
         try:
-            return connection.send(self.written(value), is_binary=self.is_binary, tag=tag)
+            return self.send_written(connection, self.written(value), tag=tag)
         except (TypeError, ValueError) as error:
             raise SendError(f"{connection.name!r}: {error}") from error
 
@@ -92,7 +94,7 @@ def form_of(connection: Connection, codec: Any, is_binary: Any) -> Form:
     Args:
         connection: The connection, whose codec counts where neither is given.
         codec: What `as_codec` takes; `None`: raw.
-        is_binary: For raw messages; `False` where it is not given.
+        is_binary: For raw messages; where it is not given, `str` is read, and sent is what it is.
 
     Raises:
         TypeError: If it is no connection, or no codec, or both are given.
@@ -101,12 +103,9 @@ def form_of(connection: Connection, codec: Any, is_binary: Any) -> Form:
     check_connection(connection)
     if codec is UNSET:
         codec = connection.codec if is_binary is UNSET else None
-    if is_binary is UNSET:
-        is_binary = False
+    reads_binary, sends_binary = (False, None) if is_binary is UNSET else (is_binary, is_binary)
     if codec is None:
-        return Form(None, is_binary)
-    if is_binary is not False:
-        raise TypeError(
-            "is_binary is for raw messages: a codec decides for itself what goes as text and what as binary"
-        )
-    return Form(as_codec(codec), is_binary=None)
+        return Form(None, reads_binary, sends_binary)
+    if reads_binary is not False:
+        raise TypeError(CODEC_DECIDES)
+    return Form(as_codec(codec), is_binary=None, sends_binary=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 import zlib
 
 import pytest
@@ -231,3 +232,55 @@ def test_what_fails_within_the_parser_is_told_as_a_violation(parser):
     parsed.on_ping = fails
     parsed.feed(encoded(Frame(TEXT, b"before"), Frame(PING), Frame(TEXT, b"behind")))
     assert parsed.outcome == (["before"], None, 1002)
+
+
+# How many fragments
+
+
+@both
+@settings(max_examples=25)
+@given(
+    sizes=st.lists(st.integers(0, 3), max_size=20),
+    repeats=st.sampled_from([1, 60, 1000]),
+    limits=st.tuples(st.integers(0, 200_000), st.integers(0, 200_000) | st.none()),
+)
+def test_a_larger_limit_refuses_nothing_that_a_smaller_one_took(parser, sizes, repeats, limits):
+    smaller, larger = limits if limits[1] is None else sorted(limits)
+    fragments = [Frame(MORE, b"x" * size, fin=False) for size in sizes * repeats]
+    octets = encoded(Frame(TEXT, b"", fin=False), *fragments, Frame(MORE, b""))
+    whole = Parsed(parser, limit=smaller).feed_cut(octets, [])
+    if whole.violation is None:
+        assert Parsed(parser, limit=larger).feed_cut(octets, []).outcome == whole.outcome
+
+
+@both
+def test_without_a_limit_very_many_fragments_make_a_message(parser):
+    parsed = Parsed(parser)
+    count = 100_000
+    parsed.feed(encoded(Frame(TEXT, b"x", fin=False)) + encoded(Frame(MORE, b"x", fin=False)) * count)
+    parsed.feed(encoded(Frame(MORE, b"x")))
+    assert parsed.messages == ["x" * (count + 2)]
+
+
+@both
+@pytest.mark.parametrize("limit", [None, 2**20, 2**30])
+def test_fragments_that_hold_nothing_have_a_bound_of_their_own(parser, limit):
+    parsed = Parsed(parser, limit=limit)
+    parsed.feed(encoded(Frame(TEXT, b"", fin=False)) + encoded(Frame(MORE, b"", fin=False)) * 1024)
+    assert parsed.violation == 1009
+    assert parsed.complaint == "a message in more than 1024 empty fragments"
+
+
+@both
+def test_what_is_kept_of_very_many_fragments_is_about_what_they_hold(parser):
+    parsed = Parsed(parser)
+    octets = encoded(*[Frame(MORE, b"x", fin=False)] * 1000)
+    parsed.feed(encoded(Frame(BINARY, b"x", fin=False)))
+    tracemalloc.start()
+    try:
+        for _ in range(200):
+            parsed.feed(octets)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 2 * 200_000

@@ -159,6 +159,12 @@ async def what_became_of_sends(chat: Connection, numbers: Observable[int]) -> No
     receipt = chat.send("hello", tag=7)
     assert_type(receipt, Receipt)
     assert_type(await receipt, SendOutcome)
+    assert_type(chat.send({"number": 7}, codec="json"), Receipt)
+    assert_type(chat.send(Quote(bid=1), codec=Quote), Receipt)
+    assert_type(chat.send([1, 2], codec=list[int]), Receipt)
+    assert_type(chat.send(7, codec=int | str), Receipt)
+    assert_type(chat.send(7, codec=(str, int), tag="seven"), Receipt)
+    assert_type(chat.send("as it is", codec=None), Receipt)
     assert_type(receipt.outcome, SendOutcome | None)
     assert_type(chat.sends, Observable[SendOutcome])
     assert_type(numbers.pipe(client_send(chat, str, tag=lambda number: number + 1)), Observable[int])
@@ -168,6 +174,9 @@ def sending_what_is_binary(chat: Connection, numbers: Observable[int], is_binary
     for data in (b"data", bytearray(b"data"), memoryview(b"data")):
         assert_type(chat.send(data), Receipt)
         assert_type(numbers.pipe(client_send(chat, data, is_binary=True)), Observable[int])
+        assert_type(numbers.pipe(client_send(chat, data)), Observable[int])
+        assert_type(request(chat, data, match=bool), Observable[str])
+        assert_type(channel(chat, subscribe=data, unsubscribe=data, match=bool), Observable[str])
         assert_type(request(chat, data, match=bool, is_binary=True), Observable[bytes])
         assert_type(channel(chat, subscribe=data, unsubscribe=data, match=bool, is_binary=True), Observable[bytes])
     assert_type(numbers.pipe(client_send(chat, lambda _: bytearray(b"data"), is_binary=None)), Observable[int])
@@ -353,7 +362,6 @@ def without_asyncio(project: Project) -> None:
         assert_type(project.call(chat.wait_stopped), Stopped)
         assert_type(project.call(chat.send, "hello", is_binary=True), SendOutcome)
         assert_type(project.call(asyncio.sleep, 0.1, result="slept"), str)
-        project.call(chat.send, 7)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
         project.call(chat.send, "hello", binary=True)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
         project.call(chat.wait_stopped, "hello")  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
         project.call(len, "hello")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]

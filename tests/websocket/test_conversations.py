@@ -338,7 +338,7 @@ async def test_what_match_or_the_messages_function_raises_is_its_error():
         [KeyError],
         [SendError],
     ]
-    assert str(unsendable.all[0]) == "'chat': a message must be str, not int; codec=\"json\" sends values"
+    assert str(unsendable.all[0]) == "'chat': a message must be str or bytes, not int; codec=\"json\" sends values"
     assert chat.peer.received == ["ask"]
     assert idle(chat.connection)
 
@@ -380,12 +380,12 @@ async def test_a_match_that_is_no_plain_function_raises_at_once():
 @virtual
 async def test_a_constant_that_cannot_be_sent_raises_at_once():
     connection = Chat().connection
-    with pytest.raises(TypeError, match="must be str, not int"):
+    with pytest.raises(TypeError, match="must be str or bytes, not int"):
         request(connection, 7, match=lambda _: True)
     with pytest.raises(ValueError, match="cannot be encoded"):
         request(connection, object(), match=lambda _: True, codec=Answer)
     for constants in ({"subscribe": 7}, {"subscribe": "s", "unsubscribe": 7}):
-        with pytest.raises(TypeError, match="must be str, not int"):
+        with pytest.raises(TypeError, match="must be str or bytes, not int"):
             channel(connection, match=lambda _: True, **constants)
 
 
@@ -596,7 +596,7 @@ async def test_what_cannot_be_sent_is_an_error_event_and_the_channel_goes_on():
     assert [(event.phase, type(event.error)) for event in errors_of(chat)] == [("send", SendError)] * 2
     assert [type(event.error.__cause__) for event in errors_of(chat)] == [KeyError, TypeError]
     assert errors_of(chat)[1].message == (
-        "'chat': a message must be str, not int; codec=\"json\" sends values: a channel was not asked for; the next "
+        "'chat': a message must be str or bytes, not int; codec=\"json\" sends values: a channel was not asked for; the next "
         "subscriber, or the next opening, asks again"
     )
 

@@ -16,7 +16,7 @@ from virtual import Chat, virtual
 from rxnodes import Codec, ConnectionState, DecodeError, ErrorEvent, HandlerError, Project, SendError, pulse
 from rxnodes.codecs import as_codec
 from rxnodes.testing import ScriptedTransport
-from rxnodes.websocket import client_send, on_receive
+from rxnodes.websocket import channel, client_send, on_receive, request
 from rxnodes.websocket.forms import UNSET
 
 
@@ -275,7 +275,45 @@ async def test_the_connections_codec_counts_where_nothing_is_given():
         client_send(connection, b"d", is_binary=True),
     ).subscribe()
     connection.send("e")
-    assert chat.peer.received == ['"a"', "b", "c", b"d", "e"]
+    connection.send("f", codec=None)
+    connection.send("g", is_binary=False)
+    connection.send("h", is_binary=True)
+    connection.send(["i"], codec="msgpack")
+    connection.send(Quote(bid=1))
+    assert chat.peer.received == ['"a"', "b", "c", b"d", '"e"', "f", "g", b"h", b"\x91\xa1i", '{"bid":1.0}']
+
+
+@virtual
+async def test_what_send_cannot_write_is_raised_at_once():
+    chat = await Chat(codec=as_codec("json")).opened()
+    connection = chat.connection
+    with pytest.raises(ValueError, match="the message cannot be encoded with JSON"):
+        connection.send(object())
+    with pytest.raises(ValueError, match=r"the message cannot be encoded with list\[int\]"):
+        connection.send(["x"], codec=list[int])
+    with pytest.raises(ValueError, match="there is no codec 'yaml'"):
+        connection.send("x", codec="yaml")
+    with pytest.raises(TypeError, match="is_binary is for raw messages"):
+        connection.send("x", codec="json", is_binary=True)
+    with pytest.raises(TypeError, match='must be str or bytes, not dict; codec="json" sends values'):
+        connection.send({}, codec=None)
+    assert chat.peer.received == []
+    assert chat.journal.kinds == ["Connecting", "Opened"]
+
+
+@pytest.mark.parametrize("message", ["text", b"data", bytearray(b"data"), memoryview(b"data")])
+@virtual
+async def test_what_send_takes_the_nodes_take(message):
+    chat = await Chat().opened()
+    connection = chat.connection
+    connection.send(message)
+    pulse().pipe(client_send(connection, message)).subscribe()
+    pulse(message).pipe(client_send(connection)).subscribe()
+    pulse().pipe(client_send(connection, lambda _: message)).subscribe()
+    request(connection, message, match=bool).subscribe()
+    channel(connection, subscribe=message, match=bool).subscribe()
+    sent = message if isinstance(message, str) else bytes(message)
+    assert chat.peer.received == [sent] * 6
 
 
 @pytest.mark.parametrize("codec", ["json", "msgpack", list[int], (str, int)])

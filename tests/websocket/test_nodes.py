@@ -149,10 +149,10 @@ async def test_is_binary_on_send(message, is_binary, sent):
 async def test_a_constant_of_the_wrong_type_raises_when_the_pipeline_is_built():
     chat = Chat()
     with pytest.raises(TypeError, match="must be str, not bytes"):
-        client_send(chat.connection, b"bytes")
+        client_send(chat.connection, b"bytes", is_binary=False)
     with pytest.raises(TypeError, match="must be str or bytes, not int"):
         client_send(chat.connection, 7, is_binary=True)
-    with pytest.raises(TypeError, match="must be str, not NoneType"):
+    with pytest.raises(TypeError, match="must be str or bytes, not NoneType"):
         client_send(chat.connection, None)
     with pytest.raises(ValueError, match="surrogate"):
         client_send(chat.connection, "\ud800")
@@ -167,7 +167,7 @@ async def test_what_is_no_message_is_an_error_event_and_the_pulse_passes():
     chat = await Chat().opened()
     passed = []
     pulse(7).pipe(client_send(chat.connection)).subscribe(passed.append)
-    pulse(8).pipe(client_send(chat.connection, lambda _: b"no str")).subscribe(passed.append)
+    pulse(8).pipe(client_send(chat.connection, lambda _: b"no str", is_binary=False)).subscribe(passed.append)
     pulse("\ud800").pipe(client_send(chat.connection)).subscribe(passed.append)
     assert passed == [7, 8, "\ud800"]
     errors = [event for event in chat.journal.events if isinstance(event, ErrorEvent)]
