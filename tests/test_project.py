@@ -149,64 +149,6 @@ async def test_promise_10_cancelling_the_task_that_holds_it_closes_in_order():
     assert transport.peer.close_frame == (1000, "")
 
 
-@pytest.mark.parametrize("cancellations", [1, 2])
-@pytest.mark.parametrize("scope", ["project", "scene"])
-@virtual
-async def test_promise_10_a_first_cancellation_while_leaving_closes_in_order(scope, cancellations):
-    it, transport = project(close_timeout=60)
-    leaving = asyncio.Event()
-
-    async def hold():
-        async with it:
-            chat = it.websocket("chat")
-            chat.start()
-            await chat.wait_started()
-            transport.peer.answers_close = False
-            if scope == "scene":
-                async with it.scene("inner", connections=[chat]):
-                    leaving.set()
-            leaving.set()
-
-    task = asyncio.create_task(hold())
-    await leaving.wait()
-    await asyncio.sleep(1)
-    for _ in range(cancellations):
-        task.cancel()
-        await asyncio.sleep(1)
-    transport.peer.close(1000)
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert it.websocket("chat").last_stopped.was_clean is (cancellations == 1)
-    assert transport.peer.was_aborted is (cancellations == 2)
-
-
-@pytest.mark.parametrize("cancellations", [2, 4])
-@virtual
-async def test_promise_10_a_second_cancellation_aborts(cancellations):
-    it, transport = project(close_timeout=60)
-    opened = asyncio.Event()
-
-    async def hold():
-        async with it:
-            it.websocket("chat").start()
-            await it.websocket("chat").wait_started()
-            transport.peer.answers_close = False
-            opened.set()
-            await asyncio.sleep(3600)
-
-    task = asyncio.create_task(hold())
-    await opened.wait()
-    for _ in range(cancellations):
-        task.cancel()
-        await asyncio.sleep(0)
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert asyncio.get_running_loop().time() < 60
-    stopped = it.websocket("chat").last_stopped
-    assert (stopped.initiator, stopped.code) == (Initiator.LOCAL, 1006)
-    assert transport.peer.was_aborted
-
-
 @virtual
 async def test_a_project_is_opened_once():
     it, _ = project()
@@ -422,6 +364,34 @@ def test_call_refuses_what_it_cannot_await():
 def test_connections_that_are_no_dict_are_refused():
     with pytest.raises(TypeError, match=r"websocket must be a dict of connections by name, .* not str"):
         Project(websocket="ws://chat.test/")
+
+
+@virtual
+async def test_a_second_async_with_that_is_refused_leaves_the_first_one_alone():
+    it, transport = project()
+    async with it:
+        chat = it.websocket("chat")
+        chat.start()
+        await chat.wait_started()
+        with pytest.raises(RxNodesError, match="opened once"):
+            async with it:
+                raise AssertionError
+        assert chat.state is ConnectionState.OPEN
+    assert transport.peer.close_frame == (1000, "")
+
+
+def test_a_second_plain_with_that_is_refused_leaves_the_first_one_alone():
+    """The thread of the refused one was left in the place of the first one's, whose connections were never closed."""
+    it, transport = project()
+    with it:
+        chat = it.websocket("chat")
+        chat.start()
+        it.call(chat.wait_started)
+        with pytest.raises(RxNodesError, match="opened once"), it:
+            raise AssertionError
+        assert chat.state is ConnectionState.OPEN
+    assert transport.peer.close_frame == (1000, "")
+    assert not any(thread.name == "rxnodes" for thread in threading.enumerate())
 
 
 def test_a_project_that_cannot_be_opened_says_so():
