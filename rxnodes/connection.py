@@ -588,7 +588,9 @@ class Connection:
         for future in waiters:
             # Its loop may be one of another thread, which is not here.
             with contextlib.suppress(RuntimeError):
-                _resolve(future, inherited(repr(self.name)))
+                # Quietly, for whoever waited does so in the parent; but who leaves cannot be cancelled.
+                if not future.cancel():
+                    _resolve(future, inherited(repr(self.name)))
 
     def run_on_loop(self, action: Callable[[], None]) -> None:
         """Runs `action` on the loop's thread: at once where that is this one, or where there is no loop (any more)."""

@@ -8,13 +8,16 @@ has open is put out of reach of the new process before anything runs there.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final, Protocol
+import select
+import selectors
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from weakref import WeakSet
 
 if TYPE_CHECKING:
+    import asyncio
     import socket
 
-__all__ = ["Owned", "guard", "keep_from_children", "own"]
+__all__ = ["Owned", "guard", "keep_from_children", "own", "part"]
 
 #: Windows has no fork.
 CAN_FORK: Final = hasattr(os, "register_at_fork")
@@ -56,6 +59,27 @@ def own(it: Owned) -> None:
 def keep_from_children(sock: socket.socket) -> None:
     """Takes this socket from every process that is forked while it is open."""
     _sockets.add(sock)
+
+
+def part(loop: asyncio.AbstractEventLoop) -> None:
+    """In a forked process that goes on in a running loop, or shuts it down: it no longer polls for its parent.
+
+    Linux's epoll is shared by a fork, so that a loop closed here would take its parent's sockets off the poll, and
+    those by which it is woken: it would never hear of another thread or a signal again.
+    """
+    inner: Any = loop
+    if isinstance(getattr(inner, "_selector", None), getattr(selectors, "EpollSelector", ())):
+        _renew(inner._selector.fileno())  # noqa: SLF001
+        inner._close_self_pipe()  # noqa: SLF001
+        inner._make_self_pipe()  # noqa: SLF001
+    elif hasattr(inner, "_get_backend_id") and hasattr(select, "epoll"):
+        # uvloop's.
+        _renew(inner._get_backend_id())  # noqa: SLF001
+
+
+def _renew(poll: int) -> None:
+    with select.epoll() as fresh:
+        os.dup2(fresh.fileno(), poll, inheritable=False)
 
 
 def guard(lock: Lock) -> None:

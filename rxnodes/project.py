@@ -12,7 +12,7 @@ from weakref import WeakSet
 from rxnodes import plugins, settings
 from rxnodes.connection import Connection, inherited
 from rxnodes.errors import PluginDisabled, RxNodesError, UnknownConfiguration
-from rxnodes.forking import guard, own
+from rxnodes.forking import guard, own, part
 from rxnodes.loops import LoopThread
 from rxnodes.scope import Scene, Scope, run_to_end, wait_all_stopped
 from rxnodes.toolbox import Toolbox
@@ -356,12 +356,15 @@ class Project(Scope):
 
     def disown(self) -> None:
         """In a forked process: nothing of this works here, and leaving it does nothing."""
+        loop = self._loop if self.is_on_loop() else None
         self._is_inherited = True
         self._loop = None
         self._thread_id = 0
         _open.discard(self)
         for connection in self.connections:
             connection.disown()
+        if loop is not None:
+            part(loop)
 
     def _check_process(self) -> None:
         if self._is_inherited:

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 
 from rxnodes.errors import ConnectError, ConnectionLost, ProtocolError, RxNodesError
+from rxnodes.forking import keep_from_children
 from rxnodes.lifecycle.traffic import Traffic
 from rxnodes.transport import reading
 from rxnodes.transport.allocator import keep_freed_memory
@@ -105,6 +106,7 @@ def _release(handler: ResponseHandler, response: aiohttp.ClientResponse) -> None
 def _create_socket(address: Any) -> WatchedSocket:
     family, kind, protocol, _, _ = address
     sock = WatchedSocket(family, kind, protocol)
+    keep_from_children(sock)
     _dialling.get().watch(sock)
     return sock
 
