@@ -17,6 +17,7 @@ from rxnodes.loops import LoopThread
 from rxnodes.scope import Scene, Scope, run_to_end, wait_all_stopped
 from rxnodes.toolbox import Toolbox
 from rxnodes.transport.aiohttp import AiohttpTransport
+from rxnodes.websocket.plugin import plugin as websocket_plugin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from rxnodes.transport.base import Transport
     from rxnodes.websocket.settings import ConnectionSettings, WebSocketSettings
 
-__all__ = ["Project", "abort_open_projects"]
+__all__ = ["Project", "abort_open_projects", "installed_plugins"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -94,7 +95,7 @@ class Project(Scope):
         """
         project = cls.__new__(cls)
         Scope.__init__(project, "the project", project)
-        project._prepare(settings.load(folder, plugins.discover()), transport)  # noqa: SLF001 - our own
+        project._prepare(settings.load(folder, installed_plugins()), transport)  # noqa: SLF001 - our own
         return project
 
     def _prepare(self, loaded: settings.LoadedSettings, transport: Transport | None) -> None:
@@ -377,6 +378,15 @@ class Project(Scope):
             self._loop = None
 
 
+def installed_plugins() -> dict[str, plugins.Plugin]:
+    """The plugins there are, by name: WebSocket, and what is installed beside it.
+
+    Raises:
+        RxNodesError: If one that is installed is broken.
+    """
+    return plugins.discover(websocket_plugin)
+
+
 def abort_open_projects() -> None:
     """Aborts every connection of every project that is open, on whatever loop."""
     with _open_lock:
@@ -400,7 +410,7 @@ def _settings_from_values(
     values: dict[str, Any] = {"websocket": {"connections": dict(websocket)}}
     if switches:
         values["plugins"] = dict(switches)
-    return settings.from_values(values, plugins.discover())
+    return settings.from_values(values, installed_plugins())
 
 
 def _check_mapping(websocket: object) -> None:

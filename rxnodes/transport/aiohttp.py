@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import logging
 import os
 import socket
 import ssl
 import sys
-import termios
 from bisect import bisect_right
 from collections import deque
 from contextvars import ContextVar
@@ -33,6 +31,15 @@ from rxnodes.transport import reading
 from rxnodes.transport.allocator import keep_freed_memory
 from rxnodes.transport.frames import FrameEncoder, FrameParser, Masks, layers
 from rxnodes.transport.handshake import Handshake, RefusedError
+
+try:
+    import fcntl
+    import termios
+except ImportError:
+    # As on Windows, where the system does not say what it holds.
+    HAS_IOCTL = False
+else:
+    HAS_IOCTL = True
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +78,7 @@ MESSAGE_COST = 64
 TLS_RECORD_SIZE = 2**14
 
 #: Tells what has come, without taking it and without waiting; made once, for an enum is slow to reckon with.
-LOOK = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
+LOOK = int(socket.MSG_PEEK | getattr(socket, "MSG_DONTWAIT", 0))
 
 #: The link whose dial creates a socket, for the connector's factory.
 _dialling: ContextVar[AiohttpLink] = ContextVar("_dialling")
@@ -810,10 +817,10 @@ class _Ping:
 
 def _unacknowledged(sock: socket.socket) -> int:
     """What the system still holds of what we sent; 0 where it does not say."""
-    if sys.platform != "linux":
+    if sys.platform != "linux" or not HAS_IOCTL:
         return 0
     try:
-        answer = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4))
+        answer = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4))  # pyright: ignore[reportPossiblyUnbound]
     except (OSError, ValueError):
         # Closed; its descriptor is -1 then, which is a ValueError.
         return 0
