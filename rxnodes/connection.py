@@ -623,7 +623,12 @@ class Connection:
         if receipt.tag is not None:
             self._watched += 1
         if self._link is not None and self._machine.phase is OPEN:
-            self._link.send(receipt)
+            try:
+                self._link.send(receipt)
+            except RuntimeError:
+                # Not asked before, once for each message: a closed loop, under a project that was not left.
+                self._check_has_loop()
+                raise
         elif self._target.send_queue.while_connecting and self._machine.phase in OPENING:
             self._hold(receipt)
         else:

@@ -25,6 +25,8 @@ from rxnodes import (
     pulse,
 )
 from rxnodes.lifecycle.traffic import Traffic
+from rxnodes.loops import new_event_loop
+from rxnodes.testing import WebSocketServer, echo
 from rxnodes.transport.scripted import ScriptedTransport
 from rxnodes.websocket import all_stopped, client_start, client_stop, on_receive, on_start, on_stop
 
@@ -654,3 +656,53 @@ def test_a_loop_that_was_closed_under_a_connection_still_tells_the_last_state():
     thread.start()
     thread.join()
     assert seen == [ConnectionState.IDLE]
+
+
+@pytest.mark.parametrize("factory", [asyncio.new_event_loop, new_event_loop])
+def test_commands_on_a_loop_that_was_closed_under_the_project(factory):
+    """They raised a bare RuntimeError, and a stop left the state CLOSING for ever."""
+    it, _ = project()
+    chat = it.websocket("chat")
+    loop = factory()
+
+    async def enter():
+        await it.__aenter__()
+        chat.start()
+        await chat.wait_started()
+
+    loop.run_until_complete(enter())
+    loop.close()
+    for command in (chat.start, chat.stop, chat.abort):
+        with pytest.raises(RxNodesError, match="'chat': the event loop was closed, and its project not left"):
+            command()
+    assert chat.state is ConnectionState.OPEN
+    completed = []
+    chat.lifecycle.subscribe(on_completed=lambda: completed.append(True))
+    it.abort()
+    with pytest.raises(RxNodesError, match="the event loop was closed"):
+        asyncio.run(it.__aexit__(None, None, None))
+    assert completed == [True]
+    chat.stop()
+
+
+@pytest.mark.parametrize("factory", [asyncio.new_event_loop, new_event_loop])
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_sending_on_a_loop_that_was_closed_under_the_project(factory):
+    """What the network still takes is sent; what it does not is no bare RuntimeError."""
+    with WebSocketServer(echo) as server:
+        it = Project(websocket={"chat": server.url})
+        chat = it.websocket("chat")
+        loop = factory()
+
+        async def enter():
+            await it.__aenter__()
+            chat.start()
+            await chat.wait_started()
+
+        loop.run_until_complete(enter())
+        loop.close()
+        # More than a socket takes, so that something has to wait for the loop.
+        with pytest.raises(RxNodesError, match="the event loop was closed, and its project not left"):  # noqa: PT012
+            for _ in range(3):
+                chat.send(bytes(2**23))
