@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import threading
 from concurrent.futures import Future
@@ -690,19 +691,26 @@ def test_commands_on_a_loop_that_was_closed_under_the_project(factory):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_sending_on_a_loop_that_was_closed_under_the_project(factory):
     """What the network still takes is sent; what it does not is no bare RuntimeError."""
-    with WebSocketServer(echo) as server:
-        it = Project(websocket={"chat": server.url})
-        chat = it.websocket("chat")
+
+    async def enter(it):
+        await it.__aenter__()
+        it.websocket("chat").start()
+        await it.websocket("chat").wait_started()
+
+    def send_on_a_closed_loop(url):
+        it = Project(websocket={"chat": url})
         loop = factory()
-
-        async def enter():
-            await it.__aenter__()
-            chat.start()
-            await chat.wait_started()
-
-        loop.run_until_complete(enter())
+        loop.run_until_complete(enter(it))
         loop.close()
         # More than a socket takes, so that something has to wait for the loop.
         with pytest.raises(RxNodesError, match="the event loop was closed, and its project not left"):  # noqa: PT012
             for _ in range(3):
-                chat.send(bytes(2**23))
+                it.websocket("chat").send(bytes(2**23))
+        # Leaving it releases what still can be.
+        with pytest.raises(RxNodesError, match="the event loop was closed"):
+            asyncio.run(it.__aexit__(None, None, None))
+
+    with WebSocketServer(echo) as server:
+        send_on_a_closed_loop(server.url)
+        # Now, and not within another test, which would be warned of it.
+        gc.collect()

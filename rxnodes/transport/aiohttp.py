@@ -37,9 +37,9 @@ try:
     import termios
 except ImportError:
     # As on Windows, where the system does not say what it holds.
-    HAS_IOCTL = False
+    has_ioctl = False
 else:
-    HAS_IOCTL = True
+    has_ioctl = True
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -817,10 +817,10 @@ class _Ping:
 
 def _unacknowledged(sock: socket.socket) -> int:
     """What the system still holds of what we sent; 0 where it does not say."""
-    if sys.platform != "linux" or not HAS_IOCTL:
+    if sys.platform != "linux" or not has_ioctl:
         return 0
     try:
-        answer = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4))  # pyright: ignore[reportPossiblyUnbound]
+        answer = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4))  # pyright: ignore[reportPossiblyUnboundVariable]
     except (OSError, ValueError):
         # Closed; its descriptor is -1 then, which is a ValueError.
         return 0
