@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from rxnodes.scope import Scene, Scope
     from rxnodes.sends import Receipt, SendDropped, SendOutcome, Sent, Unsent
 
-    __version__: str
-
 __all__ = [
     "Attempt",
     "BeforeConnect",
@@ -91,6 +89,9 @@ __all__ = [
     "run",
 ]
 
+#: Here and nowhere else, so that a copy without metadata knows it too.
+__version__ = "0.1.0"
+
 _HOMES = {
     "awaiting": ("for_each_async", "map_async"),
     "before_connect": ("Attempt", "BeforeConnect", "ConnectOptions", "GiveUp"),
@@ -125,14 +126,9 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> object:
-    if name == "__version__":
-        from importlib.metadata import version  # noqa: PLC0415 - see above
-
-        value: object = version("rxnodes")
-    elif name in _HOME_OF:
-        value = getattr(import_module(f"rxnodes.{_HOME_OF[name]}"), name)
-    else:
+    if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f"rxnodes.{_HOME_OF[name]}"), name)
     globals()[name] = value
     return value
 

@@ -29,12 +29,12 @@ from pydantic import BaseModel
 from reactivex import operators as ops
 
 import rxnodes
-from rxnodes import plugins, settings
+from rxnodes import settings
 from rxnodes.codecs import Codec
 from rxnodes.errors import RxNodesError
 from rxnodes.lifecycle.events import Closing, Connecting, Dropped, ErrorEvent, LifecycleEvent, Opened, Stopped
 from rxnodes.lifecycle.states import CloseCode, Initiator
-from rxnodes.project import Project
+from rxnodes.project import Project, installed_plugins
 from rxnodes.pulse import pulse
 from rxnodes.running import run
 from rxnodes.testing import CloseReceived, Peer, WebSocketServer
@@ -362,7 +362,7 @@ class _Timeline:
 
 
 def _check(options: argparse.Namespace, out: _Output, _err: _Output) -> int:
-    installed = plugins.discover()
+    installed = installed_plugins()
     found = settings.load(options.settings, installed)
     out.line(f"The settings in {options.settings} are good.")
     out.line()

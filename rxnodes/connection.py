@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from copy import copy
@@ -26,6 +27,7 @@ from rxnodes.errors import (
     with_type,
 )
 from rxnodes.flow import Valve, deliver
+from rxnodes.forking import guard
 from rxnodes.lifecycle.events import ErrorEvent, LifecycleEvent, Opened, Stopped
 from rxnodes.lifecycle.inputs import (
     Abort,
@@ -77,7 +79,7 @@ if TYPE_CHECKING:
     Binary: TypeAlias = bytes | bytearray | memoryview
     """What can be sent as a binary message. It is copied where it could change."""
 
-__all__ = ["CODEC_DECIDES", "Connection", "check_connection", "to_payload"]
+__all__ = ["CODEC_DECIDES", "Connection", "check_connection", "inherited", "to_payload"]
 
 T = TypeVar("T")
 
@@ -98,6 +100,7 @@ LONGEST_RUN = 512
 #: What is handed to a loop, and who waits. Held for moments only, so that all connections share one; not that of their
 #: streams, which operators hold while they notify.
 _lock = RLock()
+guard(_lock)
 
 
 class Connection:
@@ -137,6 +140,7 @@ class Connection:
         "_handed_over",
         "_inputs",
         "_is_closed",
+        "_is_inherited",
         "_is_stepping",
         "_last_opened",
         "_last_stopped",
@@ -190,6 +194,7 @@ class Connection:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
         self._is_closed = False
+        self._is_inherited = False
 
         self._inputs: list[Input] = []
         self._is_stepping = False
@@ -487,7 +492,7 @@ class Connection:
 
     def retire(self) -> None:
         """Stops, and starts nothing any more: the project is being left."""
-        self._command(Retire())
+        self.run_on_loop(lambda: self._feed(Retire()))
 
     def report(self, phase: ErrorPhase, error: RxNodesError) -> None:
         """Publishes an `ErrorEvent` that changes no state."""
@@ -529,6 +534,10 @@ class Connection:
         """
         return await self._wait(self._stop_answer, self._stop_waiters)
 
+    def tell_stopped(self, future: asyncio.Future[Stopped]) -> None:
+        """Gives a future, of whatever loop, what `wait_stopped` waits for."""
+        self._tell(future, self._stop_answer, self._stop_waiters)
+
     def _start_answer(self) -> Opened | RxNodesError | None:
         """What those learn who wait for the start; `None`: that is open."""
         opened = self._last_opened
@@ -548,20 +557,25 @@ class Connection:
         """Why there will never be one; `None`: there may be."""
         if self._is_closed:
             return self._closed_before_start()
-        if self._loop is not None and self._loop.is_closed():
-            return RxNodesError(f"{self.name!r}: the event loop was closed, and its project not left")
-        return None
+        return self._no_loop_any_more()
 
     async def _wait(self, ask: Callable[[], T | RxNodesError | None], waiters: list[asyncio.Future[T]]) -> T:
         """Waits for an answer on the caller's own loop, whichever that is; at once, where the answer is known."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        # Behind what this thread has asked for so far, such as a start.
-        self.run_on_loop(partial(self._add_waiter, future, ask, waiters))
+        self._tell(future, ask, waiters)
         try:
             return await future
         finally:
             # What it raises knows this frame: a cycle, if the frame knew it as well.
             del future
+
+    def _tell(
+        self, future: asyncio.Future[T], ask: Callable[[], T | RxNodesError | None], waiters: list[asyncio.Future[T]]
+    ) -> None:
+        if self._is_inherited:
+            raise inherited(repr(self.name))
+        # Behind what this thread has asked for so far, such as a start.
+        self.run_on_loop(partial(self._add_waiter, future, ask, waiters))
 
     def _add_waiter(
         self, future: asyncio.Future[T], ask: Callable[[], T | RxNodesError | None], waiters: list[asyncio.Future[T]]
@@ -616,6 +630,20 @@ class Connection:
         self._answer(self._start_answer, self._open_waiters)
         self._answer(self._stop_answer, self._stop_waiters)
 
+    def disown(self) -> None:
+        """In a forked process: all this is the parent's. Commands say so, and what is still called does nothing."""
+        self._is_inherited = self._is_closed = True
+        self._thread = 0
+        waiters: list[asyncio.Future[Any]] = [*self._open_waiters, *self._stop_waiters]
+        self._open_waiters.clear()
+        self._stop_waiters.clear()
+        for future in waiters:
+            # Its loop may be one of another thread, which is not here.
+            with contextlib.suppress(RuntimeError):
+                # Quietly, for whoever waited does so in the parent; but who leaves cannot be cancelled.
+                if not future.cancel():
+                    _resolve(future, inherited(repr(self.name)))
+
     def run_on_loop(self, action: Callable[[], None]) -> None:
         """Runs `action` on the loop's thread: at once where that is this one, or where there is no loop (any more)."""
         if get_ident() == self._thread or not self._hand_over(action):
@@ -638,6 +666,7 @@ class Connection:
         return True
 
     def _command(self, input_: Input) -> None:
+        self._check_has_loop()
         if get_ident() == self._thread:
             self._feed(input_)
         else:
@@ -706,6 +735,8 @@ class Connection:
         try:
             link.send(receipt)
         except BaseException as error:  # noqa: BLE001 - as in _tell_link
+            # Not asked before, once for each message: a closed loop, under a project that was not left.
+            self._check_has_loop()
             assert self._sink is not None
             self._sink.stranded += (receipt,)
             self._on_transport_failure(self._sink, "link", error)
@@ -829,8 +860,7 @@ class Connection:
         An effect may lead to another input while it is being run: that one comes next, so that a step is never begun
         within a step.
         """
-        self._check_has_loop()
-        if self._is_closed:
+        if self._is_closed or self._no_loop_any_more():
             if isinstance(input_, Reported):
                 logger.warning("%s: %s", self.name, input_.error)
             return
@@ -851,8 +881,21 @@ class Connection:
         self._outbox.flush()
 
     def _check_has_loop(self) -> None:
+        """Refuses a command that nobody can carry out. Once the project has been left, it does nothing."""
+        if self._is_inherited:
+            raise inherited(repr(self.name))
+        if self._is_closed:
+            return
         if self._loop is None:
             raise RxNodesError(f"{self.name!r}: its project is not open; enter it with 'async with' or 'with' first")
+        if (problem := self._no_loop_any_more()) is not None:
+            raise problem
+
+    def _no_loop_any_more(self) -> RxNodesError | None:
+        """Why nothing can happen any more, where a program has ended its loop under the project."""
+        if self._loop is not None and self._loop.is_closed():
+            return RxNodesError(f"{self.name!r}: the event loop was closed, and its project not left")
+        return None
 
     def _step(self, input_: Input) -> None:
         assert self._loop is not None
@@ -1224,6 +1267,14 @@ def _check_link(link: Link) -> Link:
     if not hasattr(link, "abort"):
         raise TypeError(f"dial gave {_type_name(link)}, not a link")
     return link
+
+
+def inherited(what: str) -> RxNodesError:
+    """The error for those who use in a forked process what its parent has opened."""
+    return RxNodesError(
+        f"{what} was opened by the process that this one was forked from, and can be used by that one only;"
+        " open a project of its own here"
+    )
 
 
 def check_connection(value: object) -> None:

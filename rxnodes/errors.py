@@ -8,7 +8,7 @@ a secret: not a header's value, not a query's, not a password.
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -29,12 +29,29 @@ __all__ = [
     "UnknownConfiguration",
 ]
 
+E = TypeVar("E", bound=BaseException)
+
 #: How many characters are told of what an exception says, or of another text that is not ours.
 LONGEST = 300
 
 
 class RxNodesError(Exception):
-    """The base of every exception that rxnodes defines."""
+    """The base of every exception that rxnodes defines.
+
+    It can be pickled and copied, and comes out as it went in: its type, text and attributes. As with every exception,
+    what it was raised from (`__cause__`) and its traceback stay behind.
+    """
+
+    def __reduce__(self) -> tuple[Callable[..., Self], tuple[type[Self], tuple[Any, ...]], dict[str, Any]]:
+        # Exception would call the class with `args`: with the text that a constructor has made, not with what it takes.
+        return _made_again, (type(self), self.args), self.__dict__.copy()
+
+
+def _made_again(kind: type[E], args: tuple[Any, ...]) -> E:
+    """An exception with these `args`, made without its constructor."""
+    error = kind.__new__(kind, *args)
+    error.args = args
+    return error
 
 
 class SettingsError(RxNodesError):

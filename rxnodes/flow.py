@@ -10,6 +10,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
+from rxnodes.forking import guard
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
@@ -21,6 +23,7 @@ R = TypeVar("R")
 
 #: Held for moments only, so that all valves can share it: a lock for each would cost every connection one.
 _lock = threading.Lock()
+guard(_lock)
 
 
 class Valve:

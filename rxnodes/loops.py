@@ -9,6 +9,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from rxnodes.errors import RxNodesError
+from rxnodes.forking import own
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,34 +60,45 @@ class LoopThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._leave = asyncio.Event()
+        self._is_inherited = False
 
     def start(self) -> None:
         """Returns when it is entered, or raises why it is not."""
+        own(self)
         self._thread.start()
         self._has_begun.wait()
         self._raise_error()
 
     def leave(self) -> None:
-        """Leaves it, and returns when that is done.
+        """Leaves it, and returns when that is done; in a process forked meanwhile, where no such thread is, at once.
 
         Raises:
             RxNodesError: If this is its own thread, which would wait for itself.
         """
+        if self._is_inherited:
+            return
         if threading.current_thread() is self._thread:
             raise RxNodesError(
                 "a plain 'with' cannot be left in the thread that it runs, such as by a subscriber or a script, which "
                 "would wait for itself; leave it in another thread, which can be told from here"
             )
         # Not by joining: a join that is interrupted takes the thread for dead, before CPython 3.13.
+        interrupt: KeyboardInterrupt | None = None
         while not self._has_ended.is_set():
             try:
+                # Within the try, for another one may come while an interrupt is being answered.
+                if interrupt is not None:
+                    self._on_interrupt()
                 self._tell(self._leave.set)
                 self._has_ended.wait()
-            except KeyboardInterrupt as interrupt:
-                self._error = interrupt
-                self._on_interrupt()
+            except KeyboardInterrupt as error:
+                self._error = interrupt = error
         self._thread.join()
         self._raise_error()
+
+    def disown(self) -> None:
+        """In a forked process: the thread is not here."""
+        self._is_inherited = True
 
     def _run(self) -> None:
         try:

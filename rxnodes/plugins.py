@@ -1,9 +1,10 @@
 """Node families: what a plugin offers, and how the installed ones are found.
 
-A plugin is a package that names a `Plugin` under the entry-point group `rxnodes.plugins`:
+WebSocket comes with rxnodes. Any other plugin is a package that names a `Plugin` under the entry-point group
+`rxnodes.plugins`:
 
     [project.entry-points."rxnodes.plugins"]
-    websocket = "rxnodes.websocket.plugin:plugin"
+    osc = "rxnodes_osc:plugin"
 """
 
 from __future__ import annotations
@@ -114,16 +115,22 @@ class Plugin:
             raise ValueError(f"no plugin can be named {self.name!r}: {self.name}.toml holds the switches")
 
 
-def discover() -> dict[str, Plugin]:
-    """The plugins that are installed, by name.
+def discover(*built_in: Plugin) -> dict[str, Plugin]:
+    """The plugins there are, by name: those given, which need no entry point, and those that are installed.
+
+    Args:
+        *built_in: The plugins that come with rxnodes. Where one of them is found under an entry point too, it is the
+            same one.
 
     Raises:
         RxNodesError: If an entry point cannot be loaded, gives no `Plugin`, or gives a name that is taken.
     """
-    plugins: dict[str, Plugin] = {}
-    origins: dict[str, str] = {}
+    plugins = {plugin.name: plugin for plugin in built_in}
+    origins = {plugin.name: "the one that comes with rxnodes" for plugin in built_in}
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
         plugin = _load(entry)
+        if any(plugin is it for it in built_in):
+            continue
         if plugin.name in plugins:
             raise RxNodesError(
                 f"two plugins are named {plugin.name!r}: {origins[plugin.name]} and {_described(entry)};"

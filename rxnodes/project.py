@@ -7,15 +7,18 @@ import logging
 import threading
 from collections.abc import Awaitable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, cast
+from weakref import WeakSet
 
 from rxnodes import plugins, settings
-from rxnodes.connection import Connection
+from rxnodes.connection import Connection, inherited
 from rxnodes.errors import PluginDisabled, RxNodesError, UnknownConfiguration
+from rxnodes.forking import guard, own, part
 from rxnodes.loops import LoopThread
 from rxnodes.schedulers import LateScheduler
-from rxnodes.scope import Scene, Scope, wait_all_stopped
+from rxnodes.scope import Scene, Scope, run_to_end, wait_all_stopped
 from rxnodes.toolbox import Toolbox
 from rxnodes.transport.aiohttp import AiohttpTransport
+from rxnodes.websocket.plugin import plugin as websocket_plugin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -24,12 +27,17 @@ if TYPE_CHECKING:
     from rxnodes.transport.base import Transport
     from rxnodes.websocket.settings import ConnectionSettings, WebSocketSettings
 
-__all__ = ["Project"]
+__all__ = ["Project", "abort_open_projects", "installed_plugins"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 logger = logging.getLogger("rxnodes")
+
+#: The projects that are open, on whatever loop. One whose loop is gone without its having been left is not kept.
+_open: WeakSet[Project] = WeakSet()
+_open_lock = threading.Lock()
+guard(_open_lock)
 
 
 class Project(Scope):
@@ -88,7 +96,7 @@ class Project(Scope):
         """
         project = cls.__new__(cls)
         Scope.__init__(project, "the project", project)
-        project._prepare(settings.load(folder, plugins.discover()), transport)  # noqa: SLF001 - our own
+        project._prepare(settings.load(folder, installed_plugins()), transport)  # noqa: SLF001 - our own
         return project
 
     def _prepare(self, loaded: settings.LoadedSettings, transport: Transport | None) -> None:
@@ -101,6 +109,7 @@ class Project(Scope):
         self._was_opened = False
         self._is_leaving = False
         self._late_scheduler = LateScheduler()
+        self._is_inherited = False
         self._background: LoopThread | None = None
         self.toolbox = Toolbox(loaded.enabled)
 
@@ -130,6 +139,7 @@ class Project(Scope):
             >>> project.websocket("chat") is project.websocket("chat")
             True
         """
+        self._check_process()
         configurations = self._websocket_settings().connections
         # What is given is not always what its type says.
         if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -210,6 +220,11 @@ class Project(Scope):
         return self._late_scheduler
 
     @property
+    def is_inherited(self) -> bool:
+        """Whether this process was forked from the one that had opened the project, and nothing of it works here."""
+        return self._is_inherited
+
+    @property
     def connections(self) -> Collection[Connection]:
         """The connections in use."""
         return tuple(self._by_name.values())
@@ -249,6 +264,8 @@ class Project(Scope):
         if not callable(function):
             raise TypeError(f"call() takes a function and its arguments, not {_what_was_called(function)}")
 
+        self._check_process()
+
         async def run() -> T:
             awaitable: Any = function(*args, **kwargs)
             if not isinstance(awaitable, Awaitable):
@@ -271,52 +288,119 @@ class Project(Scope):
             call.cancel()
             raise
 
+    def abort(self) -> None:
+        """Aborts every connection, and returns; it may be called from any thread.
+
+        It is what cuts the leaving of a project short, which cancelling does not. Where the project is not open, it
+        does nothing.
+
+        Example:
+            >>> from rxnodes.testing import ScriptedPeer, ScriptedTransport, run_in_virtual_time
+            >>> async def main() -> None:
+            ...     transport = ScriptedTransport(ScriptedPeer.accept)
+            ...     async with Project(websocket={"chat": "ws://chat.test/"}, transport=transport) as project:
+            ...         chat = project.websocket("chat")
+            ...         chat.start()
+            ...         await chat.wait_started()
+            ...         transport.peer.answers_close = False
+            ...         asyncio.get_running_loop().call_later(0.5, project.abort)
+            ...     print(chat.last_stopped.code, chat.last_stopped.duration)
+            >>> run_in_virtual_time(main())
+            1006 0.5
+        """
+        if self._loop is not None and not self._loop.is_closed():
+            for connection in self.connections:
+                connection.abort()
+
     # Its life
 
     async def __aenter__(self) -> Self:
-        if self._was_opened:
-            raise RxNodesError("a project is opened once; make a new one")
+        self._check_process()
         with self._lock:
+            if self._was_opened:
+                raise RxNodesError("a project is opened once; make a new one")
             self._was_opened = True
             self._loop = asyncio.get_running_loop()
             self._thread_id = threading.get_ident()
             for connection in self._by_name.values():
                 connection.attach(self._loop, self._thread_id)
+        own(self)
+        with _open_lock:
+            _open.add(self)
         self._late_scheduler.attach(self._loop)
         return self
 
-    async def __aexit__(self, why: type[BaseException] | None, *_: object) -> None:
+    async def __aexit__(self, *_: object) -> None:
+        if self._is_inherited:
+            return
         with self._lock:
             self._is_leaving = True
             connections = tuple(self._by_name.values())
         for connection in connections:
             connection.retire()
         try:
-            await wait_all_stopped(connections, why)
+            await wait_all_stopped(connections)
         finally:
-            for connection in self.connections:
-                connection.detach()
-            self._end()
-            await self._transport.aclose()
+            if not self._is_inherited:
+                await self._end_in_order()
+
+    async def _end_in_order(self) -> None:
+        with _open_lock:
+            _open.discard(self)
+        for connection in self.connections:
+            connection.detach()
+        self._end()
+        await run_to_end(self._transport.aclose())
 
     def __enter__(self) -> Self:
-        self._background = LoopThread(self, self._abort_all)
-        self._background.start()
+        # Kept when it is entered: where this is refused, the project may be open already, by another one.
+        background = LoopThread(self, self.abort)
+        background.start()
+        self._background = background
         return self
 
     def __exit__(self, *_: object) -> None:
         assert self._background is not None
         self._background.leave()
 
-    def _abort_all(self) -> None:
+    def disown(self) -> None:
+        """In a forked process: nothing of this works here, and leaving it does nothing."""
+        loop = self._loop if self.is_on_loop() else None
+        self._is_inherited = True
+        self._loop = None
+        self._thread_id = 0
+        _open.discard(self)
         for connection in self.connections:
-            connection.abort()
+            connection.disown()
+        if loop is not None:
+            part(loop)
+
+    def _check_process(self) -> None:
+        if self._is_inherited:
+            raise inherited("the project")
 
     def _end(self) -> None:
         """Disposes everything that was subscribed in the project; its loop is no longer of use."""
         super()._end()
         with self._lock:
             self._loop = None
+
+
+def installed_plugins() -> dict[str, plugins.Plugin]:
+    """The plugins there are, by name: WebSocket, and what is installed beside it.
+
+    Raises:
+        RxNodesError: If one that is installed is broken.
+    """
+    return plugins.discover(websocket_plugin)
+
+
+def abort_open_projects() -> None:
+    """Aborts every connection of every project that is open, on whatever loop."""
+    with _open_lock:
+        projects = tuple(_open)
+    for project in projects:
+        project.abort()
 
 
 def _what_was_called(value: object) -> str:
@@ -334,7 +418,7 @@ def _settings_from_values(
     values: dict[str, Any] = {"websocket": {"connections": dict(websocket)}}
     if switches:
         values["plugins"] = dict(switches)
-    return settings.from_values(values, plugins.discover())
+    return settings.from_values(values, installed_plugins())
 
 
 def _check_mapping(websocket: object) -> None:

@@ -9,6 +9,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from rxnodes.loops import new_event_loop
+from rxnodes.project import abort_open_projects
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -26,8 +27,9 @@ def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
     """Runs a coroutine as `asyncio.run` does, and lets SIGINT and SIGTERM end it in order.
 
     The first signal cancels the coroutine's task: an `async with Project` in it stops every connection and waits for
-    every `Stopped`. A second one cancels it once more, which aborts the connections. Further ones do what they did
-    before, so that a program that is stuck can be ended still.
+    every `Stopped`. A second one aborts the connections of all projects that are open, as `Project.abort` does, and
+    cancels the task once more, for what else it may be waiting for. Further ones do what they did before, so that a
+    program that is stuck can be ended still.
 
     A signal that the program ignores (a shell arranges that for what runs in the background) stays ignored. In a thread
     other than the main one, which gets no signals, this is `asyncio.run`. The loop is uvloop's where that is installed.
@@ -121,11 +123,16 @@ class _Signals:
                 self._task.cancel()
                 loop.call_soon_threadsafe(_do_nothing)
             else:
-                loop.call_soon_threadsafe(self._cancel_again, self._task)
+                loop.call_soon_threadsafe(loop.call_later, _APART, self._cut_short, self._task)
 
-    def _cancel_again(self, task: asyncio.Task[Any]) -> None:
-        # asyncio makes one of two cancellations when the second comes before the task has noticed the first.
-        task.get_loop().call_later(_APART, task.cancel)
+    def _cut_short(self, task: asyncio.Task[Any]) -> None:
+        """Aborts what is being closed, and cancels again.
+
+        A moment after the signal: asyncio makes one of two cancellations when the second comes before the task has
+        noticed the first, and a project that is not being left yet may start again what is aborted.
+        """
+        abort_open_projects()
+        task.cancel()
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

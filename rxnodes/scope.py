@@ -11,20 +11,21 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar
 from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignmentDisposable
 
 from rxnodes.arguments import check_observable
-from rxnodes.connection import check_connection
+from rxnodes.connection import check_connection, inherited
 from rxnodes.errors import RxNodesError
 from rxnodes.schedulers import LoopScheduler, ThreadSafeLoopScheduler
 from rxnodes.streams import pipeline_reporter
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection
+    from collections.abc import Awaitable, Callable, Collection, Coroutine
 
     from reactivex import Observable, abc
 
     from rxnodes.connection import Connection
+    from rxnodes.lifecycle.events import Stopped
     from rxnodes.schedulers import LateScheduler
 
-__all__ = ["Host", "Scene", "Scope", "wait_all_stopped"]
+__all__ = ["Host", "Scene", "Scope", "Uncut", "run_to_end", "wait_all_stopped"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -57,6 +58,11 @@ class Host(Protocol):
     @property
     def late_scheduler(self) -> LateScheduler:
         """What schedules on the loop once the project is open."""
+        ...
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether the project was opened by the process that this one was forked from."""
         ...
 
     def call(self, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -155,10 +161,14 @@ class Scope:
         return self._keep(disposable)
 
     def _check_open(self) -> None:
+        if self._host.is_inherited:
+            raise inherited("the project")
         if self._has_ended:
             raise RxNodesError(f"{self.name} has been left: nothing can be subscribed in it any more")
 
     def _not_open(self, done: str) -> RxNodesError:
+        if self._host.is_inherited:
+            return inherited("the project")
         if self._host.has_ended:
             return RxNodesError(f"the project has been left: nothing can be {done} any more")
         return RxNodesError("the project is not open: enter it with 'async with' or 'with' first")
@@ -241,8 +251,9 @@ class Scene(Scope):
     async def __aenter__(self) -> Self:
         return self._enter()
 
-    async def __aexit__(self, why: type[BaseException] | None, *_: object) -> None:
-        await self._leave(why)
+    async def __aexit__(self, *_: object) -> None:
+        if not self._host.is_inherited:
+            await self._leave()
 
     def __enter__(self) -> Self:
         if self._host.is_on_loop():
@@ -252,6 +263,8 @@ class Scene(Scope):
         return self._enter()
 
     def __exit__(self, *_: object) -> None:
+        if self._host.is_inherited:
+            return
         try:
             self._host.call(self._leave)
         except (CancelledError, RxNodesError):
@@ -266,33 +279,52 @@ class Scene(Scope):
         self._was_entered = True
         return self
 
-    async def _leave(self, why: type[BaseException] | None = None) -> None:
+    async def _leave(self) -> None:
         self._end()
         for connection in self._connections:
             connection.stop()
-        await wait_all_stopped(self._connections, why)
+        await wait_all_stopped(self._connections)
 
 
-async def wait_all_stopped(connections: Collection[Connection], why: type[BaseException] | None) -> None:
+class Uncut(asyncio.Future[T]):
+    """A future that nobody can be called away from who awaits it.
+
+    A cancellation stays with the task, and is raised there when the future is done. However often it comes, as from
+    anyio, which cancels again in every turn of the loop, it wakes nobody before.
+    """
+
+    def cancel(self, msg: Any | None = None) -> bool:  # noqa: ARG002 - that of a future
+        """Does nothing, and says so: then the task that waits notes its cancellation."""
+        return False
+
+
+async def wait_all_stopped(connections: Iterable[Connection]) -> None:
     """Waits until no session of these connections, which are being stopped, is live.
 
-    Args:
-        connections: The connections.
-        why: What ended the block that is being left. A first cancellation asks for an end, and that is under way; so
-            where none came before, one that comes meanwhile is passed on when it is over. A second one aborts.
+    A cancellation meanwhile changes nothing, and is passed on behind the end. No task is made for it, which a loop that
+    is shut down would cancel with all others.
     """
-    ending = asyncio.gather(*(connection.wait_stopped() for connection in connections if connection.is_live))
-    cancelled: asyncio.CancelledError | None = None
-    was_cancelled = why is not None and issubclass(why, asyncio.CancelledError)
-    while cancelled is None or not ending.done():
+    ends: list[Uncut[Stopped]] = []
+    for connection in connections:
+        if connection.is_live:
+            ends.append(Uncut())
+            connection.tell_stopped(ends[-1])
+    passed_on: asyncio.CancelledError | RxNodesError | None = None
+    for end in ends:
         try:
-            await asyncio.shield(ending)
-            break
-        except asyncio.CancelledError as error:
-            cancelled = error
-            if was_cancelled:
-                for connection in connections:
-                    connection.abort()
-            was_cancelled = True
-    if cancelled is not None:
-        raise cancelled
+            await end
+        except (asyncio.CancelledError, RxNodesError) as error:
+            passed_on = error
+    if passed_on is not None:
+        raise passed_on
+
+
+async def run_to_end(work: Coroutine[Any, Any, None]) -> None:
+    """Awaits a coroutine to its end. A cancellation meanwhile does not reach it, and is passed on behind it."""
+    task = asyncio.get_running_loop().create_task(work)
+    end: Uncut[None] = Uncut()
+    task.add_done_callback(lambda _: end.set_result(None))
+    try:
+        await end
+    finally:
+        task.result()

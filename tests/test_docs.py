@@ -30,9 +30,10 @@ from pydantic import BaseModel
 import rxnodes
 import rxnodes.testing
 import rxnodes.websocket
-from rxnodes import ConnectError, Initiator, Project, SettingsError, plugins, settings
+from rxnodes import ConnectError, Initiator, Project, SettingsError, settings
 from rxnodes.cli import main
 from rxnodes.lifecycle.machine import TABLE, Phase
+from rxnodes.project import installed_plugins
 from rxnodes.testing import (
     WebSocketServer,
     close_with,
@@ -292,7 +293,7 @@ def test_ci_runs_the_readmes_test_command():
 def test_settings_are_good_and_drafts_are_not(block, workshop):
     folder = workshop(block) / Path(list(block.files)[-1]).parent
     with pytest.raises(SettingsError) if folder.name == "draft" else contextlib.nullcontext():
-        settings.load(folder, plugins.discover(), environ={})
+        settings.load(folder, installed_plugins(), environ={})
 
 
 MODELS = [ConnectionSettings, TlsSettings, SendQueueSettings, ReconnectSettings]
@@ -357,8 +358,8 @@ def test_the_variables_of_the_table_are_settings(assignment, workshop):
     block = next(block for block in BLOCKS if block.page == "docs/settings.md" and block.language == "console")
     folder = workshop(block) / "settings"
     name, _, value = assignment.partition("=")
-    before = settings.load(folder, plugins.discover(), environ={})
-    after = settings.load(folder, plugins.discover(), environ={name: value})
+    before = settings.load(folder, installed_plugins(), environ={})
+    after = settings.load(folder, installed_plugins(), environ={name: value})
     assert after.sections != before.sections
 
 

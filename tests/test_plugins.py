@@ -7,6 +7,8 @@ import pytest
 
 from rxnodes.errors import RxNodesError
 from rxnodes.plugins import Plugin, discover
+from rxnodes.project import installed_plugins
+from rxnodes.websocket.plugin import plugin as websocket
 
 FAMILY = """
 import pydantic
@@ -78,6 +80,24 @@ def test_two_plugins_of_one_name_are_an_error_that_names_both(install):
         discover()
     assert "package one_family" in str(caught.value)
     assert "package two_family" in str(caught.value)
+
+
+def test_the_family_that_comes_with_rxnodes_needs_no_entry_point():
+    assert "websocket" not in discover()
+    assert list(discover(websocket)) == ["websocket"]
+
+
+def test_an_entry_point_that_leads_to_our_own_is_the_same_plugin(install):
+    """An installation of an older version has one."""
+    install("old_rxnodes", "rxnodes.websocket.plugin:plugin", entry="websocket")
+    assert discover(websocket) == {"websocket": websocket}
+    assert installed_plugins() == {"websocket": websocket}
+
+
+def test_another_plugin_of_our_name_is_named(install):
+    install("other_websocket", "other_websocket:plugin", plugin="websocket")
+    with pytest.raises(RxNodesError, match=r"the one that comes with rxnodes and .*package other_websocket"):
+        discover(websocket)
 
 
 @pytest.mark.parametrize("name", ["WebSocket", "web__socket", "web-socket", "_web", "web_", "1web", ""])

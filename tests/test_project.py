@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import threading
 from concurrent.futures import Future
@@ -25,6 +26,8 @@ from rxnodes import (
     pulse,
 )
 from rxnodes.lifecycle.traffic import Traffic
+from rxnodes.loops import new_event_loop
+from rxnodes.testing import WebSocketServer, echo
 from rxnodes.transport.scripted import ScriptedTransport
 from rxnodes.websocket import all_stopped, client_start, client_stop, on_receive, on_start, on_stop
 
@@ -147,64 +150,6 @@ async def test_promise_10_cancelling_the_task_that_holds_it_closes_in_order():
         await task
     assert it.websocket("chat").last_stopped.was_clean
     assert transport.peer.close_frame == (1000, "")
-
-
-@pytest.mark.parametrize("cancellations", [1, 2])
-@pytest.mark.parametrize("scope", ["project", "scene"])
-@virtual
-async def test_promise_10_a_first_cancellation_while_leaving_closes_in_order(scope, cancellations):
-    it, transport = project(close_timeout=60)
-    leaving = asyncio.Event()
-
-    async def hold():
-        async with it:
-            chat = it.websocket("chat")
-            chat.start()
-            await chat.wait_started()
-            transport.peer.answers_close = False
-            if scope == "scene":
-                async with it.scene("inner", connections=[chat]):
-                    leaving.set()
-            leaving.set()
-
-    task = asyncio.create_task(hold())
-    await leaving.wait()
-    await asyncio.sleep(1)
-    for _ in range(cancellations):
-        task.cancel()
-        await asyncio.sleep(1)
-    transport.peer.close(1000)
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert it.websocket("chat").last_stopped.was_clean is (cancellations == 1)
-    assert transport.peer.was_aborted is (cancellations == 2)
-
-
-@pytest.mark.parametrize("cancellations", [2, 4])
-@virtual
-async def test_promise_10_a_second_cancellation_aborts(cancellations):
-    it, transport = project(close_timeout=60)
-    opened = asyncio.Event()
-
-    async def hold():
-        async with it:
-            it.websocket("chat").start()
-            await it.websocket("chat").wait_started()
-            transport.peer.answers_close = False
-            opened.set()
-            await asyncio.sleep(3600)
-
-    task = asyncio.create_task(hold())
-    await opened.wait()
-    for _ in range(cancellations):
-        task.cancel()
-        await asyncio.sleep(0)
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert asyncio.get_running_loop().time() < 60
-    stopped = it.websocket("chat").last_stopped
-    assert (stopped.initiator, stopped.code) == (Initiator.LOCAL, 1006)
-    assert transport.peer.was_aborted
 
 
 @virtual
@@ -422,6 +367,34 @@ def test_call_refuses_what_it_cannot_await():
 def test_connections_that_are_no_dict_are_refused():
     with pytest.raises(TypeError, match=r"websocket must be a dict of connections by name, .* not str"):
         Project(websocket="ws://chat.test/")
+
+
+@virtual
+async def test_a_second_async_with_that_is_refused_leaves_the_first_one_alone():
+    it, transport = project()
+    async with it:
+        chat = it.websocket("chat")
+        chat.start()
+        await chat.wait_started()
+        with pytest.raises(RxNodesError, match="opened once"):
+            async with it:
+                raise AssertionError
+        assert chat.state is ConnectionState.OPEN
+    assert transport.peer.close_frame == (1000, "")
+
+
+def test_a_second_plain_with_that_is_refused_leaves_the_first_one_alone():
+    """The thread of the refused one was left in the place of the first one's, whose connections were never closed."""
+    it, transport = project()
+    with it:
+        chat = it.websocket("chat")
+        chat.start()
+        it.call(chat.wait_started)
+        with pytest.raises(RxNodesError, match="opened once"), it:
+            raise AssertionError
+        assert chat.state is ConnectionState.OPEN
+    assert transport.peer.close_frame == (1000, "")
+    assert not any(thread.name == "rxnodes" for thread in threading.enumerate())
 
 
 def test_a_project_that_cannot_be_opened_says_so():
@@ -684,3 +657,60 @@ def test_a_loop_that_was_closed_under_a_connection_still_tells_the_last_state():
     thread.start()
     thread.join()
     assert seen == [ConnectionState.IDLE]
+
+
+@pytest.mark.parametrize("factory", [asyncio.new_event_loop, new_event_loop])
+def test_commands_on_a_loop_that_was_closed_under_the_project(factory):
+    """They raised a bare RuntimeError, and a stop left the state CLOSING for ever."""
+    it, _ = project()
+    chat = it.websocket("chat")
+    loop = factory()
+
+    async def enter():
+        await it.__aenter__()
+        chat.start()
+        await chat.wait_started()
+
+    loop.run_until_complete(enter())
+    loop.close()
+    for command in (chat.start, chat.stop, chat.abort):
+        with pytest.raises(RxNodesError, match="'chat': the event loop was closed, and its project not left"):
+            command()
+    assert chat.state is ConnectionState.OPEN
+    completed = []
+    chat.lifecycle.subscribe(on_completed=lambda: completed.append(True))
+    it.abort()
+    with pytest.raises(RxNodesError, match="the event loop was closed"):
+        asyncio.run(it.__aexit__(None, None, None))
+    assert completed == [True]
+    chat.stop()
+
+
+@pytest.mark.parametrize("factory", [asyncio.new_event_loop, new_event_loop])
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_sending_on_a_loop_that_was_closed_under_the_project(factory):
+    """What the network still takes is sent; what it does not is no bare RuntimeError."""
+
+    async def enter(it):
+        await it.__aenter__()
+        it.websocket("chat").start()
+        await it.websocket("chat").wait_started()
+
+    def send_on_a_closed_loop(url):
+        it = Project(websocket={"chat": url})
+        loop = factory()
+        loop.run_until_complete(enter(it))
+        loop.close()
+        # More than a socket takes, so that something has to wait for the loop.
+        with pytest.raises(RxNodesError, match="the event loop was closed, and its project not left"):  # noqa: PT012
+            for _ in range(3):
+                it.websocket("chat").send(bytes(2**23))
+        # Leaving it releases what still can be.
+        with pytest.raises(RxNodesError, match="the event loop was closed"):
+            asyncio.run(it.__aexit__(None, None, None))
+
+    with WebSocketServer(echo) as server:
+        send_on_a_closed_loop(server.url)
+        # Now, and not within another test, which would be warned of it.
+        gc.collect()

@@ -187,6 +187,66 @@ def test_a_second_signal_aborts(between):
     assert stopped.duration < 10
 
 
+def test_a_second_signal_aborts_every_project_that_is_open():
+    """Also one in a thread of its own, which no cancellation reaches."""
+    stops = {}
+
+    def hold_in_a_thread(url, is_open):
+        with Project(websocket={"plain": {"url": url, "close_timeout": 60}}) as project:
+            plain = project.websocket("plain")
+            plain.states.subscribe(lambda state: is_open.set() if state == "open" else None)
+            plain.stopped.subscribe(lambda stopped: stops.update(plain=stopped))
+            plain.start()
+            project.call(plain.wait_started)
+            project.call(plain.wait_stopped)
+
+    async def hold(name, url, opened):
+        async with Project(websocket={name: {"url": url, "close_timeout": 60}}) as project:
+            chat = project.websocket(name)
+            chat.stopped.subscribe(lambda stopped: stops.update({name: stopped}))
+            chat.start()
+            await chat.wait_started()
+            opened.set()
+            await asyncio.Event().wait()
+
+    async def main():
+        async with WebSocketServer(never_answer_close) as server, asyncio.TaskGroup() as tasks:
+            is_open = threading.Event()
+            for name in ("one", "two"):
+                opened = asyncio.Event()
+                tasks.create_task(hold(name, server.url, opened))
+                await opened.wait()
+            thread = asyncio.to_thread(hold_in_a_thread, server.url, is_open)
+            tasks.create_task(thread)
+            assert await asyncio.to_thread(is_open.wait, 10)
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+            await asyncio.Event().wait()
+
+    with pytest.raises(KeyboardInterrupt):
+        run(main())
+    assert {name: stopped.code for name, stopped in stops.items()} == {"one": 1006, "two": 1006, "plain": 1006}
+
+
+def test_a_second_signal_cancels_what_else_is_waited_for():
+    reached = []
+
+    async def main():
+        try:
+            signal.raise_signal(signal.SIGINT)
+            await asyncio.Event().wait()
+        finally:
+            signal.raise_signal(signal.SIGINT)
+            try:
+                await asyncio.Event().wait()
+            finally:
+                reached.append("the end")
+
+    with pytest.raises(KeyboardInterrupt):
+        run(main())
+    assert reached == ["the end"]
+
+
 def test_a_third_signal_interrupts_a_program_that_is_stuck():
     reached = []
 

@@ -10,14 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import fcntl
 import logging
 import os
 import re
 import socket
 import ssl
 import sys
-import termios
 from bisect import bisect_right
 from collections import deque
 from contextvars import ContextVar
@@ -30,12 +28,22 @@ import aiohttp
 import yarl
 
 from rxnodes.errors import ConnectError, ConnectionLost, ProtocolError, RxNodesError
+from rxnodes.forking import keep_from_children
 from rxnodes.lifecycle.traffic import Traffic
 from rxnodes.transport import reading
 from rxnodes.transport.allocator import keep_freed_memory
 from rxnodes.transport.draining import READ_SIZE, Drain, TlsTail
 from rxnodes.transport.frames import FrameEncoder, FrameParser, Masks, layers
 from rxnodes.transport.handshake import Handshake, RefusedError
+
+try:
+    import fcntl
+    import termios
+except ImportError:
+    # As on Windows, where the system does not say what it holds.
+    has_ioctl = False
+else:
+    has_ioctl = True
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -113,18 +121,13 @@ class WatchedSocket(socket.socket):
 
     link: AiohttpLink | None = None
     spare: socket.socket | None = None
-    _process = 0
     _has_ended_tcp = False
-
-    def watch_for(self, link: AiohttpLink) -> None:
-        """Tells this link."""
-        self.link = link
-        self._process = os.getpid()
 
     def keep_spare(self) -> None:
         """Makes the second descriptor, unless there is one already."""
         if self.spare is None:
             self.spare = socket.fromfd(self.fileno(), self.family, self.type, self.proto)
+            keep_from_children(self.spare)
 
     def end_tcp(self) -> None:
         """Ends TCP, also where a forked process holds a copy of the descriptor."""
@@ -143,14 +146,11 @@ class WatchedSocket(socket.socket):
 
     def close(self) -> None:
         link, self.link = self.link, None
-        if os.getpid() != self._process or self.fileno() == -1:
-            # In a forked process, which leaves the connection to the one that has it.
-            super().close()
-            return
-        if link is not None and link.may_drain:
-            self.keep_spare()
-        if self.spare is None:
-            self.end_tcp()
+        if self.fileno() != -1:
+            if link is not None and link.may_drain:
+                self.keep_spare()
+            if self.spare is None:
+                self.end_tcp()
         super().close()
         if link is None:
             self.release()
@@ -177,6 +177,7 @@ def _release(handler: ResponseHandler, response: aiohttp.ClientResponse) -> None
 def _create_socket(address: Any) -> WatchedSocket:
     family, kind, protocol, _, _ = address
     sock = WatchedSocket(family, kind, protocol)
+    keep_from_children(sock)
     link = _dialling.get().link
     assert link is not None
     link.watch(sock)
@@ -427,7 +428,7 @@ class AiohttpLink(asyncio.Protocol):
     def watch(self, sock: WatchedSocket) -> None:
         """Waits for the end of this socket, too, before the link is lost."""
         self._sockets.add(sock)
-        sock.watch_for(self)
+        sock.link = self
         if self._target.is_tls and not isinstance(self.loop, asyncio.BaseEventLoop):
             # uvloop closes the descriptor below TLS before it says what has happened.
             sock.keep_spare()
@@ -1035,10 +1036,10 @@ class _Ping:
 
 def _unacknowledged(sock: socket.socket) -> int:
     """What the system still holds of what we sent; 0 where it does not say."""
-    if sys.platform != "linux":
+    if sys.platform != "linux" or not has_ioctl:
         return 0
     try:
-        answer = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4))
+        answer = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4))  # pyright: ignore[reportPossiblyUnboundVariable]
     except (OSError, ValueError):
         # Closed; its descriptor is -1 then, which is a ValueError.
         return 0

@@ -51,7 +51,7 @@ class PeerSystem:
 
 def ask_system(sock: socket.socket) -> PeerSystem | None:
     """Asks our system about a TCP connection; `None` where it does not say."""
-    if sys.platform != "linux":
+    if sys.platform != "linux" or not hasattr(socket, "TCP_INFO"):
         return None
     try:
         answer = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO.size)

@@ -579,11 +579,9 @@ async def test_96_the_owner_task_is_cancelled(cancellations):
     (watch,) = watches
     watch.check()
     (stopped,) = watch.stopped
-    if cancellations == 1:
-        assert stopped.initiator is TIMEOUT
-    else:
-        assert stopped.initiator is LOCAL
-        assert took < 1
+    # However often: it is closed in order, and that ends with close_timeout.
+    assert stopped.initiator is TIMEOUT
+    assert took >= 1
 
 
 @pytest.mark.parametrize("script", [echo, never_answer_handshake, never_answer_close])

@@ -111,7 +111,7 @@ class Watcher:
 
 def watched():
     sock, watcher = WatchedSocket(), Watcher()
-    sock.watch_for(watcher)
+    sock.link = watcher
     return sock, watcher
 
 
