@@ -206,9 +206,10 @@ class Preparing:
         error = task.exception()
         if error is None:
             return task.result()
-        # Those two have gone to the program already.
-        if not isinstance(error, KeyboardInterrupt | SystemExit):
-            logger.error("%s: before_connect raised", self._connection, exc_info=error)
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            # It has gone to the program already.
+            return ConnectError(f"before_connect raised {type(error).__name__}")
+        logger.error("%s: before_connect raised", self._connection, exc_info=error)
         return ConnectError(f"before_connect raised {type(error).__name__}; the log has the traceback")
 
     def abort(self) -> None:

@@ -1027,15 +1027,21 @@ class Connection:
 
     def on_unsent(self, receipts: Collection[Receipt]) -> None:
         """These messages will never leave."""
-        self._behind_messages(lambda: self.settle_sends(receipts, Unsent))
+        self._do_behind_messages(lambda: self.settle_sends(receipts, Unsent))
 
     def on_lost(self, input_: Lost) -> None:
         """The link of the current attempt is gone."""
         self._sink = self._link = self._preparing = None
-        self._behind_messages(lambda: self._feed(input_))
+        self.behind_messages(input_)
 
-    def _behind_messages(self, act: Callable[[], None]) -> None:
-        """Does what ends an attempt: where what it brought is still being delivered, behind that."""
+    def behind_messages(self, input_: Input) -> None:
+        """Feeds what ends an attempt: where what it brought is still being delivered, behind that.
+
+        So whoever answers a message does so while the connection is open, as it was when the message was sent.
+        """
+        self._do_behind_messages(lambda: self._feed(input_))
+
+    def _do_behind_messages(self, act: Callable[[], None]) -> None:
         if self._outbox.is_put_off:
             self._outbox.post(_call, act)
         else:
@@ -1229,7 +1235,7 @@ class _AttemptSink:
         self._connection.on_overflow(receipts)
 
     def close_received(self, code: int, reason: str, *, tcp_ended: bool = False) -> None:
-        self._feed(CloseReceived(self._session, self._attempt, code, reason, tcp_ended))
+        self._connection.behind_messages(CloseReceived(self._session, self._attempt, code, reason, tcp_ended))
 
     def close_sent(self) -> None:
         self._feed(CloseSent(self._session, self._attempt))
@@ -1239,7 +1245,7 @@ class _AttemptSink:
             self._connection.on_pong(round_trip)
 
     def violated(self, error: ProtocolError) -> None:
-        self._feed(Violated(self._session, self._attempt, error))
+        self._connection.behind_messages(Violated(self._session, self._attempt, error))
 
     def lost(self, error: RxNodesError | None, traffic: Traffic) -> None:
         if self._is_over:

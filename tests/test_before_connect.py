@@ -249,8 +249,8 @@ async def raises_generator_exit(_attempt):
             "before_connect was cancelled, by what it awaits and not by a stop",
             "before_connect was cancelled, by what it awaits",
         ),
-        (raises_a_group, "before_connect raised BaseExceptionGroup", "before_connect raised"),
-        (raises_generator_exit, "before_connect raised GeneratorExit", "before_connect raised"),
+        (raises_a_group, "before_connect raised BaseExceptionGroup; the log has the traceback", "before_connect raised"),
+        (raises_generator_exit, "before_connect raised GeneratorExit; the log has the traceback", "before_connect raised"),
     ],
 )
 @virtual

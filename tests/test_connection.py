@@ -716,7 +716,6 @@ async def flooded(messages, count=20_000, codec=None, on_value=None, turns=None)
     loop.call_soon(turn)
     chat.connection.on_messages(messages * count)
     chat.peer.close(4001, "enough")
-    chat.peer.reset()
     await chat.connection.wait_stopped()
     assert len(chat.journal.messages) == count * len(messages)
     return seen, chat

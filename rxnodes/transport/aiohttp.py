@@ -265,6 +265,7 @@ class AiohttpLink(asyncio.Protocol):
         "_has_eof",
         "_has_heard",
         "_has_missed",
+        "_has_received_close",
         "_has_sent_close",
         "_has_taken_over",
         "_has_written_close",
@@ -359,6 +360,7 @@ class AiohttpLink(asyncio.Protocol):
         self._has_written_close = False
         self._has_sent_close = False
         self._has_eof = False
+        self._has_received_close = False
         self._owed_pongs: list[bytes] = []
         self._owed_since = 0.0
 
@@ -519,6 +521,7 @@ class AiohttpLink(asyncio.Protocol):
     def on_close(self, code: int, reason: str) -> None:
         # Where the end of TCP has come right behind the Close frame, a turn of the loop to learn of it can be saved.
         tcp_ended = self._has_sent_close and any(map(reading.has_ended, self._sockets))
+        self._has_received_close = True
         self._sink.close_received(code, reason, tcp_ended=tcp_ended)
         if tcp_ended and self._transport is not None:
             self._transport.close()
@@ -612,9 +615,9 @@ class AiohttpLink(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The peer will send nothing more. Returns whether the connection is kept for what we still have to send."""
-        if self._has_written_close:
+        if self._has_written_close or self._has_received_close:
             self._has_eof = True
-            return self._is_paused
+            return self._is_paused or not self._has_written_close
         self._error = self._error or ConnectionLost("the peer ended the connection without a Close frame")
         self.abort()
         return False
