@@ -5,17 +5,13 @@ The names are imported when they are first used, so that importing the package a
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rxnodes.awaiting import for_each_async, map_async
-    from rxnodes.before_connect import Attempt, BeforeConnect, ConnectOptions, GiveUp
-    from rxnodes.buffers import Drops
     from rxnodes.codecs import Codec
-    from rxnodes.connection import Connection
+    from rxnodes.connection.before_connect import Attempt, BeforeConnect, ConnectOptions, GiveUp
+    from rxnodes.connection.connection import Connection
     from rxnodes.errors import (
         BufferOverflow,
         CloseTimeout,
@@ -31,14 +27,16 @@ if TYPE_CHECKING:
         SettingsError,
         UnknownConfiguration,
     )
-    from rxnodes.iterating import ObservableIterator, aiter_observable
     from rxnodes.lifecycle.events import Closing, Connecting, Dropped, ErrorEvent, LifecycleEvent, Opened, Stopped
     from rxnodes.lifecycle.states import CloseCode, ConnectionState, Initiator
-    from rxnodes.project import Project
-    from rxnodes.pulse import Trigger, pulse
-    from rxnodes.running import run
-    from rxnodes.scope import Scene, Scope
-    from rxnodes.sends import Receipt, SendDropped, SendOutcome, Sent, Unsent
+    from rxnodes.project.project import Project
+    from rxnodes.project.run import run
+    from rxnodes.project.scope import Scene, Scope
+    from rxnodes.rx.async_iterator import ObservableIterator, aiter_observable
+    from rxnodes.rx.async_operators import for_each_async, map_async
+    from rxnodes.rx.buffer import Drops
+    from rxnodes.rx.trigger import Trigger, pulse
+    from rxnodes.transport.receipts import Receipt, SendDropped, SendOutcome, Sent, Unsent
 
 __all__ = [
     "Attempt",
@@ -93,11 +91,11 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
-    "awaiting": ("for_each_async", "map_async"),
-    "before_connect": ("Attempt", "BeforeConnect", "ConnectOptions", "GiveUp"),
-    "buffers": ("Drops",),
+    "rx.async_operators": ("for_each_async", "map_async"),
+    "connection.before_connect": ("Attempt", "BeforeConnect", "ConnectOptions", "GiveUp"),
+    "rx.buffer": ("Drops",),
     "codecs": ("Codec",),
-    "connection": ("Connection",),
+    "connection.connection": ("Connection",),
     "errors": (
         "BufferOverflow",
         "CloseTimeout",
@@ -113,14 +111,14 @@ _HOMES = {
         "SettingsError",
         "UnknownConfiguration",
     ),
-    "iterating": ("ObservableIterator", "aiter_observable"),
+    "rx.async_iterator": ("ObservableIterator", "aiter_observable"),
     "lifecycle.events": ("Closing", "Connecting", "Dropped", "ErrorEvent", "LifecycleEvent", "Opened", "Stopped"),
     "lifecycle.states": ("CloseCode", "ConnectionState", "Initiator"),
-    "project": ("Project",),
-    "pulse": ("Trigger", "pulse"),
-    "running": ("run",),
-    "scope": ("Scene", "Scope"),
-    "sends": ("Receipt", "SendDropped", "SendOutcome", "Sent", "Unsent"),
+    "project.project": ("Project",),
+    "rx.trigger": ("Trigger", "pulse"),
+    "project.run": ("run",),
+    "project.scope": ("Scene", "Scope"),
+    "transport.receipts": ("Receipt", "SendDropped", "SendOutcome", "Sent", "Unsent"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -131,18 +129,6 @@ def __getattr__(name: str) -> object:
     value: object = getattr(import_module(f"rxnodes.{_HOME_OF[name]}"), name)
     globals()[name] = value
     return value
-
-
-class _Package(ModuleType):
-    """Keeps `rxnodes.pulse` the function: importing the module of that name would put itself there."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if name == "pulse" and isinstance(value, ModuleType):
-            value = value.pulse
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
 
 
 def __dir__() -> list[str]:

@@ -2,7 +2,7 @@
 
 import sys
 
-from rxnodes.cli import main
+from rxnodes.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -7,7 +7,7 @@ import threading
 
 from reactivex import Subject
 
-from rxnodes.flow import Valve, deliver
+from rxnodes.rx.backpressure import Valve, deliver
 
 
 class Seen(list):

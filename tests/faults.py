@@ -26,7 +26,7 @@ from rxnodes import Project
 from rxnodes.lifecycle.events import Closing, ErrorEvent, LifecycleEvent, Opened, Stopped
 from rxnodes.lifecycle.states import ConnectionState, Initiator
 from rxnodes.testing import Peer, WebSocketServer
-from rxnodes.transport import aiohttp as transport
+from rxnodes.transport.aiohttp import link as transport
 
 if TYPE_CHECKING:
     import ssl
@@ -47,12 +47,18 @@ HAS_PROC = sys.platform == "linux"
 
 #: Where the code of a session's own tasks lies.
 OWN_CODE = (
-    f"{os.sep}rxnodes{os.sep}before_connect.py",
+    f"{os.sep}rxnodes{os.sep}connection{os.sep}before_connect.py",
     f"{os.sep}rxnodes{os.sep}transport",
-    f"{os.sep}aiohttp{os.sep}",
+    f"{os.sep}site-packages{os.sep}aiohttp{os.sep}",
     f"{os.sep}aiohappyeyeballs{os.sep}",
 )
-OWN_TIMERS = ("rxnodes.before_connect", "rxnodes.transport", "rxnodes.connection", "aiohttp", "asyncio.sslproto")
+OWN_TIMERS = (
+    "rxnodes.connection.before_connect",
+    "rxnodes.transport",
+    "rxnodes.connection.connection",
+    "aiohttp",
+    "asyncio.sslproto",
+)
 
 
 class Sockets:

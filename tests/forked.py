@@ -1,4 +1,4 @@
-"""A program that forks while it is connected: `forked.py plain|async asyncio|uvloop`. tests/test_forking.py runs it.
+"""A program that forks while it is connected: `forked.py plain|async asyncio|uvloop`. tests/rx/test_forking.py runs it.
 
 It ends with 0 if parent and child have found all as it should be.
 """
@@ -17,7 +17,7 @@ import pytest
 import trustme
 
 from rxnodes import Project, RxNodesError, pulse
-from rxnodes.loops import new_event_loop
+from rxnodes.rx.event_loops import new_event_loop
 from rxnodes.testing import WebSocketServer, echo
 
 way, kind = sys.argv[1:]

@@ -1,21 +1,18 @@
-"""What a parser makes of octets, and octets to be made something of."""
+"""What the parser makes of octets, and octets to be made something of."""
 
 from __future__ import annotations
 
 import itertools
 import zlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from hypothesis import strategies as st
 
 from rxnodes import ProtocolError
 from rxnodes.testing import RSV1, RSV2, Frame, Opcode, close_payload, deflate
-from rxnodes.transport.frames import FrameHandler
-from rxnodes.transport.handshake import parse_deflate_parameters
-
-if TYPE_CHECKING:
-    from rxnodes.transport.messages import Parser
+from rxnodes.wire.assembler import FrameHandler
+from rxnodes.wire.handshake import parse_deflate_parameters
+from rxnodes.wire.parser import FrameParser
 
 TEXT, BINARY, MORE, PING, PONG, CLOSE = (
     Opcode.TEXT,
@@ -29,10 +26,10 @@ TAIL = b"\x00\x00\xff\xff"
 
 
 class Parsed(FrameHandler):
-    """What a parser finds."""
+    """What the parser finds."""
 
-    def __init__(self, parser: type[Parser], *, limit: int | None = None, compressed: bool = False) -> None:
-        self.parser = parser(
+    def __init__(self, *, limit: int | None = None, compressed: bool = False) -> None:
+        self.parser = FrameParser(
             self,
             max_size=limit,
             deflate=parse_deflate_parameters("permessage-deflate") if compressed else None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rxnodes.sends import Receipt
+from rxnodes.transport.receipts import Receipt
 
 
 def receipt(payload, *, is_text=True):

@@ -31,9 +31,9 @@ import rxnodes
 import rxnodes.testing
 import rxnodes.websocket
 from rxnodes import ConnectError, Initiator, Project, SettingsError, settings
-from rxnodes.cli import main
+from rxnodes.cli.main import main
 from rxnodes.lifecycle.machine import TABLE, Phase
-from rxnodes.project import installed_plugins
+from rxnodes.project.project import installed_plugins
 from rxnodes.testing import (
     WebSocketServer,
     close_with,

@@ -38,11 +38,6 @@ def test_every_name_is_there(module):
     assert set(it.__all__) <= set(dir(it))
 
 
-def test_pulse_stays_the_function_whatever_is_imported():
-    importlib.import_module("rxnodes.pulse")
-    assert callable(rxnodes.pulse)
-
-
 def test_another_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         rxnodes.nonsense  # noqa: B018

@@ -15,7 +15,7 @@ from websockets.asyncio.server import serve
 from rxnodes import ConnectError, ConnectionState, ErrorEvent, Initiator, Project, ProtocolError, Stopped, pulse
 from rxnodes.testing import WebSocketServer, close_with, echo, in_turn, never_answer_close, never_read, talk_after_close
 from rxnodes.testing.server import refusing_port
-from rxnodes.transport import aiohttp as transport
+from rxnodes.transport.aiohttp import link as transport
 from rxnodes.websocket import client_send, client_start, client_stop, on_receive, on_start, on_stop
 
 #: How much longer than its bound something may take on a busy machine, in seconds.

@@ -9,12 +9,12 @@ import threading
 
 from promises import Journal
 
-from rxnodes.connection import Connection
+from rxnodes.connection.connection import Connection
 from rxnodes.lifecycle.policy import Policy, ReconnectPolicy
-from rxnodes.sends import SendQueue
+from rxnodes.testing.scripted import ScriptedTransport
 from rxnodes.testing.virtual_time import run_in_virtual_time
 from rxnodes.transport.base import Target
-from rxnodes.transport.scripted import ScriptedTransport
+from rxnodes.transport.receipts import SendQueue
 
 
 def virtual(test):

@@ -8,14 +8,15 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from rxnodes.lifecycle.traffic import Traffic
+
 from benchmarks.clock import Counter, now, percentiles, rates, resident_bytes
 from benchmarks.contenders.through import one_by_one
 from benchmarks.limits import may_open
 from rxnodes import Project, Trigger
-from rxnodes.lifecycle.inputs import CloseReceived, CloseSent, Delivered, Input, Lost, Now, Shaken, Start, Stop
+from rxnodes.lifecycle.inputs import CloseReceived, CloseSent, Delivered, HandshakeDone, Input, Lost, Now, Start, Stop
 from rxnodes.lifecycle.machine import Profile, State
 from rxnodes.lifecycle.machine import step as machine_step
-from rxnodes.lifecycle.traffic import Traffic
 from rxnodes.websocket import client_send, client_stop, on_receive, on_start, on_stop
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ async def step(job: Job) -> Metrics:
     def life(session: int) -> tuple[Input, ...]:
         return (
             Start(),
-            Shaken(session, 1, None),
+            HandshakeDone(session, 1, None),
             Stop(),
             CloseSent(session, 1),
             CloseReceived(session, 1, 1000, ""),

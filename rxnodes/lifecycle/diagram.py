@@ -9,7 +9,7 @@ import re
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from rxnodes.lifecycle.inputs import Delivered, Elapsed, Lost, Reported, Retire, Shaken, Violated
+from rxnodes.lifecycle.inputs import Delivered, Elapsed, HandshakeDone, Lost, Reported, Shutdown, Violated
 from rxnodes.lifecycle.machine import TABLE, Phase, will_retry
 
 if TYPE_CHECKING:
@@ -23,12 +23,12 @@ __all__ = ["mermaid", "table"]
 
 
 _NAMES: dict[type[Input], str] = {
-    Shaken: "handshake done",
+    HandshakeDone: "handshake done",
     Lost: "connection gone",
     Elapsed: "time is up",
     Delivered: "start",
     Violated: "protocol violated",
-    Retire: "project left",
+    Shutdown: "project left",
 }
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from operator import add
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -11,7 +12,17 @@ if TYPE_CHECKING:
     from rxnodes.errors import RxNodesError
     from rxnodes.lifecycle.states import Initiator
 
-__all__ = ["Closing", "Connecting", "Dropped", "ErrorEvent", "ErrorPhase", "LifecycleEvent", "Opened", "Stopped"]
+__all__ = [
+    "Closing",
+    "Connecting",
+    "Dropped",
+    "ErrorEvent",
+    "ErrorPhase",
+    "LifecycleEvent",
+    "Opened",
+    "Stopped",
+    "Traffic",
+]
 
 ErrorPhase = Literal["connect", "send", "receive", "close", "handler"]
 
@@ -138,3 +149,18 @@ class ErrorEvent(LifecycleEvent):
     phase: ErrorPhase
     message: str
     error: RxNodesError
+
+
+class Traffic(NamedTuple):
+    """What went over one or more attempts. Bytes are those of the messages, unpacked, without framing."""
+
+    messages_received: int = 0
+    bytes_received: int = 0
+    messages_sent: int = 0
+    bytes_sent: int = 0
+    unsent: int = 0
+    undelivered: int = 0
+
+    def plus(self, other: Traffic) -> Traffic:
+        """Both together."""
+        return Traffic(*map(add, self, other))

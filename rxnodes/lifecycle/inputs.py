@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from rxnodes.errors import ProtocolError, RxNodesError
-    from rxnodes.lifecycle.events import ErrorPhase
-    from rxnodes.lifecycle.traffic import Traffic
+    from rxnodes.lifecycle.events import ErrorPhase, Traffic
 
 __all__ = [
     "Abort",
@@ -29,16 +28,16 @@ __all__ = [
     "Discarded",
     "Effect",
     "Elapsed",
+    "HandshakeDone",
     "Input",
     "LinkInput",
     "Lost",
     "Now",
     "Postponed",
     "Reported",
-    "Retire",
     "SendClose",
     "SetTimer",
-    "Shaken",
+    "Shutdown",
     "Start",
     "Stop",
     "Violated",
@@ -81,7 +80,7 @@ class Abort:
 
 
 @dataclass(frozen=True, slots=True)
-class Retire:
+class Shutdown:
     """Stop, and start nothing any more: the project is being left."""
 
 
@@ -104,7 +103,7 @@ class Postponed(LinkInput):
 
 
 @dataclass(frozen=True, slots=True)
-class Shaken(LinkInput):
+class HandshakeDone(LinkInput):
     """The opening handshake is done."""
 
     subprotocol: str | None
@@ -173,9 +172,9 @@ Input = (
     Start
     | Stop
     | Abort
-    | Retire
+    | Shutdown
     | Postponed
-    | Shaken
+    | HandshakeDone
     | CloseReceived
     | CloseSent
     | Violated

@@ -18,7 +18,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from rxnodes.errors import CloseTimeout, ConnectError, ConnectionLost
-from rxnodes.lifecycle.events import Closing, Connecting, Dropped, ErrorEvent, Opened, Stopped
+from rxnodes.lifecycle.events import Closing, Connecting, Dropped, ErrorEvent, Opened, Stopped, Traffic
 from rxnodes.lifecycle.inputs import (
     Abort,
     AbortLink,
@@ -31,23 +31,22 @@ from rxnodes.lifecycle.inputs import (
     Discarded,
     Effect,
     Elapsed,
+    HandshakeDone,
     Input,
     LinkInput,
     Lost,
     Now,
     Postponed,
     Reported,
-    Retire,
     SendClose,
     SetTimer,
-    Shaken,
+    Shutdown,
     Start,
     Stop,
     Violated,
 )
 from rxnodes.lifecycle.policy import Policy
 from rxnodes.lifecycle.states import CloseCode, ConnectionState, Initiator
-from rxnodes.lifecycle.traffic import Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -274,7 +273,7 @@ def dial(draft: Draft) -> None:
 
 def open_(draft: Draft) -> None:
     """The attempt is open."""
-    assert isinstance(draft.input, Shaken)
+    assert isinstance(draft.input, HandshakeDone)
     draft.enter(Phase.OPEN)
     draft.cancel_timer()
     state = draft.state
@@ -566,10 +565,10 @@ T = Transition
 TABLE: tuple[Transition, ...] = (
     # Never started
     T(P.IDLE, Start, P.CONNECTING, (begin_session, dial), may_start),
-    T(P.IDLE, Retire, P.IDLE, (retire,)),
+    T(P.IDLE, Shutdown, P.IDLE, (retire,)),
     # An attempt is being dialled
     T(P.CONNECTING, Postponed, P.CONNECTING, (postpone_timeout,)),
-    T(P.CONNECTING, Shaken, P.OPEN, (open_,)),
+    T(P.CONNECTING, HandshakeDone, P.OPEN, (open_,)),
     T(P.CONNECTING, Elapsed, P.CONNECTING, (give_up_dial, start_deadline)),
     T(P.CONNECTING, Lost, P.RECONNECTING, (release_link, report_loss, announce_drop), will_retry),
     T(P.CONNECTING, Lost, P.STOPPED, (release_link, report_loss, conclude)),
@@ -577,7 +576,7 @@ TABLE: tuple[Transition, ...] = (
     T(P.CONNECTING, Abort, P.CLOSING, (by_us, forget_attempt, announce_closing, cut_short, start_deadline, abort_link)),
     T(
         P.CONNECTING,
-        Retire,
+        Shutdown,
         P.CLOSING,
         (retire, by_us, forget_attempt, announce_closing, cut_short, start_deadline, abort_link),
     ),
@@ -589,19 +588,19 @@ TABLE: tuple[Transition, ...] = (
     T(P.OPEN, Lost, P.STOPPED, (release_link, report_loss, conclude)),
     T(P.OPEN, Stop, P.CLOSING, (by_us, announce_closing, send_close, start_deadline)),
     T(P.OPEN, Abort, P.CLOSING, (by_us, announce_closing, cut_short, start_deadline, abort_link)),
-    T(P.OPEN, Retire, P.CLOSING, (retire, by_us, announce_closing, send_close, start_deadline)),
+    T(P.OPEN, Shutdown, P.CLOSING, (retire, by_us, announce_closing, send_close, start_deadline)),
     # The peer closed the attempt, and another one will follow
     T(P.DROPPING, CloseSent, P.DROPPING, (note_close_sent, linger)),
     T(P.DROPPING, Elapsed, P.DROPPING, (time_out,)),
     T(P.DROPPING, Lost, P.RECONNECTING, (release_link, report_loss, announce_drop)),
     T(P.DROPPING, Stop, P.CLOSING, (announce_closing,)),
     T(P.DROPPING, Abort, P.CLOSING, (announce_closing, cut_short, abort_link)),
-    T(P.DROPPING, Retire, P.CLOSING, (retire, announce_closing)),
+    T(P.DROPPING, Shutdown, P.CLOSING, (retire, announce_closing)),
     # Waiting for the next attempt
     T(P.RECONNECTING, Elapsed, P.CONNECTING, (dial,)),
     T(P.RECONNECTING, Stop, P.CLOSING, (by_us, forget_attempt, announce_closing, conclude_soon)),
     T(P.RECONNECTING, Abort, P.CLOSING, (by_us, forget_attempt, announce_closing, conclude_soon)),
-    T(P.RECONNECTING, Retire, P.CLOSING, (retire, by_us, forget_attempt, announce_closing, conclude_soon)),
+    T(P.RECONNECTING, Shutdown, P.CLOSING, (retire, by_us, forget_attempt, announce_closing, conclude_soon)),
     # The session is ending
     T(P.CLOSING, CloseReceived, P.CLOSING, (answer_close, linger)),
     T(P.CLOSING, CloseSent, P.CLOSING, (note_close_sent, linger)),
@@ -612,24 +611,24 @@ TABLE: tuple[Transition, ...] = (
     T(P.CLOSING, Start, P.CLOSING, (restart,), may_start),
     T(P.CLOSING, Stop, P.CLOSING, (no_restart,)),
     T(P.CLOSING, Abort, P.CLOSING, (no_restart, cut_short, abort_link)),
-    T(P.CLOSING, Retire, P.CLOSING, (retire,)),
+    T(P.CLOSING, Shutdown, P.CLOSING, (retire,)),
     # Stopped is being delivered
     T(P.STOPPED, Delivered, P.CONNECTING, (begin_session, dial), will_restart),
     T(P.STOPPED, Delivered, P.CLOSED),
     T(P.STOPPED, Start, P.STOPPED, (restart,), may_start),
     T(P.STOPPED, Stop, P.STOPPED, (no_restart,)),
     T(P.STOPPED, Abort, P.STOPPED, (no_restart,)),
-    T(P.STOPPED, Retire, P.STOPPED, (retire,)),
+    T(P.STOPPED, Shutdown, P.STOPPED, (retire,)),
     # Over
     T(P.CLOSED, Start, P.CONNECTING, (begin_session, dial), may_start),
-    T(P.CLOSED, Retire, P.CLOSED, (retire,)),
+    T(P.CLOSED, Shutdown, P.CLOSED, (retire,)),
     # Where messages may wait for the connection to open, and for all to be told so
     *(T(phase, Discarded, phase, (count_unsent,)) for phase in (P.CONNECTING, P.OPEN, P.DROPPING, P.RECONNECTING)),
     # Anywhere
     *(T(phase, Reported, phase, (report,)) for phase in P),
 )
 
-COMMANDS = (Start, Stop, Abort, Retire)
+COMMANDS = (Start, Stop, Abort, Shutdown)
 
 
 def index(table: Iterable[Transition]) -> Mapping[tuple[Phase, type[Input]], Sequence[Transition]]:

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from rxnodes.testing.marbles import attempts, by_url, peer_script
     from rxnodes.testing.proxy import ChaosProxy, Faults
     from rxnodes.testing.recording import Recorded, Recording, record
+    from rxnodes.testing.scripted import ScriptedPeer, ScriptedTransport
     from rxnodes.testing.server import (
         CloseReceived,
         Ending,
@@ -74,7 +75,6 @@ if TYPE_CHECKING:
         vanish,
     )
     from rxnodes.testing.virtual_time import VirtualTimeLoop, in_virtual_time, run_in_virtual_time
-    from rxnodes.transport.scripted import ScriptedPeer, ScriptedTransport
 
 __all__ = [
     "RSV1",
@@ -152,7 +152,7 @@ _HOMES = {
     "proxy": {"ChaosProxy", "Faults"},
     "recording": {"Recorded", "Recording", "record"},
     "virtual_time": {"VirtualTimeLoop", "in_virtual_time", "run_in_virtual_time"},
-    "rxnodes.transport.scripted": {"ScriptedPeer", "ScriptedTransport"},
+    "rxnodes.testing.scripted": {"ScriptedPeer", "ScriptedTransport"},
 }
 
 

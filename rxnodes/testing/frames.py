@@ -1,4 +1,4 @@
-r"""WebSocket frames as octets (RFC 6455 section 5), right ones and wrong ones.
+r"""WebSocket frames as bytes (RFC 6455 section 5), right ones and wrong ones.
 
 Nothing here judges: what a test asks for is built, and what a client sent is told as it came.
 
@@ -78,7 +78,7 @@ class Frame:
         payload: The payload, not masked.
         fin: Whether the message ends here.
         rsv: The reserved bits: a sum of `RSV1`, `RSV2` and `RSV3`.
-        mask: The four octets of the masking key; `None`: not masked, as a server's frames must be.
+        mask: The four bytes of the masking key; `None`: not masked, as a server's frames must be.
 
     Example:
         >>> Frame(Opcode.TEXT, b"Hel", fin=False).encode() + Frame(Opcode.CONTINUATION, b"lo").encode()
@@ -97,7 +97,7 @@ class Frame:
         return self.mask is not None
 
     def encode(self, *, length: int | None = None, length_bits: Literal[7, 16, 64] | None = None) -> bytes:
-        """Gives the frame as octets.
+        """Gives the frame as bytes.
 
         Args:
             length: The length to declare, where it is to be another than the payload's.
@@ -108,7 +108,7 @@ class Frame:
 
         Raises:
             struct.error: The length does not fit into a field of 16 or 64 bits.
-            ValueError: It does not fit into one octet, or the opcode or the reserved bits do not.
+            ValueError: It does not fit into one byte, or the opcode or the reserved bits do not.
         """
         first = self.fin * _FIN_BIT | self.rsv << 4 | self.opcode
         declared = len(self.payload) if length is None else length
@@ -122,7 +122,7 @@ def take_frame(buffer: bytearray) -> Frame | None:
     """Takes the first frame out of `buffer`.
 
     Args:
-        buffer: What a client has sent so far. The frame's octets are removed from it.
+        buffer: What a client has sent so far. The frame's bytes are removed from it.
 
     Returns:
         The frame, with its payload unmasked; `None`, and the buffer as it was, while it is not all there.
@@ -164,7 +164,7 @@ def close_payload(code: int | None, reason: str | bytes = "") -> bytes:
 
     Args:
         code: Any number of 16 bits, allowed or not; `None`: none, and the payload is the reason alone.
-        reason: Text, or octets that need not be UTF-8. A right one has 123 octets at most.
+        reason: Text, or bytes that need not be UTF-8. A right one has 123 bytes at most.
 
     Returns:
         The payload.
@@ -176,8 +176,8 @@ def close_payload(code: int | None, reason: str | bytes = "") -> bytes:
         >>> close_payload(1000, "bye"), close_payload(None)
         (b'\x03\xe8bye', b'')
     """
-    octets = reason.encode() if isinstance(reason, str) else reason
-    return octets if code is None else struct.pack("!H", code) + octets
+    data = reason.encode() if isinstance(reason, str) else reason
+    return data if code is None else struct.pack("!H", code) + data
 
 
 def parse_close(payload: bytes) -> Close:
@@ -190,7 +190,7 @@ def parse_close(payload: bytes) -> Close:
         Its code and reason; 1005 and none where it is empty. Whether such a code may be sent is not judged.
 
     Raises:
-        ValueError: It is one octet long, or its reason is not UTF-8.
+        ValueError: It is one byte long, or its reason is not UTF-8.
 
     Example:
         >>> parse_close(close_payload(1001, "bye")), parse_close(b"")
@@ -199,7 +199,7 @@ def parse_close(payload: bytes) -> Close:
     if not payload:
         return Close(_NO_STATUS, "")
     if len(payload) == 1:
-        raise ValueError("a Close frame's payload of one octet holds no code (RFC 6455 section 5.5.1)")
+        raise ValueError("a Close frame's payload of one byte holds no code (RFC 6455 section 5.5.1)")
     return Close(int.from_bytes(payload[:2]), payload[2:].decode())
 
 
@@ -248,7 +248,7 @@ def _shortest(length: int) -> Literal[7, 16, 64]:
 
 
 def _encode_length(length: int, bits: Literal[7, 16, 64]) -> tuple[int, bytes]:
-    """Gives the seven bits of the second octet, and the octets that follow it."""
+    """Gives the seven bits of the second byte, and the bytes that follow it."""
     if bits == 7:  # noqa: PLR2004 - the field's own name
         return length, b""
     if bits == 16:  # noqa: PLR2004

@@ -35,14 +35,14 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from rxnodes.transport.scripted import check_payload, check_peers_close, check_script
+from rxnodes.testing.scripted import check_payload, check_peers_close, check_script
 from rxnodes.websocket.settings import ConnectionSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from rxnodes.testing.scripted import ScriptedPeer
     from rxnodes.transport.base import Target
-    from rxnodes.transport.scripted import ScriptedPeer
 
 __all__ = ["TICK", "Mark", "align", "attempts", "by_url", "draw", "parse", "peer_script"]
 

@@ -44,7 +44,7 @@ class Faults:
             that was ended so stays so when this is switched off.
         reset_after: Octets after which a connection is reset, on both sides, counted from its beginning; 0: at once;
             `None`: never.
-        octets: How many octets were passed on so far. A count, not a switch.
+        octets: How many bytes were passed on so far. A count, not a switch.
 
     Example:
         >>> async with ChaosProxy(server.url) as proxy, websockets.connect(proxy.url) as ws:
@@ -114,18 +114,18 @@ class Faults:
 class ChaosProxy(TcpServer):
     """A TCP proxy in front of a server on this machine, with faults in either direction.
 
-    Without a fault it is faithful: octets, FIN and RST pass as they come, each direction by itself. Where the server
+    Without a fault it is faithful: bytes, FIN and RST pass as they come, each direction by itself. Where the server
     refuses a connection, the client's is reset. TLS passes through untouched. Leaving closes every connection.
 
     Args:
         upstream: The server's URL, or its port on 127.0.0.1.
         host: The IPv4 address (or its name) to listen on; give `localhost` where a certificate says so.
         port: The port to listen on; 0: any free one.
-        receive_buffer: The kernel's receive buffer for what the client sends, in octets, so that a client that is not
+        receive_buffer: The kernel's receive buffer for what the client sends, in bytes, so that a client that is not
             read is held up soon; `None`: the system's. The system may round it, and Linux doubles it.
 
     Attributes:
-        to_server: The faults on the way to the server, and the count of octets that went there.
+        to_server: The faults on the way to the server, and the count of bytes that went there.
         to_client: The same on the way to the client.
 
     Example:
@@ -263,7 +263,7 @@ class _Flow:
             self.put("reset")
 
     def put(self, item: memoryview | Ending) -> None:
-        """Puts octets or an end on the line."""
+        """Puts bytes or an end on the line."""
         self._line.append((self._loop.time(), item))
         self.step()
 
@@ -291,7 +291,7 @@ class _Flow:
             if wait > 0:
                 self._step_in(wait)
                 return
-            if not (self._pass_end(item) if isinstance(item, str) else self._pass_octets(item)):
+            if not (self._pass_end(item) if isinstance(item, str) else self._pass_on(item)):
                 return
 
     def _seconds_until_due(self, arrived: float, item: memoryview | Ending) -> float:
@@ -323,13 +323,13 @@ class _Flow:
             self._target.finish_now()
             self._connection.flow_finished()
 
-    def _pass_octets(self, octets: memoryview) -> bool:
+    def _pass_on(self, data: memoryview) -> bool:
         """Passes on a piece of what is first in line, or swallows it; says whether the line may go on at once."""
         if self._swallows():
-            self._take_off_line(len(octets))
+            self._take_off_line(len(data))
             return True
         try:
-            sent = self._target.send_now(octets[: self._piece_size()])
+            sent = self._target.send_now(data[: self._piece_size()])
         except ConnectionError:
             self._target_lost = True
             self._connection.lost(self)

@@ -12,16 +12,16 @@ from reactivex import Observable
 from reactivex import operators as ops
 from reactivex.disposable import CompositeDisposable
 
-from rxnodes.connection import check_connection
+from rxnodes.connection.connection import check_connection
 from rxnodes.lifecycle.events import Closing, Connecting, Dropped, ErrorEvent, LifecycleEvent, Opened, Stopped
 from rxnodes.lifecycle.states import ConnectionState, Initiator
-from rxnodes.schedulers import LoopScheduler, running_loop
+from rxnodes.rx.schedulers import LoopScheduler, running_loop
 from rxnodes.testing.marbles import TICK, Cells, align, cells_of, draw, parse
 
 if TYPE_CHECKING:
     from reactivex import abc
 
-    from rxnodes.connection import Connection
+    from rxnodes.connection.connection import Connection
 
 __all__ = ["Recorded", "Recording", "record"]
 

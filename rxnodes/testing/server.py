@@ -1,4 +1,4 @@
-"""A WebSocket server that does what a test's script says, right or wrong, down to the octet and to FIN or RST.
+"""A WebSocket server that does what a test's script says, right or wrong, down to the byte and to FIN or RST.
 
 Example:
     >>> async def never_closes(peer: Peer) -> None:
@@ -24,7 +24,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, Self
 
-from rxnodes.loops import LoopThread
+from rxnodes.rx.event_loops import LoopThread
 from rxnodes.testing.frames import Close, Frame, Opcode, accept_key, close_payload, parse_close, take_frame
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Tcp:
         self._waiting: set[asyncio.Future[None]] = set()
 
     async def receive(self) -> bytes:
-        """Waits for octets and gives them; none at all: the other side has sent FIN.
+        """Waits for bytes and gives them; none at all: the other side has sent FIN.
 
         Raises:
             ConnectionResetError: The other side has sent RST.
@@ -142,7 +142,7 @@ class Tcp:
                     await self._ready(self._loop.add_writer, self._loop.remove_writer)
 
     def send_now(self, data: bytes | memoryview) -> int:
-        """Sends what the kernel takes at once, as one segment where it fits; returns how many octets that were."""
+        """Sends what the kernel takes at once, as one segment where it fits; returns how many bytes that were."""
         self._check_open()
         try:
             return self._sock.send(data)
@@ -187,7 +187,7 @@ class Tcp:
         self.close()
 
     def close(self) -> None:
-        """Gives the socket back. The kernel sends FIN where that is still due, or RST where octets were left unread."""
+        """Gives the socket back. The kernel sends FIN where that is still due, or RST where bytes were left unread."""
         if self._sock.fileno() < 0:
             return
         self._loop.remove_reader(self._sock)
@@ -248,7 +248,7 @@ class _Tls:
                 return await self._flush()
 
     async def receive(self) -> bytes:
-        """Waits for octets and gives them; none at all: the client has sent close_notify, or FIN without it."""
+        """Waits for bytes and gives them; none at all: the client has sent close_notify, or FIN without it."""
         while True:
             try:
                 return self._ssl.read(_CHUNK)
@@ -366,7 +366,7 @@ class Peer:
         """
         while (end := self._buffer.find(b"\r\n\r\n")) < 0:
             if len(self._buffer) > _LONGEST_REQUEST:
-                raise AssertionError(f"the client sent no request in its first {len(self._buffer)} octets")
+                raise AssertionError(f"the client sent no request in its first {len(self._buffer)} bytes")
             await self._fill()
         self.request = Request.parse(bytes(self._buffer[:end]))
         del self._buffer[: end + 4]
@@ -435,10 +435,10 @@ class Peer:
     # Sending
 
     async def send_raw(self, data: bytes) -> None:
-        """Sends octets as they are, through TLS where there is TLS. Returns when the kernel has taken them.
+        """Sends bytes as they are, through TLS where there is TLS. Returns when the kernel has taken them.
 
         Args:
-            data: The octets, of any number.
+            data: The bytes, of any number.
 
         Raises:
             ConnectionError: The connection is over. A part of them may have left.
@@ -466,7 +466,7 @@ class Peer:
         """Sends a text message in one frame.
 
         Args:
-            text: The text; or octets, which need not be UTF-8.
+            text: The text; or bytes, which need not be UTF-8.
 
         Raises:
             ConnectionError: The connection is over.
@@ -488,7 +488,7 @@ class Peer:
         """Sends a ping. The pong is for the script to `receive`.
 
         Args:
-            payload: What the pong is to repeat; 125 octets at most where the frame is to be a right one (RFC 6455
+            payload: What the pong is to repeat; 125 bytes at most where the frame is to be a right one (RFC 6455
                 section 5.5).
 
         Raises:
@@ -500,7 +500,7 @@ class Peer:
         """Sends a pong, whether it answers a ping or not.
 
         Args:
-            payload: The ping's, where it answers one; 125 octets at most where the frame is to be a right one.
+            payload: The ping's, where it answers one; 125 bytes at most where the frame is to be a right one.
 
         Raises:
             ConnectionError: The connection is over.
@@ -512,7 +512,7 @@ class Peer:
 
         Args:
             code: Any number of 16 bits, allowed or not; `None`: none, and the frame holds the reason alone.
-            reason: Text, or octets that need not be UTF-8. A right one has 123 octets at most.
+            reason: Text, or bytes that need not be UTF-8. A right one has 123 bytes at most.
 
         Raises:
             ConnectionError: The connection is over.
@@ -569,7 +569,7 @@ class Peer:
 
         Raises:
             AssertionError: The TCP connection ended without one, or the client broke the protocol.
-            ValueError: The Close frame cannot be read: it is one octet long, or its reason is not UTF-8.
+            ValueError: The Close frame cannot be read: it is one byte long, or its reason is not UTF-8.
         """
         try:
             while True:
@@ -614,7 +614,7 @@ class Peer:
     async def close(self) -> Ending:
         """Ends our side, then discards what the client still sends until it has ended too; returns how it ended.
 
-        The client sees FIN, never RST: closing a socket in which octets wait to be read would send one.
+        The client sees FIN, never RST: closing a socket in which bytes wait to be read would send one.
         """
         await self.half_close()
         return await self.wait_closed()
@@ -662,7 +662,7 @@ class TcpServer:
         serve: Called with each connection and its number, from 1.
         host: Where to listen.
         port: The port; 0: any free one.
-        receive_buffer: The kernel's receive buffer in octets; `None`: the system's.
+        receive_buffer: The kernel's receive buffer in bytes; `None`: the system's.
 
     Attributes:
         host: Where it listens.
@@ -761,7 +761,7 @@ class WebSocketServer(TcpServer):
             is no failure of the server's.
         host: The IPv4 address (or its name) to listen on.
         port: The port; 0: any free one.
-        receive_buffer: The kernel's receive buffer in octets, to fill a client's writes soon; `None`: the system's.
+        receive_buffer: The kernel's receive buffer in bytes, to fill a client's writes soon; `None`: the system's.
 
     Example:
         >>> async with WebSocketServer(echo) as server, aiohttp.ClientSession() as session:
@@ -894,7 +894,7 @@ def refuse(status: int, headers: Mapping[str, str | None] | None = None) -> Scri
 
 
 def answer_with(*segments: bytes) -> Script:
-    r"""Answers the opening handshake with octets of any kind, then ends with FIN.
+    r"""Answers the opening handshake with bytes of any kind, then ends with FIN.
 
     Args:
         *segments: What is sent, one behind the other; none: only FIN. Each is a segment of its own, where it fits into
@@ -935,7 +935,7 @@ def close_with(code: int | None, reason: str | bytes = "", *messages: str) -> Sc
 
     Args:
         code: The close code, any number of 16 bits; `None`: none, and the frame holds the reason alone.
-        reason: Text, or octets that need not be UTF-8.
+        reason: Text, or bytes that need not be UTF-8.
         *messages: Text messages that are sent before.
 
     Returns:

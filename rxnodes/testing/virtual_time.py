@@ -13,7 +13,7 @@ import selectors
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from rxnodes.schedulers import running_loop
+from rxnodes.rx.schedulers import running_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -18,15 +18,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from rxnodes.sends import SendQueue
+from rxnodes.transport.receipts import SendQueue
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Collection, Mapping
 
     from rxnodes.errors import ProtocolError, RxNodesError
-    from rxnodes.lifecycle.traffic import Traffic
-    from rxnodes.sends import Receipt
+    from rxnodes.lifecycle.events import Traffic
+    from rxnodes.transport.receipts import Receipt
 
 __all__ = ["Link", "Sink", "Target", "Transport"]
 

@@ -10,12 +10,12 @@ from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable
 from reactivex.scheduler.eventloop import AsyncIOScheduler
 
-from rxnodes.arguments import check_callback
 from rxnodes.errors import ConnectionLost, RequestTimeout, SendError, text_of
 from rxnodes.lifecycle.events import Dropped, LifecycleEvent, Stopped
 from rxnodes.lifecycle.states import ConnectionState
-from rxnodes.sends import SendDropped
-from rxnodes.streams import Derived, observer_on_loop_of
+from rxnodes.rx.arguments import check_callback
+from rxnodes.rx.streams import Derived, observer_on_loop_of
+from rxnodes.transport.receipts import SendDropped
 from rxnodes.websocket.forms import UNSET, form_of
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
     from rxnodes.codecs import CodecName, CodecOf
-    from rxnodes.connection import Binary, Connection
-    from rxnodes.sends import Receipt, SendOutcome
-    from rxnodes.streams import HotStream
+    from rxnodes.connection.connection import Binary, Connection
+    from rxnodes.rx.streams import IsolatedSubject
+    from rxnodes.transport.receipts import Receipt, SendOutcome
     from rxnodes.websocket.forms import Form
 
 __all__ = ["channel", "request"]
@@ -383,7 +383,7 @@ def channel(  # noqa: PLR0913 - what is asked for, and what belongs to it
     form = form_of(connection, codec, is_binary)
     return _Channel(
         connection,
-        cast("HotStream[Any]", form.read(connection)),
+        cast("IsolatedSubject[Any]", form.read(connection)),
         match,
         _sender(connection, form, subscribe),
         None if unsubscribe is None else _sender(connection, form, unsubscribe),
@@ -396,7 +396,7 @@ class _Channel(Derived[Any]):
     def __init__(
         self,
         connection: Connection,
-        source: HotStream[Any],
+        source: IsolatedSubject[Any],
         match: Callable[[Any], object],
         subscribe: Callable[[], Receipt],
         unsubscribe: Callable[[], Receipt] | None,

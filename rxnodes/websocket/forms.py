@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from rxnodes.arguments import UNSET
 from rxnodes.codecs import as_codec, encode, for_any_type
-from rxnodes.connection import CODEC_DECIDES, check_connection, to_payload
+from rxnodes.connection.connection import CODEC_DECIDES, check_connection, to_payload
 from rxnodes.errors import SendError
+from rxnodes.rx.arguments import UNSET
 
 if TYPE_CHECKING:
     from reactivex import Observable
 
     from rxnodes.codecs import Codec
-    from rxnodes.connection import Connection
-    from rxnodes.sends import Receipt
+    from rxnodes.connection.connection import Connection
+    from rxnodes.transport.receipts import Receipt
 
 __all__ = ["UNSET", "Form", "form_of"]
 

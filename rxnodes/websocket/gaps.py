@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from reactivex.disposable import CompositeDisposable
 
-from rxnodes.arguments import check_callback
 from rxnodes.lifecycle.events import LifecycleEvent
-from rxnodes.streams import HotStream
+from rxnodes.rx.arguments import check_callback
+from rxnodes.rx.streams import IsolatedSubject
 from rxnodes.websocket.forms import UNSET, form_of
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
     from rxnodes.codecs import CodecName, CodecOf
-    from rxnodes.connection import Connection
+    from rxnodes.connection.connection import Connection
     from rxnodes.lifecycle.events import Opened
     from rxnodes.websocket.forms import Form
 
@@ -130,7 +130,7 @@ def on_gap(
     return _GapStream(connection, sequence, form_of(connection, codec, is_binary))
 
 
-class _GapStream(HotStream[Gap]):
+class _GapStream(IsolatedSubject[Gap]):
     """Follows a connection while anybody is subscribed."""
 
     def __init__(self, connection: Connection, sequence: Callable[[Any], int | None] | None, form: Form) -> None:

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from reactivex import operators as ops
 
-from rxnodes.iterating import aiter_observable
+from rxnodes.rx.async_iterator import aiter_observable
 from rxnodes.websocket.forms import UNSET, form_of
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
-    from rxnodes.buffers import Drops, Overflow
     from rxnodes.codecs import CodecName, CodecOf
-    from rxnodes.connection import Connection
-    from rxnodes.iterating import ObservableIterator
-    from rxnodes.scope import Scope
+    from rxnodes.connection.connection import Connection
+    from rxnodes.project.scope import Scope
+    from rxnodes.rx.async_iterator import ObservableIterator
+    from rxnodes.rx.buffer import Drops, Overflow
 
 __all__ = ["messages"]
 

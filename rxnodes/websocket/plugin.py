@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from rxnodes.plugins import Attribute, Node, Plugin, Port
-from rxnodes.websocket.actions import client_send, client_start, client_stop
-from rxnodes.websocket.events import on_error, on_receive, on_start, on_stop
+from rxnodes.catalogue.plugins import Attribute, Node, Plugin, Port
+from rxnodes.websocket.action_nodes import client_send, client_start, client_stop
+from rxnodes.websocket.event_nodes import on_error, on_receive, on_start, on_stop
 from rxnodes.websocket.settings import WebSocketSettings
 
 __all__ = ["plugin"]

@@ -36,12 +36,12 @@ from pydantic import (
     model_validator,
 )
 
-from rxnodes.before_connect import ConnectOptions, Preparation
 from rxnodes.codecs import CODEC_NAMES, Codec, as_codec
+from rxnodes.connection.before_connect import ConnectOptions, Preparation
 from rxnodes.lifecycle.policy import FINAL_CODES, Policy, ReconnectPolicy
-from rxnodes.sends import QueueOverflow, SendQueue
-from rxnodes.settings import MISSING, unreadable
+from rxnodes.settings.loading import MISSING, unreadable
 from rxnodes.transport.base import Target
+from rxnodes.transport.receipts import QueueOverflow, SendQueue
 
 __all__ = ["ConnectionSettings", "ReconnectSettings", "SendQueueSettings", "TlsSettings", "WebSocketSettings"]
 

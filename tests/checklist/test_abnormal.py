@@ -25,7 +25,7 @@ from rxnodes.testing import (
     never_read,
     vanish,
 )
-from rxnodes.transport.aiohttp import AiohttpLink
+from rxnodes.transport.aiohttp.link import AiohttpLink
 
 HEARTBEAT = 0.2
 
@@ -431,7 +431,7 @@ async def test_72_a_clock_that_jumps_changes_nothing(monkeypatch):
             cls.jumps += 1
             return datetime(2030, 1, 1, tzinfo=UTC) + timedelta(days=365) * (-1) ** cls.jumps
 
-    monkeypatch.setattr("rxnodes.clock.datetime", Jumping)
+    monkeypatch.setattr("rxnodes.rx.clock.datetime", Jumping)
     monkeypatch.setattr(time, "time", lambda: 0.0)
 
     async def silent(peer):

@@ -15,7 +15,7 @@ from faults import LOCAL, NETWORK, REMOTE, Authority, run_session, stop_when_ope
 from websockets.asyncio.server import serve
 
 from rxnodes import ConnectError, Connecting, ConnectionState, Project, SettingsError
-from rxnodes.before_connect import ConnectOptions, GiveUp
+from rxnodes.connection.before_connect import ConnectOptions, GiveUp
 from rxnodes.testing import (
     ChaosProxy,
     Frame,
@@ -30,7 +30,7 @@ from rxnodes.testing import (
     refusing_port,
     stall_in_header,
 )
-from rxnodes.transport.aiohttp import AiohttpLink
+from rxnodes.transport.aiohttp.link import AiohttpLink
 
 SHORT = 0.3
 

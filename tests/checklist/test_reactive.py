@@ -622,7 +622,7 @@ def test_96_the_loop_is_shut_down(script):
 PROGRAM = """
 import asyncio, sys
 from rxnodes import Project
-from rxnodes.running import run
+from rxnodes.project.run import run
 from rxnodes.websocket import on_stop
 
 async def main():

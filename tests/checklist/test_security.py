@@ -16,7 +16,7 @@ from faults import LOCAL, NETWORK, Authority, run_session, stop_when_open
 from websockets.asyncio.server import basic_auth, serve
 
 from rxnodes import ConnectError, HandlerError, Project, RxNodesError, SettingsError
-from rxnodes.before_connect import ConnectOptions
+from rxnodes.connection.before_connect import ConnectOptions
 from rxnodes.testing import (
     WebSocketServer,
     answer_with,

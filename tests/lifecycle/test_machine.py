@@ -8,7 +8,7 @@ import pytest
 from promises import Journal
 
 from rxnodes.errors import CloseTimeout, ConnectError, ConnectionLost, ProtocolError, SendError
-from rxnodes.lifecycle.events import Closing, Connecting, Dropped, ErrorEvent, LifecycleEvent, Opened, Stopped
+from rxnodes.lifecycle.events import Closing, Connecting, Dropped, ErrorEvent, LifecycleEvent, Opened, Stopped, Traffic
 from rxnodes.lifecycle.inputs import (
     Abort,
     AbortLink,
@@ -21,15 +21,15 @@ from rxnodes.lifecycle.inputs import (
     Discarded,
     Effect,
     Elapsed,
+    HandshakeDone,
     Input,
     Lost,
     Now,
     Postponed,
     Reported,
-    Retire,
     SendClose,
     SetTimer,
-    Shaken,
+    Shutdown,
     Start,
     Stop,
     Violated,
@@ -37,7 +37,6 @@ from rxnodes.lifecycle.inputs import (
 from rxnodes.lifecycle.machine import INDEX, MachineError, Phase, Profile, State, step
 from rxnodes.lifecycle.policy import Policy, ReconnectPolicy
 from rxnodes.lifecycle.states import ConnectionState, Initiator
-from rxnodes.lifecycle.traffic import Traffic
 
 RETRYING = ReconnectPolicy(enabled=True, initial_delay=2.0, factor=3.0, max_delay=10.0, reset_after=100.0)
 
@@ -86,7 +85,7 @@ class Machine:
         return [event.name if isinstance(event, ConnectionState) else type(event).__name__ for event in self.told]
 
     def shaken(self, subprotocol: str | None = None) -> None:
-        self(Shaken(*self.numbers, subprotocol))
+        self(HandshakeDone(*self.numbers, subprotocol))
 
     def close_received(self, code: int = 1000, reason: str = "", *, tcp_ended: bool = False) -> None:
         self(CloseReceived(*self.numbers, code, reason, tcp_ended))
@@ -306,7 +305,7 @@ def test_tcp_ends_while_we_wait_for_the_answer():
     assert isinstance(machine.stopped.error, ConnectionLost)
 
 
-@pytest.mark.parametrize("command", [Stop(), Abort(), Retire()])
+@pytest.mark.parametrize("command", [Stop(), Abort(), Shutdown()])
 def test_promise_8_stop_cancels_a_dial(command):
     machine = reconnecting().to(Phase.CONNECTING)
     machine(command)
@@ -346,7 +345,7 @@ def test_without_a_connect_timeout_there_is_nothing_to_postpone():
     assert machine.effects == []
 
 
-@pytest.mark.parametrize("command", [Stop(), Abort(), Retire()])
+@pytest.mark.parametrize("command", [Stop(), Abort(), Shutdown()])
 def test_a_stop_while_an_overdue_dial_ends_is_not_an_error(command):
     machine = Machine().to(Phase.CONNECTING)
     machine.elapsed()
@@ -356,7 +355,7 @@ def test_a_stop_while_an_overdue_dial_ends_is_not_an_error(command):
     assert machine.stopped.error is None
 
 
-@pytest.mark.parametrize("command", [Stop(), Abort(), Retire()])
+@pytest.mark.parametrize("command", [Stop(), Abort(), Shutdown()])
 def test_promise_8_stop_cancels_a_waiting_retry(command):
     machine = reconnecting().to(Phase.RECONNECTING)
     late = machine.state.timer
@@ -542,7 +541,7 @@ def test_promise_8_start_while_ending_begins_the_next_session_once_this_one_is_o
 
 
 @pytest.mark.parametrize("phase", [Phase.CLOSING, Phase.STOPPED])
-@pytest.mark.parametrize("command", [Stop(), Abort(), Retire()])
+@pytest.mark.parametrize("command", [Stop(), Abort(), Shutdown()])
 def test_promise_8_a_stop_before_that_cancels_it(phase, command):
     machine = Machine().to(phase)
     machine(Start())
@@ -558,7 +557,7 @@ def test_promise_8_a_stop_before_that_cancels_it(phase, command):
 def test_promise_10_nothing_starts_once_the_project_is_being_left(phase):
     machine = reconnecting().to(phase)
     machine(Start())
-    machine(Retire())
+    machine(Shutdown())
     assert machine.state.retired
     for _ in range(3):
         machine(Start())
@@ -582,7 +581,7 @@ def test_promise_10_nothing_starts_once_the_project_is_being_left(phase):
 @pytest.mark.parametrize("phase", [Phase.IDLE, Phase.CLOSED])
 def test_promise_10_nor_when_nothing_was_live(phase):
     machine = Machine().to(phase)
-    machine(Retire())
+    machine(Shutdown())
     machine(Start())
     assert machine.state.phase is phase
     assert machine.effects == machine.told == []
@@ -590,7 +589,7 @@ def test_promise_10_nor_when_nothing_was_live(phase):
 
 def test_retire_while_open_closes_with_a_handshake():
     machine = Machine().to(Phase.OPEN)
-    machine(Retire())
+    machine(Shutdown())
     assert machine.state.phase is Phase.CLOSING
     assert SendClose(1000, "") in machine.effects
     assert machine.timer == 4.0
@@ -705,7 +704,7 @@ def test_a_dropped_attempt_that_ends_before_our_answer_left_is_announced():
     assert announced.phase == "close"
 
 
-@pytest.mark.parametrize("command", [Stop(), Retire()])
+@pytest.mark.parametrize("command", [Stop(), Shutdown()])
 def test_stop_while_a_closed_attempt_ends(command):
     machine = reconnecting().to(Phase.DROPPING)
     machine(command)
@@ -817,7 +816,7 @@ def test_a_report_changes_no_state(phase):
 
 
 STALE = [
-    Shaken(1, 1, None),
+    HandshakeDone(1, 1, None),
     CloseReceived(1, 1, 1000, ""),
     CloseSent(1, 1),
     Violated(1, 1, ProtocolError("late")),
@@ -847,7 +846,7 @@ def test_an_answer_after_the_link_is_lost_changes_nothing(input_):
 def test_what_cannot_come_raises_and_leaves_the_state_as_it_was():
     machine = Machine().to(Phase.OPEN)
     before = machine.state
-    with pytest.raises(MachineError, match="Shaken cannot come while OPEN"):
+    with pytest.raises(MachineError, match="HandshakeDone cannot come while OPEN"):
         machine.shaken()
     assert machine.state is before
     with pytest.raises(MachineError, match="Delivered cannot come while OPEN"):

@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from promises import Journal
 
 from rxnodes.errors import ConnectError, ConnectionLost, ProtocolError, SendError
+from rxnodes.lifecycle.events import Traffic
 from rxnodes.lifecycle.inputs import (
     Abort,
     AbortLink,
@@ -20,14 +21,14 @@ from rxnodes.lifecycle.inputs import (
     Delivered,
     Dial,
     Elapsed,
+    HandshakeDone,
     Input,
     Lost,
     Now,
     Reported,
-    Retire,
     SendClose,
     SetTimer,
-    Shaken,
+    Shutdown,
     Start,
     Stop,
     Violated,
@@ -35,7 +36,6 @@ from rxnodes.lifecycle.inputs import (
 from rxnodes.lifecycle.machine import Phase, Profile, State, step
 from rxnodes.lifecycle.policy import Policy, ReconnectPolicy
 from rxnodes.lifecycle.states import ConnectionState
-from rxnodes.lifecycle.traffic import Traffic
 
 codes = st.sampled_from([1000, 1001, 1005, 1008, 1012, 3000, 4999])
 
@@ -89,7 +89,7 @@ class AnySequence(RuleBasedStateMachine):
                 self.undelivered = self.undelivered or type(event).__name__ == "Stopped"
         for effect in done.effects:
             self.perform(effect)
-        if isinstance(input_, Shaken | CloseReceived | CloseSent | Violated | Lost | Elapsed):
+        if isinstance(input_, HandshakeDone | CloseReceived | CloseSent | Violated | Lost | Elapsed):
             self.old.append(input_)
         is_closing = self.state.phase in (Phase.CLOSING, Phase.DROPPING)
         self.closing_since = (self.closing_since or self.time) if is_closing else None
@@ -133,7 +133,7 @@ class AnySequence(RuleBasedStateMachine):
     @rule(sure=st.integers(0, 7))
     def retire(self, sure):
         if sure == 0:
-            self.feed(Retire())
+            self.feed(Shutdown())
             self.retired = True
 
     @rule()
@@ -146,7 +146,7 @@ class AnySequence(RuleBasedStateMachine):
     @rule()
     def shake(self):
         self.link.is_open = True
-        self.feed(Shaken(*self.link.numbers, None))
+        self.feed(HandshakeDone(*self.link.numbers, None))
 
     @precondition(lambda self: self.can() and not self.link.is_mute)
     @rule(code=codes)
@@ -236,7 +236,7 @@ class AnySequence(RuleBasedStateMachine):
     def teardown(self):
         if not hasattr(self, "state"):
             return
-        self.feed(Retire())
+        self.feed(Shutdown())
         for _ in range(20):
             if self.link is not None and self.link.is_aborted:
                 self.lose(retryable=True, known=False)

@@ -211,7 +211,7 @@ def test_close_payloads():
     assert parse_close(b"") == (1005, "")
     assert parse_close(b"\x03\xe8bye") == (1000, "bye")
     for wrong in (b"\x03", b"\x03\xe8\xff"):
-        with pytest.raises(ValueError, match=r"one octet|utf-8"):
+        with pytest.raises(ValueError, match=r"one byte|utf-8"):
             parse_close(wrong)
 
 

@@ -20,15 +20,15 @@ from raw_peer import Listener, RawPeer
 from receipts import receipt
 
 from rxnodes import ConnectError, ConnectionLost, Initiator, ProtocolError, Sent, Unsent
-from rxnodes.connection import Connection
+from rxnodes.connection.connection import Connection
+from rxnodes.lifecycle.events import Traffic
 from rxnodes.lifecycle.policy import Policy
-from rxnodes.lifecycle.traffic import Traffic
-from rxnodes.sends import SendDropped, SendQueue
 from rxnodes.testing import RSV1, Frame, Opcode, close_payload
-from rxnodes.transport import aiohttp as aiohttp_transport
-from rxnodes.transport.aiohttp import AiohttpTransport
+from rxnodes.testing.scripted import ScriptedTransport
+from rxnodes.transport.aiohttp import link as aiohttp_transport
+from rxnodes.transport.aiohttp.link import AiohttpTransport
 from rxnodes.transport.base import Target
-from rxnodes.transport.scripted import ScriptedTransport
+from rxnodes.transport.receipts import SendDropped, SendQueue
 
 #: What fills the network between us and a peer that does not read, so that what is sent behind it waits.
 FILLING = 512 * 1024

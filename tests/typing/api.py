@@ -42,7 +42,7 @@ from rxnodes import (
 )
 from rxnodes.codecs import as_codec
 from rxnodes.errors import RxNodesError
-from rxnodes.iterating import ObservableIterator
+from rxnodes.rx.async_iterator import ObservableIterator
 from rxnodes.testing import (
     Recorded,
     Recording,

@@ -29,8 +29,8 @@ from rxnodes import (
     pulse,
 )
 from rxnodes.codecs import as_codec
-from rxnodes.sends import SendQueue
 from rxnodes.testing import ScriptedTransport
+from rxnodes.transport.receipts import SendQueue
 from rxnodes.websocket import channel, client_send, on_start, request
 
 

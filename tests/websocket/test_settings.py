@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from rxnodes import ConnectError, ConnectOptions, Project, codecs
 from rxnodes.codecs import as_codec
 from rxnodes.lifecycle.policy import FINAL_CODES, Policy, ReconnectPolicy
-from rxnodes.sends import SendQueue
+from rxnodes.transport.receipts import SendQueue
 from rxnodes.websocket.settings import ConnectionSettings, TlsSettings, WebSocketSettings
 
 SECRET = "hunter2"  # noqa: S105 - planted, to be looked for

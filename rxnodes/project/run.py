@@ -1,0 +1,145 @@
+"""Running a program so that SIGINT (Ctrl+C) and SIGTERM end it in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import threading
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+
+from rxnodes.project.project import abort_open_projects
+from rxnodes.rx.event_loops import new_event_loop
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from types import FrameType
+
+__all__ = ["run"]
+
+T = TypeVar("T")
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_APART: Final = 0.05
+
+
+def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
+    """Runs a coroutine as `asyncio.run` does, and lets SIGINT and SIGTERM end it in order.
+
+    The first signal cancels the coroutine's task: an `async with Project` in it stops every connection and waits for
+    every `Stopped`. A second one aborts the connections of all projects that are open, as `Project.abort` does, and
+    cancels the task once more, for what else it may be waiting for. Further ones do what they did before, so that a
+    program that is stuck can be ended still.
+
+    A signal that the program ignores (a shell arranges that for what runs in the background) stays ignored. In a thread
+    other than the main one, which gets no signals, this is `asyncio.run`. The loop is uvloop's where that is installed.
+
+    Args:
+        main: The coroutine.
+        debug: Whether asyncio's debug mode is on; `None`: what asyncio's settings say.
+
+    Returns:
+        What the coroutine returns.
+
+    Raises:
+        TypeError: If it is no coroutine.
+        KeyboardInterrupt: If SIGINT came (first), once everything has ended, even where the coroutine returned.
+        SystemExit: With the code 143, if SIGTERM came (first), likewise.
+
+    Example:
+        >>> from rxnodes import Project
+        >>> async def main() -> str:
+        ...     async with Project(websocket={"chat": "ws://127.0.0.1:8080/"}):
+        ...         return "in order"
+        >>> run(main())
+        'in order'
+    """
+    # What is given is not always what its type says.
+    if not asyncio.iscoroutine(main):  # pyright: ignore[reportUnnecessaryComparison]
+        raise TypeError(f"run takes a coroutine, such as main(), not {type(main).__name__}")
+    if threading.current_thread() is not threading.main_thread():
+        return _run(main, debug=debug)
+    with _Signals() as signals:
+        try:
+            result = _run(signals.hold(main), debug=debug)
+        except asyncio.CancelledError:
+            if not signals.received:
+                raise
+        else:
+            if not signals.received:
+                return result
+    if signals.received[0] == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(128 + signals.received[0])
+
+
+def _run(main: Coroutine[Any, Any, T], *, debug: bool | None) -> T:
+    with asyncio.Runner(debug=debug, loop_factory=new_event_loop) as runner:
+        return runner.run(main)
+
+
+class _Signals:
+    """SIGINT and SIGTERM, while a coroutine is run.
+
+    Attributes:
+        received: The signals that came so far, those after the second excepted.
+    """
+
+    def __init__(self) -> None:
+        self.received: list[int] = []
+        self._task: asyncio.Task[Any] | None = None
+        self._before = {number: signal.getsignal(number) for number in _SIGNALS}
+
+    def __enter__(self) -> Self:
+        for number, handler in self._before.items():
+            # None is a handler that Python did not install and could not put back.
+            if handler not in (signal.SIG_IGN, None):
+                signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._restore()
+
+    async def hold(self, main: Coroutine[Any, Any, T]) -> T:
+        """Awaits `main` in the task that the signals cancel."""
+        self._task = asyncio.current_task()
+        assert self._task is not None
+        if self.received:
+            self._task.cancel()
+        return await main
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self.received.append(number)
+        is_first = len(self.received) == 1
+        if not is_first:
+            self._restore()
+        if self._task is None:
+            return
+        loop = self._task.get_loop()
+        # The loop may have closed a moment ago: then there is nothing left to cancel.
+        with contextlib.suppress(RuntimeError):
+            if is_first:
+                # At once, so that code that holds up the loop can see it; then the loop is woken.
+                self._task.cancel()
+                loop.call_soon_threadsafe(_do_nothing)
+            else:
+                loop.call_soon_threadsafe(loop.call_later, _APART, self._cut_short, self._task)
+
+    def _cut_short(self, task: asyncio.Task[Any]) -> None:
+        """Aborts what is being closed, and cancels again.
+
+        A moment after the signal: asyncio makes one of two cancellations when the second comes before the task has
+        noticed the first, and a project that is not being left yet may start again what is aborted.
+        """
+        abort_open_projects()
+        task.cancel()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            # Where the program has put a handler of its own meanwhile, that one stays.
+            if signal.getsignal(number) == self._on_signal:
+                signal.signal(number, handler)
+
+
+def _do_nothing() -> None:
+    """What wakes the loop."""

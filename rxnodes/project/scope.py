@@ -1,0 +1,330 @@
+"""Lifetimes: what is subscribed within a scope is disposed when the scope is left."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from concurrent.futures import CancelledError
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar
+
+from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignmentDisposable
+
+from rxnodes.connection.connection import check_connection, inherited
+from rxnodes.errors import RxNodesError
+from rxnodes.rx.arguments import check_observable
+from rxnodes.rx.schedulers import LoopScheduler, ThreadSafeLoopScheduler
+from rxnodes.rx.streams import pipeline_reporter
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Coroutine
+
+    from reactivex import Observable, abc
+
+    from rxnodes.connection.connection import Connection
+    from rxnodes.lifecycle.events import Stopped
+    from rxnodes.rx.schedulers import LateScheduler
+
+__all__ = ["Host", "Scene", "Scope", "Uncut", "run_to_end", "wait_all_stopped"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+logger = logging.getLogger("rxnodes")
+
+
+class Host(Protocol):
+    """What a scope needs of its project."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop, while the project is open."""
+        ...
+
+    @property
+    def connections(self) -> Collection[Connection]:
+        """The connections there are so far."""
+        ...
+
+    def is_on_loop(self) -> bool:
+        """Whether this is the event loop's thread."""
+        ...
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the project has been left."""
+        ...
+
+    @property
+    def late_scheduler(self) -> LateScheduler:
+        """What schedules on the loop once the project is open."""
+        ...
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether the project was opened by the process that this one was forked from."""
+        ...
+
+    def call(self, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs a coroutine function on the loop, from another thread, and waits for its result."""
+        ...
+
+
+class Scope:
+    """A lifetime. The project is the outer one; a scene is an inner one that can be left while the project runs on.
+
+    What is subscribed in a scope is disposed when it is left. Projects are scopes, and `project.scene` makes others.
+
+    Attributes:
+        name: What the scope is called in messages.
+
+    Example:
+        >>> from reactivex import operators as ops
+        >>> from rxnodes import Project, pulse
+        >>> def greet(scope: Scope) -> None:
+        ...     scope.subscribe(pulse("hello").pipe(ops.do_action(lambda text: print(text, "from", scope.name))))
+        >>> async def main() -> None:
+        ...     async with Project() as project, project.scene("menu") as menu:
+        ...         greet(project)
+        ...         greet(menu)
+        >>> asyncio.run(main())
+        hello from the project
+        hello from scene 'menu'
+    """
+
+    def __init__(self, name: str, host: Host) -> None:
+        self.name = name
+        self._host = host
+        self._disposables = CompositeDisposable()
+        self._has_ended = False
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the scope has been left."""
+        return self._has_ended
+
+    @property
+    def scheduler(self) -> abc.SchedulerBase:
+        """What timed operators run with on the project's event loop, by its clock, which may be virtual.
+
+        `subscribe` gives it to the pipelines. Operators of what is awaited, or subscribed by itself, take it as an
+        argument: `ops.delay(3, scheduler=project.scheduler)`. It is for the thread in which it is asked for: on the
+        loop's own thread one for that thread alone, anywhere else one for any thread.
+
+        Raises:
+            RxNodesError: If the project is not open (any more).
+        """
+        scheduler = self._scheduler()
+        if scheduler is None:
+            raise self._not_open("scheduled on its loop")
+        return scheduler
+
+    def subscribe(self, *pipelines: Observable[Any]) -> abc.DisposableBase:
+        """Subscribes to each of the pipelines, in order, until the scope is left.
+
+        They are isolated: an error ends the pipeline it happened in, and no other. It is logged with its traceback, and
+        is an `ErrorEvent` of phase `handler` as well when it was raised while a connection notified. Timed operators
+        run on the project's event loop, by its clock. Before the project is open they wait for that, and their times
+        count from then on.
+
+        Args:
+            *pipelines: Observables; usually an event node, operators and action nodes.
+
+        Returns:
+            What ends these subscriptions earlier.
+
+        Raises:
+            RxNodesError: If the scope has been left.
+            TypeError: If one of them is no observable. Then nothing is subscribed.
+        """
+        for pipeline in pipelines:
+            check_observable("subscribe", pipeline)
+        self._check_open()
+        scheduler = self._scheduler()
+        if scheduler is None and not self._host.has_ended:
+            scheduler = self._host.late_scheduler
+        return CompositeDisposable([self._subscribe(pipeline, scheduler) for pipeline in pipelines])
+
+    def add(self, disposable: abc.DisposableBase) -> abc.DisposableBase:
+        """Has something disposed when the scope is left.
+
+        Args:
+            disposable: What to dispose, such as a subscription that was made without the scope.
+
+        Returns:
+            What disposes it earlier.
+
+        Raises:
+            RxNodesError: If the scope has been left.
+        """
+        self._check_open()
+        return self._keep(disposable)
+
+    def _check_open(self) -> None:
+        if self._host.is_inherited:
+            raise inherited("the project")
+        if self._has_ended:
+            raise RxNodesError(f"{self.name} has been left: nothing can be subscribed in it any more")
+
+    def _not_open(self, done: str) -> RxNodesError:
+        if self._host.is_inherited:
+            return inherited("the project")
+        if self._host.has_ended:
+            return RxNodesError(f"the project has been left: nothing can be {done} any more")
+        return RxNodesError("the project is not open: enter it with 'async with' or 'with' first")
+
+    def _subscribe(self, pipeline: Observable[Any], scheduler: abc.SchedulerBase | None) -> abc.DisposableBase:
+        subscription = SingleAssignmentDisposable()
+        lifetime = self._keep(subscription)
+
+        def fail(error: Exception) -> None:
+            # One that is over is not kept: a program may subscribe again and again in the same scope.
+            lifetime.dispose()
+            self._on_pipeline_error(error)
+
+        try:
+            begun = pipeline.subscribe(on_error=fail, on_completed=lifetime.dispose, scheduler=scheduler)
+        except Exception as error:  # noqa: BLE001 - one that is over already, as Rx sees it, raises
+            fail(error)
+        else:
+            subscription.disposable = begun
+        return lifetime
+
+    def _keep(self, disposable: abc.DisposableBase) -> abc.DisposableBase:
+        """Has it disposed when the scope ends; at once, if that has happened meanwhile."""
+        self._disposables.add(disposable)
+
+        def dispose() -> None:
+            self._disposables.remove(disposable)
+
+        return Disposable(dispose)
+
+    def _end(self) -> None:
+        """Disposes everything that was subscribed in the scope."""
+        self._has_ended = True
+        self._disposables.dispose()
+
+    def _scheduler(self) -> abc.SchedulerBase | None:
+        loop = self._host.loop
+        if loop is None:
+            return None
+        return LoopScheduler(loop) if self._host.is_on_loop() else ThreadSafeLoopScheduler(loop)
+
+    def _on_pipeline_error(self, error: Exception) -> None:
+        # Not raised, up to the stream that is notifying: Rx lies between, and swallows it in some places.
+        report = pipeline_reporter()
+        if report is not None:
+            report(error)
+        else:
+            logger.error("%s: a pipeline ended with an error", self.name, exc_info=error)
+
+
+class Scene(Scope):
+    """An inner scope, as an (async) context manager.
+
+    `project.scene` makes one. On leaving, its subscriptions are disposed, then the connections that were given to it
+    are stopped, and their `Stopped` is waited for.
+
+    Example:
+        >>> from reactivex import operators as ops
+        >>> from rxnodes import Project, Trigger
+        >>> knock = Trigger[str]()
+        >>> async def main() -> None:
+        ...     async with Project() as project:
+        ...         async with project.scene("hall") as hall:
+        ...             hall.subscribe(knock.pipe(ops.do_action(print)))
+        ...             knock.fire("heard in the hall")
+        ...         knock.fire("heard by nobody")
+        >>> asyncio.run(main())
+        heard in the hall
+    """
+
+    def __init__(self, name: str, host: Host, connections: Iterable[Connection]) -> None:
+        super().__init__(f"scene {name!r}", host)
+        if not isinstance(connections, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"connections must be a list of them, such as [chat], not {type(connections).__name__}")
+        self._connections = tuple(connections)
+        for connection in self._connections:
+            check_connection(connection)
+        self._was_entered = False
+
+    async def __aenter__(self) -> Self:
+        return self._enter()
+
+    async def __aexit__(self, *_: object) -> None:
+        if not self._host.is_inherited:
+            await self._leave()
+
+    def __enter__(self) -> Self:
+        if self._host.is_on_loop():
+            raise RxNodesError(
+                f"{self.name}: leaving a plain 'with' waits, which the project's own thread cannot: take 'async with'"
+            )
+        return self._enter()
+
+    def __exit__(self, *_: object) -> None:
+        if self._host.is_inherited:
+            return
+        try:
+            self._host.call(self._leave)
+        except (CancelledError, RxNodesError):
+            if not self._host.has_ended:
+                raise
+            # The project was left first, or meanwhile. It has stopped the connections, and waited for them.
+            self._end()
+
+    def _enter(self) -> Self:
+        if self._was_entered:
+            raise RxNodesError(f"{self.name} has been entered before: a scene is entered once; make a new one")
+        self._was_entered = True
+        return self
+
+    async def _leave(self) -> None:
+        self._end()
+        for connection in self._connections:
+            connection.stop()
+        await wait_all_stopped(self._connections)
+
+
+class Uncut(asyncio.Future[T]):
+    """A future that nobody can be called away from who awaits it.
+
+    A cancellation stays with the task, and is raised there when the future is done. However often it comes, as from
+    anyio, which cancels again in every turn of the loop, it wakes nobody before.
+    """
+
+    def cancel(self, msg: Any | None = None) -> bool:  # noqa: ARG002 - that of a future
+        """Does nothing, and says so: then the task that waits notes its cancellation."""
+        return False
+
+
+async def wait_all_stopped(connections: Iterable[Connection]) -> None:
+    """Waits until no session of these connections, which are being stopped, is live.
+
+    A cancellation meanwhile changes nothing, and is passed on behind the end. No task is made for it, which a loop that
+    is shut down would cancel with all others.
+    """
+    ends: list[Uncut[Stopped]] = []
+    for connection in connections:
+        if connection.is_live:
+            ends.append(Uncut())
+            connection.tell_stopped(ends[-1])
+    passed_on: asyncio.CancelledError | RxNodesError | None = None
+    for end in ends:
+        try:
+            await end
+        except (asyncio.CancelledError, RxNodesError) as error:
+            passed_on = error
+    if passed_on is not None:
+        raise passed_on
+
+
+async def run_to_end(work: Coroutine[Any, Any, None]) -> None:
+    """Awaits a coroutine to its end. A cancellation meanwhile does not reach it, and is passed on behind it."""
+    task = asyncio.get_running_loop().create_task(work)
+    end: Uncut[None] = Uncut()
+    task.add_done_callback(lambda _: end.set_result(None))
+    try:
+        await end
+    finally:
+        task.result()

@@ -1,0 +1,162 @@
+"""What waits for a consumer that cannot keep up.
+
+A `Buffer` holds so much and no more: when it is full it pauses the source, drops, or fails, as its policy says.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from threading import RLock
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar, get_args
+
+from rxnodes.errors import BufferOverflow
+from rxnodes.rx.arguments import check_count
+from rxnodes.rx.backpressure import current_valve
+from rxnodes.rx.streams import IsolatedSubject, log_for
+
+if TYPE_CHECKING:
+    from rxnodes.rx.backpressure import Valve
+
+__all__ = ["Buffer", "Drops", "Overflow"]
+
+T = TypeVar("T")
+
+Overflow = Literal["pause", "drop_oldest", "drop_newest", "latest", "error"]
+"""What happens when a buffer is full."""
+
+
+class Drops(IsolatedSubject[T]):
+    """What a full buffer has dropped: counted, and emitted item by item.
+
+    ::
+
+        source:                  ---1--2-3-4--5------
+              map_async(fn, buffer=1, overflow="drop_oldest", drops=drops)
+        fn:                         1=========4====5====
+        drops:                   --------2-3---------      drops.total: 2
+
+    Give one to `map_async`, `for_each_async`, `aiter_observable` or `messages`, or to several of them. It emits on the
+    thread on which the item came that did not fit, and never completes. A subscriber that raises is logged.
+
+    Attributes:
+        total: How many items were dropped so far.
+
+    Example:
+        >>> drops = Drops[str]()
+        >>> subscription = drops.subscribe(lambda item: print("dropped:", item))
+        >>> drops.total
+        0
+    """
+
+    def __init__(self) -> None:
+        super().__init__(log_for("drops"))
+        self.total = 0
+
+    def note(self, item: T) -> None:
+        """Counts an item and emits it."""
+        with self.lock:
+            self.total += 1
+        self.emit(item)
+
+
+class Buffer(Generic[T]):
+    """What waits for a consumer. Items may be put from any thread.
+
+    Args:
+        size: How many items may wait besides those that the consumer is free to take.
+        overflow: What happens when it is full.
+        drops: What is told of the items that were dropped.
+        least: The least size that makes sense here.
+
+    Raises:
+        TypeError: If the size is no whole number, or `drops` is none.
+        ValueError: If the size or the policy cannot be.
+    """
+
+    def __init__(self, size: int, overflow: Overflow, drops: Drops[T] | None, *, least: int = 0) -> None:
+        if overflow not in get_args(Overflow):
+            raise ValueError(f"overflow must be one of {', '.join(get_args(Overflow))}; not {overflow!r}")
+        if drops is not None and not isinstance(drops, Drops):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"drops must be a Drops(), not {getattr(drops, '__name__', type(drops).__name__)}")
+        size = check_count("buffer", size, least=least)
+        self._size = 1 if overflow == "latest" else size
+        self._overflow = overflow
+        self._drops = drops
+        self._items: deque[T] = deque()
+        # The valves that it holds closed.
+        self._held: set[Valve] = set()
+        self._is_closed = False
+        self._lock = RLock()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def put(self, item: T, free: int = 0) -> None:
+        """Keeps an item, or drops one.
+
+        Args:
+            item: The item.
+            free: How many items the consumer will take at once.
+
+        Raises:
+            BufferOverflow: If it is full, and nothing may be dropped, and the source cannot be paused.
+        """
+        valve = current_valve() if self._overflow == "pause" else None
+        room = self._size + free
+        dropped: tuple[T, ...] = ()
+        with self._lock:
+            if self._is_closed:
+                return
+            if len(self._items) < room or valve is not None:
+                self._items.append(item)
+            else:
+                dropped = (self._make_room(item),)
+            if valve is not None and len(self._items) >= room and valve not in self._held:
+                self._held.add(valve)
+                valve.close(self)
+        if self._drops is not None:
+            for one in dropped:
+                self._drops.note(one)
+
+    def _make_room(self, item: T) -> T:
+        """What is dropped."""
+        if self._overflow in ("pause", "error"):
+            raise BufferOverflow(self._complaint(), size=self._size)
+        if self._overflow == "drop_newest" or not self._items:
+            return item
+        self._items.append(item)
+        return self._items.popleft()
+
+    def _complaint(self) -> str:
+        what = f"the buffer is full ({self._size} items wait)"
+        if self._overflow == "error":
+            return what
+        return (
+            f"{what}, and the source cannot be paused: only what a connection is delivering can; "
+            'use a larger buffer, or overflow="drop_oldest", "drop_newest" or "latest"'
+        )
+
+    def pop(self) -> T:
+        """Takes the item that has waited longest."""
+        with self._lock:
+            return self._items.popleft()
+
+    def reopen(self, free: int = 0) -> None:
+        """Lets a paused source go on, if no more than half of the buffer is in use."""
+        with self._lock:
+            if len(self._items) <= self._size // 2 and len(self._items) < self._size + free:
+                self.let_go()
+
+    def let_go(self) -> None:
+        """Lets a paused source go on."""
+        with self._lock:
+            held, self._held = self._held, set()
+            for valve in held:
+                valve.open(self)
+
+    def close(self) -> None:
+        """Forgets what waits, keeps nothing from here on, and lets a paused source go on."""
+        with self._lock:
+            self._is_closed = True
+            self._items.clear()
+            self.let_go()

@@ -1,0 +1,183 @@
+"""Operators that serve any node family: gates, actions, and holding pulses back."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from reactivex import Observable, abc
+from reactivex.disposable import CompositeDisposable
+
+from rxnodes.rx.schedulers import AtOnceScheduler
+from rxnodes.rx.streams import observer_on_loop_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Latest", "Switch", "action", "hold_while"]
+
+T = TypeVar("T")
+
+Switch = bool | Observable[bool]
+"""An attribute of a node: a constant, or an observable whose latest value counts."""
+
+
+class Latest(Generic[T]):
+    """The latest value of an observable, for as long as a subscription lasts.
+
+    Args:
+        initial: What counts before the first value.
+    """
+
+    __slots__ = ("has_value", "value")
+
+    def __init__(self, initial: T) -> None:
+        self.value = initial
+        self.has_value = False
+
+    def follow(
+        self, source: Observable[T], observer: abc.ObserverBase[Any], scheduler: abc.SchedulerBase | None
+    ) -> abc.DisposableBase:
+        """Follows `source`. Its error is the pipeline's; its completion leaves the last value standing."""
+        beside = None if scheduler is None else AtOnceScheduler(scheduler)
+        return source.subscribe(self._set, observer.on_error, scheduler=beside)
+
+    def _set(self, value: T) -> None:
+        self.value = value
+        self.has_value = True
+
+
+def action(
+    execute: Callable[[T], object],
+    *,
+    enabled: Switch = True,
+    pass_through: Switch = False,
+) -> Callable[[Observable[T]], Observable[T]]:
+    """An action node: executes for each pulse, then passes it.
+
+    ::
+
+        source:          ---1---2---3---|
+              action(execute)
+        result:          ---1---2---3---|     execute(1), execute(2), execute(3)
+
+        enabled=False:   ---------------|     nothing
+        pass_through:    ---1---2---3---|     nothing
+
+    Args:
+        execute: What to do; given the pulse. What it raises is the pipeline's error.
+        enabled: Off: pulses end here.
+        pass_through: On: pulses pass, and the node does not execute. `enabled` off wins.
+
+    Returns:
+        A pipeable operator.
+
+    Raises:
+        TypeError: If `enabled` or `pass_through` is neither a `bool` nor an observable.
+    """
+    for name, switch in (("enabled", enabled), ("pass_through", pass_through)):
+        if not isinstance(switch, bool | Observable):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"{name} must be a bool or an observable of them, not {type(switch).__name__}")
+
+    def operator(source: Observable[T]) -> Observable[T]:
+        def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+            group = CompositeDisposable()
+            is_enabled = _follow_switch(enabled, observer, scheduler, group, before=True)
+            is_passed = _follow_switch(pass_through, observer, scheduler, group, before=False)
+
+            def on_next(pulse: T) -> None:
+                if not is_enabled.value:
+                    return
+                if not is_passed.value:
+                    try:
+                        execute(pulse)
+                    except Exception as error:  # noqa: BLE001 - as in every operator
+                        observer.on_error(error)
+                        return
+                observer.on_next(pulse)
+
+            group.add(source.subscribe(on_next, observer.on_error, observer.on_completed, scheduler=scheduler))
+            return group
+
+        return Observable(subscribe)
+
+    return operator
+
+
+def _follow_switch(
+    switch: Switch,
+    observer: abc.ObserverBase[Any],
+    scheduler: abc.SchedulerBase | None,
+    group: CompositeDisposable,
+    *,
+    before: bool,
+) -> Latest[bool]:
+    """A switch's latest value; `before` the first, the attribute's default."""
+    if isinstance(switch, Observable):
+        latest = Latest(before)
+        group.add(latest.follow(switch, observer, scheduler))
+        return latest
+    return Latest(switch)
+
+
+def hold_while(
+    is_held: Callable[[], bool],
+    released: Observable[Any],
+    run: Callable[[Callable[[], None]], None],
+) -> Callable[[Observable[T]], Observable[T]]:
+    """Holds pulses back while something lasts, and lets them go, in order, when it ends.
+
+    ::
+
+        is_held:     ...______xxxxxxxxx____...
+        source:      ---1--------2--3------4--|
+              hold_while(is_held, released, run)
+        result:      ---1-------------23---4--|
+
+    Args:
+        is_held: Whether a pulse that comes now is to wait.
+        released: Emits when those that wait may go.
+        run: Brings what is done to the thread on which `is_held` and `released` are true to one another.
+
+    Returns:
+        A pipeable operator. An error of the source passes at once; its completion waits for what is held.
+    """
+
+    def operator(source: Observable[T]) -> Observable[T]:
+        def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+            observer = observer_on_loop_of(scheduler, observer)
+            held: deque[T] = deque()
+            is_completed = False
+
+            def take(pulse: T) -> None:
+                if held or is_held():
+                    held.append(pulse)
+                else:
+                    observer.on_next(pulse)
+
+            def complete() -> None:
+                nonlocal is_completed
+                is_completed = True
+                if not held:
+                    observer.on_completed()
+
+            def release(_: object) -> None:
+                while held and not is_held():
+                    observer.on_next(held.popleft())
+                if is_completed and not held:
+                    observer.on_completed()
+
+            return CompositeDisposable(
+                # Without the scheduler: one of another thread would have it called there.
+                released.subscribe(release),
+                source.subscribe(
+                    lambda pulse: run(lambda: take(pulse)),
+                    lambda error: run(lambda: observer.on_error(error)),
+                    lambda: run(complete),
+                    scheduler=scheduler,
+                ),
+            )
+
+        return Observable(subscribe)
+
+    return operator

@@ -1,0 +1,5 @@
+"""The transport over aiohttp, and the only place that imports it."""
+
+from rxnodes.transport.aiohttp.link import AiohttpTransport
+
+__all__ = ["AiohttpTransport"]

@@ -1,0 +1,263 @@
+"""The action nodes: WebSocket Client Start, Send and Stop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from reactivex import Observable, abc
+from reactivex.disposable import CompositeDisposable
+
+from rxnodes.connection.connection import check_connection
+from rxnodes.errors import SendError
+from rxnodes.lifecycle.states import check_close
+from rxnodes.rx.arguments import check_callback
+from rxnodes.rx.operators import Latest, Switch, action
+from rxnodes.websocket.forms import UNSET, form_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from typing_extensions import TypeForm
+
+    from rxnodes.codecs import CodecName, CodecOf
+    from rxnodes.connection.connection import Binary, Connection
+
+__all__ = ["client_send", "client_start", "client_stop"]
+
+T = TypeVar("T")
+
+_PULSE: Any = object()
+
+
+def client_start(
+    connection: Connection, *, enabled: Switch = True, pass_through: Switch = False
+) -> Callable[[Observable[T]], Observable[T]]:
+    """WebSocket Client Start: each pulse starts the connection, and passes at once.
+
+    ::
+
+        source:      ---●----------●---
+              client_start(chat)
+        result:      ---●----------●---
+        on_start:    ------O-----------      open already: the second start does nothing
+
+    Args:
+        connection: The connection.
+        enabled: Off: pulses end here. An observable's latest value counts; before the first, on.
+        pass_through: On: pulses pass, and nothing is started. Before an observable's first value, off.
+
+    Returns:
+        A pipeable operator that emits each pulse unchanged.
+
+    Example:
+        >>> from rxnodes import Project, pulse
+        >>> project = Project(websocket={"chat": "ws://127.0.0.1:8080/"})
+        >>> begin = pulse().pipe(client_start(project.websocket("chat")))
+    """
+    check_connection(connection)
+    return action(lambda _: connection.start(), enabled=enabled, pass_through=pass_through)
+
+
+def client_stop(
+    connection: Connection,
+    *,
+    code: int = 1000,
+    reason: str = "",
+    enabled: Switch = True,
+    pass_through: Switch = False,
+) -> Callable[[Observable[T]], Observable[T]]:
+    """WebSocket Client Stop: each pulse begins to close the connection, and passes at once.
+
+    It does not wait: the closing takes its time. What must run after the end hangs on `on_stop`, or on `until_stopped`.
+
+    ::
+
+        source:      ---●--------------
+              client_stop(chat)
+        result:      ---●--------------
+        on_stop:     ---------S--------      now it is over
+
+    Args:
+        connection: The connection.
+        code: The close code: 1000 to 1003, 1007 to 1014, or 3000 to 4999 (RFC 6455 section 7.4).
+        reason: At most 123 bytes of UTF-8.
+        enabled: Off: pulses end here. An observable's latest value counts; before the first, on.
+        pass_through: On: pulses pass, and nothing is stopped. Before an observable's first value, off.
+
+    Returns:
+        A pipeable operator that emits each pulse unchanged.
+
+    Raises:
+        ValueError: If the code must not be sent, or the reason does not fit.
+
+    Example:
+        >>> from rxnodes import Project
+        >>> from rxnodes.websocket import on_receive
+        >>> chat = Project(websocket={"chat": "ws://127.0.0.1:8080/"}).websocket("chat")
+        >>> hang_up = on_receive(chat).pipe(client_stop(chat, reason="heard enough"))
+    """
+    check_connection(connection)
+    check_close(code, reason)
+    return action(lambda _: connection.stop(code=code, reason=reason), enabled=enabled, pass_through=pass_through)
+
+
+@overload
+def client_send(
+    connection: Connection,
+    message: str
+    | Binary
+    | Callable[[Any], str | Binary]
+    | Observable[str]
+    | Observable[bytes]
+    | Observable[str | bytes],
+    *,
+    is_binary: bool | None = ...,
+    codec: None = ...,
+    tag: Callable[[Any], object] | None = None,
+    enabled: Switch = True,
+    pass_through: Switch = False,
+) -> Callable[[Observable[T]], Observable[T]]: ...
+@overload
+def client_send(
+    connection: Connection,
+    *,
+    is_binary: bool | None = ...,
+    codec: None = ...,
+    tag: Callable[[Any], object] | None = None,
+    enabled: Switch = True,
+    pass_through: Switch = False,
+) -> Callable[[Observable[T]], Observable[T]]: ...
+@overload
+def client_send(
+    connection: Connection,
+    message: Callable[[Any], Any] | object = ...,
+    *,
+    codec: CodecOf[Any],
+    tag: Callable[[Any], object] | None = None,
+    enabled: Switch = True,
+    pass_through: Switch = False,
+) -> Callable[[Observable[T]], Observable[T]]: ...
+@overload
+def client_send(
+    connection: Connection,
+    message: Callable[[Any], Any] | object = ...,
+    *,
+    codec: CodecName | TypeForm[Any],
+    tag: Callable[[Any], object] | None = None,
+    enabled: Switch = True,
+    pass_through: Switch = False,
+) -> Callable[[Observable[T]], Observable[T]]: ...
+def client_send(  # noqa: PLR0913 - a node has its attributes
+    connection: Connection,
+    message: Any = _PULSE,
+    *,
+    is_binary: bool | None = UNSET,
+    codec: Any = UNSET,
+    tag: Callable[[Any], object] | None = None,
+    enabled: Switch = True,
+    pass_through: Switch = False,
+) -> Callable[[Observable[Any]], Observable[Any]]:
+    """WebSocket Client Send: each pulse sends a message, and passes at once.
+
+    Sending while the connection is not open, or sending what is no message or does not fit the codec, is an
+    `ErrorEvent` of phase `send`; the pulse passes all the same.
+
+    ::
+
+        source:      ---1---2---3---
+              client_send(chat, lambda n: f"number {n}")
+        result:      ---1---2---3---         sent: "number 1", "number 2", "number 3"
+
+    Args:
+        connection: The connection.
+        message: What to send: a constant; a function of the pulse; an observable whose latest value counts, and which
+            does not itself execute the node; or, left out, the pulse itself.
+        is_binary: `None`, or left out: a `str` goes as a text message, `bytes` as a binary one. `False`: a text
+            message, from a `str`. `True`: a binary message; a `str` is encoded as UTF-8.
+        codec: What writes the message: `"json"`, `"msgpack"`, a type (a pydantic model, a dataclass, `list[int]`, ...),
+            a pair of functions `(encode, decode)`, or a `Codec`. `None`: none.
+        tag: A function of the pulse: what becomes of its message is emitted on `connection.sends`, with this tag;
+            where no message can be made, too.
+        enabled: Off: pulses end here. An observable's latest value counts; before the first, on.
+        pass_through: On: pulses pass, and nothing is sent. Before an observable's first value, off.
+
+    Where neither `is_binary` nor `codec` is given, the connection's own codec counts, if its settings name one. Type
+    checkers know nothing of the settings: give `codec` where they are to know.
+
+    Returns:
+        A pipeable operator that emits each pulse unchanged. What a function raises is the pipeline's error.
+
+    Raises:
+        TypeError: If a constant is of the wrong type, or `codec` is no codec, or is given together with
+            `is_binary=True` or `None`; if `tag` is no plain function, or `enabled` or `pass_through` no switch.
+        ValueError: If a constant holds an unpaired surrogate, which UTF-8 cannot encode, or does not fit the codec; if
+            no codec has that name, or the package it needs is not installed.
+
+    Example:
+        >>> from rxnodes import Project
+        >>> from rxnodes.websocket import on_start
+        >>> chat = Project(websocket={"chat": "ws://127.0.0.1:8080/"}).websocket("chat")
+        >>> greet = on_start(chat).pipe(client_send(chat, lambda opened: f"hello from session {opened.session}"))
+        >>> ask = on_start(chat).pipe(client_send(chat, {"op": "subscribe", "channel": "prices"}, codec="json"))
+    """
+    form = form_of(connection, codec, is_binary)
+    check_callback("tag", tag, gives="the tag of a pulse's message", is_optional=True)
+    tag_of = tag or _no_tag
+
+    def send(value: Any, pulse: Any) -> None:
+        known_by = tag_of(pulse)
+        try:
+            form.send(connection, value, tag=known_by)
+        except SendError as error:
+            connection.report_unwritten(error, known_by)
+
+    def miss(pulse: Any) -> None:
+        error = SendError(f"{connection.name!r}: there is no message to send yet")
+        connection.report_unwritten(error, tag_of(pulse))
+
+    if isinstance(message, Observable):
+        return _send_latest(message, send, miss, enabled, pass_through)  # pyright: ignore[reportUnknownArgumentType]
+    if message is _PULSE:
+        return action(lambda pulse: send(pulse, pulse), enabled=enabled, pass_through=pass_through)
+    if callable(message):
+        check_callback("message", message, gives="what to send")
+        return action(lambda pulse: send(message(pulse), pulse), enabled=enabled, pass_through=pass_through)
+    constant = form.constant(message)
+
+    def send_constant(pulse: Any) -> None:
+        form.send_written(connection, constant, tag=tag_of(pulse))
+
+    return action(send_constant, enabled=enabled, pass_through=pass_through)
+
+
+def _no_tag(_pulse: object) -> None:
+    """What a message is known by that nobody asks for."""
+
+
+def _send_latest(
+    messages: Observable[Any],
+    send: Callable[[Any, Any], None],
+    miss: Callable[[Any], None],
+    enabled: Switch,
+    pass_through: Switch,
+) -> Callable[[Observable[T]], Observable[T]]:
+    """Sends the latest value of `messages` for each pulse. What is latest is a matter of each subscription."""
+
+    def operator(source: Observable[T]) -> Observable[T]:
+        def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+            latest = Latest[Any](None)
+
+            def execute(pulse: T) -> None:
+                if latest.has_value:
+                    send(latest.value, pulse)
+                else:
+                    miss(pulse)
+
+            following = latest.follow(messages, observer, scheduler)
+            pipeline = action(execute, enabled=enabled, pass_through=pass_through)(source)
+            subscription = pipeline.subscribe(observer, scheduler=scheduler)
+            return CompositeDisposable(following, subscription)
+
+        return Observable(subscribe)
+
+    return operator

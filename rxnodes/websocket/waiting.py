@@ -1,0 +1,101 @@
+"""Waiting for the end within a pipeline: `all_stopped` and `until_stopped`."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING, TypeVar
+
+from reactivex import Observable, abc
+from reactivex.disposable import CompositeDisposable
+
+from rxnodes.connection.connection import check_connection
+from rxnodes.rx.operators import hold_while
+from rxnodes.rx.streams import observer_on_loop_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rxnodes.connection.connection import Connection
+    from rxnodes.lifecycle.events import Stopped
+
+__all__ = ["all_stopped", "until_stopped"]
+
+T = TypeVar("T")
+
+
+def all_stopped(*connections: Connection) -> Observable[tuple[Stopped | None, ...]]:
+    """Emits once when none of the connections has a live session any more, and completes.
+
+    ::
+
+        a:                   ---start--------S1----------
+        b:                   ---start-----------------S1-
+        all_stopped(a, b):   -------------------------(S1, S1)|
+
+    Args:
+        *connections: The connections.
+
+    Returns:
+        An observable that emits one tuple with the last `Stopped` of each connection, in the order given: at once where
+        none is live when it is subscribed to. A connection never started counts as not live, and gives `None`.
+
+    Example:
+        >>> from rxnodes import Project
+        >>> project = Project(websocket={"a": "ws://127.0.0.1:8080/", "b": "ws://127.0.0.1:8081/"})
+        >>> all_stopped(project.websocket("a"), project.websocket("b")).subscribe(print) and None
+        (None, None)
+    """
+    for connection in connections:
+        check_connection(connection)
+
+    def subscribe(
+        observer: abc.ObserverBase[tuple[Stopped | None, ...]], scheduler: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
+        observer = observer_on_loop_of(scheduler, observer)
+        witness = 0
+
+        def check(_: object = None) -> None:
+            # From the one that was live when last looked at: asking all of them each time would be quadratic.
+            nonlocal witness
+            for place in chain(range(witness, len(connections)), range(witness)):
+                if connections[place].is_live:
+                    witness = place
+                    return
+            observer.on_next(tuple(connection.last_stopped for connection in connections))
+            observer.on_completed()
+
+        group = CompositeDisposable([connection.settled.subscribe(check) for connection in connections])
+        if connections:
+            connections[0].run_on_loop(check)
+        else:
+            check()
+        return group
+
+    return Observable(subscribe)
+
+
+def until_stopped(connection: Connection) -> Callable[[Observable[T]], Observable[T]]:
+    """Holds each pulse back until the connection has no live session, so that what follows runs after the end.
+
+    ::
+
+        source:      ---1------------------2---
+        session:     xxxxxxxxxxxxxS____________
+              until_stopped(chat)
+        result:      -------------1--------2---
+
+    Args:
+        connection: The connection.
+
+    Returns:
+        A pipeable operator that emits each pulse unchanged. An error of the source passes at once; its completion waits
+        for the pulses that are held.
+
+    Example:
+        >>> from rxnodes import Project, Trigger
+        >>> from rxnodes.websocket import client_start, client_stop
+        >>> chat = Project(websocket={"chat": "ws://127.0.0.1:8080/"}).websocket("chat")
+        >>> restart = Trigger[None]().pipe(client_stop(chat), until_stopped(chat), client_start(chat))
+    """
+    check_connection(connection)
+    return hold_while(lambda: connection.is_live, connection.settled, connection.run_on_loop)

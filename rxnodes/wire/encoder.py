@@ -1,0 +1,156 @@
+"""The encoder: makes the frames of a client, masked, and compressed where that was negotiated."""
+
+from __future__ import annotations
+
+import os
+from struct import Struct
+from typing import TYPE_CHECKING, Protocol
+
+from rxnodes.lifecycle.states import CloseCode
+from rxnodes.wire.opcodes import BINARY, CLOSE, CLOSE_CODE, FIN, MASKED, PING, PONG, RSV1, TEXT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rxnodes.wire.deflate import Deflate
+
+__all__ = ["FrameEncoder", "Masks", "mask"]
+
+MEDIUM_HEADER = Struct("!BBH").pack
+LONG_HEADER = Struct("!BBQ").pack
+
+SHORT_FRAMES = (
+    FIN | TEXT,
+    FIN | BINARY,
+    FIN | RSV1 | TEXT,
+    FIN | RSV1 | BINARY,
+    FIN | CLOSE,
+    FIN | PING,
+    FIN | PONG,
+)
+
+#: The headers of short frames, ready made: packing one takes a fifth of the time of encoding the frame.
+SHORT_HEADERS = {
+    first_byte: [bytes((first_byte, MASKED | length)) for length in range(126)] for first_byte in SHORT_FRAMES
+}
+
+#: Drawn from the system at once: a thousand masks.
+MASK_POOL_SIZE = 4096
+
+#: RFC 6455 section 5.2: payloads below this length have the shortest header.
+SHORT = 126
+
+
+class Outgoing(Protocol):
+    """A message that is to be encoded.
+
+    Attributes:
+        payload: Its bytes.
+        is_text: Whether it is a text message (UTF-8).
+    """
+
+    payload: bytes
+    is_text: bool
+
+
+class Masks:
+    """Four bytes for each frame that nobody can predict (RFC 6455 section 10.3).
+
+    They are drawn from the system many at a time, for all connections of a transport: none waits for a call of the
+    system with its first frame, and an idle one holds none.
+
+    Args:
+        apply: What masks a payload in place; `None`: `mask`, in plain Python.
+    """
+
+    __slots__ = ("_drawn", "_next", "apply")
+
+    def __init__(self, apply: Callable[[bytes, bytearray], None] | None = None) -> None:
+        self.apply = apply or mask
+        self._drawn = b""
+        self._next = 0
+
+    def draw(self, count: int) -> tuple[bytes, int]:
+        """Masks for so many frames.
+
+        Returns:
+            Bytes, and where in them the masks begin.
+        """
+        size = 4 * count
+        if len(self._drawn) - self._next < size:
+            self._drawn = os.urandom(max(MASK_POOL_SIZE, size))
+            self._next = 0
+        at = self._next
+        self._next += size
+        return self._drawn, at
+
+
+class FrameEncoder:
+    """Encodes the frames of a client: masked (RFC 6455 section 5.3), and compressed where that was negotiated."""
+
+    __slots__ = (
+        "_deflate",
+        "_masks",
+    )
+
+    def __init__(self, deflate: Deflate | None = None, masks: Masks | None = None) -> None:
+        self._deflate = deflate
+        self._masks = masks or Masks()
+
+    def compressing(self, deflate: Deflate) -> FrameEncoder:
+        """The same, with compression."""
+        return FrameEncoder(deflate, self._masks)
+
+    def messages(self, messages: Sequence[Outgoing]) -> list[bytes]:
+        """Whole messages, each as one frame. All in one loop, which takes two thirds of the time of one by one."""
+        masks, at = self._masks.draw(len(messages))
+        mask = self._masks.apply
+        deflate, bits = self._deflate, FIN if self._deflate is None else FIN | RSV1
+        texts, binaries = SHORT_HEADERS[bits | TEXT], SHORT_HEADERS[bits | BINARY]
+        frames: list[bytes] = []
+        for message in messages:
+            payload = message.payload if deflate is None else deflate.compress(message.payload)
+            length = len(payload)
+            if length < SHORT:
+                header = (texts if message.is_text else binaries)[length]
+            else:
+                header = _long_header(bits | (TEXT if message.is_text else BINARY), length)
+            key = masks[at : at + 4]
+            at += 4
+            masked = bytearray(payload)
+            mask(key, masked)
+            frames.append(header + key + masked)
+        return frames
+
+    def pong(self, payload: bytes) -> bytes:
+        """The answer to a ping."""
+        return self._control(FIN | PONG, payload)
+
+    def ping(self, payload: bytes) -> bytes:
+        """A ping of ours."""
+        return self._control(FIN | PING, payload)
+
+    def close(self, code: int, reason: str) -> bytes:
+        """A Close frame; 1005 stands for an empty one (RFC 6455 section 7.1.5)."""
+        payload = b"" if code == CloseCode.NO_STATUS_RECEIVED else CLOSE_CODE.pack(code) + reason.encode()
+        return self._control(FIN | CLOSE, payload)
+
+    def _control(self, first_byte: int, payload: bytes) -> bytes:
+        masks, at = self._masks.draw(1)
+        key = masks[at : at + 4]
+        masked = bytearray(payload)
+        self._masks.apply(key, masked)
+        return SHORT_HEADERS[first_byte][len(payload)] + key + masked
+
+
+def _long_header(first_byte: int, length: int) -> bytes:
+    if length < 65536:  # noqa: PLR2004 - RFC 6455 section 5.2
+        return MEDIUM_HEADER(first_byte, MASKED | 126, length)
+    return LONG_HEADER(first_byte, MASKED | 127, length)
+
+
+def mask(key: bytes, payload: bytearray) -> None:
+    """Masks a payload in place (RFC 6455 section 5.3), as one number: the fastest way in Python, if short."""
+    size = len(payload)
+    pad = (key * (size // len(key) + 1))[:size]
+    payload[:] = (int.from_bytes(payload) ^ int.from_bytes(pad)).to_bytes(size)

@@ -1,0 +1,172 @@
+"""The opening handshake: what we ask for, and which answers we accept (RFC 6455 section 4.1)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import zlib
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from multidict import CIMultiDict, istr
+
+from rxnodes.errors import text_of
+from rxnodes.wire.deflate import Deflate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from multidict import CIMultiDictProxy
+
+__all__ = ["Agreement", "Handshake", "RefusedError", "parse_deflate_parameters"]
+
+SWITCHING_PROTOCOLS: Final = 101
+
+#: Names of headers, ready to be compared without regard to case.
+CONNECTION: Final = istr("Connection")
+SEC_WEBSOCKET_ACCEPT: Final = istr("Sec-WebSocket-Accept")
+SEC_WEBSOCKET_EXTENSIONS: Final = istr("Sec-WebSocket-Extensions")
+SEC_WEBSOCKET_KEY: Final = istr("Sec-WebSocket-Key")
+SEC_WEBSOCKET_PROTOCOL: Final = istr("Sec-WebSocket-Protocol")
+SEC_WEBSOCKET_VERSION: Final = istr("Sec-WebSocket-Version")
+UPGRADE: Final = istr("Upgrade")
+
+#: RFC 6455 section 1.3: what a server puts behind our key.
+GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+#: What we can compress with, any window included; RFC 7692 section 7.1.
+DEFLATE_OFFER: Final = "permessage-deflate; client_max_window_bits"
+
+
+class RefusedError(Exception):
+    """The server's answer to the handshake is not one that we accept.
+
+    Args:
+        message: What is wrong.
+        status: The answer's HTTP status; 0 where there was no answer.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Agreement(NamedTuple):
+    """What the server chose of what we offered.
+
+    Attributes:
+        subprotocol: The subprotocol; `None`: none.
+        deflate: The compression; `None`: none.
+    """
+
+    subprotocol: str | None
+    deflate: Deflate | None
+
+
+class Handshake:
+    """One opening handshake.
+
+    Args:
+        subprotocols: What is offered, the preferred first.
+        compression: Whether permessage-deflate is offered.
+    """
+
+    __slots__ = ("_key", "_offers_compression", "_subprotocols")
+
+    def __init__(self, subprotocols: tuple[str, ...], *, compression: bool) -> None:
+        self._subprotocols = subprotocols
+        self._offers_compression = compression
+        self._key = base64.b64encode(os.urandom(16))
+
+    def headers(self, more: Mapping[str, str]) -> CIMultiDict[str]:
+        """The request's headers: those of the handshake, and more."""
+        headers = CIMultiDict(more)
+        headers[UPGRADE] = "websocket"
+        headers[CONNECTION] = "Upgrade"
+        headers[SEC_WEBSOCKET_VERSION] = "13"
+        headers[SEC_WEBSOCKET_KEY] = self._key.decode()
+        if self._subprotocols:
+            headers[SEC_WEBSOCKET_PROTOCOL] = ", ".join(self._subprotocols)
+        if self._offers_compression:
+            headers[SEC_WEBSOCKET_EXTENSIONS] = DEFLATE_OFFER
+        return headers
+
+    def agree(self, status: int, answer: CIMultiDictProxy[str]) -> Agreement:
+        """Looks at the server's answer.
+
+        Raises:
+            RefusedError: If it is not one that RFC 6455 section 4.1 lets us accept.
+        """
+        if status != SWITCHING_PROTOCOLS:
+            raise RefusedError(f"the server answered {status} instead of 101", status)
+        try:
+            self._check_upgrade(answer)
+            return Agreement(self._subprotocol(answer), self._deflate(answer))
+        except ValueError as error:
+            # Part of it is the server's choice.
+            complaint = text_of(error)
+        raise RefusedError(complaint, status)
+
+    def _check_upgrade(self, answer: CIMultiDictProxy[str]) -> None:
+        if answer.get(UPGRADE, "").lower() != "websocket":
+            raise ValueError("the server's answer does not upgrade to WebSocket")
+        if "upgrade" not in _tokens(answer.getall(CONNECTION, ())):
+            raise ValueError("the server's answer does not upgrade the connection")
+        digest = hashlib.sha1(self._key + GUID, usedforsecurity=False).digest()
+        if answer.get(SEC_WEBSOCKET_ACCEPT) != base64.b64encode(digest).decode():
+            raise ValueError("the server's answer is not one to this handshake")
+
+    def _subprotocol(self, answer: CIMultiDictProxy[str]) -> str | None:
+        chosen = answer.getall(SEC_WEBSOCKET_PROTOCOL, ())
+        if not chosen:
+            return None
+        if len(chosen) > 1 or chosen[0] not in self._subprotocols:
+            raise ValueError("the server chose a subprotocol that was not offered")
+        return chosen[0]
+
+    def _deflate(self, answer: CIMultiDictProxy[str]) -> Deflate | None:
+        chosen = ",".join(answer.getall(SEC_WEBSOCKET_EXTENSIONS, ()))
+        if not chosen:
+            return None
+        if not self._offers_compression:
+            raise ValueError("the server chose an extension, though none was offered")
+        return parse_deflate_parameters(chosen)
+
+
+def _tokens(values: Iterable[str]) -> set[str]:
+    return {token.strip().lower() for value in values for token in value.split(",")}
+
+
+def parse_deflate_parameters(offer: str) -> Deflate:
+    """The compression that a server chose (RFC 7692 section 7.1).
+
+    Args:
+        offer: The value of its `Sec-WebSocket-Extensions`.
+
+    Raises:
+        ValueError: If it is anything but permessage-deflate with parameters that we offered.
+    """
+    name, *parameters = (part.strip() for part in offer.split(";"))
+    if name != "permessage-deflate":
+        raise ValueError(f"the server chose the extension {name!r}, which was not offered")
+    values: dict[str, Any] = {}
+    for parameter in parameters:
+        key, _, value = (part.strip().strip('"') for part in parameter.partition("="))
+        if key in values:
+            raise ValueError(f"the server gave the parameter {key!r} of permessage-deflate twice")
+        values[key] = _check_parameter(key, value)
+    return Deflate(
+        values.get("client_max_window_bits", zlib.MAX_WBITS),
+        no_context_takeover="client_no_context_takeover" in values,
+    )
+
+
+def _check_parameter(key: str, value: str) -> int | None:
+    if key in ("server_no_context_takeover", "client_no_context_takeover") and not value:
+        return None
+    if key == "server_max_window_bits" and value.isdecimal() and 8 <= int(value) <= zlib.MAX_WBITS:  # noqa: PLR2004
+        return int(value)
+    # zlib cannot compress with a window of 8 bits, which the RFC allows a server to ask for.
+    if key == "client_max_window_bits" and value.isdecimal() and 9 <= int(value) <= zlib.MAX_WBITS:  # noqa: PLR2004
+        return int(value)
+    raise ValueError(f"the server gave permessage-deflate a parameter that cannot be: {key!r}")

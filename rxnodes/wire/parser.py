@@ -1,0 +1,210 @@
+"""The parser: reads the peer's frames from whatever bytes have come, wherever they are cut."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Final
+
+from rxnodes.lifecycle.states import CloseCode
+from rxnodes.wire.assembler import NO_RUN, PARTS_PER_BLOCK, MessageAssembler, longest_frame
+from rxnodes.wire.opcodes import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    FIN,
+    MASKED,
+    PING,
+    PONG,
+    RSV1,
+    TEXT,
+    Violation,
+)
+
+if TYPE_CHECKING:
+    from rxnodes.wire.assembler import FrameHandler
+    from rxnodes.wire.deflate import Deflate
+
+__all__ = ["FrameParser"]
+
+RSV2_AND_3: Final = 0x30
+OPCODE: Final = 0x0F
+LENGTH: Final = 0x7F
+
+OPCODES = frozenset({CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG})
+
+#: The most that a length field of seven bits says by itself; the two above it announce one of 16 and of 64 bits.
+MAX_SHORT: Final = 125
+LENGTH_IN_16_BITS: Final = 126
+
+
+class FrameParser:
+    """Reads frames (RFC 6455 section 5.2), and delivers what `MessageAssembler` makes of them.
+
+    Args:
+        handler: What is called, in order, within `feed`.
+        max_size: Bytes a message may have, unpacked; `None`: no limit.
+        deflate: Compression, where it was negotiated.
+    """
+
+    __slots__ = (
+        "_append",
+        "_blocks",
+        "_first_byte",
+        "_is_deflated",
+        "_is_in_message",
+        "_is_packed",
+        "_max_length",
+        "_max_short",
+        "_max_size",
+        "_messages",
+        "_missing",
+        "_parts",
+        "_run",
+        "_tail",
+    )
+
+    def __init__(
+        self,
+        handler: FrameHandler,
+        *,
+        max_size: int | None,
+        deflate: Deflate | None,
+    ) -> None:
+        self._messages = MessageAssembler(handler, max_size, deflate)
+        self._append = self._messages.payloads.append
+        self._is_deflated = deflate is not None
+        self._max_size = sys.maxsize if max_size is None else max_size
+        self._max_short = min(MAX_SHORT, self._max_size)
+        self._max_length = min(sys.maxsize, longest_frame(self._max_size, is_packed=deflate is not None))
+        # The first byte of the frames that make the run longer.
+        self._run = NO_RUN
+        # Whether the last frame of a message was not its end, and whether that message is compressed.
+        self._is_in_message = False
+        self._is_packed = False
+        # A header that has come in part.
+        self._tail = b""
+        # A frame that has come in part: its first byte, what there is of its payload, and how much is not there yet.
+        self._first_byte = 0
+        self._blocks: list[bytes] = []
+        self._parts: list[bytes] = []
+        self._missing = 0
+
+    def feed(self, data: bytes) -> None:
+        """Parses what has come.
+
+        Raises:
+            ProtocolError: If the peer broke the protocol. What came before is delivered.
+        """
+        messages = self._messages
+        if messages.is_done:
+            return
+        violation: Exception | None = None
+        try:
+            self._read(data)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the place among the frames is lost
+            violation = error
+        if messages.payloads or violation is not None:
+            messages.end_read(violation)
+
+    def finish(self) -> None:
+        """Ignores whatever comes from here on."""
+        self._messages.finish()
+        self._run = NO_RUN
+
+    def _read(self, data: bytes) -> None:
+        rest = self._missing
+        if rest > len(data):
+            self._keep(data)
+            self._missing = rest - len(data)
+            return
+        if rest:
+            self._keep(data[:rest])
+            self._missing = 0
+            payload = b"".join([*self._blocks, *self._parts])
+            self._blocks.clear()
+            self._parts.clear()
+            self._take(self._first_byte, payload)
+        elif self._tail:
+            data, self._tail = self._tail + data, b""
+        self._read_frames(data, rest)
+
+    def _keep(self, part: bytes) -> None:
+        """Keeps a part of a payload. Very many are joined, block by block."""
+        self._parts.append(part)
+        if len(self._parts) == PARTS_PER_BLOCK:
+            self._blocks.append(b"".join(self._parts))
+            self._parts.clear()
+
+    def _read_frames(self, data: bytes, position: int) -> None:
+        append, max_short, run = self._append, self._max_short, self._run
+        end = len(data)
+        while end - position > 1:
+            # The hot path: one more whole, short message of the run. A masked one has a larger second byte.
+            if data[position] == run and (length := data[position + 1]) <= max_short:
+                begin = position + 2
+                stop = begin + length
+                if stop <= end:
+                    append(data[begin:stop])
+                    position = stop
+                    continue
+            position = self._read_frame(data, position, end)
+            run = self._run
+        if position < end:
+            self._tail = data[position:]
+
+    def _read_frame(self, data: bytes, position: int, end: int) -> int:
+        """Reads any frame, and gives where it ends; if it is not all there, keeps what is, and gives `end`."""
+        first, second = data[position], data[position + 1]
+        is_of_run = first == self._run
+        if not is_of_run:
+            self._check(first, second)
+        begin = position + 2
+        length = second & LENGTH
+        if length > MAX_SHORT:
+            begin += 2 if length == LENGTH_IN_16_BITS else 8
+            if begin > end:
+                self._tail = data[position:]
+                return end
+            length = int.from_bytes(data[position + 2 : begin])
+        self._begin(first, second, length)
+        stop = begin + length
+        if stop > end:
+            self._first_byte = first
+            self._keep(data[begin:])
+            self._missing = stop - end
+            return end
+        payload = data[begin:stop]
+        if is_of_run and length <= self._max_size:
+            self._append(payload)
+        else:
+            self._take(first, payload)
+        return stop
+
+    def _check(self, first: int, second: int) -> None:
+        """Refuses what two bytes tell to be wrong."""
+        opcode = first & OPCODE
+        if opcode not in OPCODES:
+            raise Violation(CloseCode.PROTOCOL_ERROR, f"a frame with the opcode {opcode}, which is reserved")
+        is_control = opcode >= CLOSE
+        may_be_packed = self._is_deflated and not is_control and not self._is_in_message
+        if first & RSV2_AND_3 or (first & RSV1 and not may_be_packed):
+            raise Violation(CloseCode.PROTOCOL_ERROR, "a frame with a reserved bit")
+        if is_control and not first & FIN:
+            raise Violation(CloseCode.PROTOCOL_ERROR, "a control frame in fragments")
+        if is_control and second & LENGTH > MAX_SHORT:
+            raise Violation(CloseCode.PROTOCOL_ERROR, f"a control frame of more than {MAX_SHORT} bytes")
+
+    def _begin(self, first: int, second: int, length: int) -> None:
+        """Refuses a frame that is too long, or masked, before its payload comes."""
+        if first & OPCODE <= BINARY:
+            if not self._is_in_message:
+                self._is_packed = bool(first & RSV1)
+            self._is_in_message = not first & FIN
+            if length > self._max_length:
+                raise self._messages.too_big()
+        if second & MASKED:
+            raise Violation(CloseCode.PROTOCOL_ERROR, "a frame from the server is masked")
+
+    def _take(self, first: int, payload: bytes) -> None:
+        run = self._messages.on_frame(bool(first & FIN), first & OPCODE, payload, self._is_packed)
+        self._run = NO_RUN if run == NO_RUN else FIN | run

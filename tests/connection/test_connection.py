@@ -1,0 +1,777 @@
+"""Connection: the machine, a transport and the streams together, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from virtual import Chat, accept, virtual
+
+from rxnodes import (
+    ConnectError,
+    ConnectionState,
+    DecodeError,
+    ErrorEvent,
+    HandlerError,
+    Initiator,
+    RxNodesError,
+    SendDropped,
+    SendError,
+    Stopped,
+    Unsent,
+)
+from rxnodes.codecs import as_codec
+from rxnodes.connection.connection import Connection
+from rxnodes.lifecycle.policy import Policy
+from rxnodes.testing.scripted import ScriptedTransport
+from rxnodes.transport.base import Target
+from rxnodes.transport.receipts import SendQueue
+
+
+async def turn(count=3):
+    """Lets the loop turn."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def test_before_its_project_is_open_commands_are_refused_at_once():
+    connection = Connection("chat", Target(url="ws://test/", redacted_url="ws://test/"), Policy(), ScriptedTransport())
+    for command in (connection.start, connection.stop, connection.abort, lambda: connection.send("x")):
+        with pytest.raises(RxNodesError, match="'chat': its project is not open"):
+            command()
+    seen = []
+    connection.states.subscribe(seen.append)
+    assert seen == [ConnectionState.IDLE]
+    assert repr(connection) == "<Connection 'chat' idle, session 0>"
+
+
+def test_a_subscriber_that_raises_before_the_project_is_open_is_logged(caplog):
+    connection = Connection("chat", Target(url="ws://test/", redacted_url="ws://test/"), Policy(), ScriptedTransport())
+    connection.states.subscribe(lambda _: 1 / 0)
+    assert "a subscriber raised" in caplog.text
+
+
+@virtual
+async def test_commands_take_effect_before_they_return():
+    chat = Chat()
+    connection = chat.connection
+    assert connection.state is ConnectionState.IDLE
+    connection.start()
+    assert connection.state is ConnectionState.CONNECTING
+    await connection.wait_started()
+    assert connection.state is ConnectionState.OPEN
+    connection.stop()
+    assert connection.state is ConnectionState.CLOSING
+    await connection.wait_stopped()
+    assert connection.state is ConnectionState.CLOSED
+    assert connection.session == 1
+
+
+@virtual
+async def test_messages_go_both_ways():
+    chat = await Chat().opened()
+    chat.connection.send("text")
+    chat.connection.send(b"binary")
+    chat.connection.send("as bytes", is_binary=True)
+    chat.connection.send("as text", is_binary=False)
+    chat.connection.send(bytearray(b"array"))
+    chat.connection.send(memoryview(b"view"))
+    chat.peer.send("hello")
+    chat.peer.send(b"\x00")
+    assert chat.peer.received == ["text", b"binary", b"as bytes", "as text", b"array", b"view"]
+    assert chat.journal.messages == ["hello", b"\x00"]
+    chat.connection.stop()
+    stopped = await chat.connection.wait_stopped()
+    assert (stopped.messages_sent, stopped.bytes_sent) == (6, 4 + 6 + 8 + 7 + 5 + 4)
+    assert (stopped.messages_received, stopped.bytes_received) == (2, 6)
+
+
+@virtual
+async def test_what_the_caller_got_wrong_is_raised_at_once():
+    chat = await Chat().opened()
+    connection = chat.connection
+    with pytest.raises(TypeError, match="must be str or bytes, not int"):
+        connection.send(7)
+    with pytest.raises(TypeError, match="must be str, not bytes"):
+        connection.send(b"x", is_binary=False)
+    with pytest.raises(ValueError, match="surrogate"):
+        connection.send("\ud800")
+    for code in (-1, 0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535):
+        with pytest.raises(ValueError, match=f"close code {code} must not be sent"):
+            connection.stop(code=code)
+    with pytest.raises(ValueError, match="124 bytes of UTF-8; at most 123 fit"):
+        connection.stop(reason="é" * 62)
+    with pytest.raises(ValueError, match="surrogate"):
+        connection.stop(reason="\udfff")
+    assert connection.state is ConnectionState.OPEN
+    connection.stop(code=4999, reason="x" * 123)
+    await connection.wait_stopped()
+    assert chat.peer.close_frame == (4999, "x" * 123)
+
+
+@virtual
+async def test_58_59_send_while_not_open_is_a_definite_error():
+    chat = Chat()
+    chat.connection.send("too early")
+    await chat.opened()
+    chat.peer.answers_close = False
+    chat.connection.stop()
+    chat.connection.send("too late")
+    chat.peer.close()
+    await chat.connection.wait_stopped()
+    chat.connection.send("much too late")
+    errors = [event for event in chat.journal.events if isinstance(event, ErrorEvent)]
+    assert [(event.phase, event.session) for event in errors] == [("send", 0), ("send", 1), ("send", 0)]
+    assert all(isinstance(event.error, SendError) for event in errors)
+    assert "closing, not open" in errors[1].message
+    assert chat.peer.received == []
+
+
+@virtual
+async def test_promise_3_60_what_arrives_after_our_close_frame_is_delivered_before_stopped():
+    chat = await Chat().opened()
+    chat.peer.answers_close = False
+    order = []
+    chat.connection.messages.subscribe(order.append)
+    chat.connection.lifecycle.subscribe(lambda event: order.append(type(event).__name__))
+    chat.connection.stop()
+    chat.peer.send("one")
+    chat.peer.send("two")
+    chat.peer.close(1000)
+    chat.peer.send("after the peer's Close frame")
+    await chat.connection.wait_stopped()
+    assert order == ["Closing", "one", "two", "Stopped"]
+
+
+@virtual
+async def test_88_a_stop_inside_on_receive_keeps_the_rest_of_the_batch():
+    chat = await Chat().opened()
+    order = []
+    chat.connection.messages.subscribe(lambda message: (order.append(message), chat.connection.stop()))
+    chat.connection.lifecycle.subscribe(lambda event: order.append(type(event).__name__))
+    for message in ("one", "two", "three"):
+        chat.peer.send(message)
+    await chat.connection.wait_stopped()
+    assert order == ["one", "Closing", "two", "three", "Stopped"]
+
+
+@virtual
+async def test_promise_6_a_node_that_acts_within_a_notification_does_not_reorder_what_others_see():
+    chat = Chat()
+    connection = chat.connection
+    seen = {"before": [], "after": []}
+    connection.lifecycle.subscribe(lambda event: seen["before"].append(type(event).__name__))
+
+    def act(event):
+        match type(event).__name__:
+            case "Connecting":
+                connection.send("too early")
+            case "Opened":
+                connection.send("x")
+                connection.stop()
+            case "Closing":
+                connection.start()
+            case "Stopped" if event.session == 1:
+                connection.send("too late")
+
+    connection.lifecycle.subscribe(act)
+    connection.lifecycle.subscribe(lambda event: seen["after"].append(type(event).__name__))
+    connection.start()
+    await connection.wait_stopped()
+    await connection.wait_stopped()
+    connection.abort()
+    assert seen["before"] == seen["after"]
+    assert seen["before"][:9] == [
+        "Connecting",
+        "ErrorEvent",
+        "Opened",
+        "Closing",
+        "Stopped",
+        "ErrorEvent",
+        "Connecting",
+        "ErrorEvent",
+        "Opened",
+    ]
+
+
+@virtual
+async def test_87_a_start_inside_on_stop_begins_the_next_session_after_everybody_saw_stopped():
+    chat = await Chat().opened()
+    connection = chat.connection
+    order = []
+
+    def restart(stopped):
+        connection.start()
+        order.append(("restart", connection.state, stopped.session))
+
+    connection.stopped.subscribe(restart)
+    connection.stopped.subscribe(lambda stopped: order.append(("other", connection.state, stopped.session)))
+    connection.stop()
+    assert (await connection.wait_stopped()).session == 1
+    assert order == [("restart", ConnectionState.CLOSED, 1), ("other", ConnectionState.CLOSED, 1)]
+    await connection.wait_started()
+    assert connection.session == 2
+    assert len(chat.transport.peers) == 2
+
+
+@virtual
+async def test_47_stop_inside_on_stop_does_nothing():
+    chat = await Chat().opened()
+    chat.connection.stopped.subscribe(lambda _: chat.connection.stop())
+    chat.connection.stop()
+    await chat.connection.wait_stopped()
+    assert chat.journal.kinds == ["Connecting", "Opened", "Closing", "Stopped"]
+
+
+@virtual
+async def test_24_stop_from_within_the_error_event_of_the_same_attempt():
+    chat = Chat(lambda peer: peer.refuse(), reconnect={"initial_delay": 1.0})
+    chat.connection.errors.subscribe(lambda _: chat.connection.stop())
+    chat.connection.start()
+    stopped = await chat.connection.wait_stopped()
+    await asyncio.sleep(60)
+    assert chat.journal.kinds == ["Connecting", "ErrorEvent", "Dropped", "Closing", "Stopped"]
+    assert (stopped.initiator, len(chat.transport.peers)) == (Initiator.LOCAL, 1)
+
+
+@virtual
+async def test_promise_5_no_answer_is_bounded_by_close_timeout():
+    chat = await Chat(close_timeout=3.0).opened()
+    chat.peer.answers_close = False
+    before = asyncio.get_running_loop().time()
+    chat.connection.stop()
+    stopped = await chat.connection.wait_stopped()
+    assert asyncio.get_running_loop().time() - before == pytest.approx(3.0)
+    assert (stopped.initiator, stopped.code) == (Initiator.TIMEOUT, 1006)
+    assert chat.peer.was_aborted
+
+
+@virtual
+async def test_44_tcp_left_open_after_both_close_frames_is_ended_by_us():
+    chat = await Chat(close_timeout=3.0, linger=0.5).opened()
+    chat.peer.ends_tcp = False
+    before = asyncio.get_running_loop().time()
+    chat.connection.stop()
+    stopped = await chat.connection.wait_stopped()
+    assert asyncio.get_running_loop().time() - before == pytest.approx(0.5)
+    assert (stopped.was_clean, stopped.initiator) == (True, Initiator.LOCAL)
+
+
+@virtual
+async def test_promise_4_what_could_not_be_sent_is_counted():
+    chat = await Chat(close_timeout=1.0).opened()
+    chat.connection.send("sent")
+    chat.peer.stop_reading()
+    chat.connection.send("stuck")
+    chat.connection.send("stuck too")
+    chat.connection.stop()
+    stopped = await chat.connection.wait_stopped()
+    assert (stopped.messages_sent, stopped.unsent, stopped.initiator) == (1, 2, Initiator.TIMEOUT)
+
+
+@virtual
+async def test_promise_4_what_waits_goes_out_before_the_close_frame():
+    chat = await Chat().opened()
+    chat.peer.stop_reading()
+    chat.connection.send("waited")
+    chat.connection.stop(reason="bye")
+    await turn()
+    assert chat.peer.close_frame is None
+    chat.peer.resume_reading()
+    stopped = await chat.connection.wait_stopped()
+    assert chat.peer.received == ["waited"]
+    assert chat.peer.close_frame == (1000, "bye")
+    assert (stopped.unsent, stopped.was_clean) == (0, True)
+
+
+@virtual
+async def test_promise_8_46_stop_three_times_also_from_threads_is_one_event():
+    chat = await Chat().opened()
+    chat.connection.stop()
+    threads = [threading.Thread(target=chat.connection.stop) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    await chat.connection.wait_stopped()
+    await turn()
+    assert chat.journal.kinds.count("Stopped") == chat.journal.kinds.count("Closing") == 1
+
+
+@virtual
+async def test_94_commands_from_many_threads_are_serialized():
+    chat = await Chat().opened()
+
+    def commands(number):
+        for n in range(20):
+            chat.connection.send(f"{number}:{n}")
+
+    threads = [threading.Thread(target=commands, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        await asyncio.to_thread(thread.join)
+    await turn()
+    assert len(chat.peer.received) == 160
+    for number in range(8):
+        own = [message for message in chat.peer.received if message.startswith(f"{number}:")]
+        assert own == [f"{number}:{n}" for n in range(20)]
+
+
+# Subscribers that raise
+
+
+@virtual
+async def test_84_promise_7_a_subscriber_that_raises_is_an_error_event_and_a_log_record(caplog):
+    chat = await Chat().opened()
+    seen = []
+    chat.connection.messages.subscribe(lambda message: 1 / 0)
+    chat.connection.messages.subscribe(seen.append)
+    chat.peer.send("one")
+    chat.peer.send("two")
+    assert seen == ["one", "two"]
+    assert [type(error) for error in chat.handler_errors] == [HandlerError, HandlerError]
+    assert isinstance(chat.handler_errors[0].__cause__, ZeroDivisionError)
+    assert "ZeroDivisionError: division by zero" in str(chat.handler_errors[0])
+    assert sum("a subscriber raised" in record.message for record in caplog.records) == 2
+    assert caplog.records[0].exc_info is not None
+    assert chat.connection.state is ConnectionState.OPEN
+
+
+@virtual
+async def test_a_coroutine_function_is_no_subscriber():
+    async def save(_message):
+        """Nobody would await it."""
+
+    with pytest.raises(TypeError, match="for nobody would await it: for_each_async does"):
+        (await Chat().opened()).connection.messages.subscribe(save)
+
+
+@virtual
+async def test_promise_7_whatever_a_subscriber_raises_the_others_are_notified(caplog):
+    chat = await Chat().opened()
+    seen = []
+    for error in (UnspeakableError(), ValueError("two\nlines"), ValueError("x" * 10_000), ValueError()):
+        chat.connection.messages.subscribe(functools.partial(raise_, error))
+    chat.connection.messages.subscribe(seen.append)
+    chat.peer.send("one")
+    chat.peer.send("two")
+    assert seen == ["one", "two"]
+    assert chat.connection.state is ConnectionState.OPEN
+    assert [str(error) for error in chat.handler_errors[:4]] == [
+        "a subscriber raised UnspeakableError",
+        "a subscriber raised ValueError: two\\nlines",
+        f"a subscriber raised ValueError: {'x' * 288}...",
+        "a subscriber raised ValueError",
+    ]
+
+
+class UnspeakableError(Exception):
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+def raise_(error, _message):
+    raise error
+
+
+@virtual
+async def test_promise_7_raised_while_an_error_event_or_a_stopped_is_delivered_it_is_only_logged(caplog):
+    chat = await Chat().opened()
+    chat.connection.errors.subscribe(lambda _: 1 / 0)
+    chat.connection.stopped.subscribe(lambda _: 1 / 0)
+    chat.connection.settled.subscribe(lambda _: 1 / 0)
+    chat.peer.reset()
+    await chat.connection.wait_stopped()
+    assert chat.journal.kinds == ["Connecting", "Opened", "ErrorEvent", "Stopped"]
+    assert sum("a subscriber raised" in record.message for record in caplog.records) == 3
+
+
+@virtual
+async def test_86_a_cancelled_error_in_a_subscriber_wedges_nothing(caplog):
+    chat = await Chat().opened()
+
+    def raises(_):
+        raise asyncio.CancelledError
+
+    chat.connection.lifecycle.subscribe(raises)
+    chat.connection.stop()
+    assert (await chat.connection.wait_stopped()).was_clean
+
+
+def test_86_a_keyboard_interrupt_in_a_subscriber_reaches_the_program_and_wedges_nothing():
+    from rxnodes.testing.virtual_time import VirtualTimeLoop
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        chat = None
+        seen = []
+
+        def interrupt(_):
+            raise KeyboardInterrupt
+
+        async def begin():
+            nonlocal chat
+            chat = await Chat().opened()
+            chat.connection.messages.subscribe(interrupt)
+            chat.connection.messages.subscribe(seen.append)
+
+        runner.run(begin())
+        loop = runner.get_loop()
+        loop.call_soon(chat.peer.send, "one")
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(asyncio.sleep(1))
+        assert seen == ["one"]
+        chat.connection.abort()
+        assert runner.run(chat.connection.wait_stopped()).initiator is Initiator.LOCAL
+
+
+# Forms of messages
+
+
+@virtual
+async def test_92_what_cannot_be_decoded_is_one_error_event_and_the_stream_goes_on():
+    chat = await Chat().opened()
+    first, second = [], []
+    chat.connection.texts.subscribe(first.append)
+    chat.connection.texts.subscribe(second.append)
+    for message in ("a", b"b", b"\xff", "c"):
+        chat.peer.send(message)
+    assert first == second == ["a", "b", "c"]
+    errors = [event for event in chat.journal.events if isinstance(event, ErrorEvent)]
+    assert [(event.phase, type(event.error)) for event in errors] == [("receive", DecodeError)]
+    assert "1 bytes is not UTF-8" in errors[0].message
+
+
+@virtual
+async def test_nobody_is_told_of_a_binary_message_that_nobody_wanted_as_text():
+    chat = await Chat().opened()
+    seen = []
+    chat.connection.binaries.subscribe(seen.append)
+    chat.peer.send(b"\xff")
+    chat.peer.send("é")
+    assert seen == [b"\xff", "é".encode()]
+    assert "ErrorEvent" not in chat.journal.kinds
+
+
+# Waiting
+
+
+@virtual
+async def test_wait_started_gives_the_opened_or_raises():
+    chat = Chat()
+    waiting = asyncio.ensure_future(chat.connection.wait_started())
+    await turn()
+    assert not waiting.done()
+    chat.connection.start()
+    opened = await waiting
+    assert await chat.connection.wait_started() is opened
+    chat.connection.stop()
+    await chat.connection.wait_stopped()
+    assert await chat.connection.wait_started() is opened
+
+
+@virtual
+async def test_wait_started_raises_when_the_session_ends_without_opening():
+    chat = Chat(lambda peer: peer.refuse("the server answered 503", status=503))
+    chat.connection.start()
+    with pytest.raises(ConnectError, match="503") as raised:
+        await chat.connection.wait_started()
+    assert raised.value.status == 503
+    with pytest.raises(ConnectError, match="503"):
+        await chat.connection.wait_started()
+
+
+@virtual
+async def test_wait_started_raises_when_it_is_stopped_before_it_is_open():
+    chat = Chat(None)
+    chat.connection.start()
+    waiting = asyncio.ensure_future(chat.connection.wait_started())
+    await turn()
+    chat.connection.stop()
+    with pytest.raises(ConnectError, match="'chat' stopped before it was open"):
+        await waiting
+
+
+@virtual
+async def test_wait_stopped_waits_before_the_first_start_and_then_gives_the_last():
+    chat = Chat()
+    waiting = asyncio.ensure_future(chat.connection.wait_stopped())
+    await turn()
+    assert not waiting.done()
+    await chat.opened()
+    chat.connection.stop()
+    stopped = await waiting
+    assert isinstance(stopped, Stopped)
+    assert await chat.connection.wait_stopped() is stopped
+
+
+@virtual
+async def test_56_a_cancelled_waiting_task_changes_nothing():
+    chat = await Chat().opened()
+    waiting = asyncio.ensure_future(chat.connection.wait_stopped())
+    await turn()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    chat.connection.stop()
+    assert (await chat.connection.wait_stopped()).was_clean
+
+
+@virtual
+async def test_who_waits_when_everything_is_closed_is_told():
+    chat = Chat()
+    waiting = asyncio.ensure_future(chat.connection.wait_stopped())
+    await turn()
+    chat.connection.detach()
+    for wait in (waiting, chat.connection.wait_started(), chat.connection.wait_stopped()):
+        with pytest.raises(RxNodesError, match="closed before the connection was started"):
+            await wait
+
+
+@virtual
+async def test_commands_after_the_close_do_nothing(caplog):
+    chat = await Chat().opened()
+    chat.connection.retire()
+    await chat.connection.wait_stopped()
+    chat.connection.detach()
+    chat.connection.start()
+    chat.connection.stop()
+    chat.connection.abort()
+    with caplog.at_level(logging.WARNING):
+        chat.connection.send("lost")
+    assert "message not sent" in caplog.text
+    assert len(chat.transport.peers) == 1
+
+
+@virtual
+async def test_91_disposing_a_subscription_never_closes_the_connection():
+    chat = await Chat().opened()
+    subscriptions = [chat.connection.messages.subscribe(lambda _: None) for _ in range(5)]
+    for subscription in subscriptions:
+        subscription.dispose()
+    chat.peer.send("still there")
+    assert chat.journal.messages == ["still there"]
+    assert chat.connection.state is ConnectionState.OPEN
+
+
+# Reconnecting
+
+
+@virtual
+async def test_98_stop_cancels_the_waiting_retry_and_no_attempt_follows():
+    chat = Chat(lambda peer: peer.refuse(), reconnect={"initial_delay": 10.0, "jitter": False})
+    chat.connection.start()
+    await turn()
+    assert chat.connection.state is ConnectionState.RECONNECTING
+    chat.connection.stop()
+    assert chat.connection.state is ConnectionState.CLOSING
+    await chat.connection.wait_stopped()
+    await asyncio.sleep(3600)
+    assert len(chat.transport.peers) == 1
+
+
+@virtual
+async def test_99_given_up_is_a_stopped_with_the_last_error():
+    chat = Chat(lambda peer: peer.refuse("refused"), reconnect={"max_attempts": 4})
+    chat.connection.start()
+    stopped = await chat.connection.wait_stopped()
+    assert chat.journal.kinds == ["Connecting", "ErrorEvent", "Dropped"] * 3 + ["Connecting", "ErrorEvent", "Stopped"]
+    assert (stopped.attempts, stopped.opened, stopped.initiator) == (4, False, Initiator.NETWORK)
+    assert str(stopped.error) == "refused"
+
+
+@virtual
+async def test_an_open_event_on_every_reconnect():
+    chat = await Chat(reconnect={}).opened()
+    seen = []
+    chat.connection.opened.subscribe(seen.append)
+    chat.peer.reset()
+    await asyncio.sleep(10)
+    chat.peer.close(1012)
+    await asyncio.sleep(10)
+    assert [(opened.attempt, opened.is_reconnect) for opened in seen] == [(2, True), (3, True)]
+    chat.connection.stop()
+    stopped = await chat.connection.wait_stopped()
+    assert (stopped.attempts, stopped.was_clean) == (3, True)
+
+
+@virtual
+async def test_a_dial_is_bounded_by_connect_timeout():
+    chat = Chat(None, connect_timeout=2.0)
+    chat.connection.start()
+    stopped = await chat.connection.wait_stopped()
+    assert asyncio.get_running_loop().time() == pytest.approx(2.0)
+    assert isinstance(stopped.error, ConnectError)
+    assert chat.peer.was_aborted
+
+
+@virtual
+async def test_waiting_from_another_loop():
+    chat = await Chat().opened()
+    elsewhere = asyncio.to_thread(asyncio.run, chat.connection.wait_stopped())
+    waiting = asyncio.ensure_future(elsewhere)
+    await turn()
+    chat.connection.stop()
+    assert (await waiting).was_clean
+
+
+@virtual
+async def test_no_secret_in_what_it_says_of_itself():
+    chat = await Chat(accept).opened()
+    assert "secret" not in repr(chat.connection)
+    assert all("secret" not in repr(event) for event in chat.journal.events)
+
+
+@pytest.mark.parametrize("stream", [None, "errors", "lifecycle"])
+@virtual
+async def test_an_error_that_nobody_listens_to_is_a_warning_in_the_log(stream, caplog):
+    connection = Connection("chat", Target(url="ws://t/", redacted_url="ws://t/"), Policy(), ScriptedTransport())
+    connection.attach(asyncio.get_running_loop(), threading.get_ident())
+    if stream is not None:
+        getattr(connection, stream).subscribe(lambda _: None)
+    connection.send("too early")
+    connection.latency.subscribe(lambda _: 1 / 0)
+    connection.on_pong(0.1)
+    logged = [(record.levelname, record.message) for record in caplog.records]
+    failed = ("ERROR", "chat: a subscriber raised")
+    expected = [] if stream else [("WARNING", "chat: 'chat' is idle, not open: message not sent")]
+    assert logged == [*expected, failed]
+
+
+@virtual
+async def test_a_close_code_is_a_number():
+    chat = await Chat().opened()
+    with pytest.raises(TypeError, match="a close code must be an int, not str"):
+        chat.connection.stop(code="1000")
+    assert chat.connection.state is ConnectionState.OPEN
+
+
+# Lists of messages
+
+
+@pytest.mark.parametrize("is_binary", [None, False, True])
+@virtual
+async def test_reading_6_lists_that_are_first_asked_for_after_the_end_complete(is_binary):
+    chat = await Chat().opened()
+    early, told = chat.connection.batches(is_binary=False), []
+    chat.connection.stop()
+    await chat.connection.wait_stopped()
+    chat.connection.detach()
+    for stream in (early, chat.connection.batches(is_binary=is_binary)):
+        stream.subscribe(told.append, on_completed=lambda: told.append("completed"))
+    chat.connection.values(as_codec("json"), batched=True).subscribe(on_completed=lambda: told.append("completed"))
+    assert told == ["completed"] * 3
+
+
+@virtual
+async def test_reading_6_threads_that_ask_at_once_get_the_same_lists():
+    for _ in range(50):
+        connection = Chat().connection
+        barrier = threading.Barrier(4)
+
+        def ask(is_binary, connection=connection, barrier=barrier):
+            barrier.wait(10)
+            return connection.batches(is_binary=is_binary)
+
+        with ThreadPoolExecutor(4) as pool:
+            streams = list(pool.map(ask, [None, None, True, True]))
+        assert streams == [connection.batches(is_binary=it) for it in (None, None, True, True)]
+
+
+@virtual
+async def test_a_list_that_is_in_the_form_asked_for_is_given_as_it_is():
+    chat = await Chat().opened()
+    seen = []
+    for is_binary in (None, False, True):
+        chat.connection.batches(is_binary=is_binary).subscribe(seen.append)
+    texts, binaries = ["a", "b"], [b"c", b"d"]
+    chat.connection.on_messages(texts)
+    chat.connection.on_messages(binaries)
+    assert seen == [texts, texts, [b"a", b"b"], binaries, ["c", "d"], binaries]
+    assert [it is texts or it is binaries for it in seen] == [True, True, False, True, False, True]
+
+
+# Very many messages in one read
+
+
+async def flooded(messages, count=20_000, codec=None, on_value=None, turns=None):
+    """What a connection told of so many messages in one read, and how often the loop had a turn meanwhile."""
+    chat = await Chat().opened()
+    seen, loop = [], asyncio.get_running_loop()
+    if codec is not None:
+        chat.connection.values(as_codec(codec)).subscribe(on_value)
+    chat.connection.errors.subscribe(seen.append)
+    chat.connection.stopped.subscribe(seen.append)
+
+    def turn():
+        turns.append(len(seen))
+        if chat.connection.is_live:
+            loop.call_soon(turn)
+
+    loop.call_soon(turn)
+    chat.connection.on_messages(messages * count)
+    chat.peer.close(4001, "enough")
+    await chat.connection.wait_stopped()
+    assert len(chat.journal.messages) == count * len(messages)
+    return seen, chat
+
+
+def test_reading_7_a_flood_that_fits_no_codec_lets_others_run_and_is_told_before_the_end():
+    turns = []
+    seen, chat = asyncio.run(flooded(["no"], codec="json", turns=turns))
+    assert [type(it) for it in seen] == [ErrorEvent] * 20_000 + [Stopped]
+    assert {(it.phase, it.session, it.attempt) for it in seen[:-1]} == {("receive", 1, 1)}
+    assert (seen[-1].code, seen[-1].reason) == (4001, "enough")
+    assert chat.transport.peer.is_lost
+    assert len(turns) > 10
+
+
+def test_a_subscriber_that_takes_long_with_each_of_very_many_messages_lets_others_run():
+    turns = []
+    seen, _ = asyncio.run(flooded(["1"], count=2_000, codec="json", on_value=lambda _: time.sleep(0.0001), turns=turns))
+    assert [type(it) for it in seen] == [Stopped]
+    assert len(turns) > 3
+
+
+def test_who_raises_for_each_is_told_within_the_session():
+    turns = []
+    seen, _ = asyncio.run(flooded(["1"], count=1_000, codec="json", on_value=lambda _: 1 / 0, turns=turns))
+    assert {it.session for it in seen} == {1}
+    assert {it.phase for it in seen[:-1]} == {"handler"}
+    assert len(seen) == 1_001
+
+
+async def reset_in_a_flood():
+    chat = await Chat(unread, send_queue=SendQueue(while_connecting=True)).opened()
+    connection, told = chat.connection, []
+    waiting = connection.send("waits")
+    connection.lifecycle.subscribe(told.append)
+    connection.values(as_codec("json")).subscribe()
+    connection.on_messages(["no"] * 5_000)
+    chat.peer.fail("the network is gone")
+    late = connection.send("too late")
+    connection.stop()
+    stopped = await connection.wait_stopped()
+    return chat, await waiting, await late, stopped
+
+
+def test_what_is_sent_while_the_last_that_came_is_still_delivered_has_an_outcome():
+    chat, waiting, late, stopped = asyncio.run(reset_in_a_flood())
+    assert isinstance(waiting, Unsent)
+    assert isinstance(late, SendDropped)
+    assert chat.journal.kinds[-1] == "Stopped"
+    assert len(chat.journal.messages) == 5_000
+    assert stopped.unsent == 1
+    assert "'chat' has lost its peer: message not sent" in [
+        event.message for event in chat.journal.events if isinstance(event, ErrorEvent) and event.phase == "send"
+    ]
+
+
+def unread(peer):
+    peer.accept()
+    peer.stop_reading()

@@ -1,0 +1,515 @@
+"""Hot streams: isolated, ordered, replaying where asked."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+import pytest
+import reactivex
+from reactivex import Observable
+from reactivex import operators as ops
+
+from rxnodes import Drops, Trigger
+from rxnodes.rx.backpressure import Valve
+from rxnodes.rx.streams import Derived, IsolatedBehaviorSubject, IsolatedSubject, Outbox, View, pipeline_reporter
+
+
+class Reports(list):
+    """What a stream reports."""
+
+    def __call__(self, error):
+        self.append(error)
+
+
+@pytest.fixture
+def reports():
+    return Reports()
+
+
+@pytest.fixture
+def stream(reports):
+    return IsolatedSubject[int](reports)
+
+
+def at_once(action):
+    action()
+
+
+@pytest.fixture
+def valve():
+    return Valve(lambda is_closed: None, at_once)
+
+
+@pytest.fixture
+def outbox(reports, valve):
+    return Outbox(reports, valve)
+
+
+def test_every_subscriber_sees_every_value(stream):
+    seen = []
+    stream.subscribe(lambda value: seen.append(("a", value)))
+    stream.subscribe(lambda value: seen.append(("b", value)))
+    stream.emit(1)
+    stream.emit(2)
+    assert seen == [("a", 1), ("b", 1), ("a", 2), ("b", 2)]
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("no"), asyncio.CancelledError(), KeyboardInterrupt(), SystemExit(1), GeneratorExit()]
+)
+def test_86_promise_7_one_that_raises_does_not_stop_the_others_or_its_own_later_notifications(stream, reports, error):
+    seen = []
+
+    def raises(value):
+        seen.append(("raises", value))
+        raise error
+
+    stream.subscribe(raises)
+    stream.subscribe(lambda value: seen.append(("other", value)))
+    stream.emit(1)
+    stream.emit(2)
+    assert seen == [("raises", 1), ("other", 1), ("raises", 2), ("other", 2)]
+    assert reports == [error, error]
+
+
+def test_85_an_observer_object_and_one_without_on_error(stream, reports):
+    seen = []
+    subject = reactivex.Subject[int]()
+    subject.subscribe(seen.append)
+    stream.subscribe(subject)
+    stream.subscribe()
+    stream.emit(1)
+    assert seen == [1]
+    assert reports == []
+
+
+def test_89_dispose_inside_on_next_of_itself(stream):
+    seen = []
+
+    def once(value):
+        seen.append(value)
+        subscription.dispose()
+
+    subscription = stream.subscribe(once)
+    stream.emit(1)
+    stream.emit(2)
+    assert seen == [1]
+    assert not stream.is_observed
+
+
+def test_89_dispose_inside_on_next_of_another(stream):
+    seen = []
+    stream.subscribe(lambda _: other.dispose())
+    other = stream.subscribe(seen.append)
+    stream.emit(1)
+    assert seen == []
+
+
+def test_90_subscribe_inside_on_next_sees_the_next(stream):
+    seen = []
+    stream.subscribe(lambda value: stream.subscribe(lambda later: seen.append((value, later))))
+    stream.emit(1)
+    stream.emit(2)
+    assert seen == [(1, 2)]
+
+
+def test_completes_once_and_tells_those_who_come_later(stream):
+    told = []
+    stream.subscribe(on_completed=lambda: told.append("early"))
+    stream.complete()
+    stream.subscribe(on_completed=lambda: told.append("late"))
+    assert told == ["early", "late"]
+    assert not stream.is_observed
+
+
+def test_promise_7_a_report_that_fails_keeps_nothing_from_the_others(caplog):
+    seen = []
+    for stream in (IsolatedSubject(lambda _: 1 / 0), IsolatedBehaviorSubject(lambda _: 1 / 0, 0, at_once)):
+        stream.subscribe(lambda _: no_subscriber(), on_completed=no_subscriber)
+        stream.subscribe(seen.append, on_completed=lambda: seen.append("completed"))
+        stream.emit(1)
+        stream.complete()
+    assert seen == [1, "completed", 0, 1, "completed"]
+    assert caplog.text.count("cannot be reported") == 5
+
+
+def no_subscriber():
+    raise LookupError("what a subscriber raised")
+
+
+def test_completion_is_isolated_too(stream, reports):
+    told = []
+    error = ValueError("no")
+
+    def raises():
+        raise error
+
+    stream.subscribe(on_completed=raises)
+    stream.subscribe(on_completed=lambda: told.append("other"))
+    stream.complete()
+    assert told == ["other"]
+    assert reports == [error]
+
+
+def test_a_disposed_one_is_not_told_of_completion(stream):
+    told = []
+    stream.subscribe(on_completed=lambda: other.dispose())  # noqa: PLW0108 - it does not exist yet
+    other = stream.subscribe(on_completed=lambda: told.append("other"))
+    stream.complete()
+    assert told == []
+
+
+def test_it_is_an_observable(stream):
+    seen = []
+    stream.pipe(ops.filter(lambda value: value > 1), ops.map(str), ops.take(1)).subscribe(seen.append)
+    for value in (1, 2, 3):
+        stream.emit(value)
+    assert seen == ["2"]
+    assert not stream.is_observed
+
+
+async def test_it_can_be_awaited(stream):
+    asyncio.get_running_loop().call_soon(stream.emit, 7)
+    assert await stream.pipe(ops.first()) == 7
+
+
+def test_83_a_late_subscriber_gets_the_last_value_delivered(reports):
+    stream = IsolatedBehaviorSubject[str](reports, "idle", at_once)
+    seen = []
+    stream.subscribe(lambda value: seen.append(("a", value)))
+    stream.emit("connecting")
+    stream.subscribe(lambda value: seen.append(("b", value)))
+    stream.emit("open")
+    assert seen == [("a", "idle"), ("a", "connecting"), ("b", "connecting"), ("a", "open"), ("b", "open")]
+
+
+def test_who_subscribes_during_a_notification_gets_it_once(reports):
+    stream = IsolatedBehaviorSubject[str](reports, "idle", at_once)
+    seen = []
+    stream.subscribe(lambda value: value == "open" and stream.subscribe(seen.append))
+    stream.emit("open")
+    stream.emit("closed")
+    assert seen == ["open", "closed"]
+
+
+def test_replaying_is_isolated(reports):
+    stream = IsolatedBehaviorSubject[str](reports, "idle", at_once)
+    error = ValueError("no")
+    seen = []
+
+    def raises(value):
+        seen.append(value)
+        raise error
+
+    stream.subscribe(raises)
+    stream.emit("open")
+    assert seen == ["idle", "open"]
+    assert reports == [error, error]
+
+
+def test_who_disposes_while_it_is_replayed_to_is_not_attached(reports):
+    queue = []
+    stream = IsolatedBehaviorSubject[str](reports, "idle", queue.append)
+    seen = []
+    subscription = stream.subscribe(seen.append)
+    subscription.dispose()
+    queue.pop()()
+    stream.emit("open")
+    assert seen == []
+    assert not stream.is_observed
+
+
+def test_one_that_only_waits_for_completion_is_told(reports):
+    stream = IsolatedBehaviorSubject[str](reports, "idle", at_once)
+    told = []
+    stream.subscribe(on_completed=lambda: told.append("completed"))
+    stream.complete()
+    assert told == ["completed"]
+
+
+def test_a_completed_one_replays_nothing(reports):
+    stream = IsolatedBehaviorSubject[str](reports, "idle", at_once)
+    stream.complete()
+    told = []
+    stream.subscribe(told.append, on_completed=lambda: told.append("completed"))
+    assert told == ["completed"]
+
+
+def test_subscribing_from_many_threads_loses_nobody(stream):
+    seen = []
+    threads = [threading.Thread(target=stream.subscribe, args=(seen.append,)) for _ in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    stream.emit(1)
+    assert seen == [1] * 50
+
+
+def halves(value, emit):
+    if value % 2 == 0:
+        emit(value // 2)
+
+
+def test_a_derived_stream_shows_what_is_made_of_each_value(stream):
+    derived = Derived(stream, halves)
+    seen, others = [], []
+    derived.subscribe(seen.append)
+    derived.subscribe(others.append)
+    for value in (1, 2, 3, 4):
+        stream.emit(value)
+    assert seen == others == [1, 2]
+
+
+def test_it_makes_it_once_for_all_its_subscribers(stream):
+    made = []
+    derived = Derived(stream, lambda value, emit: (made.append(value), emit(value)))
+    for _ in range(3):
+        derived.subscribe()
+    stream.emit(1)
+    assert made == [1]
+
+
+def test_it_follows_the_other_only_while_it_is_observed(stream):
+    derived = Derived(stream, halves)
+    assert not stream.is_observed
+    first, second = derived.subscribe(), derived.subscribe()
+    first.dispose()
+    assert stream.is_observed
+    second.dispose()
+    second.dispose()
+    assert not stream.is_observed
+    seen = []
+    derived.subscribe(seen.append)
+    stream.emit(2)
+    assert seen == [1]
+
+
+def test_promise_7_its_subscribers_are_isolated_too(stream, reports):
+    derived = Derived(stream, halves)
+    error = ValueError("no")
+    seen = []
+
+    def raises(value):
+        seen.append(("raises", value))
+        raise error
+
+    derived.subscribe(raises)
+    derived.subscribe(lambda value: seen.append(("other", value)))
+    stream.subscribe(lambda value: seen.append(("source", value)))
+    stream.emit(2)
+    stream.emit(4)
+    assert seen == [("raises", 1), ("other", 1), ("source", 2), ("raises", 2), ("other", 2), ("source", 4)]
+    assert reports == [error, error]
+
+
+def test_what_makes_it_may_raise_and_the_stream_goes_on(stream, reports):
+    derived = Derived(stream, lambda value, emit: emit(1 // value))
+    seen = []
+    derived.subscribe(seen.append)
+    stream.emit(0)
+    stream.emit(1)
+    assert seen == [1]
+    assert [type(error) for error in reports] == [ZeroDivisionError]
+
+
+def test_it_completes_with_the_other(stream):
+    derived = Derived(Derived(stream, halves), halves)
+    told = []
+    derived.subscribe(on_completed=lambda: told.append("early"))
+    stream.complete()
+    assert told == ["early"]
+    derived.subscribe(on_completed=lambda: told.append("late"))
+    assert told == ["early", "late"]
+    assert not derived.is_observed
+
+
+def test_one_that_nobody_observed_completes_when_somebody_does(stream):
+    derived = Derived(Derived(stream, halves), halves)
+    stream.complete()
+    told = []
+    derived.subscribe(on_completed=lambda: told.append("late"))
+    assert told == ["late"]
+    assert derived.is_completed
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_who_is_told_of_its_completion_is_not_told_within_its_lock(stream, depth):
+    derived = stream
+    for _ in range(depth):
+        derived = Derived(derived, halves)
+    stream.complete()
+    told = []
+
+    def try_the_lock():
+        thread = threading.Thread(
+            target=lambda: told.append(derived.lock.acquire(timeout=5) and derived.lock.release())
+        )
+        thread.start()
+        thread.join()
+
+    derived.subscribe(on_completed=try_the_lock)
+    assert told == [None]
+
+
+def test_89_90_subscribing_and_disposing_within_a_notification_of_it(stream):
+    derived = Derived(stream, halves)
+    seen = []
+
+    def once(value):
+        seen.append(("once", value))
+        subscription.dispose()
+        derived.subscribe(lambda later: seen.append(("later", later)))
+
+    subscription = derived.subscribe(once)
+    stream.emit(2)
+    stream.emit(4)
+    assert seen == [("once", 1), ("later", 2)]
+
+
+def test_coming_and_going_from_many_threads_leaves_nothing_behind(stream):
+    derived = Derived(stream, halves)
+
+    def come_and_go():
+        for _ in range(200):
+            derived.subscribe().dispose()
+
+    threads = [threading.Thread(target=come_and_go) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not derived.is_observed
+    assert not stream.is_observed
+
+
+def test_promise_6_one_notification_is_delivered_to_all_before_the_next(stream, outbox):
+    seen = []
+
+    def emits_another(value):
+        seen.append(("first", value))
+        if value == 1:
+            outbox.post(stream.emit, 2)
+            outbox.flush()
+            outbox.send(stream.emit, 3)
+
+    stream.subscribe(emits_another)
+    stream.subscribe(lambda value: seen.append(("second", value)))
+    outbox.send(stream.emit, 1)
+    assert seen == [("first", 1), ("second", 1), ("first", 2), ("second", 2), ("first", 3), ("second", 3)]
+    assert not outbox.is_delivering
+
+
+def test_what_is_sent_comes_after_what_was_posted(stream, outbox):
+    seen = []
+    stream.subscribe(seen.append)
+    outbox.post(stream.emit, 1)
+    outbox.send(stream.emit, 2)
+    assert seen == [1, 2]
+
+
+def test_who_is_told_of_a_pipeline_is_the_innermost_that_notifies(valve):
+    told = []
+    outer, inner = (Outbox(lambda error, name=name: told.append((name, error)), valve) for name in ("outer", "inner"))
+
+    def fail(error):
+        pipeline_reporter()(error)
+
+    def nest(error):
+        inner.send(fail, error)
+        inner.within(lambda: fail(error))
+        fail(error)
+
+    outer.send(nest, 1)
+    outer.post(fail, 2)
+    outer.flush()
+    assert told == [("inner", 1), ("inner", 1), ("outer", 1), ("outer", 2)]
+    assert pipeline_reporter() is None
+
+
+def test_a_long_queue_is_delivered_in_linear_time_and_in_turns(outbox, valve):
+    """Others have theirs meanwhile, and the source is held up until all is delivered."""
+    seen, turns = [], []
+
+    async def main():
+        loop = asyncio.get_running_loop()
+
+        def deliver(number):
+            seen.append(number)
+            assert outbox.is_delivering
+            if number == 0:
+                for more in range(1, 200_000):
+                    outbox.post(deliver, more)
+
+        def turn():
+            turns.append((len(seen), valve.is_closed))
+            if outbox.is_put_off:
+                loop.call_soon(turn)
+
+        outbox.send(deliver, 0)
+        outbox.send(deliver, 200_000)
+        assert seen != list(range(200_001))
+        assert not outbox.is_delivering
+        turn()
+        while outbox.is_put_off:
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert seen == list(range(200_001))
+    assert len(turns) > 2
+    assert all(is_closed for _, is_closed in turns[:-1])
+    assert not valve.is_closed
+
+
+def test_a_few_notifications_are_delivered_at_once_however_long_they_take(outbox):
+    seen = []
+
+    async def main():
+        for number in range(4):
+            outbox.post(lambda number: (seen.append(number), time.sleep(0.011)), number)
+        outbox.flush()
+        assert seen == [0, 1, 2, 3]
+
+    asyncio.run(main())
+
+
+def test_a_delivery_that_is_interrupted_goes_on_in_the_next_turn(outbox, valve):
+    seen = []
+
+    async def main():
+        def deliver(number):
+            seen.append(number)
+            if number == 1:
+                raise KeyboardInterrupt
+
+        for number in range(4):
+            outbox.post(deliver, number)
+        with pytest.raises(KeyboardInterrupt):
+            outbox.flush()
+        assert seen == [0, 1]
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert seen == [0, 1, 2, 3]
+    assert not valve.is_closed
+
+
+# Fluent, as docs/fluent.md says
+
+
+@pytest.mark.parametrize("kind", [IsolatedSubject, IsolatedBehaviorSubject, Derived, View, Trigger, Drops])
+def test_no_name_of_ours_hides_an_operator_of_reactivex(kind):
+    operators = {name for name in dir(Observable) if not name.startswith("_")} - {"subscribe"}
+    ours = {name for it in kind.__mro__ if it.__module__.startswith("rxnodes") for name in vars(it)}
+    assert operators & ours == set()
+    assert len(operators) > 100
+
+
+def test_streams_have_reactivexs_operators_as_methods():
+    trigger, seen = Trigger(), []
+    trigger.filter(lambda number: number > 1).map(str).subscribe(seen.append)
+    for number in (1, 2, 3):
+        trigger.fire(number)
+    assert seen == ["2", "3"]

@@ -1,0 +1,345 @@
+"""No pipeline fails unseen, whatever subscribes it, and whatever an operator subscribes within a notification."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import timedelta
+
+import pytest
+import reactivex
+from reactivex import Observable
+from reactivex import operators as ops
+from reactivex.disposable import Disposable
+from virtual import accept, virtual
+
+from rxnodes import HandlerError, Project, Trigger, map_async, pulse
+from rxnodes.testing.scripted import ScriptedTransport
+from rxnodes.testing.virtual_time import run_in_virtual_time
+from rxnodes.websocket import client_send, on_error, on_receive, on_start, on_stop, until_stopped
+
+
+class BadError(Exception):
+    """What the pipelines of these tests end with."""
+
+
+def bad(*_):
+    raise BadError
+
+
+def failing():
+    """Fails at once when it is subscribed to, as a map over a pulse does."""
+    return pulse().pipe(ops.map(bad))
+
+
+def raising():
+    """What raises when it is subscribed to."""
+    return Observable(bad)
+
+
+def listed():
+    """Fails with an item of a list, which a scheduler emits."""
+    return reactivex.of(1, 2).pipe(ops.map(bad))
+
+
+def thrown():
+    return reactivex.throw(BadError())
+
+
+INNER = {it.__name__: it for it in (failing, raising, listed, thrown)}
+
+#: Every way in which an operator subscribes to something within a notification: pipelines of messages.
+OPERATORS = {
+    "amb": lambda inner: ops.flat_map(lambda _: reactivex.amb(inner(), reactivex.never())),
+    "buffer": lambda inner: ops.buffer(inner()),
+    "buffer_when": ops.buffer_when,
+    "buffer_toggle": lambda inner: ops.buffer_toggle(reactivex.just(1), lambda _: inner()),
+    "case": lambda inner: ops.flat_map(lambda _: reactivex.case(lambda: 1, {1: inner()})),
+    "catch": lambda inner: ops.flat_map(lambda _: reactivex.throw(ValueError()).pipe(ops.catch(inner()))),
+    "catch_function": lambda inner: ops.flat_map(
+        lambda _: reactivex.throw(ValueError()).pipe(ops.catch(lambda *_: inner()))
+    ),
+    "catch_with_iterable": lambda inner: ops.flat_map(
+        lambda _: reactivex.catch_with_iterable(iter([reactivex.throw(ValueError()), inner()]))
+    ),
+    "combine_latest": lambda inner: ops.flat_map(lambda _: reactivex.combine_latest(pulse(1), inner())),
+    "concat": lambda inner: ops.flat_map(lambda _: reactivex.concat(pulse(1), inner())),
+    "concat_operator": lambda inner: ops.flat_map(lambda _: pulse(1).pipe(ops.concat(inner()))),
+    "concat_all": lambda inner: (ops.map(lambda _: inner()), ops.concat_all()),
+    "concat_map": lambda inner: ops.concat_map(lambda _: inner()),
+    "concat_with_iterable": lambda inner: ops.flat_map(
+        lambda _: reactivex.concat_with_iterable(iter([pulse(), inner()]))
+    ),
+    "default_if_empty": lambda inner: ops.flat_map(
+        lambda _: reactivex.empty().pipe(ops.default_if_empty(1), ops.flat_map(lambda _: inner()))
+    ),
+    "defer": lambda inner: ops.flat_map(lambda _: reactivex.defer(lambda _: inner())),
+    "defer_raises": lambda inner: ops.flat_map(lambda _: reactivex.defer(bad)),
+    "delay_with_mapper": lambda inner: ops.delay_with_mapper(lambda _: inner()),
+    "delay_with_subscription": lambda inner: ops.flat_map(
+        lambda _: pulse(1).pipe(ops.delay_with_mapper(inner(), lambda _: pulse()))
+    ),
+    "debounce_with_mapper": lambda inner: ops.throttle_with_mapper(lambda _: inner()),
+    "do_while": lambda inner: ops.flat_map(lambda _: inner().pipe(ops.do_while(lambda _: False))),
+    "exclusive": lambda inner: (ops.map(lambda _: inner()), ops.exclusive()),
+    "expand": lambda inner: ops.expand(lambda _: inner()),
+    "flat_map": lambda inner: ops.flat_map(lambda _: inner()),
+    "flat_map_indexed": lambda inner: ops.flat_map_indexed(lambda _, __: inner()),
+    "flat_map_latest": lambda inner: ops.flat_map_latest(lambda _: inner()),
+    "flat_map_raises": lambda inner: ops.flat_map(bad),
+    "for_in": lambda inner: ops.flat_map(lambda _: reactivex.for_in([1, 2], lambda _: inner())),
+    "fork_join": lambda inner: ops.flat_map(lambda _: reactivex.fork_join(pulse(), inner())),
+    "group_by": lambda inner: (ops.group_by(len), ops.flat_map(lambda group: group.pipe(ops.map(bad)))),
+    "group_by_until": lambda inner: (
+        ops.group_by_until(len, None, lambda _: inner()),
+        ops.flat_map(lambda group: group),
+    ),
+    "group_join": lambda inner: ops.group_join(reactivex.never(), lambda _: inner(), lambda _: reactivex.never()),
+    "if_then": lambda inner: ops.flat_map(lambda _: reactivex.if_then(lambda: True, inner())),
+    "join": lambda inner: ops.join(reactivex.never(), lambda _: inner(), lambda _: reactivex.never()),
+    "map_async_before": lambda inner: (ops.map(lambda _: inner()), ops.merge_all()),
+    "merge": lambda inner: ops.flat_map(lambda _: reactivex.merge(pulse(1), inner())),
+    "merge_concurrent": lambda inner: (ops.map(lambda _: inner()), ops.merge(max_concurrent=1)),
+    "merge_all": lambda inner: (ops.map(lambda _: inner()), ops.merge_all()),
+    "multicast": lambda inner: ops.flat_map(
+        lambda _: inner().pipe(
+            ops.multicast(subject_factory=lambda _: reactivex.subject.Subject(), mapper=lambda it: it)
+        )
+    ),
+    "observe_on": lambda inner: (ops.observe_on(reactivex.scheduler.ImmediateScheduler()), ops.map(bad)),
+    "on_error_resume_next": lambda inner: ops.flat_map(
+        lambda _: reactivex.on_error_resume_next(pulse(), inner()).pipe(ops.concat(inner()))
+    ),
+    "publish": lambda inner: ops.flat_map(lambda _: inner().pipe(ops.publish(lambda it: it))),
+    "repeat": lambda inner: ops.flat_map(lambda _: inner().pipe(ops.repeat(2))),
+    "replay": lambda inner: ops.flat_map(lambda _: inner().pipe(ops.replay(mapper=lambda it: it, buffer_size=1))),
+    "retry": lambda inner: ops.flat_map(lambda _: inner().pipe(ops.retry(2))),
+    "sample": lambda inner: ops.flat_map(lambda _: pulse().pipe(ops.concat(reactivex.never()), ops.sample(inner()))),
+    "sequence_equal": lambda inner: ops.flat_map(lambda _: pulse().pipe(ops.sequence_equal(inner()))),
+    "share": lambda inner: ops.flat_map(lambda _: inner().pipe(ops.share())),
+    "skip_until": lambda inner: ops.flat_map(
+        lambda _: pulse().pipe(ops.concat(reactivex.never()), ops.skip_until(inner()))
+    ),
+    "start_with": lambda inner: ops.flat_map(lambda _: inner().pipe(ops.start_with(1))),
+    "subscribe_on": lambda inner: ops.flat_map(
+        lambda _: inner().pipe(ops.subscribe_on(reactivex.scheduler.ImmediateScheduler()))
+    ),
+    "switch_latest": lambda inner: (ops.map(lambda _: inner()), ops.switch_latest()),
+    "switch_map": lambda inner: ops.switch_map(lambda _: inner()),
+    "take_until": lambda inner: ops.flat_map(lambda _: reactivex.never().pipe(ops.take_until(inner()))),
+    "timeout_with_mapper": lambda inner: ops.timeout_with_mapper(reactivex.never(), lambda _: inner()),
+    "until_stopped": lambda inner: ops.flat_map(lambda _: inner().pipe(ops.materialize(), ops.dematerialize())),
+    "using": lambda inner: ops.flat_map(lambda _: reactivex.using(Disposable, lambda _: inner())),
+    "while_do": lambda inner: ops.flat_map(lambda _: inner().pipe(ops.while_do(lambda _: True))),
+    "window": lambda inner: (ops.window(inner()), ops.merge_all()),
+    "window_when": lambda inner: (ops.window_when(inner), ops.merge_all()),
+    "window_items": lambda inner: (ops.window_with_count(2), ops.flat_map(lambda it: it.pipe(ops.map(bad)))),
+    "with_latest_from": lambda inner: ops.flat_map(lambda _: reactivex.never().pipe(ops.with_latest_from(inner()))),
+    "zip": lambda inner: ops.flat_map(lambda _: reactivex.zip(pulse(), inner())),
+    "zip_with_list": lambda inner: ops.flat_map(lambda _: inner().pipe(ops.zip_with_iterable([1, 2]))),
+}
+
+#: What subscribes where the pipeline is subscribed, and not within a notification.
+SUBSCRIBED_BEFORE = {"buffer", "buffer_when", "buffer_toggle", "window", "window_when"}
+
+#: What subscribes in a turn of its own.
+PUT_OFF = {
+    *("catch", "catch_function", "catch_with_iterable", "concat", "concat_operator", "concat_with_iterable"),
+    *("default_if_empty", "do_while", "for_in", "merge", "on_error_resume_next", "repeat", "replay", "retry"),
+    *("expand", "start_with", "while_do"),
+}
+
+
+class Watch:
+    """A project with an open connection, and what was seen of failures in it."""
+
+    def __init__(self, caplog):
+        self.transport = ScriptedTransport(accept)
+        self.project = Project(websocket={"chat": "ws://chat.test/"}, transport=self.transport)
+        self.chat = self.project.websocket("chat")
+        self.caplog = caplog
+        self.events = []
+
+    async def __aenter__(self):
+        await self.project.__aenter__()
+        self.chat.start()
+        await self.chat.wait_started()
+        on_error(self.chat).subscribe(self.events.append)
+        return self
+
+    async def __aexit__(self, *why):
+        await self.project.__aexit__(*why)
+
+    def check(self, *, is_told=True):
+        """One log record with the traceback, and one event where it is told."""
+        (record,) = [it for it in self.caplog.records if it.levelno >= logging.WARNING]
+        assert record.exc_info[0] is BadError
+        assert record.getMessage().endswith("a pipeline ended with an error")
+        assert [event.phase for event in self.events] == ["handler"] * is_told
+        for event in self.events:
+            assert isinstance(event.error, HandlerError)
+            assert isinstance(event.error.__cause__, BadError)
+            assert event.message == "a pipeline ended with BadError"
+
+
+@pytest.mark.parametrize("inner", INNER)
+@pytest.mark.parametrize("operator", OPERATORS)
+@virtual
+async def test_whatever_an_operator_subscribes_within_a_notification(caplog, operator, inner):
+    is_notifying = False
+    chain = OPERATORS[operator](INNER[inner])
+    async with Watch(caplog) as watch:
+        chain = chain if isinstance(chain, tuple) else (chain,)
+        within = []
+        chain = (*chain, ops.do_action(on_error=lambda _: within.append(is_notifying)))
+        watch.project.subscribe(on_receive(watch.chat).pipe(*chain))
+        await asyncio.sleep(0)
+        for message in ("one", "two"):
+            is_notifying = True
+            watch.transport.peer.send(message)
+            is_notifying = False
+        await asyncio.sleep(1)
+        assert watch.chat.is_live
+        (is_within,) = within
+        watch.check(is_told=is_within)
+        # A list's items come in a turn of their own, and what is thrown likewise.
+        if inner in ("failing", "raising"):
+            assert is_within is (operator not in SUBSCRIBED_BEFORE | PUT_OFF)
+
+
+TIMED = {
+    "delay": lambda: ops.delay(1),
+    "delay_subscription": lambda: ops.flat_map(lambda _: failing().pipe(ops.delay_subscription(1))),
+    "interval": lambda: ops.flat_map(lambda _: reactivex.interval(1)),
+    "map_async": lambda: map_async(lambda _: asyncio.sleep(1)),
+    "timeout": lambda: reactivex.compose(ops.skip(1), ops.timeout(1, failing())),
+    "timer": lambda: ops.flat_map(lambda _: reactivex.timer(timedelta(seconds=1), 1)),
+}
+
+
+@pytest.mark.parametrize("operator", TIMED)
+@virtual
+async def test_what_fails_later_is_logged(caplog, operator):
+    async with Watch(caplog) as watch:
+        watch.project.subscribe(on_receive(watch.chat).pipe(TIMED[operator](), ops.map(bad)))
+        watch.transport.peer.send("one")
+        await asyncio.sleep(5)
+        watch.check(is_told=False)
+
+
+@pytest.mark.parametrize("inner", INNER)
+@pytest.mark.parametrize(
+    "notifies", ["on_start", "on_receive", "lifecycle", "states", "settled", "on_stop", "on_error"]
+)
+@virtual
+async def test_what_is_subscribed_by_a_subscriber(caplog, notifies, inner):
+    watch = Watch(caplog)
+    chat = watch.chat
+    streams = {
+        "on_start": on_start(chat),
+        "on_receive": on_receive(chat),
+        "lifecycle": chat.lifecycle,
+        "states": chat.states.pipe(ops.skip(1)),
+        "settled": chat.settled,
+        "on_stop": on_stop(chat),
+        "on_error": on_error(chat),
+    }
+    streams[notifies].pipe(ops.first()).subscribe(lambda _: watch.project.subscribe(INNER[inner]()))
+    errors = []
+    on_error(chat).subscribe(errors.append)
+    async with watch.project:
+        chat.start()
+        await chat.wait_started()
+        watch.transport.peer.send("one")
+        if notifies == "on_error":
+            watch.chat.report_unwritten(ValueError(), None)
+        await asyncio.sleep(0)
+        chat.stop()
+        await chat.wait_stopped()
+        await asyncio.sleep(0)
+        (record,) = [it for it in caplog.records if it.levelno >= logging.ERROR]
+        assert record.exc_info[0] is BadError
+        # Within an ErrorEvent's or a Stopped's delivery it is only logged (promise 7); so is what a scheduler has put off.
+        is_told = notifies in ("on_start", "on_receive", "lifecycle", "states") and inner in ("failing", "raising")
+        assert [event for event in errors if event.phase == "handler"] == (errors[-1:] if is_told else [])
+
+
+@virtual
+async def test_what_is_replayed_is_a_notification(caplog):
+    async with Watch(caplog) as watch:
+        watch.project.subscribe(watch.chat.states.pipe(ops.map(bad)))
+        watch.check()
+
+
+@virtual
+async def test_the_connection_that_notifies_is_the_innermost(caplog):
+    transport = ScriptedTransport(accept)
+    async with Project(websocket={"a": "ws://a.test/", "b": "ws://b.test/"}, transport=transport) as project:
+        a, b = project.websocket("a"), project.websocket("b")
+        events = []
+        on_error(a).subscribe(events.append)
+        on_error(b).subscribe(events.append)
+        project.subscribe(
+            on_start(a).pipe(ops.do_action(lambda _: b.start())),
+            b.lifecycle.pipe(ops.flat_map(lambda _: failing())),
+        )
+        a.start()
+        await a.wait_started()
+        await b.wait_started()
+        assert [(event.connection, event.phase) for event in events] == [("b", "handler")]
+        assert [it.getMessage() for it in caplog.records] == ["b: a pipeline ended with an error"]
+
+
+@virtual
+async def test_a_trigger_that_is_fired_within_a_notification(caplog):
+    trigger = Trigger()
+    async with Watch(caplog) as watch:
+        watch.project.subscribe(trigger.pipe(ops.map(bad)), on_receive(watch.chat).pipe(ops.do_action(trigger.fire)))
+        watch.transport.peer.send("one")
+        watch.transport.peer.send("two")
+        watch.check()
+
+
+@virtual
+async def test_what_a_switch_or_a_message_ends_with_is_its_pipelines_error(caplog):
+    async with Watch(caplog) as watch:
+        switch = on_receive(watch.chat).pipe(ops.flat_map(lambda _: failing()))
+        watch.project.subscribe(Trigger().pipe(client_send(watch.chat, "x", enabled=switch), until_stopped(watch.chat)))
+        watch.transport.peer.send("one")
+        watch.check()
+
+
+@virtual
+async def test_outside_of_notifications_it_is_logged(caplog):
+    async with Watch(caplog) as watch:
+        watch.project.subscribe(failing())
+        watch.check(is_told=False)
+
+
+@virtual
+async def test_one_that_raises_though_it_is_over_ends_no_other(caplog):
+    def subscribe(observer, _scheduler=None):
+        observer.on_completed()
+        bad()
+
+    seen = []
+    async with Watch(caplog) as watch:
+        watch.project.subscribe(Observable(subscribe), pulse("other").pipe(ops.do_action(seen.append)))
+        assert seen == ["other"]
+        watch.check(is_told=False)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_what_is_meant_for_the_program_reaches_it(error, caplog):
+    def leave(_):
+        raise error
+
+    async def main():
+        async with Watch(caplog) as watch:
+            watch.project.subscribe(on_receive(watch.chat).pipe(ops.flat_map(lambda _: pulse()), ops.map(leave)))
+            watch.transport.peer.send("one")
+            await asyncio.sleep(1)
+
+    with pytest.raises(error):
+        run_in_virtual_time(main())
+    assert [it for it in caplog.records if it.levelno >= logging.WARNING] == []

@@ -1,0 +1,643 @@
+"""The transport over aiohttp, link by link: the corners that whole sessions do not reach at will."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import ssl
+import sys
+
+import aiohttp
+import pytest
+from faults import ROOM, TIMEOUT, Authority, run_session
+from receipts import receipt
+
+from rxnodes import CloseTimeout, ConnectError, ConnectionLost, Project, Sent
+from rxnodes.lifecycle.events import Traffic
+from rxnodes.testing import Frame, Opcode, WebSocketServer, close_payload, echo, never_answer_close, never_read
+from rxnodes.transport.aiohttp import link as module
+from rxnodes.transport.aiohttp.link import AiohttpTransport, WatchedSocket
+from rxnodes.transport.base import Target
+
+
+class Told:
+    """A sink that keeps what it is told, in order, and can be waited for."""
+
+    def __init__(self):
+        self.calls = []
+        self.sends = []
+        self.open = asyncio.Event()
+        self.over = asyncio.Event()
+
+    def opened(self, subprotocol):
+        self.calls.append("opened")
+        self.open.set()
+
+    def messages(self, messages):
+        self.calls += messages
+
+    def sent(self, receipts):
+        self.sends += [("sent", receipt.payload) for receipt in receipts]
+
+    def unsent(self, receipts):
+        self.sends += [("unsent", receipt.payload) for receipt in receipts]
+
+    def overflowed(self, receipts):
+        self.sends += [("overflowed", receipt.payload) for receipt in receipts]
+
+    def close_received(self, code, reason, *, tcp_ended=False):
+        self.calls.append(("close received", code, reason))
+        self.has_tcp_ended = tcp_ended
+
+    def close_sent(self):
+        self.calls.append("close sent")
+
+    def ponged(self, round_trip):
+        self.calls.append("ponged")
+
+    def violated(self, error):
+        self.calls.append(error)
+
+    def lost(self, error, traffic):
+        assert not self.over.is_set(), "lost twice"
+        self.error, self.traffic = error, traffic
+        self.calls.append("lost")
+        self.over.set()
+
+
+class Dialled:
+    """A link to a server."""
+
+    def __init__(self, transport, url, **target):
+        self.told = Told()
+        self.link = transport.dial(Target(url=url, redacted_url="ws://redacted/", **target), self.told)
+
+    async def opened(self):
+        async with asyncio.timeout(ROOM):
+            await self.told.open.wait()
+        return self
+
+    async def lost(self):
+        async with asyncio.timeout(ROOM):
+            await self.told.over.wait()
+        assert self.told.calls.count("lost") == 1
+        assert self.told.calls[-1] == "lost"
+        return self.told
+
+
+@pytest.fixture
+async def transport():
+    transport = AiohttpTransport()
+    yield transport
+    await transport.aclose()
+
+
+# The proof that a connection has ended: its descriptor is gone
+
+
+class Watcher:
+    """What a socket tells."""
+
+    def __init__(self):
+        self.loop = asyncio.get_running_loop()
+        self.closed = []
+        self.may_drain = False
+
+    def on_socket_closed(self, sock):
+        self.closed.append(sock)
+
+
+def watched():
+    sock, watcher = WatchedSocket(), Watcher()
+    sock.link = watcher
+    return sock, watcher
+
+
+async def test_a_socket_tells_once_that_it_was_closed():
+    sock, watcher = watched()
+    sock.close()
+    assert watcher.closed == [sock]
+    assert sock.fileno() == -1
+    sock.close()
+    assert watcher.closed == [sock]
+
+
+async def test_a_socket_that_is_detached_tells_when_whoever_took_the_descriptor_has_closed_it():
+    sock, watcher = watched()
+    descriptor = sock.detach()
+    assert watcher.closed == []
+    os.close(descriptor)
+    await asyncio.sleep(0)
+    assert watcher.closed == [sock]
+    sock.close()
+    assert watcher.closed == [sock]
+
+
+async def test_a_socket_that_outlives_its_loop_tells_nobody():
+    sock, watcher = watched()
+    watcher.loop = asyncio.new_event_loop()
+    watcher.loop.close()
+    os.close(sock.detach())
+    await asyncio.sleep(0)
+    assert watcher.closed == []
+
+
+def test_a_socket_that_nobody_watches():
+    sock = WatchedSocket()
+    os.close(sock.detach())
+    WatchedSocket().close()
+
+
+@pytest.mark.parametrize("end", ["stop", "abort", "peer"])
+def test_with_uvloop_a_session_ends_with_its_descriptor(end):
+    uvloop = pytest.importorskip("uvloop")
+
+    async def script(peer):
+        await peer.accept()
+        await peer.send_text(await peer.receive_message())
+        if end == "peer":
+            await peer.send_close(1001, "going away")
+        if end != "abort":
+            await peer.expect_close()
+        if end == "stop":
+            await peer.send_close()
+        await peer.close()
+
+    async def session():
+        created = []
+        watch = module.AiohttpLink.watch
+
+        def noting(link, sock):
+            created.append(sock)
+            watch(link, sock)
+
+        left = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module.AiohttpLink, "watch", noting)
+            async with WebSocketServer(script) as server, Project(websocket={"it": server.url}) as project:
+                it = project.websocket("it")
+                seen = asyncio.Event()
+                it.messages.subscribe(lambda _: seen.set())
+                it.stopped.subscribe(lambda _: left.extend(sock.fileno() for sock in created))
+                it.start()
+                await it.wait_started()
+                it.send("hello")
+                async with asyncio.timeout(ROOM):
+                    await seen.wait()
+                    if end != "peer":
+                        getattr(it, end)()
+                    stopped = await it.wait_stopped()
+        assert len(created) == 1
+        assert left == [-1]
+        return stopped
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        stopped = runner.run(session())
+    assert stopped.code == {"stop": 1000, "abort": 1006, "peer": 1001}[end]
+    assert stopped.was_clean is (end != "abort")
+    assert (stopped.messages_sent, stopped.messages_received) == (1, 1)
+
+
+@pytest.fixture(params=["asyncio", "opaque", "uvloop"])
+def run(request, monkeypatch):
+    """Runs a coroutine where the layer below TLS can be asked, as with asyncio, or cannot, as with uvloop."""
+    if request.param == "opaque":
+        monkeypatch.setattr(module.reading, "layers", lambda transport: [transport])
+    uvloop = pytest.importorskip("uvloop") if request.param == "uvloop" else None
+    with asyncio.Runner(loop_factory=uvloop and uvloop.new_event_loop) as runner:
+        yield runner.run
+
+
+def test_over_tls_a_message_counts_as_sent_when_it_has_left(run, tmp_path):
+    authority = Authority(tmp_path)
+    reads_on = asyncio.Event()
+
+    async def script(peer):
+        await peer.accept()
+        await reads_on.wait()
+        for _ in range(3):
+            await peer.receive_message()
+        heard = await peer.expect_close()
+        await peer.send_close(heard.code)
+        await peer.close()
+
+    async def session(url):
+        settings = {"url": url, "tls": {"ca_file": str(authority.file)}, "close_timeout": ROOM}
+        async with Project(websocket={"it": settings}) as project:
+            it = project.websocket("it")
+            it.start()
+            async with asyncio.timeout(ROOM):
+                await it.wait_started()
+                for size in (10, 8_000_000, 20):
+                    it.send(bytes(size))
+                counted = it._link._messages_sent
+                reads_on.set()
+                it.stop()
+                assert counted <= 1, "the kernel cannot hold so much"
+                return await it.wait_stopped()
+
+    async def main():
+        async with WebSocketServer(script, tls=authority.server(), receive_buffer=8192) as server:
+            return await session(server.url.replace("127.0.0.1", "localhost"))
+
+    stopped = run(main())
+    assert stopped.was_clean
+    assert (stopped.messages_sent, stopped.bytes_sent, stopped.unsent) == (3, 8_000_030, 0)
+
+
+def test_over_tls_what_a_peer_never_took_is_unsent(run, tmp_path):
+    authority = Authority(tmp_path)
+
+    async def main():
+        tls = {"ca_file": str(authority.file)}
+        async with WebSocketServer(never_read, tls=authority.server(), receive_buffer=8192) as server:
+            url = server.url.replace("127.0.0.1", "localhost")
+            async with Project(websocket={"it": {"url": url, "tls": tls}}) as project:
+                it = project.websocket("it")
+                it.start()
+                await it.wait_started()
+                it.send(bytes(8_000_000))
+                it.send(b"behind it")
+                it.abort()
+                async with asyncio.timeout(ROOM):
+                    return await it.wait_stopped()
+
+    stopped = run(main())
+    assert (stopped.messages_sent, stopped.unsent, stopped.code) == (0, 2, 1006)
+
+
+@pytest.mark.parametrize("size", [10, 8_000_000])
+def test_over_tls_who_waits_for_the_last_message_is_told_when_it_has_left(run, size, tmp_path):
+    """Nothing is sent behind it that would bring the matter up."""
+    authority = Authority(tmp_path)
+    reads_on = asyncio.Event()
+
+    async def script(peer):
+        await peer.accept()
+        await reads_on.wait()
+        await peer.receive_message()
+        await peer.hang()
+
+    async def main():
+        async with WebSocketServer(script, tls=authority.server(), receive_buffer=8192) as server:
+            url = server.url.replace("127.0.0.1", "localhost")
+            settings = {"url": url, "tls": {"ca_file": str(authority.file)}, "close_timeout": 0.1}
+            async with Project(websocket={"it": settings}) as project:
+                it = project.websocket("it")
+                it.start()
+                await it.wait_started()
+                receipt = it.send(bytes(size))
+                reads_on.set()
+                async with asyncio.timeout(ROOM):
+                    return await receipt
+
+    assert isinstance(run(main()), Sent)
+
+
+def test_over_tls_reading_goes_on_in_the_turn_of_the_loop_in_which_the_end_is_on_its_way(run, tmp_path):
+    authority = Authority(tmp_path)
+    is_paused = asyncio.Event()
+
+    async def script(peer):
+        await peer.accept()
+        await is_paused.wait()
+        await peer.send_text("not read")
+        peer.reset()
+
+    async def session(transport, url):
+        context = ssl.create_default_context(cafile=authority.file)
+        dialled = await Dialled(transport, url, tls=context).opened()
+        link = dialled.link
+        link.pause_reading()
+        is_paused.set()
+        async with asyncio.timeout(ROOM):
+            # Who does not read learns of the end by writing only.
+            while link._transport is not None and not link._transport.is_closing():
+                link.send(receipt(b"into the void", is_text=False))
+                await asyncio.sleep(0)
+        link.resume_reading()
+        link.pause_reading()
+        await dialled.lost()
+
+    async def main():
+        transport = AiohttpTransport()
+        async with WebSocketServer(script, tls=authority.server()) as server:
+            await session(transport, server.url.replace("127.0.0.1", "localhost"))
+        await transport.aclose()
+
+    run(main())
+
+
+async def test_messages_that_have_left_are_not_kept_until_the_end(transport, tmp_path, monkeypatch):
+    """Where the layer below TLS cannot be asked, and the network takes a moment to acknowledge each message."""
+    monkeypatch.setattr(module.reading, "layers", lambda transport: [transport])
+    monkeypatch.setattr(module, "_unacknowledged", lambda _sock: 1)
+    authority = Authority(tmp_path)
+    async with WebSocketServer(echo, tls=authority.server()) as server:
+        url = server.url.replace("127.0.0.1", "localhost")
+        context = ssl.create_default_context(cafile=authority.file)
+        dialled = await Dialled(transport, url, tls=context).opened()
+        for _ in range(100):
+            dialled.link.send(receipt(bytes(1000), is_text=False))
+            await asyncio.sleep(0)
+        kept = len(dialled.link._in_flight)
+        dialled.link.abort()
+        await dialled.lost()
+    assert kept <= 2 * module.TLS_RECORD_SIZE / 1000
+
+
+# What goes wrong on our side
+
+
+class BrokenError(Exception):
+    pass
+
+
+async def test_a_failure_of_ours_behind_the_handshake_is_logged_and_leaves_nothing(transport, caplog):
+    def fails(_subprotocol):
+        raise BrokenError
+
+    async with WebSocketServer(echo) as server:
+        dialled = Dialled(transport, server.url)
+        dialled.told.opened = fails
+        told = await dialled.lost()
+        assert dialled.link._sockets == set(), "no descriptor is left"
+    assert isinstance(told.error, ConnectError)
+    assert str(told.error) == "an internal error, see the log"
+    assert [(record.message, record.exc_info[0]) for record in caplog.records] == [("a link failed", BrokenError)]
+
+
+async def test_what_cannot_be_dialled_fails_without_telling_a_secret(transport):
+    async with WebSocketServer(echo) as server:
+        broken = [
+            await Dialled(transport, server.url, headers={"X-Token": "secret\r\nX-Other: secret"}).lost(),
+            await Dialled(transport, "ws://127.0.0.1:secret/").lost(),
+        ]
+    for told in broken:
+        assert told.calls == ["lost"]
+        assert isinstance(told.error, ConnectError)
+        assert str(told.error).startswith("nothing was sent, because what url, headers or tls say")
+        assert not told.error.retryable
+        assert "secret" not in str(told.error)
+        assert told.error.__cause__ is told.error.__context__ is None
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (OSError(errno.EMFILE, "secret"), f"the connection failed: {os.strerror(errno.EMFILE)}"),
+        (ConnectionAbortedError("secret"), f"the connection failed: {os.strerror(errno.ECONNABORTED)}"),
+        (ConnectionResetError(), f"the connection failed: {os.strerror(errno.ECONNRESET)}"),
+        (TimeoutError("secret"), f"the connection failed: {os.strerror(errno.ETIMEDOUT)}"),
+        (
+            OSError("Multiple exceptions: [Errno 111] secret, [Errno 101] secret, [Errno 111] secret"),
+            f"the connection failed: {os.strerror(111)}, {os.strerror(101)}",
+        ),
+        (OSError("secret"), "the connection failed: no reason given"),
+        (
+            socket.gaierror(socket.EAI_NONAME, "Name or service not known"),
+            "the connection failed: Name or service not known",
+        ),
+        (socket.gaierror(), "the connection failed: no reason given"),
+        (ssl.SSLError(), "the connection failed: no reason given"),
+        (
+            aiohttp.ClientPayloadError("secret"),
+            "the handshake failed in a way that nobody foresaw (ClientPayloadError)",
+        ),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_a_failure_is_told_in_words_of_our_own(error, says):
+    told = module._explain(error)
+    assert str(told) == says
+    assert told.retryable
+    assert told.status is None
+
+
+# Commands and callbacks that come late
+
+
+async def test_what_is_sent_behind_a_close_is_unsent(transport):
+    async with WebSocketServer(echo) as server:
+        dialled = await Dialled(transport, server.url).opened()
+        dialled.link.send(receipt(b"in time", is_text=True))
+        dialled.link.close(1000, "")
+        dialled.link.send(receipt(b"too late", is_text=True))
+        dialled.link.send(receipt(b"too late", is_text=False))
+        told = await dialled.lost()
+    assert told.traffic == Traffic(messages_received=1, bytes_received=7, messages_sent=1, bytes_sent=7, unsent=2)
+
+
+async def test_only_one_close_frame_is_sent(transport):
+    heard = []
+
+    async def script(peer):
+        await peer.accept()
+        heard.append(await peer.expect_close())
+        await peer.send_close(1000)
+        heard.append(await peer.close())
+
+    async with WebSocketServer(script) as server:
+        dialled = await Dialled(transport, server.url).opened()
+        dialled.link.close(4000, "first")
+        dialled.link.close(4001, "second")
+        dialled.link.close_now(4002, "third")
+        told = await dialled.lost()
+    assert heard[0] == (4000, "first")
+    assert told.calls.count("close sent") == 1
+
+
+async def test_a_link_that_is_over_takes_every_call_and_tells_nothing_more(transport):
+    async with WebSocketServer(echo) as server:
+        dialled = await Dialled(transport, server.url).opened()
+        dialled.link.abort()
+        # The end of TCP is told in a turn to come, and an event loop may still call as if nothing had happened.
+        dialled.link.close(1000, "")
+        dialled.link.close_now(1000, "")
+        dialled.link.pause_writing()
+        dialled.link.resume_writing()
+        dialled.link.pause_reading()
+        dialled.link.resume_reading()
+        dialled.link.send(receipt(b"too late", is_text=True))
+        told = await dialled.lost()
+        dialled.link.abort()
+        dialled.link.resume_writing()
+        dialled.link.pause_reading()
+        dialled.link.resume_reading()
+    assert told.calls == ["opened", "lost"]
+    assert told.error is None
+    assert told.traffic.unsent == 1
+
+
+async def test_pausing_and_going_on_as_often_as_one_likes(transport):
+    async with WebSocketServer(echo) as server:
+        dialled = Dialled(transport, server.url)
+        dialled.link.pause_reading()
+        dialled.link.resume_reading()
+        dialled.link.pause_reading()
+        await dialled.opened()
+        for _ in range(3):
+            dialled.link.pause_reading()
+        for _ in range(3):
+            dialled.link.resume_reading()
+        dialled.link.send(receipt(b"hello", is_text=True))
+        dialled.link.close(1000, "")
+        told = await dialled.lost()
+    assert told.calls == ["opened", "close sent", "hello", ("close received", 1000, ""), "lost"]
+
+
+async def test_our_close_frame_has_left_once_however_often_the_network_pauses(transport):
+    async with WebSocketServer(never_answer_close) as server:
+        dialled = await Dialled(transport, server.url).opened()
+        dialled.link.pause_writing()
+        dialled.link.close(1000, "")
+        assert dialled.told.calls == ["opened"]
+        for _ in range(3):
+            dialled.link.resume_writing()
+            dialled.link.pause_writing()
+        assert dialled.told.calls == ["opened", "close sent"]
+        dialled.link.abort()
+        await dialled.lost()
+
+
+async def test_a_link_that_is_aborted_as_it_opens_begins_nothing(transport):
+    async def accepts(peer):
+        await peer.accept(then=Frame(Opcode.TEXT, b"with the handshake").encode())
+        await peer.wait_closed()
+
+    async with WebSocketServer(accepts) as server:
+        dialled = Dialled(transport, server.url, heartbeat=1.0, silence_timeout=1.0)
+        dialled.told.opened = lambda _subprotocol: dialled.link.abort()
+        told = await dialled.lost()
+    assert told.calls == ["lost"]
+    assert dialled.link._heartbeat is dialled.link._silence is None
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_it_is_told_whether_the_peer_has_ended_tcp_behind_its_close_frame(transport, at_once):
+    async def closes(peer):
+        await peer.accept()
+        await peer.send_close((await peer.expect_close()).code)
+        if not at_once:
+            await received.wait()
+        await peer.close()
+
+    received = asyncio.Event()
+    async with WebSocketServer(closes) as server:
+        dialled = await Dialled(transport, server.url).opened()
+        dialled.link.close(1000, "")
+        async with asyncio.timeout(ROOM):
+            while ("close received", 1000, "") not in dialled.told.calls:
+                await asyncio.sleep(0)
+        received.set()
+        told = await dialled.lost()
+    assert told.has_tcp_ended is at_once
+
+
+async def test_the_peer_ends_tcp_while_our_close_frame_still_waits(transport):
+    """Then TCP stays open for what we have to send, until it has left."""
+    async with WebSocketServer(never_answer_close) as server:
+        dialled = await Dialled(transport, server.url).opened()
+        dialled.link.pause_writing()
+        dialled.link.close_now(1000, "")
+        assert dialled.link.eof_received() is True
+        dialled.link.resume_writing()
+        assert dialled.link.eof_received() is False
+        assert dialled.told.calls == ["opened", "close sent"]
+        dialled.link.abort()
+        await dialled.lost()
+
+
+@pytest.mark.parametrize("wait", [False, True], ids=["at once", "behind the 101"])
+async def test_the_peer_ends_tcp_right_behind_its_101(transport, wait):
+    async def script(peer):
+        await peer.accept(then=b"" if wait else Frame(Opcode.TEXT, b"early").encode())
+        await peer.half_close()
+        await peer.wait_closed()
+
+    async with WebSocketServer(script) as server:
+        told = await Dialled(transport, server.url).lost()
+    assert told.calls == (["opened", "lost"] if wait else ["opened", "early", "lost"])
+    assert isinstance(told.error, ConnectionLost)
+
+
+async def test_71_the_silence_of_a_peer_that_is_being_left_is_no_loss():
+    """The closing has a deadline of its own, and it is the one that is told."""
+
+    async def stop(connection, _watch):
+        await connection.wait_started()
+        connection.stop()
+
+    outcome = await run_session(
+        never_answer_close,
+        act=stop,
+        initiator=TIMEOUT,
+        error=CloseTimeout,
+        silence_timeout=0.1,
+        close_timeout=0.3,
+        script_ends=False,
+    )
+    assert outcome.took >= 0.3
+
+
+# What the system tells of what was sent
+
+
+def test_what_the_system_holds_of_what_was_sent(monkeypatch):
+    left, right = socket.socketpair()
+    with left, right:
+        left.send(b"x" * 1000)
+        held = module._unacknowledged(left)
+        if sys.platform == "linux":
+            assert held >= 1000
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "platform", "darwin")
+            assert module._unacknowledged(left) == 0
+
+
+def test_the_system_holds_nothing_of_what_is_no_socket(tmp_path):
+    with (tmp_path / "file").open("wb") as file:
+        assert module._unacknowledged(file) == 0
+
+
+def test_the_system_holds_nothing_for_a_socket_that_is_closed():
+    sock = socket.socket()
+    sock.close()
+    assert module._unacknowledged(sock) == 0
+
+
+# Abort within a delivery
+
+
+async def test_nothing_comes_behind_an_abort(transport, caplog):
+    """Not even what the same read has brought (the rules of `rxnodes.transport.base`)."""
+    read = b"".join(
+        frame.encode()
+        for frame in (
+            Frame(Opcode.TEXT, b"one"),
+            Frame(Opcode.BINARY, b"two"),
+            *[Frame(Opcode.PING)] * 20,
+            Frame(Opcode.CLOSE, close_payload(4000)),
+        )
+    )
+
+    async def script(peer):
+        await peer.accept()
+        await peer.send_raw(read)
+        await peer.wait_closed()
+
+    async with WebSocketServer(script) as server:
+        dialled = Dialled(transport, server.url)
+        told = dialled.told
+
+        def messages(messages):
+            told.calls.extend(messages)
+            dialled.link.abort()
+
+        told.messages = messages
+        await dialled.lost()
+    assert told.calls == ["opened", "one", "lost"]
+    assert told.error is None
+    assert caplog.records == [], "nothing is written to what was aborted"

@@ -1,0 +1,102 @@
+"""What the system knows of a connection that is not read from, and pausing, transport by transport."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sys
+
+import pytest
+
+from rxnodes.transport.aiohttp import sockets as reading
+from rxnodes.transport.aiohttp.sockets import TCP_INFO, PeerSystem, ask_system
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
+
+
+@pytest.fixture
+def pair():
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as ours:
+        theirs, _ = server.accept()
+        with theirs:
+            yield ours, theirs
+
+
+@linux_only
+def test_a_peer_that_is_there(pair):
+    ours, _ = pair
+    ours.sendall(b"ping")
+    system = ask_system(ours)
+    assert (system.has_ended, system.owes_answer) == (False, False)
+    assert 0 <= system.quiet_for < 60
+
+
+@linux_only
+def test_a_peer_whose_program_does_not_read_owes_nothing(pair):
+    ours, _ = pair
+    ours.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            ours.send(bytes(1_000_000))
+    assert not ask_system(ours).owes_answer
+
+
+@linux_only
+@pytest.mark.parametrize("end", ["fin", "reset"])
+def test_a_peer_that_has_ended_though_nothing_of_it_was_read(pair, end):
+    ours, theirs = pair
+    theirs.sendall(b"last words")
+    if end == "reset":
+        ours.sendall(b"not read")
+        theirs.recv(1)
+    theirs.close()
+    assert ask_system(ours).has_ended
+    assert ours.recv(100) == b"last words"
+
+
+def test_a_socket_that_is_closed(pair):
+    ours, _ = pair
+    ours.close()
+    assert ask_system(ours) is None
+
+
+def test_a_system_that_does_not_tell(pair, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "somewhere else")
+    assert ask_system(pair[0]) is None
+
+
+class Sock:
+    def __init__(self, answer):
+        self.answer = answer
+
+    def getsockopt(self, _level, _option, _size):
+        return self.answer
+
+
+@linux_only
+@pytest.mark.parametrize(
+    ("numbers", "owes_answer"),
+    [
+        ((0, 0, 0, 500, 400), False),
+        # Sent a moment ago, behind a long silence.
+        ((0, 0, 1, 0, 60_000), False),
+        ((1, 0, 1, 0, 60_000), False),
+        # Sent again and again.
+        ((2, 0, 1, 0, 60_000), True),
+        ((5, 0, 3, 4000, 12_000), True),
+        # Each time there was an answer, though not the one that was wanted: the peer has no memory for it.
+        ((5, 0, 3, 4000, 4000), False),
+        # A window that is closed: its probes are answered, or are not.
+        ((0, 1, 0, 60_000, 30_000), False),
+        ((0, 3, 0, 60_000, 30_000), True),
+    ],
+)
+def test_what_the_numbers_mean(numbers, owes_answer):
+    """They are: retransmits, probes, segments in flight, milliseconds since anything was sent, and since anything came."""
+    sock = Sock(TCP_INFO.pack(reading.ESTABLISHED, *numbers))
+    assert ask_system(sock) == PeerSystem(has_ended=False, owes_answer=owes_answer, quiet_for=numbers[-1] / 1000)
+
+
+@linux_only
+def test_a_kernel_that_tells_less():
+    assert ask_system(Sock(bytes(TCP_INFO.size - 1))) is None
