@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+from collections import Counter
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # How long an example takes says something about the machine, and what else it does.
@@ -13,3 +15,22 @@ settings.load_profile("rxnodes")
 # A shell ignores SIGINT for what it runs in the background, and what tests start would inherit that.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_xdist_auto_num_workers(config):
+    """One process where only files or single tests are named: two workers take longer to start than most files last."""
+    named = [argument.partition("::")[0] for argument in config.invocation_params.args]
+    is_file = [name.endswith(".py") for name in named if not name.startswith("-")]
+    return 0 if is_file and all(is_file) else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Keeps one case in so many of a matrix in the quick tier, where the mark is `slow(but_every=so_many)`."""
+    counts = Counter()
+    for item in items:
+        mark = next((mark for mark in item.own_markers if mark.name == "slow" and mark.kwargs), None)
+        if mark is not None:
+            if counts[item.obj] % mark.kwargs["but_every"] == 0:
+                item.own_markers.remove(mark)
+            counts[item.obj] += 1

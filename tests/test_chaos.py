@@ -17,6 +17,8 @@ from rxnodes.testing import ChaosProxy, WebSocketServer, echo, never_answer_clos
 from rxnodes.testing.server import in_turn
 from rxnodes.websocket import on_receive
 
+pytestmark = pytest.mark.slow
+
 SEED = os.environ.get("RXNODES_CHAOS_SEED")
 RUNS = 6 if SEED is None else 1
 CLOSE_TIMEOUT = 0.3

@@ -10,6 +10,8 @@ import random
 import pytest
 from chaos_accounts import CHUNK, LOOPS, Arena
 
+pytestmark = pytest.mark.slow
+
 SESSIONS = 60
 
 

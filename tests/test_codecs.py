@@ -226,6 +226,7 @@ OF_TYPE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("type_", "values"), OF_TYPE, ids=[as_codec(type_).name for type_, _ in OF_TYPE])
 @settings(max_examples=25)
 @given(data=st.data())
@@ -595,6 +596,7 @@ def test_what_only_looks_like_one_is_read(codec, message, value):
     assert decode(as_codec(codec), message) == value
 
 
+@pytest.mark.slow
 @given(st.recursive(st.floats(allow_nan=False, allow_infinity=False) | st.text(), st.lists))
 def test_no_finite_number_is_too_large(value):
     for codec in (as_codec("json"), as_codec(Any)):

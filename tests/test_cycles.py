@@ -20,6 +20,8 @@ from rxnodes.testing.scripted import ScriptedTransport
 from rxnodes.transport.aiohttp.link import AiohttpTransport, WatchedSocket
 from rxnodes.websocket import on_receive, request
 
+pytestmark = pytest.mark.slow
+
 SESSIONS = 3
 RECONNECT = {"enabled": True, "initial_delay": 0.001, "jitter": False}
 

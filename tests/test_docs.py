@@ -185,6 +185,7 @@ def workshop(tmp_path, certificates):
     return lay_out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", blocks("python"))
 async def test_a_program_prints_what_the_page_shows(block, workshop):
     folder = workshop(block)
@@ -229,6 +230,7 @@ def commands_of(block):
         yield Command(words, variables, output)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", blocks("console"))
 async def test_a_command_prints_what_the_page_shows(block, workshop):
     folder = workshop(block)

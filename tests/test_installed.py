@@ -14,6 +14,8 @@ from programs import environment
 
 import rxnodes
 
+pytestmark = pytest.mark.slow
+
 PACKAGE = Path(rxnodes.__file__).parent
 
 #: A whole session over the network, by a project that was made of values.

@@ -206,6 +206,7 @@ async def test_promise_4_what_was_sent_before_stop_goes_out_before_the_close_fra
     assert (stopped.messages_sent, stopped.unsent, stopped.was_clean) == (1000, 0, True)
 
 
+@pytest.mark.slow
 async def test_promise_4_what_could_not_be_sent_is_counted():
     fields = {"close_timeout": 0.3}
     async with WebSocketServer(never_read, receive_buffer=4096) as server:
@@ -386,6 +387,7 @@ async def test_promise_9_a_violation_is_answered_with_its_code_and_nothing_more_
     assert isinstance(stopped.error, ProtocolError)
 
 
+@pytest.mark.slow
 async def test_promise_10_leaving_the_project_stops_every_connection_150_at_once():
     async with WebSocketServer(echo) as server:
         names = [f"c{number}" for number in range(150)]
@@ -403,6 +405,7 @@ async def test_promise_10_leaving_the_project_stops_every_connection_150_at_once
                 await asyncio.sleep(0.001)
 
 
+@pytest.mark.slow
 async def test_200_rounds_leave_nothing_behind(sockets):
     async def rounds(count):
         for _ in range(count):

@@ -32,6 +32,7 @@ def test_the_suite_is_whole():
     assert len(names) == len(set(names)) == 517
 
 
+@pytest.mark.slow
 async def test_rxnodes_passes_every_case(tmp_path):
     async with FuzzingServer(CASES, reports=tmp_path) as server:
         verdicts = await run_all(FuzzingClient(server.url))
@@ -94,6 +95,7 @@ async def test_a_wrong_echo_fails(behave):
     assert [verdict.behavior for verdict in verdicts] == ["FAILED"]
 
 
+@pytest.mark.slow
 async def test_a_case_that_does_not_end_is_given_up():
     """The server waits for an echo that does not come, until the client loses patience."""
     async with FuzzingServer(named("6.2.1")) as server:

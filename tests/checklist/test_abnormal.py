@@ -164,6 +164,7 @@ async def test_66_a_black_hole_is_found_by_the_heartbeat(direction):
     assert HEARTBEAT <= since[1] - since[0] <= 1.5 * HEARTBEAT + faults.ROOM
 
 
+@pytest.mark.slow
 async def test_66_half_an_interval_after_the_ping_and_not_later():
     heartbeat = 0.8
 
@@ -180,6 +181,7 @@ async def test_66_half_an_interval_after_the_ping_and_not_later():
     assert 0.45 * heartbeat < waited < 0.9 * heartbeat
 
 
+@pytest.mark.slow
 async def test_66_a_black_hole_that_heals_in_time_is_no_end():
     async with WebSocketServer(echo) as server, ChaosProxy(server.url) as proxy:
 
@@ -213,6 +215,7 @@ async def test_66_a_black_hole_while_the_write_buffer_is_full():
     assert outcome.stopped.unsent == 1
 
 
+@pytest.mark.slow
 async def test_67_a_large_slow_frame_does_not_trip_the_heartbeat():
     size = 60_000
 
@@ -230,6 +233,7 @@ async def test_67_a_large_slow_frame_does_not_trip_the_heartbeat():
     assert outcome.took > 3 * HEARTBEAT
 
 
+@pytest.mark.slow
 async def test_67_nor_does_a_large_slow_frame_of_ours():
     """The peer reads all the time, only slowly; it cannot see a ping before it has read what lies ahead of it."""
     size = 6_000_000
@@ -254,6 +258,7 @@ async def test_67_nor_does_a_large_slow_frame_of_ours():
     assert outcome.took > 3 * HEARTBEAT
 
 
+@pytest.mark.slow
 async def test_67_nor_does_a_slow_reader():
     """It takes all the time what lies ahead of the ping, and says nothing else."""
     heartbeat, count, size = 0.5, 80, 100_000
@@ -286,6 +291,7 @@ async def test_67_nor_does_a_slow_reader():
     assert outcome.took > 3 * heartbeat
 
 
+@pytest.mark.slow
 async def test_67_a_subscriber_that_blocks_the_loop_does_not_trip_it():
     async with WebSocketServer(echo) as server:
 
@@ -299,6 +305,7 @@ async def test_67_a_subscriber_that_blocks_the_loop_does_not_trip_it():
         await run_session(server.url, act=act, initiator=LOCAL, code=1000, was_clean=True, heartbeat=HEARTBEAT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", [hang_up, vanish, echo, never_read, never_answer_handshake])
 async def test_68_no_timer_is_left_after_the_end(script):
     """The helper looks for timers and tasks; this one looks for the link itself as well."""
@@ -376,6 +383,7 @@ async def pongs_only(peer):
             await peer.pong(frame.payload)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("talk", ["", "pings", "half a message"])
 async def test_71_a_peer_that_answers_pings_but_says_nothing_more(talk):
     async def script(peer):
@@ -394,6 +402,7 @@ async def test_71_a_peer_that_answers_pings_but_says_nothing_more(talk):
     assert outcome.took >= 3 * HEARTBEAT
 
 
+@pytest.mark.slow
 async def test_71_each_message_begins_the_silence_anew():
     async def script(peer):
         await peer.accept()
@@ -412,6 +421,7 @@ async def test_71_each_message_begins_the_silence_anew():
     )
 
 
+@pytest.mark.slow
 async def test_71_without_it_a_peer_may_be_silent():
     async def act(connection, _watch):
         await connection.wait_started()
@@ -446,6 +456,7 @@ async def test_72_a_clock_that_jumps_changes_nothing(monkeypatch):
     assert outcome.watch.of(Opened)[0].elapsed >= 0
 
 
+@pytest.mark.slow
 async def test_72_a_coarse_clock_does_not_make_a_quick_answer_look_like_none():
     """The clock of some loops stands still for a millisecond or more, in which a pong can come."""
     loop = asyncio.get_running_loop()

@@ -212,6 +212,7 @@ async def test_38_tcp_left_open_after_close_is_bounded():
     assert outcome.heard[0][0] == (1001, "")
 
 
+@pytest.mark.slow
 async def test_38_and_not_as_long_as_close_timeout_allows():
     outcome = await run_session(
         closes(close_payload(1001, "bye"), end="leave"),
@@ -330,6 +331,7 @@ async def test_what_waited_when_the_peer_closed_is_unsent():
     assert heard == stopped.messages_sent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_tls", [False, True], ids=["ws", "wss"])
 async def test_an_answer_that_never_left_is_no_exchange(tmp_path, is_tls):
     """Promise 9: `was_clean` says whether both Close frames were exchanged, not whether we meant to."""

@@ -324,6 +324,7 @@ async def test_53_stop_with_sends_waiting(size):
     assert outcome.stopped.unsent == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["stop", "abort"])
 @pytest.mark.parametrize("is_tls", [False, True], ids=["ws", "wss"])
 @pytest.mark.parametrize("size", [1_000, 1_000_000])
@@ -368,6 +369,7 @@ async def test_54_stop_while_the_peer_does_not_read(tmp_path, size, is_tls, comm
     assert outcome.stopped.bytes_sent == outcome.stopped.messages_sent * size
 
 
+@pytest.mark.slow
 async def test_54_a_close_that_waited_for_the_network_still_goes_out():
     async def reads_late(peer):
         await peer.accept()
@@ -387,6 +389,7 @@ async def test_54_a_close_that_waited_for_the_network_still_goes_out():
     assert outcome.heard == [(3210, "")]
 
 
+@pytest.mark.slow
 async def test_55_stop_with_a_ping_in_flight():
     pinged = asyncio.Event()
 
@@ -410,6 +413,7 @@ async def test_55_stop_with_a_ping_in_flight():
     assert outcome.heard == [(1000, "")]
 
 
+@pytest.mark.slow
 async def test_55_the_heartbeat_does_not_cut_a_closing_short():
     """The deadline of a closing is close_timeout, and nothing else."""
 

@@ -347,6 +347,7 @@ async def test_18_a_bad_extension_parameter(parameters):
     await failed(wrong, says="permessage-deflate", status=101, compression=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ends", ["fin", "reset", "open"])
 async def test_19_messages_and_close_in_the_segment_of_the_101(ends):
     frames = [
@@ -610,6 +611,7 @@ async def test_12_connect_timeout_is_over_a_hook_that_does_not_answer():
         assert server.connections == 0
 
 
+@pytest.mark.slow
 async def test_12_connect_timeout_begins_after_the_hooks_delay():
     async def later(_attempt):
         return ConnectOptions(delay=2 * SHORT)
@@ -824,6 +826,7 @@ async def test_25_start_twice_is_one_connection(turns):
         assert server.connections == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "script",
     [refuse(404), answer_with(b"junk\r\n\r\n"), never_answer_handshake, answer_with()],

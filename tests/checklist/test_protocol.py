@@ -114,6 +114,7 @@ async def test_73_a_masked_fragment():
     await violation(1002, Frame(TEXT, b"a", fin=False), Frame(MORE, b"b", mask=b"\x01\x02\x03\x04"))
 
 
+@pytest.mark.slow
 async def test_73_a_frame_in_very_many_reads_that_is_not_masked():
     async def script(peer):
         await peer.accept()
@@ -403,6 +404,7 @@ async def test_80_pings_after_our_violation_verdict_are_not_answered():
     assert outcome.heard == [((1002, ""), "fin")]
 
 
+@pytest.mark.slow
 async def test_80_a_flood_of_pings_at_a_client_that_cannot_write_costs_no_memory():
     async def floods(peer):
         await peer.accept()

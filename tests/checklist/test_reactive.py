@@ -153,6 +153,7 @@ RAISED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", RAISED, ids=lambda error: type(error).__name__)
 async def test_84_and_86_a_subscriber_that_raises_in_everything(error):
     """It keeps nothing from the others, nor from itself."""
@@ -419,6 +420,7 @@ async def test_92_what_cannot_be_decoded_is_an_error_event_and_the_stream_goes_o
     assert told.index(b"\xff\xfe") < told.index(event) < told.index("text"), "it is told in its turn"
 
 
+@pytest.mark.slow
 async def test_93_a_consumer_that_awaits_holds_up_the_peer():
     count, size, heartbeat = 400, 64 * 1024, 0.1
     sent, seen, held_at, pauses = [], [], [], []
@@ -548,6 +550,7 @@ async def test_95_the_project_is_left(moment):
     assert connection.state is ConnectionState.CLOSED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cancellations", [1, 2, 3])
 async def test_96_the_owner_task_is_cancelled(cancellations):
     ready = asyncio.Event()
@@ -638,6 +641,7 @@ run(main())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("times", [1, 2])
@@ -776,6 +780,7 @@ async def test_99_given_up_is_a_stopped_with_the_last_error():
     assert [event.attempt for event in outcome.watch.of(Dropped)] == [1, 2]
 
 
+@pytest.mark.slow
 async def test_100_the_loop_is_blocked_by_a_subscriber():
     texts = list(map(str, range(300)))
 
@@ -806,6 +811,7 @@ async def test_100_the_loop_is_blocked_by_a_subscriber():
     assert outcome.errors == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["opened", "closing"])
 async def test_100_blocked_while_the_peer_answers_our_close(when):
     """The answer is there in time, though the loop sees it late: it counts, and nothing fires twice."""
@@ -961,6 +967,7 @@ def test_a_project_in_a_plain_with():
     assert [state.value for state in states] == ["idle", "connecting", "open", "closing", "closed"]
 
 
+@pytest.mark.slow(but_every=5)
 @pytest.mark.parametrize("number", range(10))
 async def test_97_random_faults_and_commands(number):
     """A session under a network that fails at random, and a user who does things at random, all from one seed."""

@@ -171,6 +171,7 @@ async def raises_in_a_subscriber(connection, _watch):
 JUNK = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade\x00: websocket\r\n\r\n"
 
 
+@pytest.mark.slow(but_every=5)
 @pytest.mark.parametrize(
     ("script", "act"),
     [
@@ -230,6 +231,7 @@ async def test_no_secret_can_be_read(script, act, log):
         assert found_in(text) == [], text
 
 
+@pytest.mark.slow
 async def test_no_secret_can_be_read_when_refused(log):
     with refusing_port() as port:
         _, texts = await readable(with_secrets(f"ws://127.0.0.1:{port}/"), nothing, log)
@@ -247,6 +249,7 @@ async def test_no_secret_can_be_read_when_the_name_is_unknown(log, monkeypatch):
         assert found_in(text) == [], text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", [refuse(401), answer_with(), close_with(1006), vanish])
 async def test_no_secret_of_a_hook_can_be_read(script, log):
     requests = []
@@ -274,6 +277,7 @@ async def test_no_secret_of_a_hook_can_be_read(script, log):
         assert found_in(text) == [], text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -318,6 +322,7 @@ def client_certificate(tmp_path):
     return {"cert_file": certificate, "key_file": key}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_trusted", [False, True])
 async def test_no_secret_can_be_read_with_tls(tmp_path, client_certificate, log, is_trusted):
     (tmp_path / "server").mkdir()

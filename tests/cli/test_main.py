@@ -225,6 +225,7 @@ def test_demo_fits_a_terminal_of_80_columns(capsys, monkeypatch):
     assert max(map(len, capsys.readouterr().out.splitlines())) < 80
 
 
+@pytest.mark.slow
 def test_demo_runs_anywhere_as_a_module():
     with child("demo", env={"PYTHONIOENCODING": "ascii", "RXNODES_NONSENSE": "1"}) as process:
         printed, errors = process.communicate()
@@ -260,6 +261,7 @@ def test_colour_is_for_terminals_that_want_it(env, is_coloured, monkeypatch):
     assert (b"\x1b[1m" in text) is is_coloured
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_seen_enough_of_the_demo():
     with child("demo") as process:
         assert next(process.stdout).startswith("rxnodes")
@@ -268,6 +270,7 @@ def test_a_reader_that_has_seen_enough_of_the_demo():
         assert process.wait() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not FULL.exists(), reason="the system has no /dev/full")
 def test_a_full_disk_is_an_error():
     with FULL.open("w") as full, child("toolbox", stdout=full) as process:
@@ -282,6 +285,7 @@ def test_a_process_without_output(closed, monkeypatch):
     assert cli.main(["check", "nowhere"]) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "closed", "status"),
     [
@@ -305,6 +309,7 @@ def test_a_process_with_closed_streams(command, closed, status, settings):
     assert bool(done.stdout) is ((">&-" not in closed.split()) and command == "demo")
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_demo():
     with child("demo") as process:
         read_until(process.stdout, "WebSocket Client Stop")
@@ -606,6 +611,7 @@ def test_a_server_cannot_drive_the_terminal(chat, capsys):
     assert len(printed.err.splitlines()) == 4
 
 
+@pytest.mark.slow
 def test_listen_prints_what_an_ascii_terminal_can_show(chat):
     chat(close_with(1000, "", "déjà vu"))
     with child("listen", "chat", env={"PYTHONIOENCODING": "ascii"}) as process:
@@ -695,6 +701,7 @@ def test_listen_with_the_plugin_off(settings, capsys):
 # How listen takes signals
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_closes_and_waits(number, status, chat):
     chat(echo)
@@ -708,6 +715,7 @@ def test_a_signal_closes_and_waits(number, status, chat):
     assert re.match(r"stopped: 1000 normal closure, clean, ended by us; 1 received", lines[1])
 
 
+@pytest.mark.slow
 def test_a_second_signal_aborts(chat):
     chat(never_answer_close, "close_timeout = 60")
     with child("listen", "chat", "--json") as process:
@@ -724,6 +732,7 @@ def test_a_second_signal_aborts(chat):
     assert stopped["duration"] < 20
 
 
+@pytest.mark.slow
 def test_one_signal_is_enough_where_the_server_never_answers(chat):
     chat(never_answer_close, "close_timeout = 0.2")
     with child("listen", "chat") as process:
@@ -733,6 +742,7 @@ def test_one_signal_is_enough_where_the_server_never_answers(chat):
         assert process.wait() == 130
 
 
+@pytest.mark.slow
 def test_a_signal_while_connecting(chat):
     chat(never_answer_handshake, "connect_timeout = 60")
     with child("listen", "chat") as process:
@@ -742,6 +752,7 @@ def test_a_signal_while_connecting(chat):
         assert process.wait() == 130
 
 
+@pytest.mark.slow
 def test_a_signal_while_waiting_to_retry(chat):
     chat(hang_up, "reconnect = { enabled = true, initial_delay = 60, max_delay = 60, jitter = false }")
     with child("listen", "chat") as process:
@@ -761,6 +772,7 @@ async def flood(peer):
 LONG = "x" * 1_000_000  # more than fits into a pipe that nobody reads
 
 
+@pytest.mark.slow
 def test_a_signal_while_the_output_is_stuck(chat):
     async def script(peer):
         await peer.accept()
@@ -777,6 +789,7 @@ def test_a_signal_while_the_output_is_stuck(chat):
         assert process.wait() == 130
 
 
+@pytest.mark.slow
 def test_output_that_gets_stuck_after_a_signal(chat):
     async def script(peer):
         await peer.accept()
@@ -795,6 +808,7 @@ def test_output_that_gets_stuck_after_a_signal(chat):
 # Where listen's output goes
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_ends_it(chat):
     closes = []
 
@@ -816,6 +830,7 @@ def test_a_reader_that_goes_away_ends_it(chat):
     assert closes == [1000]
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_in_a_flood(chat):
     chat(flood, "close_timeout = 0.2")
     with child("listen", "chat", "--json") as process:
@@ -825,6 +840,7 @@ def test_a_reader_that_goes_away_in_a_flood(chat):
         assert process.wait() == 1
 
 
+@pytest.mark.slow
 def test_output_can_go_to_a_file(chat, tmp_path):
     chat(close_with(1000, "", "hello"))
     with (tmp_path / "out").open("w") as file, child("listen", "chat", stdout=file) as process:

@@ -721,6 +721,7 @@ async def flooded(messages, count=20_000, codec=None, on_value=None, turns=None)
     return seen, chat
 
 
+@pytest.mark.slow
 def test_reading_7_a_flood_that_fits_no_codec_lets_others_run_and_is_told_before_the_end():
     turns = []
     seen, chat = asyncio.run(flooded(["no"], codec="json", turns=turns))
@@ -731,6 +732,7 @@ def test_reading_7_a_flood_that_fits_no_codec_lets_others_run_and_is_told_before
     assert len(turns) > 10
 
 
+@pytest.mark.slow
 def test_a_subscriber_that_takes_long_with_each_of_very_many_messages_lets_others_run():
     turns = []
     seen, _ = asyncio.run(flooded(["1"], count=2_000, codec="json", on_value=lambda _: time.sleep(0.0001), turns=turns))
@@ -738,6 +740,7 @@ def test_a_subscriber_that_takes_long_with_each_of_very_many_messages_lets_other
     assert len(turns) > 3
 
 
+@pytest.mark.slow
 def test_who_raises_for_each_is_told_within_the_session():
     turns = []
     seen, _ = asyncio.run(flooded(["1"], count=1_000, codec="json", on_value=lambda _: 1 / 0, turns=turns))
@@ -760,6 +763,7 @@ async def reset_in_a_flood():
     return chat, await waiting, await late, stopped
 
 
+@pytest.mark.slow
 def test_what_is_sent_while_the_last_that_came_is_still_delivered_has_an_outcome():
     chat, waiting, late, stopped = asyncio.run(reset_in_a_flood())
     assert isinstance(waiting, Unsent)

@@ -148,6 +148,7 @@ def number_of(message):
 # TCP holds up the peer
 
 
+@pytest.mark.slow
 def test_the_peer_can_send_no_more_and_nothing_is_lost(way):
     count, buffer = 2000, 16
     flood = Flood(count)
@@ -167,6 +168,7 @@ def test_the_peer_can_send_no_more_and_nothing_is_lost(way):
     assert stopped.messages_received == count
 
 
+@pytest.mark.slow
 def test_many_pauses_lose_nothing_and_keep_the_order(way):
     count = 3000
     flood, seen = Flood(count, size=1000), []
@@ -262,6 +264,7 @@ def test_what_came_before_the_peers_end_is_read_when_the_consumer_goes_on(way, e
 # Signs of life
 
 
+@pytest.mark.slow
 def test_a_paused_consumer_does_not_make_the_peer_look_dead(way):
     """The peer's program is stuck in sending, and answers no ping."""
     flood = Flood(2000)
@@ -278,6 +281,7 @@ def test_a_paused_consumer_does_not_make_the_peer_look_dead(way):
     assert way.run(flood, test, heartbeat=HEARTBEAT, silence_timeout=4 * HEARTBEAT).was_clean
 
 
+@pytest.mark.slow
 def test_nor_where_each_side_waits_for_the_other_to_read(way):
     """A server that answers each message waits until we read, and then does not read what we send: nor our pings."""
     count, size = 600, 64 * 1024
@@ -301,6 +305,7 @@ def test_nor_where_each_side_waits_for_the_other_to_read(way):
     assert way.run(echo, test, heartbeat=HEARTBEAT).was_clean
 
 
+@pytest.mark.slow
 def test_an_idle_connection_that_is_paused_is_not_lost(way):
     async def test(it):
         await started(it)
@@ -315,6 +320,7 @@ def test_an_idle_connection_that_is_paused_is_not_lost(way):
     assert way.run(echo, test, heartbeat=HEARTBEAT).was_clean
 
 
+@pytest.mark.slow
 def test_a_pong_that_waited_for_us_to_read_is_no_round_trip(plain):
     answered = asyncio.Event()
 
@@ -344,6 +350,7 @@ def test_a_pong_that_waited_for_us_to_read_is_no_round_trip(plain):
     assert plain.run(script, test, heartbeat=4 * HEARTBEAT).was_clean
 
 
+@pytest.mark.slow
 def test_silence_counts_from_where_reading_goes_on(plain):
     silence = 3 * HEARTBEAT
 
@@ -379,6 +386,7 @@ def test_a_peer_whose_system_is_gone_is_found_while_paused(plain, monkeypatch):
     assert "no sign of life" in str(stopped.error)
 
 
+@pytest.mark.slow
 def test_where_the_system_does_not_tell_a_paused_connection_is_not_given_up(plain, monkeypatch):
     monkeypatch.setattr(reading, "ask_system", lambda _: None)
 
@@ -391,6 +399,7 @@ def test_where_the_system_does_not_tell_a_paused_connection_is_not_given_up(plai
     plain.run(echo, test, heartbeat=HEARTBEAT)
 
 
+@pytest.mark.slow
 def test_a_black_hole_is_found_once_reading_goes_on(plain):
     """The proxy's system takes what we send, as that of a peer whose program hangs would."""
 
@@ -530,6 +539,7 @@ def test_leaving_the_project_while_paused_is_clean(way):
     assert stopped[0].was_clean
 
 
+@pytest.mark.slow
 def test_a_peer_that_talks_without_end_is_read_so_far_and_no_further(way, monkeypatch):
     allowed = 2 * 1024 * 1024
     monkeypatch.setattr(module, "READ_TO_END", allowed)
@@ -560,6 +570,7 @@ def test_a_peer_that_talks_without_end_is_read_so_far_and_no_further(way, monkey
     assert type(stopped.error) is CloseTimeout
 
 
+@pytest.mark.slow
 def test_very_short_messages_count_for_what_they_cost(plain, monkeypatch):
     allowed = 256 * 1024
     monkeypatch.setattr(module, "READ_TO_END", allowed)
@@ -643,6 +654,7 @@ async def slowly(count):
         await asyncio.sleep(0.001)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overflow", ["pause", "drop_oldest", "drop_newest", "latest", "error"])
 @pytest.mark.parametrize("how", ["for_each_async", "messages"])
 async def test_memory_is_bounded_under_a_flood(overflow, how):
@@ -675,6 +687,7 @@ async def test_memory_is_bounded_under_a_flood(overflow, how):
         assert seen == sorted(seen)
 
 
+@pytest.mark.slow
 async def test_the_measure_sees_a_buffer_without_bound():
     gate = asyncio.Event()
 

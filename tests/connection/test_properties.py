@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from promises import Journal
@@ -13,6 +14,8 @@ from virtual import Chat
 from rxnodes import ConnectionState, ErrorEvent, SendDropped, Sent
 from rxnodes.testing.virtual_time import run_in_virtual_time
 from rxnodes.transport.receipts import SendQueue
+
+pytestmark = pytest.mark.slow
 
 CLOSE_TIMEOUT = 3.0
 

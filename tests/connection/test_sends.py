@@ -760,6 +760,7 @@ async def test_a_burst_larger_than_the_queue_is_sent_where_the_network_takes_it(
     assert stopped.unsent == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compression", [False, True])
 @pytest.mark.parametrize("overflow", ["error", "drop_newest", "drop_oldest"])
 async def test_a_peer_that_does_not_read_fills_the_queue_and_no_more(overflow, compression):

@@ -10,10 +10,13 @@ import signal
 import sys
 from pathlib import Path
 
+import pytest
 from programs import PATIENCE, ended, environment, running
 
 from rxnodes import Connection
 from rxnodes.testing import CloseReceived, WebSocketServer
+
+pytestmark = pytest.mark.slow
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -81,6 +81,7 @@ def test_the_table_itself_survives():
     assert survives(TABLE)
 
 
+@pytest.mark.slow(but_every=20)
 @pytest.mark.parametrize(("number", "mutant"), list(mutants()))
 def test_a_mutant_is_caught(number, mutant, request):
     table = list(TABLE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -36,6 +37,8 @@ from rxnodes.lifecycle.inputs import (
 from rxnodes.lifecycle.machine import Phase, Profile, State, step
 from rxnodes.lifecycle.policy import Policy, ReconnectPolicy
 from rxnodes.lifecycle.states import ConnectionState
+
+pytestmark = pytest.mark.slow
 
 codes = st.sampled_from([1000, 1001, 1005, 1008, 1012, 3000, 4999])
 

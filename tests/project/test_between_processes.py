@@ -58,6 +58,7 @@ class Refused(RxNodesError):  # noqa: N818
         super().__init__(f"{room} refused: {because}")
 
 
+@pytest.mark.slow
 def test_they_pass_through_an_executor_and_a_pool():
     """What could not be unpickled broke the executor, and let the pool wait for ever."""
     context = multiprocessing.get_context("spawn")

@@ -191,6 +191,7 @@ class Nothing:
                     await asyncio.sleep(0)
 
 
+@pytest.mark.slow(but_every=5)
 @pytest.mark.parametrize("cancel", CANCELLERS)
 @pytest.mark.parametrize("what", ["project", "scene"])
 async def test_promise_10_it_is_left_in_order_whatever_cancels(cancel, what):

@@ -366,6 +366,7 @@ def program(script):
 
 
 # How Python ends after a KeyboardInterrupt that nobody catches, and after SystemExit(143).
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143)])
 def test_a_program_ends_in_order(number, status):
     with program("echo") as child:
@@ -375,6 +376,7 @@ def test_a_program_ends_in_order(number, status):
         assert child.wait() == status
 
 
+@pytest.mark.slow
 def test_a_program_is_aborted():
     with program("never_answer_close") as child:
         assert [next(child.stdout) for _ in range(2)] == ["Connecting\n", "Opened\n"]

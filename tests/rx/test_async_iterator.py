@@ -106,6 +106,7 @@ async def test_breaking_out_disposes_at_once():
     assert seen == [1, 2]
 
 
+@pytest.mark.slow
 @virtual
 async def test_an_exception_in_the_loops_body_disposes():
     source = Subject()

@@ -719,6 +719,7 @@ async def test_a_scheduler_on_a_loop_tells_which(kind):
     assert seen == ["did 1"]
 
 
+@pytest.mark.slow
 def test_awaiting_on_another_loop_pauses_the_connection():
     """An observable is awaited with a scheduler of that loop, by which a connection would hand over all that it has."""
     count = 300

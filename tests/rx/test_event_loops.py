@@ -60,6 +60,7 @@ sys.exit(0 if all(is_null) else 1)
 """
 
 
+@pytest.mark.slow
 def test_closed_standard_streams_are_not_taken_by_a_loop(kind):
     """By none of its descriptors, so by no connection either."""
     command = [sys.executable, "-c", WITHOUT_STREAMS, kind]

@@ -429,6 +429,7 @@ def test_who_is_told_of_a_pipeline_is_the_innermost_that_notifies(valve):
     assert pipeline_reporter() is None
 
 
+@pytest.mark.slow
 def test_a_long_queue_is_delivered_in_linear_time_and_in_turns(outbox, valve):
     """Others have theirs meanwhile, and the source is held up until all is delivered."""
     seen, turns = [], []

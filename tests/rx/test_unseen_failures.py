@@ -182,6 +182,7 @@ class Watch:
             assert event.message == "a pipeline ended with BadError"
 
 
+@pytest.mark.slow(but_every=16)
 @pytest.mark.parametrize("inner", INNER)
 @pytest.mark.parametrize("operator", OPERATORS)
 @virtual

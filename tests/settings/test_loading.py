@@ -725,6 +725,7 @@ def test_the_lines_of_keys_take_linear_time(folder, line, monkeypatch):
     assert sum(read) == len(text)
 
 
+@pytest.mark.slow
 def test_a_table_that_is_too_deep_is_a_problem(folder):
     folder.write("osc.toml", ".".join(["a"] * 5000) + " = 1")
     assert folder.problem().startswith("osc.toml: is not valid TOML: ")

@@ -86,6 +86,7 @@ def test_a_long_silence_is_drawn_as_a_time():
     assert draw({0: "a", 21: "b"}, tick=1 / 3) == "a 6.666667s b"
 
 
+@pytest.mark.slow
 @given(
     st.dictionaries(st.integers(0, 100_000), st.text("abc", min_size=1, max_size=3), max_size=8),
     st.sampled_from([0.001, 0.1, 0.3, 1 / 3, 1.0, 7.0]) | st.floats(1e-6, 1e6),

@@ -331,6 +331,7 @@ async def test_leaving_leaves_no_task_and_no_socket():
     gc.collect()  # an open socket would warn now, and a warning is an error
 
 
+@pytest.mark.slow
 async def test_150_connections_at_once():
     async def talk(url):
         async with connect(url, proxy=None) as ws:

@@ -11,6 +11,8 @@ import pytest
 
 import rxnodes.testing
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 ASYNCIO = ("-p", "pytest_asyncio.plugin", "-o", "asyncio_default_fixture_loop_scope=function")
 

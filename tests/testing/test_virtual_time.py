@@ -59,6 +59,7 @@ def test_what_it_returns_and_what_it_raises():
         divide(1, by=0)
 
 
+@pytest.mark.slow
 def test_plain_pytest_runs_it(tmp_path):
     (tmp_path / "test_it.py").write_text(
         "import asyncio\n"

@@ -785,6 +785,7 @@ async def test_take_leaves_the_channel():
     assert chat.peer.received == ["subscribe", "unsubscribe"]
 
 
+@pytest.mark.slow
 @virtual
 async def test_a_channel_that_nobody_uses_is_forgotten():
     chat = await Chat().opened()

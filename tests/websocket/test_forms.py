@@ -122,6 +122,7 @@ async def test_a_message_is_decoded_once_for_all_subscribers_and_only_while_ther
     assert decoded == ["a"]
 
 
+@pytest.mark.slow
 @virtual
 async def test_a_stream_that_nobody_uses_is_forgotten():
     chat = await Chat().opened()

@@ -615,6 +615,7 @@ def test_verifying_can_be_switched_off():
     assert not context.check_hostname
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fields",
     [

@@ -16,6 +16,7 @@ from rxnodes.testing import RSV1, Frame, close_payload, deflate
 # What comes, cut anywhere
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compressed", [False, True])
 @settings(max_examples=150)
 @given(data=st.data(), limit=st.sampled_from([None, 65536]))
@@ -26,6 +27,7 @@ def test_frames_give_the_same_messages_wherever_they_are_cut(compressed, data, l
     assert parsed.controls == wire.controls
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compressed", [False, True])
 @settings(max_examples=300)
 @given(octets=garbage, limit=st.sampled_from([None, 10, 1000]), cuts=cuts_within)
@@ -38,6 +40,7 @@ def test_garbage_is_a_violation_and_nothing_else_wherever_it_is_cut(compressed, 
     assert Parsed(limit=limit, compressed=compressed).feed_cut(octets, cuts).outcome == whole.outcome
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(data=st.data(), compressed=st.booleans())
 def test_octets_that_were_changed_on_the_way_are_a_violation_at_most(data, compressed):
@@ -244,6 +247,7 @@ def test_fragments_that_hold_nothing_have_a_bound_of_their_own(limit):
     assert parsed.complaint == "a message in more than 1024 empty fragments"
 
 
+@pytest.mark.slow
 def test_what_is_kept_of_very_many_fragments_is_about_what_they_hold():
     parsed = Parsed()
     octets = encoded(*[Frame(MORE, b"x", fin=False)] * 1000)

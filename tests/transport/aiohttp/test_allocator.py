@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROUNDS = 50
 
 #: Holds four messages of 1 MiB at once and lets go of them, again and again, and prints how often memory was faulted in

@@ -94,6 +94,7 @@ class HeldUp:
         threading.Event().wait(2 * SHORT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deadline", [{"silence_timeout": SHORT}, {"heartbeat": SHORT}])
 def test_what_has_come_while_the_loop_was_held_up_is_a_sign_of_life(run, place, deadline):
     def script(peer, done):

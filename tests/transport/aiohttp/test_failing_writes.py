@@ -217,6 +217,7 @@ class Cell:
         self.receipts.append(self.it.send(text))
 
 
+@pytest.mark.slow(but_every=30)
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("consumer", CONSUMERS)
 @pytest.mark.parametrize("written", WRITTEN)

@@ -210,6 +210,7 @@ def run(request, monkeypatch):
         yield runner.run
 
 
+@pytest.mark.slow
 def test_over_tls_a_message_counts_as_sent_when_it_has_left(run, tmp_path):
     authority = Authority(tmp_path)
     reads_on = asyncio.Event()
@@ -268,6 +269,7 @@ def test_over_tls_what_a_peer_never_took_is_unsent(run, tmp_path):
     assert (stopped.messages_sent, stopped.unsent, stopped.code) == (0, 2, 1006)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [10, 8_000_000])
 def test_over_tls_who_waits_for_the_last_message_is_told_when_it_has_left(run, size, tmp_path):
     """Nothing is sent behind it that would bring the matter up."""
