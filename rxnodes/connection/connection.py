@@ -54,9 +54,11 @@ from rxnodes.lifecycle.machine import Phase, Profile, State, step
 from rxnodes.lifecycle.states import ConnectionState, check_close
 from rxnodes.rx.arguments import UNSET
 from rxnodes.rx.backpressure import Valve, deliver
-from rxnodes.rx.clock import utc_now
+from rxnodes.rx.event_loops import call_on
 from rxnodes.rx.forking import guard
-from rxnodes.rx.streams import Derived, IsolatedBehaviorSubject, IsolatedSubject, Outbox, View, Views, call_on
+from rxnodes.rx.outbox import Outbox
+from rxnodes.rx.schedulers import utc_now
+from rxnodes.rx.streams import Derived, IsolatedBehaviorSubject, IsolatedSubject, View, Views
 from rxnodes.transport.receipts import Backlog, Fate, HandOver, Receipt, SendDropped, SendOutcome, Sent, Unsent
 
 if TYPE_CHECKING:

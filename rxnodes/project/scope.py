@@ -13,8 +13,8 @@ from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignme
 from rxnodes.connection.connection import check_connection, inherited
 from rxnodes.errors import RxNodesError
 from rxnodes.rx.arguments import check_observable
+from rxnodes.rx.outbox import pipeline_reporter
 from rxnodes.rx.schedulers import LoopScheduler, ThreadSafeLoopScheduler
-from rxnodes.rx.streams import pipeline_reporter
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Coroutine

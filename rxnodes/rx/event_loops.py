@@ -1,12 +1,16 @@
-"""The event loop that rxnodes makes where it makes one itself, and a thread that runs one."""
+"""Event loops: the one that rxnodes makes, a thread that runs one, and calls that go to the loop of a subscriber."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from reactivex import Observer, abc
+from reactivex.scheduler.eventloop import AsyncIOScheduler
 
 from rxnodes.errors import RxNodesError
 from rxnodes.rx.forking import own
@@ -15,7 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
-__all__ = ["LoopThread", "new_event_loop"]
+__all__ = ["LoopThread", "call_on", "new_event_loop", "observer_on_loop_of", "on_loop_of"]
+
+T = TypeVar("T")
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
@@ -136,3 +142,37 @@ class LoopThread:
         error, self._error = self._error, None
         if error is not None:
             raise error
+
+
+def on_loop_of(scheduler: abc.SchedulerBase | None, notify: Callable[..., Any]) -> Callable[..., Any]:
+    """The callback as it is to be called where it was subscribed with this scheduler.
+
+    An `AsyncIOScheduler`, which is what a coroutine that awaits an observable subscribes with, is for its loop's own
+    thread alone. So from another thread it is called by way of that loop: a future that is given its result from
+    elsewhere does not wake whoever awaits it.
+    """
+    if type(scheduler) is AsyncIOScheduler:
+        return functools.partial(call_on, scheduler._loop, notify)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    return notify
+
+
+def observer_on_loop_of(scheduler: abc.SchedulerBase | None, observer: abc.ObserverBase[T]) -> abc.ObserverBase[T]:
+    """The observer as it is to be called where it was subscribed with this scheduler."""
+    if type(scheduler) is AsyncIOScheduler:
+        return Observer(
+            on_loop_of(scheduler, observer.on_next),
+            on_loop_of(scheduler, observer.on_error),
+            on_loop_of(scheduler, observer.on_completed),
+        )
+    return observer
+
+
+def call_on(loop: asyncio.AbstractEventLoop, notify: Callable[..., Any], *values: Any) -> None:
+    """Calls `notify(*values)` on that loop: at once where it is the one that runs in this thread."""
+    # get_running_loop would raise where there is none.
+    if asyncio._get_running_loop() is loop:  # noqa: SLF001
+        notify(*values)
+        return
+    # A loop that has closed has nobody left who waits.
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(notify, *values)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable
 
+from rxnodes.rx.event_loops import observer_on_loop_of
 from rxnodes.rx.schedulers import AtOnceScheduler
-from rxnodes.rx.streams import observer_on_loop_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
 
@@ -13,7 +13,6 @@ from reactivex.scheduler.eventloop import AsyncIOScheduler, AsyncIOThreadSafeSch
 from reactivex.scheduler.periodicscheduler import PeriodicScheduler
 
 from rxnodes.rx.backpressure import put_off
-from rxnodes.rx.clock import utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +21,15 @@ if TYPE_CHECKING:
 
 S = TypeVar("S")
 
-__all__ = ["AtOnceScheduler", "LateScheduler", "LoopScheduler", "ThreadSafeLoopScheduler", "loop_of", "running_loop"]
+__all__ = [
+    "AtOnceScheduler",
+    "LateScheduler",
+    "LoopScheduler",
+    "ThreadSafeLoopScheduler",
+    "loop_of",
+    "running_loop",
+    "utc_now",
+]
 
 
 class LoopScheduler(AsyncIOScheduler):
@@ -195,3 +202,9 @@ def loop_of(scheduler: abc.SchedulerBase | None) -> asyncio.AbstractEventLoop | 
     if isinstance(scheduler, AsyncIOScheduler):
         return scheduler._loop  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
     return running_loop()
+
+
+def utc_now(loop: asyncio.AbstractEventLoop | None) -> datetime:
+    """The time of day, in UTC: the loop's own where there is one that has one, as a loop in virtual time does."""
+    loops_own = getattr(loop, "utc_now", None)
+    return datetime.now(UTC) if loops_own is None else loops_own()

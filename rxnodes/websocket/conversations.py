@@ -14,7 +14,8 @@ from rxnodes.errors import ConnectionLost, RequestTimeout, SendError, text_of
 from rxnodes.lifecycle.events import Dropped, LifecycleEvent, Stopped
 from rxnodes.lifecycle.states import ConnectionState
 from rxnodes.rx.arguments import check_callback
-from rxnodes.rx.streams import Derived, observer_on_loop_of
+from rxnodes.rx.event_loops import observer_on_loop_of
+from rxnodes.rx.streams import Derived
 from rxnodes.transport.receipts import SendDropped
 from rxnodes.websocket.forms import UNSET, form_of
 

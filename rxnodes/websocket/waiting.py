@@ -9,8 +9,8 @@ from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable
 
 from rxnodes.connection.connection import check_connection
+from rxnodes.rx.event_loops import observer_on_loop_of
 from rxnodes.rx.operators import hold_while
-from rxnodes.rx.streams import observer_on_loop_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -441,7 +441,7 @@ async def test_72_a_clock_that_jumps_changes_nothing(monkeypatch):
             cls.jumps += 1
             return datetime(2030, 1, 1, tzinfo=UTC) + timedelta(days=365) * (-1) ** cls.jumps
 
-    monkeypatch.setattr("rxnodes.rx.clock.datetime", Jumping)
+    monkeypatch.setattr("rxnodes.rx.schedulers.datetime", Jumping)
     monkeypatch.setattr(time, "time", lambda: 0.0)
 
     async def silent(peer):

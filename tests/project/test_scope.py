@@ -14,8 +14,7 @@ from reactivex import operators as ops
 from virtual import accept, virtual
 
 from rxnodes import Project, RxNodesError, Trigger, map_async, pulse
-from rxnodes.rx.clock import utc_now
-from rxnodes.rx.schedulers import LoopScheduler
+from rxnodes.rx.schedulers import LoopScheduler, utc_now
 from rxnodes.testing.scripted import ScriptedTransport
 from rxnodes.websocket import client_send, client_start, on_receive, on_start
 
