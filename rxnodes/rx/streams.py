@@ -1,8 +1,7 @@
-"""Hot streams: isolated, ordered, replaying where asked.
+"""Isolated subjects: hot streams whose subscribers cannot harm one another.
 
-reactivex's own `Subject` lets an observer that raises keep a value from the others, and shows two observers a different
-order when one of them emits while it is being notified. An `IsolatedSubject` calls every subscriber, whatever another
-does. An `Outbox` lets one notification reach all of them before the next begins.
+With reactivex's own `Subject`, a subscriber that raises keeps the value from those behind it. An isolated subject calls
+every subscriber, whatever another one does. docs/streams.md compares the two.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from operator import length_hint
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from reactivex import Observable, abc
+from reactivex.internal import default_error
 
 from rxnodes.rx.event_loops import on_loop_of
 
@@ -29,10 +29,10 @@ logger = logging.getLogger("rxnodes")
 
 
 def log_for(whose: str) -> Callable[[BaseException], None]:
-    """What a stream that belongs to no connection reports with: what a subscriber raises is logged.
+    """Makes the `report` of a stream that belongs to no connection: it logs what a subscriber raises.
 
     Args:
-        whose: What the stream is called in the log.
+        whose: What the log calls the stream.
     """
 
     def report(error: BaseException) -> None:
@@ -44,96 +44,110 @@ def log_for(whose: str) -> Callable[[BaseException], None]:
 
 
 def _ignore(_value: object = None) -> None:
-    """What a disposed subscription does with a notification that is already on its way."""
+    """Replaces the callbacks of a disposed subscription, for a notification that is already on its way."""
 
 
 class _Subscription(abc.DisposableBase):
     """One subscriber of a hot stream."""
 
-    __slots__ = ("_stream", "is_disposed", "on_completed", "on_next")
+    __slots__ = ("_stream", "is_disposed", "on_completed", "on_error", "on_next")
 
     def __init__(
-        self, stream: IsolatedSubject[Any], on_next: Callable[[Any], object], on_completed: Callable[[], object]
+        self,
+        stream: IsolatedSubject[Any],
+        on_next: Callable[[Any], object],
+        on_error: Callable[[Exception], object],
+        on_completed: Callable[[], object],
     ) -> None:
         self._stream = stream
         self.is_disposed = False
         self.on_next = on_next
+        self.on_error = on_error
         self.on_completed = on_completed
 
     def dispose(self) -> None:
         self.is_disposed = True
-        self.on_next = _ignore
-        self.on_completed = _ignore
+        self.on_next = self.on_error = self.on_completed = _ignore
         self._stream.detach(self)
 
 
-class IsolatedSubject(Observable[T]):
-    """A hot observable whose subscribers cannot harm one another.
+class IsolatedSubject(Observable[T], abc.SubjectBase[T]):
+    """A subject whose subscribers cannot harm one another.
 
-    It never errors, and completes when its owner says so. A subscriber that raises goes on being notified; what it
-    raised goes to `report`. Subscribing and disposing are allowed from any thread and at any moment, also from within a
-    notification: who subscribes during one sees the next, who is disposed during one is not called any more.
+    As reactivex's `Subject`, it is an observable and an observer, and passes on what it is given until it completes or
+    errors. But a subscriber that raises goes on being notified, and so do the others: what it raised goes to `report`.
+
+    Subscribing and disposing are allowed from any thread and at any moment, also within a notification. Whoever
+    subscribes during a notification sees the next one. Whoever is disposed during one is not called any more.
+
+    Args:
+        report: Called with what a subscriber raises.
+        lock: The lock that several streams share, such as those of one connection. It is held only for moments.
     """
+
+    #: What the stream ended with, if that was an error.
+    _error: Exception | None = None
 
     def __init__(self, report: Callable[[BaseException], None], lock: threading.RLock | None = None) -> None:
         super().__init__()
         if lock is not None:
-            # The streams of one connection share one, which is held for moments only.
             self.lock = lock
         self._report = report
         self._subscriptions: tuple[_Subscription, ...] = ()
-        self._completed = False
+        self._is_stopped = False
 
     def subscribe(
         self,
         on_next: abc.ObserverBase[T] | abc.OnNext[T] | None = None,
-        on_error: abc.OnError | None = None,  # noqa: ARG002 - part of what an observable is
+        on_error: abc.OnError | None = None,
         on_completed: abc.OnCompleted | None = None,
         *,
         scheduler: abc.SchedulerBase | None = None,
     ) -> abc.DisposableBase:
         """Subscribes an observer, or callbacks.
 
-        The subscriber is called directly: the guard that reactivex puts around every observer would end the
-        subscription when it raises.
+        They are called directly. The guard that reactivex puts around every observer would end the subscription when
+        the observer raises.
 
         Args:
-            on_next: The observer, or what to call with each value.
-            on_error: Never called: a hot stream does not error.
-            on_completed: What to call when the stream completes.
-            scheduler: Values are emitted when they come, whatever scheduler this is; but those for an
-                `AsyncIOScheduler`, as of a coroutine that awaits them, on its loop.
+            on_next: The observer, or a function to call with each value.
+            on_error: Called when the stream ends with an error. Without it, the error is raised, as in Rx, and so
+                reported.
+            on_completed: Called when the stream completes.
+            scheduler: Values are emitted when they come, whatever the scheduler is. With an `AsyncIOScheduler`, which
+                is what a coroutine that awaits the stream subscribes with, they are emitted on its loop.
 
         Returns:
-            What ends the subscription.
+            The subscription. Dispose it to unsubscribe.
 
         Raises:
-            TypeError: If it is a coroutine function.
+            TypeError: If `on_next` is a coroutine function.
         """
-        if not callable(on_next) and hasattr(on_next, "on_next"):
+        if hasattr(on_next, "on_next"):
             observer = cast("abc.ObserverBase[T]", on_next)
-            on_next, on_completed = observer.on_next, observer.on_completed
+            on_next, on_error, on_completed = observer.on_next, observer.on_error, observer.on_completed
         if inspect.iscoroutinefunction(on_next):
             raise TypeError(
-                "a coroutine function cannot be a subscriber, for nobody would await it: for_each_async does, as in "
+                "on_next: expected a plain function, got a coroutine function, which is not awaited here; use "
                 "stream.pipe(for_each_async(function))"
             )
         subscription = _Subscription(
             self,
-            on_loop_of(scheduler, on_next or _ignore),  # pyright: ignore[reportArgumentType]
+            on_loop_of(scheduler, cast("Callable[[T], object]", on_next or _ignore)),
+            on_loop_of(scheduler, on_error or default_error),
             on_loop_of(scheduler, on_completed or _ignore),
         )
         self.attach(subscription)
         return subscription
 
     def attach(self, subscription: _Subscription) -> None:
-        """Adds a subscriber; one that comes after completion is told so at once."""
+        """Adds a subscriber. If the stream has ended, the subscriber is told at once."""
         with self.lock:
-            is_late = self._completed
+            is_late = self._is_stopped
             if not is_late:
                 self._subscriptions = (*self._subscriptions, subscription)
         if is_late:
-            self._notify(subscription.on_completed)
+            self._tell_end(subscription)
         self.note_observed()
 
     def detach(self, subscription: _Subscription) -> None:
@@ -147,38 +161,59 @@ class IsolatedSubject(Observable[T]):
 
     @property
     def is_observed(self) -> bool:
-        """Whether anybody is subscribed."""
+        """Whether the stream has a subscriber."""
         return bool(self._subscriptions)
 
     @property
-    def is_completed(self) -> bool:
-        """Whether nothing is emitted any more."""
-        return self._completed
+    def is_stopped(self) -> bool:
+        """Whether the stream has completed or errored."""
+        return self._is_stopped
 
-    def emit(self, value: T) -> None:
-        """Shows the value to every subscriber."""
+    def on_next(self, value: T) -> None:
+        """Emits a value to every subscriber."""
         for subscription in self._subscriptions:
             try:
                 subscription.on_next(value)
             except BaseException as error:  # noqa: BLE001 - isolation is what this class is for
                 self._report_raised(error)
 
+    def on_error(self, error: Exception) -> None:
+        """Ends the stream with an error, which goes to every subscriber. Nothing is emitted after that."""
+        self._stop(error)
+
+    def on_completed(self) -> None:
+        """Completes the stream. Nothing is emitted after that."""
+        self._stop(None)
+
+    def emit(self, value: T) -> None:
+        """Emits a value to every subscriber."""
+        self.on_next(value)
+
     def complete(self) -> None:
         """Completes the stream. Nothing is emitted after that."""
-        with self.lock:
-            subscriptions, self._subscriptions = self._subscriptions, ()
-            self._completed = True
-        for subscription in subscriptions:
-            self._notify(subscription.on_completed)
+        self.on_completed()
 
-    def _notify(self, on_completed: Callable[[], object]) -> None:
+    def _stop(self, error: Exception | None) -> None:
+        with self.lock:
+            if self._is_stopped:
+                return
+            self._is_stopped = True
+            self._error = error
+            subscriptions, self._subscriptions = self._subscriptions, ()
+        for subscription in subscriptions:
+            self._tell_end(subscription)
+
+    def _tell_end(self, subscription: _Subscription) -> None:
         try:
-            on_completed()
-        except BaseException as error:  # noqa: BLE001 - as in emit
+            if self._error is None:
+                subscription.on_completed()
+            else:
+                subscription.on_error(self._error)
+        except BaseException as error:  # noqa: BLE001 - as in on_next
             self._report_raised(error)
 
     def _report_raised(self, error: BaseException) -> None:
-        """Reports what a subscriber raised. Where that fails, the other subscribers are notified all the same."""
+        """Reports what a subscriber raised. If the report fails, the other subscribers are notified all the same."""
         try:
             self._report(error)
         except Exception:
@@ -186,9 +221,16 @@ class IsolatedSubject(Observable[T]):
 
 
 class IsolatedBehaviorSubject(IsolatedSubject[T]):
-    """A hot stream that shows the last value to each new subscriber first.
+    """An isolated subject that emits the last value to each new subscriber first.
 
-    What is replayed must not overtake what is emitted. So `run` brings each subscription to the thread that emits.
+    The replayed value must not overtake one that is being emitted. So each subscription is made on the thread that
+    emits.
+
+    Args:
+        report: Called with what a subscriber raises.
+        initial: The value that is replayed before there is another.
+        run: Calls a function on the thread that emits.
+        lock: As for `IsolatedSubject`.
     """
 
     def __init__(
@@ -203,75 +245,76 @@ class IsolatedBehaviorSubject(IsolatedSubject[T]):
         self._run = run
 
     def attach(self, subscription: _Subscription) -> None:
-        """Shows the last value to a new subscriber, and adds it."""
+        """Emits the last value to a new subscriber, and adds it."""
 
         def replay_and_attach() -> None:
-            if not self._completed:
+            if not self._is_stopped:
                 try:
                     subscription.on_next(self._last)
-                except BaseException as error:  # noqa: BLE001 - as in emit
+                except BaseException as error:  # noqa: BLE001 - as in on_next
                     self._report_raised(error)
             if not subscription.is_disposed:
                 super(IsolatedBehaviorSubject, self).attach(subscription)
 
         self._run(replay_and_attach)
 
-    def emit(self, value: T) -> None:
-        """Shows the value to every subscriber, and keeps it."""
+    def on_next(self, value: T) -> None:
+        """Emits a value to every subscriber, and keeps it for those to come."""
         self._last = value
-        super().emit(value)
+        super().on_next(value)
 
 
 class Derived(IsolatedSubject[T]):
-    """A hot stream that shows what is made of each value of another one, which it follows while it is observed.
+    """A hot stream that emits what a function makes of each value of another one.
 
-    All that is made of a value is shown to every subscriber within the notification of that value.
+    It subscribes to the other stream only while it is observed itself, and calls the function once per value, however
+    many subscribers there are. All that is made of a value is emitted within the notification of that value.
 
     Args:
         source: The other stream.
-        relay: Given each value of `source`, and what emits, it emits what it makes of the value, if anything.
+        relay: Given a value of `source` and a function that emits, it emits what it makes of the value, if anything.
     """
 
     def __init__(self, source: IsolatedSubject[S], relay: Callable[[S, Callable[[T], None]], None]) -> None:
         super().__init__(source._report, source.lock)  # noqa: SLF001 - our own
         self._source: IsolatedSubject[Any] = source
         self._relay = relay
-        self._following: _Subscription | None = None
+        self._subscription: _Subscription | None = None
 
     @property
-    def is_completed(self) -> bool:
-        """Whether nothing is emitted any more."""
-        return self._completed or self._source.is_completed
-
-    def complete(self) -> None:
-        """Completes the stream. Nothing is emitted after that."""
-        self._following = None
-        super().complete()
+    def is_stopped(self) -> bool:
+        """Whether the stream, or its source, has completed or errored."""
+        return self._is_stopped or self._source.is_stopped
 
     def note_observed(self) -> None:
-        """Follows the source from the first subscriber on, up to the last."""
+        """Subscribes to the source when the first subscriber comes, and unsubscribes when the last one goes."""
         with self.lock:
-            if self.is_observed == (self._following is not None):
+            if self.is_observed == (self._subscription is not None):
                 return
-            if self._following is not None:
-                following, self._following = self._following, None
-                following.dispose()
+            if self._subscription is not None:
+                subscription, self._subscription = self._subscription, None
+                subscription.dispose()
                 return
-            if not self._source.is_completed:
-                self._following = _Subscription(self._source, self._take, self.complete)
-                self._source.attach(self._following)
+            subscription = _Subscription(self._source, self._take, self.on_error, self.on_completed)
+            if not self._source.is_stopped:
+                self._subscription = subscription
+                self._source.attach(subscription)
                 return
-        # Not within the lock: whoever is told may do anything.
-        self.complete()
+        # The source tells at once how it ended, which calls subscribers: they may do anything, so not within the lock.
+        self._source.attach(subscription)
 
     def _take(self, value: Any) -> None:
-        self._relay(value, self.emit)
+        self._relay(value, self.on_next)
+
+    def _stop(self, error: Exception | None) -> None:
+        self._subscription = None
+        super()._stop(error)
 
 
 class Views:
-    """What the views of one source share: which of them are observed.
+    """Which of the views of one source are observed.
 
-    The set is replaced at every change, so that whoever is in the midst of a run sees that there was one.
+    The set is replaced at every change, so that a loop over many values sees that there was one.
     """
 
     __slots__ = ("lock", "observed")
@@ -288,9 +331,9 @@ class Views:
 
 
 class View(IsolatedSubject[T]):
-    """A hot stream that shows the values of a source in one form; of a source there are several views.
+    """A hot stream of a source's values in one of several forms, such as messages as text or as bytes.
 
-    Where only one of them is observed, a run of values goes to it without asking the others for each.
+    While only one view of a source is observed, it can emit many values in a row without a look at the others.
     """
 
     def __init__(self, report: Callable[[BaseException], None], views: Views) -> None:
@@ -298,14 +341,14 @@ class View(IsolatedSubject[T]):
         self._views = views
 
     def note_observed(self) -> None:
-        """Tells the other views."""
+        """Notes for all views whether this one is observed."""
         self._views.note(self)
 
     def emit_run(self, values: Sequence[Any], start: int) -> int:
-        """Shows the values from `start` on, as long as no other view is observed.
+        """Emits the values from `start` on, for as long as no other view is observed.
 
         Returns:
-            How many were shown.
+            How many values were emitted.
         """
         views = self._views
         observed = views.observed
@@ -314,26 +357,26 @@ class View(IsolatedSubject[T]):
         left = iter(values[start:] if start else values)
         subscriptions = self._subscriptions
         if len(subscriptions) == 1:
-            self._show_to_one(subscriptions[0].on_next, left, observed)
+            self._emit_to_one(subscriptions[0].on_next, left, observed)
         else:
             for value in left:
-                self.emit(value)
+                self.on_next(value)
                 if views.observed is not observed:
                     break
         return len(values) - start - length_hint(left)
 
-    def _show_to_one(
+    def _emit_to_one(
         self, on_next: Callable[[Any], object], values: Iterator[Any], observed: frozenset[View[Any]]
     ) -> None:
-        """Shows the values to the only subscriber, until anybody comes or goes.
+        """Emits the values to the only subscriber, until anyone subscribes or unsubscribes.
 
-        Until then that is the same one, and need not be looked up for each value: two fifths of the time it takes.
+        The subscriber is looked up once and not for each value, which saves two fifths of the time.
         """
         views = self._views
         for value in values:
             try:
                 on_next(value)
-            except BaseException as error:  # noqa: BLE001 - as in emit
+            except BaseException as error:  # noqa: BLE001 - as in on_next
                 self._report_raised(error)
             if views.observed is not observed:
                 break

@@ -1,4 +1,4 @@
-"""Pulses: what travels along a pipeline and makes each node execute."""
+"""Pulses: items that travel along a pipeline and make each node execute."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def pulse(value: object = None) -> Observable[object]:
         pulse():  ---●|
 
     Args:
-        value: What travels; action nodes pass it on unchanged.
+        value: The item that travels. Action nodes pass it on unchanged.
 
     Returns:
         An observable that emits `value` to each subscriber when it subscribes, and completes.
@@ -39,7 +39,8 @@ def pulse(value: object = None) -> Observable[object]:
     def subscribe(
         observer: abc.ObserverBase[object], _scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
-        # At once, and not by way of a scheduler: what is subscribed before sees it, whatever scheduler that has.
+        # The scheduler is not used, because it might emit later: pipelines that were subscribed before this one must
+        # see what the pulse causes, whatever scheduler this is.
         observer.on_next(value)
         observer.on_completed()
         return Disposable()
@@ -48,21 +49,27 @@ def pulse(value: object = None) -> Observable[object]:
 
 
 class Trigger(IsolatedSubject[T]):
-    """A source of pulses that code fires by hand.
+    """A source of pulses that code fires by hand, or that another source feeds.
 
     ::
 
         trigger.fire():    ●     ●  ●
         trigger:        ---●-----●--●--
 
-    Every fire reaches all subscribers, on the thread that fires. One that raises is logged, and keeps nothing from the
-    others.
+    Every pulse reaches all subscribers, on the thread that fires. What a subscriber raises is logged, and keeps nothing
+    from the others.
+
+    It is an observer too: `source.subscribe(trigger)` passes on what `source` emits, and ends the trigger as `source`
+    ends, with its error or by completion, as a `Subject` of Rx does. From then on firing does nothing.
+    `source.subscribe(trigger.fire)` passes on the items alone, and the trigger outlives its source.
 
     Example:
         >>> button = Trigger[str]()
         >>> subscription = button.subscribe(print)
         >>> button.fire("pressed")
         pressed
+        >>> pulse("pressed by another").subscribe(button.fire) and None
+        pressed by another
     """
 
     def __init__(self) -> None:
@@ -76,6 +83,6 @@ class Trigger(IsolatedSubject[T]):
         """Emits a pulse.
 
         Args:
-            value: What travels.
+            value: The item that travels.
         """
-        self.emit(value)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        self.on_next(value)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]

@@ -348,7 +348,7 @@ async def test_a_coroutine_function_is_no_subscriber():
     async def save(_message):
         """Nobody would await it."""
 
-    with pytest.raises(TypeError, match="for nobody would await it: for_each_async does"):
+    with pytest.raises(TypeError, match=r"use stream.pipe\(for_each_async\(function\)\)"):
         (await Chat().opened()).connection.messages.subscribe(save)
 
 

@@ -33,13 +33,13 @@ def test_promise_6_one_notification_is_delivered_to_all_before_the_next(stream, 
     def emits_another(value):
         seen.append(("first", value))
         if value == 1:
-            outbox.post(stream.emit, 2)
+            outbox.post(stream.on_next, 2)
             outbox.flush()
-            outbox.send(stream.emit, 3)
+            outbox.send(stream.on_next, 3)
 
     stream.subscribe(emits_another)
     stream.subscribe(lambda value: seen.append(("second", value)))
-    outbox.send(stream.emit, 1)
+    outbox.send(stream.on_next, 1)
     assert seen == [("first", 1), ("second", 1), ("first", 2), ("second", 2), ("first", 3), ("second", 3)]
     assert not outbox.is_delivering
 
@@ -47,8 +47,8 @@ def test_promise_6_one_notification_is_delivered_to_all_before_the_next(stream, 
 def test_what_is_sent_comes_after_what_was_posted(stream, outbox):
     seen = []
     stream.subscribe(seen.append)
-    outbox.post(stream.emit, 1)
-    outbox.send(stream.emit, 2)
+    outbox.post(stream.on_next, 1)
+    outbox.send(stream.on_next, 2)
     assert seen == [1, 2]
 
 

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 import reactivex
+from consumers import Seen
 from reactivex import Observable
 from reactivex import operators as ops
 
@@ -39,8 +40,8 @@ def test_every_subscriber_sees_every_value(stream):
     seen = []
     stream.subscribe(lambda value: seen.append(("a", value)))
     stream.subscribe(lambda value: seen.append(("b", value)))
-    stream.emit(1)
-    stream.emit(2)
+    stream.on_next(1)
+    stream.on_next(2)
     assert seen == [("a", 1), ("b", 1), ("a", 2), ("b", 2)]
 
 
@@ -56,8 +57,8 @@ def test_86_promise_7_one_that_raises_does_not_stop_the_others_or_its_own_later_
 
     stream.subscribe(raises)
     stream.subscribe(lambda value: seen.append(("other", value)))
-    stream.emit(1)
-    stream.emit(2)
+    stream.on_next(1)
+    stream.on_next(2)
     assert seen == [("raises", 1), ("other", 1), ("raises", 2), ("other", 2)]
     assert reports == [error, error]
 
@@ -68,7 +69,7 @@ def test_85_an_observer_object_and_one_without_on_error(stream, reports):
     subject.subscribe(seen.append)
     stream.subscribe(subject)
     stream.subscribe()
-    stream.emit(1)
+    stream.on_next(1)
     assert seen == [1]
     assert reports == []
 
@@ -81,8 +82,8 @@ def test_89_dispose_inside_on_next_of_itself(stream):
         subscription.dispose()
 
     subscription = stream.subscribe(once)
-    stream.emit(1)
-    stream.emit(2)
+    stream.on_next(1)
+    stream.on_next(2)
     assert seen == [1]
     assert not stream.is_observed
 
@@ -91,25 +92,66 @@ def test_89_dispose_inside_on_next_of_another(stream):
     seen = []
     stream.subscribe(lambda _: other.dispose())
     other = stream.subscribe(seen.append)
-    stream.emit(1)
+    stream.on_next(1)
     assert seen == []
 
 
 def test_90_subscribe_inside_on_next_sees_the_next(stream):
     seen = []
     stream.subscribe(lambda value: stream.subscribe(lambda later: seen.append((value, later))))
-    stream.emit(1)
-    stream.emit(2)
+    stream.on_next(1)
+    stream.on_next(2)
     assert seen == [(1, 2)]
 
 
-def test_completes_once_and_tells_those_who_come_later(stream):
-    told = []
-    stream.subscribe(on_completed=lambda: told.append("early"))
-    stream.complete()
-    stream.subscribe(on_completed=lambda: told.append("late"))
-    assert told == ["early", "late"]
+@pytest.fixture(params=["subject", "behavior subject", "derived"])
+def ending(request, reports):
+    """A stream of each kind, and what ends it."""
+    subject = IsolatedSubject[int](reports)
+    if request.param == "derived":
+        return Derived(Derived(subject, lambda value, emit: emit(value)), lambda value, emit: emit(value)), subject
+    if request.param == "behavior subject":
+        subject = IsolatedBehaviorSubject[int](reports, 0, at_once)
+    return subject, subject
+
+
+@pytest.mark.parametrize("end", ["|", "error"])
+def test_it_ends_once_and_tells_those_who_come_later(ending, end):
+    stream, subject = ending
+    error = ValueError("no")
+    early, late = Seen(stream), Seen()
+    if end == "|":
+        subject.on_completed()
+    else:
+        subject.on_error(error)
+    late.follow(stream)
+    subject.on_next(1)
+    subject.on_error(KeyError())
+    subject.on_completed()
+    told = ["|"] if end == "|" else [("error", error)]
+    assert late == told
+    assert early in (told, [0, *told])
+    assert stream.is_stopped
     assert not stream.is_observed
+
+
+def test_an_error_that_a_subscriber_does_not_handle_is_reported(stream, reports):
+    error = ValueError("no")
+    stream.subscribe()
+    seen = Seen(stream)
+    stream.on_error(error)
+    assert reports == [error]
+    assert seen == [("error", error)]
+
+
+@pytest.mark.parametrize("end", [reactivex.empty(), reactivex.throw(ValueError("no"))])
+def test_it_is_an_observer_as_a_subject_is(stream, end):
+    subject = reactivex.Subject[int]()
+    seen, expected = Seen(stream), Seen(subject)
+    for observer in (stream, subject):
+        reactivex.of(1, 2).pipe(ops.concat(end)).subscribe(observer)
+    assert seen == expected
+    assert seen[:2] == [1, 2]
 
 
 def test_promise_7_a_report_that_fails_keeps_nothing_from_the_others(caplog):
@@ -117,8 +159,8 @@ def test_promise_7_a_report_that_fails_keeps_nothing_from_the_others(caplog):
     for stream in (IsolatedSubject(lambda _: 1 / 0), IsolatedBehaviorSubject(lambda _: 1 / 0, 0, at_once)):
         stream.subscribe(lambda _: no_subscriber(), on_completed=no_subscriber)
         stream.subscribe(seen.append, on_completed=lambda: seen.append("completed"))
-        stream.emit(1)
-        stream.complete()
+        stream.on_next(1)
+        stream.on_completed()
     assert seen == [1, "completed", 0, 1, "completed"]
     assert caplog.text.count("cannot be reported") == 5
 
@@ -136,7 +178,7 @@ def test_completion_is_isolated_too(stream, reports):
 
     stream.subscribe(on_completed=raises)
     stream.subscribe(on_completed=lambda: told.append("other"))
-    stream.complete()
+    stream.on_completed()
     assert told == ["other"]
     assert reports == [error]
 
@@ -145,7 +187,7 @@ def test_a_disposed_one_is_not_told_of_completion(stream):
     told = []
     stream.subscribe(on_completed=lambda: other.dispose())  # noqa: PLW0108 - it does not exist yet
     other = stream.subscribe(on_completed=lambda: told.append("other"))
-    stream.complete()
+    stream.on_completed()
     assert told == []
 
 
@@ -153,13 +195,13 @@ def test_it_is_an_observable(stream):
     seen = []
     stream.pipe(ops.filter(lambda value: value > 1), ops.map(str), ops.take(1)).subscribe(seen.append)
     for value in (1, 2, 3):
-        stream.emit(value)
+        stream.on_next(value)
     assert seen == ["2"]
     assert not stream.is_observed
 
 
 async def test_it_can_be_awaited(stream):
-    asyncio.get_running_loop().call_soon(stream.emit, 7)
+    asyncio.get_running_loop().call_soon(stream.on_next, 7)
     assert await stream.pipe(ops.first()) == 7
 
 
@@ -167,9 +209,9 @@ def test_83_a_late_subscriber_gets_the_last_value_delivered(reports):
     stream = IsolatedBehaviorSubject[str](reports, "idle", at_once)
     seen = []
     stream.subscribe(lambda value: seen.append(("a", value)))
-    stream.emit("connecting")
+    stream.on_next("connecting")
     stream.subscribe(lambda value: seen.append(("b", value)))
-    stream.emit("open")
+    stream.on_next("open")
     assert seen == [("a", "idle"), ("a", "connecting"), ("b", "connecting"), ("a", "open"), ("b", "open")]
 
 
@@ -177,8 +219,8 @@ def test_who_subscribes_during_a_notification_gets_it_once(reports):
     stream = IsolatedBehaviorSubject[str](reports, "idle", at_once)
     seen = []
     stream.subscribe(lambda value: value == "open" and stream.subscribe(seen.append))
-    stream.emit("open")
-    stream.emit("closed")
+    stream.on_next("open")
+    stream.on_next("closed")
     assert seen == ["open", "closed"]
 
 
@@ -192,7 +234,7 @@ def test_replaying_is_isolated(reports):
         raise error
 
     stream.subscribe(raises)
-    stream.emit("open")
+    stream.on_next("open")
     assert seen == ["idle", "open"]
     assert reports == [error, error]
 
@@ -204,25 +246,9 @@ def test_who_disposes_while_it_is_replayed_to_is_not_attached(reports):
     subscription = stream.subscribe(seen.append)
     subscription.dispose()
     queue.pop()()
-    stream.emit("open")
+    stream.on_next("open")
     assert seen == []
     assert not stream.is_observed
-
-
-def test_one_that_only_waits_for_completion_is_told(reports):
-    stream = IsolatedBehaviorSubject[str](reports, "idle", at_once)
-    told = []
-    stream.subscribe(on_completed=lambda: told.append("completed"))
-    stream.complete()
-    assert told == ["completed"]
-
-
-def test_a_completed_one_replays_nothing(reports):
-    stream = IsolatedBehaviorSubject[str](reports, "idle", at_once)
-    stream.complete()
-    told = []
-    stream.subscribe(told.append, on_completed=lambda: told.append("completed"))
-    assert told == ["completed"]
 
 
 def test_subscribing_from_many_threads_loses_nobody(stream):
@@ -232,7 +258,7 @@ def test_subscribing_from_many_threads_loses_nobody(stream):
         thread.start()
     for thread in threads:
         thread.join()
-    stream.emit(1)
+    stream.on_next(1)
     assert seen == [1] * 50
 
 
@@ -242,22 +268,13 @@ def halves(value, emit):
 
 
 def test_a_derived_stream_shows_what_is_made_of_each_value(stream):
-    derived = Derived(stream, halves)
-    seen, others = [], []
-    derived.subscribe(seen.append)
-    derived.subscribe(others.append)
-    for value in (1, 2, 3, 4):
-        stream.emit(value)
-    assert seen == others == [1, 2]
-
-
-def test_it_makes_it_once_for_all_its_subscribers(stream):
     made = []
-    derived = Derived(stream, lambda value, emit: (made.append(value), emit(value)))
-    for _ in range(3):
-        derived.subscribe()
-    stream.emit(1)
-    assert made == [1]
+    derived = Derived(stream, lambda value, emit: (made.append(value), halves(value, emit)))
+    seen, others = Seen(derived), Seen(derived)
+    for value in (1, 2, 3, 4):
+        stream.on_next(value)
+    assert seen == others == [1, 2]
+    assert made == [1, 2, 3, 4], "once for all subscribers"
 
 
 def test_it_follows_the_other_only_while_it_is_observed(stream):
@@ -271,7 +288,7 @@ def test_it_follows_the_other_only_while_it_is_observed(stream):
     assert not stream.is_observed
     seen = []
     derived.subscribe(seen.append)
-    stream.emit(2)
+    stream.on_next(2)
     assert seen == [1]
 
 
@@ -287,8 +304,8 @@ def test_promise_7_its_subscribers_are_isolated_too(stream, reports):
     derived.subscribe(raises)
     derived.subscribe(lambda value: seen.append(("other", value)))
     stream.subscribe(lambda value: seen.append(("source", value)))
-    stream.emit(2)
-    stream.emit(4)
+    stream.on_next(2)
+    stream.on_next(4)
     assert seen == [("raises", 1), ("other", 1), ("source", 2), ("raises", 2), ("other", 2), ("source", 4)]
     assert reports == [error, error]
 
@@ -297,30 +314,10 @@ def test_what_makes_it_may_raise_and_the_stream_goes_on(stream, reports):
     derived = Derived(stream, lambda value, emit: emit(1 // value))
     seen = []
     derived.subscribe(seen.append)
-    stream.emit(0)
-    stream.emit(1)
+    stream.on_next(0)
+    stream.on_next(1)
     assert seen == [1]
     assert [type(error) for error in reports] == [ZeroDivisionError]
-
-
-def test_it_completes_with_the_other(stream):
-    derived = Derived(Derived(stream, halves), halves)
-    told = []
-    derived.subscribe(on_completed=lambda: told.append("early"))
-    stream.complete()
-    assert told == ["early"]
-    derived.subscribe(on_completed=lambda: told.append("late"))
-    assert told == ["early", "late"]
-    assert not derived.is_observed
-
-
-def test_one_that_nobody_observed_completes_when_somebody_does(stream):
-    derived = Derived(Derived(stream, halves), halves)
-    stream.complete()
-    told = []
-    derived.subscribe(on_completed=lambda: told.append("late"))
-    assert told == ["late"]
-    assert derived.is_completed
 
 
 @pytest.mark.parametrize("depth", [1, 2])
@@ -328,7 +325,7 @@ def test_who_is_told_of_its_completion_is_not_told_within_its_lock(stream, depth
     derived = stream
     for _ in range(depth):
         derived = Derived(derived, halves)
-    stream.complete()
+    stream.on_completed()
     told = []
 
     def try_the_lock():
@@ -352,8 +349,8 @@ def test_89_90_subscribing_and_disposing_within_a_notification_of_it(stream):
         derived.subscribe(lambda later: seen.append(("later", later)))
 
     subscription = derived.subscribe(once)
-    stream.emit(2)
-    stream.emit(4)
+    stream.on_next(2)
+    stream.on_next(4)
     assert seen == [("once", 1), ("later", 2)]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional, assert_type
 
 import reactivex
 from pydantic import BaseModel, Field, TypeAdapter
-from reactivex import Observable
+from reactivex import Observable, abc
 from reactivex import operators as ops
 
 from rxnodes import (
@@ -300,12 +300,20 @@ def fluent(chat: Connection) -> None:
     assert_type(quotes.pipe(ops.map(lambda quote: quote.bid)), Observable[float])  # type: ignore[attr-defined]
 
 
-def pulses() -> None:
+def pulses(chat: Connection) -> None:
     assert_type(pulse(), Observable[None])
     assert_type(pulse(7), Observable[int])
     trigger = Trigger[int]()
     trigger.fire(7)
     Trigger[None]().fire()
+    trigger.on_next(7)
+    trigger.on_error(ValueError())
+    trigger.on_completed()
+    observer: abc.ObserverBase[int] = trigger
+    pulse(7).subscribe(observer)
+    on_start(chat).map(lambda opened: opened.session).subscribe(trigger)
+    on_start(chat).subscribe(trigger)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    assert_type(trigger.pipe(client_send(chat, "fired")), Observable[int])
 
 
 async def waiting(project: Project) -> None:
