@@ -39,7 +39,7 @@ from pydantic import (
 from rxnodes.codecs import CODEC_NAMES, Codec, as_codec
 from rxnodes.connection.before_connect import ConnectOptions, Preparation
 from rxnodes.lifecycle.policy import FINAL_CODES, Policy, ReconnectPolicy
-from rxnodes.settings.loading import MISSING, unreadable
+from rxnodes.settings.files import MISSING, unreadable
 from rxnodes.transport.base import Target
 from rxnodes.transport.receipts import QueueOverflow, SendQueue
 

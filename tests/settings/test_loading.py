@@ -14,7 +14,7 @@ import pytest
 
 from rxnodes.catalogue.plugins import Plugin
 from rxnodes.errors import SettingsError
-from rxnodes.settings import loading
+from rxnodes.settings import toml_lines
 from rxnodes.settings.loading import from_values, load
 from rxnodes.websocket.settings import ConnectionSettings, WebSocketSettings
 
@@ -696,7 +696,7 @@ j = """"""
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_the_lines_of_keys_are_found_whatever_strings_and_comments_hold(end):
-    assert loading._key_lines(KEYS.replace("\n", end)) == {
+    assert toml_lines.lines_of_keys(KEYS.replace("\n", end)) == {
         ("a",): 1,
         ("b",): 3,
         ("c",): 5,
@@ -721,7 +721,7 @@ def test_the_lines_of_keys_take_linear_time(folder, line, monkeypatch):
         return load(statement)
 
     monkeypatch.setattr(tomllib, "loads", loads)
-    loading._key_lines(text)
+    toml_lines.lines_of_keys(text)
     assert sum(read) == len(text)
 
 

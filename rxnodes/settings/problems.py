@@ -1,0 +1,118 @@
+"""What is said about problems. No text repeats a value, since any value may be secret."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
+
+    from rxnodes.settings.places import KeyPath, Places
+    from rxnodes.settings.shapes import Shape
+
+__all__ = ["PREFIX", "nearest_setting", "problems_of", "unknown"]
+
+#: How the names of variables begin.
+PREFIX = "RXNODES_"
+
+#: In plain words, what pydantic says in its own.
+_EXPLANATIONS = {
+    "missing": "is missing",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "string_type": "must be text",
+    "dict_type": "must be a table",
+    "model_type": "must be a table",
+    "model_attributes_type": "must be a table",
+    "list_type": "must be a list",
+    "tuple_type": "must be a list",
+    "set_type": "must be a list",
+    "frozen_set_type": "must be a list",
+}
+
+
+def problems_of(error: ValidationError, places: Places, *around: str) -> list[str]:
+    """The problems that pydantic found, each with where its value comes from.
+
+    Args:
+        error: What pydantic raised.
+        places: Where the values come from.
+        *around: The path of what was validated; empty if it was all sections at once.
+    """
+    return [_problem(details, places, around) for details in error.errors(include_url=False, include_input=False)]
+
+
+def _problem(details: ErrorDetails, places: Places, around: KeyPath) -> str:
+    # pydantic marks a problem with a key, rather than with its value, by a last part "[key]".
+    path = (*around, *(str(part) for part in details["loc"] if part != "[key]"))
+    if details["type"] == "extra_forbidden":
+        text = unknown(path[-1], places.shape.at(*path[:-1]).fields)
+    else:
+        text = _explained(details) + (", not text" if places.is_quoted(path) else "")
+    key = f"{_dotted(path[1:])}: " if path[1:] else ""
+    return f"{places.origin_of(path)}: {key}{text}"
+
+
+def _explained(details: ErrorDetails) -> str:
+    error = details.get("ctx", {}).get("error")
+    if isinstance(error, Exception):
+        return str(error)
+    return _EXPLANATIONS.get(details["type"], details["msg"].replace("Input should be", "must be"))
+
+
+def _dotted(path: KeyPath) -> str:
+    """The path as TOML writes it."""
+    return ".".join(key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key) for key in path)
+
+
+def unknown(name: str, known: Iterable[str], *, kind: str = "name", ending: str = "") -> str:
+    """What is said of a name that is not known: the nearest that is, or else all of them."""
+    names = sorted(known)
+    nearest = _nearest(name, names)
+    if nearest is None:
+        return f"unknown {kind} (known: {', '.join(name + ending for name in names) or 'none'})"
+    return f"unknown {kind}; did you mean {nearest}{ending}?"
+
+
+def _nearest(name: str, known: Iterable[str]) -> str | None:
+    return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
+
+
+def nearest_setting(segments: list[str], places: Places, sections: Iterable[str]) -> str:
+    """What is said of a variable that fits no setting.
+
+    Args:
+        segments: The parts of its name behind the prefix.
+        places: The settings there are.
+        sections: The sections that are read, the switches among them.
+    """
+    known = [
+        "__".join([section, *names]).upper().replace("-", "_")
+        for section in sections
+        for names in _names(places.shape.at(section), places, (section,), segments[1:])
+    ]
+    nearest = _nearest("__".join(segments).upper(), known)
+    if nearest is not None:
+        return f"there is no such setting; did you mean {PREFIX}{nearest}?"
+    beginnings = ", ".join(f"{PREFIX}{name.upper()}__" for name in places.shape.fields)
+    return f"there is no such setting; names begin with {beginnings}"
+
+
+def _names(shape: Shape, places: Places, path: KeyPath, written: list[str]) -> Iterator[KeyPath]:
+    """The paths of all settings below a path; where names are free, the likeliest in use and the one written."""
+    for key in shape.fields or (_likeliest(places.names_at(path), written) if shape.items else ()):
+        yield (key,)
+        for rest in _names(shape.at(key), places, (*path, key), written[1:]):
+            yield (key, *rest)
+
+
+def _likeliest(names: list[str], written: list[str]) -> list[str]:
+    """A few names, out of thousands, that can be meant; a blank stands for any other."""
+    name = "".join(written[:1])
+    return [*difflib.get_close_matches(name, names, n=3, cutoff=0), name or "<NAME>"]
