@@ -12,7 +12,6 @@ from faults import Authority
 from programs import environment, running
 from raw_peer import Listener, Played
 
-
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")]
 
 #: Forks while the connection is open, and ends it. The child keeps what it inherited until its input is closed.
