@@ -7,7 +7,6 @@ a secret: not a header's value, not a query's, not a password.
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 if TYPE_CHECKING:
@@ -79,6 +78,8 @@ class UnknownConfiguration(RxNodesError, LookupError):  # noqa: N818 - named in 
     def __init__(self, name: str, known: Iterable[str]) -> None:
         self.name = name
         self.known = tuple(sorted(known))
+        import difflib  # noqa: PLC0415 - nothing else here needs it
+
         nearest = difflib.get_close_matches(name, self.known, n=1)
         hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
         names = ", ".join(map(repr, self.known)) or "none"

@@ -157,6 +157,8 @@ class PlayedPeer:
         self._listener = listener
         self._next = 0
         self.account = PeersAccount()
+        #: Set when the client has ended. A peer that does not read cannot see an end behind what it has not read.
+        self.client_has_ended = threading.Event()
 
     def play(self) -> PeersAccount:
         peer = self._listener.accept()
@@ -227,7 +229,7 @@ class PlayedPeer:
             case "stay":
                 self._stay(peer)
             case _:
-                self._wait(peer, lambda: peer.wait_gone(0.02))
+                self._wait(peer, lambda: peer.wait_gone(0.02) or self.client_has_ended.is_set())
 
     def _take_stock(self, peer: RawPeer) -> None:
         certain = peer.arrived()
@@ -243,7 +245,7 @@ class PlayedPeer:
             self._plan.closes is not None or self._plan.leaves == "half-close" or not self._plan.answers_close
         )
 
-        def read() -> None:
+        def read() -> bool:
             nonlocal has_answered
             peer.wait_readable(0.02)
             self._read(peer)
@@ -253,16 +255,18 @@ class PlayedPeer:
                 peer.put(Frame(Opcode.CLOSE, close_payload(*self._plan.closes)))
             if self._plan.leaves != "half-close":
                 peer.push()
+            return peer.has_ended
 
         self._wait(peer, read)
         self.account.possible = peer.handed_over()
 
-    def _wait(self, peer: RawPeer, act: Callable[[], object]) -> None:
-        """Acts until the client has ended, and keeps the account until then."""
+    def _wait(self, peer: RawPeer, act: Callable[[], bool]) -> None:
+        """Acts until that says that the client has ended, and keeps the account until then."""
         deadline = time.monotonic() + CLOSE_TIMEOUT + 5 * ROOM
-        while not peer.has_ended and time.monotonic() < deadline:
+        has_ended = peer.has_ended
+        while not has_ended and time.monotonic() < deadline:
             self._take_stock(peer)
-            act()
+            has_ended = act()
 
 
 class PlayedClient:
@@ -529,6 +533,7 @@ class Arena:
         played = asyncio.get_running_loop().run_in_executor(pool, peer.play)
         try:
             await client.play(listener.url, self._authority.file)
+            peer.client_has_ended.set()
             account = await played
         except Exception as error:  # noqa: BLE001 - whatever it is, it is a fault of this session
             return Result(plan, [f"{type(error).__name__}: {error}"], is_exact=False, kind="failed")

@@ -44,15 +44,25 @@ def test_one_module_reaches_into_aiohttp_beyond_its_public_names():
     assert private == {"rxnodes/transport/aiohttp/link.py"}
 
 
-def test_the_pytest_plugin_costs_nothing_until_it_is_used():
-    program = "import sys, rxnodes.testing.pytest_plugin; print(*sorted(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)  # noqa: S603
-    loaded = set(done.stdout.split())
-    assert not loaded & {
-        "aiohttp",
-        "asyncio",
-        "reactivex",
-        "pydantic",
-        "rxnodes.connection.connection",
-        "rxnodes.testing.server",
-    }
+#: What takes long to import, each longer than all of the standard library that a command needs.
+HEAVY = {"aiohttp", "asyncio", "pydantic", "reactivex"}
+
+
+@pytest.mark.parametrize(
+    ("program", "may_load"),
+    [
+        ("import rxnodes", set()),
+        ("import rxnodes.testing.pytest_plugin", set()),
+        ("from rxnodes.cli.main import main; main([])", set()),
+        ("import sys; sys.argv = ['rxnodes', '--version']; from rxnodes.__main__ import main; main()", set()),
+        ("from rxnodes.cli.main import main; main(['toolbox'])", HEAVY - {"aiohttp"}),
+        ("from rxnodes.cli.main import main; main(['check', 'settings'])", HEAVY - {"aiohttp"}),
+        ("from rxnodes import Project; Project", HEAVY - {"aiohttp"}),
+    ],
+)
+def test_nothing_is_imported_that_is_not_needed(program, may_load):
+    program = f"import atexit, sys; atexit.register(lambda: print(*sys.modules, sep='\\n', file=sys.stderr)); {program}"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603
+    loaded = set(done.stderr.splitlines())
+    assert "rxnodes" in loaded
+    assert loaded & HEAVY <= may_load

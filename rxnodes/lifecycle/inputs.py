@@ -1,8 +1,8 @@
 """What can happen to a connection, and what it asks to be done.
 
-Inputs come from commands, from the attempt's link, from the clock, and from the shell around the machine. Those of a
-link carry the number of their attempt, and those of the clock the number of their timer, so that an answer that comes
-too late is told from one that counts. Effects are what the shell performs.
+Inputs come from commands, from the attempt's link, from the clock, and from the shell around the machine. An input of
+a link carries the number of its attempt, and an input of the clock the number of its timer, so that the machine
+recognizes one that comes too late. The shell performs the effects.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class LinkInput:
 
 @dataclass(frozen=True, slots=True)
 class Postponed(LinkInput):
-    """The dial begins so many seconds from now; only then does `connect_timeout`."""
+    """The dial, and with it `connect_timeout`, begins in `delay` seconds."""
 
     delay: float
 
@@ -111,7 +111,7 @@ class HandshakeDone(LinkInput):
 
 @dataclass(frozen=True, slots=True)
 class CloseReceived(LinkInput):
-    """The peer's Close frame has come. If `tcp_ended`, the end of its side of TCP has, too."""
+    """The peer's Close frame has come; `tcp_ended` says whether its side of TCP has ended as well."""
 
     code: int
     reason: str
@@ -132,7 +132,7 @@ class Violated(LinkInput):
 
 @dataclass(frozen=True, slots=True)
 class Lost(LinkInput):
-    """Nothing of the link is left."""
+    """The link has ended, and nothing of it is left."""
 
     error: RxNodesError | None
     traffic: Traffic
@@ -155,7 +155,7 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Discarded:
-    """So many messages that waited for the connection to open have been given up."""
+    """`count` messages that waited for the connection to open have been given up."""
 
     count: int
 
@@ -191,7 +191,7 @@ Input = (
 
 @dataclass(frozen=True, slots=True)
 class Dial:
-    """Begin the attempt; its link's inputs carry these numbers. `last_error` is why the one before ended."""
+    """Begin an attempt, whose inputs carry these numbers; `last_error` is why the attempt before ended."""
 
     session: int
     attempt: int

@@ -1,11 +1,14 @@
 """The machine: every transition of a connection's life, in one table.
 
-Rule 1: what decides about a connection's life is in this file. The table says which input leads from which phase to
-which; the actions beside it say what is then done and told. Nothing here knows a clock, a socket or a task.
+This file is longer than others on purpose: whoever asks why a connection did something reads the row of the table, its
+guard and its actions, and nothing else. So the three stay together.
 
-Rule 2: inputs are answered by the table alone. A command that the table does not list for a phase does nothing there.
-An input of an attempt or a timer that is no longer the current one is dropped, in `is_stale`. Any other input that is
-not listed is a bug of the shell or the transport: it raises, and the state stays as it was.
+Rule 1: everything that decides about a connection's life is in this file. The table says which input leads from which
+phase to which. The actions say which effects and events follow. Nothing here knows a clock, a socket or a task.
+
+Rule 2: the table alone answers inputs. A command that the table does not list for a phase does nothing there. An input
+of an attempt or a timer that is no longer the current one is dropped, by `is_stale`. Any other input that is not listed
+is a bug of the shell or the transport: `step` raises, and the state stays as it was.
 
 Rule 3: an attempt has a link from `Dial` until `Lost`, and a session ends only without one.
 """
@@ -58,7 +61,7 @@ __all__ = ["TABLE", "MachineError", "Phase", "Profile", "State", "Step", "Transi
 
 
 class MachineError(Exception):
-    """An input came that cannot come in this phase: a bug of whoever fed it."""
+    """An input came that cannot come in this phase: a bug in the caller."""
 
 
 class Phase(Enum):
@@ -77,7 +80,7 @@ class Phase(Enum):
         self.state = state
         self.meaning = meaning
 
-    # Enum's own is Python code, and every step looks a phase up.
+    # Every step looks a phase up, and Enum's own hash is written in Python.
     __hash__ = object.__hash__
 
 
@@ -94,7 +97,7 @@ class Profile:
 class State:
     """Everything the machine remembers. Times are readings of `Now.monotonic`.
 
-    It is changed within a step only, and there on the step's own copy: a frozen one took seven times as long to copy,
+    A step changes its own copy only. The class is not frozen, because a frozen one takes seven times as long to copy
     and six times as long to change.
     """
 
@@ -149,7 +152,7 @@ class State:
         return "" if self.close_received is None or self.violated else self.close_received.reason
 
     def copy(self) -> State:
-        """A copy, for one step's own use. Written out, since going through the slots in a loop took twice as long."""
+        """A copy for one step. It is written out, because a loop over the slots takes twice as long."""
         copy = object.__new__(State)
         copy.profile = self.profile
         copy.phase = self.phase
@@ -176,7 +179,7 @@ class State:
 
 
 class Step(NamedTuple):
-    """What an input leads to: the new state, what is to be done, and what is to be told, each in order."""
+    """What an input leads to: the new state, then the effects and the events, each in order."""
 
     state: State
     effects: Sequence[Effect] = ()
@@ -184,7 +187,7 @@ class Step(NamedTuple):
 
 
 class Draft:
-    """A step in the making: actions change it, one after the other."""
+    """A step in the making, which the actions of a row change one after the other."""
 
     __slots__ = ("effects", "events", "input", "now", "state")
 
@@ -209,11 +212,11 @@ class Draft:
         self.effects.append(CancelTimer())
 
     def spend_timer(self) -> None:
-        """A timer runs out once; from here on its number is an old one."""
+        """Makes the number of the current timer an old one, so that its `Elapsed` no longer counts."""
         self.state.timer += 1
 
-    def tell(self, kind: Callable[..., LifecycleEvent], **fields: object) -> None:
-        """Tells a lifecycle event of the current attempt; `fields` are those beyond what all events have."""
+    def emit(self, kind: Callable[..., LifecycleEvent], **fields: object) -> None:
+        """Emits a lifecycle event of the current attempt; `fields` are those beyond what all events have."""
         state = self.state
         self.events.append(
             kind(connection=state.profile.name, session=state.session, attempt=state.attempt, at=self.now.at, **fields)
@@ -234,11 +237,11 @@ class Draft:
         )
 
 
-# Actions. Each runs in the phase that is left; the new one is entered behind them, except where they say otherwise.
+# Actions. They run in the row's source phase. `step` enters the target behind them, unless an action did so already.
 
 
 def begin_session(draft: Draft) -> None:
-    """A new session, with nothing left of the one before but its number."""
+    """A new session begins. Of the one before only its number stays, to count on from."""
     before = draft.state
     draft.state = State(
         profile=before.profile,
@@ -265,7 +268,7 @@ def dial(draft: Draft) -> None:
     draft.effects.append(Dial(state.session, state.attempt, last_error))
     if state.profile.policy.connect_timeout is not None:
         draft.set_timer(state.profile.policy.connect_timeout)
-    draft.tell(
+    draft.emit(
         Connecting,
         url=state.profile.url,
     )
@@ -280,7 +283,7 @@ def open_(draft: Draft) -> None:
     is_reconnect = state.has_opened
     state.has_opened = True
     state.opened_at = draft.now.monotonic
-    draft.tell(
+    draft.emit(
         Opened,
         subprotocol=draft.input.subprotocol,
         elapsed=draft.now.monotonic - state.dialled_at,
@@ -289,7 +292,7 @@ def open_(draft: Draft) -> None:
 
 
 def postpone_timeout(draft: Draft) -> None:
-    """Whoever prepares the dial takes time of its own."""
+    """The dial begins later, because its preparation waits; `connect_timeout` begins then."""
     assert isinstance(draft.input, Postponed)
     timeout = draft.state.profile.policy.connect_timeout
     if timeout is not None:
@@ -297,9 +300,9 @@ def postpone_timeout(draft: Draft) -> None:
 
 
 def give_up_dial(draft: Draft) -> None:
-    """The attempt took too long to open; its link is ended, and its `Lost` decides what follows.
+    """The attempt took too long to open. Its link is aborted, and the `Lost` that follows decides what comes next.
 
-    A link that takes too long to end as well is told so once more.
+    A link that takes too long to end as well is aborted once more.
     """
     timeout = draft.state.profile.policy.connect_timeout
     draft.state.error = ConnectError(f"no open connection within connect_timeout ({timeout:g} s)")
@@ -307,26 +310,26 @@ def give_up_dial(draft: Draft) -> None:
 
 
 def by_us(draft: Draft) -> None:
-    """We are the one who ends it."""
+    """We end the session."""
     draft.state.initiator = Initiator.LOCAL
 
 
 def by_peer(draft: Draft) -> None:
-    """The peer is the one who ends it."""
+    """The peer ends the session, or the attempt."""
     draft.state.initiator = Initiator.REMOTE
 
 
 def announce_closing(draft: Draft) -> None:
     """The session has begun to end."""
     draft.enter(Phase.CLOSING)
-    draft.tell(
+    draft.emit(
         Closing,
         initiator=draft.state.initiator,
     )
 
 
 def cut_short(draft: Draft) -> None:
-    """The end is what was asked for, so that nothing went wrong even if it is not clean."""
+    """The user asked for an end without ceremony, so an end that is not clean is no error."""
     draft.state.cut_short = True
 
 
@@ -349,7 +352,7 @@ def abort_link(draft: Draft) -> None:
 
 
 def conclude_soon(draft: Draft) -> None:
-    """There is no link to wait for; the session still ends in a turn of its own, so that a stop never surprises."""
+    """There is no link to wait for. The session ends in the loop's next turn, never within `stop()` itself."""
     draft.set_timer(0.0)
 
 
@@ -385,7 +388,7 @@ def refuse_violation(draft: Draft) -> None:
 
 
 def time_out(draft: Draft) -> None:
-    """The deadline has struck: the link is ended, and where the handshake was not done it never will be."""
+    """The deadline has passed: the link is aborted, and a closing handshake that was not done never will be."""
     state = draft.state
     if not (state.was_clean or state.violated or state.cut_short):
         timeout = state.profile.policy.close_timeout
@@ -413,7 +416,7 @@ def report_loss(draft: Draft) -> None:
     if state.was_clean or state.violated or state.cut_short or isinstance(state.error, CloseTimeout):
         return
     if state.close_received is not None and not state.close_sent:
-        # Ours never left, whoever wanted to end it.
+        # Our Close frame never left, so the peer ended it, even where we had wanted to.
         state.initiator = Initiator.REMOTE
     state.error = state.error or draft.input.error or _unexplained(state.phase)
     draft.report(PHASE_OF_LOSS[state.phase], state.error)
@@ -431,7 +434,7 @@ def announce_drop(draft: Draft) -> None:
     state = draft.state
     retry_in = state.profile.policy.reconnect.delay(state.failures, draft.now.chance)
     draft.set_timer(retry_in)
-    draft.tell(
+    draft.emit(
         Dropped,
         code=state.close_code,
         reason=state.close_reason,
@@ -444,7 +447,7 @@ def conclude(draft: Draft) -> None:
     """The session is over."""
     draft.enter(Phase.STOPPED)
     state = draft.state
-    draft.tell(
+    draft.emit(
         Stopped,
         code=state.close_code,
         reason=state.close_reason,
@@ -464,7 +467,7 @@ def conclude(draft: Draft) -> None:
 
 
 def forget_attempt(draft: Draft) -> None:
-    """What the attempt said, or what went wrong with it, is not what ends the session: a stop is."""
+    """A stop ends the session, so the close code and the error of the last attempt do not count for it."""
     draft.state.close_received = None
     draft.state.close_sent = False
     draft.state.error = None
@@ -622,7 +625,7 @@ TABLE: tuple[Transition, ...] = (
     # Over
     T(P.CLOSED, Start, P.CONNECTING, (begin_session, dial), may_start),
     T(P.CLOSED, Shutdown, P.CLOSED, (retire,)),
-    # Where messages may wait for the connection to open, and for all to be told so
+    # Messages that waited for the connection to open are given up
     *(T(phase, Discarded, phase, (count_unsent,)) for phase in (P.CONNECTING, P.OPEN, P.DROPPING, P.RECONNECTING)),
     # Anywhere
     *(T(phase, Reported, phase, (report,)) for phase in P),

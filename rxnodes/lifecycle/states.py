@@ -34,7 +34,7 @@ class Initiator(StrEnum):
     REMOTE = "remote"
     """The peer did, with a Close frame."""
     NETWORK = "network"
-    """Nobody said so: the dial failed, or the TCP connection ended without a Close frame."""
+    """Neither side asked for it: the dial failed, or the TCP connection ended without a Close frame."""
     TIMEOUT = "timeout"
     """We began to close, and the peer's Close frame did not come in time."""
 
@@ -72,7 +72,7 @@ def check_close(code: int, reason: str) -> None:
         ValueError: If the code must not be sent (RFC 6455 section 7.4), or the reason is longer than 123 bytes of UTF-8
             (section 5.5) or not encodable at all.
     """
-    # What is given is not always what its type says.
+    # Callers without a type checker pass other types too.
     if not isinstance(code, int):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"a close code must be an int, not {type(code).__name__}")
     if not is_close_code(code):

@@ -18,7 +18,6 @@ from rxnodes.project.scope import Scene, Scope, run_to_end, wait_all_stopped
 from rxnodes.rx.event_loops import LoopThread
 from rxnodes.rx.forking import guard, own, part
 from rxnodes.rx.schedulers import LateScheduler
-from rxnodes.transport.aiohttp import AiohttpTransport
 from rxnodes.websocket.plugin import plugin as websocket_plugin
 
 if TYPE_CHECKING:
@@ -102,7 +101,7 @@ class Project(Scope):
 
     def _prepare(self, loaded: settings.LoadedSettings, transport: Transport | None) -> None:
         self._settings = loaded
-        self._transport = transport if transport is not None else AiohttpTransport()
+        self._transport = transport if transport is not None else _transport_over_aiohttp()
         self._lock = threading.Lock()
         self._by_name: dict[str, Connection] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -402,6 +401,13 @@ def abort_open_projects() -> None:
         projects = tuple(_open)
     for project in projects:
         project.abort()
+
+
+def _transport_over_aiohttp() -> Transport:
+    # aiohttp takes long to import, and neither the toolbox nor a scripted transport needs it.
+    from rxnodes.transport.aiohttp import AiohttpTransport  # noqa: PLC0415
+
+    return AiohttpTransport()
 
 
 def _what_was_called(value: object) -> str:

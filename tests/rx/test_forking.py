@@ -13,9 +13,7 @@ from programs import PATIENCE, environment
 
 from rxnodes.connection.connection import _lock
 
-pytestmark = pytest.mark.slow
-
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")]
 
 PROGRAM = Path(__file__).parents[1] / "forked.py"
 

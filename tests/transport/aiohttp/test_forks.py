@@ -12,9 +12,7 @@ from faults import Authority
 from programs import environment, running
 from raw_peer import Listener, Played
 
-pytestmark = pytest.mark.slow
-
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")]
 
 #: Forks while the connection is open, and ends it. The child keeps what it inherited until its input is closed.
 PROGRAM = textwrap.dedent(

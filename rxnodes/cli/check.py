@@ -1,0 +1,94 @@
+"""`rxnodes check`: whether the project settings are good, and what is in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, cast
+
+from pydantic import BaseModel
+
+from rxnodes import settings
+from rxnodes.cli.output import printable
+from rxnodes.codecs import Codec
+from rxnodes.project.project import installed_plugins
+from rxnodes.websocket.settings import WebSocketSettings
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from rxnodes.cli.output import Output
+
+__all__ = ["run"]
+
+
+def run(options: argparse.Namespace, out: Output, _err: Output) -> int:
+    """Prints what is in the settings; where there are problems, they are raised."""
+    installed = installed_plugins()
+    found = settings.load(options.settings, installed)
+    out.line(f"The settings in {options.settings} are good.")
+    out.line()
+    out.line("Plugins")
+    for name, plugin in installed.items():
+        state = "on" if name in found.sections else f"off, by {found.switches[name]}"
+        out.line(f"  {plugin.title}: {state}")
+    section = found.sections.get("websocket")
+    if isinstance(section, WebSocketSettings):
+        out.line()
+        _print_connections(section, out)
+    return 0
+
+
+def _print_connections(section: WebSocketSettings, out: Output) -> None:
+    out.line("WebSocket connections" if section.connections else "WebSocket connections: none")
+    width = max(map(len, section.connections), default=0)
+    for name, connection in section.connections.items():
+        out.line(f"  {name:<{width}}  {connection.target().redacted_url}")
+        for note in _notes(connection):
+            out.line(printable(f"  {'':<{width}}  - {note}"))
+
+
+#: What the redacted URL shows.
+_IN_URL: Final = frozenset({"url", "port", "query"})
+
+#: What is said of a value beside it.
+_WARNINGS: Final = {("tls.verify", "off"): " (NOT VERIFIED: anyone can pose as the server)"}
+
+
+def _notes(model: BaseModel, around: str = "") -> Iterator[str]:
+    """What is set otherwise than it would be by default, of all fields that there are."""
+    for name, info in type(model).model_fields.items():
+        value: object = getattr(model, name)
+        path = around + name
+        if path in _IN_URL or value == info.get_default(call_default_factory=True, validated_data={}):
+            continue
+        if isinstance(value, BaseModel):
+            yield from _notes(value, f"{path}.")
+        else:
+            text = _shown(value)
+            yield f"{path}: {text}{_WARNINGS.get((path, text), '')}"
+
+
+def _shown(value: object) -> str:
+    """A setting's value, as the settings write it: of a table the names, and nothing of a secret."""
+    match value:
+        case None:
+            text = "none"
+        case bool():
+            text = "on" if value else "off"
+        case float():
+            text = f"{value:.10g}"
+        case str() | int() | Path():
+            text = str(value)
+        case Codec():
+            text = value.name
+        case Mapping():
+            text = ", ".join(cast("Mapping[str, object]", value))
+        case frozenset():
+            text = ", ".join(map(str, sorted(cast("frozenset[int]", value))))
+        case tuple():
+            text = ", ".join(map(str, cast("tuple[object, ...]", value)))
+        case _:
+            text = "***"
+    return text

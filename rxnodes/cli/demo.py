@@ -1,0 +1,192 @@
+"""`rxnodes demo`: one connection from start to end, as each of the seven nodes sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import textwrap
+import time
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from reactivex import operators as ops
+
+import rxnodes
+from rxnodes.cli.output import BOLD, DIM, RED
+from rxnodes.lifecycle.states import CloseCode
+from rxnodes.project.project import Project
+from rxnodes.project.run import run as run_in_order
+from rxnodes.rx.trigger import pulse
+from rxnodes.testing.server import CloseReceived, Peer, WebSocketServer
+from rxnodes.transport.aiohttp import AiohttpTransport
+from rxnodes.websocket.action_nodes import client_send, client_start, client_stop
+from rxnodes.websocket.event_nodes import on_error, on_receive, on_start, on_stop
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from reactivex import Observable
+
+    from rxnodes.cli.output import Output
+    from rxnodes.connection.connection import Connection
+    from rxnodes.lifecycle.events import ErrorEvent, Stopped
+
+__all__ = ["run"]
+
+T = TypeVar("T")
+
+_LAST_WORDS: Final = ("one more thing", "and another", "that was all")
+_PACE: Final = 0.06
+
+_STYLE_OF: Final = {"WebSocket Client Stop": BOLD, "On WebSocket Stop": BOLD, "On WebSocket Error": RED}
+
+
+def run(_options: argparse.Namespace, out: Output, _err: Output) -> int:
+    """Plays the demo; the status is 1 where the connection did not end as it should."""
+    return run_in_order(_play(out))
+
+
+async def _play(out: Output) -> int:
+    """Plays one connection from start to end, and prints what each node does."""
+    async with WebSocketServer(_slow_to_close) as server:
+        configuration = {"url": server.url, "connect_timeout": 2, "close_timeout": 2}
+        project = Project(websocket={"demo": configuration}, transport=AiohttpTransport())
+        demo = project.websocket("demo")
+        out.line(f"rxnodes {rxnodes.__version__}: seven nodes, one real WebSocket, a server at port {server.port}")
+        out.line()
+        timeline = _Timeline(out, demo)
+        row = timeline.row_for
+        async with project:
+            project.subscribe(
+                on_start(demo).pipe(
+                    row("On WebSocket Start", "open: messages can be sent"),
+                ),
+                on_start(demo).pipe(
+                    client_send(demo, "hello"),
+                    row("WebSocket Client Send", '"hello"'),
+                ),
+                on_receive(demo).pipe(
+                    row("On WebSocket Receive", _quoted),
+                ),
+                on_receive(demo).pipe(
+                    ops.filter(lambda text: text == "hello"),
+                    client_stop(demo),
+                    row("WebSocket Client Stop", "the pulse has passed already"),
+                ),
+                on_stop(demo).pipe(
+                    row("On WebSocket Stop", _ending),
+                ),
+                on_stop(demo).pipe(
+                    client_send(demo, "too late"),
+                    row("WebSocket Client Send", '"too late"'),
+                ),
+                on_error(demo).pipe(
+                    row("On WebSocket Error", _problem),
+                ),
+                pulse().pipe(
+                    client_start(demo),
+                    row("WebSocket Client Start", "the pulse has passed already"),
+                ),
+            )
+            stopped = await demo.wait_stopped()
+    out.line()
+    if not stopped.was_clean:
+        out.line("This is not how the demo should end: a connection within this machine broke.")
+        return 1
+    _sum_up(timeline, out)
+    return 0
+
+
+async def _slow_to_close(peer: Peer) -> None:
+    """Sends every message back. Asked to close, it says first what it still had to say, as a busy server does."""
+    await peer.accept()
+    try:
+        while True:
+            await peer.send_text(str(await peer.receive_message()))
+    except CloseReceived:
+        for words in _LAST_WORDS:
+            await asyncio.sleep(_PACE)
+            await peer.send_text(words)
+        await asyncio.sleep(_PACE)
+        await peer.send_close(CloseCode.NORMAL_CLOSURE, "goodbye")
+
+
+def _quoted(text: str) -> str:
+    return f'"{text}"'
+
+
+def _ending(stopped: Stopped) -> str:
+    return f'over: {stopped.code} "{stopped.reason}", {"clean" if stopped.was_clean else "not clean"}'
+
+
+def _problem(event: ErrorEvent) -> str:
+    return event.message
+
+
+def _sum_up(timeline: _Timeline, out: Output) -> None:
+    text = (
+        "WebSocket Client Stop let its pulse pass at once; the connection had really ended, and On WebSocket Stop"
+        f" fired, {timeline.closing_took:.1f} ms later. The {timeline.arrived_meanwhile} messages that still came in"
+        " between were delivered first. What must run after the end belongs behind On WebSocket Stop: it fires exactly"
+        " once for each start, however that ends."
+    )
+    out.lines(textwrap.fill(text, timeline.width))
+    out.line()
+    out.line("Next: the README writes such a graph in a few lines of Python.")
+    out.line('      "rxnodes toolbox" lists the nodes, "rxnodes --help" what else there is.')
+
+
+class _Timeline:
+    """Prints a row whenever a node has done its work. A bracket at the left joins the stop with its end.
+
+    Attributes:
+        width: Columns that a row may have.
+        closing_took: Milliseconds from the stop's pulse to On WebSocket Stop.
+        arrived_meanwhile: How many messages came between them.
+    """
+
+    _INDENT: Final = 46
+    _NARROWEST: Final = 24
+
+    def __init__(self, out: Output, connection: Connection) -> None:
+        self.width = max(shutil.get_terminal_size().columns - 1, self._INDENT + self._NARROWEST)
+        self.closing_took = 0.0
+        self.arrived_meanwhile = 0
+        self._out = out
+        self._connection = connection
+        self._began = time.perf_counter()
+        self._stop_passed: float | None = None
+        self._row(" ", ("ms", "state", "node"), "what", DIM)
+
+    def row_for(self, node: str, what: str | Callable[[T], str]) -> Callable[[Observable[T]], Observable[T]]:
+        """An operator that prints a row for each pulse that comes out of the node before it."""
+
+        def print_row(value: T) -> None:
+            now = (time.perf_counter() - self._began) * 1000
+            mark = self._mark(node, now)
+            cells = (f"{now:.1f}", self._connection.state.value, node)
+            self._row(mark, cells, what if isinstance(what, str) else what(value), _STYLE_OF.get(node, ""))
+
+        return ops.do_action(print_row)
+
+    def _mark(self, node: str, now: float) -> str:
+        """What stands at the left of a row."""
+        opening, between, closing = "┌│└" if self._out.is_unicode else "+|+"
+        if node == "WebSocket Client Stop":
+            self._stop_passed = now
+            return opening
+        if self._stop_passed is None:
+            return " "
+        if node == "On WebSocket Stop":
+            self.closing_took = now - self._stop_passed
+            self._stop_passed = None
+            return closing
+        self.arrived_meanwhile += node == "On WebSocket Receive"
+        return between
+
+    def _row(self, mark: str, cells: tuple[str, str, str], what: str, style: str) -> None:
+        when, state, node = cells
+        first, *more = textwrap.wrap(what, self.width - self._INDENT)
+        self._out.line(self._out.painted(f"{mark} {when:>6}  {state:<10}  {node:<22}  {first}", style))
+        for text in more:
+            self._out.line(self._out.painted(" " * self._INDENT + text, style))

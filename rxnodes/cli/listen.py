@@ -1,0 +1,169 @@
+"""`rxnodes listen`: connects by name, and prints what comes until the connection ends."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import dataclasses
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+
+from reactivex import operators as ops
+
+from rxnodes.cli.output import DIM, RED, hexadecimal, printable
+from rxnodes.lifecycle.events import Closing, Connecting, Dropped, ErrorEvent, LifecycleEvent, Opened, Stopped
+from rxnodes.lifecycle.states import CloseCode, Initiator
+from rxnodes.project.project import Project
+from rxnodes.project.run import run as run_in_order
+from rxnodes.rx.trigger import pulse
+from rxnodes.websocket.action_nodes import client_send, client_start
+from rxnodes.websocket.event_nodes import on_receive, on_start
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from rxnodes.cli.output import Output
+    from rxnodes.connection.connection import Connection
+
+__all__ = ["run"]
+
+
+def run(options: argparse.Namespace, out: Output, err: Output) -> int:
+    """Listens until the connection ends; the status says whether that was clean."""
+    project = Project.load(options.settings)
+    return run_in_order(_listen(project, options, out, err))
+
+
+async def _listen(project: Project, options: argparse.Namespace, out: Output, err: Output) -> int:
+    connection = project.websocket(options.name)
+    task = cast("asyncio.Task[int]", asyncio.current_task())
+
+    def is_interrupted() -> bool:
+        return task.cancelling() > 0
+
+    show: _Show = _JsonLines(out, connection) if options.json else _TextLines(out, err, is_interrupted)
+    out.on_failure = connection.stop
+    async with project:
+        project.subscribe(
+            connection.lifecycle.pipe(ops.do_action(show.event)),
+            on_receive(connection, is_binary=None).pipe(ops.do_action(show.message)),
+            on_start(connection).pipe(*(client_send(connection, text, codec=None) for text in options.send)),
+            pulse().pipe(client_start(connection)),
+        )
+        stopped = await connection.wait_stopped()
+    return 0 if stopped.was_clean else 1
+
+
+class _Show(Protocol):
+    """Prints what happens to a connection."""
+
+    def event(self, event: LifecycleEvent) -> None: ...
+
+    def message(self, message: str | bytes) -> None: ...
+
+
+class _TextLines:
+    """For people: messages to standard output, the lifecycle to standard error."""
+
+    def __init__(self, out: Output, err: Output, is_interrupted: Callable[[], bool]) -> None:
+        self._out = out
+        self._err = err
+        self._is_interrupted = is_interrupted
+
+    def event(self, event: LifecycleEvent) -> None:
+        text = _described(event)
+        if isinstance(event, Closing) and self._is_interrupted():
+            text += " (Ctrl+C again aborts)"
+        when = event.at.astimezone().isoformat(sep=" ", timespec="milliseconds")[11:23]
+        style = RED if isinstance(event, ErrorEvent) else DIM
+        self._err.line(self._err.painted(printable(f"{when}  {text}"), style))
+
+    def message(self, message: str | bytes) -> None:
+        self._out.line(printable(message) if isinstance(message, str) else hexadecimal(message))
+
+
+class _JsonLines:
+    """For programs: everything to standard output, one JSON object a line."""
+
+    def __init__(self, out: Output, connection: Connection) -> None:
+        self._out = out
+        self._connection = connection
+
+    def event(self, event: LifecycleEvent) -> None:
+        kind = "error" if isinstance(event, ErrorEvent) else type(event).__name__.lower()
+        fields = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
+        self._print({"event": kind, **fields})
+
+    def message(self, message: str | bytes) -> None:
+        fields: dict[str, Any] = {
+            "event": "message",
+            "connection": self._connection.name,
+            "session": self._connection.session,
+            "at": datetime.now(UTC),
+        }
+        if isinstance(message, str):
+            fields["text"] = message
+        else:
+            fields["base64"] = base64.b64encode(message).decode()
+        self._print(fields)
+
+    def _print(self, fields: dict[str, Any]) -> None:
+        self._out.line(json.dumps(fields, default=_plain))
+
+
+def _plain(value: object) -> object:
+    """What JSON has no form for: times and exceptions."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return {"type": type(value).__name__, "message": str(value)}
+
+
+def _described(event: LifecycleEvent) -> str:
+    """A lifecycle event in words."""
+    match event:
+        case Connecting():
+            text = f"connecting to {event.url}" + (f", attempt {event.attempt}" if event.attempt > 1 else "")
+        case Opened():
+            again = " again" if event.is_reconnect else ""
+            subprotocol = f", subprotocol {event.subprotocol}" if event.subprotocol else ""
+            text = f"open{again} after {event.elapsed * 1000:.0f} ms{subprotocol}"
+        case Dropped():
+            text = f"dropped: {_end(event)}; next attempt in {event.retry_in:.1f} s"
+        case Closing():
+            text = f"closing, begun {_BEGUN[event.initiator]}"
+        case Stopped():
+            text = f"stopped: {_end(event)}, ended {_ENDED[event.initiator]}; {_traffic(event)}"
+        case ErrorEvent():
+            text = f"error ({event.phase}): {event.message}"
+        case _:
+            text = type(event).__name__
+    return text
+
+
+_BEGUN: Final = {
+    Initiator.LOCAL: "by us",
+    Initiator.REMOTE: "by the server",
+    Initiator.NETWORK: "by the network",
+    Initiator.TIMEOUT: "by us",
+}
+
+_ENDED: Final = _BEGUN | {Initiator.TIMEOUT: "by us after the server did not answer in time"}
+
+
+def _end(event: Stopped | Dropped) -> str:
+    name = f" {CloseCode(event.code).name.lower().replace('_', ' ')}" if event.code in set(CloseCode) else ""
+    reason = f' "{event.reason}"' if event.reason else ""
+    return f"{event.code}{name}{reason}, {_cleanness(event)}"
+
+
+def _cleanness(event: Stopped | Dropped) -> str:
+    return "clean" if event.was_clean else "not clean"
+
+
+def _traffic(stopped: Stopped) -> str:
+    received = f"{stopped.messages_received} received ({stopped.bytes_received} bytes)"
+    sent = f"{stopped.messages_sent} sent ({stopped.bytes_sent} bytes)"
+    unsent = f", {stopped.unsent} unsent" if stopped.unsent else ""
+    return f"{received}, {sent}{unsent}, in {stopped.duration:.1f} s"
