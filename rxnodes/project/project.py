@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Awaitable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeAlias, TypeVar, cast
 from weakref import WeakSet
 
 from rxnodes import settings
@@ -19,15 +19,19 @@ from rxnodes.rx.event_loops import LoopThread
 from rxnodes.rx.forking import guard, own, part
 from rxnodes.rx.schedulers import LateScheduler
 from rxnodes.websocket.plugin import plugin as websocket_plugin
+from rxnodes.websocket.settings import WebSocketSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
     from os import PathLike
 
     from rxnodes.transport.base import Transport
-    from rxnodes.websocket.settings import ConnectionSettings, WebSocketSettings
+    from rxnodes.websocket.settings import ConnectionSettings
 
 __all__ = ["Project", "abort_open_projects", "installed_plugins"]
+
+#: Connections by name.
+Connections: TypeAlias = "Mapping[str, str | Mapping[str, Any] | ConnectionSettings]"
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -50,6 +54,7 @@ class Project(Scope):
 
     Args:
         websocket: The WebSocket connections by name; each a URL, or the fields of a configuration (times in seconds).
+            Or a `WebSocketSettings`, such as a field of an application's own settings.
         plugins: Plugins to switch, by name; those not mentioned are on.
         transport: What carries bytes; by default aiohttp. A `ScriptedTransport` needs no network.
 
@@ -65,7 +70,7 @@ class Project(Scope):
     def __init__(
         self,
         *,
-        websocket: Mapping[str, str | Mapping[str, Any] | ConnectionSettings] | None = None,
+        websocket: Connections | WebSocketSettings | None = None,
         plugins: Mapping[str, bool] | None = None,
         transport: Transport | None = None,
     ) -> None:
@@ -419,16 +424,18 @@ def _what_was_called(value: object) -> str:
 
 
 def _settings_from_values(
-    websocket: Mapping[str, str | Mapping[str, Any] | ConnectionSettings], switches: Mapping[str, bool]
+    websocket: Connections | WebSocketSettings, switches: Mapping[str, bool]
 ) -> settings.LoadedSettings:
-    _check_mapping(websocket)
-    values: dict[str, Any] = {"websocket": {"connections": dict(websocket)}}
+    values: dict[str, Any] = {"websocket": _section(websocket)}
     if switches:
         values["plugins"] = dict(switches)
     return settings.from_values(values, installed_plugins())
 
 
-def _check_mapping(websocket: object) -> None:
+def _section(websocket: object) -> object:
+    if isinstance(websocket, WebSocketSettings):
+        return websocket
     if not isinstance(websocket, Mapping):
         kind = type(websocket).__name__
         raise TypeError(f'websocket must be a dict of connections by name, such as {{"chat": "ws://..."}}, not {kind}')
+    return {"connections": dict(cast("Connections", websocket))}

@@ -1,0 +1,210 @@
+"""One connection: its fields, and what the rest of rxnodes makes of them."""
+
+# No `from __future__ import annotations` here: pydantic evaluates the annotations.
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar
+from urllib.parse import quote, unquote_plus
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from rxnodes.codecs import CODEC_NAMES, Codec, as_codec
+from rxnodes.connection.before_connect import ConnectOptions, Preparation
+from rxnodes.lifecycle.policy import Policy
+from rxnodes.transport.base import Target
+from rxnodes.websocket.settings.fields import MIB, Number, Seconds, SecondsOrNone, Settings, is_none
+from rxnodes.websocket.settings.names import HeaderName, HeaderValue, QueryName, QueryValue, SubprotocolName
+from rxnodes.websocket.settings.reconnect import ReconnectSettings
+from rxnodes.websocket.settings.send_queue import SendQueueSettings
+from rxnodes.websocket.settings.tls import TlsSettings
+from rxnodes.websocket.settings.url import (
+    Url,
+    after_mark,
+    credentials_of,
+    encoded,
+    redacted,
+    sendable_host,
+    split_url,
+    userinfo_of,
+)
+
+__all__ = ["ConnectionSettings"]
+
+
+def _codec(value: Any) -> Codec[Any] | None:
+    """The codec that a value names or is."""
+    if is_none(value):
+        return None
+    names = " or ".join(f'"{name}"' for name in CODEC_NAMES)
+    try:
+        return as_codec(value)
+    except TypeError:
+        problem = f'must be {names} (or "none"); in Python also a type, a pair of functions or a Codec'
+    except ValueError as error:
+        problem = str(error) if value in CODEC_NAMES else f'must be {names} (or "none")'
+    raise ValueError(problem)
+
+
+def _joined(own: Mapping[str, SecretStr], more: object, *, key: Callable[[str], str] = str) -> object:
+    """Both together; `more` wins. Where `more` is no mapping, it is given back, and the validation refuses it."""
+    if not isinstance(more, Mapping):
+        return more
+    given: Mapping[Any, Any] = more  # pyright: ignore[reportUnknownVariableType]
+    replaced = {key(name) for name in given if isinstance(name, str)}
+    return {**{name: value for name, value in own.items() if key(name) not in replaced}, **given}
+
+
+class ConnectionSettings(Settings):
+    """One connection. A plain URL stands for a connection with that `url` and nothing else set.
+
+    Attributes:
+        url: `ws://` or `wss://`, a host, and optionally user:password@, a port, a path and a query; no fragment.
+        port: Overrides the URL's port; from 1 to 65535. `None`: the URL's, or else 80 for ws and 443 for wss.
+        subprotocols: Offered to the server, the preferred first (RFC 6455 section 1.9).
+        headers: Extra headers of the handshake; the values are secret.
+        query: Joins the URL's query, and wins over values of the same name there; the values are secret.
+        connect_timeout: For one attempt, in seconds, from 0.001 to one day; `None`: no limit.
+        close_timeout: From the beginning of any closing to its end, in seconds, from 0.001 to one day.
+        heartbeat: Seconds between pings, from 0.001 to one day. A peer that sends nothing for half as many seconds
+            after a ping is given up. `None`: no heartbeat.
+        silence_timeout: A peer that sends no message for so many seconds is given up, even if it answers pings; from
+            0.001 to one day. `None`: it may be silent.
+        max_message_size: Bytes that one message may have, from 1 to 1 GiB; `None`: no limit.
+        send_queue: The bounds of what waits to be sent.
+        compression: Whether permessage-deflate (RFC 7692) is offered.
+        codec: How nodes that name no codec write and read messages: "json" or "msgpack"; in Python any codec. `None`:
+            messages are sent and given as they are.
+        tls: For a `wss` URL: whom to trust, and the client's certificate.
+        reconnect: When another attempt follows.
+        before_connect: A coroutine function asked before each attempt; only in Python.
+    """
+
+    shorthand: ClassVar[str] = "url"
+
+    url: Url
+    port: Annotated[int | None, BeforeValidator(Number(1, 65535, whole=True, optional=True))] = None
+    subprotocols: tuple[SubprotocolName, ...] = ()
+    headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict, json_schema_extra={"env_separator": "-"})
+    query: dict[QueryName, QueryValue] = Field(default_factory=dict)
+    connect_timeout: SecondsOrNone = 10.0
+    close_timeout: Seconds = 10.0
+    heartbeat: SecondsOrNone = 20.0
+    silence_timeout: SecondsOrNone = None
+    max_message_size: Annotated[
+        int | None, BeforeValidator(Number(1, 1024 * MIB, whole=True, unit="bytes", optional=True))
+    ] = MIB
+    send_queue: SendQueueSettings = Field(default_factory=SendQueueSettings)
+    compression: bool = False
+    codec: Annotated[Any, BeforeValidator(_codec)] = None
+    tls: TlsSettings | None = None
+    reconnect: ReconnectSettings = Field(default_factory=ReconnectSettings)
+    before_connect: Callable[..., Any] | None = Field(default=None, repr=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_url(cls, value: Any) -> Any:
+        return {cls.shorthand: value} if isinstance(value, str | SecretStr) else value
+
+    @field_validator("subprotocols")
+    @classmethod
+    def _each_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("must not name a subprotocol twice")
+        return value
+
+    @field_validator("headers")
+    @classmethod
+    def _without_conflicts(cls, value: dict[str, SecretStr], info: ValidationInfo) -> dict[str, SecretStr]:
+        names = {name.lower() for name in value}
+        if len(names) < len(value):
+            raise ValueError("must not hold a header twice; upper and lower case are the same")
+        url: SecretStr | None = info.data.get("url")
+        if "authorization" in names and url is not None and userinfo_of(split_url(url.get_secret_value())):
+            raise ValueError("must not hold Authorization beside a url with user:password@, which sets it too")
+        return value
+
+    @field_validator("tls")
+    @classmethod
+    def _only_with_wss(cls, value: TlsSettings | None, info: ValidationInfo) -> TlsSettings | None:
+        url: SecretStr | None = info.data.get("url")
+        if value is not None and url is not None and split_url(url.get_secret_value()).scheme != "wss":
+            raise ValueError("needs a url with wss://")
+        return value
+
+    def policy(self) -> Policy:
+        """The bounds that the connection's lifecycle keeps."""
+        return Policy(
+            connect_timeout=self.connect_timeout,
+            close_timeout=self.close_timeout,
+            reconnect=self.reconnect.policy(),
+        )
+
+    def preparation(self) -> Preparation | None:
+        """What is done before each dial."""
+        if self.before_connect is None:
+            return None
+        return Preparation(hook=self.before_connect, retarget=self.retarget)
+
+    def retarget(self, options: ConnectOptions) -> Target:
+        """Where to connect to, and how, when a hook says otherwise.
+
+        Raises:
+            ValueError: If its options cannot be used. It holds no secret.
+        """
+        values = {name: getattr(self, name) for name in self.model_fields_set}
+        values["headers"] = _joined(self.headers, options.headers, key=str.lower)
+        values["query"] = _joined(self.query, options.query)
+        if options.url is not None:
+            # It is a whole URL: its own port counts, or that of its scheme.
+            values |= {"url": options.url, "port": None}
+        try:
+            return ConnectionSettings.model_validate(values).target()
+        except ValidationError as error:
+            problems = [
+                f"{'.'.join(map(str, detail['loc']))} {detail['msg']}" for detail in error.errors(include_input=False)
+            ]
+        raise ValueError("; ".join(problems))
+
+    def target(self) -> Target:
+        """Where to connect to, and how."""
+        parts = split_url(self.url.get_secret_value())
+        host = sendable_host(parts)
+        port = f":{self.port or parts.port}" if self.port or parts.port else ""
+        address = f"{parts.scheme}://{host}{port}"
+        path = encoded(parts.path) or "/"
+        pieces = self._query_pieces(parts.query)
+        headers = {name: value.get_secret_value() for name, value in self.headers.items()}
+        if (credentials := credentials_of(parts)) is not None:
+            headers["Authorization"] = f"Basic {credentials}"
+        if "%" in host:
+            # RFC 6874 section 4: the name of an interface means nothing to the server.
+            headers["Host"] = f"{host.partition('%')[0]}]{port}"
+        return Target(
+            url=address + path + after_mark("&".join(pieces)),
+            redacted_url=address + path + after_mark("&".join(map(redacted, pieces))),
+            headers=headers,
+            subprotocols=self.subprotocols,
+            heartbeat=self.heartbeat,
+            silence_timeout=self.silence_timeout,
+            max_message_size=self.max_message_size,
+            send_queue=self.send_queue.queue(),
+            compression=self.compression,
+            tls=self.tls.context() if self.tls else None,
+        )
+
+    def _query_pieces(self, in_url: str) -> list[str]:
+        """The pieces between the "&" of the whole query. The URL's own pieces stay as they are, also empty ones."""
+        given = in_url.split("&") if in_url else []
+        kept = [encoded(piece) for piece in given if unquote_plus(piece.partition("=")[0]) not in self.query]
+        added = [
+            f"{quote(name, safe='')}={quote(value.get_secret_value(), safe='')}" for name, value in self.query.items()
+        ]
+        return kept + added

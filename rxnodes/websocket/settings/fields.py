@@ -1,0 +1,98 @@
+"""What the fields of all sections have in common: numbers within a range, words, files."""
+
+# No `from __future__ import annotations` here: pydantic evaluates the annotations.
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationInfo
+
+from rxnodes.settings.files import MISSING, unreadable
+
+__all__ = ["MIB", "File", "Number", "Seconds", "SecondsOrNone", "Settings", "is_none", "one_of"]
+
+MIB = 1024 * 1024
+_DAY = 24 * 60 * 60.0
+
+
+class Settings(BaseModel):
+    """A table of the settings: only its own fields, no changes later, and no value in a message of pydantic."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
+
+
+def is_none(value: object) -> bool:
+    """Whether a value is `None`, or a word for it."""
+    return value is None or (isinstance(value, str) and value.strip().lower() in {"none", "off"})
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """Takes a number within a range, or the text of one. For any other value it says what is allowed."""
+
+    low: float
+    high: float
+    whole: bool = False
+    unit: str = ""
+    optional: bool = False
+
+    def __call__(self, value: object) -> float | None:
+        """The number that the value is.
+
+        Raises:
+            ValueError: If it is no number, or outside the range.
+        """
+        if self.optional and is_none(value):
+            return None
+        number = self._number(value)
+        # Written so that "not a number" (NaN) is refused too.
+        if number is None or not self.low <= number <= self.high:
+            raise ValueError(self._allowed())
+        return number
+
+    def _number(self, value: object) -> float | None:
+        if isinstance(value, str):
+            try:
+                return int(value) if self.whole else float(value)
+            except ValueError:
+                return None
+        # To Python a bool is an int; in settings it is not.
+        is_number = isinstance(value, int if self.whole else int | float) and not isinstance(value, bool)
+        return value if is_number else None  # type: ignore[return-value]
+
+    def _allowed(self) -> str:
+        kind = "a whole number" if self.whole else "a number"
+        unit = f" of {self.unit}" if self.unit else ""
+        none = ' (or "none")' if self.optional else ""
+        return f"must be {kind}{unit} from {self.low:g} to {self.high:.10g}{none}"
+
+
+Seconds = Annotated[float, BeforeValidator(Number(0.001, _DAY, unit="seconds"))]
+SecondsOrNone = Annotated[float | None, BeforeValidator(Number(0.001, _DAY, unit="seconds", optional=True))]
+
+
+def one_of(words: Collection[str]) -> Callable[[object], object]:
+    """Takes one of these words. For any other value it says which are allowed."""
+
+    def check(value: object) -> object:
+        if value not in words:
+            raise ValueError(f"must be one of {', '.join(map(repr, words))}")
+        return value
+
+    return check
+
+
+def _existing_file(path: Path, info: ValidationInfo) -> Path:
+    """The file's path; a relative one begins at the settings folder, where there is one."""
+    context: dict[str, Path] = info.context or {}
+    path = context.get("folder", Path()) / path
+    problem = unreadable(path)
+    if problem is not None:
+        raise ValueError(f"there is no file {str(path)!r}" if problem == MISSING else f"{str(path)!r} {problem}")
+    return path
+
+
+#: A file that exists.
+File = Annotated[Path, AfterValidator(_existing_file)]

@@ -1,0 +1,47 @@
+"""`reconnect` of a connection."""
+
+# No `from __future__ import annotations` here: pydantic evaluates the annotations.
+
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+
+from rxnodes.lifecycle.policy import FINAL_CODES, ReconnectPolicy
+from rxnodes.websocket.settings.fields import Number, Seconds, Settings
+
+__all__ = ["ReconnectSettings"]
+
+
+class ReconnectSettings(Settings):
+    """When another attempt follows after the network or the peer ended a connection.
+
+    Attributes:
+        enabled: Whether anything is retried at all.
+        initial_delay: Upper bound of the first delay, in seconds, from 0.001 to one day.
+        max_delay: No delay is longer, in seconds, from `initial_delay` to one day.
+        factor: How the bound grows from one retry to the next, from 1 to 100.
+        jitter: Whether a delay is drawn at random from 0 to its bound, rather than being the bound.
+        max_attempts: How many attempts in a row may fail, from 1 to 1,000,000; `None`: no limit.
+        reset_after: After so many seconds open, the next failure counts as the first again; from 0.001 to one day.
+        final_codes: Close codes of the peer, from 1000 to 4999, that are not retried.
+    """
+
+    enabled: bool = False
+    initial_delay: Seconds = 0.5
+    max_delay: Seconds = Field(default=30.0, validate_default=True)
+    factor: Annotated[float, BeforeValidator(Number(1, 100))] = 2.0
+    jitter: bool = True
+    max_attempts: Annotated[int | None, BeforeValidator(Number(1, 1_000_000, whole=True, optional=True))] = None
+    reset_after: Seconds = 30.0
+    final_codes: frozenset[Annotated[int, BeforeValidator(Number(1000, 4999, whole=True))]] = FINAL_CODES
+
+    @field_validator("max_delay")
+    @classmethod
+    def _not_below_the_first(cls, value: float, info: ValidationInfo) -> float:
+        if value < info.data.get("initial_delay", value):
+            raise ValueError("must not be less than initial_delay")
+        return value
+
+    def policy(self) -> ReconnectPolicy:
+        """The same, as the lifecycle takes it."""
+        return ReconnectPolicy(**dict(self))

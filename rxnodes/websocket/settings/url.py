@@ -1,0 +1,141 @@
+"""The URL of a connection: what can be connected to, and how it goes onto the wire."""
+
+import base64
+import ipaddress
+import re
+from typing import Annotated
+from urllib.parse import SplitResult, quote, unquote_to_bytes, urlsplit
+
+import yarl
+from pydantic import AfterValidator, SecretStr
+
+__all__ = [
+    "Url",
+    "after_mark",
+    "credentials_of",
+    "encoded",
+    "redacted",
+    "sendable_host",
+    "split_url",
+    "userinfo_of",
+]
+
+_DELETE = 0x7F
+
+
+def _checked_url(url: SecretStr) -> SecretStr:
+    split_url(url.get_secret_value())
+    return url
+
+
+#: A URL that can be connected to.
+Url = Annotated[SecretStr, AfterValidator(_checked_url)]
+
+
+def split_url(url: str) -> SplitResult:
+    """The parts of a URL that can be connected to.
+
+    Raises:
+        ValueError: If it cannot. The text repeats no part of the URL, since any part may be secret.
+    """
+    if not url.isprintable() or " " in url or "\\" in url:
+        raise ValueError("must not contain spaces, line breaks, control characters or backslashes")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ValueError("must be a URL such as ws://host:8080/path, with a port from 1 to 65535") from None
+    if parts.scheme not in {"ws", "wss"} or not url.partition(":")[2].startswith("//"):
+        raise ValueError("must begin with ws:// or wss://")
+    if port == 0:
+        raise ValueError("must have a port from 1 to 65535")
+    sendable_host(parts)
+    credentials_of(parts)
+    if "#" in url:
+        raise ValueError(
+            'must not have a fragment ("#...", RFC 6455 section 3); write %23 for a "#" in a path or query'
+        )
+    return parts
+
+
+def sendable_host(parts: SplitResult) -> str:
+    """The host as it goes onto the wire: a name in ASCII (IDNA), or an IP address, of version 6 in brackets.
+
+    Raises:
+        ValueError: If it is neither. Each dial would fail.
+    """
+    host = parts.hostname or ""
+    if ":" in host:
+        # RFC 6874 has "%25" between an address and its interface, and allows the plain "%" that others write.
+        return f"[{_ip_address_v6(host.replace('%25', '%', 1))}]"
+    try:
+        name = yarl.URL.build(scheme="ws", host=host).raw_host or ""
+    except ValueError:
+        name = ""
+    # RFC 1035 section 2.3.4: the lengths of a label and of the name, which may end in a dot.
+    if not re.fullmatch(r"(?!.{254})[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?", name):
+        raise ValueError("must have a valid host, such as ws://host:8080/path")
+    if re.fullmatch(r"[0-9.]+", name) and not _is_ip_address(name):
+        raise ValueError("must have a host name or an IP address; one of version 4 is four numbers from 0 to 255")
+    return name
+
+
+def _ip_address_v6(host: str) -> str:
+    try:
+        address = ipaddress.IPv6Address(host)
+    except ValueError:
+        raise ValueError("must have a valid host, such as ws://[::1]:8080/path") from None
+    if not re.fullmatch(r"[A-Za-z0-9._~-]+", address.scope_id or "none"):
+        raise ValueError("must have a valid network interface behind the % of its host, such as ws://[fe80::1%eth0]/")
+    if address.scope_id is None and address.is_link_local:
+        raise ValueError("must name the network interface of a link-local address, such as ws://[fe80::1%eth0]/")
+    return host
+
+
+def _is_ip_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def userinfo_of(parts: SplitResult) -> str:
+    """`user:password`, as the URL has it; empty where there is none."""
+    return parts.netloc.rpartition("@")[0]
+
+
+def credentials_of(parts: SplitResult) -> str | None:
+    """The credentials of Basic authentication (RFC 7617) for user:password@, in UTF-8; `None` where there is none.
+
+    Raises:
+        ValueError: If Basic authentication cannot carry them. The text repeats no part of them.
+    """
+    userinfo = userinfo_of(parts)
+    if not userinfo:
+        return None
+    user, password = (unquote_to_bytes(part) for part in userinfo.partition(":")[::2])
+    if b":" in user:
+        raise ValueError(
+            "must not have a user name with a colon in it, which cannot be told from the password (RFC 7617)"
+        )
+    if any(byte < ord(" ") or byte == _DELETE for byte in user + password):
+        raise ValueError("must not have control characters in user or password (RFC 7617)")
+    return base64.b64encode(user + b":" + password).decode()
+
+
+def encoded(text: str) -> str:
+    """Percent-encodes what a URL cannot hold (RFC 3986). The rest stays, also what is encoded already."""
+    text = re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", text)
+    return quote(text, safe="%:@!$&'()*+,;=~/?")
+
+
+def redacted(piece: str) -> str:
+    """A piece of a query without its value. A piece without a "=" is hidden, since it may be a token."""
+    name, equals, _ = piece.partition("=")
+    return f"{name}=***" if equals else piece and "***"
+
+
+def after_mark(query: str) -> str:
+    """The query behind its question mark; nothing where it is empty."""
+    return f"?{query}" if query else ""
