@@ -1,1 +1,1 @@
-"""What serves any node family: hot streams, triggers, operators, back-pressure, schedulers and event loops."""
+"""Building blocks for any node family: hot streams, operators, back-pressure, schedulers and event loops."""

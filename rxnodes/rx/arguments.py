@@ -1,4 +1,4 @@
-"""Arguments that cannot be are refused where the call is made, and not where they would first be used."""
+"""Checks of arguments: a wrong one raises where it is given, and not later where it would first be used."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["UNSET", "check_callback", "check_count", "check_observable"]
 
 
 class _Unset:
-    """What an argument is that is not given, where `None` means something."""
+    """The default of an argument for which `None` has a meaning of its own."""
 
     def __repr__(self) -> str:
         return "<not given>"
@@ -22,47 +22,49 @@ UNSET: Any = _Unset()
 
 
 def check_callback(name: str, value: Any, *, gives: str, is_optional: bool = False) -> None:
-    """Refuses what cannot be called, and coroutine functions, which nobody would await.
+    """Checks that an argument is a plain function. A coroutine function is not: nobody would await it.
 
     Args:
-        name: What the argument is called.
+        name: The name of the argument.
         value: What was given.
-        gives: What it is to say or make.
-        is_optional: Whether `None` may be given.
+        gives: What the function returns, for the message.
+        is_optional: Whether `None` is allowed.
 
     Raises:
-        TypeError: If it is no plain function.
+        TypeError: If it is not a plain function.
     """
     if value is None and is_optional:
         return
     if not callable(value):
-        raise TypeError(f"{name} must be a function that gives {gives}, not {type(value).__name__}")
+        raise TypeError(f"{name}: expected a function that returns {gives}, got {type(value).__name__}")
     if inspect.iscoroutinefunction(value):
-        raise TypeError(f"{name} must be a plain function that gives {gives}: a coroutine function is not awaited here")
+        raise TypeError(
+            f"{name}: expected a plain function that returns {gives}, got a coroutine function, which is never awaited"
+        )
 
 
 def check_count(name: str, value: Any, *, least: int) -> int:
-    """The whole number that was given.
+    """Returns the integer that was given.
 
     Raises:
-        TypeError: If it is none.
-        ValueError: If it is too small.
+        TypeError: If it is not an integer.
+        ValueError: If it is less than `least`.
     """
     try:
         count = operator.index(value)
     except TypeError:
-        raise TypeError(f"{name} must be a whole number, not {type(value).__name__}") from None
+        raise TypeError(f"{name}: expected an integer, got {type(value).__name__}") from None
     if count < least:
-        raise ValueError(f"{name} must be {least} or more, not {count}")
+        raise ValueError(f"{name}: expected {least} or more, got {count}")
     return count
 
 
 def check_observable(name: str, value: object) -> None:
-    """Refuses what is no observable.
+    """Checks that an argument is an observable.
 
     Raises:
-        TypeError: If it is none.
+        TypeError: If it is not.
     """
     if not isinstance(value, Observable):
-        hint = ": an operator stands within the .pipe(...) of an observable" if callable(value) else ""
-        raise TypeError(f"{name} takes observables, not {type(value).__name__}{hint}")
+        hint = "; an operator goes into the .pipe(...) of an observable" if callable(value) else ""
+        raise TypeError(f"{name}: expected an observable, got {type(value).__name__}{hint}")

@@ -42,29 +42,31 @@ def aiter_observable(
         source:                       ---1--2--------3---|
         async for item in aiter_...:     1====2===   3==     and the loop ends
 
-    The source is subscribed to at once, so that nothing is missed before the loop begins. When it completes, the loop
-    ends behind its last item; its error is raised there. Leaving the loop early, with `break` or otherwise, disposes
-    the subscription as soon as nobody holds the iterator any more, which for one that stands in the `async for` itself
-    is at once (in CPython). One that is held in a variable goes on to receive, and pauses its source when its buffer is
-    full: `aclose()` and `async with` end it for certain.
+    The source is subscribed to at once, so nothing is missed before the loop begins. When the source completes, the
+    loop ends after the last item. When it errors, the error is raised after the last item.
+
+    Leaving the loop early, by `break` or an exception, disposes the subscription when the iterator is garbage. An
+    iterator that was made in the `async for` itself is so at once, in CPython. An iterator in a variable goes on
+    receiving, and pauses its source when the buffer is full: end it with `aclose()` or `async with`.
 
     Args:
         source: The observable.
         buffer: How many items may wait, from 1.
-        overflow: What happens when it is full: as for `map_async`. `BufferOverflow` is raised behind what waits.
-        drops: What is told of the items that were dropped.
-        scope: The project or the scene with which the loop ends, whatever is left. `None`: it ends with the source; the
-            streams of a connection complete when the project closes.
+        overflow: What happens to an item that comes when the buffer is full, as for `map_async`. `BufferOverflow` is
+            raised after the items that wait.
+        drops: Counts and emits the items that are dropped.
+        scope: The project or scene that ends the loop when it is left, even if items wait. Without it, the loop ends
+            with the source; the streams of a connection complete when the project closes.
 
     Returns:
-        An asynchronous iterator, for one task: a second one that waits for the next item meanwhile gets a
+        An asynchronous iterator for one task. A second task that waits for the next item at the same time gets a
         `RuntimeError`. Cancelling the task that waits loses no item.
 
     Raises:
-        RuntimeError: If no event loop runs here.
+        RuntimeError: If no event loop runs in this thread.
         RxNodesError: If the scope has been left.
-        TypeError: If the source is no observable, or another argument is not of its type.
-        ValueError: If the buffer's size or the policy cannot be.
+        TypeError: If an argument has the wrong type.
+        ValueError: If the buffer's size is too small, or there is no such policy.
 
     Example:
         >>> import reactivex
@@ -88,7 +90,7 @@ class ObservableIterator(AsyncIterator[T]):
     """The items of an observable; made by `aiter_observable`."""
 
     def __init__(self, feed: _Feed[T]) -> None:
-        # The source knows the feed, and not the iterator: so this is gone as soon as its user lets it go.
+        # The source refers to the feed and not to the iterator, so the iterator is garbage when its user drops it.
         self._feed = feed
 
     def __aiter__(self) -> Self:
@@ -106,7 +108,7 @@ class ObservableIterator(AsyncIterator[T]):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Disposes the subscription and forgets what waits. Whoever waits for an item sees the end."""
+        """Disposes the subscription and discards the items that wait. A task that waits for an item sees the end."""
         self._feed.close()
 
     def __del__(self) -> None:
@@ -114,7 +116,7 @@ class ObservableIterator(AsyncIterator[T]):
 
 
 class _Feed(Generic[T]):
-    """What a source feeds and an iterator takes from."""
+    """The subscription to the source, and the items that wait for the iterator."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, buffer: Buffer[T]) -> None:
         self._loop = loop
@@ -122,18 +124,18 @@ class _Feed(Generic[T]):
         self._subscription: abc.DisposableBase = Disposable()
         self._lifetime: abc.DisposableBase = Disposable()
         self._waiter: asyncio.Future[None] | None = None
-        self._is_called = False
+        self._is_wake_scheduled = False
         self._is_closed = False
         self._is_over = False
         self._error: Exception | None = None
 
     def end_with(self, scope: Scope) -> None:
-        """Closes when the scope is left."""
+        """Closes the feed when the scope is left."""
         self._lifetime = scope.add(Disposable(self.close))
 
     def follow(self, source: Observable[T]) -> None:
-        """Subscribes."""
-        # It may emit on another thread than this.
+        """Subscribes to the source."""
+        # Thread-safe, because the source may emit on another thread than this one.
         scheduler = ThreadSafeLoopScheduler(self._loop)
         subscription = source.subscribe(self._on_next, self._finish, lambda: self._finish(None), scheduler=scheduler)
         self._subscription = subscription
@@ -154,21 +156,21 @@ class _Feed(Generic[T]):
         if not self._is_over:
             self._error = error
             self._is_over = True
-            # Nothing comes any more that would have to be held up.
-            self._buffer.let_go()
+            # Nothing more comes from the source, so there is no reason to pause it any longer.
+            self._buffer.resume_source()
             self._wake()
 
     def _wake(self) -> None:
         if self._loop is running_loop():
             self._resolve()
-        elif not self._is_called:
-            self._is_called = True
-            # A loop that is closed has nobody who waits.
+        elif not self._is_wake_scheduled:
+            self._is_wake_scheduled = True
+            # If the loop is closed, no task waits.
             with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._answer_call)
+                self._loop.call_soon_threadsafe(self._scheduled_wake)
 
-    def _answer_call(self) -> None:
-        self._is_called = False
+    def _scheduled_wake(self) -> None:
+        self._is_wake_scheduled = False
         self._resolve()
 
     def _resolve(self) -> None:
@@ -178,7 +180,7 @@ class _Feed(Generic[T]):
     async def next(self) -> T:
         """Waits for the next item."""
         if self._waiter is not None:
-            raise RuntimeError("another task waits for the next item already")
+            raise RuntimeError("another task already waits for the next item")
         while not len(self._buffer):
             if self._is_over:
                 self._raise_end()
@@ -188,7 +190,7 @@ class _Feed(Generic[T]):
             finally:
                 self._waiter = None
         item = self._buffer.pop()
-        self._buffer.reopen()
+        self._buffer.resume_source_at_half()
         return item
 
     def _raise_end(self) -> NoReturn:
@@ -196,12 +198,12 @@ class _Feed(Generic[T]):
         if error is None:
             raise StopAsyncIteration
         if isinstance(error, StopAsyncIteration):
-            # The loop would take it for the end, as an asynchronous generator knows.
+            # `async for` would take it for the end of the loop. Asynchronous generators do the same.
             raise RuntimeError("the observable ended with a StopAsyncIteration as its error") from error  # noqa: TRY004 - no type is wrong
         raise error
 
     def close(self) -> None:
-        """Disposes the subscription, and forgets what waits."""
+        """Disposes the subscription, and discards the items that wait."""
         if self._is_closed:
             return
         self._is_closed = True

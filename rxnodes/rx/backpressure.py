@@ -1,7 +1,7 @@
-"""Flow control: how a consumer that cannot keep up reaches the connection that delivers to it.
+"""Back-pressure: how a slow consumer pauses the connection that delivers to it.
 
-Rx has no way upstream. But delivery is synchronous: while a source delivers, the thread knows whose valve that is. So
-an operator far down a pipeline can close the valve of the connection whose message it has just been given, whatever
+Rx has no way upstream. But delivery is synchronous: while a source delivers, its thread remembers the source's pause
+control. So an operator far down a pipeline can pause the connection whose message it has just received, whatever
 operators lie between, as long as they pass items on at once.
 """
 
@@ -21,20 +21,21 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-#: Held for moments only, so that all valves can share it: a lock for each would cost every connection one.
+#: All pause controls share this lock. It is held only for moments, and a lock for each would cost every connection one.
 _lock = threading.Lock()
 guard(_lock)
 
 
 class Valve:
-    """Whether a source goes on: open, as long as nobody holds it closed.
+    """Pauses a source for as long as at least one holder wants that.
 
-    Holders come and go on any thread, and count at once. The source is told on its own thread, of what is true then: so
-    one that lets go on one thread while another takes hold on a second leaves the source as the last of them wants it.
+    Holders come and go on any thread, and count at once. The source is called on its own thread, with what is true by
+    then. So when one holder resumes while another pauses on a second thread, the source does what the last one wants.
 
     Args:
-        turn: Called with `True` when the first holder has closed it, and with `False` when the last one has let go.
-        run: Brings what is done to the source's own thread.
+        turn: Called with `True` when the first holder pauses the source, and with `False` when the last one
+            resumes it.
+        run: Calls a function on the source's own thread.
     """
 
     __slots__ = ("_holders", "_is_turned", "_run", "_turn")
@@ -42,22 +43,22 @@ class Valve:
     def __init__(self, turn: Callable[[bool], None], run: Callable[[Callable[[], None]], None]) -> None:
         self._turn = turn
         self._run = run
-        # Replaced, not changed: an empty one costs a connection nothing.
+        # A frozenset that is replaced, because an empty one takes no memory of its own.
         self._holders: frozenset[Hashable] = frozenset()
-        #: What the source was told last.
+        #: What the source was last called with.
         self._is_turned = False
 
     @property
     def is_closed(self) -> bool:
-        """Whether anybody holds it closed."""
+        """Whether at least one holder pauses the source."""
         return bool(self._holders)
 
     def close(self, holder: Hashable) -> None:
-        """Holds it closed, until `holder` opens it. Once is enough, more does no harm."""
+        """Pauses the source until the same holder resumes it. Repeating it changes nothing."""
         self._change(lambda holders: holders | {holder})
 
     def open(self, holder: Hashable) -> None:
-        """Lets go. It opens when nobody else holds it."""
+        """Resumes the source, unless another holder pauses it."""
         self._change(lambda holders: holders - {holder})
 
     def _change(self, make: Callable[[frozenset[Hashable]], frozenset[Hashable]]) -> None:
@@ -67,8 +68,8 @@ class Valve:
             after = make(before)
             if after == before:
                 break
-            # Nothing is made while the lock is held: that could set off a collection of garbage, in which a consumer
-            # that nobody holds any more lets go of its source, here or elsewhere.
+            # `after` is made before the lock is taken: making it can start a garbage collection, and a consumer that is
+            # collected resumes its source, which takes this lock.
             with _lock:
                 if self._holders is before:
                     self._holders = after
@@ -90,20 +91,20 @@ _current = _Current()
 
 
 def current_valve() -> Valve | None:
-    """The valve of whoever delivers in this thread at this moment; `None`: it cannot be paused."""
+    """The pause control of the source that is delivering in this thread; `None` if no source that can be paused is."""
     return _current.valve
 
 
 def deliver(valve: Valve, show: Callable[[T], R], value: T) -> R:
-    """Calls `show(value)`, and whoever is called by it can close the valve meanwhile."""
+    """Calls `show(value)`. Whatever that calls can pause the source meanwhile."""
     return _deliver(valve, show, value, is_put_off=False)
 
 
 def put_off(act: Callable[[T], R]) -> Callable[[T], R]:
-    """What is to be called later in place of `act`, so that it belongs to what is being delivered now.
+    """Wraps a function that will be called later, so that it still counts as part of what is being delivered now.
 
-    Once only: what puts itself off again and again, such as a queue that is worked off, does not belong to whatever
-    happened to be the first in it.
+    This works for one step only. A queue that schedules itself again and again works off items of many sources, so it
+    must not count as part of the source whose item happened to come first.
     """
     valve = None if _current.is_put_off else _current.valve
     if valve is None:

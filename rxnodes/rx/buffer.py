@@ -1,6 +1,6 @@
-"""What waits for a consumer that cannot keep up.
+"""A bounded buffer for items that wait for a slow consumer.
 
-A `Buffer` holds so much and no more: when it is full it pauses the source, drops, or fails, as its policy says.
+When it is full it pauses the source, drops an item, or raises, as its policy says.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Overflow = Literal["pause", "drop_oldest", "drop_newest", "latest", "error"]
 
 
 class Drops(IsolatedSubject[T]):
-    """What a full buffer has dropped: counted, and emitted item by item.
+    """Counts the items that full buffers dropped, and emits each of them.
 
     ::
 
@@ -35,8 +35,9 @@ class Drops(IsolatedSubject[T]):
         fn:                         1=========4====5====
         drops:                   --------2-3---------      drops.total: 2
 
-    Give one to `map_async`, `for_each_async`, `aiter_observable` or `messages`, or to several of them. It emits on the
-    thread on which the item came that did not fit, and never completes. A subscriber that raises is logged.
+    Give one to `map_async`, `for_each_async`, `aiter_observable` or `messages`, or to several of them. A dropped item
+    is emitted on the thread on which the item came that did not fit. `Drops` never completes by itself. What a
+    subscriber raises is logged.
 
     Attributes:
         total: How many items were dropped so far.
@@ -56,35 +57,35 @@ class Drops(IsolatedSubject[T]):
         """Counts an item and emits it."""
         with self.lock:
             self.total += 1
-        self.emit(item)
+        self.on_next(item)
 
 
 class Buffer(Generic[T]):
-    """What waits for a consumer. Items may be put from any thread.
+    """Holds items that wait for a consumer. Items may be put from any thread.
 
     Args:
-        size: How many items may wait besides those that the consumer is free to take.
-        overflow: What happens when it is full.
-        drops: What is told of the items that were dropped.
-        least: The least size that makes sense here.
+        size: How many items may wait, besides those that the consumer is free to take.
+        overflow: What happens when the buffer is full.
+        drops: Counts and emits the items that are dropped.
+        least: The least size that is allowed.
 
     Raises:
-        TypeError: If the size is no whole number, or `drops` is none.
-        ValueError: If the size or the policy cannot be.
+        TypeError: If the size is not an integer, or `drops` is not a `Drops`.
+        ValueError: If the size is too small, or there is no such policy.
     """
 
     def __init__(self, size: int, overflow: Overflow, drops: Drops[T] | None, *, least: int = 0) -> None:
         if overflow not in get_args(Overflow):
-            raise ValueError(f"overflow must be one of {', '.join(get_args(Overflow))}; not {overflow!r}")
+            raise ValueError(f"overflow: expected one of {', '.join(get_args(Overflow))}; got {overflow!r}")
         if drops is not None and not isinstance(drops, Drops):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"drops must be a Drops(), not {getattr(drops, '__name__', type(drops).__name__)}")
+            raise TypeError(f"drops: expected a Drops(), got {drops!r}")
         size = check_count("buffer", size, least=least)
         self._size = 1 if overflow == "latest" else size
         self._overflow = overflow
         self._drops = drops
         self._items: deque[T] = deque()
-        # The valves that it holds closed.
-        self._held: set[Valve] = set()
+        # The sources that this buffer pauses.
+        self._paused: set[Valve] = set()
         self._is_closed = False
         self._lock = RLock()
 
@@ -99,7 +100,7 @@ class Buffer(Generic[T]):
             free: How many items the consumer will take at once.
 
         Raises:
-            BufferOverflow: If it is full, and nothing may be dropped, and the source cannot be paused.
+            BufferOverflow: If the buffer is full, nothing may be dropped, and the source cannot be paused.
         """
         valve = current_valve() if self._overflow == "pause" else None
         room = self._size + free
@@ -111,15 +112,15 @@ class Buffer(Generic[T]):
                 self._items.append(item)
             else:
                 dropped = (self._make_room(item),)
-            if valve is not None and len(self._items) >= room and valve not in self._held:
-                self._held.add(valve)
+            if valve is not None and len(self._items) >= room and valve not in self._paused:
+                self._paused.add(valve)
                 valve.close(self)
         if self._drops is not None:
             for one in dropped:
                 self._drops.note(one)
 
     def _make_room(self, item: T) -> T:
-        """What is dropped."""
+        """Returns the item that is dropped: the one that came, or one that waited."""
         if self._overflow in ("pause", "error"):
             raise BufferOverflow(self._complaint(), size=self._size)
         if self._overflow == "drop_newest" or not self._items:
@@ -132,7 +133,7 @@ class Buffer(Generic[T]):
         if self._overflow == "error":
             return what
         return (
-            f"{what}, and the source cannot be paused: only what a connection is delivering can; "
+            f"{what}, and the source cannot be paused, because no connection is delivering this item; "
             'use a larger buffer, or overflow="drop_oldest", "drop_newest" or "latest"'
         )
 
@@ -141,22 +142,22 @@ class Buffer(Generic[T]):
         with self._lock:
             return self._items.popleft()
 
-    def reopen(self, free: int = 0) -> None:
-        """Lets a paused source go on, if no more than half of the buffer is in use."""
+    def resume_source_at_half(self, free: int = 0) -> None:
+        """Resumes a paused source, if no more than half of the buffer is in use."""
         with self._lock:
             if len(self._items) <= self._size // 2 and len(self._items) < self._size + free:
-                self.let_go()
+                self.resume_source()
 
-    def let_go(self) -> None:
-        """Lets a paused source go on."""
+    def resume_source(self) -> None:
+        """Resumes a paused source."""
         with self._lock:
-            held, self._held = self._held, set()
-            for valve in held:
+            paused, self._paused = self._paused, set()
+            for valve in paused:
                 valve.open(self)
 
     def close(self) -> None:
-        """Forgets what waits, keeps nothing from here on, and lets a paused source go on."""
+        """Discards the items that wait, keeps no more of them from here on, and resumes a paused source."""
         with self._lock:
             self._is_closed = True
             self._items.clear()
-            self.let_go()
+            self.resume_source()

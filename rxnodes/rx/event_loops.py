@@ -1,4 +1,4 @@
-"""Event loops: the one that rxnodes makes, a thread that runs one, and calls that go to the loop of a subscriber."""
+"""Event loops: the one that rxnodes makes, a thread that runs one, and calls that have to happen on one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
-    """A uvloop where that is installed (`pip install rxnodes[uvloop]`), and asyncio's own loop where it is not."""
+    """Makes a uvloop if that is installed (`pip install rxnodes[uvloop]`), and otherwise asyncio's own loop."""
     _occupy_standard_descriptors()
     try:
         import uvloop  # noqa: PLC0415 - an extra
@@ -37,23 +37,25 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 def _occupy_standard_descriptors() -> None:
     """Opens the null device for each standard stream that the process was started without.
 
-    A connection would get that descriptor otherwise: what is written to standard output by number would go to the peer,
-    and libuv ends the process when it closes one.
+    Otherwise a connection would get that descriptor. What the program writes to descriptor 1 would then go to the peer,
+    and libuv ends the process when it closes such a descriptor.
     """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            # The system gives the lowest number that is free, which is this one.
+            # The system assigns the lowest free number, which is this one.
             os.open(os.devnull, os.O_RDWR)
 
 
 class LoopThread:
-    """An event loop in a thread of its own, for as long as something is entered with a plain `with`.
+    """Runs an event loop in a thread of its own, while an asynchronous context manager is entered on it.
+
+    It is what a plain `with` of a project or a test server uses.
 
     Args:
-        held: What is entered and left on the loop.
-        on_interrupt: Called when Ctrl+C comes while it is being left, in the thread that leaves it.
+        held: The context manager that is entered and left on the loop.
+        on_interrupt: Called in the thread that leaves, when Ctrl+C comes meanwhile.
     """
 
     def __init__(self, held: AbstractAsyncContextManager[Any], on_interrupt: Callable[[], None]) -> None:
@@ -69,30 +71,32 @@ class LoopThread:
         self._is_inherited = False
 
     def start(self) -> None:
-        """Returns when it is entered, or raises why it is not."""
+        """Starts the thread, and returns when the context manager is entered. If entering raises, so does this."""
         own(self)
         self._thread.start()
         self._has_begun.wait()
         self._raise_error()
 
     def leave(self) -> None:
-        """Leaves it, and returns when that is done; in a process forked meanwhile, where no such thread is, at once.
+        """Leaves the context manager, and returns when the thread has ended.
+
+        In a forked process, which has no such thread, it returns at once.
 
         Raises:
-            RxNodesError: If this is its own thread, which would wait for itself.
+            RxNodesError: If this is the loop's own thread, which would wait for itself.
         """
         if self._is_inherited:
             return
         if threading.current_thread() is self._thread:
             raise RxNodesError(
-                "a plain 'with' cannot be left in the thread that it runs, such as by a subscriber or a script, which "
-                "would wait for itself; leave it in another thread, which can be told from here"
+                "a plain 'with' cannot be left in the thread that it runs, such as in a subscriber or in a script of a "
+                "server, because that thread would wait for itself; leave it in another thread"
             )
-        # Not by joining: a join that is interrupted takes the thread for dead, before CPython 3.13.
+        # Not with join: before CPython 3.13, an interrupted join marks the thread as dead.
         interrupt: KeyboardInterrupt | None = None
         while not self._has_ended.is_set():
             try:
-                # Within the try, for another one may come while an interrupt is being answered.
+                # Within the try, because another interrupt may come while this one is handled.
                 if interrupt is not None:
                     self._on_interrupt()
                 self._tell(self._leave.set)
@@ -103,7 +107,7 @@ class LoopThread:
         self._raise_error()
 
     def disown(self) -> None:
-        """In a forked process: the thread is not here."""
+        """Called in a forked process, which has no such thread."""
         self._is_inherited = True
 
     def _run(self) -> None:
@@ -121,10 +125,10 @@ class LoopThread:
                 try:
                     self._loop.run_until_complete(self._task)
                 except (KeyboardInterrupt, SystemExit) as error:
-                    # Raised by a subscriber: it is left first, and whoever leaves it is told.
+                    # Raised by a subscriber. The context manager is left first; leave() then raises the error.
                     self._error = error
                     self._leave.set()
-                except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
+                except BaseException as error:  # noqa: BLE001 - start() or leave() raises it
                     self._error = error
 
     async def _hold(self) -> None:
@@ -134,7 +138,7 @@ class LoopThread:
 
     def _tell(self, action: Callable[[], None]) -> None:
         assert self._loop is not None
-        # The loop may have closed already, because a subscriber ended it.
+        # The loop may be closed already, because a subscriber raised a SystemExit.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(action)
 
@@ -145,11 +149,10 @@ class LoopThread:
 
 
 def on_loop_of(scheduler: abc.SchedulerBase | None, notify: Callable[..., Any]) -> Callable[..., Any]:
-    """The callback as it is to be called where it was subscribed with this scheduler.
+    """Wraps a callback so that it is called on the loop of its `AsyncIOScheduler`; returns it as it is for any other.
 
-    An `AsyncIOScheduler`, which is what a coroutine that awaits an observable subscribes with, is for its loop's own
-    thread alone. So from another thread it is called by way of that loop: a future that is given its result from
-    elsewhere does not wake whoever awaits it.
+    A coroutine that awaits an observable subscribes with an `AsyncIOScheduler`, and its callbacks set the result of a
+    future. Set from another thread, the future would not wake the coroutine.
     """
     if type(scheduler) is AsyncIOScheduler:
         return functools.partial(call_on, scheduler._loop, notify)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
@@ -157,7 +160,7 @@ def on_loop_of(scheduler: abc.SchedulerBase | None, notify: Callable[..., Any]) 
 
 
 def observer_on_loop_of(scheduler: abc.SchedulerBase | None, observer: abc.ObserverBase[T]) -> abc.ObserverBase[T]:
-    """The observer as it is to be called where it was subscribed with this scheduler."""
+    """Wraps an observer in the same way."""
     if type(scheduler) is AsyncIOScheduler:
         return Observer(
             on_loop_of(scheduler, observer.on_next),
@@ -168,11 +171,11 @@ def observer_on_loop_of(scheduler: abc.SchedulerBase | None, observer: abc.Obser
 
 
 def call_on(loop: asyncio.AbstractEventLoop, notify: Callable[..., Any], *values: Any) -> None:
-    """Calls `notify(*values)` on that loop: at once where it is the one that runs in this thread."""
-    # get_running_loop would raise where there is none.
+    """Calls `notify(*values)` on the loop; at once if that runs in this thread."""
+    # Not get_running_loop, which raises if there is none.
     if asyncio._get_running_loop() is loop:  # noqa: SLF001
         notify(*values)
         return
-    # A loop that has closed has nobody left who waits.
+    # If the loop is closed, nobody waits for the call.
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(notify, *values)

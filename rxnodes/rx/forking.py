@@ -1,8 +1,8 @@
-"""What a forked process inherits, and must leave alone.
+"""Keeps a forked process away from the sockets and event loops of its parent.
 
-A fork copies the program, but not its threads, and shares what its descriptors stand for. A copy that wrote to a
-socket, shut it down, or took it off the poll that its parent waits with would do so to the parent's. So what rxnodes
-has open is put out of reach of the new process before anything runs there.
+A fork copies the program but not its threads, and shares the open descriptors. If the child wrote to a socket, shut it
+down, or removed it from the parent's poll, the parent's connection would suffer. So before anything runs in the child,
+rxnodes takes away what the parent has open.
 """
 
 from __future__ import annotations
@@ -24,48 +24,48 @@ CAN_FORK: Final = hasattr(os, "register_at_fork")
 
 
 class Owned(Protocol):
-    """What belongs to the process that made it."""
+    """An object that is of use only in the process that made it."""
 
     def disown(self) -> None:
-        """Called in a forked process, before anything else: this copy is of no use here."""
+        """Called in a forked process before anything else, so that this copy does nothing there."""
         ...
 
 
 class Lock(Protocol):
-    """A lock of the standard library, of whatever kind."""
+    """Any lock of the standard library."""
 
     def acquire(self) -> bool:
-        """Waits for it, and takes it."""
+        """Acquires the lock."""
         ...
 
     def release(self) -> None:
-        """Lets it go."""
+        """Releases the lock."""
         ...
 
 
 _owned: WeakSet[Owned] = WeakSet()
 _sockets: WeakSet[socket.socket] = WeakSet()
 
-#: What was disowned is kept to the end of the process: what ends with an object, such as a transport's, would be ended
-#: for the parent too.
+#: Disowned objects are kept alive to the end of the process, because finalizers, such as that of a transport, would
+#: close the parent's connections.
 _kept: list[Owned] = []
 
 
 def own(it: Owned) -> None:
-    """Has this told in every process that is forked while it exists."""
+    """Has `disown` called in every process that is forked while the object exists."""
     _owned.add(it)
 
 
 def keep_from_children(sock: socket.socket) -> None:
-    """Takes this socket from every process that is forked while it is open."""
+    """Takes the socket away from every process that is forked while it is open."""
     _sockets.add(sock)
 
 
 def part(loop: asyncio.AbstractEventLoop) -> None:
-    """In a forked process that goes on in a running loop, or shuts it down: it no longer polls for its parent.
+    """Gives a loop that a forked process has inherited a poll of its own.
 
-    Linux's epoll is shared by a fork, so that a loop closed here would take its parent's sockets off the poll, and
-    those by which it is woken: it would never hear of another thread or a signal again.
+    A fork shares Linux's epoll. Closing the loop in the child would remove the parent's sockets from it. The sockets
+    that wake the parent's loop are among them, so it would never again notice another thread or a signal.
     """
     inner: Any = loop
     if isinstance(getattr(inner, "_selector", None), getattr(selectors, "EpollSelector", ())):
@@ -73,7 +73,7 @@ def part(loop: asyncio.AbstractEventLoop) -> None:
         inner._close_self_pipe()  # noqa: SLF001
         inner._make_self_pipe()  # noqa: SLF001
     elif hasattr(inner, "_get_backend_id") and hasattr(select, "epoll"):
-        # uvloop's.
+        # uvloop
         _renew(inner._get_backend_id())  # noqa: SLF001
 
 
@@ -83,16 +83,16 @@ def _renew(poll: int) -> None:
 
 
 def guard(lock: Lock) -> None:
-    """Sees to it that no process is forked while another thread holds the lock, which nobody there would let go."""
+    """Delays a fork while another thread holds the lock, because in the child nobody would release it."""
     if CAN_FORK:
         os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
 
 
-def _let_go() -> None:
+def _take_away() -> None:
     nothing = os.open(os.devnull, os.O_RDWR)
     for sock in tuple(_sockets):
         if sock.fileno() >= 0:
-            # The number stays taken, so that those who know it find nothing, instead of what is opened next.
+            # The number stays in use. Otherwise whoever remembers it would reach what is opened next.
             os.dup2(nothing, sock.fileno(), inheritable=False)
     os.close(nothing)
     for it in tuple(_owned):
@@ -103,4 +103,4 @@ def _let_go() -> None:
 
 
 if CAN_FORK:
-    os.register_at_fork(after_in_child=_let_go)
+    os.register_at_fork(after_in_child=_take_away)

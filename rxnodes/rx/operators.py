@@ -1,4 +1,4 @@
-"""Operators that serve any node family: gates, actions, and holding pulses back."""
+"""Operators for any node family: actions with their switches, and holding pulses back."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ __all__ = ["Latest", "Switch", "action", "hold_while"]
 T = TypeVar("T")
 
 Switch = bool | Observable[bool]
-"""An attribute of a node: a constant, or an observable whose latest value counts."""
+"""A switch of a node: a constant, or an observable whose latest value counts."""
 
 
 class Latest(Generic[T]):
     """The latest value of an observable, for as long as a subscription lasts.
 
     Args:
-        initial: What counts before the first value.
+        initial: The value before the observable has emitted one.
     """
 
     __slots__ = ("has_value", "value")
@@ -38,7 +38,7 @@ class Latest(Generic[T]):
     def follow(
         self, source: Observable[T], observer: abc.ObserverBase[Any], scheduler: abc.SchedulerBase | None
     ) -> abc.DisposableBase:
-        """Follows `source`. Its error is the pipeline's; its completion leaves the last value standing."""
+        """Subscribes to `source`. Its error ends the pipeline; after its completion the last value still counts."""
         beside = None if scheduler is None else AtOnceScheduler(scheduler)
         return source.subscribe(self._set, observer.on_error, scheduler=beside)
 
@@ -65,25 +65,25 @@ def action(
         pass_through:    ---1---2---3---|     nothing
 
     Args:
-        execute: What to do; given the pulse. What it raises is the pipeline's error.
+        execute: Called with the pulse. What it raises ends the pipeline.
         enabled: Off: pulses end here.
-        pass_through: On: pulses pass, and the node does not execute. `enabled` off wins.
+        pass_through: On: pulses pass, but the node does not execute. If `enabled` is off, pulses end here all the same.
 
     Returns:
         A pipeable operator.
 
     Raises:
-        TypeError: If `enabled` or `pass_through` is neither a `bool` nor an observable.
+        TypeError: If `enabled` or `pass_through` is neither a bool nor an observable.
     """
     for name, switch in (("enabled", enabled), ("pass_through", pass_through)):
         if not isinstance(switch, bool | Observable):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"{name} must be a bool or an observable of them, not {type(switch).__name__}")
+            raise TypeError(f"{name}: expected a bool or an observable of bools, got {type(switch).__name__}")
 
     def operator(source: Observable[T]) -> Observable[T]:
         def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
             group = CompositeDisposable()
-            is_enabled = _follow_switch(enabled, observer, scheduler, group, before=True)
-            is_passed = _follow_switch(pass_through, observer, scheduler, group, before=False)
+            is_enabled = _follow_switch(enabled, observer, scheduler, group, initial=True)
+            is_passed = _follow_switch(pass_through, observer, scheduler, group, initial=False)
 
             def on_next(pulse: T) -> None:
                 if not is_enabled.value:
@@ -110,11 +110,11 @@ def _follow_switch(
     scheduler: abc.SchedulerBase | None,
     group: CompositeDisposable,
     *,
-    before: bool,
+    initial: bool,
 ) -> Latest[bool]:
-    """A switch's latest value; `before` the first, the attribute's default."""
+    """The latest value of a switch; `initial` if it is an observable that has emitted none."""
     if isinstance(switch, Observable):
-        latest = Latest(before)
+        latest = Latest(initial)
         group.add(latest.follow(switch, observer, scheduler))
         return latest
     return Latest(switch)
@@ -125,7 +125,7 @@ def hold_while(
     released: Observable[Any],
     run: Callable[[Callable[[], None]], None],
 ) -> Callable[[Observable[T]], Observable[T]]:
-    """Holds pulses back while something lasts, and lets them go, in order, when it ends.
+    """Holds pulses back while a condition holds, and emits them in order when it ends.
 
     ::
 
@@ -135,12 +135,12 @@ def hold_while(
         result:      ---1-------------23---4--|
 
     Args:
-        is_held: Whether a pulse that comes now is to wait.
-        released: Emits when those that wait may go.
-        run: Brings what is done to the thread on which `is_held` and `released` are true to one another.
+        is_held: Whether a pulse that comes now must wait.
+        released: Emits when `is_held` may have changed to false.
+        run: Calls a function on the thread on which `released` emits.
 
     Returns:
-        A pipeable operator. An error of the source passes at once; its completion waits for what is held.
+        A pipeable operator. An error of the source passes at once; its completion waits for the pulses that are held.
     """
 
     def operator(source: Observable[T]) -> Observable[T]:
@@ -168,7 +168,7 @@ def hold_while(
                     observer.on_completed()
 
             return CompositeDisposable(
-                # Without the scheduler: one of another thread would have it called there.
+                # Without the scheduler, which could call `release` on another thread than `take`.
                 released.subscribe(release),
                 source.subscribe(
                     lambda pulse: run(lambda: take(pulse)),

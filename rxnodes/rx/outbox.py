@@ -16,50 +16,51 @@ __all__ = ["Outbox", "pipeline_reporter"]
 
 T = TypeVar("T")
 
-#: For how long an outbox delivers before the loop's other work has its turn, in seconds, and how much it delivers at
-#: least: where few notifications are told, it is at once, whatever else the machine does meanwhile.
+#: For how many seconds an outbox delivers before it lets the loop do other work.
 TURN: Final = 0.01
+#: How many notifications it delivers before it looks at the time. So a few go out at once, even on a slow machine.
 AT_ONCE: Final = 4
 
 
-class _Notifying(threading.local):
-    """Whose notification is being delivered in this thread: what is told of a pipeline that ends with an error."""
+class _Delivering(threading.local):
+    """The report of the outbox that is delivering a notification in this thread."""
 
     report: Callable[[Exception], None] | None = None
 
 
-_notifying = _Notifying()
+_delivering = _Delivering()
 
 
 def pipeline_reporter() -> Callable[[Exception], None] | None:
-    """What is told of a pipeline that ends with an error here and now; `None`: nothing is being delivered.
+    """What a pipeline that errors now is reported to; `None` if no notification is being delivered in this thread.
 
-    Where a connection's notification has led to another one's, it is that of the inner one.
+    If one connection's notification is delivered within another's, it is reported to the inner connection.
     """
-    return _notifying.report
+    return _delivering.report
 
 
 class Outbox:
-    """A queue of notifications, of which one is delivered to all before the next begins.
+    """A queue of notifications. Each is delivered to every subscriber before the next begins.
 
-    Whoever posts while a notification is being delivered comes after it. Only the thread that owns the outbox posts.
+    A notification that is posted while another is being delivered comes after it. Only the thread that owns the outbox
+    may post.
 
-    What takes long is delivered in several turns of the loop, so that others have theirs. Until all of it is, the valve
-    is closed: a source that went on would have it grow.
+    If delivery takes long, the outbox spreads it over several turns of the loop, so that the loop can do other work. It
+    pauses the source until everything is delivered, because the queue would grow otherwise.
 
     Args:
-        report: What is told of a pipeline that ends with an error while a notification is being delivered.
-        valve: The valve of the source.
+        report: Called with the error of a pipeline that ends while a notification is being delivered.
+        valve: Pauses the source.
 
     Attributes:
         is_delivering: Whether a notification is being delivered.
-        is_put_off: Whether some wait for another turn of the loop.
+        is_put_off: Whether notifications wait for another turn of the loop.
     """
 
     __slots__ = ("_queue", "_report", "_valve", "is_delivering", "is_put_off")
 
     def __init__(self, report: Callable[[Exception], None], valve: Valve) -> None:
-        # Not a deque, which is 600 bytes even when it is empty.
+        # A list, because even an empty deque takes 600 bytes.
         self._queue: list[tuple[Callable[[Any], None], Any]] = []
         self._report = report
         self._valve = valve
@@ -71,66 +72,67 @@ class Outbox:
         self._queue.append((deliver, value))
 
     def flush(self) -> None:
-        """Delivers what is queued, unless that is being done already. A delivery never raises."""
+        """Delivers what is queued, unless that is already being done."""
         if not self._queue or self.is_delivering or self.is_put_off:
             return
-        # get_running_loop would raise where there is none.
+        # Not get_running_loop, which raises if there is none.
         loop = asyncio._get_running_loop()  # noqa: SLF001
         try:
             self._deliver(self._work_off, loop)
         finally:
-            # Also where the program was interrupted.
+            # Also after a KeyboardInterrupt.
             if loop is not None and self._queue:
                 self.is_put_off = True
                 self._valve.close(self)
                 loop.call_soon(self._go_on)
 
     def send(self, deliver: Callable[[T], None], value: T) -> None:
-        """Posts and flushes; without a detour through the queue where nothing is ahead."""
+        """Posts a notification and flushes. If nothing is queued, it delivers at once without using the queue."""
         if self.is_delivering or self._queue:
             self._queue.append((deliver, value))
             self.flush()
             return
-        # As _deliver does, without a call more: this is the hot path.
-        before, _notifying.report = _notifying.report, self._report
+        # The same as _deliver, but without one more call: this is the hot path.
+        before, _delivering.report = _delivering.report, self._report
         self.is_delivering = True
         try:
             deliver(value)
         finally:
             self.is_delivering = False
-            _notifying.report = before
+            _delivering.report = before
         if self._queue:
             self.flush()
 
     def within(self, act: Callable[[], None]) -> None:
-        """Does what is no notification of its own, such as showing a new subscriber the last one."""
-        before, _notifying.report = _notifying.report, self._report
+        """Calls a function that notifies outside of the queue, such as one that replays a value to a new subscriber."""
+        before, _delivering.report = _delivering.report, self._report
         try:
             act()
         finally:
-            _notifying.report = before
+            _delivering.report = before
 
     def _deliver(self, deliver: Callable[[T], None], value: T) -> None:
-        before, _notifying.report = _notifying.report, self._report
+        before, _delivering.report = _delivering.report, self._report
         self.is_delivering = True
         try:
             deliver(value)
         finally:
             self.is_delivering = False
-            _notifying.report = before
+            _delivering.report = before
 
     def _work_off(self, loop: asyncio.AbstractEventLoop | None) -> None:
-        """Delivers one after the other, until nothing is left or the turn has lasted long enough."""
+        """Delivers one notification after the other, until none is left or the turn has lasted long enough."""
         ends = math.inf if loop is None else loop.time() + TURN
         left: Iterator[tuple[Callable[[Any], None], Any]] = iter(())
         done = 0
         try:
             while self._queue:
-                # What is posted meanwhile goes behind these: taken from its head, a long list is moved each time.
+                # What is posted meanwhile goes into a new list: taking each from the head of one list would move all
+                # the others each time.
                 left, self._queue = iter(self._queue), []
                 for deliver, value in left:
                     deliver(value)
-                    # A list is that of the messages of one read.
+                    # A list holds the messages of one read.
                     done += len(value) if type(value) is list else 1  # pyright: ignore[reportUnknownArgumentType]
                     if done >= AT_ONCE and loop is not None and loop.time() >= ends:
                         return

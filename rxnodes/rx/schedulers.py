@@ -1,4 +1,4 @@
-"""Schedulers on an event loop, for timed operators and for finding the loop that a subscription belongs to."""
+"""Schedulers on an event loop, the loop that a subscription belongs to, and the time of day."""
 
 from __future__ import annotations
 
@@ -33,13 +33,15 @@ __all__ = [
 
 
 class LoopScheduler(AsyncIOScheduler):
-    """Schedules on an event loop, from its own thread.
+    """Schedules on an event loop, from the loop's own thread.
 
-    reactivex's own asks the wall clock: timed operators then go wrong when it is set, and never end in virtual time. By
-    the loop's clock, what is asked for at a wall-clock time still comes then, as long as nobody sets the clock.
+    It differs from reactivex's `AsyncIOScheduler` in two ways:
 
-    And here what is put off to the next turn of the loop, such as the items of a list that stands for a message,
-    belongs to what is being delivered: whoever gets it can hold up the source.
+    - It goes by the loop's clock and not by the wall clock. So timed operators are right even when the wall clock is
+      set, and they work in virtual time. An action for a certain time of day runs then, unless the wall clock is set
+      meanwhile.
+    - An action for the next turn of the loop still counts as part of the message that is being delivered, such as the
+      items that `from_iterable` makes of it. So a consumer of those items can pause the connection.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -48,7 +50,7 @@ class LoopScheduler(AsyncIOScheduler):
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
-        """The loop."""
+        """The event loop."""
         return self._loop
 
     @property
@@ -75,10 +77,10 @@ class ThreadSafeLoopScheduler(LoopScheduler, AsyncIOThreadSafeScheduler):
 
 
 class AtOnceScheduler(PeriodicScheduler):
-    """Does at once, in the same thread, what is not timed; and what is, by another scheduler.
+    """Runs actions without a delay at once, in the same thread, and gives timed ones to another scheduler.
 
-    For what is followed beside a pipeline, such as a node's attribute: a loop's own scheduler would give what an
-    observable has from the beginning in the next turn, after pulses that come in this one.
+    An observable that is subscribed beside a pipeline needs it, such as a switch of a node. The loop's own scheduler
+    would emit the switch's first value only in the next turn, too late for the pulses of this one.
 
     Args:
         timed: The scheduler of the pipeline.
@@ -94,13 +96,13 @@ class AtOnceScheduler(PeriodicScheduler):
         return self.timed.now
 
     def schedule(self, action: typing.ScheduledAction[S], state: S | None = None) -> abc.DisposableBase:
-        """Does it at once, or behind what is being done so."""
+        """Runs the action at once; if another one is running so, after it."""
         return CurrentThreadScheduler.singleton().schedule(_given(self, action), state)
 
     def schedule_relative(
         self, duetime: typing.RelativeTime, action: typing.ScheduledAction[S], state: S | None = None
     ) -> abc.DisposableBase:
-        """Does it after that time."""
+        """Runs the action after that time."""
         if self.to_seconds(duetime) <= 0:
             return self.schedule(action, state)
         return self.timed.schedule_relative(duetime, _given(self, action), state)
@@ -108,15 +110,15 @@ class AtOnceScheduler(PeriodicScheduler):
     def schedule_absolute(
         self, duetime: typing.AbsoluteTime, action: typing.ScheduledAction[S], state: S | None = None
     ) -> abc.DisposableBase:
-        """Does it at that time."""
+        """Runs the action at that time."""
         return self.schedule_relative(self.to_datetime(duetime) - self.now, action, state)
 
 
 class LateScheduler(PeriodicScheduler):
-    """Schedules, from any thread, on an event loop that is not there yet.
+    """Schedules, from any thread, on an event loop that may not exist yet.
 
-    Until it is, what is not timed is done at once. What is to be done after some time waits for the loop, and its time
-    counts from then on; what is to be done at a time of day waits likewise, and is done then or at that time.
+    Until the loop is attached, actions without a delay run at once. Timed actions wait for the loop: a delay counts
+    from the moment it is attached, and an action for a time of day that has passed by then runs at that moment.
     """
 
     def __init__(self) -> None:
@@ -127,7 +129,7 @@ class LateScheduler(PeriodicScheduler):
         self._waiting: list[tuple[Callable[[abc.SchedulerBase], abc.DisposableBase], SingleAssignmentDisposable]] = []
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
-        """The loop is there, and runs in this thread: what waits begins."""
+        """Attaches the loop, which runs in this thread, and schedules the actions that wait for it."""
         on_loop = LoopScheduler(loop)
         with self._lock:
             self._on_loop, self._elsewhere = on_loop, ThreadSafeLoopScheduler(loop)
@@ -138,30 +140,30 @@ class LateScheduler(PeriodicScheduler):
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
-        """The loop, once it is there."""
+        """The event loop; `None` until it is attached."""
         return None if self._on_loop is None else self._on_loop.loop
 
     @property
     def now(self) -> datetime:
-        """The time of day in UTC, by the loop's clock, once it is there."""
+        """The time of day in UTC, by the loop's clock once that is attached."""
         scheduler = self._scheduler()
         return utc_now(running_loop()) if scheduler is None else scheduler.now
 
     def schedule(self, action: typing.ScheduledAction[S], state: S | None = None) -> abc.DisposableBase:
-        """Does it in the next turn of the loop; at once, where that is not there."""
+        """Runs the action in the next turn of the loop; at once if no loop is attached."""
         scheduler = self._scheduler() or CurrentThreadScheduler.singleton()
         return scheduler.schedule(_given(self, action), state)
 
     def schedule_relative(
         self, duetime: typing.RelativeTime, action: typing.ScheduledAction[S], state: S | None = None
     ) -> abc.DisposableBase:
-        """Does it after that time."""
+        """Runs the action after that time."""
         return self._begin(lambda scheduler: scheduler.schedule_relative(duetime, _given(self, action), state))
 
     def schedule_absolute(
         self, duetime: typing.AbsoluteTime, action: typing.ScheduledAction[S], state: S | None = None
     ) -> abc.DisposableBase:
-        """Does it at that time."""
+        """Runs the action at that time."""
         return self._begin(lambda scheduler: scheduler.schedule_absolute(duetime, _given(self, action), state))
 
     def _scheduler(self) -> LoopScheduler | None:
@@ -177,7 +179,7 @@ class LateScheduler(PeriodicScheduler):
 
 
 def _given(scheduler: abc.SchedulerBase, action: typing.ScheduledAction[S]) -> typing.ScheduledAction[S]:
-    """The action, which is to be given this scheduler, whichever calls it."""
+    """Wraps an action so that it is given this scheduler, whichever scheduler runs it."""
 
     def act(_caller: abc.SchedulerBase, state: S | None = None) -> abc.DisposableBase | None:
         return action(scheduler, state)
@@ -186,7 +188,7 @@ def _given(scheduler: abc.SchedulerBase, action: typing.ScheduledAction[S]) -> t
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
-    """The event loop that runs in this thread."""
+    """The event loop that runs in this thread, if any."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
@@ -194,7 +196,7 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 def loop_of(scheduler: abc.SchedulerBase | None) -> asyncio.AbstractEventLoop | None:
-    """The loop that a subscription belongs to: that of its scheduler, or the one that runs in this thread."""
+    """The loop that a subscription belongs to: the loop of its scheduler, or else the one that runs in this thread."""
     if isinstance(scheduler, AtOnceScheduler):
         return loop_of(scheduler.timed)
     if isinstance(scheduler, LateScheduler):
@@ -205,6 +207,6 @@ def loop_of(scheduler: abc.SchedulerBase | None) -> asyncio.AbstractEventLoop | 
 
 
 def utc_now(loop: asyncio.AbstractEventLoop | None) -> datetime:
-    """The time of day, in UTC: the loop's own where there is one that has one, as a loop in virtual time does."""
+    """The time of day in UTC. A loop in virtual time has a time of day of its own."""
     loops_own = getattr(loop, "utc_now", None)
     return datetime.now(UTC) if loops_own is None else loops_own()

@@ -222,8 +222,8 @@ def test_a_subscription_from_another_thread_is_delivered_on_the_projects():
 @pytest.mark.parametrize(
     ("wrong", "what"),
     [
-        (client_start, r"not function: an operator stands within the \.pipe\(\.\.\.\)"),
-        (lambda chat: [on_start(chat)], "not list$"),
+        (client_start, r"got function; an operator goes into the \.pipe\(\.\.\.\)"),
+        (lambda chat: [on_start(chat)], "got list$"),
     ],
 )
 def test_what_is_no_observable_is_refused_before_anything_is_subscribed(wrong, what):

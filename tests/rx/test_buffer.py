@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
 from consumers import Source
 
-from rxnodes import Drops
 from rxnodes.rx.backpressure import Valve, deliver
 from rxnodes.rx.buffer import Buffer
 
@@ -32,7 +30,7 @@ def test_one_that_lets_go_on_another_thread_while_its_source_fills_it_again():
     assert turns == [True]
     is_elsewhere = True
     buffer.pop()
-    buffer.reopen()
+    buffer.resume_source_at_half()
     is_elsewhere = False
     deliver(valve, buffer.put, 3)
     for action in handed_over:
@@ -40,23 +38,3 @@ def test_one_that_lets_go_on_another_thread_while_its_source_fills_it_again():
     assert len(buffer) == 2
     assert valve.is_closed
     assert turns == [True], "it is full again: nothing more may be read"
-
-
-def test_a_subscriber_of_drops_that_raises_is_logged(caplog):
-    drops, seen = Drops(), []
-    drops.subscribe(lambda item: 1 / item)
-    drops.subscribe(seen.append)
-    drops.note(0)
-    assert (seen, drops.total) == ([0], 1)
-    assert [record.exc_info[0] for record in caplog.records] == [ZeroDivisionError]
-
-
-def test_an_interrupt_in_a_subscriber_of_drops_reaches_the_program():
-    drops = Drops()
-
-    def interrupt(_item):
-        raise KeyboardInterrupt
-
-    drops.subscribe(interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        drops.note(0)

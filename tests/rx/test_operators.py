@@ -65,7 +65,9 @@ def test_pass_through_passes_without_executing():
 @pytest.mark.parametrize("value", ["no", 1, None])
 @pytest.mark.parametrize("name", ["enabled", "pass_through"])
 def test_what_is_no_switch_is_refused(name, value):
-    with pytest.raises(TypeError, match=f"{name} must be a bool or an observable of them, not {type(value).__name__}"):
+    with pytest.raises(
+        TypeError, match=f"{name}: expected a bool or an observable of bools, got {type(value).__name__}"
+    ):
         action(lambda _: None, **{name: value})
 
 

@@ -370,7 +370,7 @@ async def is_answer(_message):
 @virtual
 async def test_a_match_that_is_no_plain_function_raises_at_once():
     connection = Chat().connection
-    for match, says in [("id", "must be a function that gives whether"), (is_answer, "must be a plain function")]:
+    for match, says in [("id", "expected a function that returns whether"), (is_answer, "expected a plain function")]:
         with pytest.raises(TypeError, match=says):
             request(connection, "ask", match=match)
         with pytest.raises(TypeError, match=says):

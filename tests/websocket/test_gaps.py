@@ -312,7 +312,10 @@ async def number_of(message):
 
 @in_virtual_time
 async def test_a_sequence_that_is_no_plain_function_is_refused():
-    for sequence, says in [("n", "must be a function that gives a message's number"), (number_of, "a plain function")]:
+    for sequence, says in [
+        ("n", "expected a function that returns a message's number"),
+        (number_of, "a plain function"),
+    ]:
         with pytest.raises(TypeError, match=says):
             on_gap(Feed("o").connection, sequence=sequence)
 

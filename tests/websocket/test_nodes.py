@@ -200,13 +200,13 @@ async def no_message(_pulse):
 
 @virtual
 async def test_a_coroutine_function_makes_no_message():
-    with pytest.raises(TypeError, match="message must be a plain function that gives what to send"):
+    with pytest.raises(TypeError, match="message: expected a plain function that returns what to send"):
         client_send(Chat().connection, no_message)
 
 
 @virtual
 async def test_a_tag_that_is_no_function_of_the_pulse_is_refused():
-    with pytest.raises(TypeError, match="tag must be a function that gives the tag of a pulse's message, not str"):
+    with pytest.raises(TypeError, match="tag: expected a function that returns the tag of a pulse's message, got str"):
         client_send(Chat().connection, "hello", tag="greeting")
 
 
