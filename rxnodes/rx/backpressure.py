@@ -33,8 +33,8 @@ class Valve:
     then. So when one holder resumes while another pauses on a second thread, the source does what the last one wants.
 
     Args:
-        turn: Called with `True` when the first holder has paused the source, and with `False` when the last one has
-            resumed it.
+        turn: Called with `True` when the first holder pauses the source, and with `False` when the last one
+            resumes it.
         run: Calls a function on the source's own thread.
     """
 

@@ -106,8 +106,8 @@ class IsolatedSubject(Observable[T], abc.SubjectBase[T]):
     ) -> abc.DisposableBase:
         """Subscribes an observer, or callbacks.
 
-        They are called directly. The guard that reactivex puts around every observer would end the subscription when
-        the observer raises.
+        They are called directly, without the guard that reactivex puts around every observer. The guard would
+        unsubscribe an observer that raises at a value that is replayed to it.
 
         Args:
             on_next: The observer, or a function to call with each value.
