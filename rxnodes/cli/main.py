@@ -511,7 +511,7 @@ async def _receive(options: argparse.Namespace, out: _Output, err: _Output) -> i
         with out.calling_when_gone(connection.stop):
             project.subscribe(
                 connection.lifecycle.pipe(ops.do_action(show.event)),
-                on_receive(connection, is_binary=None).pipe(ops.do_action(show.message)),
+                on_receive(connection, codec=None).pipe(ops.do_action(show.message)),
                 on_start(connection).pipe(*(client_send(connection, text, codec=None) for text in options.send)),
                 pulse().pipe(client_start(connection)),
             )
