@@ -481,7 +481,7 @@ class User:
         async with self._project.scene(connection.name) as scene:
             scene.subscribe(
                 on_start(connection).pipe(client_send(connection, lambda _: witness.counted("hello"))),
-                on_receive(connection, is_binary=None).pipe(ops.take(1), client_stop(connection)),
+                on_receive(connection, codec=None).pipe(ops.take(1), client_stop(connection)),
                 pulse().pipe(client_start(connection)),
             )
             await self._wait_a_little()

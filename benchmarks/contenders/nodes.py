@@ -46,7 +46,7 @@ async def connected(job: Job) -> AsyncIterator[Connection]:
 
 def received(connection: Connection, job: Job) -> Observable[Any]:
     """The messages, as what they are."""
-    return on_receive(connection) if job.is_text else on_receive(connection, is_binary=True)
+    return on_receive(connection) if job.is_text else on_receive(connection, codec=bytes)
 
 
 async def receive(job: Job) -> Metrics:

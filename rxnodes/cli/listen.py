@@ -48,7 +48,7 @@ async def _listen(project: Project, options: argparse.Namespace, out: Output, er
     async with project:
         project.subscribe(
             connection.lifecycle.pipe(ops.do_action(show.event)),
-            on_receive(connection, is_binary=None).pipe(ops.do_action(show.message)),
+            on_receive(connection, codec=None).pipe(ops.do_action(show.message)),
             on_start(connection).pipe(*(client_send(connection, text, codec=None) for text in options.send)),
             pulse().pipe(client_start(connection)),
         )

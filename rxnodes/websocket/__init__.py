@@ -1,10 +1,11 @@
-"""The WebSocket node family: seven nodes, and what belongs around them: ends, gaps, conversations and `async for`."""
+"""The WebSocket node family: the seven nodes, and helpers: requests, channels, gaps, ends and `async for`."""
 
 from rxnodes.websocket.action_nodes import client_send, client_start, client_stop
-from rxnodes.websocket.conversations import channel, request
+from rxnodes.websocket.channel import channel
 from rxnodes.websocket.event_nodes import on_error, on_receive, on_start, on_stop
 from rxnodes.websocket.gaps import Gap, on_gap
 from rxnodes.websocket.iteration import messages
+from rxnodes.websocket.request import request
 from rxnodes.websocket.waiting import all_stopped, until_stopped
 
 __all__ = [

@@ -12,14 +12,14 @@ from rxnodes.errors import SendError
 from rxnodes.lifecycle.states import check_close
 from rxnodes.rx.arguments import check_callback
 from rxnodes.rx.operators import Latest, Switch, action
-from rxnodes.websocket.forms import UNSET, form_of
+from rxnodes.websocket.codec_argument import UNSET, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from typing_extensions import TypeForm
 
-    from rxnodes.codecs import CodecName, CodecOf
+    from rxnodes.codecs import CodecOf
     from rxnodes.connection.connection import Binary, Connection
 
 __all__ = ["client_send", "client_start", "client_stop"]
@@ -68,7 +68,7 @@ def client_stop(
 ) -> Callable[[Observable[T]], Observable[T]]:
     """WebSocket Client Stop: each pulse begins to close the connection, and passes at once.
 
-    It does not wait: the closing takes its time. What must run after the end hangs on `on_stop`, or on `until_stopped`.
+    It does not wait: closing takes time. Logic that must run after the end belongs behind `on_stop` or `until_stopped`.
 
     ::
 
@@ -109,20 +109,9 @@ def client_send(
     | Callable[[Any], str | Binary]
     | Observable[str]
     | Observable[bytes]
-    | Observable[str | bytes],
+    | Observable[str | bytes] = ...,
     *,
     is_binary: bool | None = ...,
-    codec: None = ...,
-    tag: Callable[[Any], object] | None = None,
-    enabled: Switch = True,
-    pass_through: Switch = False,
-) -> Callable[[Observable[T]], Observable[T]]: ...
-@overload
-def client_send(
-    connection: Connection,
-    *,
-    is_binary: bool | None = ...,
-    codec: None = ...,
     tag: Callable[[Any], object] | None = None,
     enabled: Switch = True,
     pass_through: Switch = False,
@@ -132,7 +121,7 @@ def client_send(
     connection: Connection,
     message: Callable[[Any], Any] | object = ...,
     *,
-    codec: CodecOf[Any],
+    codec: CodecOf[Any] | None,
     tag: Callable[[Any], object] | None = None,
     enabled: Switch = True,
     pass_through: Switch = False,
@@ -142,7 +131,7 @@ def client_send(
     connection: Connection,
     message: Callable[[Any], Any] | object = ...,
     *,
-    codec: CodecName | TypeForm[Any],
+    codec: TypeForm[Any],
     tag: Callable[[Any], object] | None = None,
     enabled: Switch = True,
     pass_through: Switch = False,
@@ -170,28 +159,31 @@ def client_send(  # noqa: PLR0913 - a node has its attributes
 
     Args:
         connection: The connection.
-        message: What to send: a constant; a function of the pulse; an observable whose latest value counts, and which
-            does not itself execute the node; or, left out, the pulse itself.
-        is_binary: `None`, or left out: a `str` goes as a text message, `bytes` as a binary one. `False`: a text
-            message, from a `str`. `True`: a binary message; a `str` is encoded as UTF-8.
-        codec: What writes the message: `"json"`, `"msgpack"`, a type (a pydantic model, a dataclass, `list[int]`, ...),
-            a pair of functions `(encode, decode)`, or a `Codec`. `None`: none.
-        tag: A function of the pulse: what becomes of its message is emitted on `connection.sends`, with this tag;
-            where no message can be made, too.
+        message: What to send: a constant; a function of the pulse; an observable, of which the latest value is sent for
+            each pulse; or, left out, the pulse itself.
+        is_binary: `False`: a text message, from a `str`. `True`: a binary message; a `str` is encoded as UTF-8. `None`:
+            a `str` goes as a text message, `bytes` as a binary one.
+        codec: Writes the message:
+
+            - `str`, `bytes` and `None`: the same as `is_binary=False`, `True` and `None`.
+            - `"json"`, `"msgpack"`, another type (a pydantic model, a dataclass, `list[int]`, ...), a pair of functions
+              `(encode, decode)`, or a `Codec`: the message is a value.
+
+            Left out, the connection's codec counts, or else `None`. Type checkers do not know the settings, and take
+            the latter. Give `codec` or `is_binary`, not both.
+        tag: A function that gives the tag of a pulse's message. What becomes of the message is emitted with its tag on
+            `connection.sends`, also if no message can be made.
         enabled: Off: pulses end here. An observable's latest value counts; before the first, on.
         pass_through: On: pulses pass, and nothing is sent. Before an observable's first value, off.
-
-    Where neither `is_binary` nor `codec` is given, the connection's own codec counts, if its settings name one. Type
-    checkers know nothing of the settings: give `codec` where they are to know.
 
     Returns:
         A pipeable operator that emits each pulse unchanged. What a function raises is the pipeline's error.
 
     Raises:
-        TypeError: If a constant is of the wrong type, or `codec` is no codec, or is given together with
-            `is_binary=True` or `None`; if `tag` is no plain function, or `enabled` or `pass_through` no switch.
+        TypeError: If a constant is of the wrong type, `codec` is no codec or given together with `is_binary`, `tag` is
+            no plain function, or `enabled` or `pass_through` no switch.
         ValueError: If a constant holds an unpaired surrogate, which UTF-8 cannot encode, or does not fit the codec; if
-            no codec has that name, or the package it needs is not installed.
+            no codec has that name, or its package is not installed.
 
     Example:
         >>> from rxnodes import Project
@@ -200,16 +192,16 @@ def client_send(  # noqa: PLR0913 - a node has its attributes
         >>> greet = on_start(chat).pipe(client_send(chat, lambda opened: f"hello from session {opened.session}"))
         >>> ask = on_start(chat).pipe(client_send(chat, {"op": "subscribe", "channel": "prices"}, codec="json"))
     """
-    form = form_of(connection, codec, is_binary)
+    writer = Writer(connection, codec, is_binary=is_binary)
     check_callback("tag", tag, gives="the tag of a pulse's message", is_optional=True)
     tag_of = tag or _no_tag
 
     def send(value: Any, pulse: Any) -> None:
-        known_by = tag_of(pulse)
+        message_tag = tag_of(pulse)
         try:
-            form.send(connection, value, tag=known_by)
+            writer.send(value, tag=message_tag)
         except SendError as error:
-            connection.report_unwritten(error, known_by)
+            connection.report_unwritten(error, message_tag)
 
     def miss(pulse: Any) -> None:
         error = SendError(f"{connection.name!r}: there is no message to send yet")
@@ -222,16 +214,12 @@ def client_send(  # noqa: PLR0913 - a node has its attributes
     if callable(message):
         check_callback("message", message, gives="what to send")
         return action(lambda pulse: send(message(pulse), pulse), enabled=enabled, pass_through=pass_through)
-    constant = form.constant(message)
-
-    def send_constant(pulse: Any) -> None:
-        form.send_written(connection, constant, tag=tag_of(pulse))
-
-    return action(send_constant, enabled=enabled, pass_through=pass_through)
+    send_constant = writer.constant_sender(message)
+    return action(lambda pulse: send_constant(tag_of(pulse)), enabled=enabled, pass_through=pass_through)
 
 
 def _no_tag(_pulse: object) -> None:
-    """What a message is known by that nobody asks for."""
+    """The tag of a message whose outcome nobody asked for."""
 
 
 def _send_latest(
@@ -241,7 +229,7 @@ def _send_latest(
     enabled: Switch,
     pass_through: Switch,
 ) -> Callable[[Observable[T]], Observable[T]]:
-    """Sends the latest value of `messages` for each pulse. What is latest is a matter of each subscription."""
+    """Sends the latest value of `messages` for each pulse. Each subscription follows `messages` by itself."""
 
     def operator(source: Observable[T]) -> Observable[T]:
         def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:

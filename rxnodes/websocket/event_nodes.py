@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from rxnodes.connection.connection import check_connection
-from rxnodes.websocket.forms import UNSET, form_of
+from rxnodes.websocket.codec_argument import UNSET, check_only_one_given, read_with
 
 if TYPE_CHECKING:
     from reactivex import Observable
     from typing_extensions import TypeForm
 
-    from rxnodes.codecs import CodecName, CodecOf
+    from rxnodes.codecs import CodecOf, V
     from rxnodes.connection.connection import Connection
     from rxnodes.lifecycle.events import ErrorEvent, Opened, Stopped
 
 __all__ = ["on_error", "on_receive", "on_start", "on_stop"]
-
-T = TypeVar("T")
 
 
 def on_start(connection: Connection) -> Observable[Opened]:
@@ -43,48 +41,43 @@ def on_start(connection: Connection) -> Observable[Opened]:
     return connection.opened
 
 
+# For each form, single messages and lists. The last two are for arguments that are known at run time only.
 @overload
 def on_receive(
-    connection: Connection, *, is_binary: Literal[False] = ..., batched: Literal[False] = False, codec: None = ...
+    connection: Connection, *, is_binary: Literal[False] = ..., batched: Literal[False] = False
 ) -> Observable[str]: ...
 @overload
 def on_receive(
-    connection: Connection, *, is_binary: Literal[True], batched: Literal[False] = False, codec: None = ...
-) -> Observable[bytes]: ...
-@overload
-def on_receive(
-    connection: Connection, *, is_binary: None, batched: Literal[False] = False, codec: None = ...
-) -> Observable[str | bytes]: ...
-@overload
-def on_receive(
-    connection: Connection, *, is_binary: Literal[False] = ..., batched: Literal[True], codec: None = ...
+    connection: Connection, *, is_binary: Literal[False] = ..., batched: Literal[True]
 ) -> Observable[list[str]]: ...
 @overload
 def on_receive(
-    connection: Connection, *, is_binary: Literal[True], batched: Literal[True], codec: None = ...
+    connection: Connection, *, is_binary: Literal[True], batched: Literal[False] = False
+) -> Observable[bytes]: ...
+@overload
+def on_receive(
+    connection: Connection, *, is_binary: Literal[True], batched: Literal[True]
 ) -> Observable[list[bytes]]: ...
 @overload
 def on_receive(
-    connection: Connection, *, is_binary: None, batched: Literal[True], codec: None = ...
-) -> Observable[list[str] | list[bytes]]: ...
-@overload
-def on_receive(connection: Connection, *, batched: Literal[False] = False, codec: CodecOf[T]) -> Observable[T]: ...
-@overload
-def on_receive(connection: Connection, *, batched: Literal[True], codec: CodecOf[T]) -> Observable[list[T]]: ...
-@overload
-def on_receive(connection: Connection, *, batched: Literal[True], codec: CodecName) -> Observable[list[Any]]: ...
-@overload
-def on_receive(connection: Connection, *, batched: bool = False, codec: CodecName) -> Observable[Any]: ...
-@overload
-def on_receive(connection: Connection, *, batched: Literal[False] = False, codec: TypeForm[T]) -> Observable[T]: ...
-@overload
-def on_receive(connection: Connection, *, batched: Literal[True], codec: TypeForm[T]) -> Observable[list[T]]: ...
-@overload
-def on_receive(connection: Connection, *, batched: bool, codec: CodecOf[Any]) -> Observable[Any]: ...
+    connection: Connection, *, is_binary: None = ..., codec: None = ..., batched: Literal[False] = False
+) -> Observable[str | bytes]: ...
 @overload
 def on_receive(
-    connection: Connection, *, is_binary: bool | None = ..., batched: bool = False, codec: None = ...
-) -> Observable[Any]: ...
+    connection: Connection, *, is_binary: None = ..., codec: None = ..., batched: Literal[True]
+) -> Observable[list[str] | list[bytes]]: ...
+@overload
+def on_receive(connection: Connection, *, codec: CodecOf[V], batched: Literal[False] = False) -> Observable[V]: ...
+@overload
+def on_receive(connection: Connection, *, codec: CodecOf[V], batched: Literal[True]) -> Observable[list[V]]: ...
+@overload
+def on_receive(connection: Connection, *, codec: TypeForm[V], batched: Literal[False] = False) -> Observable[V]: ...
+@overload
+def on_receive(connection: Connection, *, codec: TypeForm[V], batched: Literal[True]) -> Observable[list[V]]: ...
+@overload
+def on_receive(connection: Connection, *, is_binary: bool | None = ..., batched: bool = False) -> Observable[Any]: ...
+@overload
+def on_receive(connection: Connection, *, codec: CodecOf[Any] | TypeForm[Any], batched: bool) -> Observable[Any]: ...
 def on_receive(
     connection: Connection, *, is_binary: bool | None = UNSET, batched: bool = False, codec: Any = UNSET
 ) -> Observable[Any]:
@@ -94,34 +87,36 @@ def on_receive(
 
         on the wire:                      ---"a"---b"b"---b"\xff"---|
         on_receive(chat):                 ---"a"----"b"-------------    and an ErrorEvent
-        on_receive(chat, is_binary=True): ---b"a"--b"b"---b"\xff"---
-        on_receive(chat, is_binary=None): ---"a"---b"b"---b"\xff"---
+        on_receive(chat, codec=bytes):    ---b"a"--b"b"---b"\xff"---
+        on_receive(chat, codec=None):     ---"a"---b"b"---b"\xff"---
 
         on the wire:                      ---"[1]"---"[2"---"[3]"---|
         on_receive(chat, codec="json"):   ---[1]------------[3]-----    and an ErrorEvent
 
     Args:
         connection: The connection.
-        is_binary: `False`: `str`; a binary message is decoded as UTF-8, and is an `ErrorEvent` of phase `receive` where
-            it cannot be. `True`: `bytes`; a text message as its UTF-8. `None`: as it came.
-        batched: Fires once for each read of the socket, with a list of the messages it brought (of more than 512, with
-            several lists); for pipelines whose operators work on lists. The list is shared by all subscribers: do not
-            change it.
-        codec: What reads the messages: `"json"`, `"msgpack"`, a type (a pydantic model, a dataclass, `list[int]`, ...),
-            a pair of functions `(encode, decode)`, or a `Codec`. A message that does not fit is an `ErrorEvent` of
-            phase `receive` with a `DecodeError`, which says why and shows how the message begins; the stream goes on.
-            Each message is decoded once for all subscribers: do not change what they share. `None`: none.
+        is_binary: `False`, `True` or `None`: the same as `codec=str`, `bytes` or `None`.
+        batched: Fires once for each read of the socket, with the list of its messages (with several lists, if there are
+            more than 512). All subscribers share the list: do not change it.
+        codec: Reads the messages:
 
-    Where neither `is_binary` nor `codec` is given, the connection's own codec counts, if its settings name one. Type
-    checkers know nothing of the settings, and take the messages for `str` then: give `codec` where they are to know.
+            - `str`: text; a binary message is decoded as UTF-8.
+            - `bytes`: bytes; a text message is given as its UTF-8.
+            - `None`: as they came.
+            - `"json"`, `"msgpack"`, another type (a pydantic model, a dataclass, `list[int]`, ...), a pair of functions
+              `(encode, decode)`, or a `Codec`: values. All subscribers share a value: do not change it.
+
+            Left out, the connection's codec counts, or else `str`. Type checkers do not know the settings, and take the
+            latter. A message that does not fit is an `ErrorEvent` of phase `receive` with a `DecodeError`, and the
+            stream goes on.
 
     Returns:
         A hot observable of messages. It never errors, and completes when the project closes. Messages that come after a
         stop, until the peer's Close frame, are emitted too; none comes after `Stopped`.
 
     Raises:
-        TypeError: If `codec` is no codec, or is given together with `is_binary=True` or `None`.
-        ValueError: If no codec has that name, or the package it needs is not installed.
+        TypeError: If `codec` is no codec, or is given together with `is_binary`.
+        ValueError: If no codec has that name, or its package is not installed.
 
     Example:
         >>> from rxnodes import Project
@@ -129,14 +124,17 @@ def on_receive(
         >>> subscription = on_receive(chat).subscribe(print)
         >>> numbers = on_receive(chat, codec=list[int]).subscribe(lambda numbers: print(sum(numbers)))
     """
-    return form_of(connection, codec, is_binary).read(connection, batched=batched)
+    if is_binary is not UNSET:
+        check_only_one_given(codec)
+        codec = None if is_binary is None else bytes if is_binary else str
+    return read_with(connection, codec, batched=batched)
 
 
 def on_stop(connection: Connection) -> Observable[Stopped]:
     """On WebSocket Stop: fires when the connection has really ended, exactly once for each start.
 
-    At that moment the state is `CLOSED`, the socket's descriptor is gone, everything received has been delivered, and
-    nothing of the session follows.
+    At that moment the state is `CLOSED`, the socket's descriptor is gone, everything that was received has been
+    delivered, and nothing of the session follows.
 
     ::
 
@@ -160,7 +158,7 @@ def on_stop(connection: Connection) -> Observable[Stopped]:
 
 
 def on_error(connection: Connection) -> Observable[ErrorEvent]:
-    """On WebSocket Error: fires when something went wrong, with what and why as a value.
+    """On WebSocket Error: fires when something went wrong. The error is a value: it says what failed, and why.
 
     ::
 

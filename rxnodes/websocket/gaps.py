@@ -1,18 +1,18 @@
-"""Gaps: from when to when nothing could be heard, and which numbers were skipped."""
+"""Gaps: the times in which nothing could be received, and the numbers that were skipped."""
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
 from operator import index
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from reactivex.disposable import CompositeDisposable
 
 from rxnodes.lifecycle.events import LifecycleEvent
 from rxnodes.rx.arguments import check_callback
 from rxnodes.rx.streams import IsolatedSubject
-from rxnodes.websocket.forms import UNSET, form_of
+from rxnodes.websocket.codec_argument import UNSET, read_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,27 +21,24 @@ if TYPE_CHECKING:
     from reactivex import Observable, abc
     from typing_extensions import TypeForm
 
-    from rxnodes.codecs import CodecName, CodecOf
+    from rxnodes.codecs import CodecName, CodecOf, V
     from rxnodes.connection.connection import Connection
     from rxnodes.lifecycle.events import Opened
-    from rxnodes.websocket.forms import Form
 
 __all__ = ["Gap", "on_gap"]
 
-T = TypeVar("T")
-
-#: Of how many skips it is known that their numbers were missed. A server that is asked for them answers soon.
+#: How many skips are remembered, so that their numbers may still come. A server that is asked for them answers soon.
 FILLABLE = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gap(LifecycleEvent):
-    """Something may have been missed. `session` and `attempt` are those at its end, `at` is when it was found.
+    """Messages may have been missed. `session` and `attempt` are those at its end; `at` is when it was found.
 
     Attributes:
-        since: The last sign of life before it, in UTC; where `missed` is known, when the last number before it came.
-        until: When the connection was open again; where `missed` is known, when the first number behind it came.
-        missed: The numbers that were skipped; `None` for the time between two attempts, of which no numbers are known.
+        since: When the last sign of life before it came, in UTC; with `missed`, the last number before it.
+        until: When the connection was open again; with `missed`, when the first number after it came.
+        missed: The numbers that were skipped; `None` for the time between two attempts, in which they are unknown.
 
     Example:
         >>> from datetime import UTC, datetime
@@ -57,35 +54,24 @@ class Gap(LifecycleEvent):
 
 
 @overload
-def on_gap(
-    connection: Connection,
-    *,
-    sequence: Callable[[str], int | None] | None = None,
-    is_binary: Literal[False] = ...,
-    codec: None = ...,
-) -> Observable[Gap]: ...
+def on_gap(connection: Connection, *, sequence: Callable[[str], int | None] | None = None) -> Observable[Gap]: ...
 @overload
 def on_gap(
-    connection: Connection, *, sequence: Callable[[bytes], int | None], is_binary: Literal[True], codec: None = ...
+    connection: Connection, *, sequence: Callable[[str | bytes], int | None], codec: None
 ) -> Observable[Gap]: ...
-@overload
-def on_gap(
-    connection: Connection, *, sequence: Callable[[str | bytes], int | None], is_binary: None, codec: None = ...
-) -> Observable[Gap]: ...
-@overload
-def on_gap(connection: Connection, *, sequence: Callable[[T], int | None], codec: CodecOf[T]) -> Observable[Gap]: ...
 @overload
 def on_gap(connection: Connection, *, sequence: Callable[[Any], int | None], codec: CodecName) -> Observable[Gap]: ...
 @overload
-def on_gap(connection: Connection, *, sequence: Callable[[T], int | None], codec: TypeForm[T]) -> Observable[Gap]: ...
+def on_gap(connection: Connection, *, sequence: Callable[[V], int | None], codec: CodecOf[V]) -> Observable[Gap]: ...
+@overload
+def on_gap(connection: Connection, *, sequence: Callable[[V], int | None], codec: TypeForm[V]) -> Observable[Gap]: ...
 def on_gap(
     connection: Connection,
     *,
     sequence: Callable[[Any], int | None] | None = None,
-    is_binary: bool | None = UNSET,
     codec: Any = UNSET,
 ) -> Observable[Gap]:
-    """Fires after each reconnect, with the time in which nothing could be heard, and where numbers were skipped.
+    """Fires after each reconnect with the time in which nothing could be received, and when numbers were skipped.
 
     ::
 
@@ -94,31 +80,28 @@ def on_gap(
         on_gap(feed):                 ----------------------------G--------------    since 8
         on_gap(feed, sequence=int):   ----------------------------G--------G'----    G' missed 9 and 10
 
-    The time begins with the last sign of life of the attempt that ended: its last message, its last answer to a ping of
-    the heartbeat, or its `Opened`. Nothing is known of what was before the first subscription: a time does not begin
-    earlier, and the first number that comes counts as the next one. The next session (a stop and a start) begins anew
-    too.
+    The time begins with the last sign of life of the attempt that ended: its last message, its last pong, or its
+    `Opened`. It does not begin before the first subscription, and the first number after that counts as the next one.
+    So it is at the beginning of each session.
 
-    Numbers are expected to grow by one, within an attempt and from one to the next. One that was missed and comes after
-    all, because it was asked for again or overtaken, changes nothing. Another one that does not grow is no gap;
-    counting goes on from it, so that a server which numbers anew is followed.
+    Numbers are expected to grow by one, within an attempt and from one attempt to the next. A missed number that comes
+    later, because it was asked for again or overtaken, changes nothing. Any other number that does not grow is no gap:
+    counting goes on from it, for servers that start again from the beginning.
 
     Args:
         connection: The connection.
-        sequence: A plain function that gives the number of a message, an `int`. `None`: the message has none. What it
-            raises, or another type, is an `ErrorEvent` of phase `handler`, and the message is passed over.
-        is_binary: In which form `sequence` is given the messages, as in `on_receive`.
-        codec: Or what reads them, as in `on_receive`, with which it shares the values. A message that does not fit has
-            no number.
+        sequence: A plain function that gives the number of a message, an `int`, or `None` if it has none. If it raises,
+            or gives anything else, that is an `ErrorEvent` of phase `handler`, and the message does not count.
+        codec: Reads the messages for `sequence`, as in `on_receive`, with which it shares the values. A message that
+            does not fit has no number.
 
     Returns:
-        A hot observable of `Gap`. It never errors, and completes when the project closes. A reconnect is told behind
-        its `Opened`, skipped numbers behind the messages of the read that showed them. All its subscribers are told
-        the same; while there are none, nothing is kept.
+        A hot observable of `Gap`. It never errors, and completes when the project closes. The gap of a reconnect comes
+        after its `Opened`; that of skipped numbers comes after the messages of the same read. All subscribers get the
+        same gaps; while there are none, nothing is remembered.
 
     Raises:
-        TypeError: If `sequence` is no plain function, or `codec` is no codec, or is given together with
-            `is_binary=True` or `None`.
+        TypeError: If `sequence` is no plain function, or `codec` is no codec.
         ValueError: If no codec has that name, or the package it needs is not installed.
 
     Example:
@@ -127,27 +110,29 @@ def on_gap(
         >>> subscription = on_gap(feed).subscribe(lambda gap: print("fetch what came since", gap.since))
     """
     check_callback("sequence", sequence, gives="a message's number", is_optional=True)
-    return _GapStream(connection, sequence, form_of(connection, codec, is_binary))
+    return _GapStream(connection, sequence, read_with(connection, codec))
 
 
 class _GapStream(IsolatedSubject[Gap]):
     """Follows a connection while anybody is subscribed."""
 
-    def __init__(self, connection: Connection, sequence: Callable[[Any], int | None] | None, form: Form) -> None:
+    def __init__(
+        self, connection: Connection, sequence: Callable[[Any], int | None] | None, messages: Observable[Any]
+    ) -> None:
         super().__init__(connection.on_handler_error)
         self._connection = connection
         self._sequence = sequence
-        self._form = form
+        self._messages = messages
         self._following: abc.DisposableBase | None = None
         self._opened: Opened | None = None
         self._heard_at = connection.now()
         self._number: int | None = None
         self._numbered_at = self._heard_at
-        # What was told as missed of late, and may come after all.
+        # The latest skips: their numbers may still come.
         self._missed: deque[range] = deque(maxlen=FILLABLE)
 
     def note_observed(self) -> None:
-        """Follows the connection from the first subscriber on, up to the last."""
+        """Follows the connection from the first subscriber to the last."""
         with self.lock:
             if self.is_observed and self._following is None:
                 self._following = self._follow()
@@ -166,7 +151,7 @@ class _GapStream(IsolatedSubject[Gap]):
             connection.opened.subscribe(self._on_opened, on_completed=self.complete),
         )
         if self._sequence is not None:
-            following.add(self._form.read(connection).subscribe(self._count))
+            following.add(self._messages.subscribe(self._count))
         return following
 
     def _forget_numbers(self) -> None:
@@ -176,9 +161,9 @@ class _GapStream(IsolatedSubject[Gap]):
     def _on_opened(self, opened: Opened) -> None:
         self._opened = opened
         if opened.is_reconnect:
-            # By the time of day: the loop's clock may stand still while the machine sleeps. If it was set back
-            # meanwhile, the gap is empty.
-            self._tell(since=min(self._heard_at, opened.at), until=opened.at, missed=None)
+            # By the time of day, as the loop's clock may stand still while the machine sleeps. If the time of day was
+            # set back meanwhile, the gap is empty.
+            self._emit_gap(since=min(self._heard_at, opened.at), until=opened.at, missed=None)
         else:
             self._forget_numbers()
         self._heard_at = opened.at
@@ -194,7 +179,7 @@ class _GapStream(IsolatedSubject[Gap]):
         try:
             number = self._sequence(message)
             number = None if number is None else index(number)
-        except BaseException as error:  # noqa: BLE001 - a function of the user's, as a subscriber is
+        except BaseException as error:  # noqa: BLE001 - the user's function may raise anything
             self._report(error)
             return
         if number is not None:
@@ -205,16 +190,16 @@ class _GapStream(IsolatedSubject[Gap]):
         if number > last + 1:
             missed = range(last + 1, number)
             self._missed.append(missed)
-            self._tell(since=self._numbered_at, until=self._heard_at, missed=missed)
+            self._emit_gap(since=self._numbered_at, until=self._heard_at, missed=missed)
         elif number < last:
             if any(number in missed for missed in self._missed):
                 return
-            # The server numbers anew.
+            # The server has started again from the beginning.
             self._missed.clear()
         self._number, self._numbered_at = number, self._heard_at
 
-    def _tell(self, *, since: datetime, until: datetime, missed: range | None) -> None:
-        # What leads here is an Opened or a message, and no message comes before an Opened.
+    def _emit_gap(self, *, since: datetime, until: datetime, missed: range | None) -> None:
+        # This follows an Opened or a message, and no message comes before an Opened.
         assert self._opened is not None
         gap = Gap(
             connection=self._connection.name,
@@ -225,5 +210,5 @@ class _GapStream(IsolatedSubject[Gap]):
             until=until,
             missed=missed,
         )
-        # In its turn, so that nobody sees it before what led to it.
+        # In its turn, so that nobody sees it before its cause.
         self._connection.tell(self.emit, gap)

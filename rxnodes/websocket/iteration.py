@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from reactivex import operators as ops
 
 from rxnodes.rx.async_iterator import aiter_observable
-from rxnodes.websocket.forms import UNSET, form_of
+from rxnodes.websocket.codec_argument import UNSET, read_with
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
-    from rxnodes.codecs import CodecName, CodecOf
+    from rxnodes.codecs import CodecOf, V
     from rxnodes.connection.connection import Connection
     from rxnodes.project.scope import Scope
     from rxnodes.rx.async_iterator import ObservableIterator
@@ -20,15 +20,11 @@ if TYPE_CHECKING:
 
 __all__ = ["messages"]
 
-T = TypeVar("T")
-
 
 @overload
 def messages(
     connection: Connection,
     *,
-    is_binary: Literal[False] = ...,
-    codec: None = ...,
     buffer: int = 64,
     overflow: Overflow = "pause",
     drops: Drops[str] | None = None,
@@ -38,19 +34,7 @@ def messages(
 def messages(
     connection: Connection,
     *,
-    is_binary: Literal[True],
-    codec: None = ...,
-    buffer: int = 64,
-    overflow: Overflow = "pause",
-    drops: Drops[bytes] | None = None,
-    scope: Scope | None = None,
-) -> ObservableIterator[bytes]: ...
-@overload
-def messages(
-    connection: Connection,
-    *,
-    is_binary: None,
-    codec: None = ...,
+    codec: None,
     buffer: int = 64,
     overflow: Overflow = "pause",
     drops: Drops[str | bytes] | None = None,
@@ -60,54 +44,32 @@ def messages(
 def messages(
     connection: Connection,
     *,
-    codec: CodecOf[T],
+    codec: CodecOf[V],
     buffer: int = 64,
     overflow: Overflow = "pause",
-    drops: Drops[T] | None = None,
+    drops: Drops[V] | None = None,
     scope: Scope | None = None,
-) -> ObservableIterator[T]: ...
+) -> ObservableIterator[V]: ...
 @overload
 def messages(
     connection: Connection,
     *,
-    codec: CodecName,
+    codec: TypeForm[V],
     buffer: int = 64,
     overflow: Overflow = "pause",
-    drops: Drops[Any] | None = None,
+    drops: Drops[V] | None = None,
     scope: Scope | None = None,
-) -> ObservableIterator[Any]: ...
-@overload
-def messages(
+) -> ObservableIterator[V]: ...
+def messages(  # noqa: PLR0913 - those of on_receive and of a buffer
     connection: Connection,
     *,
-    codec: TypeForm[T],
-    buffer: int = 64,
-    overflow: Overflow = "pause",
-    drops: Drops[T] | None = None,
-    scope: Scope | None = None,
-) -> ObservableIterator[T]: ...
-@overload
-def messages(
-    connection: Connection,
-    *,
-    is_binary: bool | None,
-    codec: None = ...,
-    buffer: int = 64,
-    overflow: Overflow = "pause",
-    drops: Drops[Any] | None = None,
-    scope: Scope | None = None,
-) -> ObservableIterator[Any]: ...
-def messages(  # noqa: PLR0913 - as for on_receive, and of a buffer
-    connection: Connection,
-    *,
-    is_binary: Any = UNSET,
     codec: Any = UNSET,
     buffer: int = 64,
     overflow: Overflow = "pause",
     drops: Drops[Any] | None = None,
     scope: Scope | None = None,
 ) -> ObservableIterator[Any]:
-    """The messages of the live session, for `async for`; where none is live, those of the next one.
+    """The messages of the live session, for `async for`; if none is live, those of the next one.
 
     ::
 
@@ -115,28 +77,27 @@ def messages(  # noqa: PLR0913 - as for on_receive, and of a buffer
         on_stop(chat):                         -----------------S---
         async for message in messages(chat):      a====b====c==      and the loop ends
 
-    The loop ends behind the last message before `Stopped`, or before the project closes. While the buffer is full, the
-    socket is read no further, so that TCP holds up the peer. What is subscribed, is so at once: messages that come
-    between this call and the loop are in it.
+    The loop ends after the last message before `Stopped`, or when the project closes. While the buffer is full, the
+    socket is not read, so that TCP slows the peer down. The call itself subscribes: messages that come before the loop
+    begins are not lost.
 
     Args:
         connection: The connection.
-        is_binary: As for `on_receive`.
-        codec: Likewise.
-        buffer: How many messages may wait, from 1.
-        overflow: What happens when it is full, as for `map_async`.
-        drops: What is told of the messages that were dropped.
-        scope: The project or the scene with which the loop ends as well, whatever is left.
+        codec: Reads the messages, as in `on_receive`.
+        buffer: How many messages may wait, at least 1.
+        overflow: What happens when the buffer is full, as in `map_async`.
+        drops: Counts the messages that were dropped.
+        scope: A project or scene. When it is left, the loop ends too, even if messages are left.
 
     Returns:
-        An asynchronous iterator, as that of `aiter_observable`: leaving the loop early disposes it, where nobody holds
-        it in a variable.
+        An asynchronous iterator, as `aiter_observable` gives. Leaving the loop early disposes it, unless a variable
+        holds it.
 
     Raises:
         RuntimeError: If no event loop runs here.
         RxNodesError: If the scope has been left.
-        TypeError: If `codec` is no codec, or is given together with `is_binary=True` or `None`.
-        ValueError: If the buffer's size or the policy cannot be, or no codec has that name.
+        TypeError: If `codec` is no codec.
+        ValueError: If `buffer` is below 1, there is no such `overflow`, or no codec has that name.
 
     Example:
         >>> from rxnodes import Project
@@ -147,6 +108,5 @@ def messages(  # noqa: PLR0913 - as for on_receive, and of a buffer
         ...         async for message in messages(chat):
         ...             print(message)
     """
-    received = form_of(connection, codec, is_binary).read(connection)
-    session = received.pipe(ops.take_until(connection.stopped))
+    session = read_with(connection, codec).pipe(ops.take_until(connection.stopped))
     return aiter_observable(session, buffer=buffer, overflow=overflow, drops=drops, scope=scope)

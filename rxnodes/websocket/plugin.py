@@ -21,7 +21,7 @@ PASS_THROUGH = Attribute(
 CODEC = Attribute(
     "codec",
     "Codec or None",
-    description="JSON, MessagePack, a type, or functions; left out, the configuration's. None: raw messages.",
+    description="str, bytes, JSON, MessagePack, a type, or functions; None: as it is. Left out: the configuration's.",
 )
 
 PULSE_IN = Port("Input", "pulse", "Executes the node.")
@@ -51,14 +51,14 @@ plugin = Plugin(
             attributes=(
                 CONNECTION,
                 Attribute(
-                    "is_binary", "bool or None", default=False, description="Whether it goes as a binary message."
+                    "is_binary", "bool or None", default=False, description="On: a binary message. In place of a codec."
                 ),
                 CODEC,
-                Attribute("tag", "function or None", description="Gives, for a pulse, what its message is known by."),
+                Attribute("tag", "function or None", description="Gives the tag of a pulse's message."),
                 ENABLED,
                 PASS_THROUGH,
             ),
-            inputs=(PULSE_IN, Port("Message", "str, bytes or the codec's", "What to send; left out, the pulse.")),
+            inputs=(PULSE_IN, Port("Message", "str, bytes or the codec's", "What to send. Left out: the pulse.")),
             outputs=(PULSE_OUT,),
             scopes=SCOPES,
             function=client_send,
@@ -98,7 +98,9 @@ plugin = Plugin(
             description="Fires for each message.",
             attributes=(
                 CONNECTION,
-                Attribute("is_binary", "bool or None", default=False, description="bytes, str, or as it came."),
+                Attribute(
+                    "is_binary", "bool or None", default=False, description="On: bytes. Off: str. In place of a codec."
+                ),
                 CODEC,
                 Attribute("batched", "bool", default=False, description="On: a list for each read of the socket."),
             ),

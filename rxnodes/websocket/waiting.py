@@ -1,4 +1,4 @@
-"""Waiting for the end within a pipeline: `all_stopped` and `until_stopped`."""
+"""Waiting for the end in a pipeline: `all_stopped` and `until_stopped`."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def all_stopped(*connections: Connection) -> Observable[tuple[Stopped | None, ..
         *connections: The connections.
 
     Returns:
-        An observable that emits one tuple with the last `Stopped` of each connection, in the order given: at once where
-        none is live when it is subscribed to. A connection never started counts as not live, and gives `None`.
+        An observable that emits one tuple with the last `Stopped` of each connection, in the order given. If none is
+        live, it emits at once. A connection that was never started is not live, and gives `None`.
 
     Example:
         >>> from rxnodes import Project
@@ -52,14 +52,14 @@ def all_stopped(*connections: Connection) -> Observable[tuple[Stopped | None, ..
         observer: abc.ObserverBase[tuple[Stopped | None, ...]], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
         observer = observer_on_loop_of(scheduler, observer)
-        witness = 0
+        known_live = 0
 
         def check(_: object = None) -> None:
-            # From the one that was live when last looked at: asking all of them each time would be quadratic.
-            nonlocal witness
-            for place in chain(range(witness, len(connections)), range(witness)):
+            # It begins with the one that was live last time: to ask all of them each time would be quadratic.
+            nonlocal known_live
+            for place in chain(range(known_live, len(connections)), range(known_live)):
                 if connections[place].is_live:
-                    witness = place
+                    known_live = place
                     return
             observer.on_next(tuple(connection.last_stopped for connection in connections))
             observer.on_completed()
@@ -75,7 +75,7 @@ def all_stopped(*connections: Connection) -> Observable[tuple[Stopped | None, ..
 
 
 def until_stopped(connection: Connection) -> Callable[[Observable[T]], Observable[T]]:
-    """Holds each pulse back until the connection has no live session, so that what follows runs after the end.
+    """Holds each pulse back until the connection has no live session: what follows runs after the end.
 
     ::
 
@@ -89,7 +89,7 @@ def until_stopped(connection: Connection) -> Callable[[Observable[T]], Observabl
 
     Returns:
         A pipeable operator that emits each pulse unchanged. An error of the source passes at once; its completion waits
-        for the pulses that are held.
+        for the pulses that are held back.
 
     Example:
         >>> from rxnodes import Project, Trigger

@@ -40,7 +40,7 @@ ANSWER_TIME = 30.0
 
 def echo(connection: Connection) -> Observable[str | bytes]:
     """Text is sent back as text, and binary as binary."""
-    return on_receive(connection, is_binary=None).pipe(client_send(connection, is_binary=None))
+    return on_receive(connection, codec=None).pipe(client_send(connection, codec=None))
 
 
 @dataclass(frozen=True, slots=True)

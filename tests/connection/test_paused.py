@@ -154,7 +154,7 @@ def test_the_peer_can_send_no_more_and_nothing_is_lost(way):
     flood = Flood(count)
 
     async def test(it):
-        received = messages(it, is_binary=True, buffer=buffer)
+        received = messages(it, codec=bytes, buffer=buffer)
         await started(it)
         await flood.held_up(it)
         kept = it._link._bytes_received
@@ -180,7 +180,7 @@ def test_many_pauses_lose_nothing_and_keep_the_order(way):
 
     async def test(it):
         done = asyncio.ensure_future(
-            on_receive(it, is_binary=True).pipe(
+            on_receive(it, codec=bytes).pipe(
                 ops.take_until(it.stopped), for_each_async(save, buffer=3, max_concurrent=2)
             )
         )
@@ -245,7 +245,7 @@ def test_what_came_before_the_peers_end_is_read_when_the_consumer_goes_on(way, e
 
     async def test(it):
         it._valve.close("until it has ended")
-        received = messages(it, is_binary=True, buffer=1)
+        received = messages(it, codec=bytes, buffer=1)
         await started(it)
         it.send("go on")
         await ended.wait()
@@ -270,7 +270,7 @@ def test_a_paused_consumer_does_not_make_the_peer_look_dead(way):
     flood = Flood(2000)
 
     async def test(it):
-        received = messages(it, is_binary=True)
+        received = messages(it, codec=bytes)
         await started(it)
         await flood.held_up(it)
         await asyncio.sleep(LONG)
@@ -287,7 +287,7 @@ def test_nor_where_each_side_waits_for_the_other_to_read(way):
     count, size = 600, 64 * 1024
 
     async def test(it):
-        received = messages(it, is_binary=True, buffer=8)
+        received = messages(it, codec=bytes, buffer=8)
         await started(it)
         for number in range(count):
             it.send(number.to_bytes(4) + bytes(size))
@@ -446,7 +446,7 @@ def test_a_ping_at_a_peer_that_has_left_does_not_cost_what_it_sent(way):
 
         it._valve.close("until it has left")
         done = asyncio.ensure_future(
-            on_receive(it, is_binary=True).pipe(ops.take_until(it.stopped), for_each_async(save, buffer=1))
+            on_receive(it, codec=bytes).pipe(ops.take_until(it.stopped), for_each_async(save, buffer=1))
         )
         await started(it)
         it.send("go on")
@@ -469,7 +469,7 @@ def test_a_stop_while_paused_is_clean_and_quick(way):
     flood = Flood(close=False)
 
     async def test(it):
-        received = messages(it, is_binary=True)
+        received = messages(it, codec=bytes)
         await started(it)
         await flood.held_up(it)
         loop = asyncio.get_running_loop()
@@ -496,7 +496,7 @@ def test_an_abort_while_paused(way, heartbeat):
     flood = Aborted(close=False)
 
     async def test(it):
-        received = messages(it, is_binary=True)
+        received = messages(it, codec=bytes)
         await started(it)
         await flood.held_up(it)
         it.abort()
@@ -531,7 +531,7 @@ def test_leaving_the_project_while_paused_is_clean(way):
 
     async def test(it):
         it.stopped.subscribe(stopped.append)
-        on_receive(it, is_binary=True).pipe(for_each_async(lambda _: asyncio.sleep(1000))).subscribe()
+        on_receive(it, codec=bytes).pipe(for_each_async(lambda _: asyncio.sleep(1000))).subscribe()
         await started(it)
         await flood.held_up(it)
 
@@ -553,7 +553,7 @@ def test_a_peer_that_talks_without_end_is_read_so_far_and_no_further(way, monkey
     flood.listen = listen
 
     async def test(it):
-        received = messages(it, is_binary=True)
+        received = messages(it, codec=bytes)
         await started(it)
         await flood.held_up(it)
         before = it._link._bytes_received
@@ -665,13 +665,13 @@ async def test_memory_is_bounded_under_a_flood(overflow, how):
         await (slowly(count) if overflow == "pause" else asyncio.sleep(0.005))
 
     async def as_operator(it):
-        pipeline = on_receive(it, is_binary=True).pipe(
+        pipeline = on_receive(it, codec=bytes).pipe(
             ops.take_until(it.stopped), for_each_async(save, overflow=overflow, drops=drops)
         )
         await pipeline
 
     async def as_loop(it):
-        async for message in messages(it, is_binary=True, overflow=overflow, drops=drops):
+        async for message in messages(it, codec=bytes, overflow=overflow, drops=drops):
             await save(message)
 
     async def consume(it):
@@ -692,7 +692,7 @@ async def test_the_measure_sees_a_buffer_without_bound():
     gate = asyncio.Event()
 
     async def consume(it):
-        received = messages(it, is_binary=True, buffer=10**9)
+        received = messages(it, codec=bytes, buffer=10**9)
         await it.wait_stopped()
         gate.set()
         assert len([message async for message in received]) == FLOOD // SIZE

@@ -111,12 +111,17 @@ def codecs(chat: Connection, quotes: Codec[Quote], either: TypeAdapter[Quote | P
     assert_type(on_receive(chat, codec=(Quote.model_dump_json, read_quote)), Observable[Quote])
     assert_type(on_receive(chat, codec="json"), Observable[Any])
     assert_type(on_receive(chat, codec="msgpack"), Observable[Any])
-    assert_type(on_receive(chat, codec=None), Observable[str])
-    assert_type(on_receive(chat, is_binary=True, codec=None), Observable[bytes])
+    assert_type(on_receive(chat, codec=str), Observable[str])
+    assert_type(on_receive(chat, codec=bytes), Observable[bytes])
+    assert_type(on_receive(chat, codec=None), Observable[str | bytes])
+    assert_type(on_receive(chat, codec=str, batched=True), Observable[list[str]])
+    assert_type(on_receive(chat, codec=bytes, batched=True), Observable[list[bytes]])
+    assert_type(on_receive(chat, codec=None, batched=True), Observable[list[str] | list[bytes]])
     assert_type(on_receive(chat, codec=Quote, batched=True), Observable[list[Quote]])
     assert_type(on_receive(chat, codec="json", batched=True), Observable[list[Any]])
     assert_type(as_codec(Quote), Codec[Quote])
     assert_type(as_codec("json"), Codec[Any])
+    assert_type(as_codec(str), Codec[str])
 
 
 def codecs_of_types_that_are_no_classes(chat: Connection) -> None:
@@ -147,7 +152,6 @@ def what_is_decided_later(chat: Connection, quotes: Codec[Quote], is_binary: boo
     assert_type(on_receive(chat, codec=Quote, batched=batched), Observable[Any])
     assert_type(on_receive(chat, codec=quotes, batched=batched), Observable[Any])
     assert_type(on_receive(chat, codec="json", batched=batched), Observable[Any])
-    assert_type(messages(chat, is_binary=is_binary), ObservableIterator[Any])
 
 
 def iterating_values(chat: Connection) -> None:
@@ -177,8 +181,8 @@ def sending_what_is_binary(chat: Connection, numbers: Observable[int], is_binary
         assert_type(numbers.pipe(client_send(chat, data)), Observable[int])
         assert_type(request(chat, data, match=bool), Observable[str])
         assert_type(channel(chat, subscribe=data, unsubscribe=data, match=bool), Observable[str])
-        assert_type(request(chat, data, match=bool, is_binary=True), Observable[bytes])
-        assert_type(channel(chat, subscribe=data, unsubscribe=data, match=bool, is_binary=True), Observable[bytes])
+        assert_type(request(chat, data, match=bool, codec=bytes), Observable[bytes])
+        assert_type(channel(chat, subscribe=data, unsubscribe=data, match=bool, codec=bytes), Observable[bytes])
     assert_type(numbers.pipe(client_send(chat, lambda _: bytearray(b"data"), is_binary=None)), Observable[int])
     assert_type(numbers.pipe(client_send(chat, "text or data", is_binary=is_binary)), Observable[int])
 
@@ -190,20 +194,27 @@ def sending_with_codecs(chat: Connection, numbers: Observable[int]) -> None:
     assert_type(numbers.pipe(client_send(chat, Quote(bid=1), codec=Quote)), Observable[int])
     assert_type(numbers.pipe(client_send(chat, {"op": "hello"}, codec="json")), Observable[int])
     assert_type(numbers.pipe(client_send(chat, codec=int)), Observable[int])
+    assert_type(numbers.pipe(client_send(chat, "text", codec=str)), Observable[int])
+    assert_type(numbers.pipe(client_send(chat, "data", codec=bytes)), Observable[int])
+    assert_type(numbers.pipe(client_send(chat, "as it is", codec=None)), Observable[int])
     assert_type(numbers.pipe(client_send(chat, codec=(json.dumps, json.loads))), Observable[int])
     assert_type(on_receive(chat, codec=Quote).pipe(client_send(chat, codec=Quote)), Observable[Quote])
 
 
+def is_answer(message: str | bytes) -> bool:
+    return bool(message)
+
+
 async def conversations(chat: Connection, answers: Codec[Quote]) -> None:
     assert_type(request(chat, "ask", match=lambda text: text.isdigit()), Observable[str])
-    assert_type(request(chat, b"ask", match=lambda data: data.isdigit(), is_binary=True), Observable[bytes])
-    assert_type(request(chat, "ask", match=lambda _: True, is_binary=None), Observable[str | bytes])
+    assert_type(request(chat, b"ask", match=lambda data: data.isdigit(), codec=bytes), Observable[bytes])
+    assert_type(request(chat, "ask", match=is_answer, codec=None), Observable[str | bytes])
     assert_type(request(chat, {"id": 7}, match=lambda quote: quote.bid > 1, codec=Quote), Observable[Quote])
     assert_type(request(chat, {"id": 7}, match=lambda answer: answer.get("id") == 7, codec="json"), Observable[Any])
     assert_type(await request(chat, {"id": 7}, match=lambda _: True, timeout=None, codec=answers), Quote)
     assert_type(channel(chat, subscribe="on", match=lambda text: text.isdigit()), Observable[str])
-    assert_type(channel(chat, subscribe=b"on", match=lambda data: data.isdigit(), is_binary=True), Observable[bytes])
-    assert_type(channel(chat, subscribe=lambda: "on", match=lambda _: True, is_binary=None), Observable[str | bytes])
+    assert_type(channel(chat, subscribe=b"on", match=lambda data: data.isdigit(), codec=bytes), Observable[bytes])
+    assert_type(channel(chat, subscribe=lambda: "on", match=is_answer, codec=None), Observable[str | bytes])
     assert_type(channel(chat, subscribe=[1], match=lambda quote: quote.bid > 1, codec=Quote), Observable[Quote])
     assert_type(
         channel(chat, subscribe=[1], unsubscribe=[2], match=lambda tick: tick["id"] == 1, codec="json"), Observable[Any]
@@ -224,8 +235,8 @@ def events(chat: Connection) -> None:
     assert_type(on_gap(chat), Observable[Gap])
     assert_type(on_gap(chat, sequence=int), Observable[Gap])
     assert_type(on_gap(chat, sequence=lambda text: int(text.strip())), Observable[Gap])
-    assert_type(on_gap(chat, sequence=lambda data: data[0], is_binary=True), Observable[Gap])
-    assert_type(on_gap(chat, sequence=lambda message: len(message[1:]), is_binary=None), Observable[Gap])
+    assert_type(on_gap(chat, sequence=lambda data: data[0], codec=bytes), Observable[Gap])
+    assert_type(on_gap(chat, sequence=lambda message: len(message[1:]), codec=None), Observable[Gap])
     assert_type(on_gap(chat, sequence=lambda quote: int(quote.bid), codec=Quote), Observable[Gap])
     assert_type(on_gap(chat, sequence=lambda quote: quote["number"], codec="json"), Observable[Gap])
     assert_type(all_stopped(chat, chat), Observable[tuple[Stopped | None, ...]])
@@ -276,8 +287,8 @@ def awaited(chat: Connection, numbers: Observable[int]) -> None:
     assert_type(operator(on_receive(chat)), Observable[int])
     assert_type(aiter_observable(numbers), ObservableIterator[int])
     assert_type(messages(chat), ObservableIterator[str])
-    assert_type(messages(chat, is_binary=True), ObservableIterator[bytes])
-    assert_type(messages(chat, is_binary=None, overflow="drop_oldest"), ObservableIterator[str | bytes])
+    assert_type(messages(chat, codec=bytes), ObservableIterator[bytes])
+    assert_type(messages(chat, codec=None, overflow="drop_oldest"), ObservableIterator[str | bytes])
 
 
 async def iterating(chat: Connection) -> None:

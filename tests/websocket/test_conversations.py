@@ -133,11 +133,13 @@ async def test_the_answer_may_come_while_the_message_is_being_sent():
     assert told.all == ["answer", "completed"]
 
 
-@pytest.mark.parametrize(("is_binary", "sent", "answer"), [(True, b"ask", b"answer"), (None, "ask", "answer")])
+@pytest.mark.parametrize(
+    ("codec", "sent", "answer"), [(str, "ask", "answer"), (bytes, b"ask", b"answer"), (None, "ask", "answer")]
+)
 @virtual
-async def test_raw_forms_of_it(is_binary, sent, answer):
+async def test_its_messages_may_be_raw(codec, sent, answer):
     chat = await Chat().opened()
-    told = Told(request(chat.connection, "ask", match=lambda _: True, is_binary=is_binary))
+    told = Told(request(chat.connection, "ask", match=lambda _: True, codec=codec))
     chat.peer.send("answer")
     assert chat.peer.received == [sent]
     assert told.all == [answer, "completed"]

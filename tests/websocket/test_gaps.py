@@ -282,7 +282,7 @@ async def test_after_a_reconnect_nothing_may_have_been_missed(numbers):
 
 @pytest.mark.parametrize(
     ("form", "expected"),
-    [({}, ["text"]), ({"is_binary": True}, [b"text", b"\xff"]), ({"is_binary": None}, ["text", b"\xff"])],
+    [({}, ["text"]), ({"codec": bytes}, [b"text", b"\xff"]), ({"codec": None}, ["text", b"\xff"])],
 )
 @in_virtual_time
 async def test_messages_are_numbered_in_the_form_that_is_asked_for(form, expected):

@@ -86,13 +86,13 @@ async def test_leaving_the_project_ends_it():
 
 @virtual
 @pytest.mark.parametrize(
-    ("is_binary", "expected"), [(False, ["a", "b"]), (True, [b"a", b"b"]), (None, ["a", b"b"])], ids=str
+    ("codec", "expected"), [(str, ["a", "b"]), (bytes, [b"a", b"b"]), (None, ["a", b"b"])], ids=str
 )
-async def test_messages_come_in_the_form_that_was_asked_for(is_binary, expected):
+async def test_messages_come_as_the_codec_says(codec, expected):
     project, transport = chatting()
     async with project:
         chat = await opened(project)
-        received = messages(chat, is_binary=is_binary)
+        received = messages(chat, codec=codec)
         transport.peer.send("a")
         transport.peer.send(b"b")
         chat.stop()

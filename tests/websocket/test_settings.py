@@ -13,8 +13,8 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
 
-from rxnodes import ConnectError, ConnectOptions, Project, codecs
-from rxnodes.codecs import as_codec
+from rxnodes import ConnectError, ConnectOptions, Project
+from rxnodes.codecs import as_codec, plain
 from rxnodes.lifecycle.policy import FINAL_CODES, Policy, ReconnectPolicy
 from rxnodes.transport.receipts import SendQueue
 from rxnodes.websocket.settings import ConnectionSettings, TlsSettings, WebSocketSettings
@@ -474,7 +474,7 @@ def test_what_is_no_codec_lists_what_there_is(value):
 
 def test_msgpack_has_to_be_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "msgpack", None)
-    codecs._msgpack.cache_clear()
+    plain.msgpack.cache_clear()
     assert 'pip install "rxnodes[msgpack]"' in problem(codec="msgpack")
 
 

@@ -17,7 +17,7 @@ from rxnodes import Codec, ConnectionState, DecodeError, ErrorEvent, HandlerErro
 from rxnodes.codecs import as_codec
 from rxnodes.testing import ScriptedTransport
 from rxnodes.websocket import channel, client_send, on_receive, request
-from rxnodes.websocket.forms import UNSET
+from rxnodes.websocket.codec_argument import UNSET
 
 
 class Quote(pydantic.BaseModel):
@@ -329,14 +329,67 @@ def test_without_one_messages_are_raw():
     assert Project(websocket={"chat": "ws://chat.test/"}).websocket("chat").codec is None
 
 
-@pytest.mark.parametrize("is_binary", [True, None])
+@pytest.mark.parametrize("is_binary", [False, True, None])
+@pytest.mark.parametrize("codec", ["json", bytes, None])
 @virtual
-async def test_a_codec_and_a_raw_form_exclude_each_other(is_binary):
+async def test_is_binary_and_codec_exclude_each_other(is_binary, codec):
     chat = Chat()
     for node in (on_receive, client_send):
-        with pytest.raises(TypeError, match="is_binary is for raw messages"):
-            node(chat.connection, codec="json", is_binary=is_binary)
-        node(chat.connection, codec="json", is_binary=False)
+        with pytest.raises(TypeError, match="expected is_binary or codec, got both"):
+            node(chat.connection, codec=codec, is_binary=is_binary)
+
+
+@pytest.mark.parametrize(("is_binary", "codec"), [(False, str), (True, bytes), (None, None)])
+@virtual
+async def test_is_binary_says_the_same_as_a_codec(is_binary, codec):
+    chat = await Chat().opened()
+    connection = chat.connection
+    for batched in (False, True):
+        same = on_receive(connection, is_binary=is_binary, batched=batched)
+        assert on_receive(connection, codec=codec, batched=batched) is same
+    pulse("é").pipe(client_send(connection, is_binary=is_binary), client_send(connection, codec=codec)).subscribe()
+    first, second = chat.peer.received
+    assert first == second
+
+
+@virtual
+async def test_raw_messages_come_from_the_connections_own_streams_and_are_not_decoded():
+    connection = Chat().connection
+    assert on_receive(connection, codec=str) is connection.texts is on_receive(connection)
+    assert on_receive(connection, codec=bytes) is connection.binaries
+    assert on_receive(connection, codec=None) is connection.messages
+    assert connection._values is None
+
+
+@virtual
+async def test_str_and_bytes_send_text_and_binary_messages():
+    chat = await Chat().opened()
+    connection = chat.connection
+    for codec, message in ((str, "text"), (bytes, "data"), (bytes, bytearray(b"data"))):
+        pulse(message).pipe(
+            client_send(connection, codec=codec), client_send(connection, message, codec=codec)
+        ).subscribe()
+        connection.send(message, codec=codec)
+    assert chat.peer.received == ["text"] * 3 + [b"data"] * 6
+    pulse(b"data").pipe(client_send(connection, codec=str)).subscribe()
+    (error,) = errors_of(chat)
+    assert (error.phase, error.message) == (
+        "send",
+        "'chat': the message cannot be encoded with str: expected str, got bytes",
+    )
+    for call in (client_send, connection.send):
+        with pytest.raises(ValueError, match="expected str, got bytes"):
+            call(*([connection] if call is client_send else []), b"data", codec=str)
+
+
+@virtual
+async def test_the_connections_codec_may_be_a_raw_one():
+    chat = await Chat(codec=as_codec(bytes)).opened()
+    seen = []
+    on_receive(chat.connection).subscribe(seen.append)
+    chat.peer.send("text")
+    pulse().pipe(client_send(chat.connection, "data")).subscribe()
+    assert (seen, chat.peer.received) == ([b"text"], [b"data"])
 
 
 @virtual

@@ -1,0 +1,208 @@
+"""Channels: one subscription at the server, shared by all subscribers here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast, overload
+
+from rxnodes.errors import SendError, text_of
+from rxnodes.lifecycle.states import ConnectionState
+from rxnodes.rx.arguments import check_callback
+from rxnodes.rx.streams import Derived
+from rxnodes.transport.receipts import SendDropped
+from rxnodes.websocket.codec_argument import UNSET, Writer, read_with
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from reactivex import Observable, abc
+    from typing_extensions import TypeForm
+
+    from rxnodes.codecs import CodecName, CodecOf, V
+    from rxnodes.connection.connection import Binary, Connection
+    from rxnodes.rx.streams import IsolatedSubject
+    from rxnodes.transport.receipts import Receipt
+
+__all__ = ["channel"]
+
+
+@overload
+def channel(
+    connection: Connection,
+    *,
+    subscribe: str | Binary | Callable[[], str | Binary],
+    unsubscribe: str | Binary | Callable[[], str | Binary] | None = None,
+    match: Callable[[str], object],
+) -> Observable[str]: ...
+@overload
+def channel(
+    connection: Connection,
+    *,
+    subscribe: str | Binary | Callable[[], str | Binary],
+    unsubscribe: str | Binary | Callable[[], str | Binary] | None = None,
+    match: Callable[[str | bytes], object],
+    codec: None,
+) -> Observable[str | bytes]: ...
+@overload
+def channel(
+    connection: Connection,
+    *,
+    subscribe: Any,
+    unsubscribe: Any = None,
+    match: Callable[[Any], object],
+    codec: CodecName,
+) -> Observable[Any]: ...
+@overload
+def channel(
+    connection: Connection,
+    *,
+    subscribe: Any,
+    unsubscribe: Any = None,
+    match: Callable[[V], object],
+    codec: CodecOf[V],
+) -> Observable[V]: ...
+@overload
+def channel(
+    connection: Connection,
+    *,
+    subscribe: Any,
+    unsubscribe: Any = None,
+    match: Callable[[V], object],
+    codec: TypeForm[V],
+) -> Observable[V]: ...
+def channel(
+    connection: Connection,
+    *,
+    subscribe: Any,
+    unsubscribe: Any = None,
+    match: Callable[[Any], object],
+    codec: Any = UNSET,
+) -> Observable[Any]:
+    """Shares one subscription at the server among all that subscribe here.
+
+    The first subscriber makes it send `subscribe`: at once if the connection is open, or else when it opens. While
+    there are subscribers, `subscribe` is sent again each time the connection opens, also after a reconnect. When the
+    last subscriber leaves and the connection is open, `unsubscribe` is sent.
+
+    ::
+
+        subscribers:   --1-----2--1-----0----
+        state:         open------gap--open---
+        sent:          --s------------s--u---
+        on the wire:   ---a-b----------a-b---
+              channel(feed, subscribe="s", unsubscribe="u", match=lambda text: text == "a")
+        result:        ---a------------a
+
+    Keep the observable: each call makes a channel of its own. If the server expects a login first, send it from a
+    pipeline that was subscribed earlier.
+
+    Args:
+        connection: The connection.
+        subscribe: The message that asks the server for the channel: a constant, or a function that gives it at each
+            sending. With the codec of a type, a message of any type is sent as JSON.
+        unsubscribe: The message that ends it, likewise. `None`: nothing is sent, and `subscribe` is sent once for each
+            opening.
+        match: Says whether a message belongs to the channel. What it raises is an `ErrorEvent` of phase `handler`.
+        codec: Writes both messages, as in `client_send`, and reads the channel's, as in `on_receive`. A message that
+            does not fit is an `ErrorEvent`: if other messages come on the same socket, use a codec that fits them all.
+
+    Returns:
+        A hot observable of the channel's messages. It never errors, and completes when the project closes. If a message
+        cannot be sent, or a full send queue drops it, that is an `ErrorEvent` of phase `send`; the next subscriber, or
+        the next opening, makes the channel send it again.
+
+    Raises:
+        TypeError: If a constant is of the wrong type, `match` is no plain function, or `codec` is no codec.
+        ValueError: If a constant cannot be encoded.
+
+    Example:
+        >>> from rxnodes import Project
+        >>> feed = Project(websocket={"feed": "ws://127.0.0.1:8080/"}).websocket("feed")
+        >>> gold = channel(
+        ...     feed,
+        ...     subscribe={"op": "subscribe", "symbol": "XAU"},
+        ...     unsubscribe={"op": "unsubscribe", "symbol": "XAU"},
+        ...     match=lambda message: message.get("symbol") == "XAU",
+        ...     codec="json",
+        ... )
+        >>> subscription = gold.subscribe(print)
+    """
+    check_callback("match", match, gives="whether a message belongs to the channel")
+    messages = cast("IsolatedSubject[Any]", read_with(connection, codec))
+    writer = Writer(connection, codec, takes_any_type=True)
+    leave = None if unsubscribe is None else writer.sender(unsubscribe)
+    return _Channel(connection, messages, match, writer.sender(subscribe), leave)
+
+
+class _Channel(Derived[Any]):
+    """The messages of a channel. While somebody observes it, the server is subscribed to."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        source: IsolatedSubject[Any],
+        match: Callable[[Any], object],
+        subscribe: Callable[[], Receipt],
+        unsubscribe: Callable[[], Receipt] | None,
+    ) -> None:
+        def relay(message: Any, emit: Callable[[Any], None]) -> None:
+            if match(message):
+                emit(message)
+
+        super().__init__(source, relay)
+        self._connection = connection
+        self._ask = subscribe
+        self._leave = unsubscribe
+        # The session and attempt in which the server was asked. This and the next are used on the loop's thread only.
+        self._asked_in: tuple[int, int] | None = None
+        # How many messages the server was sent.
+        self._sent = 0
+        self._openings: abc.DisposableBase | None = None
+
+    def note_observed(self) -> None:
+        """Follows the source and the connection's openings while there are subscribers."""
+        super().note_observed()
+        self._connection.run_on_loop(self._update_server)
+
+    def _update_server(self, _: object = None) -> None:
+        """Asks the server for the channel, or leaves it, if the subscribers have changed what is needed."""
+        self._watch_openings()
+        connection = self._connection
+        if connection.state is not ConnectionState.OPEN:
+            return
+        opening = (connection.session, connection.attempt)
+        if self.is_observed and self._asked_in != opening:
+            self._send(self._ask, opening)
+        elif not self.is_observed and self._asked_in == opening and self._leave is not None:
+            self._send(self._leave, None)
+
+    def _watch_openings(self) -> None:
+        with self.lock:
+            if self.is_observed and self._openings is None:
+                self._openings = self._connection.opened.subscribe(self._update_server)
+            elif not self.is_observed and self._openings is not None:
+                self._openings.dispose()
+                self._openings = None
+
+    def _send(self, send: Callable[[], Receipt], asked_in: tuple[int, int] | None) -> None:
+        """Sends one of the two messages. If it does not go out, nothing has changed, and that is an `ErrorEvent`."""
+        before, self._asked_in = self._asked_in, asked_in
+        self._sent += 1
+        number = self._sent
+
+        def fail(problem: str, cause: BaseException | None = None) -> None:
+            if self._sent != number:
+                # A later message counts.
+                return
+            self._asked_in = before
+            undone = "left" if asked_in is None else "asked for; the next subscriber, or the next opening, asks again"
+            error = SendError(f"{self._connection.name!r}: {problem}: a channel was not {undone}")
+            error.__cause__ = cause
+            self._connection.report("send", error)
+
+        try:
+            receipt = send()
+        except Exception as error:  # noqa: BLE001 - a function may raise anything, and the channel goes on
+            cause = error.__cause__ or error if isinstance(error, SendError) else error
+            fail(text_of(cause), cause)
+        else:
+            receipt.follow(lambda outcome: fail("the send queue is full") if isinstance(outcome, SendDropped) else None)

@@ -1,0 +1,135 @@
+"""The argument `codec` of the nodes: which stream it reads, and how it writes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rxnodes.codecs import AS_BYTES, AS_TEXT, as_codec, encode, for_any_type
+from rxnodes.connection.connection import check_connection, to_payload
+from rxnodes.errors import SendError
+from rxnodes.rx.arguments import UNSET, check_callback
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from reactivex import Observable
+
+    from rxnodes.codecs import Codec
+    from rxnodes.connection.connection import Connection
+    from rxnodes.transport.receipts import Receipt
+
+__all__ = ["UNSET", "Writer", "read_with"]
+
+
+def read_with(connection: Connection, codec: Any = UNSET, *, batched: bool = False) -> Observable[Any]:
+    """The messages of a connection, as a codec reads them.
+
+    Args:
+        connection: The connection.
+        codec: What `as_codec` takes, or `None`: as they came. Left out: the connection's codec, or else `str`.
+        batched: Whether to emit lists, one for each read of the socket.
+
+    Raises:
+        TypeError: If an argument is no connection or no codec.
+        ValueError: If no codec has that name, or its package is not installed.
+    """
+    check_connection(connection)
+    reader = _codec_of(connection, codec, default=AS_TEXT)
+    # The connection has streams of its own for what needs no decoding.
+    if reader is None:
+        return connection.batches(is_binary=None) if batched else connection.messages
+    if reader == AS_TEXT:
+        return connection.batches(is_binary=False) if batched else connection.texts
+    if reader == AS_BYTES:
+        return connection.batches(is_binary=True) if batched else connection.binaries
+    return connection.values(reader, batched=batched)
+
+
+class Writer:
+    """Writes values as messages, and sends them.
+
+    Args:
+        connection: The connection.
+        codec: What `as_codec` takes, or `None`: values are messages already, a `str` goes as text and `bytes` as
+            binary. Left out: the connection's codec, or else `None`.
+        is_binary: As in `Connection.send`, in place of a codec.
+        takes_any_type: Whether a value may be of another type than the codec's.
+
+    Raises:
+        TypeError: If an argument is no connection or no codec, or if `codec` and `is_binary` are both given.
+        ValueError: If no codec has that name, or its package is not installed.
+    """
+
+    __slots__ = ("_codec", "_connection", "_is_binary")
+
+    def __init__(
+        self,
+        connection: Connection,
+        codec: Any = UNSET,
+        *,
+        is_binary: bool | None = UNSET,
+        takes_any_type: bool = False,
+    ) -> None:
+        check_connection(connection)
+        if is_binary is UNSET:
+            is_binary = None
+        else:
+            check_only_one_given(codec)
+            codec = None
+        writer = _codec_of(connection, codec, default=None)
+        self._connection = connection
+        self._codec = for_any_type(writer) if takes_any_type and writer is not None else writer
+        self._is_binary = is_binary
+
+    def send(self, value: Any, *, tag: object = None) -> Receipt:
+        """Sends the message of a value.
+
+        Raises:
+            SendError: If the value is of the wrong type, or the codec cannot encode it.
+        """
+        try:
+            message = value if self._codec is None else encode(self._codec, value)
+            return self._send(message, tag)
+        except (TypeError, ValueError) as error:
+            raise SendError(f"{self._connection.name!r}: {error}") from error
+
+    def constant_sender(self, value: Any) -> Callable[..., Receipt]:
+        """A function that sends the message of a constant. The constant is encoded now, so that it raises here.
+
+        Raises:
+            TypeError: If the constant is of the wrong type.
+            ValueError: If the codec cannot encode it.
+        """
+        message = value if self._codec is None else encode(self._codec, value)
+        to_payload(message, is_binary=self._is_binary)
+
+        def send(tag: object = None) -> Receipt:
+            return self._send(message, tag)
+
+        return send
+
+    def sender(self, message: Any) -> Callable[[], Receipt]:
+        """A function that sends a constant, or what a function gives at each sending."""
+        if not callable(message):
+            return self.constant_sender(message)
+        check_callback("a message", message, gives="what to send")
+        return lambda: self.send(message())
+
+    def _send(self, message: Any, tag: object) -> Receipt:
+        return self._connection.send(message, is_binary=self._is_binary, codec=None, tag=tag)
+
+
+def check_only_one_given(codec: Any) -> None:
+    """Refuses a codec where `is_binary` is given.
+
+    Raises:
+        TypeError: If a codec is given.
+    """
+    if codec is not UNSET:
+        raise TypeError("expected is_binary or codec, got both; codec=str, bytes or None says the same as is_binary")
+
+
+def _codec_of(connection: Connection, codec: Any, *, default: Codec[Any] | None) -> Codec[Any] | None:
+    if codec is UNSET:
+        return default if connection.codec is None else connection.codec
+    return None if codec is None else as_codec(codec)
