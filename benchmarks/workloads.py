@@ -105,9 +105,9 @@ WORKLOADS = {
     "receive-32": Workload(
         title="Receive 32 B text, to one subscriber",
         function="receive",
-        contenders=("rxnodes", "rxnodes-batched", "rxnodes-plain", *_PEERS, "picows-bare", *_ON_UVLOOP, "raw"),
+        contenders=("rxnodes", "rxnodes-batched", *_PEERS, "picows-bare", *_ON_UVLOOP, "raw"),
         metrics=RATE,
-        quick_contenders=("rxnodes", "rxnodes-batched", "rxnodes-plain", *_PEERS, "picows-bare", "raw"),
+        quick_contenders=("rxnodes", "rxnodes-batched", *_PEERS, "picows-bare", "raw"),
     ),
     "receive-4k": Workload(
         title="Receive 4 KiB binary",

@@ -27,7 +27,6 @@ class Contender:
 CONTENDERS = {
     "rxnodes": Contender("rxnodes", "nodes", package="rxnodes"),
     "rxnodes-batched": Contender("rxnodes, batched", "nodes_batched"),
-    "rxnodes-plain": Contender("rxnodes, in plain Python", "nodes_plain"),
     "rxnodes-uvloop": Contender("rxnodes on uvloop", "nodes", uses_uvloop=True, package="uvloop"),
     "aiohttp": Contender("aiohttp alone", "aiohttp_alone", package="aiohttp"),
     "aiohttp-uvloop": Contender("aiohttp alone on uvloop", "aiohttp_alone", uses_uvloop=True),
