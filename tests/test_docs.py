@@ -26,29 +26,36 @@ import trustme
 import websockets
 from programs import PATIENCE, ended, environment, running
 from pydantic import BaseModel
+from reactivex import operators as ops
 
 import rxnodes
 import rxnodes.testing
 import rxnodes.websocket
-from rxnodes import ConnectError, Initiator, Project, SettingsError, settings
+from rxnodes import ConnectError, Initiator, Project, SettingsError, Trigger, settings
 from rxnodes.cli.main import main
 from rxnodes.lifecycle.machine import TABLE, Phase
 from rxnodes.project.project import installed_plugins
 from rxnodes.testing import (
+    ScriptedTransport,
     WebSocketServer,
     close_with,
     echo,
     hang_up,
+    in_virtual_time,
     marbles,
     never_answer_close,
     never_answer_handshake,
+    peer_script,
     recording,
     refuse,
 )
+from rxnodes.websocket import client_stop, on_receive, on_stop
 from rxnodes.websocket.settings import ConnectionSettings, ReconnectSettings, SendQueueSettings, TlsSettings
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", "CHANGELOG.md", *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))]
+DOCS = sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))
+OTHERS = sorted({page.name for page in ROOT.glob("*.md")} - {"README.md"})
+PAGES = ["README.md", *DOCS, "examples/README.md", *OTHERS]
 TEXTS = {page: (ROOT / page).read_text() for page in PAGES}
 
 # --- The pages --------------------------------------------------------------------------------------------------------
@@ -116,6 +123,22 @@ def rows_of(page, heading):
 def test_every_language_is_one_that_is_checked_here_or_elsewhere():
     # Diagrams are compared in tests/lifecycle/test_diagram.py; installing needs a network, and is what .ci/run does.
     assert {block.language for block in BLOCKS} <= {"python", "text", "console", "toml", "sh", "mermaid"}
+
+
+@pytest.mark.parametrize("page", DOCS)
+def test_a_page_begins_with_when_one_needs_it(page):
+    title, need = TEXTS[page].split("\n\n")[:2]
+    assert title.startswith("# ")
+    assert re.fullmatch(r"Read this page when [^.]*\.", need), "one sentence, in a paragraph of its own"
+
+
+def test_the_readme_leads_to_every_page():
+    targets = {re.sub(r"^.*\]\((.*)\)$", r"\1", cells[0]) for cells in rows_of("README.md", "Page")}
+    assert targets >= {*DOCS, "CHANGELOG.md", "examples/README.md"}
+
+
+def test_the_readme_is_short():
+    assert len(TEXTS["README.md"].splitlines()) <= 190
 
 
 # --- Programs and commands --------------------------------------------------------------------------------------------
@@ -263,10 +286,10 @@ async def run_command(command, folder):
     return printed.decode()
 
 
-USAGES = [re.sub("^`rxnodes |`$", "", cells[0]) for cells in rows_of("README.md", "Command")]
+USAGES = [re.sub("^`rxnodes |`$", "", cells[0]) for cells in rows_of("docs/command-line.md", "Command")]
 
 
-def test_the_readme_names_every_command(capsys):
+def test_the_page_names_every_command(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
     commands = re.findall(r"^    (\w+)  ", capsys.readouterr().out.partition("COMMAND\n")[2], re.MULTILINE)
@@ -274,7 +297,7 @@ def test_the_readme_names_every_command(capsys):
 
 
 @pytest.mark.parametrize("usage", USAGES)
-def test_a_command_takes_the_options_that_the_readme_names(usage, capsys):
+def test_a_command_takes_the_options_that_the_page_names(usage, capsys):
     with pytest.raises(SystemExit) as exited:
         main([usage.split()[0], "--help"])
     assert exited.value.code == 0
@@ -368,9 +391,60 @@ def test_the_variables_of_the_table_are_settings(assignment, workshop):
 # --- Tables of nodes and of the lifecycle -----------------------------------------------------------------------------
 
 
+def called_as(cell):
+    """The name of the function, and what it is given, of a call in a table."""
+    name, _, arguments = cell.strip("`").partition("(")
+    return name, {argument.strip(" =)") for argument in arguments.split(",")}
+
+
 def test_the_nodes_are_those_of_the_toolbox():
-    shown = [(node, kind, call.strip("`").partition("(")[0]) for node, kind, call, _ in rows_of("README.md", "Node")]
+    shown = [(node, kind, called_as(call)[0]) for node, kind, call, _ in rows_of("README.md", "Node")]
     assert shown == [(node.name, node.kind, node.function.__name__) for node in Project().toolbox]
+
+
+def test_the_nodes_take_what_their_page_says():
+    shown = [(node, *called_as(call)) for node, call, _ in rows_of("docs/nodes.md", "Node")]
+    assert shown == [
+        (node.name, node.function.__name__, {*inspect.signature(node.function).parameters})
+        for node in Project().toolbox
+    ]
+
+
+def test_what_stands_beside_the_nodes_is_all_there():
+    nodes = {node.function.__name__ for node in Project().toolbox}
+    calls = [called_as(cells[0]) for cells in rows_of("docs/nodes.md", "Call")]
+    assert {name for name, _ in calls} | nodes | {"Gap"} == {*rxnodes.websocket.__all__}
+
+
+@in_virtual_time
+async def test_the_picture_is_what_happens():
+    """The README's marbles, of a peer that goes on for a while after our Close frame."""
+    picture = next(block.text for block in BLOCKS if block.page == "README.md" and block.text.startswith("your pulse"))
+    shown = dict(re.findall(r"^(?:your )?(\w+) +([-\w]+)", picture, re.MULTILINE))
+    told = {name: ["-"] * len(shown["on_stop"]) for name in shown}
+    script = peer_script("om-----m---m--------X|", answers_close=False)
+    async with Project(websocket={"chat": "ws://chat.test/"}, transport=ScriptedTransport(script)) as project:
+        chat = project.websocket("chat")
+        begin = asyncio.get_running_loop().time()
+
+        def note(name, letter):
+            def at_its_tick(_):
+                told[name][round((asyncio.get_running_loop().time() - begin) * 10)] = letter
+
+            return at_its_tick
+
+        pulses = Trigger()
+        pulses.subscribe(note("pulse", "p"))
+        project.subscribe(
+            pulses.pipe(client_stop(chat), ops.do_action(note("client_stop", "p"))),
+            on_receive(chat).pipe(ops.do_action(note("on_receive", "m"))),
+            on_stop(chat).pipe(ops.do_action(note("on_stop", "S"))),
+        )
+        chat.start()
+        await asyncio.sleep(shown["pulse"].index("p") / 10)
+        pulses.fire()
+        await chat.wait_stopped()
+    assert {name: "".join(row) for name, row in told.items()} == shown
 
 
 def test_the_phases_and_inputs_are_those_of_the_machine():
@@ -437,13 +511,12 @@ ENDS = {
 }
 
 
-def test_both_tables_show_every_end():
-    for page in ("README.md", "docs/lifecycle.md"):
-        assert [cells[0] for cells in rows_of(page, "How it ended")] == list(ENDS)
+def test_the_table_shows_every_end():
+    assert [cells[0] for cells in rows_of("docs/lifecycle.md", "How it ended")] == list(ENDS)
 
 
 @pytest.mark.parametrize("end", ENDS)
-async def test_an_end_is_as_the_tables_say(end):
+async def test_an_end_is_as_the_table_says(end):
     script, act = ENDS[end]
     events = []
     async with WebSocketServer(script) as server:
@@ -454,12 +527,12 @@ async def test_an_end_is_as_the_tables_say(end):
             await act(chat)
             async with asyncio.timeout(PATIENCE):
                 stopped = await chat.wait_stopped()
-    code, reason, *others = next(cells[1:] for cells in rows_of("README.md", "How it ended") if cells[0] == end)
+    row = next(cells[1:] for cells in rows_of("docs/lifecycle.md", "How it ended") if cells[0] == end)
+    code, reason, *others, told = row
     assert stopped.code == (4000 if "the peer's" in code else int(code))
     assert stopped.reason == {"the peer's": "enough", "empty": ""}[reason]
     error = None if stopped.error is None else type(stopped.error).__name__
     assert others == [f"`{value}`" for value in (stopped.was_clean, Initiator(stopped.initiator).name, error)]
-    told = next(cells[1] for cells in rows_of("docs/lifecycle.md", "How it ended") if cells[0] == end)
     assert told == " ".join(f"`{type(event).__name__}`" for event in events)
 
 
@@ -488,7 +561,7 @@ def test_a_link_leads_somewhere(page, text, target):
     assert file.exists()
     if anchor:
         assert anchor in anchors_of(file)
-    if file.resolve().is_relative_to(ROOT / "tests"):
+    if file.resolve().is_relative_to(ROOT / "tests") and text != target:
         assert re.search(rf"^(async def|def|class) {text}\b", file.read_text(), re.MULTILINE), "no such test"
 
 
