@@ -38,7 +38,7 @@ def test_one_module_reaches_into_aiohttp_beyond_its_public_names():
         for path in ROOT.glob("rxnodes/**/*.py")
         if any(name.startswith("aiohttp.") and "._" in name for name in imported(path))
     }
-    assert private == {"rxnodes/transport/aiohttp/link.py"}
+    assert private == {"rxnodes/transport/aiohttp/transport.py"}
 
 
 def test_the_pytest_plugin_costs_nothing_until_it_is_used():
