@@ -26,7 +26,7 @@ from rxnodes import Project
 from rxnodes.lifecycle.events import Closing, ErrorEvent, LifecycleEvent, Opened, Stopped
 from rxnodes.lifecycle.states import ConnectionState, Initiator
 from rxnodes.testing import Peer, WebSocketServer
-from rxnodes.transport.aiohttp import link as transport
+from rxnodes.transport.aiohttp import sockets as aiohttp_sockets
 
 if TYPE_CHECKING:
     import ssl
@@ -89,8 +89,8 @@ def _inodes() -> set[int]:
 def watched_sockets() -> Iterator[Sockets]:
     """Notes the sockets of all dials of those transports that are first used meanwhile."""
     sockets = Sockets()
-    create = transport._create_socket
-    with mock.patch.object(transport, "_create_socket", lambda address: sockets.note(create(address))):
+    create = aiohttp_sockets.create_socket
+    with mock.patch.object(aiohttp_sockets, "create_socket", lambda address: sockets.note(create(address))):
         yield sockets
 
 

@@ -17,7 +17,8 @@ from faults import Authority
 from rxnodes import ConnectError, ConnectionLost, ConnectOptions, GiveUp, Project, RequestTimeout
 from rxnodes.testing import WebSocketServer
 from rxnodes.testing.scripted import ScriptedTransport
-from rxnodes.transport.aiohttp.link import AiohttpTransport, WatchedSocket
+from rxnodes.transport.aiohttp import AiohttpTransport
+from rxnodes.transport.aiohttp.sockets import WatchedSocket
 from rxnodes.websocket import on_receive, request
 
 pytestmark = pytest.mark.slow

@@ -41,7 +41,7 @@ def test_one_module_reaches_into_aiohttp_beyond_its_public_names():
         for path in ROOT.glob("rxnodes/**/*.py")
         if any(name.startswith("aiohttp.") and "._" in name for name in imported(path))
     }
-    assert private == {"rxnodes/transport/aiohttp/link.py"}
+    assert private == {"rxnodes/transport/aiohttp/transport.py"}
 
 
 #: What takes long to import, each longer than all of the standard library that a command needs.

@@ -15,7 +15,7 @@ from websockets.asyncio.server import serve
 from rxnodes import ConnectError, ConnectionState, ErrorEvent, Initiator, Project, ProtocolError, Stopped, pulse
 from rxnodes.testing import WebSocketServer, close_with, echo, in_turn, never_answer_close, never_read, talk_after_close
 from rxnodes.testing.server import refusing_port
-from rxnodes.transport.aiohttp import link as transport
+from rxnodes.transport.aiohttp import sockets as aiohttp_sockets
 from rxnodes.websocket import client_send, client_start, client_stop, on_receive, on_start, on_stop
 
 #: How much longer than its bound something may take on a busy machine, in seconds.
@@ -26,14 +26,14 @@ ROOM = 3.0
 def sockets(monkeypatch):
     """Every socket that a dial makes."""
     made = []
-    create = transport._create_socket
+    create = aiohttp_sockets.create_socket
 
     def watched(address):
         sock = create(address)
         made.append(sock)
         return sock
 
-    monkeypatch.setattr(transport, "_create_socket", watched)
+    monkeypatch.setattr(aiohttp_sockets, "create_socket", watched)
     return made
 
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from rxnodes.lifecycle.traffic import Traffic
+from rxnodes.lifecycle.events import Traffic
 
 from benchmarks.clock import Counter, now, percentiles, rates, resident_bytes
 from benchmarks.contenders.through import one_by_one

@@ -9,8 +9,8 @@ link tells its `Sink` what happens, and the sink's owner tells the link what to 
 - Nothing is raised into the caller of `dial` or of a link's method. A transport that does has failed: the log has the
   traceback, the link is aborted, and the attempt ends. A `ConnectError` that `dial` raises is why, as it is.
 - Of each message that was given to a link the sink is told once what became of it, before `lost`.
-- What the peer sent and our system has is delivered before `lost`, also where a write has failed; only `abort` cuts it
-  short.
+- What the peer sent and our system has is delivered before `lost`, also where a write has failed; only `abort` and
+  `close_now` cut it short.
 """
 
 from __future__ import annotations
@@ -126,7 +126,10 @@ class Link(Protocol):
         ...
 
     def close_now(self, code: int, reason: str) -> None:
-        """Sends a Close frame at once, unless one has left already. What still waited is `unsent`."""
+        """Sends a Close frame at once, unless one has left already. What still waited is `unsent`.
+
+        No message is delivered behind this, not even the rest of the read that is being delivered.
+        """
         ...
 
     def pause_reading(self) -> None:

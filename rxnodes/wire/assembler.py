@@ -190,7 +190,7 @@ class MessageAssembler:
             self._handler.on_messages(payloads, sum(map(len, payloads)))
             return
         try:
-            texts = [payload.decode() for payload in payloads]
+            texts = list(map(bytes.decode, payloads))
         except UnicodeDecodeError:
             texts = _valid_texts(payloads)
         else:

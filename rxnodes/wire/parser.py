@@ -99,8 +99,13 @@ class FrameParser:
         if messages.is_done:
             return
         violation: Exception | None = None
+        position = 0
         try:
-            self._read(data)
+            if self._missing:
+                position = self._read_rest(data)
+            elif self._tail:
+                data, self._tail = self._tail + data, b""
+            self._read_frames(data, position)
         except Exception as error:  # noqa: BLE001 - whatever it is, the place among the frames is lost
             violation = error
         if messages.payloads or violation is not None:
@@ -111,22 +116,20 @@ class FrameParser:
         self._messages.finish()
         self._run = NO_RUN
 
-    def _read(self, data: bytes) -> None:
-        rest = self._missing
-        if rest > len(data):
+    def _read_rest(self, data: bytes) -> int:
+        """Reads the rest of a frame that has come in part, or more of it, and returns where that ends."""
+        missing = self._missing
+        if missing > len(data):
             self._keep(data)
-            self._missing = rest - len(data)
-            return
-        if rest:
-            self._keep(data[:rest])
-            self._missing = 0
-            payload = b"".join([*self._blocks, *self._parts])
-            self._blocks.clear()
-            self._parts.clear()
-            self._take(self._first_byte, payload)
-        elif self._tail:
-            data, self._tail = self._tail + data, b""
-        self._read_frames(data, rest)
+            self._missing = missing - len(data)
+            return len(data)
+        self._keep(data[:missing])
+        self._missing = 0
+        payload = b"".join([*self._blocks, *self._parts])
+        self._blocks.clear()
+        self._parts.clear()
+        self._take(self._first_byte, payload)
+        return missing
 
     def _keep(self, part: bytes) -> None:
         """Keeps a part of a payload. Very many are joined, block by block."""
@@ -138,17 +141,22 @@ class FrameParser:
     def _read_frames(self, data: bytes, position: int) -> None:
         append, max_short, run = self._append, self._max_short, self._run
         end = len(data)
-        while end - position > 1:
-            # The hot path: one more whole, short message of the run. A masked one has a larger second byte.
-            if data[position] == run and (length := data[position + 1]) <= max_short:
+        last = end - 1
+        while position < last:
+            begin = position
+            # The hot path: one more short message of the run. A masked one has a larger second byte. To look for the
+            # end of the data behind the loop, instead of for each message, takes a tenth off it.
+            while position < last and data[position] == run and (length := data[position + 1]) <= max_short:
                 begin = position + 2
-                stop = begin + length
-                if stop <= end:
-                    append(data[begin:stop])
-                    position = stop
-                    continue
-            position = self._read_frame(data, position, end)
-            run = self._run
+                position = begin + length
+                append(data[begin:position])
+            if position > end:
+                # The last one has come in part.
+                self._messages.payloads.pop()
+                position = begin - 2
+            if position < last:
+                position = self._read_frame(data, position, end)
+                run = self._run
         if position < end:
             self._tail = data[position:]
 

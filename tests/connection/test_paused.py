@@ -40,8 +40,8 @@ from rxnodes.testing import (
     echo,
     never_answer_close,
 )
-from rxnodes.transport.aiohttp import link as module
-from rxnodes.transport.aiohttp import sockets as reading
+from rxnodes.transport.aiohttp import reader
+from rxnodes.transport.aiohttp.sockets import PeerSystem
 from rxnodes.websocket import messages, on_receive
 
 SIZE = 16 * 1024
@@ -157,7 +157,7 @@ def test_the_peer_can_send_no_more_and_nothing_is_lost(way):
         received = messages(it, codec=bytes, buffer=buffer)
         await started(it)
         await flood.held_up(it)
-        kept = it._link._bytes_received
+        kept = it._link._reader.bytes_received
         assert kept <= buffer * SIZE + ONE_READ
         assert flood.sent < count
         assert [number_of(message) async for message in received] == list(range(count))
@@ -292,7 +292,7 @@ def test_nor_where_each_side_waits_for_the_other_to_read(way):
         for number in range(count):
             it.send(number.to_bytes(4) + bytes(size))
         await asyncio.sleep(LONG)
-        assert it._link._messages_sent < count, "it does not take all of it"
+        assert it._link._writer.messages_sent < count, "it does not take all of it"
         assert it.state.name == "OPEN"
         seen = []
         async for message in received:
@@ -339,7 +339,7 @@ def test_a_pong_that_waited_for_us_to_read_is_no_round_trip(plain):
         await answered.wait()
         await asyncio.sleep(HEARTBEAT)
         it._valve.open("a consumer")
-        while not it._link._has_heard:
+        while not it._link._reader.has_heard:
             await asyncio.sleep(0)
         assert latencies == []
         while not latencies:
@@ -372,9 +372,7 @@ def test_silence_counts_from_where_reading_goes_on(plain):
 
 def test_a_peer_whose_system_is_gone_is_found_while_paused(plain, monkeypatch):
     """Loopback acknowledges everything; so the system's answer is played here."""
-    monkeypatch.setattr(
-        reading, "ask_system", lambda _: reading.PeerSystem(has_ended=False, owes_answer=True, quiet_for=60)
-    )
+    monkeypatch.setattr(reader, "ask_system", lambda _: PeerSystem(has_ended=False, owes_answer=True, quiet_for=60))
 
     async def test(it):
         await started(it)
@@ -388,7 +386,7 @@ def test_a_peer_whose_system_is_gone_is_found_while_paused(plain, monkeypatch):
 
 @pytest.mark.slow
 def test_where_the_system_does_not_tell_a_paused_connection_is_not_given_up(plain, monkeypatch):
-    monkeypatch.setattr(reading, "ask_system", lambda _: None)
+    monkeypatch.setattr(reader, "ask_system", lambda _: None)
 
     async def test(it):
         await started(it)
@@ -542,7 +540,7 @@ def test_leaving_the_project_while_paused_is_clean(way):
 @pytest.mark.slow
 def test_a_peer_that_talks_without_end_is_read_so_far_and_no_further(way, monkeypatch):
     allowed = 2 * 1024 * 1024
-    monkeypatch.setattr(module, "READ_TO_END", allowed)
+    monkeypatch.setattr(reader, "READ_TO_END", allowed)
 
     async def listen(peer):
         with contextlib.suppress(CloseReceived):
@@ -556,7 +554,7 @@ def test_a_peer_that_talks_without_end_is_read_so_far_and_no_further(way, monkey
         received = messages(it, codec=bytes)
         await started(it)
         await flood.held_up(it)
-        before = it._link._bytes_received
+        before = it._link._reader.bytes_received
         it.stop()
         stopped = await it.wait_stopped()
         read = stopped.bytes_received - before
@@ -573,7 +571,7 @@ def test_a_peer_that_talks_without_end_is_read_so_far_and_no_further(way, monkey
 @pytest.mark.slow
 def test_very_short_messages_count_for_what_they_cost(plain, monkeypatch):
     allowed = 256 * 1024
-    monkeypatch.setattr(module, "READ_TO_END", allowed)
+    monkeypatch.setattr(reader, "READ_TO_END", allowed)
 
     async def script(peer):
         await peer.accept()
@@ -591,7 +589,7 @@ def test_very_short_messages_count_for_what_they_cost(plain, monkeypatch):
         return await it.wait_stopped()
 
     stopped = plain.run(script, test, close_timeout=0.5)
-    assert 0 < stopped.messages_received <= (allowed + ONE_READ * (module.MESSAGE_COST + 1) / 3) / module.MESSAGE_COST
+    assert 0 < stopped.messages_received <= (allowed + ONE_READ * (reader.MESSAGE_COST + 1) / 3) / reader.MESSAGE_COST
 
 
 def test_the_peers_close_is_found_once_the_consumer_goes_on(way):

@@ -742,7 +742,7 @@ async def test_what_expired_does_not_go_out_before_a_stop_either(end):
 
 async def test_a_burst_larger_than_the_queue_is_sent_where_the_network_takes_it(monkeypatch):
     # However long a send takes on this machine, these are one burst.
-    monkeypatch.setattr("rxnodes.transport.aiohttp.link.BURST", 60.0)
+    monkeypatch.setattr("rxnodes.transport.aiohttp.writer.BURST", 60.0)
     async with (
         WebSocketServer(echo) as server,
         Project(websocket={"chat": {"url": server.url, "send_queue": {"max_messages": 10}}}) as project,

@@ -25,8 +25,8 @@ from rxnodes.lifecycle.events import Traffic
 from rxnodes.lifecycle.policy import Policy
 from rxnodes.testing import RSV1, Frame, Opcode, close_payload
 from rxnodes.testing.scripted import ScriptedTransport
-from rxnodes.transport.aiohttp import link as aiohttp_transport
-from rxnodes.transport.aiohttp.link import AiohttpTransport
+from rxnodes.transport.aiohttp import AiohttpTransport
+from rxnodes.transport.aiohttp import sockets as aiohttp_sockets
 from rxnodes.transport.base import Target
 from rxnodes.transport.receipts import SendDropped, SendQueue
 
@@ -221,9 +221,9 @@ class AiohttpStage:
         self._authority = authority
         self._listener = Listener(authority.server() if self.tls else None, receive_buffer=SMALL_BUFFER)
         self._stack = contextlib.ExitStack()
-        create = aiohttp_transport._create_socket
+        create = aiohttp_sockets.create_socket
         self._stack.enter_context(
-            mock.patch.object(aiohttp_transport, "_create_socket", lambda address: _with_small_buffers(create(address)))
+            mock.patch.object(aiohttp_sockets, "create_socket", lambda address: _with_small_buffers(create(address)))
         )
         self._ends = []
 

@@ -350,7 +350,7 @@ async def test_what_cannot_be_sent_ends_the_session_and_names_the_settings(error
     assert isinstance(stopped.error, ConnectError)
     assert not stopped.error.retryable
     assert stopped.attempts == 1
-    assert str(stopped.error).startswith("nothing was sent, because what url, headers or tls say")
+    assert str(stopped.error).startswith("nothing was sent, because url, headers or tls hold a value")
 
 
 # Numbers

@@ -13,7 +13,7 @@ from receipts import receipt
 
 from rxnodes.testing import RSV1, Frame, close_payload
 from rxnodes.testing.frames import take_frame
-from rxnodes.transport.aiohttp.link import _compiled_mask
+from rxnodes.transport.aiohttp.transport import compiled_mask
 from rxnodes.wire.deflate import Deflate
 from rxnodes.wire.encoder import FrameEncoder, mask
 from rxnodes.wire.handshake import parse_deflate_parameters
@@ -99,7 +99,7 @@ def test_what_is_compressed_can_be_read_by_our_own_side():
 def test_both_masks_are_the_same(key, payload):
     ours, theirs = bytearray(payload), bytearray(payload)
     mask(key, ours)
-    _compiled_mask()(key, theirs)
+    compiled_mask()(key, theirs)
     assert ours == theirs
     mask(key, ours)
     assert ours == payload
@@ -107,4 +107,4 @@ def test_both_masks_are_the_same(key, payload):
 
 def test_without_a_compiled_mask_ours_is_used(monkeypatch):
     monkeypatch.setitem(sys.modules, "aiohttp._websocket.helpers", None)
-    assert _compiled_mask() is None
+    assert compiled_mask() is None

@@ -1,26 +1,50 @@
-"""Reading no further, and what the system knows of a connection that is not read from.
+"""The sockets of links: one tells when its descriptor is gone, and the system is asked what it knows of a connection.
 
-Who does not read sees neither a pong nor an end. The system below still speaks with the peer's, and can be asked.
+A program that does not read sees neither a pong nor an end. The system below still speaks with the peer's system, and
+can be asked.
 """
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import sys
+from contextvars import ContextVar
 from dataclasses import dataclass
 from struct import Struct
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from rxnodes.rx.forking import keep_from_children
+
+try:
+    import fcntl
+    import termios
+except ImportError:
+    # As on Windows, where the system does not say how much it holds.
+    has_ioctl = False
+else:
+    has_ioctl = True
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Sequence
 
-__all__ = ["PeerSystem", "ask_system", "count_come", "has_come", "has_ended", "layers", "pause", "read_ahead", "resume"]
+__all__ = [
+    "Dial",
+    "PeerSystem",
+    "WatchedSocket",
+    "ask_system",
+    "count_unacknowledged",
+    "count_unread",
+    "create_socket",
+    "current_dial",
+    "has_ended",
+    "has_unread",
+]
 
-#: Tells what has come, without taking it and without waiting. An int, since an enum takes longer to combine.
+#: Tells what has come, without taking it and without waiting. An int, since combining members of an enum takes longer.
 LOOK: Final = int(socket.MSG_PEEK) | int(getattr(socket, "MSG_DONTWAIT", 0))
 
-#: Of Linux's `struct tcp_info`: the state; how often what is unanswered was sent again, and a window that is closed was
+#: Of Linux's `struct tcp_info`: the state; how often unanswered data was sent again, and how often a closed window was
 #: probed; the segments that are not acknowledged; the milliseconds since data was sent, and since anything came.
 TCP_INFO: Final = Struct("=BxBB20xI16xI8xI")
 ESTABLISHED: Final = 1
@@ -28,18 +52,129 @@ ESTABLISHED: Final = 1
 #: More than a system keeps for a connection unless its owner has changed that.
 MOST_TO_COUNT: Final = 8 * 1024 * 1024
 
-#: What is sent for the first time may be under way, and one answer may get lost.
+#: Data that was sent for the first time may be under way, and one answer may get lost.
 MAX_RETRANSMITS: Final = 1
 MAX_PROBES: Final = 2
 
 
-@dataclass(frozen=True, slots=True)
-class PeerSystem:
-    """What the peer's system has shown.
+class SocketOwner(Protocol):
+    """The link that a socket belongs to."""
+
+    loop: asyncio.AbstractEventLoop
+
+    @property
+    def may_drain(self) -> bool:
+        """Whether the socket may have to be read to its end when the loop closes it."""
+        ...
+
+    def watch(self, sock: WatchedSocket, /) -> None:
+        """A socket was created for this link."""
+        ...
+
+    def on_socket_closed(self, sock: WatchedSocket, /) -> None:
+        """The loop has closed this socket."""
+        ...
+
+
+class WatchedSocket(socket.socket):
+    """A socket that tells when its descriptor is gone: the one proof that a connection has ended.
+
+    It ends TCP itself too, because a forked process may hold a copy of the descriptor.
 
     Attributes:
-        has_ended: Whether it has ended the connection, or its direction of it. All that comes is here then.
-        owes_answer: Whether something was sent to it, again and again, and no answer came. What waits because its
+        link: The link to tell.
+        spare: A second descriptor, to read the rest and to end TCP where the loop closes the first one by itself;
+            `None`: there is none.
+    """
+
+    link: SocketOwner | None = None
+    spare: socket.socket | None = None
+    _has_ended_tcp = False
+
+    def keep_spare(self) -> None:
+        """Makes the second descriptor, unless there is one already."""
+        if self.spare is None:
+            self.spare = socket.fromfd(self.fileno(), self.family, self.type, self.proto)
+            keep_from_children(self.spare)
+
+    def end_tcp(self) -> None:
+        """Ends TCP, also where a forked process holds a copy of the descriptor."""
+        if not self._has_ended_tcp:
+            self._has_ended_tcp = True
+            # It may not be connected yet, or no longer.
+            with contextlib.suppress(OSError):
+                (self.spare or self).shutdown(socket.SHUT_RDWR)
+
+    def release(self) -> None:
+        """Ends TCP, and closes the second descriptor, if there is one."""
+        if self.spare is not None:
+            self.end_tcp()
+            self.spare.close()
+            self.spare = None
+
+    def close(self) -> None:
+        """Closes the descriptor, and tells the link."""
+        link, self.link = self.link, None
+        if self.fileno() != -1:
+            if link is not None and link.may_drain:
+                self.keep_spare()
+            if self.spare is None:
+                self.end_tcp()
+        super().close()
+        if link is None:
+            self.release()
+        else:
+            link.on_socket_closed(self)
+
+    def detach(self) -> int:
+        """Gives the descriptor away, as uvloop does when it has closed it itself, and tells the link."""
+        descriptor = super().detach()
+        link, self.link = self.link, None
+        if link is None or link.loop.is_closed():
+            self.release()
+        else:
+            link.loop.call_soon(link.on_socket_closed, self)
+        return descriptor
+
+
+class Dial:
+    """The link for which sockets are created.
+
+    Whatever is begun within a dial keeps its context, and so this object, for as long as it lives. So the dial takes
+    its link out at its end.
+
+    Attributes:
+        link: The link; `None`: the dial is done.
+    """
+
+    __slots__ = ("link",)
+
+    def __init__(self, link: SocketOwner) -> None:
+        self.link: SocketOwner | None = link
+
+
+#: Set by each dial, for the connector's factory of sockets.
+current_dial: ContextVar[Dial] = ContextVar("current_dial")
+
+
+def create_socket(address: Any) -> WatchedSocket:
+    """Creates a socket for the dial under way, as aiohttp's connector asks for one."""
+    family, kind, protocol, _, _ = address
+    sock = WatchedSocket(family, kind, protocol)
+    keep_from_children(sock)
+    link = current_dial.get().link
+    assert link is not None
+    link.watch(sock)
+    return sock
+
+
+@dataclass(frozen=True, slots=True)
+class PeerSystem:
+    """What is known of the peer's system.
+
+    Attributes:
+        has_ended: Whether it has ended the connection, or its direction of it. Everything it sent is here then.
+        owes_answer: Whether data was sent to it again and again, and no answer came. Data that waits because its
             program does not read is not sent.
         quiet_for: For how many seconds nothing has come from it.
     """
@@ -69,8 +204,8 @@ def ask_system(sock: socket.socket) -> PeerSystem | None:
     )
 
 
-def has_come(sock: socket.socket) -> bool:
-    """Whether something has come that is not read yet."""
+def has_unread(sock: socket.socket) -> bool:
+    """Whether data has come that is not read yet."""
     try:
         return bool(sock.recv(1, LOOK))
     except OSError:
@@ -85,57 +220,21 @@ def has_ended(sock: socket.socket) -> bool:
         return False
 
 
-def count_come(sock: socket.socket) -> int:
-    """How many bytes have come and are not read yet, the end of TCP counting as one."""
+def count_unread(sock: socket.socket) -> int:
+    """How many bytes have come and are not read yet; the end of TCP counts as one."""
     try:
         return len(sock.recv(MOST_TO_COUNT, LOOK)) or 1
     except OSError:
         return 0
 
 
-def pause(layers: Sequence[asyncio.Transport], *, is_opaque: bool) -> None:
-    """Reads nothing from the socket any more.
-
-    A TLS transport that is told to pause reads on by itself, and takes an end that comes meanwhile for ours: asyncio's
-    then drops what we write, and uvloop's what it has read and not delivered. So the layer below is paused, or is made
-    to pause as soon as there is anything that could be lost.
-
-    Args:
-        layers: The transport, and the one below it where it is known.
-        is_opaque: Whether it is a TLS transport whose layer below is not known.
-    """
-    if is_opaque:
-        tls: Any = layers[0]
-        # One that has ended fails on this, for a turn of the loop in which its protocol has not heard of the end.
-        if not tls.is_closing():
-            tls.set_read_buffer_limits(high=1, low=0)
-            tls.pause_reading()
-    else:
-        layers[-1].pause_reading()
-
-
-def resume(layers: Sequence[asyncio.Transport], *, is_opaque: bool) -> None:
-    """Reads on.
-
-    A TLS transport whose layer below is not known delivers what it holds in the next turn of the loop, and throws it
-    away where it reads an end before that. So it reads no further until `read_ahead` is called, behind that.
-    """
-    transport = layers[-1]
-    if not (is_opaque and transport.is_closing()):
-        transport.resume_reading()
-
-
-def read_ahead(layers: Sequence[asyncio.Transport]) -> None:
-    """Lets a TLS transport whose layer below is not known read before it has delivered, as it does by itself."""
-    tls: Any = layers[0]
-    if not tls.is_closing():
-        tls.set_read_buffer_limits()
-
-
-def layers(transport: asyncio.Transport) -> list[asyncio.Transport]:
-    """A TLS transport of asyncio, and the TCP transport below it; any other transport alone.
-
-    asyncio has no public name for the lower one, and without it nobody can tell whether what was written has left.
-    """
-    below = getattr(getattr(transport, "_ssl_protocol", None), "_transport", None)
-    return [transport] if below is None else [transport, below]
+def count_unacknowledged(sock: socket.socket) -> int:
+    """How many bytes of what we sent the system still holds; 0 where it does not say."""
+    if sys.platform != "linux" or not has_ioctl:
+        return 0
+    try:
+        answer = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4))  # pyright: ignore[reportPossiblyUnboundVariable]
+    except (OSError, ValueError):
+        # Closed; its descriptor is -1 then, which is a ValueError.
+        return 0
+    return int.from_bytes(answer, sys.byteorder)

@@ -15,8 +15,9 @@ from raw_peer import PATIENCE, Listener, Played, RawPeer
 
 from rxnodes import Project
 from rxnodes.testing import Frame, Opcode, close_payload
-from rxnodes.transport.aiohttp import link as module
-from rxnodes.transport.aiohttp import sockets as reading
+from rxnodes.transport.aiohttp import reader
+from rxnodes.transport.aiohttp.sockets import PeerSystem
+from rxnodes.transport.aiohttp.writer import MAX_OWED_PONGS
 
 SHORT = 0.1
 
@@ -49,9 +50,9 @@ def frames(messages, close=None):
 
 def read_little(connection, size):
     """Lets so little be read in a turn, on asyncio's own loop and without TLS. Returns whether that is so."""
-    is_possible = isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop) and not connection._link._is_tls
+    is_possible = isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop) and not connection._link._layers.is_tls
     if is_possible:
-        connection._link._layers[-1].max_size = size
+        connection._link._layers.lowest.max_size = size
     return is_possible
 
 
@@ -112,8 +113,8 @@ def test_what_has_come_while_the_loop_was_held_up_is_a_sign_of_life(run, place, 
         it.start()
         await it.wait_started()
         if "heartbeat" in deadline:
-            it._link._send_ping()
-        timer = it._link._silence or it._link._heartbeat
+            it._link._keepalive._send_ping()
+        timer = it._link._keepalive._silence_timer or it._link._keepalive._ping_timer
         # On asyncio's own loop in the very turn in which the deadline strikes, and before it. uvloop counts milliseconds.
         ahead = 1e-9 if isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop) else 0.01
         asyncio.get_running_loop().call_at(timer.when() - ahead, case.hold_up)
@@ -157,7 +158,7 @@ def test_an_answer_that_has_come_opens_the_connection(run, place):
 def test_a_close_frame_that_has_come_counts_and_so_do_the_messages_before_it(run, place, monkeypatch):
     # Several reads are needed for them.
     count, read_size = 20, 8192
-    monkeypatch.setattr(module, "READ_SIZE", read_size)
+    monkeypatch.setattr(reader, "READ_SIZE", read_size)
 
     def script(peer, done):
         peer.wait_unread()
@@ -188,8 +189,8 @@ def test_a_close_frame_that_has_come_counts_and_so_do_the_messages_before_it(run
 
 def test_what_a_paused_consumer_does_not_take_in_time_is_counted(run, place, monkeypatch):
     count, size, read_size = 200, 256, 4096
-    monkeypatch.setattr(module, "READ_TO_END", 16 * 1024)
-    monkeypatch.setattr(module, "READ_SIZE", read_size)
+    monkeypatch.setattr(reader, "READ_TO_END", 16 * 1024)
+    monkeypatch.setattr(reader, "READ_SIZE", read_size)
 
     may_send = threading.Event()
 
@@ -221,9 +222,7 @@ def test_what_a_paused_consumer_does_not_take_in_time_is_counted(run, place, mon
 
 
 def test_what_came_before_a_peer_is_given_up_while_paused_is_delivered(run, place, monkeypatch):
-    monkeypatch.setattr(
-        reading, "ask_system", lambda _: reading.PeerSystem(has_ended=False, owes_answer=True, quiet_for=60)
-    )
+    monkeypatch.setattr(reader, "ask_system", lambda _: PeerSystem(has_ended=False, owes_answer=True, quiet_for=60))
 
     def script(peer, done):
         peer.send(*frames(texts(50)))
@@ -238,7 +237,7 @@ def test_what_came_before_a_peer_is_given_up_while_paused_is_delivered(run, plac
         it.start()
         await it.wait_started()
         await asyncio.to_thread(case.done.wait, PATIENCE)
-        it._link._send_ping()
+        it._link._keepalive._send_ping()
         return await it.wait_stopped()
 
     stopped = run(case.session(test, heartbeat=SHORT))
@@ -265,7 +264,7 @@ def test_an_unasked_pong_is_no_latency_whatever_it_holds(run, place):
         it.latency.subscribe(latencies.append)
         it.start()
         await it.wait_started()
-        it._link._send_ping()
+        it._link._keepalive._send_ping()
         return await it.wait_stopped()
 
     run(case.session(test, heartbeat=60))
@@ -294,4 +293,4 @@ def test_pongs_are_given_in_order_and_ahead_of_what_is_sent_because_of_what_came
     assert case.played.peer.heard.messages == ["that was all"]
     # Of more than 1,024 that came in one read, the latest.
     assert pongs == list(range(count))[-len(pongs) :]
-    assert len(pongs) >= module.MAX_OWED_PONGS
+    assert len(pongs) >= MAX_OWED_PONGS

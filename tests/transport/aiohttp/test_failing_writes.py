@@ -208,8 +208,8 @@ class Cell:
                     self.send(f"answer {number}")
             case "ping":
                 if self.it._link is not None:
-                    self.it._link._send_ping()
-                    self.it._link._send_ping()
+                    self.it._link._keepalive._send_ping()
+                    self.it._link._keepalive._send_ping()
             case "close":
                 self.it.stop(reason="enough")
 

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
-import socket
 import ssl
-import sys
 
-import aiohttp
 import pytest
 from faults import ROOM, TIMEOUT, Authority, run_session
 from receipts import receipt
@@ -17,8 +12,8 @@ from receipts import receipt
 from rxnodes import CloseTimeout, ConnectError, ConnectionLost, Project, Sent
 from rxnodes.lifecycle.events import Traffic
 from rxnodes.testing import Frame, Opcode, WebSocketServer, close_payload, echo, never_answer_close, never_read
-from rxnodes.transport.aiohttp import link as module
-from rxnodes.transport.aiohttp.link import AiohttpTransport, WatchedSocket
+from rxnodes.transport.aiohttp import AiohttpTransport, layers, writer
+from rxnodes.transport.aiohttp.link import AiohttpLink
 from rxnodes.transport.base import Target
 
 
@@ -94,60 +89,7 @@ async def transport():
     await transport.aclose()
 
 
-# The proof that a connection has ended: its descriptor is gone
-
-
-class Watcher:
-    """What a socket tells."""
-
-    def __init__(self):
-        self.loop = asyncio.get_running_loop()
-        self.closed = []
-        self.may_drain = False
-
-    def on_socket_closed(self, sock):
-        self.closed.append(sock)
-
-
-def watched():
-    sock, watcher = WatchedSocket(), Watcher()
-    sock.link = watcher
-    return sock, watcher
-
-
-async def test_a_socket_tells_once_that_it_was_closed():
-    sock, watcher = watched()
-    sock.close()
-    assert watcher.closed == [sock]
-    assert sock.fileno() == -1
-    sock.close()
-    assert watcher.closed == [sock]
-
-
-async def test_a_socket_that_is_detached_tells_when_whoever_took_the_descriptor_has_closed_it():
-    sock, watcher = watched()
-    descriptor = sock.detach()
-    assert watcher.closed == []
-    os.close(descriptor)
-    await asyncio.sleep(0)
-    assert watcher.closed == [sock]
-    sock.close()
-    assert watcher.closed == [sock]
-
-
-async def test_a_socket_that_outlives_its_loop_tells_nobody():
-    sock, watcher = watched()
-    watcher.loop = asyncio.new_event_loop()
-    watcher.loop.close()
-    os.close(sock.detach())
-    await asyncio.sleep(0)
-    assert watcher.closed == []
-
-
-def test_a_socket_that_nobody_watches():
-    sock = WatchedSocket()
-    os.close(sock.detach())
-    WatchedSocket().close()
+# How a session ends, by the layers there are
 
 
 @pytest.mark.parametrize("end", ["stop", "abort", "peer"])
@@ -167,7 +109,7 @@ def test_with_uvloop_a_session_ends_with_its_descriptor(end):
 
     async def session():
         created = []
-        watch = module.AiohttpLink.watch
+        watch = AiohttpLink.watch
 
         def noting(link, sock):
             created.append(sock)
@@ -175,7 +117,7 @@ def test_with_uvloop_a_session_ends_with_its_descriptor(end):
 
         left = []
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(module.AiohttpLink, "watch", noting)
+            patch.setattr(AiohttpLink, "watch", noting)
             async with WebSocketServer(script) as server, Project(websocket={"it": server.url}) as project:
                 it = project.websocket("it")
                 seen = asyncio.Event()
@@ -204,7 +146,7 @@ def test_with_uvloop_a_session_ends_with_its_descriptor(end):
 def run(request, monkeypatch):
     """Runs a coroutine where the layer below TLS can be asked, as with asyncio, or cannot, as with uvloop."""
     if request.param == "opaque":
-        monkeypatch.setattr(module.reading, "layers", lambda transport: [transport])
+        monkeypatch.setattr(layers, "below_tls", lambda _transport: None)
     uvloop = pytest.importorskip("uvloop") if request.param == "uvloop" else None
     with asyncio.Runner(loop_factory=uvloop and uvloop.new_event_loop) as runner:
         yield runner.run
@@ -233,7 +175,7 @@ def test_over_tls_a_message_counts_as_sent_when_it_has_left(run, tmp_path):
                 await it.wait_started()
                 for size in (10, 8_000_000, 20):
                     it.send(bytes(size))
-                counted = it._link._messages_sent
+                counted = it._link._writer.messages_sent
                 reads_on.set()
                 it.stop()
                 assert counted <= 1, "the kernel cannot hold so much"
@@ -334,8 +276,8 @@ def test_over_tls_reading_goes_on_in_the_turn_of_the_loop_in_which_the_end_is_on
 
 async def test_messages_that_have_left_are_not_kept_until_the_end(transport, tmp_path, monkeypatch):
     """Where the layer below TLS cannot be asked, and the network takes a moment to acknowledge each message."""
-    monkeypatch.setattr(module.reading, "layers", lambda transport: [transport])
-    monkeypatch.setattr(module, "_unacknowledged", lambda _sock: 1)
+    monkeypatch.setattr(layers, "below_tls", lambda _transport: None)
+    monkeypatch.setattr(writer, "count_unacknowledged", lambda _sock: 1)
     authority = Authority(tmp_path)
     async with WebSocketServer(echo, tls=authority.server()) as server:
         url = server.url.replace("127.0.0.1", "localhost")
@@ -344,10 +286,10 @@ async def test_messages_that_have_left_are_not_kept_until_the_end(transport, tmp
         for _ in range(100):
             dialled.link.send(receipt(bytes(1000), is_text=False))
             await asyncio.sleep(0)
-        kept = len(dialled.link._in_flight)
+        kept = len(dialled.link._writer._in_flight)
         dialled.link.abort()
         await dialled.lost()
-    assert kept <= 2 * module.TLS_RECORD_SIZE / 1000
+    assert kept <= 2 * layers.TLS_RECORD_SIZE / 1000
 
 
 # What goes wrong on our side
@@ -380,42 +322,10 @@ async def test_what_cannot_be_dialled_fails_without_telling_a_secret(transport):
     for told in broken:
         assert told.calls == ["lost"]
         assert isinstance(told.error, ConnectError)
-        assert str(told.error).startswith("nothing was sent, because what url, headers or tls say")
+        assert str(told.error).startswith("nothing was sent, because url, headers or tls hold a value")
         assert not told.error.retryable
         assert "secret" not in str(told.error)
         assert told.error.__cause__ is told.error.__context__ is None
-
-
-@pytest.mark.parametrize(
-    ("error", "says"),
-    [
-        (OSError(errno.EMFILE, "secret"), f"the connection failed: {os.strerror(errno.EMFILE)}"),
-        (ConnectionAbortedError("secret"), f"the connection failed: {os.strerror(errno.ECONNABORTED)}"),
-        (ConnectionResetError(), f"the connection failed: {os.strerror(errno.ECONNRESET)}"),
-        (TimeoutError("secret"), f"the connection failed: {os.strerror(errno.ETIMEDOUT)}"),
-        (
-            OSError("Multiple exceptions: [Errno 111] secret, [Errno 101] secret, [Errno 111] secret"),
-            f"the connection failed: {os.strerror(111)}, {os.strerror(101)}",
-        ),
-        (OSError("secret"), "the connection failed: no reason given"),
-        (
-            socket.gaierror(socket.EAI_NONAME, "Name or service not known"),
-            "the connection failed: Name or service not known",
-        ),
-        (socket.gaierror(), "the connection failed: no reason given"),
-        (ssl.SSLError(), "the connection failed: no reason given"),
-        (
-            aiohttp.ClientPayloadError("secret"),
-            "the handshake failed in a way that nobody foresaw (ClientPayloadError)",
-        ),
-    ],
-    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
-)
-def test_a_failure_is_told_in_words_of_our_own(error, says):
-    told = module._explain(error)
-    assert str(told) == says
-    assert told.retryable
-    assert told.status is None
 
 
 # Commands and callbacks that come late
@@ -514,7 +424,7 @@ async def test_a_link_that_is_aborted_as_it_opens_begins_nothing(transport):
         dialled.told.opened = lambda _subprotocol: dialled.link.abort()
         told = await dialled.lost()
     assert told.calls == ["lost"]
-    assert dialled.link._heartbeat is dialled.link._silence is None
+    assert dialled.link._keepalive is None
 
 
 @pytest.mark.parametrize("at_once", [True, False])
@@ -582,32 +492,6 @@ async def test_71_the_silence_of_a_peer_that_is_being_left_is_no_loss():
         script_ends=False,
     )
     assert outcome.took >= 0.3
-
-
-# What the system tells of what was sent
-
-
-def test_what_the_system_holds_of_what_was_sent(monkeypatch):
-    left, right = socket.socketpair()
-    with left, right:
-        left.send(b"x" * 1000)
-        held = module._unacknowledged(left)
-        if sys.platform == "linux":
-            assert held >= 1000
-        with monkeypatch.context() as patch:
-            patch.setattr(sys, "platform", "darwin")
-            assert module._unacknowledged(left) == 0
-
-
-def test_the_system_holds_nothing_of_what_is_no_socket(tmp_path):
-    with (tmp_path / "file").open("wb") as file:
-        assert module._unacknowledged(file) == 0
-
-
-def test_the_system_holds_nothing_for_a_socket_that_is_closed():
-    sock = socket.socket()
-    sock.close()
-    assert module._unacknowledged(sock) == 0
 
 
 # Abort within a delivery

@@ -1,15 +1,23 @@
-"""What the system knows of a connection that is not read from, and pausing, transport by transport."""
+"""The sockets of links: what they tell, and what the system tells of them."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import os
 import socket
 import sys
 
 import pytest
 
-from rxnodes.transport.aiohttp import sockets as reading
-from rxnodes.transport.aiohttp.sockets import TCP_INFO, PeerSystem, ask_system
+from rxnodes.transport.aiohttp.sockets import (
+    ESTABLISHED,
+    TCP_INFO,
+    PeerSystem,
+    WatchedSocket,
+    ask_system,
+    count_unacknowledged,
+)
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
 
@@ -93,10 +101,92 @@ class Sock:
 )
 def test_what_the_numbers_mean(numbers, owes_answer):
     """They are: retransmits, probes, segments in flight, milliseconds since anything was sent, and since anything came."""
-    sock = Sock(TCP_INFO.pack(reading.ESTABLISHED, *numbers))
+    sock = Sock(TCP_INFO.pack(ESTABLISHED, *numbers))
     assert ask_system(sock) == PeerSystem(has_ended=False, owes_answer=owes_answer, quiet_for=numbers[-1] / 1000)
 
 
 @linux_only
 def test_a_kernel_that_tells_less():
     assert ask_system(Sock(bytes(TCP_INFO.size - 1))) is None
+
+
+# What the system tells of what was sent
+
+
+def test_what_the_system_holds_of_what_was_sent(monkeypatch):
+    left, right = socket.socketpair()
+    with left, right:
+        left.send(b"x" * 1000)
+        held = count_unacknowledged(left)
+        if sys.platform == "linux":
+            assert held >= 1000
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "platform", "darwin")
+            assert count_unacknowledged(left) == 0
+
+
+def test_the_system_holds_nothing_of_what_is_no_socket(tmp_path):
+    with (tmp_path / "file").open("wb") as file:
+        assert count_unacknowledged(file) == 0
+
+
+def test_the_system_holds_nothing_for_a_socket_that_is_closed():
+    sock = socket.socket()
+    sock.close()
+    assert count_unacknowledged(sock) == 0
+
+
+# The proof that a connection has ended: its descriptor is gone
+
+
+class Watcher:
+    """What a socket tells."""
+
+    def __init__(self):
+        self.loop = asyncio.get_running_loop()
+        self.closed = []
+        self.may_drain = False
+
+    def on_socket_closed(self, sock):
+        self.closed.append(sock)
+
+
+def watched():
+    sock, watcher = WatchedSocket(), Watcher()
+    sock.link = watcher
+    return sock, watcher
+
+
+async def test_a_socket_tells_once_that_it_was_closed():
+    sock, watcher = watched()
+    sock.close()
+    assert watcher.closed == [sock]
+    assert sock.fileno() == -1
+    sock.close()
+    assert watcher.closed == [sock]
+
+
+async def test_a_socket_that_is_detached_tells_when_whoever_took_the_descriptor_has_closed_it():
+    sock, watcher = watched()
+    descriptor = sock.detach()
+    assert watcher.closed == []
+    os.close(descriptor)
+    await asyncio.sleep(0)
+    assert watcher.closed == [sock]
+    sock.close()
+    assert watcher.closed == [sock]
+
+
+async def test_a_socket_that_outlives_its_loop_tells_nobody():
+    sock, watcher = watched()
+    watcher.loop = asyncio.new_event_loop()
+    watcher.loop.close()
+    os.close(sock.detach())
+    await asyncio.sleep(0)
+    assert watcher.closed == []
+
+
+def test_a_socket_that_nobody_watches():
+    sock = WatchedSocket()
+    os.close(sock.detach())
+    WatchedSocket().close()

@@ -1,0 +1,73 @@
+"""Why a dial failed or a connection broke, in words of our own: aiohttp's carry URLs and headers, and so secrets."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import socket
+import ssl
+from typing import Final
+
+import aiohttp
+
+from rxnodes.errors import ConnectError
+from rxnodes.wire.handshake import RefusedError
+
+__all__ = ["explain", "reason_of"]
+
+#: HTTP statuses that another attempt will not change.
+FINAL_STATUSES: Final = frozenset({401, 403, 404})
+
+#: The system's numbers of errors that Python has classes for, which asyncio raises without a number.
+NUMBERS: Final = (errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED, errno.EPIPE, errno.ETIMEDOUT)
+
+
+def explain(error: BaseException) -> ConnectError:  # noqa: PLR0911 - one return for each kind
+    """Says why a dial failed."""
+    match error:
+        case RefusedError(status=status):
+            return ConnectError(str(error), status=status or None, retryable=status not in FINAL_STATUSES)
+        case aiohttp.ClientConnectorCertificateError():
+            return ConnectError(
+                f"the server's certificate is not trusted: {reason_of(error.certificate_error)}", retryable=False
+            )
+        case aiohttp.ClientConnectorDNSError():
+            return ConnectError(f"the name lookup failed: {reason_of(error.os_error)}")
+        case aiohttp.ClientConnectorSSLError():
+            return ConnectError(f"the TLS handshake failed: {reason_of(error.os_error)}")  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+        case aiohttp.ClientConnectorError():
+            return ConnectError(f"the TCP connection failed: {reason_of(error.os_error)}")
+        case aiohttp.ClientResponseError():
+            return ConnectError("the server's answer is not HTTP")
+        case OSError():
+            return ConnectError(f"the connection failed: {reason_of(error)}")
+        case ValueError() | TypeError() | OverflowError():
+            # The settings accept it, but aiohttp, the name lookup or TLS does not: the next attempt would fail alike.
+            return ConnectError(
+                "nothing was sent, because url, headers or tls hold a value that cannot be encoded or connected to",
+                retryable=False,
+            )
+        case _:
+            return ConnectError(f"the handshake failed in an unexpected way ({type(error).__name__})")
+
+
+def reason_of(error: BaseException) -> str:
+    """What the system says, without addresses or anything else that its error may carry."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        reason = error.verify_message
+    elif isinstance(error, ssl.SSLError):
+        reason = (getattr(error, "reason", None) or "").replace("_", " ").lower()
+    elif isinstance(error, socket.gaierror):
+        reason = error.strerror or ""
+    else:
+        reason = ", ".join(map(os.strerror, _error_numbers(error)))
+    return reason or "no reason given"
+
+
+def _error_numbers(error: BaseException) -> list[int]:
+    """The system's numbers of an error. One for several addresses has them in its text; asyncio's own have none."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return [error.errno]
+    named = list(dict.fromkeys(map(int, re.findall(r"\[Errno (\d+)\]", str(error)))))
+    return named or [number for number in NUMBERS if isinstance(error, type(OSError(number, "")))]

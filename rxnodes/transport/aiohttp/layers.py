@@ -1,0 +1,89 @@
+"""The layers of a connection: asyncio's transport, and the TCP transport below it where there is TLS."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["Layers"]
+
+#: RFC 8446 section 5.1: the most that one record of TLS carries.
+TLS_RECORD_SIZE: Final = 2**14
+
+
+class Layers:
+    """Pauses reading, and counts unwritten bytes, on every layer of a connection.
+
+    Args:
+        transport: The transport that the connection was opened with.
+
+    Attributes:
+        transport: Likewise.
+        lowest: The lowest transport that is known: that of TCP, but with uvloop's TLS, which hides it.
+        is_tls: Whether the connection is encrypted.
+        is_opaque: Whether it is encrypted and the layer below TLS is not known.
+    """
+
+    __slots__ = ("is_opaque", "is_tls", "lowest", "transport")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        below = below_tls(transport)
+        self.transport = transport
+        self.lowest = transport if below is None else below
+        self.is_tls = transport.get_extra_info("ssl_object") is not None
+        self.is_opaque = self.is_tls and below is None
+        # So a transport is paused exactly while some of our bytes have not left for the network.
+        transport.set_write_buffer_limits(high=1, low=0)
+        if below is not None:
+            below.set_write_buffer_limits(high=1, low=0)
+
+    def count_held(self) -> int:
+        """How many of the bytes that we wrote asyncio still holds, on all layers."""
+        if not self.is_tls:
+            return self.transport.get_write_buffer_size()
+        held = self.transport.get_write_buffer_size()
+        if not self.is_opaque:
+            held += self.lowest.get_write_buffer_size()
+        return held
+
+    def pause_reading(self) -> None:
+        """Reads nothing from the socket any more.
+
+        A TLS transport that is told to pause reads on by itself, and takes an end that comes meanwhile for ours:
+        asyncio's then drops what we write, and uvloop's drops what it has read and not delivered. So the layer below
+        is paused; or, where it is not known, the TLS transport is made to pause as soon as it holds anything.
+        """
+        if not self.is_opaque:
+            self.lowest.pause_reading()
+            return
+        tls: Any = self.transport
+        # One that has ended fails on this, for a turn of the loop in which its protocol has not heard of the end.
+        if not tls.is_closing():
+            tls.set_read_buffer_limits(high=1, low=0)
+            tls.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Reads on.
+
+        A TLS transport whose layer below is not known delivers what it holds in the next turn of the loop, and throws
+        it away where it reads an end before that. So it reads no further until `read_ahead` is called, behind that.
+        """
+        if not (self.is_opaque and self.lowest.is_closing()):
+            self.lowest.resume_reading()
+
+    def read_ahead(self) -> None:
+        """Lets a TLS transport whose layer below is not known read before it has delivered, as it does by itself."""
+        tls: Any = self.transport
+        if not tls.is_closing():
+            tls.set_read_buffer_limits()
+
+
+def below_tls(transport: asyncio.Transport) -> asyncio.Transport | None:
+    """The TCP transport below a TLS transport of asyncio; `None` for any other transport.
+
+    asyncio has no public name for it, and without it nobody can tell whether the bytes that we wrote have left.
+    """
+    below: asyncio.Transport | None = getattr(getattr(transport, "_ssl_protocol", None), "_transport", None)
+    return below
