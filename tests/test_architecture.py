@@ -24,16 +24,6 @@ UNDER_WAY = {
     "rxnodes/connection/inbound.py",
     "rxnodes/connection/outbound.py",
     "rxnodes/connection/waiters.py",
-    "rxnodes/rx/outbox.py",
-    "rxnodes/settings/problems.py",
-    "rxnodes/settings/sources.py",
-    "rxnodes/settings/toml_lines.py",
-    "rxnodes/transport/aiohttp/failures.py",
-    "rxnodes/transport/aiohttp/keepalive.py",
-    "rxnodes/transport/aiohttp/writer.py",
-    "rxnodes/websocket/channel.py",
-    "rxnodes/websocket/request.py",
-    "rxnodes/websocket/settings/",
 }
 
 
