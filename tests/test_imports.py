@@ -53,3 +53,14 @@ def test_the_pytest_plugin_costs_nothing_until_it_is_used():
         "rxnodes.connection.connection",
         "rxnodes.testing.server",
     }
+
+
+def test_only_a_settings_folder_needs_pydantic_settings():
+    program = """if True:
+        import sys
+        import rxnodes
+        rxnodes.Project(websocket={"chat": "ws://127.0.0.1/"})
+        assert not {"pydantic_settings", "dotenv"} & set(sys.modules)
+        rxnodes.Project.load(sys.argv[1])
+        assert "pydantic_settings" in sys.modules"""
+    subprocess.run([sys.executable, "-c", program, str(ROOT / "settings")], check=True)  # noqa: S603

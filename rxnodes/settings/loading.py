@@ -42,7 +42,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from rxnodes.errors import SettingsError
 from rxnodes.settings.files import files_in
 from rxnodes.settings.places import Origin, Places
-from rxnodes.settings.problems import nearest_setting, problems_of, unknown
+from rxnodes.settings.problems import no_such_setting, problems_of, unknown
 from rxnodes.settings.shapes import SWITCHES, Switch, fits_python, is_on
 
 if TYPE_CHECKING:
@@ -93,15 +93,15 @@ def load(
     model = create_model("ProjectSettings", __base__=FolderSettings, **_fields(plugins))
     model.reading = reading
     found: dict[str, Any] = {}
+    invalid: list[str] = []
     try:
         settings = model()
         found = {name: getattr(settings, _field(name)) for name in plugins}
     except ValidationError as error:
-        reading.problems += problems_of(error, places)
-    for stray in reading.strays:
-        said = nearest_setting(stray.segments, places, reading.sections)
-        reading.problems.append(f"{stray.origin}: {said}")
-    return _loaded(found, plugins, places, reading.problems)
+        invalid = problems_of(error, places)
+    strays = [f"{it.origin}: {no_such_setting(it.segments, places, reading.sections)}" for it in reading.strays]
+    problems = [*reading.problems, *strays, *invalid]
+    return _loaded(found, plugins, places, problems)
 
 
 def _fields(plugins: Mapping[str, Plugin]) -> dict[str, Any]:
