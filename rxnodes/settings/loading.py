@@ -157,15 +157,20 @@ def from_values(values: Mapping[str, Any], plugins: Mapping[str, Plugin]) -> Loa
             return {}
         return places.lay(name, cast("Mapping[str, Any]", value), lambda _: _argument(name), fits_python)
 
-    switches = lay(SWITCHES)
-    enabled = {name: plugin.settings for name, plugin in plugins.items() if is_on(name, [switches])}
     found: dict[str, BaseModel] = {}
-    for name, model in {SWITCHES: _switches(tuple(plugins)), **enabled}.items():
-        given = values.get(name)
+
+    def take(name: str, model: type[BaseModel], section: object) -> None:
         try:
-            found[name] = model.model_validate(given if isinstance(given, model) else lay(name), context={})
+            found[name] = model.model_validate(section, context={})
         except ValidationError as error:
-            problems += problems_of(error, places, name)
+            problems.extend(problems_of(error, places, name))
+
+    switches = lay(SWITCHES)
+    take(SWITCHES, _switches(tuple(plugins)), switches)
+    for name, plugin in plugins.items():
+        if is_on(name, [switches]):
+            given = values.get(name)
+            take(name, plugin.settings, given if isinstance(given, plugin.settings) else lay(name))
     return _loaded(found, plugins, places, problems)
 
 

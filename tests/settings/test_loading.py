@@ -1032,6 +1032,12 @@ def test_values_switch_plugins():
     assert loaded.switches["osc"] == "the argument 'plugins'"
 
 
+def test_switches_that_are_no_mapping_are_one_problem():
+    with pytest.raises(SettingsError) as caught:
+        from_values({"plugins": SECRET}, PLUGINS)
+    assert caught.value.problems == ("the argument 'plugins': must be a mapping",)
+
+
 def test_all_problems_with_values_come_at_once():
     values = {
         "websocket": {"connections": {"chat": f"http://{SECRET}/", 1: {}}},
