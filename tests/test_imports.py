@@ -66,3 +66,14 @@ def test_nothing_is_imported_that_is_not_needed(program, may_load):
     loaded = set(done.stderr.splitlines())
     assert "rxnodes" in loaded
     assert loaded & HEAVY <= may_load
+
+
+def test_only_a_settings_folder_needs_pydantic_settings():
+    program = """if True:
+        import sys
+        import rxnodes
+        rxnodes.Project(websocket={"chat": "ws://127.0.0.1/"})
+        assert not {"pydantic_settings", "dotenv"} & set(sys.modules)
+        rxnodes.Project.load(sys.argv[1])
+        assert "pydantic_settings" in sys.modules"""
+    subprocess.run([sys.executable, "-c", program, str(ROOT / "settings")], check=True)  # noqa: S603

@@ -42,7 +42,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from rxnodes.errors import SettingsError
 from rxnodes.settings.files import files_in
 from rxnodes.settings.places import Origin, Places
-from rxnodes.settings.problems import nearest_setting, problems_of, unknown
+from rxnodes.settings.problems import no_such_setting, problems_of, unknown
 from rxnodes.settings.shapes import SWITCHES, Switch, fits_python, is_on
 
 if TYPE_CHECKING:
@@ -93,15 +93,15 @@ def load(
     model = create_model("ProjectSettings", __base__=FolderSettings, **_fields(plugins))
     model.reading = reading
     found: dict[str, Any] = {}
+    invalid: list[str] = []
     try:
         settings = model()
         found = {name: getattr(settings, _field(name)) for name in plugins}
     except ValidationError as error:
-        reading.problems += problems_of(error, places)
-    for stray in reading.strays:
-        said = nearest_setting(stray.segments, places, reading.sections)
-        reading.problems.append(f"{stray.origin}: {said}")
-    return _loaded(found, plugins, places, reading.problems)
+        invalid = problems_of(error, places)
+    strays = [f"{it.origin}: {no_such_setting(it.segments, places, reading.sections)}" for it in reading.strays]
+    problems = [*reading.problems, *strays, *invalid]
+    return _loaded(found, plugins, places, problems)
 
 
 def _fields(plugins: Mapping[str, Plugin]) -> dict[str, Any]:
@@ -157,15 +157,20 @@ def from_values(values: Mapping[str, Any], plugins: Mapping[str, Plugin]) -> Loa
             return {}
         return places.lay(name, cast("Mapping[str, Any]", value), lambda _: _argument(name), fits_python)
 
-    switches = lay(SWITCHES)
-    enabled = {name: plugin.settings for name, plugin in plugins.items() if is_on(name, [switches])}
     found: dict[str, BaseModel] = {}
-    for name, model in {SWITCHES: _switches(tuple(plugins)), **enabled}.items():
-        given = values.get(name)
+
+    def take(name: str, model: type[BaseModel], section: object) -> None:
         try:
-            found[name] = model.model_validate(given if isinstance(given, model) else lay(name), context={})
+            found[name] = model.model_validate(section, context={})
         except ValidationError as error:
-            problems += problems_of(error, places, name)
+            problems.extend(problems_of(error, places, name))
+
+    switches = lay(SWITCHES)
+    take(SWITCHES, _switches(tuple(plugins)), switches)
+    for name, plugin in plugins.items():
+        if is_on(name, [switches]):
+            given = values.get(name)
+            take(name, plugin.settings, given if isinstance(given, plugin.settings) else lay(name))
     return _loaded(found, plugins, places, problems)
 
 

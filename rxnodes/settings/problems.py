@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rxnodes.settings.places import KeyPath, Places
     from rxnodes.settings.shapes import Shape
 
-__all__ = ["PREFIX", "nearest_setting", "problems_of", "unknown"]
+__all__ = ["PREFIX", "no_such_setting", "problems_of", "unknown"]
 
 #: How the names of variables begin.
 PREFIX = "RXNODES_"
@@ -84,7 +84,7 @@ def _nearest(name: str, known: Iterable[str]) -> str | None:
     return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
 
 
-def nearest_setting(segments: list[str], places: Places, sections: Iterable[str]) -> str:
+def no_such_setting(segments: list[str], places: Places, sections: Iterable[str]) -> str:
     """What is said of a variable that fits no setting.
 
     Args:

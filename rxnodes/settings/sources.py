@@ -10,6 +10,7 @@ import io
 import json
 import re
 import tomllib
+from abc import abstractmethod
 from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import partial
@@ -192,9 +193,9 @@ class _Variables(EnvSettingsSource):
 
     _reading: Reading
 
+    @abstractmethod
     def _variables(self) -> Iterable[Variable]:
         """The variables of this source that begin with the prefix."""
-        raise NotImplementedError
 
     def _load_env_vars(self) -> Mapping[str, str | None]:
         self._values = _Values()

@@ -14,7 +14,7 @@ import pytest
 
 from rxnodes.catalogue.plugins import Plugin
 from rxnodes.errors import SettingsError
-from rxnodes.settings import toml_lines
+from rxnodes.settings import places, toml_lines
 from rxnodes.settings.loading import from_values, load
 from rxnodes.websocket.settings import ConnectionSettings, WebSocketSettings
 
@@ -725,6 +725,11 @@ def test_the_lines_of_keys_take_linear_time(folder, line, monkeypatch):
     assert sum(read) == len(text)
 
 
+def test_a_variable_that_is_too_deep_is_a_problem(folder):
+    deep = '{"a": ' * 900 + "1" + "}" * 900
+    assert folder.problem(RXNODES_WEBSOCKET=deep).startswith("environment variable RXNODES_WEBSOCKET: ")
+
+
 @pytest.mark.slow
 def test_a_table_that_is_too_deep_is_a_problem(folder):
     folder.write("osc.toml", ".".join(["a"] * 5000) + " = 1")
@@ -822,6 +827,20 @@ def test_what_is_said_is_about_the_value_that_counts(folder):
         "environment variable RXNODES_OSC__PORT: port: must be a valid"
     )
     assert not folder.problem(RXNODES_OSC__PORT="x").endswith("not text")
+    folder.write("osc.toml", "ports = ['1']")
+    assert folder.problem(RXNODES_OSC__PORTS='["x"]').startswith(
+        "environment variable RXNODES_OSC__PORTS: ports.0: must be a valid integer"
+    )
+    assert not folder.problem(RXNODES_OSC__PORTS='["x"]').endswith("not text")
+
+
+def test_what_a_connection_lacks_is_said_of_the_file_that_begins_it(folder):
+    folder.write("websocket.toml", "\n[connections.chat]\nheartbeat = 1\n")
+    folder.write("websocket.local.toml", "[connections.chat]\nheartbeat = 2\n")
+    assert (
+        folder.problem(RXNODES_WEBSOCKET__CONNECTIONS__CHAT__PORT="1")
+        == "websocket.toml, line 2: connections.chat.url: is missing"
+    )
 
 
 def test_a_problem_is_where_the_winning_value_is(folder):
@@ -911,6 +930,72 @@ def test_what_was_loaded_shows_no_secret(folder):
     assert SECRET not in loaded.sections["websocket"].model_dump_json()
 
 
+def test_not_even_the_debug_log_of_pydantic_settings_shows_a_secret(folder, monkeypatch, caplog):
+    monkeypatch.setenv("PYDANTIC_SETTINGS_DEBUG", "1")
+    folder.write("websocket.toml", CHAT + f'query.q = "{SECRET}"\n')
+    folder.write(".env", f"RXNODES_WEBSOCKET__CONNECTIONS__CHAT__HEADERS__X={SECRET}\n")
+    with caplog.at_level(logging.DEBUG):
+        folder.chat(RXNODES_WEBSOCKET__CONNECTIONS__CHAT__HEADERS__Y=SECRET)
+    assert "priority order" in caplog.text
+    assert SECRET not in caplog.text
+
+
+@pytest.mark.parametrize("name", ["json", "copy", "reading", "model_fields"])
+def test_a_plugin_may_be_called_as_a_method_of_a_model_is(folder, name):
+    plugins = {name: Plugin(name, "Any", OscSettings, ())}
+    folder.write(f"{name}.toml", "port = 1")
+    assert load(folder.path, plugins, environ={}).sections[name] == OscSettings(port=1)
+    assert from_values({name: {"port": 1}}, plugins).sections[name] == OscSettings(port=1)
+    folder.write(f"{name}.toml", "port = 'x'")
+    with pytest.raises(SettingsError, match=rf"{name}.toml, line 1: port: must be a valid integer$"):
+        load(folder.path, plugins, environ={})
+
+
+class RequiredSettings(pydantic.BaseModel):
+    """A section that cannot be empty."""
+
+    port: int
+
+
+def test_what_a_section_without_a_file_lacks_is_said_of_its_file(folder):
+    plugins = {"midi": Plugin("midi", "MIDI", RequiredSettings, ())}
+    with pytest.raises(SettingsError) as caught:
+        load(folder.path, plugins, environ={})
+    assert caught.value.problems == (f"{folder.path}/midi.toml: port: is missing",)
+    folder.write("plugins.toml", "midi = false")
+    assert load(folder.path, plugins, environ={}).enabled == ()
+
+
+# Thousands of settings
+
+
+MANY = range(300)
+
+
+@pytest.mark.parametrize("in_file", [False, True])
+def test_thousands_of_variables_take_linear_time(folder, in_file, monkeypatch):
+    """Each name is compared with those that are like it, not with all."""
+    if in_file:
+        folder.write("websocket.toml", "[connections]\n" + "".join(f"c-{i} = 'ws://h/'\n" for i in MANY))
+    compared = []
+    fold = places.folded
+    monkeypatch.setattr(places, "folded", lambda name: compared.append(name) or fold(name))
+    connections = folder.connections(
+        **{f"RXNODES_WEBSOCKET__CONNECTIONS__C_{i}__URL": "ws://env/" for i in MANY},
+        **{f"RXNODES_WEBSOCKET__CONNECTIONS__C_{i}__PORT": str(i + 1) for i in MANY},
+    )
+    assert set(connections) == {f"c-{i}" if in_file else f"c_{i}" for i in MANY}
+    assert all(connections[name].port == int(name[2:]) + 1 for name in connections)
+    assert len(compared) < 200 * len(MANY)
+
+
+def test_a_mistyped_variable_among_thousands_hears_of_its_connection(folder):
+    folder.write("websocket.toml", "[connections]\n" + "".join(f"c{i} = 'ws://h/'\n" for i in MANY))
+    assert folder.problem(RXNODES_WEBSOCKET__CONNECTIONS__C217__PROT="1").endswith(
+        "did you mean RXNODES_WEBSOCKET__CONNECTIONS__C217__PORT?"
+    )
+
+
 # Values
 
 
@@ -946,6 +1031,12 @@ def test_values_switch_plugins():
     loaded = from_values({"plugins": {"osc": False}, "osc": {"port": "wrong"}}, PLUGINS)
     assert loaded.enabled == (PLUGINS["websocket"],)
     assert loaded.switches["osc"] == "the argument 'plugins'"
+
+
+def test_switches_that_are_no_mapping_are_one_problem():
+    with pytest.raises(SettingsError) as caught:
+        from_values({"plugins": SECRET}, PLUGINS)
+    assert caught.value.problems == ("the argument 'plugins': must be a mapping",)
 
 
 def test_all_problems_with_values_come_at_once():

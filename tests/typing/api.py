@@ -72,6 +72,7 @@ from rxnodes.websocket import (
     request,
     until_stopped,
 )
+from rxnodes.websocket.settings import ConnectionSettings, WebSocketSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -373,6 +374,7 @@ async def fresh_token(attempt: Attempt) -> ConnectOptions | None:
 def hooks() -> None:
     hook: BeforeConnect = fresh_token
     Project(websocket={"chat": {"url": "ws://chat.test/", "before_connect": hook}})
+    Project(websocket=WebSocketSettings(connections={"chat": ConnectionSettings.model_validate("ws://chat.test/")}))
 
 
 def without_asyncio(project: Project) -> None:

@@ -5,7 +5,7 @@
 from typing import Any, Self
 
 from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from rxnodes.websocket.settings.connection import ConnectionSettings
 from rxnodes.websocket.settings.fields import Settings
@@ -38,8 +38,13 @@ class WebSocketSettings(Settings):
             return handler(value)
         except ValidationError as error:
             details = error.errors(include_url=False, include_input=False)
-        hidden = [
-            InitErrorDetails(type=PydanticCustomError(it["type"], it["msg"], it.get("ctx")), loc=it["loc"], input="***")
-            for it in details
-        ]
+        hidden = [InitErrorDetails(type=_as_error(it), loc=it["loc"], input="***") for it in details]
         raise ValidationError.from_exception_data(cls.__name__, hidden, hide_input=True)
+
+
+def _as_error(details: ErrorDetails) -> PydanticCustomError:
+    return PydanticCustomError(
+        details["type"],  # pyright: ignore[reportArgumentType] - pydantic's own, whose type is not told as literal
+        details["msg"],  # pyright: ignore[reportArgumentType]
+        details.get("ctx"),
+    )
