@@ -561,6 +561,12 @@ def test_a_number_that_is_too_large_is_refused(codec, as_bytes, number, text):
         decode(as_codec(codec), message.encode() if as_bytes else message)
 
 
+class Named(pydantic.BaseModel):
+    type: int
+    extra_behavior: str = ""
+    default: float
+
+
 class Tagged(pydantic.BaseModel, extra="allow"):
     tag: str
 
@@ -580,6 +586,7 @@ class Reading:
         (Tagged, '{{"tag":"a","more":{}}}'),
         (Reading, '{{"parts":[{{"value":{}}}]}}'),
         (Quote | float, "{}"),
+        (Named, '{{"type":1,"default":{}}}'),
         (Annotated[Any, pydantic.PlainValidator(lambda value: value)], "[{}]"),
     ],
 )

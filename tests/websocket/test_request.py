@@ -1,0 +1,410 @@
+"""Requests, on a scripted transport in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+from datetime import timedelta
+
+import pydantic
+import pytest
+import reactivex
+from conversing import Told, busy, errors_of, idle, no_match, no_message
+from reactivex import operators as ops
+from reactivex.testing import TestScheduler
+from virtual import Chat, virtual
+
+from rxnodes import ConnectionLost, DecodeError, Project, RequestTimeout, SendError, pulse
+from rxnodes.codecs import as_codec
+from rxnodes.testing import ScriptedTransport
+from rxnodes.transport.receipts import SendQueue
+from rxnodes.websocket import channel, on_start, request
+
+
+class Answer(pydantic.BaseModel):
+    id: int
+    result: str
+
+
+class Question(pydantic.BaseModel):
+    id: int
+
+
+@virtual
+async def test_a_request_emits_the_one_answer_and_completes():
+    chat = await Chat().opened()
+    told = Told(request(chat.connection, "b?", match=lambda text: text.startswith("b")))
+    assert chat.peer.received == ["b?"]
+    for message in ("a1", "b1", "b2"):
+        chat.peer.send(message)
+    assert told.all == ["b1", "completed"]
+    assert idle(chat.connection)
+
+
+@virtual
+async def test_when_the_answer_is_shown_nothing_is_left_of_the_request():
+    chat = await Chat().opened()
+    shown = []
+    request(chat.connection, "ask", match=lambda _: True).subscribe(lambda _: shown.append(idle(chat.connection)))
+    chat.peer.send("answer")
+    assert shown == [True]
+
+
+@virtual
+async def test_it_sends_for_each_subscription():
+    chat = await Chat().opened()
+    numbers = itertools.count(1)
+    asking = request(chat.connection, lambda: f"ask {next(numbers)}", match=lambda text: text == "answer")
+    assert chat.peer.received == []
+    first, second = Told(asking), Told(asking)
+    chat.peer.send("answer")
+    assert chat.peer.received == ["ask 1", "ask 2"]
+    assert first.all == second.all == ["answer", "completed"]
+
+
+@virtual
+async def test_it_can_be_awaited_and_the_answer_is_typed():
+    chat = await Chat().opened()
+    asking = request(chat.connection, Question(id=7), match=lambda answer: answer.id == 7, codec=Answer)
+    answer = asyncio.ensure_future(asking)
+    await asyncio.sleep(0)
+    assert chat.peer.received == ['{"id":7}']
+    chat.peer.send('{"id":6,"result":"no"}')
+    chat.peer.send('{"id":7,"result":"yes"}')
+    assert await answer == Answer(id=7, result="yes")
+    assert idle(chat.connection)
+
+
+@virtual
+async def test_the_answer_may_come_while_the_message_is_being_sent():
+    chat = await Chat().opened()
+    take = chat.peer.take
+
+    def answer_at_once(receipt):
+        take(receipt)
+        chat.peer.send("answer")
+
+    chat.peer.take = answer_at_once
+    told = Told(request(chat.connection, "ask", match=lambda _: True))
+    assert told.all == ["answer", "completed"]
+    assert idle(chat.connection)
+    await asyncio.sleep(20)
+    assert told.all == ["answer", "completed"]
+
+
+@pytest.mark.parametrize(
+    ("codec", "sent", "answer"), [(str, "ask", "answer"), (bytes, b"ask", b"answer"), (None, "ask", "answer")]
+)
+@virtual
+async def test_its_messages_may_be_raw(codec, sent, answer):
+    chat = await Chat().opened()
+    told = Told(request(chat.connection, "ask", match=lambda _: True, codec=codec))
+    chat.peer.send("answer")
+    assert chat.peer.received == [sent]
+    assert told.all == [answer, "completed"]
+
+
+@virtual
+async def test_it_takes_the_connections_codec():
+    chat = await Chat(codec=as_codec("json")).opened()
+    told = Told(request(chat.connection, {"id": 7}, match=lambda answer: answer["id"] == 7))
+    chat.peer.send('{"id":7}')
+    assert told.all == [{"id": 7}, "completed"]
+    assert chat.peer.received == ['{"id":7}']
+
+
+@virtual
+async def test_a_message_that_does_not_fit_is_an_error_event_and_no_answer():
+    chat = await Chat().opened()
+    told = Told(request(chat.connection, {"id": 7}, match=lambda _: True, codec=Answer))
+    chat.peer.send("nonsense")
+    chat.peer.send('{"id":7,"result":"yes"}')
+    assert told.all == [Answer(id=7, result="yes"), "completed"]
+    assert [type(event.error) for event in errors_of(chat)] == [DecodeError]
+
+
+@virtual
+async def test_not_open_is_an_error_at_once():
+    chat = Chat()
+    told = Told(request(chat.connection, "ask", match=lambda _: True))
+    (error,) = told.all
+    assert isinstance(error, SendError)
+    assert str(error) == "'chat' is idle, not open: request not sent"
+    assert chat.journal.events == []
+    await asyncio.sleep(20)
+    assert told.all == [error]
+    assert idle(chat.connection)
+
+
+@virtual
+async def test_a_full_send_queue_is_an_error_at_once():
+    chat = await Chat(send_queue=SendQueue(max_messages=1)).opened()
+    chat.peer.stop_reading()
+    chat.connection.send("waits")
+    told = Told(request(chat.connection, "ask", match=lambda _: True))
+    (error,) = told.all
+    assert isinstance(error, SendError)
+    assert str(error) == "'chat': the send queue is full, request not sent"
+    assert idle(chat.connection)
+
+
+@pytest.mark.parametrize("seconds", [10, None])
+@virtual
+async def test_one_that_is_dropped_from_the_send_queue_later_is_an_error_then(seconds):
+    chat = await Chat(send_queue=SendQueue(max_messages=1, overflow="drop_oldest")).opened()
+    chat.peer.stop_reading()
+    told = Told(request(chat.connection, "ask", match=lambda _: True, timeout=seconds))
+    await asyncio.sleep(1)
+    assert told.all == []
+    chat.connection.send("makes it give way")
+    (error,) = told.all
+    assert isinstance(error, SendError)
+    assert str(error) == "'chat': the send queue is full, request not sent"
+    assert idle(chat.connection)
+
+
+@virtual
+async def test_one_that_was_given_up_hears_nothing_of_its_message():
+    chat = await Chat(send_queue=SendQueue(max_messages=1, overflow="drop_oldest")).opened()
+    chat.peer.stop_reading()
+    told = Told(request(chat.connection, "ask", match=lambda _: True))
+    told.subscription.dispose()
+    chat.connection.send("makes it give way")
+    assert told.all == []
+
+
+@virtual
+async def test_no_answer_in_time_is_an_error():
+    chat = await Chat().opened()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    told = Told(request(chat.connection, "ask", match=lambda _: False, timeout=2.5))
+    await asyncio.sleep(2.4)
+    assert told.all == []
+    await asyncio.sleep(0.2)
+    (error,) = told.all
+    assert isinstance(error, RequestTimeout)
+    assert isinstance(error, TimeoutError)
+    assert str(error) == "'chat': no answer within 2.5 s"
+    with pytest.raises(RequestTimeout):
+        await request(chat.connection, "ask", match=lambda _: False)
+    assert loop.time() - began == pytest.approx(12.6)
+    chat.peer.send("late")
+    assert told.all == [error]
+    assert idle(chat.connection)
+
+
+@virtual
+async def test_without_a_limit_it_waits_for_as_long_as_it_takes():
+    chat = await Chat().opened()
+    told = Told(request(chat.connection, "ask", match=lambda _: True, timeout=None))
+    await asyncio.sleep(100_000)
+    chat.peer.send("answer")
+    assert told.all == ["answer", "completed"]
+
+
+@virtual
+async def test_the_subscriptions_scheduler_measures_the_time():
+    chat = await Chat().opened()
+    scheduler = TestScheduler()
+    told = Told(request(chat.connection, "ask", match=lambda _: True, timeout=10), scheduler=scheduler)
+    await asyncio.sleep(3600)
+    scheduler.advance_to(9.9)
+    assert told.all == []
+    scheduler.advance_to(10.1)
+    assert [type(error) for error in told.all] == [RequestTimeout]
+    endless = Told(request(chat.connection, "ask", match=lambda _: True, timeout=None), scheduler=scheduler)
+    scheduler.advance_to(100_000)
+    assert endless.all == []
+
+
+def reset(chat):
+    chat.peer.reset()
+
+
+def stop(chat):
+    chat.connection.stop()
+
+
+def close(chat):
+    chat.peer.close(1012)
+
+
+@pytest.mark.parametrize("end", [reset, stop, close])
+@pytest.mark.parametrize("reconnect", [None, {}])
+@virtual
+async def test_the_end_before_the_answer_is_an_error(end, reconnect):
+    chat = await Chat(reconnect=reconnect).opened()
+    told = Told(request(chat.connection, "ask", match=lambda _: False))
+    end(chat)
+    await asyncio.sleep(1)
+    (error,) = told.all
+    assert isinstance(error, ConnectionLost)
+    assert str(error) == "'chat': the connection ended before the answer came"
+    assert idle(chat.connection)
+
+
+@virtual
+async def test_an_answer_that_comes_while_it_is_closing_is_one():
+    chat = await Chat().opened()
+    chat.peer.answers_close = False
+    told = Told(request(chat.connection, "ask", match=lambda _: True))
+    chat.connection.stop()
+    chat.peer.send("answer")
+    assert told.all == ["answer", "completed"]
+
+
+@virtual
+async def test_disposing_gives_up_the_answer_and_leaves_nothing_behind():
+    chat = await Chat().opened()
+    loop = asyncio.get_running_loop()
+    before = [timer for timer in loop._scheduled if not timer.cancelled()]
+    told = Told(request(chat.connection, "ask", match=lambda _: True))
+    assert [timer for timer in loop._scheduled if not timer.cancelled()] != before
+    told.subscription.dispose()
+    chat.peer.send("answer")
+    assert told.all == []
+    assert idle(chat.connection)
+    assert [timer for timer in loop._scheduled if not timer.cancelled()] == before
+
+
+@virtual
+async def test_cancelling_who_awaits_it_leaves_nothing_behind():
+    chat = await Chat().opened()
+    waiting = asyncio.ensure_future(request(chat.connection, "ask", match=lambda _: True))
+    await asyncio.sleep(0)
+    assert not idle(chat.connection)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    assert idle(chat.connection)
+
+
+@virtual
+async def test_what_match_or_the_messages_function_raises_is_its_error():
+    chat = await Chat().opened()
+    unmatched = Told(request(chat.connection, "ask", match=no_match))
+    unsent = Told(request(chat.connection, no_message, match=lambda _: True))
+    unsendable = Told(request(chat.connection, lambda: 7, match=lambda _: True))
+    chat.peer.send("anything")
+    assert [[type(error) for error in told.all] for told in (unmatched, unsent, unsendable)] == [
+        [KeyError],
+        [KeyError],
+        [SendError],
+    ]
+    assert str(unsendable.all[0]) == "'chat': a message must be str or bytes, not int; codec=\"json\" sends values"
+    assert chat.peer.received == ["ask"]
+    assert idle(chat.connection)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 0.0001, 86401, float("nan"), float("inf")])
+@virtual
+async def test_a_timeout_out_of_range_raises_at_once(seconds):
+    with pytest.raises(ValueError, match=r"timeout must be from 0.001 to 86400 seconds, or None"):
+        request(Chat().connection, "ask", match=lambda _: True, timeout=seconds)
+
+
+@virtual
+async def test_a_timeout_may_be_a_timedelta_and_nothing_else_than_a_time():
+    chat = await Chat().opened()
+    told = Told(request(chat.connection, "ask", match=lambda _: False, timeout=timedelta(seconds=2)))
+    await asyncio.sleep(1.9)
+    assert told.all == []
+    await asyncio.sleep(0.2)
+    assert str(told.all[0]) == "'chat': no answer within 2 s"
+    for timeout in ("5", True):
+        with pytest.raises(TypeError, match=r"timeout must be seconds, a timedelta or None, not \w+"):
+            request(chat.connection, "ask", match=lambda _: True, timeout=timeout)
+
+
+async def is_answer(_message):
+    return True
+
+
+@virtual
+async def test_a_match_that_is_no_plain_function_raises_at_once():
+    connection = Chat().connection
+    for match, says in [("id", "expected a function that returns whether"), (is_answer, "expected a plain function")]:
+        with pytest.raises(TypeError, match=says):
+            request(connection, "ask", match=match)
+        with pytest.raises(TypeError, match=says):
+            channel(connection, subscribe="s", match=match)
+
+
+@virtual
+async def test_a_constant_that_cannot_be_sent_raises_at_once():
+    connection = Chat().connection
+    with pytest.raises(TypeError, match="must be str or bytes, not int"):
+        request(connection, 7, match=lambda _: True)
+    with pytest.raises(ValueError, match="cannot be encoded"):
+        request(connection, object(), match=lambda _: True, codec=Answer)
+    for constants in ({"subscribe": 7}, {"subscribe": "s", "unsubscribe": 7}):
+        with pytest.raises(TypeError, match="must be str or bytes, not int"):
+            channel(connection, match=lambda _: True, **constants)
+
+
+@virtual
+async def test_requests_can_be_made_within_notifications():
+    chat = Chat()
+    answers = []
+    on_start(chat.connection).pipe(
+        ops.flat_map(lambda _: request(chat.connection, "who", match=lambda text: text == "me"))
+    ).subscribe(answers.append)
+    await chat.opened()
+    chat.peer.send("me")
+    assert answers == ["me"]
+
+
+def test_a_request_from_another_thread():
+    transport = ScriptedTransport(lambda peer: peer.accept())
+    with Project(websocket={"chat": "ws://chat.test/"}, transport=transport) as project:
+        chat = project.websocket("chat")
+        chat.start()
+        project.call(chat.wait_started)
+        threads, answers, has_completed = [], [], threading.Event()
+
+        def answered(answer):
+            threads.append(threading.current_thread().name)
+            answers.append(answer)
+
+        async def answer(text):
+            transport.peer.send(text)
+
+        request(chat, "ask", match=lambda _: True).subscribe(answered, on_completed=has_completed.set)
+        project.call(answer, "yes")
+        assert has_completed.wait(5)
+        request(chat, "again", match=lambda _: True).subscribe(answered).dispose()
+        project.call(answer, "no")
+        assert transport.peer.received[0] == "ask"
+        assert (answers, threads) == (["yes"], ["rxnodes"])
+
+
+def test_one_that_is_given_up_before_the_loop_hears_of_it_is_never_sent():
+    transport = ScriptedTransport(lambda peer: peer.accept())
+    with Project(websocket={"chat": "ws://chat.test/"}, transport=transport) as project:
+        chat = project.websocket("chat")
+        chat.start()
+        project.call(chat.wait_started)
+        stream = channel(chat, subscribe="subscribe", unsubscribe="unsubscribe", match=lambda _: True)
+        with busy(project):
+            request(chat, "ask", match=lambda _: True).subscribe().dispose()
+            stream.subscribe().dispose()
+        project.call(asyncio.sleep, 0)
+        assert transport.peer.received == []
+
+
+@virtual
+async def test_a_pulse_that_asks_and_answers():
+    chat = await Chat().opened()
+    told = Told(
+        pulse(7).pipe(
+            ops.flat_map(
+                lambda number: request(
+                    chat.connection, {"id": number}, match=lambda answer: answer.get("id") == number, codec="json"
+                )
+            ),
+            ops.timeout(60, reactivex.empty()),
+        )
+    )
+    chat.peer.send('{"id":7}')
+    assert told.all == [{"id": 7}, "completed"]
