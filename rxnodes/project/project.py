@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 logger = logging.getLogger("rxnodes")
 
-#: The projects that are open, on whatever loop. One whose loop is gone without its having been left is not kept.
+#: The open projects, on whatever loop. A weak set, so that a project that was never left is not kept.
 _open: WeakSet[Project] = WeakSet()
 _open_lock = threading.Lock()
 guard(_open_lock)
@@ -126,7 +126,7 @@ class Project(Scope):
     def websocket(self, name: str) -> Connection:
         """The WebSocket connection of that name; the same one each time.
 
-        It may be asked for before the project is open, so that all is subscribed when it is started.
+        It can be used before the project is open, so that everything is subscribed by the time it starts.
 
         Args:
             name: As in the settings.
@@ -137,7 +137,7 @@ class Project(Scope):
         Raises:
             UnknownConfiguration: If no connection of that name is configured. It lists those that are.
             PluginDisabled: If the WebSocket plugin is switched off.
-            TypeError: If the name is no `str`.
+            TypeError: If the name is not a `str`.
 
         Example:
             >>> project = Project(websocket={"chat": "ws://127.0.0.1:8080/"})
@@ -146,9 +146,9 @@ class Project(Scope):
         """
         self._check_process()
         configurations = self._websocket_settings().connections
-        # What is given is not always what its type says.
+        # Callers without a type checker pass other types too.
         if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"a connection is asked for by its name, a str, not {type(name).__name__}")
+            raise TypeError(f"expected the name of a connection, a str, got {type(name).__name__}")
         if name not in configurations:
             raise UnknownConfiguration(name, configurations)
         with self._lock:
@@ -188,14 +188,14 @@ class Project(Scope):
 
         Args:
             name: What it is called in messages.
-            connections: What ends with it: on leaving, they are stopped and their `Stopped` is waited for.
+            connections: The connections that end with it. Leaving the scene stops them and waits for their `Stopped`.
 
         Returns:
-            The scene, for `async with` on the project's loop, or for `with` in any other thread. It can be subscribed
-            in at once.
+            The scene, for `async with` on the project's loop, or for `with` in any other thread. Its `subscribe` works
+            at once.
 
         Raises:
-            TypeError: If one of the connections is none.
+            TypeError: If one of the connections is not a connection.
 
         Example:
             >>> from rxnodes.testing import WebSocketServer, echo
@@ -212,7 +212,7 @@ class Project(Scope):
         """
         return Scene(name, self, connections)
 
-    # What its scopes need of it
+    # What its scopes use
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
@@ -221,12 +221,12 @@ class Project(Scope):
 
     @property
     def late_scheduler(self) -> LateScheduler:
-        """What schedules on the loop once the project is open."""
+        """The scheduler for what is subscribed before the project is open."""
         return self._late_scheduler
 
     @property
     def is_inherited(self) -> bool:
-        """Whether this process was forked from the one that had opened the project, and nothing of it works here."""
+        """Whether this process was forked from the one that opened the project, which therefore does not work here."""
         return self._is_inherited
 
     @property
@@ -241,7 +241,7 @@ class Project(Scope):
     def call(self, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs a coroutine function on the project's loop, from another thread, and waits for its result.
 
-        Where the waiting is interrupted, as by Ctrl+C, the coroutine is cancelled.
+        If the waiting is interrupted, as by Ctrl+C, the coroutine is cancelled.
 
         Args:
             function: The coroutine function, or another function whose result can be awaited, such as `chat.send`.
@@ -249,13 +249,13 @@ class Project(Scope):
             **kwargs: Its keyword arguments.
 
         Returns:
-            What the coroutine returns, or the other awaitable gives. What it raises is raised here.
+            The result of the coroutine or the other awaitable. Its exceptions are raised here.
 
         Raises:
-            RxNodesError: If the project is not open (any more), or this is its loop's own thread, which would wait for
-                itself.
-            TypeError: If it is no function, or what it gives cannot be awaited.
-            CancelledError: If the project was left before it was done (that of `concurrent.futures`).
+            RxNodesError: If the project is not open (any more), or if this is its loop's own thread, which would wait
+                for itself.
+            TypeError: If `function` is not callable, or its result cannot be awaited.
+            concurrent.futures.CancelledError: If the project was left before the coroutine was done.
 
         Example:
             >>> from rxnodes.testing import WebSocketServer, echo
@@ -280,7 +280,7 @@ class Project(Scope):
             return await cast("Awaitable[T]", awaitable)
 
         with self._lock:
-            # What is handed over before the end is begun, and cancelled where the loop ends; later it would be lost.
+            # Under the lock: a coroutine handed over after the loop's end would never run, and never be cancelled.
             if self._loop is None:
                 raise self._not_open("called on its loop")
             if self.is_on_loop():
@@ -289,15 +289,14 @@ class Project(Scope):
         try:
             return call.result()
         except BaseException:
-            # Whoever waited has been interrupted, unless it is over.
+            # The waiting was interrupted, or else the call is over and this does nothing.
             call.cancel()
             raise
 
     def abort(self) -> None:
         """Aborts every connection, and returns; it may be called from any thread.
 
-        It is what cuts the leaving of a project short, which cancelling does not. Where the project is not open, it
-        does nothing.
+        It cuts the leaving of a project short, which cancelling does not. If the project is not open, it does nothing.
 
         Example:
             >>> from rxnodes.testing import ScriptedPeer, ScriptedTransport, run_in_virtual_time
@@ -358,7 +357,7 @@ class Project(Scope):
         await run_to_end(self._transport.aclose())
 
     def __enter__(self) -> Self:
-        # Kept when it is entered: where this is refused, the project may be open already, by another one.
+        # Kept only once it has started: if that is refused, the project may be open in another thread already.
         background = LoopThread(self, self.abort)
         background.start()
         self._background = background
@@ -369,7 +368,7 @@ class Project(Scope):
         self._background.leave()
 
     def disown(self) -> None:
-        """In a forked process: nothing of this works here, and leaving it does nothing."""
+        """Called in a forked process, where the project does not work, and leaving it does nothing."""
         loop = self._loop if self.is_on_loop() else None
         self._is_inherited = True
         self._loop = None
@@ -385,17 +384,17 @@ class Project(Scope):
             raise inherited("the project")
 
     def _end(self) -> None:
-        """Disposes everything that was subscribed in the project; its loop is no longer of use."""
+        """Disposes everything that was subscribed in the project, and forgets its loop."""
         super()._end()
         with self._lock:
             self._loop = None
 
 
 def installed_plugins() -> dict[str, plugins.Plugin]:
-    """The plugins there are, by name: WebSocket, and what is installed beside it.
+    """The installed plugins by name: WebSocket, and those of other packages.
 
     Raises:
-        RxNodesError: If one that is installed is broken.
+        RxNodesError: If an installed plugin is broken.
     """
     return plugins.discover(websocket_plugin)
 
@@ -416,7 +415,7 @@ def _transport_over_aiohttp() -> Transport:
 
 
 def _what_was_called(value: object) -> str:
-    """Says what was given instead of a function. A coroutine is closed: nobody will await it."""
+    """Describes a value that is not a function. A coroutine is closed, because nobody will await it."""
     if isinstance(value, Coroutine):
         value.close()
         return "a coroutine: leave out the parentheses behind its name"

@@ -28,23 +28,23 @@ def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
 
     The first signal cancels the coroutine's task: an `async with Project` in it stops every connection and waits for
     every `Stopped`. A second one aborts the connections of all projects that are open, as `Project.abort` does, and
-    cancels the task once more, for what else it may be waiting for. Further ones do what they did before, so that a
-    program that is stuck can be ended still.
+    cancels the task once more, in case it waits for something else. Further signals do what they did before `run`, so
+    that a program that is stuck can still be ended.
 
-    A signal that the program ignores (a shell arranges that for what runs in the background) stays ignored. In a thread
-    other than the main one, which gets no signals, this is `asyncio.run`. The loop is uvloop's where that is installed.
+    A signal that the program ignores stays ignored; a shell arranges that for programs in the background. Signals reach
+    the main thread only: in any other thread this is `asyncio.run`. The loop is uvloop's where that is installed.
 
     Args:
         main: The coroutine.
-        debug: Whether asyncio's debug mode is on; `None`: what asyncio's settings say.
+        debug: Whether asyncio's debug mode is on. With `None`, asyncio's own settings decide.
 
     Returns:
         What the coroutine returns.
 
     Raises:
-        TypeError: If it is no coroutine.
-        KeyboardInterrupt: If SIGINT came (first), once everything has ended, even where the coroutine returned.
-        SystemExit: With the code 143, if SIGTERM came (first), likewise.
+        TypeError: If `main` is not a coroutine.
+        KeyboardInterrupt: If SIGINT came first. It is raised once everything has ended, even if the coroutine returned.
+        SystemExit: With the code 143, if SIGTERM came first, likewise.
 
     Example:
         >>> from rxnodes import Project
@@ -54,7 +54,7 @@ def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
         >>> run(main())
         'in order'
     """
-    # What is given is not always what its type says.
+    # Callers without a type checker pass other types too.
     if not asyncio.iscoroutine(main):  # pyright: ignore[reportUnnecessaryComparison]
         raise TypeError(f"run takes a coroutine, such as main(), not {type(main).__name__}")
     if threading.current_thread() is not threading.main_thread():
@@ -82,7 +82,7 @@ class _Signals:
     """SIGINT and SIGTERM, while a coroutine is run.
 
     Attributes:
-        received: The signals that came so far, those after the second excepted.
+        received: The first two signals, as far as they came.
     """
 
     def __init__(self) -> None:
@@ -92,7 +92,7 @@ class _Signals:
 
     def __enter__(self) -> Self:
         for number, handler in self._before.items():
-            # None is a handler that Python did not install and could not put back.
+            # None stands for a handler that was not installed from Python, which could not put it back.
             if handler not in (signal.SIG_IGN, None):
                 signal.signal(number, self._on_signal)
         return self
@@ -119,7 +119,7 @@ class _Signals:
         # The loop may have closed a moment ago: then there is nothing left to cancel.
         with contextlib.suppress(RuntimeError):
             if is_first:
-                # At once, so that code that holds up the loop can see it; then the loop is woken.
+                # At once, so that code that holds up the loop can see the cancellation. Then the loop is woken.
                 self._task.cancel()
                 loop.call_soon_threadsafe(_do_nothing)
             else:

@@ -34,7 +34,7 @@ logger = logging.getLogger("rxnodes")
 
 
 class Host(Protocol):
-    """What a scope needs of its project."""
+    """The part of a project that its scopes use."""
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
@@ -105,11 +105,11 @@ class Scope:
 
     @property
     def scheduler(self) -> abc.SchedulerBase:
-        """What timed operators run with on the project's event loop, by its clock, which may be virtual.
+        """The scheduler of timed operators: the project's event loop and its clock, which may be virtual.
 
-        `subscribe` gives it to the pipelines. Operators of what is awaited, or subscribed by itself, take it as an
-        argument: `ops.delay(3, scheduler=project.scheduler)`. It is for the thread in which it is asked for: on the
-        loop's own thread one for that thread alone, anywhere else one for any thread.
+        `subscribe` gives it to the pipelines. A pipeline that is awaited, or subscribed without a scope, takes it as an
+        argument of its operators: `ops.delay(3, scheduler=project.scheduler)`. On the loop's own thread it is a
+        scheduler for that thread alone, in any other thread one for all threads.
 
         Raises:
             RxNodesError: If the project is not open (any more).
@@ -122,20 +122,20 @@ class Scope:
     def subscribe(self, *pipelines: Observable[Any]) -> abc.DisposableBase:
         """Subscribes to each of the pipelines, in order, until the scope is left.
 
-        They are isolated: an error ends the pipeline it happened in, and no other. It is logged with its traceback, and
-        is an `ErrorEvent` of phase `handler` as well when it was raised while a connection notified. Timed operators
-        run on the project's event loop, by its clock. Before the project is open they wait for that, and their times
-        count from then on.
+        The pipelines are isolated: an error ends the pipeline it happened in, and no other. It is logged with its
+        traceback; if it was raised while a connection notified, it is an `ErrorEvent` of phase `handler` as well. Timed
+        operators run on the project's event loop, by its clock. Before the project is open they wait for it, and their
+        times count from its opening.
 
         Args:
             *pipelines: Observables; usually an event node, operators and action nodes.
 
         Returns:
-            What ends these subscriptions earlier.
+            A disposable that ends these subscriptions earlier.
 
         Raises:
             RxNodesError: If the scope has been left.
-            TypeError: If one of them is no observable. Then nothing is subscribed.
+            TypeError: If one of them is not an observable. Then none is subscribed.
         """
         for pipeline in pipelines:
             check_observable("subscribe", pipeline)
@@ -146,13 +146,13 @@ class Scope:
         return CompositeDisposable([self._subscribe(pipeline, scheduler) for pipeline in pipelines])
 
     def add(self, disposable: abc.DisposableBase) -> abc.DisposableBase:
-        """Has something disposed when the scope is left.
+        """Disposes something when the scope is left.
 
         Args:
-            disposable: What to dispose, such as a subscription that was made without the scope.
+            disposable: Anything that can be disposed, such as a subscription that was made without the scope.
 
         Returns:
-            What disposes it earlier.
+            A disposable that disposes it earlier.
 
         Raises:
             RxNodesError: If the scope has been left.
@@ -178,20 +178,20 @@ class Scope:
         lifetime = self._keep(subscription)
 
         def fail(error: Exception) -> None:
-            # One that is over is not kept: a program may subscribe again and again in the same scope.
+            # A subscription that is over is not kept, because a program may subscribe again and again in one scope.
             lifetime.dispose()
             self._on_pipeline_error(error)
 
         try:
             begun = pipeline.subscribe(on_error=fail, on_completed=lifetime.dispose, scheduler=scheduler)
-        except Exception as error:  # noqa: BLE001 - one that is over already, as Rx sees it, raises
+        except Exception as error:  # noqa: BLE001 - Rx raises where the pipeline is over already
             fail(error)
         else:
             subscription.disposable = begun
         return lifetime
 
     def _keep(self, disposable: abc.DisposableBase) -> abc.DisposableBase:
-        """Has it disposed when the scope ends; at once, if that has happened meanwhile."""
+        """Disposes it when the scope ends; at once, if the scope has ended meanwhile."""
         self._disposables.add(disposable)
 
         def dispose() -> None:
@@ -211,7 +211,7 @@ class Scope:
         return LoopScheduler(loop) if self._host.is_on_loop() else ThreadSafeLoopScheduler(loop)
 
     def _on_pipeline_error(self, error: Exception) -> None:
-        # Not raised, up to the stream that is notifying: Rx lies between, and swallows it in some places.
+        # Raised here, the error would have to pass through Rx to the stream that notifies, and Rx swallows some.
         report = pipeline_reporter()
         if report is not None:
             report(error)
@@ -242,7 +242,7 @@ class Scene(Scope):
     def __init__(self, name: str, host: Host, connections: Iterable[Connection]) -> None:
         super().__init__(f"scene {name!r}", host)
         if not isinstance(connections, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"connections must be a list of them, such as [chat], not {type(connections).__name__}")
+            raise TypeError(f"expected a list of connections, such as [chat], got {type(connections).__name__}")
         self._connections = tuple(connections)
         for connection in self._connections:
             check_connection(connection)
@@ -258,7 +258,7 @@ class Scene(Scope):
     def __enter__(self) -> Self:
         if self._host.is_on_loop():
             raise RxNodesError(
-                f"{self.name}: leaving a plain 'with' waits, which the project's own thread cannot: take 'async with'"
+                f"{self.name}: leaving a plain 'with' blocks, and the project's own thread must not; use 'async with'"
             )
         return self._enter()
 
@@ -287,22 +287,22 @@ class Scene(Scope):
 
 
 class Uncut(asyncio.Future[T]):
-    """A future that nobody can be called away from who awaits it.
+    """A future that a cancelled task goes on awaiting until it is done.
 
-    A cancellation stays with the task, and is raised there when the future is done. However often it comes, as from
-    anyio, which cancels again in every turn of the loop, it wakes nobody before.
+    The cancellation stays with the task, and is raised there when the future is done. Further cancellations change
+    nothing; anyio, for one, cancels again in every turn of the loop.
     """
 
     def cancel(self, msg: Any | None = None) -> bool:  # noqa: ARG002 - that of a future
-        """Does nothing, and says so: then the task that waits notes its cancellation."""
+        """Returns `False`, for a future that was not cancelled; then the waiting task remembers its cancellation."""
         return False
 
 
 async def wait_all_stopped(connections: Iterable[Connection]) -> None:
     """Waits until no session of these connections, which are being stopped, is live.
 
-    A cancellation meanwhile changes nothing, and is passed on behind the end. No task is made for it, which a loop that
-    is shut down would cancel with all others.
+    A cancellation meanwhile is raised behind the end. The waiting is not a task of its own, because a loop that is shut
+    down would cancel it with all others.
     """
     ends: list[Uncut[Stopped]] = []
     for connection in connections:
@@ -320,7 +320,7 @@ async def wait_all_stopped(connections: Iterable[Connection]) -> None:
 
 
 async def run_to_end(work: Coroutine[Any, Any, None]) -> None:
-    """Awaits a coroutine to its end. A cancellation meanwhile does not reach it, and is passed on behind it."""
+    """Awaits a coroutine to its end. A cancellation meanwhile does not reach the coroutine, and is raised behind it."""
     task = asyncio.get_running_loop().create_task(work)
     end: Uncut[None] = Uncut()
     task.add_done_callback(lambda _: end.set_result(None))

@@ -15,13 +15,11 @@ from virtual import Chat, accept, virtual
 from rxnodes import (
     ConnectError,
     ConnectionState,
-    DecodeError,
     ErrorEvent,
     HandlerError,
     Initiator,
     RxNodesError,
     SendDropped,
-    SendError,
     Stopped,
     Unsent,
 )
@@ -115,52 +113,6 @@ async def test_what_the_caller_got_wrong_is_raised_at_once():
 
 
 @virtual
-async def test_58_59_send_while_not_open_is_a_definite_error():
-    chat = Chat()
-    chat.connection.send("too early")
-    await chat.opened()
-    chat.peer.answers_close = False
-    chat.connection.stop()
-    chat.connection.send("too late")
-    chat.peer.close()
-    await chat.connection.wait_stopped()
-    chat.connection.send("much too late")
-    errors = [event for event in chat.journal.events if isinstance(event, ErrorEvent)]
-    assert [(event.phase, event.session) for event in errors] == [("send", 0), ("send", 1), ("send", 0)]
-    assert all(isinstance(event.error, SendError) for event in errors)
-    assert "closing, not open" in errors[1].message
-    assert chat.peer.received == []
-
-
-@virtual
-async def test_promise_3_60_what_arrives_after_our_close_frame_is_delivered_before_stopped():
-    chat = await Chat().opened()
-    chat.peer.answers_close = False
-    order = []
-    chat.connection.messages.subscribe(order.append)
-    chat.connection.lifecycle.subscribe(lambda event: order.append(type(event).__name__))
-    chat.connection.stop()
-    chat.peer.send("one")
-    chat.peer.send("two")
-    chat.peer.close(1000)
-    chat.peer.send("after the peer's Close frame")
-    await chat.connection.wait_stopped()
-    assert order == ["Closing", "one", "two", "Stopped"]
-
-
-@virtual
-async def test_88_a_stop_inside_on_receive_keeps_the_rest_of_the_batch():
-    chat = await Chat().opened()
-    order = []
-    chat.connection.messages.subscribe(lambda message: (order.append(message), chat.connection.stop()))
-    chat.connection.lifecycle.subscribe(lambda event: order.append(type(event).__name__))
-    for message in ("one", "two", "three"):
-        chat.peer.send(message)
-    await chat.connection.wait_stopped()
-    assert order == ["one", "Closing", "two", "three", "Stopped"]
-
-
-@virtual
 async def test_promise_6_a_node_that_acts_within_a_notification_does_not_reorder_what_others_see():
     chat = Chat()
     connection = chat.connection
@@ -197,130 +149,6 @@ async def test_promise_6_a_node_that_acts_within_a_notification_does_not_reorder
         "ErrorEvent",
         "Opened",
     ]
-
-
-@virtual
-async def test_87_a_start_inside_on_stop_begins_the_next_session_after_everybody_saw_stopped():
-    chat = await Chat().opened()
-    connection = chat.connection
-    order = []
-
-    def restart(stopped):
-        connection.start()
-        order.append(("restart", connection.state, stopped.session))
-
-    connection.stopped.subscribe(restart)
-    connection.stopped.subscribe(lambda stopped: order.append(("other", connection.state, stopped.session)))
-    connection.stop()
-    assert (await connection.wait_stopped()).session == 1
-    assert order == [("restart", ConnectionState.CLOSED, 1), ("other", ConnectionState.CLOSED, 1)]
-    await connection.wait_started()
-    assert connection.session == 2
-    assert len(chat.transport.peers) == 2
-
-
-@virtual
-async def test_47_stop_inside_on_stop_does_nothing():
-    chat = await Chat().opened()
-    chat.connection.stopped.subscribe(lambda _: chat.connection.stop())
-    chat.connection.stop()
-    await chat.connection.wait_stopped()
-    assert chat.journal.kinds == ["Connecting", "Opened", "Closing", "Stopped"]
-
-
-@virtual
-async def test_24_stop_from_within_the_error_event_of_the_same_attempt():
-    chat = Chat(lambda peer: peer.refuse(), reconnect={"initial_delay": 1.0})
-    chat.connection.errors.subscribe(lambda _: chat.connection.stop())
-    chat.connection.start()
-    stopped = await chat.connection.wait_stopped()
-    await asyncio.sleep(60)
-    assert chat.journal.kinds == ["Connecting", "ErrorEvent", "Dropped", "Closing", "Stopped"]
-    assert (stopped.initiator, len(chat.transport.peers)) == (Initiator.LOCAL, 1)
-
-
-@virtual
-async def test_promise_5_no_answer_is_bounded_by_close_timeout():
-    chat = await Chat(close_timeout=3.0).opened()
-    chat.peer.answers_close = False
-    before = asyncio.get_running_loop().time()
-    chat.connection.stop()
-    stopped = await chat.connection.wait_stopped()
-    assert asyncio.get_running_loop().time() - before == pytest.approx(3.0)
-    assert (stopped.initiator, stopped.code) == (Initiator.TIMEOUT, 1006)
-    assert chat.peer.was_aborted
-
-
-@virtual
-async def test_44_tcp_left_open_after_both_close_frames_is_ended_by_us():
-    chat = await Chat(close_timeout=3.0, linger=0.5).opened()
-    chat.peer.ends_tcp = False
-    before = asyncio.get_running_loop().time()
-    chat.connection.stop()
-    stopped = await chat.connection.wait_stopped()
-    assert asyncio.get_running_loop().time() - before == pytest.approx(0.5)
-    assert (stopped.was_clean, stopped.initiator) == (True, Initiator.LOCAL)
-
-
-@virtual
-async def test_promise_4_what_could_not_be_sent_is_counted():
-    chat = await Chat(close_timeout=1.0).opened()
-    chat.connection.send("sent")
-    chat.peer.stop_reading()
-    chat.connection.send("stuck")
-    chat.connection.send("stuck too")
-    chat.connection.stop()
-    stopped = await chat.connection.wait_stopped()
-    assert (stopped.messages_sent, stopped.unsent, stopped.initiator) == (1, 2, Initiator.TIMEOUT)
-
-
-@virtual
-async def test_promise_4_what_waits_goes_out_before_the_close_frame():
-    chat = await Chat().opened()
-    chat.peer.stop_reading()
-    chat.connection.send("waited")
-    chat.connection.stop(reason="bye")
-    await turn()
-    assert chat.peer.close_frame is None
-    chat.peer.resume_reading()
-    stopped = await chat.connection.wait_stopped()
-    assert chat.peer.received == ["waited"]
-    assert chat.peer.close_frame == (1000, "bye")
-    assert (stopped.unsent, stopped.was_clean) == (0, True)
-
-
-@virtual
-async def test_promise_8_46_stop_three_times_also_from_threads_is_one_event():
-    chat = await Chat().opened()
-    chat.connection.stop()
-    threads = [threading.Thread(target=chat.connection.stop) for _ in range(5)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    await chat.connection.wait_stopped()
-    await turn()
-    assert chat.journal.kinds.count("Stopped") == chat.journal.kinds.count("Closing") == 1
-
-
-@virtual
-async def test_94_commands_from_many_threads_are_serialized():
-    chat = await Chat().opened()
-
-    def commands(number):
-        for n in range(20):
-            chat.connection.send(f"{number}:{n}")
-
-    threads = [threading.Thread(target=commands, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        await asyncio.to_thread(thread.join)
-    await turn()
-    assert len(chat.peer.received) == 160
-    for number in range(8):
-        own = [message for message in chat.peer.received if message.startswith(f"{number}:")]
-        assert own == [f"{number}:{n}" for n in range(20)]
 
 
 # Subscribers that raise
@@ -434,20 +262,6 @@ def test_86_a_keyboard_interrupt_in_a_subscriber_reaches_the_program_and_wedges_
 
 
 @virtual
-async def test_92_what_cannot_be_decoded_is_one_error_event_and_the_stream_goes_on():
-    chat = await Chat().opened()
-    first, second = [], []
-    chat.connection.texts.subscribe(first.append)
-    chat.connection.texts.subscribe(second.append)
-    for message in ("a", b"b", b"\xff", "c"):
-        chat.peer.send(message)
-    assert first == second == ["a", "b", "c"]
-    errors = [event for event in chat.journal.events if isinstance(event, ErrorEvent)]
-    assert [(event.phase, type(event.error)) for event in errors] == [("receive", DecodeError)]
-    assert "1 bytes is not UTF-8" in errors[0].message
-
-
-@virtual
 async def test_nobody_is_told_of_a_binary_message_that_nobody_wanted_as_text():
     chat = await Chat().opened()
     seen = []
@@ -511,18 +325,6 @@ async def test_wait_stopped_waits_before_the_first_start_and_then_gives_the_last
 
 
 @virtual
-async def test_56_a_cancelled_waiting_task_changes_nothing():
-    chat = await Chat().opened()
-    waiting = asyncio.ensure_future(chat.connection.wait_stopped())
-    await turn()
-    waiting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
-    chat.connection.stop()
-    assert (await chat.connection.wait_stopped()).was_clean
-
-
-@virtual
 async def test_who_waits_when_everything_is_closed_is_told():
     chat = Chat()
     waiting = asyncio.ensure_future(chat.connection.wait_stopped())
@@ -548,41 +350,7 @@ async def test_commands_after_the_close_do_nothing(caplog):
     assert len(chat.transport.peers) == 1
 
 
-@virtual
-async def test_91_disposing_a_subscription_never_closes_the_connection():
-    chat = await Chat().opened()
-    subscriptions = [chat.connection.messages.subscribe(lambda _: None) for _ in range(5)]
-    for subscription in subscriptions:
-        subscription.dispose()
-    chat.peer.send("still there")
-    assert chat.journal.messages == ["still there"]
-    assert chat.connection.state is ConnectionState.OPEN
-
-
 # Reconnecting
-
-
-@virtual
-async def test_98_stop_cancels_the_waiting_retry_and_no_attempt_follows():
-    chat = Chat(lambda peer: peer.refuse(), reconnect={"initial_delay": 10.0, "jitter": False})
-    chat.connection.start()
-    await turn()
-    assert chat.connection.state is ConnectionState.RECONNECTING
-    chat.connection.stop()
-    assert chat.connection.state is ConnectionState.CLOSING
-    await chat.connection.wait_stopped()
-    await asyncio.sleep(3600)
-    assert len(chat.transport.peers) == 1
-
-
-@virtual
-async def test_99_given_up_is_a_stopped_with_the_last_error():
-    chat = Chat(lambda peer: peer.refuse("refused"), reconnect={"max_attempts": 4})
-    chat.connection.start()
-    stopped = await chat.connection.wait_stopped()
-    assert chat.journal.kinds == ["Connecting", "ErrorEvent", "Dropped"] * 3 + ["Connecting", "ErrorEvent", "Stopped"]
-    assert (stopped.attempts, stopped.opened, stopped.initiator) == (4, False, Initiator.NETWORK)
-    assert str(stopped.error) == "refused"
 
 
 @virtual

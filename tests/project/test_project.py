@@ -53,7 +53,7 @@ def test_connections_by_name():
 
 def test_a_connection_is_asked_for_by_a_name():
     it, _ = project()
-    with pytest.raises(TypeError, match="asked for by its name, a str, not int"):
+    with pytest.raises(TypeError, match="expected the name of a connection, a str, got int"):
         it.websocket(5)
 
 

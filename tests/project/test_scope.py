@@ -289,9 +289,9 @@ async def test_a_pipeline_that_ends_while_a_connection_notifies_is_told_as_one(c
 async def test_what_a_scene_cannot_be_given_and_where_a_plain_one_cannot_be_entered():
     it, _ = project()
     async with it:
-        with pytest.raises(TypeError, match=r"connections must be a list of them, such as \[chat\], not Connection"):
+        with pytest.raises(TypeError, match=r"expected a list of connections, such as \[chat\], got Connection"):
             it.scene("menu", connections=it.websocket("chat"))
-        with pytest.raises(RxNodesError, match="take 'async with'"), it.scene("menu"):
+        with pytest.raises(RxNodesError, match="use 'async with'"), it.scene("menu"):
             """It would wait for its own thread."""
 
 
