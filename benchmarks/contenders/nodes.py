@@ -8,12 +8,11 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from rxnodes.lifecycle.events import Traffic
-
 from benchmarks.clock import Counter, now, percentiles, rates, resident_bytes
 from benchmarks.contenders.through import one_by_one
 from benchmarks.limits import may_open
 from rxnodes import Project, Trigger
+from rxnodes.lifecycle.events import Traffic
 from rxnodes.lifecycle.inputs import CloseReceived, CloseSent, Delivered, HandshakeDone, Input, Lost, Now, Start, Stop
 from rxnodes.lifecycle.machine import Profile, State
 from rxnodes.lifecycle.machine import step as machine_step
