@@ -33,20 +33,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rxnodes.testing.events import closing, connecting, dropped, error_event, gap, opened, stopped
-    from rxnodes.testing.frames import (
-        RSV1,
-        RSV2,
-        RSV3,
-        Close,
-        Frame,
-        Opcode,
-        accept_key,
-        close_payload,
-        deflate,
-        parse_close,
-        take_frame,
-    )
-    from rxnodes.testing.marbles import attempts, by_url, peer_script
+    from rxnodes.testing.peer_scripts import attempts, by_url, peer_script
     from rxnodes.testing.proxy import ChaosProxy, Faults
     from rxnodes.testing.recording import Recorded, Recording, record
     from rxnodes.testing.scripted import ScriptedPeer, ScriptedTransport
@@ -73,6 +60,19 @@ if TYPE_CHECKING:
         talk_after_close,
         talk_after_own_close,
         vanish,
+    )
+    from rxnodes.testing.server.frames import (
+        RSV1,
+        RSV2,
+        RSV3,
+        Close,
+        Frame,
+        Opcode,
+        accept_key,
+        close_payload,
+        deflate,
+        parse_close,
+        take_frame,
     )
     from rxnodes.testing.virtual_time import VirtualTimeLoop, in_virtual_time, run_in_virtual_time
 
@@ -135,7 +135,7 @@ __all__ = [
 # Where a name lives; every other one lives in `server`.
 _HOMES = {
     "events": {"closing", "connecting", "dropped", "error_event", "gap", "opened", "stopped"},
-    "frames": {
+    "server.frames": {
         "RSV1",
         "RSV2",
         "RSV3",
@@ -148,11 +148,11 @@ _HOMES = {
         "parse_close",
         "take_frame",
     },
-    "marbles": {"attempts", "by_url", "peer_script"},
+    "peer_scripts": {"attempts", "by_url", "peer_script"},
     "proxy": {"ChaosProxy", "Faults"},
     "recording": {"Recorded", "Recording", "record"},
     "virtual_time": {"VirtualTimeLoop", "in_virtual_time", "run_in_virtual_time"},
-    "rxnodes.testing.scripted": {"ScriptedPeer", "ScriptedTransport"},
+    "scripted": {"ScriptedPeer", "ScriptedTransport"},
 }
 
 
@@ -160,7 +160,7 @@ def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = next((module for module, names in _HOMES.items() if name in names), "server")
-    value: object = getattr(importlib.import_module(home if "." in home else f"{__name__}.{home}"), name)
+    value: object = getattr(importlib.import_module(f"{__name__}.{home}"), name)
     globals()[name] = value
     return value
 

@@ -37,14 +37,14 @@ class Faults:
 
     Attributes:
         latency: Seconds that everything is under way.
-        bandwidth: Octets a second, for each connection; 0: everything is held back; `None`: no limit.
-        slice_size: Octets that a segment has at most, from 1; `None`: no limit.
+        bandwidth: Bytes a second, for each connection; 0: everything is held back; `None`: no limit.
+        slice_size: Bytes that a segment has at most, from 1; `None`: no limit.
         black_hole: Whether data vanishes, as where a cable is out. An end (FIN or RST) is held back until this is off.
         half_close: Whether this direction is ended: FIN is sent, and what still comes this way vanishes. A connection
             that was ended so stays so when this is switched off.
-        reset_after: Octets after which a connection is reset, on both sides, counted from its beginning; 0: at once;
+        reset_after: Bytes after which a connection is reset, on both sides, counted from its beginning; 0: at once;
             `None`: never.
-        octets: How many bytes were passed on so far. A count, not a switch.
+        bytes_passed: How many bytes were passed on so far. A count, not a switch.
 
     Example:
         >>> async with ChaosProxy(server.url) as proxy, websockets.connect(proxy.url) as ws:
@@ -59,9 +59,9 @@ class Faults:
         "_watchers",
         "bandwidth",
         "black_hole",
+        "bytes_passed",
         "half_close",
         "latency",
-        "octets",
         "reset_after",
         "slice_size",
     )
@@ -72,11 +72,11 @@ class Faults:
     black_hole: bool
     half_close: bool
     reset_after: int | None
-    octets: int
+    bytes_passed: int
 
     def __init__(self) -> None:
         self._watchers: set[Callable[[], None]] = set()
-        self.octets = 0
+        self.bytes_passed = 0
         self.clear()
 
     def clear(self) -> None:
@@ -366,7 +366,7 @@ class _Flow:
         self._sent_at = self._loop.time()
         self._sent_size = sent
         self._passed += sent
-        self._faults.octets += sent
+        self._faults.bytes_passed += sent
 
     def _reset_if_due(self) -> None:
         limit = self._faults.reset_after

@@ -1,1 +1,1 @@
-"""What carries bytes: the protocol every transport keeps, aiohttp, and a scripted one for tests."""
+"""Transports, which carry bytes: the protocol that every one keeps, receipts, and the transport over aiohttp."""

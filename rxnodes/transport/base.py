@@ -1,14 +1,14 @@
 """The protocol that every transport keeps.
 
-A transport dials. What it returns at once is a `Link`: one attempt, from the dial to the end of its TCP connection. The
-link tells its `Sink` what happens, and the sink's owner tells the link what to do. The rules are few:
+A transport dials, and returns a `Link` at once: one attempt, from the dial to the end of its TCP connection. The link
+tells its `Sink` what happens, and the sink's owner tells the link what to do. The rules are few:
 
 - Everything happens on the event loop's thread.
 - `Sink.lost` is called exactly once, last, and only when nothing of the link is left: no socket, timer or task.
-- Whatever ends a link ends it in `Sink.lost`; after `Link.abort` that is soon, and nothing else comes before it.
-- Nothing is raised into the caller of `dial` or of a link's method. A transport that does has failed: the log has the
-  traceback, the link is aborted, and the attempt ends. A `ConnectError` that `dial` raises is why, as it is.
-- Of each message that was given to a link the sink is told once what became of it, before `lost`.
+- Every end of a link leads to `Sink.lost`; after `Link.abort` that is soon, and nothing else comes before it.
+- Nothing is raised into the caller of `dial` or of a link's method. A transport that does so has failed: the log has
+  the traceback, the link is aborted, and the attempt ends. If `dial` raises a `ConnectError`, the attempt ends with it.
+- The sink is told once, before `lost`, what became of each message that was given to the link.
 - What the peer sent and our system has is delivered before `lost`, also where a write has failed; only `abort` and
   `close_now` cut it short.
 """
@@ -33,19 +33,19 @@ __all__ = ["Link", "Sink", "Target", "Transport"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """Where to, and how. Its `repr` holds no secret.
+    """Where to dial, and how. Its `repr` holds no secret.
 
     Attributes:
-        url: The whole URL, with the query and whatever secret is in it: never printed.
+        url: The whole URL, with its query, which may be secret: never printed.
         redacted_url: The same, fit for messages, events and logs.
         headers: Extra request headers; their values may be secret.
         subprotocols: Offered to the server, the preferred first (RFC 6455 section 1.9).
-        heartbeat: Seconds between pings; a peer from which nothing has come half as many seconds after a ping is given
-            up. `None`: no heartbeat.
-        silence_timeout: Seconds without a message after which the peer is given up, even if it answers pings; `None`:
-            it may be silent.
+        heartbeat: Seconds between pings. A peer is given up if nothing has come half as many seconds after a ping.
+            `None`: no heartbeat.
+        silence_timeout: Seconds without a message after which a peer is given up, even if it answers pings; `None`: it
+            may be silent.
         max_message_size: Bytes that one message may have, unpacked; `None`: no limit.
-        send_queue: The bounds of what waits to be sent.
+        send_queue: The bounds of the messages that wait to be sent.
         compression: Whether permessage-deflate (RFC 7692) is offered.
         tls: For wss: the context; `None`: the system's trust store.
     """
@@ -68,7 +68,7 @@ class Target:
 
 
 class Sink(Protocol):
-    """What a link calls."""
+    """Told by a link what happens."""
 
     def opened(self, subprotocol: str | None) -> None:
         """The handshake is done. Messages may follow at once."""
@@ -83,7 +83,7 @@ class Sink(Protocol):
         ...
 
     def unsent(self, receipts: Collection[Receipt], /) -> None:
-        """These messages never will. Told within `Link.close_now`, or right before `lost`: until then they may wait."""
+        """These messages never will. It is called within `Link.close_now`, or right before `lost`."""
         ...
 
     def overflowed(self, receipts: Collection[Receipt], /) -> None:
@@ -93,7 +93,7 @@ class Sink(Protocol):
     def close_received(self, code: int, reason: str, *, tcp_ended: bool = False) -> None:
         """The peer's Close frame has come (1005: an empty one). No message follows.
 
-        `tcp_ended`: the peer has ended its side of TCP, too, so that there is nothing to wait for.
+        `tcp_ended`: the peer has ended its side of TCP, too, so there is nothing to wait for.
         """
         ...
 
@@ -110,7 +110,7 @@ class Sink(Protocol):
         ...
 
     def lost(self, error: RxNodesError | None, traffic: Traffic) -> None:
-        """Nothing of the link is left. `error` is why it did not open, or what broke it, where that is known."""
+        """Nothing of the link is left. `error` says why it did not open, or what broke it; `None`: nothing did."""
         ...
 
 
@@ -126,16 +126,16 @@ class Link(Protocol):
         ...
 
     def close_now(self, code: int, reason: str) -> None:
-        """Sends a Close frame at once, unless one has left already. What still waited is `unsent`.
+        """Sends a Close frame at once, unless one has left already. The messages that still wait are `unsent`.
 
         No message is delivered behind this, not even the rest of the read that is being delivered.
         """
         ...
 
     def pause_reading(self) -> None:
-        """Reads no more, so that what the peer sends waits in the network, and at last with the peer.
+        """Reads no more, so that the peer's messages wait in the network, and at last with the peer.
 
-        What is being delivered is delivered to its end. Once a Close frame is due, reading goes on all the same, so
+        The messages of the current read are all delivered. Once a Close frame is due, reading goes on all the same, so
         that the end is found. May be called at any moment, however often.
         """
         ...
@@ -147,9 +147,9 @@ class Link(Protocol):
     def catch_up(self, judge: Callable[[], object]) -> None:
         """Calls `judge` when all that has come by now is read: at once, where nothing waits.
 
-        For a deadline that has struck. Whoever was held up meanwhile, by a subscriber or a stopped process, must not
-        judge the peer by what has not been read. Messages that a consumer which pauses does not take are counted as
-        undelivered then.
+        It is for a deadline that has struck. The program may have been held up, by a subscriber or a stopped process,
+        and must not judge the peer before it has read what the peer sent. While the connection closes, messages beyond
+        those that a pausing consumer is given are read, and counted as undelivered.
         """
         ...
 
@@ -159,7 +159,7 @@ class Link(Protocol):
 
 
 class Transport(Protocol):
-    """What carries bytes."""
+    """Carries bytes: dials links, and owns what they share."""
 
     def dial(self, target: Target, sink: Sink) -> Link:
         """Begins an attempt. The sink is not called before this returns."""

@@ -1,4 +1,4 @@
-"""Messages: what RFC 6455 and RFC 7692 make of frames, whoever has read them."""
+"""The assembler: makes messages of frames, as RFC 6455 and RFC 7692 say."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ logger = logging.getLogger("rxnodes.wire")
 #: An opcode that no frame has.
 NO_RUN: Final = -1
 
-#: A message may come in so many fragments at least, and in one for so many of its allowed bytes. Without a limit the
-#: bytes themselves bound them, but for those that have none.
+#: How many fragments a message may have: one for every 64 bytes of its limit, and 1,024 at least. A message without a
+#: limit may have any number, except of empty ones.
 MIN_FRAGMENTS = 1024
 BYTES_PER_FRAGMENT = 64
 MAX_EMPTY_FRAGMENTS = 1024
 
-#: More parts of a payload, or of a message, are joined in between: each is an object, and they may be small.
+#: So many parts of a payload, or of a message, are joined into one block: each is an object, and they may be small.
 PARTS_PER_BLOCK: Final = 1024
 
-#: How much one read may become, unpacked, before it is delivered; beyond that, message by message.
+#: One read may become so many bytes, unpacked, before they are delivered; beyond that, each message is delivered alone.
 MAX_UNPACKED_RUN = 2**20
 
 
@@ -55,19 +55,19 @@ class FrameHandler(Protocol):
 
 
 def longest_frame(max_size: int, *, is_packed: bool) -> int:
-    """How long a frame may be of a message of so many bytes: deflate can make what it cannot compress longer."""
+    """How long a frame of a message of `max_size` bytes may be: deflate lengthens data that it cannot compress."""
     return max_size + max_size // 1000 + 64 if is_packed else max_size
 
 
 class MessageAssembler:
     """Makes messages of frames.
 
-    What one read brings is delivered together, which is cheaper than message by message, and no later: the payloads of
-    a run of whole messages of one opcode wait until the read is parsed, or something else comes. What reads the frames
-    may append to a run by itself, which is the hot path.
+    The messages of one read are delivered together, which costs less than message by message, and is no later. A run is
+    a series of whole messages of one opcode: their payloads wait until the read is parsed, or a frame of another kind
+    comes. The parser may append to the run by itself, which is the hot path.
 
     Args:
-        handler: What is called, in order.
+        handler: Called in the order of the frames.
         max_size: Bytes a message may have, unpacked; `None`: no limit.
         deflate: Compression, where it was negotiated.
 
@@ -99,7 +99,7 @@ class MessageAssembler:
         self._limit = max_size
         self._fragment_limit = math.inf if max_size is None else max(MIN_FRAGMENTS, max_size // BYTES_PER_FRAGMENT)
         self._deflate = deflate
-        # The message that has come in part: its blocks, the fragments behind them, and what there is of them.
+        # The message that has come in part: its blocks, the fragments behind them, and their number and size.
         self._blocks: list[bytes] = []
         self._fragments: list[bytes] = []
         self._fragmented_opcode = CONTINUATION
@@ -107,12 +107,12 @@ class MessageAssembler:
         self._fragment_count = 0
         self._empty_fragments = 0
         self.is_done = False
-        # The opcode of the run; none while a message is in fragments, and at the end.
+        # The opcode of the run; there is no run while a message is in fragments, nor at the end.
         self._run = NO_RUN
         self._unpacked_size = 0
         self.payloads: list[bytes] = []
-        # Kept until the next one comes: or else Python gives the arena in which small messages are made back to the
-        # system, and faults it in again for the next read, a fifth of the time of a message of 32 bytes.
+        # The last payload is kept until the next one comes. Otherwise Python returns the arena of small messages to the
+        # system, and faults it in again for the next read: a fifth of the time of a message of 32 bytes.
         self._last = b""
 
     def on_frame(self, fin: bool, opcode: int, payload: bytes, compressed: int) -> int:  # noqa: FBT001 - as frames are
@@ -125,8 +125,8 @@ class MessageAssembler:
             compressed: Whether its message is.
 
         Returns:
-            The opcode of the run: of a whole message that is not compressed nor too big and has this opcode, the
-            payload may be appended to `payloads` instead.
+            The opcode of the run. Instead of calling this, the payload of a whole message with this opcode may be
+            appended to `payloads`, if it is neither compressed nor too big.
 
         Raises:
             Violation: If the peer broke the protocol.
@@ -148,13 +148,13 @@ class MessageAssembler:
         return self._run
 
     def end_read(self, violation: BaseException | None) -> None:
-        """Delivers what one read has brought.
+        """Delivers the messages of one read.
 
         Args:
-            violation: What was wrong behind it.
+            violation: The error behind them; `None`: there is none.
 
         Raises:
-            ProtocolError: If the peer broke the protocol, by this or before.
+            ProtocolError: If the peer broke the protocol, behind the messages or in them.
         """
         try:
             self._flush()
@@ -170,14 +170,14 @@ class MessageAssembler:
         self._run = NO_RUN
 
     def too_big(self) -> Violation:
-        """What is wrong with a message of more bytes than are allowed."""
+        """The violation of a message with more bytes than allowed."""
         text = "a frame that is larger than any memory"
         if self._limit is not None:
             text = f"a message of more than max_message_size ({self._limit} bytes)"
         return Violation(CloseCode.MESSAGE_TOO_BIG, text)
 
     def _flush(self) -> None:
-        """Delivers the run, as far as it is valid; nothing where somebody has ended it all in a delivery before."""
+        """Delivers the run, as far as it is valid; nothing if `finish` was called within a delivery before."""
         if self.is_done:
             self.payloads.clear()
         payloads = self.payloads[:]
@@ -201,7 +201,7 @@ class MessageAssembler:
         raise Violation(CloseCode.INVALID_FRAME_PAYLOAD_DATA, "a text message that is not UTF-8")
 
     def _on_data(self, fin: bool, opcode: int, payload: bytes, compressed: int) -> None:  # noqa: FBT001
-        """A frame of a message: assembles fragments (RFC 6455 section 5.4), and unpacks."""
+        """Takes a frame of a message: assembles fragments (RFC 6455 section 5.4), and unpacks."""
         if opcode == CONTINUATION:
             if not self._fragmented_opcode:
                 raise Violation(CloseCode.PROTOCOL_ERROR, "a continuation frame without a message to continue")
@@ -245,7 +245,7 @@ class MessageAssembler:
             raise Violation(CloseCode.MESSAGE_TOO_BIG, f"a message in more than {MAX_EMPTY_FRAGMENTS} empty fragments")
 
     def _join_fragments(self) -> bytes:
-        """The message that is whole now."""
+        """The payload of the message that is whole now."""
         payload = b"".join([*self._blocks, *self._fragments])
         self._blocks.clear()
         self._fragments.clear()

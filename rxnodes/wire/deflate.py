@@ -6,10 +6,10 @@ import zlib
 
 __all__ = ["Deflate"]
 
-#: RFC 7692 section 7.2.1: what a sender takes off the end of a compressed message, and a receiver puts back.
+#: RFC 7692 section 7.2.1: a sender takes this off the end of a compressed message, and a receiver puts it back.
 DEFLATE_TAIL = b"\x00\x00\xff\xff"
 
-#: Each final block in a message takes a new decompressor and a copy of the rest; a sender needs one at most.
+#: Each final block in a message costs a new decompressor and a copy of the rest; a sender needs one at most.
 MAX_FINAL_BLOCKS = 16
 
 
@@ -38,10 +38,10 @@ class Deflate:
         return packed.removesuffix(DEFLATE_TAIL)
 
     def decompress(self, payload: bytes, limit: int | None) -> bytes | None:
-        """The payload of a message of the peer; `None` if it is longer than `limit` bytes, or in too many final blocks.
+        """The payload of a message of the peer; `None` if it has more than `limit` bytes, or too many final blocks.
 
         Raises:
-            zlib.error: If it is not what deflate produces.
+            zlib.error: If the payload is not deflated.
         """
         data = payload + DEFLATE_TAIL
         unpacked = b""

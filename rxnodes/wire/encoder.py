@@ -29,12 +29,12 @@ SHORT_FRAMES = (
     FIN | PONG,
 )
 
-#: The headers of short frames, ready made: packing one takes a fifth of the time of encoding the frame.
+#: The headers of short frames, made beforehand: packing one takes a fifth of the time of encoding the frame.
 SHORT_HEADERS = {
     first_byte: [bytes((first_byte, MASKED | length)) for length in range(126)] for first_byte in SHORT_FRAMES
 }
 
-#: Drawn from the system at once: a thousand masks.
+#: How many bytes are drawn from the system at once: a thousand masks.
 MASK_POOL_SIZE = 4096
 
 #: RFC 6455 section 5.2: payloads below this length have the shortest header.
@@ -54,13 +54,13 @@ class Outgoing(Protocol):
 
 
 class Masks:
-    """Four bytes for each frame that nobody can predict (RFC 6455 section 10.3).
+    """The masks of frames: four bytes each, which nobody can predict (RFC 6455 section 10.3).
 
-    They are drawn from the system many at a time, for all connections of a transport: none waits for a call of the
-    system with its first frame, and an idle one holds none.
+    They are drawn from the system many at a time, for all connections of a transport. So the first frame of a
+    connection waits for no system call, and an idle connection holds no masks.
 
     Args:
-        apply: What masks a payload in place; `None`: `mask`, in plain Python.
+        apply: Masks a payload in place; `None`: `mask`, in plain Python.
     """
 
     __slots__ = ("_drawn", "_next", "apply")
@@ -71,7 +71,7 @@ class Masks:
         self._next = 0
 
     def draw(self, count: int) -> tuple[bytes, int]:
-        """Masks for so many frames.
+        """Draws masks for `count` frames.
 
         Returns:
             Bytes, and where in them the masks begin.
@@ -98,11 +98,11 @@ class FrameEncoder:
         self._masks = masks or Masks()
 
     def compressing(self, deflate: Deflate) -> FrameEncoder:
-        """The same, with compression."""
+        """An encoder with the same masks that compresses messages."""
         return FrameEncoder(deflate, self._masks)
 
     def messages(self, messages: Sequence[Outgoing]) -> list[bytes]:
-        """Whole messages, each as one frame. All in one loop, which takes two thirds of the time of one by one."""
+        """Encodes whole messages, each as one frame. One loop takes two thirds of the time of a call for each."""
         masks, at = self._masks.draw(len(messages))
         mask = self._masks.apply
         deflate, bits = self._deflate, FIN if self._deflate is None else FIN | RSV1
@@ -127,7 +127,7 @@ class FrameEncoder:
         return self._control(FIN | PONG, payload)
 
     def ping(self, payload: bytes) -> bytes:
-        """A ping of ours."""
+        """A ping."""
         return self._control(FIN | PING, payload)
 
     def close(self, code: int, reason: str) -> bytes:
@@ -150,7 +150,7 @@ def _long_header(first_byte: int, length: int) -> bytes:
 
 
 def mask(key: bytes, payload: bytearray) -> None:
-    """Masks a payload in place (RFC 6455 section 5.3), as one number: the fastest way in Python, if short."""
+    """Masks a payload in place (RFC 6455 section 5.3), as one number: the fastest way in Python for short ones."""
     size = len(payload)
     pad = (key * (size // len(key) + 1))[:size]
     payload[:] = (int.from_bytes(payload) ^ int.from_bytes(pad)).to_bytes(size)

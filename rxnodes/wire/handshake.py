@@ -1,4 +1,4 @@
-"""The opening handshake: what we ask for, and which answers we accept (RFC 6455 section 4.1)."""
+"""The opening handshake: our request, and the answers that we accept (RFC 6455 section 4.1)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Agreement", "Handshake", "RefusedError", "parse_deflate_parameters"]
 
 SWITCHING_PROTOCOLS: Final = 101
 
-#: Names of headers, ready to be compared without regard to case.
+#: Names of headers, which are compared without regard to case.
 CONNECTION: Final = istr("Connection")
 SEC_WEBSOCKET_ACCEPT: Final = istr("Sec-WebSocket-Accept")
 SEC_WEBSOCKET_EXTENSIONS: Final = istr("Sec-WebSocket-Extensions")
@@ -31,18 +31,18 @@ SEC_WEBSOCKET_PROTOCOL: Final = istr("Sec-WebSocket-Protocol")
 SEC_WEBSOCKET_VERSION: Final = istr("Sec-WebSocket-Version")
 UPGRADE: Final = istr("Upgrade")
 
-#: RFC 6455 section 1.3: what a server puts behind our key.
+#: RFC 6455 section 1.3: a server appends this to our key.
 GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
-#: What we can compress with, any window included; RFC 7692 section 7.1.
+#: Our offer: permessage-deflate with a window of any size (RFC 7692 section 7.1).
 DEFLATE_OFFER: Final = "permessage-deflate; client_max_window_bits"
 
 
 class RefusedError(Exception):
-    """The server's answer to the handshake is not one that we accept.
+    """We do not accept the server's answer to the handshake.
 
     Args:
-        message: What is wrong.
+        message: What is wrong with it.
         status: The answer's HTTP status; 0 where there was no answer.
     """
 
@@ -52,7 +52,7 @@ class RefusedError(Exception):
 
 
 class Agreement(NamedTuple):
-    """What the server chose of what we offered.
+    """The server's choice among our offers.
 
     Attributes:
         subprotocol: The subprotocol; `None`: none.
@@ -67,7 +67,7 @@ class Handshake:
     """One opening handshake.
 
     Args:
-        subprotocols: What is offered, the preferred first.
+        subprotocols: Offered to the server, the preferred first.
         compression: Whether permessage-deflate is offered.
     """
 
@@ -79,7 +79,7 @@ class Handshake:
         self._key = base64.b64encode(os.urandom(16))
 
     def headers(self, more: Mapping[str, str]) -> CIMultiDict[str]:
-        """The request's headers: those of the handshake, and more."""
+        """The headers of the request: those of the handshake, and `more`."""
         headers = CIMultiDict(more)
         headers[UPGRADE] = "websocket"
         headers[CONNECTION] = "Upgrade"
@@ -92,10 +92,10 @@ class Handshake:
         return headers
 
     def agree(self, status: int, answer: CIMultiDictProxy[str]) -> Agreement:
-        """Looks at the server's answer.
+        """Checks the server's answer.
 
         Raises:
-            RefusedError: If it is not one that RFC 6455 section 4.1 lets us accept.
+            RefusedError: If RFC 6455 section 4.1 does not let us accept it.
         """
         if status != SWITCHING_PROTOCOLS:
             raise RefusedError(f"the server answered {status} instead of 101", status)
@@ -103,7 +103,7 @@ class Handshake:
             self._check_upgrade(answer)
             return Agreement(self._subprotocol(answer), self._deflate(answer))
         except ValueError as error:
-            # Part of it is the server's choice.
+            # The server chose a part of this text.
             complaint = text_of(error)
         raise RefusedError(complaint, status)
 
@@ -144,7 +144,7 @@ def parse_deflate_parameters(offer: str) -> Deflate:
         offer: The value of its `Sec-WebSocket-Extensions`.
 
     Raises:
-        ValueError: If it is anything but permessage-deflate with parameters that we offered.
+        ValueError: If it is not permessage-deflate with parameters that we offered.
     """
     name, *parameters = (part.strip() for part in offer.split(";"))
     if name != "permessage-deflate":

@@ -1,4 +1,4 @@
-"""The numbers of RFC 6455 that frames are made of (section 5.2), and what a peer must not do with them."""
+"""The numbers in the header of a frame (RFC 6455 section 5.2), and the violation of their rules."""
 
 from __future__ import annotations
 
@@ -38,7 +38,12 @@ CLOSE_CODE: Final = Struct("!H")
 
 
 class Violation(Exception):  # noqa: N818 - it is the peer's error
-    """The peer broke the protocol: the close code that says so, and what is wrong."""
+    """The peer broke the protocol.
+
+    Args:
+        code: The close code that says so.
+        text: What is wrong.
+    """
 
     def __init__(self, code: CloseCode, text: str) -> None:
         super().__init__(text)

@@ -1,4 +1,4 @@
-"""The parser: reads the peer's frames from whatever bytes have come, wherever they are cut."""
+"""The parser: reads the frames of a server from bytes, wherever these are cut."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LENGTH: Final = 0x7F
 
 OPCODES = frozenset({CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG})
 
-#: The most that a length field of seven bits says by itself; the two above it announce one of 16 and of 64 bits.
+#: The longest payload of a header with seven bits for the length; 126 and 127 announce a length of 16 or 64 bits.
 MAX_SHORT: Final = 125
 LENGTH_IN_16_BITS: Final = 126
 
@@ -41,7 +41,7 @@ class FrameParser:
     """Reads frames (RFC 6455 section 5.2), and delivers what `MessageAssembler` makes of them.
 
     Args:
-        handler: What is called, in order, within `feed`.
+        handler: Called in the order of the frames, within `feed`.
         max_size: Bytes a message may have, unpacked; `None`: no limit.
         deflate: Compression, where it was negotiated.
     """
@@ -76,24 +76,24 @@ class FrameParser:
         self._max_size = sys.maxsize if max_size is None else max_size
         self._max_short = min(MAX_SHORT, self._max_size)
         self._max_length = min(sys.maxsize, longest_frame(self._max_size, is_packed=deflate is not None))
-        # The first byte of the frames that make the run longer.
+        # The first byte of the frames that belong to the run of `MessageAssembler`.
         self._run = NO_RUN
         # Whether the last frame of a message was not its end, and whether that message is compressed.
         self._is_in_message = False
         self._is_packed = False
         # A header that has come in part.
         self._tail = b""
-        # A frame that has come in part: its first byte, what there is of its payload, and how much is not there yet.
+        # A frame that has come in part: its first byte, the parts of its payload, and how many bytes are missing.
         self._first_byte = 0
         self._blocks: list[bytes] = []
         self._parts: list[bytes] = []
         self._missing = 0
 
     def feed(self, data: bytes) -> None:
-        """Parses what has come.
+        """Parses bytes, and calls the handler with what they are.
 
         Raises:
-            ProtocolError: If the peer broke the protocol. What came before is delivered.
+            ProtocolError: If the peer broke the protocol. The messages before that are delivered.
         """
         messages = self._messages
         if messages.is_done:
@@ -106,13 +106,13 @@ class FrameParser:
             elif self._tail:
                 data, self._tail = self._tail + data, b""
             self._read_frames(data, position)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the place among the frames is lost
+        except Exception as error:  # noqa: BLE001 - after any error the place among the frames is lost
             violation = error
         if messages.payloads or violation is not None:
             messages.end_read(violation)
 
     def finish(self) -> None:
-        """Ignores whatever comes from here on."""
+        """Ignores all bytes from here on."""
         self._messages.finish()
         self._run = NO_RUN
 
@@ -132,7 +132,7 @@ class FrameParser:
         return missing
 
     def _keep(self, part: bytes) -> None:
-        """Keeps a part of a payload. Very many are joined, block by block."""
+        """Keeps a part of a payload; very many parts are joined, block by block."""
         self._parts.append(part)
         if len(self._parts) == PARTS_PER_BLOCK:
             self._blocks.append(b"".join(self._parts))
@@ -144,8 +144,8 @@ class FrameParser:
         last = end - 1
         while position < last:
             begin = position
-            # The hot path: one more short message of the run. A masked one has a larger second byte. To look for the
-            # end of the data behind the loop, instead of for each message, takes a tenth off it.
+            # The hot path: one more short message of the run. A masked frame has a larger second byte, and so leaves
+            # the loop. To check behind the loop that the last one is whole, instead of each, saves 25 of 275 ns.
             while position < last and data[position] == run and (length := data[position + 1]) <= max_short:
                 begin = position + 2
                 position = begin + length
@@ -161,7 +161,7 @@ class FrameParser:
             self._tail = data[position:]
 
     def _read_frame(self, data: bytes, position: int, end: int) -> int:
-        """Reads any frame, and gives where it ends; if it is not all there, keeps what is, and gives `end`."""
+        """Reads any frame, and returns where it ends; of one that is not whole, keeps the part, and returns `end`."""
         first, second = data[position], data[position + 1]
         is_of_run = first == self._run
         if not is_of_run:
@@ -189,7 +189,7 @@ class FrameParser:
         return stop
 
     def _check(self, first: int, second: int) -> None:
-        """Refuses what two bytes tell to be wrong."""
+        """Refuses a frame that is wrong by its first two bytes."""
         opcode = first & OPCODE
         if opcode not in OPCODES:
             raise Violation(CloseCode.PROTOCOL_ERROR, f"a frame with the opcode {opcode}, which is reserved")

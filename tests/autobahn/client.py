@@ -10,28 +10,27 @@ import asyncio
 import json
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from rxnodes import Project, pulse
 from rxnodes.websocket import client_send, client_start, on_receive
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from reactivex import Observable
 
     from rxnodes import Connection
 
-    Behave = Callable[[Connection], Observable[Any]]
-
 ACCEPTED = frozenset({"OK", "NON-STRICT", "INFORMATIONAL"})
 
 #: The suite's largest message has 16 MiB.
 MAX_MESSAGE_SIZE = 32 * 1024 * 1024
 
-#: Seconds. The suite itself gives up on its slowest case after 480.
+#: Seconds that one case may take; then the connection is aborted, and the server judges what it saw. The suite itself
+#: gives up on its slowest case after 480.
 PATIENCE = 500.0
 
 #: Seconds for a question, which the server answers at once.
@@ -75,18 +74,14 @@ class FuzzingClient:
     Args:
         url: Where it listens; on this machine, because it is nothing to point at others.
         agent: What the client is called in its reports.
-        patience: Seconds that one case may take; then the connection is aborted, and the server judges what it saw.
-        behave: What is done with the messages of a case.
     """
 
-    def __init__(self, url: str, agent: str = "rxnodes", *, patience: float = PATIENCE, behave: Behave = echo) -> None:
+    def __init__(self, url: str, agent: str = "rxnodes") -> None:
         host = urlsplit(url).hostname or ""
         if host != "localhost" and not ip_address(host).is_loopback:
             raise ValueError(f"a fuzzing server must be on this machine, not on {host!r}")
         self._url = url.rstrip("/")
         self._agent = agent
-        self._patience = patience
-        self._behave = behave
 
     async def count(self) -> int:
         """How many cases there are."""
@@ -96,9 +91,9 @@ class FuzzingClient:
         """Lets a case run. What came of it is for the server to say."""
         async with self._project("runCase", case=case) as project:
             connection = project.websocket("it")
-            project.subscribe(self._behave(connection), pulse().pipe(client_start(connection)))
+            project.subscribe(echo(connection), pulse().pipe(client_start(connection)))
             try:
-                async with asyncio.timeout(self._patience):
+                async with asyncio.timeout(PATIENCE):
                     await connection.wait_stopped()
             except TimeoutError:
                 connection.abort()

@@ -125,7 +125,7 @@ async def test_octets_are_counted(line):
     assert await line.at_server() == b"12345"
     await line.to_client(b"123")
     assert await line.at_client() == b"123"
-    assert (line.proxy.to_server.octets, line.proxy.to_client.octets) == (5, 3)
+    assert (line.proxy.to_server.bytes_passed, line.proxy.to_client.bytes_passed) == (5, 3)
 
 
 async def test_fin_passes_and_leaves_the_other_direction_open(line):
@@ -185,7 +185,7 @@ async def test_what_waited_arrives_when_the_target_reads_on(line):
     while received < size:
         received += len(await line.at_server())
     await sending
-    assert line.proxy.to_server.octets == size
+    assert line.proxy.to_server.bytes_passed == size
 
 
 # Faults
@@ -264,7 +264,7 @@ async def test_a_black_hole_holds_an_end_back_until_it_is_lifted(line, ending):
 async def test_a_black_hole_relieves_a_source_whose_target_does_not_read(line):
     line.proxy.to_server.black_hole = True
     await line.to_server(bytes(20_000_000))
-    assert line.proxy.to_server.octets == 0
+    assert line.proxy.to_server.bytes_passed == 0
 
 
 async def test_half_close_ends_one_direction_for_good(line):
@@ -274,7 +274,7 @@ async def test_half_close_ends_one_direction_for_good(line):
     await line.to_client(b"lost")
     await line.to_server(b"through")
     assert await line.at_server() == b"through"
-    assert line.proxy.to_client.octets == 0
+    assert line.proxy.to_client.bytes_passed == 0
     line.sock.shutdown(socket.SHUT_WR)
     assert await line.server_ending() == "fin"
 
@@ -284,7 +284,7 @@ async def test_reset_after_cuts_within_a_segment_on_both_sides(line):
     await line.to_client(b"abcdef")
     assert await line.client_ending() == "reset"
     assert line.received in {b"abc", b""}  # Linux gives what came before a reset, others need not
-    assert line.proxy.to_client.octets == 3
+    assert line.proxy.to_client.bytes_passed == 3
     assert await line.server_ending() == "reset"
 
 

@@ -12,7 +12,7 @@ from parsed import BINARY, PING, TAIL, TEXT
 from receipts import receipt
 
 from rxnodes.testing import RSV1, Frame, close_payload
-from rxnodes.testing.frames import take_frame
+from rxnodes.testing.server.frames import take_frame
 from rxnodes.transport.aiohttp.transport import compiled_mask
 from rxnodes.wire.deflate import Deflate
 from rxnodes.wire.encoder import FrameEncoder, mask

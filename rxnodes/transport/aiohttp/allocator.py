@@ -1,4 +1,4 @@
-"""The memory of large messages, which is used again instead of being faulted in for each of them."""
+"""Keeps the memory of large messages for the next ones, instead of faulting it in for each of them."""
 
 from __future__ import annotations
 

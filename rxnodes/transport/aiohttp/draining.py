@@ -1,7 +1,7 @@
-"""Reading what our system still holds of a connection whose transport has given up.
+"""Reading the data that our system still holds of a connection whose transport has given up.
 
-A write that fails tells nothing about what the peer had sent before it left: the system keeps that, readable to its
-end. But asyncio's transports, and uvloop's, close without reading it. So it is read here, past the transport.
+When a write fails, the data that the peer had sent before it left is still in our system, readable to its end. But
+asyncio's transports, and uvloop's, close without reading it. So it is read here, past the transport.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ READ_SIZE: Final = 256 * 1024
 
 
 class TlsTail:
-    """Decrypts what comes behind the end of a TLS transport.
+    """Decrypts the data behind the end of a TLS transport.
 
-    The layer goes on taking ciphertext when its transport is gone, and its `ssl_object` still decrypts that, and what
-    was held back by a pause. Neither asyncio nor uvloop has a public name for the layer, but it is what the transport
-    refers to.
+    When its transport is gone, the TLS layer still takes ciphertext, and its `ssl_object` still decrypts that, and the
+    data that a pause held back. Neither asyncio nor uvloop has a public name for the layer, but the transport refers
+    to it.
 
     Args:
         transport: The TLS transport, while it is open.
@@ -39,7 +39,7 @@ class TlsTail:
         self._layer: Any = next(held for held in gc.get_referents(transport) if hasattr(held, "buffer_updated"))
 
     def decrypt(self, data: bytes) -> bytes:
-        """What this ciphertext, and what came before and was not read, holds in whole records."""
+        """Returns the plaintext of all whole records, of this ciphertext and of any that was not read before."""
         while data:
             buffer = self._layer.get_buffer(len(data))
             size = min(len(buffer), len(data))
@@ -51,7 +51,7 @@ class TlsTail:
             while part := self._ssl_object.read(READ_SIZE):
                 plain.append(part)
         except ssl.SSLError:
-            # A part of a record, or what is no TLS: there is nothing more to be had of it.
+            # A part of a record, or no TLS at all: nothing more can be decrypted.
             pass
         return b"".join(plain)
 
@@ -61,9 +61,9 @@ class Drain:
 
     Args:
         loop: The loop.
-        sock: A socket that does not block, of which nobody else reads.
-        tls: What decrypts; `None`: it is plain.
-        feed: Given what was read.
+        sock: A socket that does not block, and that nothing else reads.
+        tls: Decrypts the data; `None`: it is plain.
+        feed: Called with the data.
         done: Called when nothing more is to be read. Not within the constructor.
     """
 
@@ -95,7 +95,7 @@ class Drain:
             # There is nothing more, or all was read and here is what broke the connection.
             data = b""
         plain = data if self._tls is None else self._tls.decrypt(data)
-        # Before it is fed: whoever is told something may end it all.
+        # Before the data is fed, because a subscriber may abort the link, and that cancels the next step.
         self._handle = self._loop.call_soon(self._read if data else self._done)
         if plain:
             self._feed(plain)

@@ -1,0 +1,404 @@
+"""The server's end of one WebSocket connection, which a script drives."""
+
+from __future__ import annotations
+
+import asyncio
+import http
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, Self
+
+from rxnodes.testing.server.frames import Close, Frame, Opcode, accept_key, close_payload, parse_close, take_frame
+from rxnodes.testing.server.tcp import EndOfStream
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rxnodes.testing.server.tcp import Ending, Tcp
+    from rxnodes.testing.server.tls import Tls
+
+__all__ = ["CloseReceived", "Peer", "Request"]
+
+_LONGEST_REQUEST: Final = 64 * 1024
+
+
+class CloseReceived(ConnectionError):  # noqa: N818 - names what happened
+    """The client's Close frame came where the script waited for a message.
+
+    Attributes:
+        code: The client's code; 1005 for an empty frame.
+        reason: The client's reason.
+    """
+
+    def __init__(self, close: Close) -> None:
+        super().__init__(f"the client sent Close {close.code} {close.reason!r}")
+        self.code, self.reason = close
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The client's opening handshake (RFC 6455 section 4.1), as it came.
+
+    Attributes:
+        method: `GET`, from a client in its right mind.
+        target: The path and the query.
+        version: `HTTP/1.1`.
+        headers: Names and values in the order they came.
+    """
+
+    method: str
+    target: str
+    version: str
+    headers: tuple[tuple[str, str], ...]
+
+    def header(self, name: str) -> str | None:
+        """Gives the value of a header, several ones joined by a comma; `None`: it did not come.
+
+        Args:
+            name: The header's name, in upper or lower case.
+        """
+        values = [value for key, value in self.headers if key.lower() == name.lower()]
+        return ", ".join(values) if values else None
+
+    @classmethod
+    def parse(cls, head: bytes) -> Self:
+        """Reads a request.
+
+        Args:
+            head: The request up to its empty line, and without it.
+
+        Raises:
+            ValueError: This is not HTTP.
+        """
+        first, *lines = head.decode("latin-1").split("\r\n")
+        method, target, version = first.split(" ")
+        fields = (line.partition(":") for line in lines)
+        return cls(method, target, version, tuple((name, value.strip()) for name, _, value in fields))
+
+
+class Peer:
+    """The server's end of one connection: what a script drives.
+
+    Nothing happens that the script does not ask for. In particular nothing is read but by `read_request`, `receive` and
+    the verbs built upon them: a script that does not read lets the client's writes fill up.
+
+    Once the connection is over, a verb that sends raises a `ConnectionError`: `ConnectionResetError` or
+    `BrokenPipeError` where the client ended it, `ConnectionAbortedError` where `reset` did. A script may let it pass:
+    to its server that is no failure.
+
+    Attributes:
+        number: The connection's number on its server, from 1.
+        request: The opening handshake, once read.
+
+    Example:
+        >>> async def greet(peer: Peer) -> None:
+        ...     await peer.accept()
+        ...     await peer.send_text(f"you are number {peer.number}")
+        ...     await peer.send_close((await peer.expect_close()).code)
+        >>> async with WebSocketServer(greet) as server, websockets.connect(server.url) as ws:
+        ...     print(await ws.recv())
+        you are number 1
+    """
+
+    def __init__(self, tcp: Tcp, *, number: int = 1, tls: Tls | None = None) -> None:
+        self.number = number
+        self.request: Request | None = None
+        self._tcp = tcp
+        self._tls = tls
+        self._finished = False
+        self._buffer = bytearray()
+
+    # The opening handshake
+
+    async def read_request(self) -> Request:
+        """Reads the opening handshake. Bytes behind it are kept for `receive`.
+
+        Returns:
+            The request, which from then on is `request` too.
+
+        Raises:
+            EndOfStream: FIN came instead.
+            ConnectionResetError: RST came instead.
+            AssertionError: 64 KiB came without an empty line.
+            ValueError: What came is not HTTP.
+        """
+        while (end := self._buffer.find(b"\r\n\r\n")) < 0:
+            if len(self._buffer) > _LONGEST_REQUEST:
+                raise AssertionError(f"the client sent no request in its first {len(self._buffer)} bytes")
+            await self._fill()
+        self.request = Request.parse(bytes(self._buffer[:end]))
+        del self._buffer[: end + 4]
+        return self.request
+
+    async def accept(
+        self,
+        subprotocol: str | None = None,
+        extensions: str | None = None,
+        extra_headers: Mapping[str, str | None] | None = None,
+        *,
+        then: bytes = b"",
+    ) -> None:
+        """Sends the 101 that opens the connection (RFC 6455 section 4.2.2), after reading the request if that is due.
+
+        Args:
+            subprotocol: The Sec-WebSocket-Protocol to answer, offered or not.
+            extensions: The Sec-WebSocket-Extensions to answer, offered or not.
+            extra_headers: Headers to add, or to put in the place of the right ones; `None` leaves one out.
+            then: Bytes that follow in the same segment.
+
+        Raises:
+            AssertionError: The request has no Sec-WebSocket-Key.
+            ConnectionError: The connection is over.
+            ValueError: What came is not HTTP.
+        """
+        request = self.request or await self.read_request()
+        key = request.header("Sec-WebSocket-Key")
+        if key is None:
+            raise AssertionError("the client's request has no Sec-WebSocket-Key")
+        headers: dict[str, str | None] = {
+            "Upgrade": "websocket",
+            "Connection": "Upgrade",
+            "Sec-WebSocket-Accept": accept_key(key),
+            "Sec-WebSocket-Protocol": subprotocol,
+            "Sec-WebSocket-Extensions": extensions,
+            **(extra_headers or {}),
+        }
+        await self.send_raw(_response_head(101, "Switching Protocols", headers) + then)
+
+    async def respond(
+        self,
+        status: int,
+        reason: str | None = None,
+        headers: Mapping[str, str | None] | None = None,
+        body: bytes = b"",
+    ) -> None:
+        """Answers the request with any HTTP response, after reading it if that is due.
+
+        Args:
+            status: The status code.
+            reason: The reason phrase; `None`: the usual one.
+            headers: The headers. Content-Length is added unless it is among them; `None` leaves it out.
+            body: The body.
+
+        Raises:
+            ConnectionError: The connection is over.
+            ValueError: What came is not HTTP; or the status has no usual phrase, and no other was given.
+        """
+        if self.request is None:
+            await self.read_request()
+        phrase = http.HTTPStatus(status).phrase if reason is None else reason
+        all_headers = {"Content-Length": str(len(body)), **(headers or {})}
+        await self.send_raw(_response_head(status, phrase, all_headers) + body)
+
+    # Sending
+
+    async def send_raw(self, data: bytes) -> None:
+        """Sends bytes as they are, through TLS where there is TLS. Returns when the kernel has taken them.
+
+        Args:
+            data: The bytes, of any number.
+
+        Raises:
+            ConnectionError: The connection is over. A part of them may have left.
+        """
+        await (self._tls or self._tcp).send(data)
+
+    async def send_frame(
+        self, frame: Frame, *, length: int | None = None, length_bits: Literal[7, 16, 64] | None = None
+    ) -> None:
+        """Sends a frame, right or wrong.
+
+        Args:
+            frame: The frame.
+            length: The length to declare, where it is to be another than the payload's.
+            length_bits: The size of the length field, where it is to be another than the shortest that will do.
+
+        Raises:
+            ConnectionError: The connection is over.
+            struct.error: As `Frame.encode`.
+            ValueError: Likewise.
+        """
+        await self.send_raw(frame.encode(length=length, length_bits=length_bits))
+
+    async def send_text(self, text: str | bytes) -> None:
+        """Sends a text message in one frame.
+
+        Args:
+            text: The text; or bytes, which need not be UTF-8.
+
+        Raises:
+            ConnectionError: The connection is over.
+        """
+        await self.send_frame(Frame(Opcode.TEXT, text.encode() if isinstance(text, str) else text))
+
+    async def send_binary(self, data: bytes) -> None:
+        """Sends a binary message in one frame.
+
+        Args:
+            data: The message.
+
+        Raises:
+            ConnectionError: The connection is over.
+        """
+        await self.send_frame(Frame(Opcode.BINARY, data))
+
+    async def ping(self, payload: bytes = b"") -> None:
+        """Sends a ping. The pong is for the script to `receive`.
+
+        Args:
+            payload: What the pong is to repeat; 125 bytes at most where the frame is to be a right one (RFC 6455
+                section 5.5).
+
+        Raises:
+            ConnectionError: The connection is over.
+        """
+        await self.send_frame(Frame(Opcode.PING, payload))
+
+    async def pong(self, payload: bytes = b"") -> None:
+        """Sends a pong, whether it answers a ping or not.
+
+        Args:
+            payload: The ping's, where it answers one; 125 bytes at most where the frame is to be a right one.
+
+        Raises:
+            ConnectionError: The connection is over.
+        """
+        await self.send_frame(Frame(Opcode.PONG, payload))
+
+    async def send_close(self, code: int | None = 1000, reason: str | bytes = "") -> None:
+        """Sends a Close frame. TCP stays open.
+
+        Args:
+            code: Any number of 16 bits, allowed or not; `None`: none, and the frame holds the reason alone.
+            reason: Text, or bytes that need not be UTF-8. A right one has 123 bytes at most.
+
+        Raises:
+            ConnectionError: The connection is over.
+            struct.error: The code does not fit into 16 bits.
+        """
+        await self.send_frame(Frame(Opcode.CLOSE, close_payload(code, reason)))
+
+    # Receiving
+
+    async def receive(self) -> Frame:
+        """Gives the client's next frame, as it came. Nothing is answered.
+
+        Raises:
+            EndOfStream: FIN came instead.
+            ConnectionResetError: RST came instead.
+        """
+        while (frame := take_frame(self._buffer)) is None:
+            await self._fill()
+        return frame
+
+    async def receive_message(self, *, answer_pings: bool = True) -> str | bytes:
+        """Gives the client's next whole message, past pongs.
+
+        Args:
+            answer_pings: Whether a ping that comes meanwhile is answered. It is passed over in either case.
+
+        Returns:
+            A `str` for a text message, `bytes` for a binary one.
+
+        Raises:
+            CloseReceived: A Close frame came instead.
+            EndOfStream: FIN came instead.
+            ConnectionResetError: RST came instead.
+            AssertionError: The client broke the protocol.
+            ValueError: A text message is not UTF-8, or a Close frame cannot be read.
+        """
+        first = await self._receive_data(answer_pings=answer_pings)
+        _check(first.opcode in (Opcode.TEXT, Opcode.BINARY), "started a message with", first)
+        payload, last = bytearray(first.payload), first
+        while not last.fin:
+            last = await self._receive_data(answer_pings=answer_pings)
+            _check(last.opcode == Opcode.CONTINUATION, "continued a message with", last)
+            payload += last.payload
+        return payload.decode() if first.opcode == Opcode.TEXT else bytes(payload)
+
+    async def expect_close(self, *, answer_pings: bool = True) -> Close:
+        """Waits for the client's Close frame, past data frames and pongs. It is not answered: `send_close` does that.
+
+        Args:
+            answer_pings: Whether a ping that comes meanwhile is answered. It is passed over in either case.
+
+        Returns:
+            The frame's code and reason; 1005 where it was empty.
+
+        Raises:
+            AssertionError: The TCP connection ended without one, or the client broke the protocol.
+            ValueError: The Close frame cannot be read: it is one byte long, or its reason is not UTF-8.
+        """
+        try:
+            while True:
+                await self._receive_data(answer_pings=answer_pings)
+        except CloseReceived as close:
+            return Close(close.code, close.reason)
+        except ConnectionError as error:
+            raise AssertionError(f"the client sent no Close frame: {error}") from error
+
+    async def _receive_data(self, *, answer_pings: bool) -> Frame:
+        """Gives the next frame of a message, past pings and pongs."""
+        while True:
+            frame = await self.receive()
+            _check(frame.masked, "did not mask (RFC 6455 section 5.1)", frame)
+            _check(not frame.rsv, "set reserved bits that mean nothing here in", frame)
+            if frame.opcode == Opcode.CLOSE:
+                raise CloseReceived(parse_close(frame.payload))
+            if frame.opcode == Opcode.PING and answer_pings:
+                await self.pong(frame.payload)
+            elif frame.opcode not in (Opcode.PING, Opcode.PONG):
+                return frame
+
+    async def _fill(self) -> None:
+        data = await (self._tls or self._tcp).receive()
+        if not data:
+            raise EndOfStream("the client has ended its side")
+        self._buffer += data
+
+    # Ending
+
+    async def half_close(self) -> None:
+        """Ends our side: close_notify where there is TLS, then FIN. The script can go on receiving."""
+        if not self._finished and self._tls is not None:
+            await self._tls.notify_close()
+        await self.drop_tls()
+
+    async def drop_tls(self) -> None:
+        """Ends our side with FIN, without the close_notify that TLS asks for (RFC 8446 section 6.1)."""
+        self._finished = True
+        await self._tcp.finish()
+
+    async def close(self) -> Ending:
+        """Ends our side, then discards what the client still sends until it has ended too; returns how it ended.
+
+        The client sees FIN, never RST: closing a socket in which bytes wait to be read would send one.
+        """
+        await self.half_close()
+        return await self.wait_closed()
+
+    async def wait_closed(self) -> Ending:
+        """Discards what the client sends until its FIN or RST has come; returns which. Nothing is sent."""
+        return await self._tcp.wait_ended()
+
+    def reset(self) -> None:
+        """Ends the TCP connection with RST, at once."""
+        self._tcp.reset()
+
+    async def hang(self) -> None:
+        """Does nothing, and reads nothing, until the server is closed."""
+        await asyncio.get_running_loop().create_future()
+
+
+def _check(right: bool, fault: str, frame: Frame) -> None:  # noqa: FBT001 - an assertion of our own
+    if not right:
+        raise AssertionError(f"the client {fault} {frame!r:.200}")
+
+
+def _response_head(status: int, reason: str, headers: Mapping[str, str | None]) -> bytes:
+    """Gives a response up to its empty line.
+
+    A header without a value is left out; of two whose names differ in case only, the last counts.
+    """
+    last = {name.lower(): (name, value) for name, value in headers.items()}
+    fields = [f"{name}: {value}" for name, value in last.values() if value is not None]
+    return "\r\n".join([f"HTTP/1.1 {status} {reason}", *fields, "", ""]).encode("latin-1")
