@@ -491,7 +491,7 @@ class Connection:
         """
         self._command(Abort())
 
-    def retire(self) -> None:
+    def shutdown(self) -> None:
         """Stops, and starts nothing any more: the project is being left."""
         self.run_on_loop(lambda: self._feed(Shutdown()))
 

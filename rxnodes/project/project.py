@@ -165,7 +165,7 @@ class Project(Scope):
                 if self._loop is not None:
                     connection.attach(self._loop, self._thread_id)
                 if self._is_leaving:
-                    connection.retire()
+                    connection.shutdown()
         return connection
 
     def _websocket_settings(self) -> WebSocketSettings:
@@ -338,7 +338,7 @@ class Project(Scope):
             self._is_leaving = True
             connections = tuple(self._by_name.values())
         for connection in connections:
-            connection.retire()
+            connection.shutdown()
         try:
             await wait_all_stopped(connections)
         finally:

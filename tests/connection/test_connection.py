@@ -536,7 +536,7 @@ async def test_who_waits_when_everything_is_closed_is_told():
 @virtual
 async def test_commands_after_the_close_do_nothing(caplog):
     chat = await Chat().opened()
-    chat.connection.retire()
+    chat.connection.shutdown()
     await chat.connection.wait_stopped()
     chat.connection.detach()
     chat.connection.start()

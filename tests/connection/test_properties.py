@@ -152,7 +152,7 @@ def test_any_sequence_keeps_the_promises(script, reaction, retries, accepts, que
         for what in script:
             await it.step(what)
         began = asyncio.get_running_loop().time()
-        it.connection.retire()
+        it.connection.shutdown()
         if it.connection.is_live:
             await it.connection.wait_stopped()
         took = asyncio.get_running_loop().time() - began

@@ -329,7 +329,7 @@ async def test_what_is_sent_while_connecting_goes_out_behind_what_is_sent_on_ope
 
 
 @virtual
-@pytest.mark.parametrize("end", ["stop", "retire"])
+@pytest.mark.parametrize("end", ["stop", "shutdown"])
 async def test_what_waited_goes_out_before_a_stop_by_one_that_is_told_of_the_opening(end):
     chat = Chat(silent, send_queue=WAITING)
     chat.connection.lifecycle.subscribe(lambda it: getattr(chat.connection, end)() if isinstance(it, Opened) else None)
@@ -439,7 +439,7 @@ def test_before_the_project_is_open_nothing_can_be_sent_and_nobody_is_waited_for
 
 
 @virtual
-@pytest.mark.parametrize("end", ["stop", "abort", "retire", "refuse"])
+@pytest.mark.parametrize("end", ["stop", "abort", "shutdown", "refuse"])
 async def test_what_waits_when_the_session_ends_is_unsent(end):
     chat = Chat(silent, send_queue=WAITING)
     seen = watch(chat)
@@ -717,7 +717,7 @@ async def test_who_computes_when_it_is_told_of_the_opening_lets_what_waits_expir
     assert (await chat.connection.wait_stopped()).unsent == 1
 
 
-@pytest.mark.parametrize("end", ["stop", "retire"])
+@pytest.mark.parametrize("end", ["stop", "shutdown"])
 @virtual
 async def test_what_expired_does_not_go_out_before_a_stop_either(end):
     chat = Chat(silent, send_queue=SendQueue(while_connecting=True, time_to_live=0.2))
