@@ -12,11 +12,11 @@ from weakref import WeakSet
 from rxnodes import settings
 from rxnodes.catalogue import plugins
 from rxnodes.catalogue.toolbox import Toolbox
-from rxnodes.connection.connection import Connection, inherited
+from rxnodes.connection.connection import Connection
 from rxnodes.errors import PluginDisabled, RxNodesError, UnknownConfiguration
 from rxnodes.project.scope import Scene, Scope, run_to_end, wait_all_stopped
 from rxnodes.rx.event_loops import LoopThread
-from rxnodes.rx.forking import guard, own, part
+from rxnodes.rx.forking import guard, inherited, own, part
 from rxnodes.rx.schedulers import LateScheduler
 from rxnodes.transport.aiohttp import AiohttpTransport
 from rxnodes.websocket.plugin import plugin as websocket_plugin
@@ -163,9 +163,9 @@ class Project(Scope):
                 )
                 self._by_name[name] = connection
                 if self._loop is not None:
-                    connection.attach(self._loop, self._thread_id)
+                    connection.for_project.attach(self._loop, self._thread_id)
                 if self._is_leaving:
-                    connection.shutdown()
+                    connection.for_project.shutdown()
         return connection
 
     def _websocket_settings(self) -> WebSocketSettings:
@@ -324,7 +324,7 @@ class Project(Scope):
             self._loop = asyncio.get_running_loop()
             self._thread_id = threading.get_ident()
             for connection in self._by_name.values():
-                connection.attach(self._loop, self._thread_id)
+                connection.for_project.attach(self._loop, self._thread_id)
         own(self)
         with _open_lock:
             _open.add(self)
@@ -338,7 +338,7 @@ class Project(Scope):
             self._is_leaving = True
             connections = tuple(self._by_name.values())
         for connection in connections:
-            connection.shutdown()
+            connection.for_project.shutdown()
         try:
             await wait_all_stopped(connections)
         finally:
@@ -349,7 +349,7 @@ class Project(Scope):
         with _open_lock:
             _open.discard(self)
         for connection in self.connections:
-            connection.detach()
+            connection.for_project.detach()
         self._end()
         await run_to_end(self._transport.aclose())
 
@@ -372,7 +372,7 @@ class Project(Scope):
         self._thread_id = 0
         _open.discard(self)
         for connection in self.connections:
-            connection.disown()
+            connection.for_project.disown()
         if loop is not None:
             part(loop)
 

@@ -106,12 +106,12 @@ def _ignore(_value: object = None) -> None:
 class _Subscription(abc.DisposableBase):
     """One subscriber of a hot stream."""
 
-    __slots__ = ("_stream", "is_disposed", "on_completed", "on_next")
+    __slots__ = ("is_disposed", "on_completed", "on_next", "stream")
 
     def __init__(
         self, stream: IsolatedSubject[Any], on_next: Callable[[Any], object], on_completed: Callable[[], object]
     ) -> None:
-        self._stream = stream
+        self.stream = stream
         self.is_disposed = False
         self.on_next = on_next
         self.on_completed = on_completed
@@ -120,7 +120,7 @@ class _Subscription(abc.DisposableBase):
         self.is_disposed = True
         self.on_next = _ignore
         self.on_completed = _ignore
-        self._stream.detach(self)
+        self.stream.detach(self)
 
 
 class IsolatedSubject(Observable[T]):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable
 
-from rxnodes.connection.connection import check_connection
+from rxnodes.connection.protocols import check_connection
 from rxnodes.errors import SendError
 from rxnodes.lifecycle.states import check_close
 from rxnodes.rx.arguments import check_callback
@@ -209,11 +209,11 @@ def client_send(  # noqa: PLR0913 - a node has its attributes
         try:
             form.send(connection, value, tag=known_by)
         except SendError as error:
-            connection.report_unwritten(error, known_by)
+            connection.for_nodes.report_unwritten(error, known_by)
 
     def miss(pulse: Any) -> None:
         error = SendError(f"{connection.name!r}: there is no message to send yet")
-        connection.report_unwritten(error, tag_of(pulse))
+        connection.for_nodes.report_unwritten(error, tag_of(pulse))
 
     if isinstance(message, Observable):
         return _send_latest(message, send, miss, enabled, pass_through)  # pyright: ignore[reportUnknownArgumentType]

@@ -11,9 +11,10 @@ from reactivex.disposable import CompositeDisposable, Disposable
 from reactivex.scheduler.eventloop import AsyncIOScheduler
 
 from rxnodes.errors import ConnectionLost, RequestTimeout, SendError, text_of
-from rxnodes.lifecycle.events import Dropped, LifecycleEvent, Stopped
+from rxnodes.lifecycle.events import Dropped, LifecycleEvent, Opened, Stopped
 from rxnodes.lifecycle.states import ConnectionState
 from rxnodes.rx.arguments import check_callback
+from rxnodes.rx.filtered import Filtered
 from rxnodes.rx.streams import Derived, observer_on_loop_of
 from rxnodes.transport.receipts import SendDropped
 from rxnodes.websocket.forms import UNSET, form_of
@@ -154,7 +155,7 @@ def request(  # noqa: PLR0913 - what is asked, and what counts as an answer
         # One of another loop must not be touched from ours; that of ours is as good as the loop itself.
         if scheduler is not None and type(scheduler) is not AsyncIOScheduler:
             exchange.time_by(scheduler)
-        connection.run_on_loop(lambda: exchange.begin(send, answers))
+        connection.for_nodes.run_on_loop(lambda: exchange.begin(send, answers))
         return exchange
 
     return Observable(subscribe)
@@ -196,7 +197,7 @@ class _Exchange(abc.DisposableBase):
             return
 
         def time_out(_scheduler: abc.SchedulerBase, _state: object = None) -> None:
-            self._connection.run_on_loop(self._time_out)
+            self._connection.for_nodes.run_on_loop(self._time_out)
 
         self._is_timed = True
         self._group.add(scheduler.schedule_relative(self._timeout, time_out))
@@ -228,7 +229,7 @@ class _Exchange(abc.DisposableBase):
     def _time_by_loop(self) -> None:
         assert self._timeout is not None
         timer = asyncio.get_running_loop().call_later(self._timeout, self._time_out)
-        self._group.add(Disposable(lambda: self._connection.run_on_loop(timer.cancel)))
+        self._group.add(Disposable(lambda: self._connection.for_nodes.run_on_loop(timer.cancel)))
 
     def _on_outcome(self, outcome: SendOutcome) -> None:
         # What is unsent has the end of the attempt behind it, which says more.
@@ -418,7 +419,7 @@ class _Channel(Derived[Any]):
     def note_observed(self) -> None:
         """Follows the source, and the connection's openings, while there are subscribers."""
         super().note_observed()
-        self._connection.run_on_loop(self._settle)
+        self._connection.for_nodes.run_on_loop(self._settle)
 
     def _settle(self, _: object = None) -> None:
         """Has the server know what is wanted of it, where it does not yet."""
@@ -435,7 +436,7 @@ class _Channel(Derived[Any]):
     def _watch_openings(self) -> None:
         with self.lock:
             if self.is_observed and self._openings is None:
-                self._openings = self._connection.opened.subscribe(self._settle)
+                self._openings = Filtered(self._connection.lifecycle, Opened).subscribe(self._settle)
             elif not self.is_observed and self._openings is not None:
                 self._openings.dispose()
                 self._openings = None
@@ -454,7 +455,7 @@ class _Channel(Derived[Any]):
             undone = "left" if asked_in is None else "asked for; the next subscriber, or the next opening, asks again"
             error = SendError(f"{self._connection.name!r}: {problem}: a channel was not {undone}")
             error.__cause__ = cause
-            self._connection.report("send", error)
+            self._connection.for_nodes.report("send", error)
 
         try:
             receipt = send()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from rxnodes.connection.connection import check_connection
+from rxnodes.connection.protocols import check_connection
+from rxnodes.lifecycle.events import Opened, Stopped
+from rxnodes.rx.filtered import Filtered
 from rxnodes.websocket.forms import UNSET, form_of
 
 if TYPE_CHECKING:
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
     from rxnodes.codecs import CodecName, CodecOf
     from rxnodes.connection.connection import Connection
-    from rxnodes.lifecycle.events import ErrorEvent, Opened, Stopped
+    from rxnodes.lifecycle.events import ErrorEvent
 
 __all__ = ["on_error", "on_receive", "on_start", "on_stop"]
 
@@ -40,7 +42,7 @@ def on_start(connection: Connection) -> Observable[Opened]:
         >>> subscription = on_start(chat).subscribe(lambda opened: print("open after", opened.elapsed, "s"))
     """
     check_connection(connection)
-    return connection.opened
+    return Filtered(connection.lifecycle, Opened)
 
 
 @overload
@@ -156,7 +158,7 @@ def on_stop(connection: Connection) -> Observable[Stopped]:
         >>> subscription = on_stop(chat).subscribe(lambda stopped: print(stopped.code, stopped.reason))
     """
     check_connection(connection)
-    return connection.stopped
+    return Filtered(connection.lifecycle, Stopped)
 
 
 def on_error(connection: Connection) -> Observable[ErrorEvent]:

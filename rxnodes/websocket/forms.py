@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rxnodes.codecs import as_codec, encode, for_any_type
-from rxnodes.connection.connection import CODEC_DECIDES, check_connection, to_payload
+from rxnodes.connection.connection import CODEC_DECIDES
+from rxnodes.connection.outbound import to_payload
+from rxnodes.connection.protocols import check_connection
 from rxnodes.errors import SendError
 from rxnodes.rx.arguments import UNSET
 
@@ -76,12 +78,12 @@ class Form:
     def read(self, connection: Connection, *, batched: bool = False) -> Observable[Any]:
         """What comes, in this form."""
         if self.codec is not None:
-            return connection.values(self.codec, batched=batched)
+            return connection.for_nodes.values(self.codec, batched=batched)
         if batched:
-            return connection.batches(is_binary=self.is_binary)
+            return connection.for_nodes.batches(is_binary=self.is_binary)
         if self.is_binary is None:
             return connection.messages
-        return connection.binaries if self.is_binary else connection.texts
+        return connection.for_nodes.binaries if self.is_binary else connection.for_nodes.texts
 
     def for_any_type(self) -> Form:
         """The form of messages that are not of the codec's type."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 from reactivex import operators as ops
 
 from rxnodes.rx.async_iterator import aiter_observable
+from rxnodes.websocket.event_nodes import on_stop
 from rxnodes.websocket.forms import UNSET, form_of
 
 if TYPE_CHECKING:
@@ -148,5 +149,5 @@ def messages(  # noqa: PLR0913 - as for on_receive, and of a buffer
         ...             print(message)
     """
     received = form_of(connection, codec, is_binary).read(connection)
-    session = received.pipe(ops.take_until(connection.stopped))
+    session = received.pipe(ops.take_until(on_stop(connection)))
     return aiter_observable(session, buffer=buffer, overflow=overflow, drops=drops, scope=scope)

@@ -50,11 +50,10 @@ def errors_of(chat):
 def idle(connection):
     """Whether nobody but the journal listens."""
     return (
-        len(connection._lifecycle._subscriptions),
-        len(connection._messages._subscriptions),
-        len(connection._texts._subscriptions),
-        len(connection._opened._subscriptions),
-    ) == (1, 1, 0, 0)
+        len(connection.lifecycle._subscriptions),
+        len(connection.messages._subscriptions),
+        len(connection.for_nodes.texts._subscriptions),
+    ) == (2, 1, 0)
 
 
 class Told:
@@ -737,9 +736,9 @@ async def test_it_completes_when_the_project_closes():
     chat = await Chat().opened()
     stream = ticks(chat)
     told = Told(stream)
-    chat.connection.shutdown()
+    chat.connection.for_project.shutdown()
     await chat.connection.wait_stopped()
-    chat.connection.detach()
+    chat.connection.for_project.detach()
     assert told.all == ["completed"]
     told.subscription.dispose()
     assert Told(stream).all == ["completed"]
@@ -790,7 +789,7 @@ async def test_a_channel_that_nobody_uses_is_forgotten():
     chat = await Chat().opened()
     ticks(chat, codec="json").subscribe().dispose()
     gc.collect()
-    assert len(chat.connection._values) == 0
+    assert len(chat.connection._driver.inbound._values) == 0
     assert idle(chat.connection)
 
 
