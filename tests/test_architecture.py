@@ -18,14 +18,6 @@ from rxnodes.websocket import client_send, client_stop, on_receive, on_stop
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs/architecture.md").read_text()
 
-#: Files that the page names and that are still parts of others. Whoever makes one takes it out of here.
-UNDER_WAY = {
-    "rxnodes/connection/driver.py",
-    "rxnodes/connection/inbound.py",
-    "rxnodes/connection/outbound.py",
-    "rxnodes/connection/waiters.py",
-}
-
 
 def block(heading, language):
     """The first block of a language below a heading."""

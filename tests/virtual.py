@@ -60,7 +60,7 @@ class Chat:
             self.transport,
             codec=codec,
         )
-        self.connection.attach(asyncio.get_running_loop(), threading.get_ident())
+        self.connection.for_project.attach(asyncio.get_running_loop(), threading.get_ident())
         self.journal = Journal()
         first = []
         self.connection.states.subscribe(lambda state: self.journal.state(state) if first else first.append(state))
@@ -74,6 +74,10 @@ class Chat:
             self.handler_errors.append(event.error)
             if isinstance(event.error.__cause__, AssertionError):
                 broken.append(event.error.__cause__)
+
+    def end(self, how):
+        """Ends the session as a user does, or as the project does when it is left."""
+        getattr(self.connection.for_project if how == "shutdown" else self.connection, how)()
 
     @property
     def peer(self):

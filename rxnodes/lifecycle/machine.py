@@ -103,7 +103,7 @@ class State:
 
     profile: Profile
     phase: Phase = Phase.IDLE
-    retired: bool = False
+    is_shut_down: bool = False
     restart: bool = False
     timer: int = 0
 
@@ -156,7 +156,7 @@ class State:
         copy = object.__new__(State)
         copy.profile = self.profile
         copy.phase = self.phase
-        copy.retired = self.retired
+        copy.is_shut_down = self.is_shut_down
         copy.restart = self.restart
         copy.timer = self.timer
         copy.session = self.session
@@ -483,10 +483,10 @@ def no_restart(draft: Draft) -> None:
     draft.state.restart = False
 
 
-def retire(draft: Draft) -> None:
+def shut_down(draft: Draft) -> None:
     """No session follows any more."""
     draft.state.restart = False
-    draft.state.retired = True
+    draft.state.is_shut_down = True
 
 
 def count_unsent(draft: Draft) -> None:
@@ -506,7 +506,7 @@ def report(draft: Draft) -> None:
 
 def may_start(state: State, _input: Input, _now: Now) -> bool:
     """The project is not being left."""
-    return not state.retired
+    return not state.is_shut_down
 
 
 def will_restart(state: State, _input: Input, _now: Now) -> bool:
@@ -568,7 +568,7 @@ T = Transition
 TABLE: tuple[Transition, ...] = (
     # Never started
     T(P.IDLE, Start, P.CONNECTING, (begin_session, dial), may_start),
-    T(P.IDLE, Shutdown, P.IDLE, (retire,)),
+    T(P.IDLE, Shutdown, P.IDLE, (shut_down,)),
     # An attempt is being dialled
     T(P.CONNECTING, Postponed, P.CONNECTING, (postpone_timeout,)),
     T(P.CONNECTING, HandshakeDone, P.OPEN, (open_,)),
@@ -581,7 +581,7 @@ TABLE: tuple[Transition, ...] = (
         P.CONNECTING,
         Shutdown,
         P.CLOSING,
-        (retire, by_us, forget_attempt, announce_closing, cut_short, start_deadline, abort_link),
+        (shut_down, by_us, forget_attempt, announce_closing, cut_short, start_deadline, abort_link),
     ),
     # Open
     T(P.OPEN, CloseReceived, P.DROPPING, (by_peer, answer_close, start_deadline), will_retry),
@@ -591,19 +591,19 @@ TABLE: tuple[Transition, ...] = (
     T(P.OPEN, Lost, P.STOPPED, (release_link, report_loss, conclude)),
     T(P.OPEN, Stop, P.CLOSING, (by_us, announce_closing, send_close, start_deadline)),
     T(P.OPEN, Abort, P.CLOSING, (by_us, announce_closing, cut_short, start_deadline, abort_link)),
-    T(P.OPEN, Shutdown, P.CLOSING, (retire, by_us, announce_closing, send_close, start_deadline)),
+    T(P.OPEN, Shutdown, P.CLOSING, (shut_down, by_us, announce_closing, send_close, start_deadline)),
     # The peer closed the attempt, and another one will follow
     T(P.DROPPING, CloseSent, P.DROPPING, (note_close_sent, linger)),
     T(P.DROPPING, Elapsed, P.DROPPING, (time_out,)),
     T(P.DROPPING, Lost, P.RECONNECTING, (release_link, report_loss, announce_drop)),
     T(P.DROPPING, Stop, P.CLOSING, (announce_closing,)),
     T(P.DROPPING, Abort, P.CLOSING, (announce_closing, cut_short, abort_link)),
-    T(P.DROPPING, Shutdown, P.CLOSING, (retire, announce_closing)),
+    T(P.DROPPING, Shutdown, P.CLOSING, (shut_down, announce_closing)),
     # Waiting for the next attempt
     T(P.RECONNECTING, Elapsed, P.CONNECTING, (dial,)),
     T(P.RECONNECTING, Stop, P.CLOSING, (by_us, forget_attempt, announce_closing, conclude_soon)),
     T(P.RECONNECTING, Abort, P.CLOSING, (by_us, forget_attempt, announce_closing, conclude_soon)),
-    T(P.RECONNECTING, Shutdown, P.CLOSING, (retire, by_us, forget_attempt, announce_closing, conclude_soon)),
+    T(P.RECONNECTING, Shutdown, P.CLOSING, (shut_down, by_us, forget_attempt, announce_closing, conclude_soon)),
     # The session is ending
     T(P.CLOSING, CloseReceived, P.CLOSING, (answer_close, linger)),
     T(P.CLOSING, CloseSent, P.CLOSING, (note_close_sent, linger)),
@@ -614,17 +614,17 @@ TABLE: tuple[Transition, ...] = (
     T(P.CLOSING, Start, P.CLOSING, (restart,), may_start),
     T(P.CLOSING, Stop, P.CLOSING, (no_restart,)),
     T(P.CLOSING, Abort, P.CLOSING, (no_restart, cut_short, abort_link)),
-    T(P.CLOSING, Shutdown, P.CLOSING, (retire,)),
+    T(P.CLOSING, Shutdown, P.CLOSING, (shut_down,)),
     # Stopped is being delivered
     T(P.STOPPED, Delivered, P.CONNECTING, (begin_session, dial), will_restart),
     T(P.STOPPED, Delivered, P.CLOSED),
     T(P.STOPPED, Start, P.STOPPED, (restart,), may_start),
     T(P.STOPPED, Stop, P.STOPPED, (no_restart,)),
     T(P.STOPPED, Abort, P.STOPPED, (no_restart,)),
-    T(P.STOPPED, Shutdown, P.STOPPED, (retire,)),
+    T(P.STOPPED, Shutdown, P.STOPPED, (shut_down,)),
     # Over
     T(P.CLOSED, Start, P.CONNECTING, (begin_session, dial), may_start),
-    T(P.CLOSED, Shutdown, P.CLOSED, (retire,)),
+    T(P.CLOSED, Shutdown, P.CLOSED, (shut_down,)),
     # Messages that waited for the connection to open are given up
     *(T(phase, Discarded, phase, (count_unsent,)) for phase in (P.CONNECTING, P.OPEN, P.DROPPING, P.RECONNECTING)),
     # Anywhere

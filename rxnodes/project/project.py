@@ -12,11 +12,11 @@ from weakref import WeakSet
 from rxnodes import settings
 from rxnodes.catalogue import plugins
 from rxnodes.catalogue.toolbox import Toolbox
-from rxnodes.connection.connection import Connection, inherited
+from rxnodes.connection.connection import Connection
 from rxnodes.errors import PluginDisabled, RxNodesError, UnknownConfiguration
 from rxnodes.project.scope import Scene, Scope, run_to_end, wait_all_stopped
 from rxnodes.rx.event_loops import LoopThread
-from rxnodes.rx.forking import guard, own, part
+from rxnodes.rx.forking import guard, inherited, own, part
 from rxnodes.rx.schedulers import LateScheduler
 from rxnodes.websocket.plugin import plugin as websocket_plugin
 from rxnodes.websocket.settings import WebSocketSettings
@@ -167,9 +167,9 @@ class Project(Scope):
                 )
                 self._by_name[name] = connection
                 if self._loop is not None:
-                    connection.attach(self._loop, self._thread_id)
+                    connection.for_project.attach(self._loop, self._thread_id)
                 if self._is_leaving:
-                    connection.retire()
+                    connection.for_project.shutdown()
         return connection
 
     def _websocket_settings(self) -> WebSocketSettings:
@@ -327,7 +327,7 @@ class Project(Scope):
             self._loop = asyncio.get_running_loop()
             self._thread_id = threading.get_ident()
             for connection in self._by_name.values():
-                connection.attach(self._loop, self._thread_id)
+                connection.for_project.attach(self._loop, self._thread_id)
         own(self)
         with _open_lock:
             _open.add(self)
@@ -341,7 +341,7 @@ class Project(Scope):
             self._is_leaving = True
             connections = tuple(self._by_name.values())
         for connection in connections:
-            connection.retire()
+            connection.for_project.shutdown()
         try:
             await wait_all_stopped(connections)
         finally:
@@ -352,7 +352,7 @@ class Project(Scope):
         with _open_lock:
             _open.discard(self)
         for connection in self.connections:
-            connection.detach()
+            connection.for_project.detach()
         self._end()
         await run_to_end(self._transport.aclose())
 
@@ -375,7 +375,7 @@ class Project(Scope):
         self._thread_id = 0
         _open.discard(self)
         for connection in self.connections:
-            connection.disown()
+            connection.for_project.disown()
         if loop is not None:
             part(loop)
 

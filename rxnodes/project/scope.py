@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar
 
 from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignmentDisposable
 
-from rxnodes.connection.connection import check_connection, inherited
+from rxnodes.connection.protocols import check_connection
 from rxnodes.errors import RxNodesError
 from rxnodes.rx.arguments import check_observable
+from rxnodes.rx.forking import inherited
 from rxnodes.rx.outbox import pipeline_reporter
 from rxnodes.rx.schedulers import LoopScheduler, ThreadSafeLoopScheduler
 
@@ -308,7 +309,7 @@ async def wait_all_stopped(connections: Iterable[Connection]) -> None:
     for connection in connections:
         if connection.is_live:
             ends.append(Uncut())
-            connection.tell_stopped(ends[-1])
+            connection.for_project.tell_stopped(ends[-1])
     passed_on: asyncio.CancelledError | RxNodesError | None = None
     for end in ends:
         try:

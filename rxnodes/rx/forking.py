@@ -13,11 +13,13 @@ import selectors
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from weakref import WeakSet
 
+from rxnodes.errors import RxNodesError
+
 if TYPE_CHECKING:
     import asyncio
     import socket
 
-__all__ = ["Owned", "guard", "keep_from_children", "own", "part"]
+__all__ = ["Owned", "guard", "inherited", "keep_from_children", "own", "part"]
 
 #: Windows has no fork.
 CAN_FORK: Final = hasattr(os, "register_at_fork")
@@ -59,6 +61,14 @@ def own(it: Owned) -> None:
 def keep_from_children(sock: socket.socket) -> None:
     """Takes the socket away from every process that is forked while it is open."""
     _sockets.add(sock)
+
+
+def inherited(what: str) -> RxNodesError:
+    """The error for a forked process that uses what its parent has opened."""
+    return RxNodesError(
+        f"{what} was opened by the process that this one was forked from, and can be used by that one only;"
+        " open a project of its own here"
+    )
 
 
 def part(loop: asyncio.AbstractEventLoop) -> None:

@@ -50,7 +50,7 @@ def _ignore(_value: object = None) -> None:
 class _Subscription(abc.DisposableBase):
     """One subscriber of a hot stream."""
 
-    __slots__ = ("_stream", "is_disposed", "on_completed", "on_error", "on_next")
+    __slots__ = ("is_disposed", "on_completed", "on_error", "on_next", "stream")
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class _Subscription(abc.DisposableBase):
         on_error: Callable[[Exception], object],
         on_completed: Callable[[], object],
     ) -> None:
-        self._stream = stream
+        self.stream = stream
         self.is_disposed = False
         self.on_next = on_next
         self.on_error = on_error
@@ -68,7 +68,7 @@ class _Subscription(abc.DisposableBase):
     def dispose(self) -> None:
         self.is_disposed = True
         self.on_next = self.on_error = self.on_completed = _ignore
-        self._stream.detach(self)
+        self.stream.detach(self)
 
 
 class IsolatedSubject(Observable[T], abc.SubjectBase[T]):

@@ -12,7 +12,7 @@ from reactivex import Observable
 from reactivex import operators as ops
 from reactivex.disposable import CompositeDisposable
 
-from rxnodes.connection.connection import check_connection
+from rxnodes.connection.protocols import check_connection
 from rxnodes.lifecycle.events import Closing, Connecting, Dropped, ErrorEvent, LifecycleEvent, Opened, Stopped
 from rxnodes.lifecycle.states import ConnectionState, Initiator
 from rxnodes.rx.schedulers import LoopScheduler, running_loop

@@ -13,7 +13,7 @@ Example:
     >>> async def main() -> None:
     ...     transport = ScriptedTransport(lambda peer: peer.accept())
     ...     chat = Connection("chat", Target(url="ws://test/", redacted_url="ws://test/"), Policy(), transport)
-    ...     chat.attach(asyncio.get_running_loop(), threading.get_ident())
+    ...     chat.for_project.attach(asyncio.get_running_loop(), threading.get_ident())
     ...     chat.start()
     ...     await chat.wait_started()
     ...     chat.send("hello")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable
 
-from rxnodes.connection.connection import check_connection
+from rxnodes.connection.protocols import check_connection
 from rxnodes.errors import SendError
 from rxnodes.lifecycle.states import check_close
 from rxnodes.rx.arguments import check_callback
@@ -201,11 +201,11 @@ def client_send(  # noqa: PLR0913 - a node has its attributes
         try:
             writer.send(value, tag=message_tag)
         except SendError as error:
-            connection.report_unwritten(error, message_tag)
+            connection.for_nodes.report_unwritten(error, message_tag)
 
     def miss(pulse: Any) -> None:
         error = SendError(f"{connection.name!r}: there is no message to send yet")
-        connection.report_unwritten(error, tag_of(pulse))
+        connection.for_nodes.report_unwritten(error, tag_of(pulse))
 
     if isinstance(message, Observable):
         return _send_latest(message, send, miss, enabled, pass_through)  # pyright: ignore[reportUnknownArgumentType]

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast, overload
 
 from rxnodes.errors import SendError, text_of
+from rxnodes.lifecycle.events import Opened
 from rxnodes.lifecycle.states import ConnectionState
 from rxnodes.rx.arguments import check_callback
+from rxnodes.rx.filtered import Filtered
 from rxnodes.rx.streams import Derived
 from rxnodes.transport.receipts import SendDropped
 from rxnodes.websocket.codec_argument import UNSET, Writer, read_with
@@ -161,7 +163,7 @@ class _Channel(Derived[Any]):
     def note_observed(self) -> None:
         """Follows the source and the connection's openings while there are subscribers."""
         super().note_observed()
-        self._connection.run_on_loop(self._update_server)
+        self._connection.for_nodes.run_on_loop(self._update_server)
 
     def _update_server(self, _: object = None) -> None:
         """Asks the server for the channel, or leaves it, if the subscribers have changed what is needed."""
@@ -178,7 +180,7 @@ class _Channel(Derived[Any]):
     def _watch_openings(self) -> None:
         with self.lock:
             if self.is_observed and self._openings is None:
-                self._openings = self._connection.opened.subscribe(self._update_server)
+                self._openings = Filtered(self._connection.lifecycle, Opened).subscribe(self._update_server)
             elif not self.is_observed and self._openings is not None:
                 self._openings.dispose()
                 self._openings = None
@@ -197,7 +199,7 @@ class _Channel(Derived[Any]):
             undone = "left" if asked_in is None else "asked for; the next subscriber, or the next opening, asks again"
             error = SendError(f"{self._connection.name!r}: {problem}: a channel was not {undone}")
             error.__cause__ = cause
-            self._connection.report("send", error)
+            self._connection.for_nodes.report("send", error)
 
         try:
             receipt = send()

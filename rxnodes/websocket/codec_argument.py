@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rxnodes.codecs import AS_BYTES, AS_TEXT, as_codec, encode, for_any_type
-from rxnodes.connection.connection import check_connection, to_payload
+from rxnodes.connection.outbound import to_payload
+from rxnodes.connection.protocols import check_connection
 from rxnodes.errors import SendError
 from rxnodes.rx.arguments import UNSET, check_callback
 
@@ -37,12 +38,12 @@ def read_with(connection: Connection, codec: Any = UNSET, *, batched: bool = Fal
     reader = _codec_of(connection, codec, default=AS_TEXT)
     # The connection has streams of its own for what needs no decoding.
     if reader is None:
-        return connection.batches(is_binary=None) if batched else connection.messages
+        return connection.for_nodes.batches(is_binary=None) if batched else connection.messages
     if reader == AS_TEXT:
-        return connection.batches(is_binary=False) if batched else connection.texts
+        return connection.for_nodes.batches(is_binary=False) if batched else connection.for_nodes.texts
     if reader == AS_BYTES:
-        return connection.batches(is_binary=True) if batched else connection.binaries
-    return connection.values(reader, batched=batched)
+        return connection.for_nodes.batches(is_binary=True) if batched else connection.for_nodes.binaries
+    return connection.for_nodes.values(reader, batched=batched)
 
 
 class Writer:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from rxnodes.connection.connection import check_connection
+from rxnodes.connection.protocols import check_connection
+from rxnodes.lifecycle.events import Opened, Stopped
+from rxnodes.rx.filtered import Filtered
 from rxnodes.websocket.codec_argument import UNSET, check_only_one_given, read_with
 
 if TYPE_CHECKING:
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
     from rxnodes.codecs import CodecOf, V
     from rxnodes.connection.connection import Connection
-    from rxnodes.lifecycle.events import ErrorEvent, Opened, Stopped
+    from rxnodes.lifecycle.events import ErrorEvent
 
 __all__ = ["on_error", "on_receive", "on_start", "on_stop"]
 
@@ -38,7 +40,7 @@ def on_start(connection: Connection) -> Observable[Opened]:
         >>> subscription = on_start(chat).subscribe(lambda opened: print("open after", opened.elapsed, "s"))
     """
     check_connection(connection)
-    return connection.opened
+    return Filtered(connection.lifecycle, Opened)
 
 
 # For each form, single messages and lists. The last two are for arguments that are known at run time only.
@@ -154,7 +156,7 @@ def on_stop(connection: Connection) -> Observable[Stopped]:
         >>> subscription = on_stop(chat).subscribe(lambda stopped: print(stopped.code, stopped.reason))
     """
     check_connection(connection)
-    return connection.stopped
+    return Filtered(connection.lifecycle, Stopped)
 
 
 def on_error(connection: Connection) -> Observable[ErrorEvent]:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, overload
 
 from reactivex.disposable import CompositeDisposable
 
-from rxnodes.lifecycle.events import LifecycleEvent
+from rxnodes.lifecycle.events import LifecycleEvent, Opened
 from rxnodes.rx.arguments import check_callback
+from rxnodes.rx.filtered import Filtered
 from rxnodes.rx.streams import IsolatedSubject
 from rxnodes.websocket.codec_argument import UNSET, read_with
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from rxnodes.codecs import CodecName, CodecOf, V
     from rxnodes.connection.connection import Connection
-    from rxnodes.lifecycle.events import Opened
 
 __all__ = ["Gap", "on_gap"]
 
@@ -119,13 +119,13 @@ class _GapStream(IsolatedSubject[Gap]):
     def __init__(
         self, connection: Connection, sequence: Callable[[Any], int | None] | None, messages: Observable[Any]
     ) -> None:
-        super().__init__(connection.on_handler_error)
+        super().__init__(connection.for_nodes.on_handler_error)
         self._connection = connection
         self._sequence = sequence
         self._messages = messages
         self._following: abc.DisposableBase | None = None
         self._opened: Opened | None = None
-        self._heard_at = connection.now()
+        self._heard_at = connection.for_nodes.now()
         self._number: int | None = None
         self._numbered_at = self._heard_at
         # The latest skips: their numbers may still come.
@@ -143,12 +143,12 @@ class _GapStream(IsolatedSubject[Gap]):
     def _follow(self) -> abc.DisposableBase:
         connection = self._connection
         self._opened = connection.last_opened
-        self._heard_at = connection.now()
+        self._heard_at = connection.for_nodes.now()
         self._forget_numbers()
         following = CompositeDisposable(
-            connection.batches(is_binary=None).subscribe(self._on_messages),
+            connection.for_nodes.batches(is_binary=None).subscribe(self._on_messages),
             connection.latency.subscribe(self._on_pong),
-            connection.opened.subscribe(self._on_opened, on_completed=self.complete),
+            Filtered(connection.lifecycle, Opened).subscribe(self._on_opened, on_completed=self.complete),
         )
         if self._sequence is not None:
             following.add(self._messages.subscribe(self._count))
@@ -169,10 +169,10 @@ class _GapStream(IsolatedSubject[Gap]):
         self._heard_at = opened.at
 
     def _on_pong(self, _round_trip: float) -> None:
-        self._heard_at = self._connection.now()
+        self._heard_at = self._connection.for_nodes.now()
 
     def _on_messages(self, _: object) -> None:
-        self._heard_at = self._connection.now()
+        self._heard_at = self._connection.for_nodes.now()
 
     def _count(self, message: Any) -> None:
         assert self._sequence is not None
@@ -211,4 +211,4 @@ class _GapStream(IsolatedSubject[Gap]):
             missed=missed,
         )
         # In its turn, so that nobody sees it before its cause.
-        self._connection.tell(self.emit, gap)
+        self._connection.for_nodes.notify(self.emit, gap)

@@ -8,6 +8,7 @@ from reactivex import operators as ops
 
 from rxnodes.rx.async_iterator import aiter_observable
 from rxnodes.websocket.codec_argument import UNSET, read_with
+from rxnodes.websocket.event_nodes import on_stop
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
@@ -108,5 +109,5 @@ def messages(  # noqa: PLR0913 - those of on_receive and of a buffer
         ...         async for message in messages(chat):
         ...             print(message)
     """
-    session = read_with(connection, codec).pipe(ops.take_until(connection.stopped))
+    session = read_with(connection, codec).pipe(ops.take_until(on_stop(connection)))
     return aiter_observable(session, buffer=buffer, overflow=overflow, drops=drops, scope=scope)

@@ -132,7 +132,7 @@ def request(
         # Another loop's scheduler must not be touched from our loop; our own loop's is as good as the loop itself.
         if scheduler is not None and type(scheduler) is not AsyncIOScheduler:
             exchange.time_by(scheduler)
-        connection.run_on_loop(lambda: exchange.begin(send, answers))
+        connection.for_nodes.run_on_loop(lambda: exchange.begin(send, answers))
         return exchange
 
     return Observable(subscribe)
@@ -174,7 +174,7 @@ class _Exchange(abc.DisposableBase):
             return
 
         def time_out(_scheduler: abc.SchedulerBase, _state: object = None) -> None:
-            self._connection.run_on_loop(self._time_out)
+            self._connection.for_nodes.run_on_loop(self._time_out)
 
         self._is_timed = True
         self._group.add(scheduler.schedule_relative(self._timeout, time_out))
@@ -206,7 +206,7 @@ class _Exchange(abc.DisposableBase):
     def _time_by_loop(self) -> None:
         assert self._timeout is not None
         timer = asyncio.get_running_loop().call_later(self._timeout, self._time_out)
-        self._group.add(Disposable(lambda: self._connection.run_on_loop(timer.cancel)))
+        self._group.add(Disposable(lambda: self._connection.for_nodes.run_on_loop(timer.cancel)))
 
     def _on_outcome(self, outcome: SendOutcome) -> None:
         # A message that is unsent ended with its attempt: that end is the error, as it says more.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable
 
-from rxnodes.connection.connection import check_connection
+from rxnodes.connection.protocols import check_connection
 from rxnodes.rx.event_loops import observer_on_loop_of
 from rxnodes.rx.operators import hold_while
 
@@ -64,9 +64,9 @@ def all_stopped(*connections: Connection) -> Observable[tuple[Stopped | None, ..
             observer.on_next(tuple(connection.last_stopped for connection in connections))
             observer.on_completed()
 
-        group = CompositeDisposable([connection.settled.subscribe(check) for connection in connections])
+        group = CompositeDisposable([connection.for_nodes.ended.subscribe(check) for connection in connections])
         if connections:
-            connections[0].run_on_loop(check)
+            connections[0].for_nodes.run_on_loop(check)
         else:
             check()
         return group
@@ -98,4 +98,4 @@ def until_stopped(connection: Connection) -> Callable[[Observable[T]], Observabl
         >>> restart = Trigger[None]().pipe(client_stop(chat), until_stopped(chat), client_start(chat))
     """
     check_connection(connection)
-    return hold_while(lambda: connection.is_live, connection.settled, connection.run_on_loop)
+    return hold_while(lambda: connection.is_live, connection.for_nodes.ended, connection.for_nodes.run_on_loop)

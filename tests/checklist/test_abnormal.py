@@ -26,6 +26,7 @@ from rxnodes.testing import (
     vanish,
 )
 from rxnodes.transport.aiohttp.link import AiohttpLink
+from rxnodes.websocket import on_stop
 
 HEARTBEAT = 0.2
 
@@ -157,7 +158,7 @@ async def test_66_a_black_hole_is_found_by_the_heartbeat(direction):
             if direction != "to_server":
                 proxy.to_client.black_hole = True
             since.append(time.monotonic())
-            connection.stopped.subscribe(lambda _: since.append(time.monotonic()))
+            on_stop(connection).subscribe(lambda _: since.append(time.monotonic()))
 
         outcome = await lost(proxy.url, act=act, heartbeat=HEARTBEAT)
     assert "sign of life" in outcome.errors[0].message

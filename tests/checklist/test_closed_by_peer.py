@@ -11,6 +11,7 @@ from websockets.asyncio.server import serve
 
 from rxnodes import CloseTimeout, Closing, ConnectionState, ProtocolError
 from rxnodes.testing import ChaosProxy, Frame, Opcode, WebSocketServer, close_payload, talk_after_own_close
+from rxnodes.websocket import on_stop
 
 SHORT = 0.3
 
@@ -350,7 +351,7 @@ async def test_an_answer_that_never_left_is_no_exchange(tmp_path, is_tls):
             return type(end).__name__
 
     async def act(connection, _watch):
-        connection.stopped.subscribe(lambda _: ended.set())
+        on_stop(connection).subscribe(lambda _: ended.set())
         await connection.wait_started()
         connection.send(bytes(20_000_000))
         paused.set()

@@ -35,7 +35,7 @@ from rxnodes.testing import (
     never_read,
     talk_after_close,
 )
-from rxnodes.websocket import client_stop
+from rxnodes.websocket import client_stop, on_start, on_stop
 
 SHORT = 0.3
 
@@ -216,7 +216,7 @@ async def test_46_stop_from_several_threads():
 
 async def test_47_stop_inside_on_stop():
     async def act(connection, watch):
-        connection.stopped.subscribe(lambda _: connection.stop())
+        on_stop(connection).subscribe(lambda _: connection.stop())
         await stop_when_open(connection, watch)
 
     await run_session(answer, act=act, initiator=LOCAL, code=1000, reason="as you wish", was_clean=True)
@@ -291,7 +291,7 @@ async def test_52_stop_during_a_delivery():
 
 async def test_52_stop_while_opened_is_being_delivered():
     async def act(connection, _watch):
-        connection.opened.subscribe(lambda _: connection.stop())
+        on_start(connection).subscribe(lambda _: connection.stop())
 
     outcome = await run_session(answer, act=act, initiator=LOCAL, code=1000, reason="as you wish", was_clean=True)
     assert outcome.journal.kinds == ["Connecting", "Opened", "Closing", "Stopped"]
@@ -345,7 +345,7 @@ async def test_54_stop_while_the_peer_does_not_read(tmp_path, size, is_tls, comm
             return heard
 
     async def act(connection, _watch):
-        connection.stopped.subscribe(lambda _: ended.set())
+        on_stop(connection).subscribe(lambda _: ended.set())
         await connection.wait_started()
         for _ in range(count):
             connection.send(bytes(size))

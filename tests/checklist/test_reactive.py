@@ -264,7 +264,7 @@ def test_86_what_is_meant_for_the_program_reaches_it_and_wedges_nothing(kind, wh
                     raise kind
 
             getattr(connection, where).subscribe(raises)
-            connection.opened.subscribe(lambda _: connection.send("hello"))
+            on_start(connection).subscribe(lambda _: connection.send("hello"))
             connection.messages.subscribe(lambda _: connection.stop())
             connection.start()
             await connection.wait_stopped()
@@ -301,7 +301,7 @@ async def test_87_a_stop_after_that_start_cancels_it():
             connection.start()
             connection.stop()
 
-        connection.stopped.subscribe(again_and_not)
+        on_stop(connection).subscribe(again_and_not)
 
     await run_session(close_with(1000), act=act, initiator=REMOTE, code=1000, was_clean=True)
 
@@ -313,7 +313,7 @@ async def test_87_a_start_while_closing_begins_a_new_session_afterwards():
         connection.start()
         assert connection.state is ConnectionState.CLOSING
         assert connection.session == 1
-        connection.opened.subscribe(lambda _: connection.stop(code=3002))
+        on_start(connection).subscribe(lambda _: connection.stop(code=3002))
 
     outcome = await run_session(echo, act=act, initiator=LOCAL, code=3002, was_clean=True, starts=2)
     assert [stopped.code for stopped in outcome.watch.stopped] == [3001, 3002]
@@ -373,7 +373,7 @@ async def test_90_subscribe_inside_on_next():
             connection.messages.subscribe(seen.append)
 
         connection.messages.pipe(ops.take(1)).subscribe(subscribe_another)
-        connection.opened.subscribe(lambda _: connection.states.subscribe(lambda state: seen.append(state.value)))
+        on_start(connection).subscribe(lambda _: connection.states.subscribe(lambda state: seen.append(state.value)))
 
     await run_session(close_with(1000, "", "a", "b", "c"), act=act, initiator=REMOTE, code=1000, was_clean=True)
     assert seen == ["open", "b", "c", "closing", "closed"]
@@ -442,10 +442,10 @@ async def test_93_a_consumer_that_awaits_holds_up_the_peer():
                 held_at.append(len(sent))
             seen.append(int(message))
 
-        await on_receive(connection).pipe(ops.take_until(connection.stopped), for_each_async(save, buffer=4))
+        await on_receive(connection).pipe(ops.take_until(on_stop(connection)), for_each_async(save, buffer=4))
 
     async def no_consumer_that_awaits(connection, _watch):
-        connection.messages.subscribe(lambda _: pauses.append(connection._valve.is_closed))
+        connection.messages.subscribe(lambda _: pauses.append(connection._driver.valve.is_closed))
         await connection.wait_started()
 
     expected = {"initiator": REMOTE, "code": 1000, "was_clean": True}

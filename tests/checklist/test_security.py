@@ -29,7 +29,7 @@ from rxnodes.testing import (
     refusing_port,
     vanish,
 )
-from rxnodes.websocket import on_error, on_receive
+from rxnodes.websocket import on_error, on_receive, on_start, on_stop
 
 SECRETS = {
     "user": "planted-user",
@@ -129,7 +129,13 @@ async def readable(settings, act, log):
     with contextlib.redirect_stderr(output), contextlib.redirect_stdout(output):
         project = Project(websocket={"it": settings})
         connection = project.websocket("it")
-        texts += [repr(project), str(project), repr(connection), repr(connection._target), repr(project._settings)]
+        texts += [
+            repr(project),
+            str(project),
+            repr(connection),
+            repr(connection._driver._target),
+            repr(project._settings),
+        ]
         async with project, asyncio.timeout(5):
             watch = faults.Watch(connection)
             raised = []
@@ -143,7 +149,7 @@ async def readable(settings, act, log):
             texts += [repr(task) for task in asyncio.all_tasks()]
             await act(connection, watch)
             await connection.wait_stopped()
-            texts += [repr(connection), repr(connection._machine), repr(project)]
+            texts += [repr(connection), repr(connection._driver.state), repr(project)]
     gc.collect()  # a task whose exception nobody has asked for says so now
     watch.check()
     for what in (*watch.told, *raised):
@@ -445,7 +451,7 @@ async def test_cookies_are_not_kept():
         await peer.send_close(1001)
 
     async def act(connection, _watch):
-        connection.stopped.subscribe(lambda stopped: connection.start() if stopped.session == 1 else None)
+        on_stop(connection).subscribe(lambda stopped: connection.start() if stopped.session == 1 else None)
 
     await run_session(script, act=act, initiator=faults.REMOTE, code=1001, was_clean=True, starts=2)
     assert [request.header("Cookie") for request in requests] == [None, None]
@@ -502,7 +508,7 @@ async def test_what_a_subscriber_raises_is_the_subscribers_own():
     """Its text is repeated, as its own traceback would; nothing of ours is added."""
 
     async def act(connection, _watch):
-        connection.opened.subscribe(lambda _: {}["missing"])
+        on_start(connection).subscribe(lambda _: {}["missing"])
         await stop_when_open(connection, _watch)
 
     outcome = await run_session(echo, act=act, initiator=LOCAL, code=1000, was_clean=True, may_complain=True)

@@ -29,6 +29,7 @@ from rxnodes.lifecycle.policy import Policy
 from rxnodes.testing.scripted import ScriptedTransport
 from rxnodes.transport.base import Target
 from rxnodes.transport.receipts import SendQueue
+from rxnodes.websocket import on_start, on_stop
 
 
 async def turn(count=3):
@@ -212,8 +213,8 @@ def raise_(error, _message):
 async def test_promise_7_raised_while_an_error_event_or_a_stopped_is_delivered_it_is_only_logged(caplog):
     chat = await Chat().opened()
     chat.connection.errors.subscribe(lambda _: 1 / 0)
-    chat.connection.stopped.subscribe(lambda _: 1 / 0)
-    chat.connection.settled.subscribe(lambda _: 1 / 0)
+    on_stop(chat.connection).subscribe(lambda _: 1 / 0)
+    chat.connection.for_nodes.ended.subscribe(lambda _: 1 / 0)
     chat.peer.reset()
     await chat.connection.wait_stopped()
     assert chat.journal.kinds == ["Connecting", "Opened", "ErrorEvent", "Stopped"]
@@ -265,7 +266,7 @@ def test_86_a_keyboard_interrupt_in_a_subscriber_reaches_the_program_and_wedges_
 async def test_nobody_is_told_of_a_binary_message_that_nobody_wanted_as_text():
     chat = await Chat().opened()
     seen = []
-    chat.connection.binaries.subscribe(seen.append)
+    chat.connection.for_nodes.binaries.subscribe(seen.append)
     chat.peer.send(b"\xff")
     chat.peer.send("é")
     assert seen == [b"\xff", "é".encode()]
@@ -329,7 +330,7 @@ async def test_who_waits_when_everything_is_closed_is_told():
     chat = Chat()
     waiting = asyncio.ensure_future(chat.connection.wait_stopped())
     await turn()
-    chat.connection.detach()
+    chat.connection.for_project.detach()
     for wait in (waiting, chat.connection.wait_started(), chat.connection.wait_stopped()):
         with pytest.raises(RxNodesError, match="closed before the connection was started"):
             await wait
@@ -338,9 +339,9 @@ async def test_who_waits_when_everything_is_closed_is_told():
 @virtual
 async def test_commands_after_the_close_do_nothing(caplog):
     chat = await Chat().opened()
-    chat.connection.retire()
+    chat.connection.for_project.shutdown()
     await chat.connection.wait_stopped()
-    chat.connection.detach()
+    chat.connection.for_project.detach()
     chat.connection.start()
     chat.connection.stop()
     chat.connection.abort()
@@ -357,7 +358,7 @@ async def test_commands_after_the_close_do_nothing(caplog):
 async def test_an_open_event_on_every_reconnect():
     chat = await Chat(reconnect={}).opened()
     seen = []
-    chat.connection.opened.subscribe(seen.append)
+    on_start(chat.connection).subscribe(seen.append)
     chat.peer.reset()
     await asyncio.sleep(10)
     chat.peer.close(1012)
@@ -399,12 +400,12 @@ async def test_no_secret_in_what_it_says_of_itself():
 @virtual
 async def test_an_error_that_nobody_listens_to_is_a_warning_in_the_log(stream, caplog):
     connection = Connection("chat", Target(url="ws://t/", redacted_url="ws://t/"), Policy(), ScriptedTransport())
-    connection.attach(asyncio.get_running_loop(), threading.get_ident())
+    connection.for_project.attach(asyncio.get_running_loop(), threading.get_ident())
     if stream is not None:
         getattr(connection, stream).subscribe(lambda _: None)
     connection.send("too early")
     connection.latency.subscribe(lambda _: 1 / 0)
-    connection.on_pong(0.1)
+    connection._driver.on_pong(0.1)
     logged = [(record.levelname, record.message) for record in caplog.records]
     failed = ("ERROR", "chat: a subscriber raised")
     expected = [] if stream else [("WARNING", "chat: 'chat' is idle, not open: message not sent")]
@@ -426,13 +427,15 @@ async def test_a_close_code_is_a_number():
 @virtual
 async def test_reading_6_lists_that_are_first_asked_for_after_the_end_complete(is_binary):
     chat = await Chat().opened()
-    early, told = chat.connection.batches(is_binary=False), []
+    early, told = chat.connection.for_nodes.batches(is_binary=False), []
     chat.connection.stop()
     await chat.connection.wait_stopped()
-    chat.connection.detach()
-    for stream in (early, chat.connection.batches(is_binary=is_binary)):
+    chat.connection.for_project.detach()
+    for stream in (early, chat.connection.for_nodes.batches(is_binary=is_binary)):
         stream.subscribe(told.append, on_completed=lambda: told.append("completed"))
-    chat.connection.values(as_codec("json"), batched=True).subscribe(on_completed=lambda: told.append("completed"))
+    chat.connection.for_nodes.values(as_codec("json"), batched=True).subscribe(
+        on_completed=lambda: told.append("completed")
+    )
     assert told == ["completed"] * 3
 
 
@@ -444,11 +447,11 @@ async def test_reading_6_threads_that_ask_at_once_get_the_same_lists():
 
         def ask(is_binary, connection=connection, barrier=barrier):
             barrier.wait(10)
-            return connection.batches(is_binary=is_binary)
+            return connection.for_nodes.batches(is_binary=is_binary)
 
         with ThreadPoolExecutor(4) as pool:
             streams = list(pool.map(ask, [None, None, True, True]))
-        assert streams == [connection.batches(is_binary=it) for it in (None, None, True, True)]
+        assert streams == [connection.for_nodes.batches(is_binary=it) for it in (None, None, True, True)]
 
 
 @virtual
@@ -456,10 +459,10 @@ async def test_a_list_that_is_in_the_form_asked_for_is_given_as_it_is():
     chat = await Chat().opened()
     seen = []
     for is_binary in (None, False, True):
-        chat.connection.batches(is_binary=is_binary).subscribe(seen.append)
+        chat.connection.for_nodes.batches(is_binary=is_binary).subscribe(seen.append)
     texts, binaries = ["a", "b"], [b"c", b"d"]
-    chat.connection.on_messages(texts)
-    chat.connection.on_messages(binaries)
+    chat.connection._driver.inbound.take(texts)
+    chat.connection._driver.inbound.take(binaries)
     assert seen == [texts, texts, [b"a", b"b"], binaries, ["c", "d"], binaries]
     assert [it is texts or it is binaries for it in seen] == [True, True, False, True, False, True]
 
@@ -472,9 +475,9 @@ async def flooded(messages, count=20_000, codec=None, on_value=None, turns=None)
     chat = await Chat().opened()
     seen, loop = [], asyncio.get_running_loop()
     if codec is not None:
-        chat.connection.values(as_codec(codec)).subscribe(on_value)
+        chat.connection.for_nodes.values(as_codec(codec)).subscribe(on_value)
     chat.connection.errors.subscribe(seen.append)
-    chat.connection.stopped.subscribe(seen.append)
+    on_stop(chat.connection).subscribe(seen.append)
 
     def turn():
         turns.append(len(seen))
@@ -482,7 +485,7 @@ async def flooded(messages, count=20_000, codec=None, on_value=None, turns=None)
             loop.call_soon(turn)
 
     loop.call_soon(turn)
-    chat.connection.on_messages(messages * count)
+    chat.connection._driver.inbound.take(messages * count)
     chat.peer.close(4001, "enough")
     await chat.connection.wait_stopped()
     assert len(chat.journal.messages) == count * len(messages)
@@ -522,8 +525,8 @@ async def reset_in_a_flood():
     connection, told = chat.connection, []
     waiting = connection.send("waits")
     connection.lifecycle.subscribe(told.append)
-    connection.values(as_codec("json")).subscribe()
-    connection.on_messages(["no"] * 5_000)
+    connection.for_nodes.values(as_codec("json")).subscribe()
+    connection._driver.inbound.take(["no"] * 5_000)
     chat.peer.fail("the network is gone")
     late = connection.send("too late")
     connection.stop()

@@ -42,7 +42,7 @@ from rxnodes.testing import (
 )
 from rxnodes.transport.aiohttp import reader
 from rxnodes.transport.aiohttp.sockets import PeerSystem
-from rxnodes.websocket import messages, on_receive
+from rxnodes.websocket import messages, on_receive, on_stop
 
 SIZE = 16 * 1024
 #: What one read of a socket brings at most; over TLS, what its records were packed in comes on top.
@@ -157,7 +157,7 @@ def test_the_peer_can_send_no_more_and_nothing_is_lost(way):
         received = messages(it, codec=bytes, buffer=buffer)
         await started(it)
         await flood.held_up(it)
-        kept = it._link._reader.bytes_received
+        kept = it._driver.link._reader.bytes_received
         assert kept <= buffer * SIZE + ONE_READ
         assert flood.sent < count
         assert [number_of(message) async for message in received] == list(range(count))
@@ -181,7 +181,7 @@ def test_many_pauses_lose_nothing_and_keep_the_order(way):
     async def test(it):
         done = asyncio.ensure_future(
             on_receive(it, codec=bytes).pipe(
-                ops.take_until(it.stopped), for_each_async(save, buffer=3, max_concurrent=2)
+                ops.take_until(on_stop(it)), for_each_async(save, buffer=3, max_concurrent=2)
             )
         )
         await started(it)
@@ -205,13 +205,13 @@ def test_a_pause_that_comes_before_the_connection_is_open(way):
     async def test(it):
         seen = []
         it.messages.subscribe(seen.append)
-        it._valve.close("a consumer")
+        it._driver.valve.close("a consumer")
         await started(it)
         it.send("go on")
         await sent.wait()
         await asyncio.sleep(A_MOMENT)
         assert seen == ["with the handshake"]
-        it._valve.open("a consumer")
+        it._driver.valve.open("a consumer")
         while len(seen) < 2:
             await asyncio.sleep(0)
         assert seen == ["with the handshake", "behind it"]
@@ -244,14 +244,14 @@ def test_what_came_before_the_peers_end_is_read_when_the_consumer_goes_on(way, e
     ended = asyncio.Event()
 
     async def test(it):
-        it._valve.close("until it has ended")
+        it._driver.valve.close("until it has ended")
         received = messages(it, codec=bytes, buffer=1)
         await started(it)
         it.send("go on")
         await ended.wait()
         await asyncio.sleep(A_MOMENT)
         assert it.state.name == "OPEN"
-        it._valve.open("until it has ended")
+        it._driver.valve.open("until it has ended")
         assert [number_of(message) async for message in received] == list(range(count))
         return it.last_stopped
 
@@ -292,7 +292,7 @@ def test_nor_where_each_side_waits_for_the_other_to_read(way):
         for number in range(count):
             it.send(number.to_bytes(4) + bytes(size))
         await asyncio.sleep(LONG)
-        assert it._link._writer.messages_sent < count, "it does not take all of it"
+        assert it._driver.link._writer.messages_sent < count, "it does not take all of it"
         assert it.state.name == "OPEN"
         seen = []
         async for message in received:
@@ -309,10 +309,10 @@ def test_nor_where_each_side_waits_for_the_other_to_read(way):
 def test_an_idle_connection_that_is_paused_is_not_lost(way):
     async def test(it):
         await started(it)
-        it._valve.close("a consumer")
+        it._driver.valve.close("a consumer")
         await asyncio.sleep(LONG)
         assert it.state.name == "OPEN"
-        it._valve.open("a consumer")
+        it._driver.valve.open("a consumer")
         await asyncio.sleep(3 * HEARTBEAT)
         it.stop()
         return await it.wait_stopped()
@@ -335,11 +335,11 @@ def test_a_pong_that_waited_for_us_to_read_is_no_round_trip(plain):
         latencies = []
         it.latency.subscribe(latencies.append)
         await started(it)
-        it._valve.close("a consumer")
+        it._driver.valve.close("a consumer")
         await answered.wait()
         await asyncio.sleep(HEARTBEAT)
-        it._valve.open("a consumer")
-        while not it._link._reader.has_heard:
+        it._driver.valve.open("a consumer")
+        while not it._driver.link._reader.has_heard:
             await asyncio.sleep(0)
         assert latencies == []
         while not latencies:
@@ -356,11 +356,11 @@ def test_silence_counts_from_where_reading_goes_on(plain):
 
     async def test(it):
         await started(it)
-        it._valve.close("a consumer")
+        it._driver.valve.close("a consumer")
         await asyncio.sleep(LONG)
         assert it.state.name == "OPEN"
         went_on = asyncio.get_running_loop().time()
-        it._valve.open("a consumer")
+        it._driver.valve.open("a consumer")
         stopped = await it.wait_stopped()
         assert asyncio.get_running_loop().time() - went_on >= silence - 0.01
         return stopped
@@ -376,7 +376,7 @@ def test_a_peer_whose_system_is_gone_is_found_while_paused(plain, monkeypatch):
 
     async def test(it):
         await started(it)
-        it._valve.close("a consumer")
+        it._driver.valve.close("a consumer")
         return await it.wait_stopped()
 
     stopped = plain.run(never_answer_close, test, heartbeat=HEARTBEAT)
@@ -390,7 +390,7 @@ def test_where_the_system_does_not_tell_a_paused_connection_is_not_given_up(plai
 
     async def test(it):
         await started(it)
-        it._valve.close("a consumer")
+        it._driver.valve.close("a consumer")
         await asyncio.sleep(LONG)
         assert it.state.name == "OPEN"
 
@@ -403,11 +403,11 @@ def test_a_black_hole_is_found_once_reading_goes_on(plain):
 
     async def test(it):
         await started(it)
-        it._valve.close("a consumer")
+        it._driver.valve.close("a consumer")
         proxy.to_server.black_hole = proxy.to_client.black_hole = True
         await asyncio.sleep(LONG)
         assert it.state.name == "OPEN"
-        it._valve.open("a consumer")
+        it._driver.valve.open("a consumer")
         return await it.wait_stopped()
 
     async def main():
@@ -442,16 +442,16 @@ def test_a_ping_at_a_peer_that_has_left_does_not_cost_what_it_sent(way):
             await gate.wait()
             seen.append(number_of(message))
 
-        it._valve.close("until it has left")
+        it._driver.valve.close("until it has left")
         done = asyncio.ensure_future(
-            on_receive(it, codec=bytes).pipe(ops.take_until(it.stopped), for_each_async(save, buffer=1))
+            on_receive(it, codec=bytes).pipe(ops.take_until(on_stop(it)), for_each_async(save, buffer=1))
         )
         await started(it)
         it.send("go on")
         await left.wait()
         stopped = await it.wait_stopped()
         gate.set()
-        it._valve.open("until it has left")
+        it._driver.valve.open("until it has left")
         await done
         assert seen == list(range(count))
         return stopped
@@ -513,7 +513,7 @@ def test_a_reset_while_paused_is_found_by_the_heartbeat(way):
         peer.reset()
 
     async def test(it):
-        it._valve.close("a consumer")
+        it._driver.valve.close("a consumer")
         await started(it)
         it.send("go on")
         return await it.wait_stopped()
@@ -528,7 +528,7 @@ def test_leaving_the_project_while_paused_is_clean(way):
     stopped = []
 
     async def test(it):
-        it.stopped.subscribe(stopped.append)
+        on_stop(it).subscribe(stopped.append)
         on_receive(it, codec=bytes).pipe(for_each_async(lambda _: asyncio.sleep(1000))).subscribe()
         await started(it)
         await flood.held_up(it)
@@ -554,7 +554,7 @@ def test_a_peer_that_talks_without_end_is_read_so_far_and_no_further(way, monkey
         received = messages(it, codec=bytes)
         await started(it)
         await flood.held_up(it)
-        before = it._link._reader.bytes_received
+        before = it._driver.link._reader.bytes_received
         it.stop()
         stopped = await it.wait_stopped()
         read = stopped.bytes_received - before
@@ -584,7 +584,7 @@ def test_very_short_messages_count_for_what_they_cost(plain, monkeypatch):
 
     async def test(it):
         await started(it)
-        it._valve.close("a consumer")
+        it._driver.valve.close("a consumer")
         it.stop()
         return await it.wait_stopped()
 
@@ -604,13 +604,13 @@ def test_the_peers_close_is_found_once_the_consumer_goes_on(way):
     sent = asyncio.Event()
 
     async def test(it):
-        it._valve.close("a consumer")
+        it._driver.valve.close("a consumer")
         await started(it)
         it.send("go on")
         await sent.wait()
         await asyncio.sleep(A_MOMENT)
         assert it.state.name == "OPEN"
-        it._valve.open("a consumer")
+        it._driver.valve.open("a consumer")
         return await it.wait_stopped()
 
     assert way.run(script, test).code == 4001
@@ -664,7 +664,7 @@ async def test_memory_is_bounded_under_a_flood(overflow, how):
 
     async def as_operator(it):
         pipeline = on_receive(it, codec=bytes).pipe(
-            ops.take_until(it.stopped), for_each_async(save, overflow=overflow, drops=drops)
+            ops.take_until(on_stop(it)), for_each_async(save, overflow=overflow, drops=drops)
         )
         await pipeline
 

@@ -14,6 +14,7 @@ from virtual import Chat
 from rxnodes import ConnectionState, ErrorEvent, SendDropped, Sent
 from rxnodes.testing.virtual_time import run_in_virtual_time
 from rxnodes.transport.receipts import SendQueue
+from rxnodes.websocket import on_stop
 
 pytestmark = pytest.mark.slow
 
@@ -67,7 +68,7 @@ class Play:
                 self.connection.messages.subscribe(lambda _: self.react("message"))
                 self.connection.states.subscribe(lambda _: self.react("states"))
         self.connection.lifecycle.subscribe(self.clock)
-        self.connection.stopped.subscribe(self.look)
+        on_stop(self.connection).subscribe(self.look)
         self.reactions_left = 6
 
     def meet(self, peer):
@@ -85,8 +86,8 @@ class Play:
         assert self.connection.state is ConnectionState.CLOSED
         assert self.connection.session == stopped.session
         assert all(peer.is_lost for peer in self.chat.transport.peers)
-        assert self.connection._timer is None
-        assert self.connection._expiry is None
+        assert self.connection._driver.timer is None
+        assert self.connection._driver.outbound.expiry is None
         self.unsettled_at_stopped += [receipt for receipt in self.receipts.values() if receipt.outcome is None]
 
     def react(self, what):
@@ -104,9 +105,9 @@ class Play:
             tag = next(self.tags)
             self.receipts[tag] = self.connection.send("hello", tag=tag)
         elif name == "pause":
-            self.connection._valve.close(self)
+            self.connection._driver.valve.close(self)
         elif name == "resume":
-            self.connection._valve.open(self)
+            self.connection._driver.valve.open(self)
         else:
             getattr(self.connection, name)()
 
@@ -155,7 +156,7 @@ def test_any_sequence_keeps_the_promises(script, reaction, retries, accepts, que
         for what in script:
             await it.step(what)
         began = asyncio.get_running_loop().time()
-        it.connection.retire()
+        it.connection.for_project.shutdown()
         if it.connection.is_live:
             await it.connection.wait_stopped()
         took = asyncio.get_running_loop().time() - began
@@ -187,8 +188,8 @@ def test_any_sequence_keeps_the_promises(script, reaction, retries, accepts, que
     assert it.unsettled_at_stopped == []
     assert sorted(outcome.tag for outcome in it.outcomes) == sorted(it.receipts)
     assert all(it.receipts[outcome.tag].outcome == outcome for outcome in it.outcomes)
-    assert it.connection._watched == 0
-    assert it.connection._backlog is None
+    assert it.connection._driver.outbound.watched == 0
+    assert it.connection._driver.outbound.backlog is None
     for number, session in enumerate(journal.sessions, 1):
         fates = [outcome for outcome in it.outcomes if outcome.session == number]
         refused = [one for one in fates if isinstance(one, SendDropped) and one.reason == "not open"]

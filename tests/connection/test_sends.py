@@ -98,10 +98,10 @@ async def test_who_stops_waiting_again_and_again_leaves_nothing_behind():
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(_awaiting(receipt), 1)
     assert receipt._waiters == []
-    assert chat.connection._watched == 1
+    assert chat.connection._driver.outbound.watched == 1
     chat.peer.resume_reading()
     assert isinstance(await receipt, Sent)
-    assert chat.connection._watched == 0
+    assert chat.connection._driver.outbound.watched == 0
 
 
 @virtual
@@ -122,10 +122,10 @@ async def test_an_ignored_receipt_leaves_nothing_behind():
         chat.connection.send("x")
     watched = asyncio.create_task(_awaiting(chat.connection.send("y", tag=1)))
     await asyncio.sleep(1)
-    assert chat.connection._watched == 1
+    assert chat.connection._driver.outbound.watched == 1
     chat.peer.resume_reading()
     await watched
-    assert chat.connection._watched == 0
+    assert chat.connection._driver.outbound.watched == 0
 
 
 async def _awaiting(receipt):
@@ -172,7 +172,7 @@ def test_a_receipt_that_is_settled_while_another_thread_begins_to_wait():
             return await receipt
 
         assert isinstance(asyncio.run(asyncio.wait_for(wait(), 10)), Sent)
-        assert chat._watched == 0
+        assert chat._driver.outbound.watched == 0
 
 
 def test_a_loop_that_has_closed_waits_for_nothing():
@@ -329,10 +329,10 @@ async def test_what_is_sent_while_connecting_goes_out_behind_what_is_sent_on_ope
 
 
 @virtual
-@pytest.mark.parametrize("end", ["stop", "retire"])
+@pytest.mark.parametrize("end", ["stop", "shutdown"])
 async def test_what_waited_goes_out_before_a_stop_by_one_that_is_told_of_the_opening(end):
     chat = Chat(silent, send_queue=WAITING)
-    chat.connection.lifecycle.subscribe(lambda it: getattr(chat.connection, end)() if isinstance(it, Opened) else None)
+    chat.connection.lifecycle.subscribe(lambda it: chat.end(end) if isinstance(it, Opened) else None)
     chat.connection.start()
     receipt = chat.connection.send("a")
     await asyncio.sleep(1)
@@ -381,7 +381,7 @@ async def test_what_an_observer_of_a_request_raises_harms_nobody_elses_sends(cap
     assert [type(it.error.__cause__) for it in seen if isinstance(it, ErrorEvent) and it.phase == "handler"] == [
         ZeroDivisionError
     ] * 2
-    assert connection._watched == 0
+    assert connection._driver.outbound.watched == 0
 
 
 @virtual
@@ -408,7 +408,7 @@ async def test_a_receipt_has_one_fate_also_where_the_peer_reads_on_when_all_is_o
     peer.resume_reading()
     assert fates(seen) == [("Unsent", "a")]
     assert peer.received == []
-    assert chat.connection._watched == 0
+    assert chat.connection._driver.outbound.watched == 0
 
 
 @virtual
@@ -428,25 +428,25 @@ async def test_a_tagged_message_that_cannot_be_made_is_dropped():
     assert fates(seen) == [("SendDropped", str(number)) for number in range(4)]
     assert {it.reason for it in seen if isinstance(it, SendDropped)} == {"no message"}
     assert [it.phase for it in seen if isinstance(it, ErrorEvent)] == ["send"] * 5
-    assert connection._watched == 0
+    assert connection._driver.outbound.watched == 0
 
 
 def test_before_the_project_is_open_nothing_can_be_sent_and_nobody_is_waited_for():
     connection = Project(websocket={"chat": "ws://chat.test/"}).websocket("chat")
     with pytest.raises(RxNodesError, match="its project is not open"):
         connection.send("a", tag="a")
-    assert connection._watched == 0
+    assert connection._driver.outbound.watched == 0
 
 
 @virtual
-@pytest.mark.parametrize("end", ["stop", "abort", "retire", "refuse"])
+@pytest.mark.parametrize("end", ["stop", "abort", "shutdown", "refuse"])
 async def test_what_waits_when_the_session_ends_is_unsent(end):
     chat = Chat(silent, send_queue=WAITING)
     seen = watch(chat)
     chat.connection.start()
     receipt = chat.connection.send("a", tag="a")
     await asyncio.sleep(1)
-    chat.peer.refuse() if end == "refuse" else getattr(chat.connection, end)()
+    chat.peer.refuse() if end == "refuse" else chat.end(end)
     stopped = await chat.connection.wait_stopped()
     assert stopped.unsent == 1
     assert fates(seen) == [("Unsent", "a")]
@@ -489,7 +489,7 @@ async def test_a_message_waits_no_longer_than_its_time_to_live():
 async def test_who_is_told_that_the_queue_is_full_may_end_the_session(end):
     chat = Chat(silent, send_queue=SendQueue(while_connecting=True, time_to_live=10.0, max_messages=1))
     seen = watch(chat)
-    chat.connection.errors.subscribe(lambda _: getattr(chat.connection, end)())
+    chat.connection.errors.subscribe(lambda _: chat.end(end))
     chat.connection.start()
     chat.connection.send("a", tag="a")
     chat.connection.send("b", tag="b")
@@ -611,7 +611,7 @@ def test_what_other_threads_hand_over_keeps_the_bounds_while_the_loop_is_busy(ov
     assert sorted(it.tag for it in told) == list(range(100))
     assert [event.phase for event in errors] == ["send"] * (90 if overflow == "error" else 0)
     assert chat.last_stopped.unsent == 90
-    assert chat._watched == 0
+    assert chat._driver.outbound.watched == 0
 
 
 @pytest.mark.parametrize("overflow", ["error", "drop_newest", "drop_oldest"])
@@ -629,9 +629,10 @@ def test_a_message_that_nothing_waits_before_is_handed_over_whatever_its_size(ov
 def test_the_loop_is_woken_once_for_a_batch(monkeypatch):
     with held_up() as (chat, transport, goes_on):
         calls = []
-        hand_over = chat._loop.call_soon_threadsafe
+        own_loop = chat._driver.loop
+        hand_over = own_loop.loop.call_soon_threadsafe
         monkeypatch.setattr(
-            chat, "_loop", _Loop(chat._loop, lambda *args: calls.append(args) or hand_over(*args)), raising=True
+            own_loop, "loop", _Loop(own_loop.loop, lambda *args: calls.append(args) or hand_over(*args)), raising=True
         )
         receipts = [chat.send(str(number)) for number in range(1000)]
         assert len(calls) == 1
@@ -692,7 +693,7 @@ def test_a_handed_over_message_lives_from_when_it_was_sent():
         assert (type(outcome), outcome.reason) == (SendDropped, "expired")
         chat.stop()
     assert chat.last_stopped.unsent == 1
-    assert chat._watched == 0
+    assert chat._driver.outbound.watched == 0
 
 
 @virtual
@@ -705,7 +706,7 @@ async def test_who_computes_when_it_is_told_of_the_opening_lets_what_waits_expir
         chat.connection.send("login")
         asyncio.get_running_loop()._jumping.now += 1
 
-    chat.connection.opened.subscribe(compute)
+    on_start(chat.connection).subscribe(compute)
     chat.connection.start()
     receipt = chat.connection.send("old", tag="old")
     await asyncio.sleep(0.1)
@@ -717,7 +718,7 @@ async def test_who_computes_when_it_is_told_of_the_opening_lets_what_waits_expir
     assert (await chat.connection.wait_stopped()).unsent == 1
 
 
-@pytest.mark.parametrize("end", ["stop", "retire"])
+@pytest.mark.parametrize("end", ["stop", "shutdown"])
 @virtual
 async def test_what_expired_does_not_go_out_before_a_stop_either(end):
     chat = Chat(silent, send_queue=SendQueue(while_connecting=True, time_to_live=0.2))
@@ -726,9 +727,9 @@ async def test_what_expired_does_not_go_out_before_a_stop_either(end):
     def compute(_):
         loop._jumping.now += 0.15
         chat.connection.send("fresh")
-        getattr(chat.connection, end)()
+        chat.end(end)
 
-    chat.connection.opened.subscribe(compute)
+    on_start(chat.connection).subscribe(compute)
     chat.connection.start()
     old = chat.connection.send("old")
     await asyncio.sleep(0.1)

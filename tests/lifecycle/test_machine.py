@@ -558,7 +558,7 @@ def test_promise_10_nothing_starts_once_the_project_is_being_left(phase):
     machine = reconnecting().to(phase)
     machine(Start())
     machine(Shutdown())
-    assert machine.state.retired
+    assert machine.state.is_shut_down
     for _ in range(3):
         machine(Start())
     if machine.state.phase is Phase.CLOSING:

@@ -75,7 +75,7 @@ class AnySequence(RuleBasedStateMachine):
         self.undelivered = False
         self.closing_since: float | None = None
         self.started = 0
-        self.retired = False
+        self.is_shut_down = False
         self.old: list[Input] = []
 
     def feed(self, input_: Input) -> None:
@@ -134,10 +134,10 @@ class AnySequence(RuleBasedStateMachine):
         self.feed(Abort())
 
     @rule(sure=st.integers(0, 7))
-    def retire(self, sure):
+    def shut_down(self, sure):
         if sure == 0:
             self.feed(Shutdown())
-            self.retired = True
+            self.is_shut_down = True
 
     @rule()
     def report(self):

@@ -416,8 +416,8 @@ def test_a_subscriber_that_ends_the_program_ends_the_project_first(error):
     def enter_and_wait():
         with it:
             chat = it.websocket("chat")
-            chat.opened.subscribe(raises)
-            chat.stopped.subscribe(lambda _: ended.set())
+            on_start(chat).subscribe(raises)
+            on_stop(chat).subscribe(lambda _: ended.set())
             chat.start()
             assert ended.wait(10)
 
@@ -473,7 +473,7 @@ def leave_interrupted(interrupted, interrupts):
         with it:
             chat = it.websocket("chat")
             chat.states.subscribe(begins_to_close)
-            chat.stopped.subscribe(says_goodbye)
+            on_stop(chat).subscribe(says_goodbye)
             chat.start()
             it.call(chat.wait_started)
             transport.peer.answers_close = False
@@ -524,7 +524,7 @@ def test_a_plain_with_cannot_be_left_from_its_own_thread():
 
     it.__enter__()
     chat = it.websocket("chat")
-    chat.opened.subscribe(leaves)
+    on_start(chat).subscribe(leaves)
     chat.start()
     with pytest.raises(RxNodesError, match="cannot be left in the thread that it runs"):
         told.result(10)
@@ -541,7 +541,7 @@ def test_a_plain_with_whose_loop_was_ended_by_a_subscriber_can_be_left():
         with it:
             chat = it.websocket("chat")
             chat.states.subscribe(on_completed=ended.set)
-            chat.opened.subscribe(lambda _: (_ for _ in ()).throw(SystemExit(3)))
+            on_start(chat).subscribe(lambda _: (_ for _ in ()).throw(SystemExit(3)))
             chat.start()
             assert ended.wait(10)
             it._background._thread.join()
@@ -650,7 +650,7 @@ def test_a_loop_that_was_closed_under_a_connection_still_tells_the_last_state():
     it, _ = project()
     loop = asyncio.new_event_loop()
     chat = it.websocket("chat")
-    chat.attach(loop, threading.get_ident())
+    chat.for_project.attach(loop, threading.get_ident())
     loop.close()
     seen = []
     thread = threading.Thread(target=lambda: chat.states.subscribe(seen.append))

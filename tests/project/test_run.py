@@ -12,6 +12,7 @@ import pytest
 from rxnodes import Project
 from rxnodes.project.run import run
 from rxnodes.testing import WebSocketServer, echo, never_answer_close
+from rxnodes.websocket import on_stop
 
 SIGNALS = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: SystemExit}
 
@@ -163,7 +164,7 @@ def test_a_second_signal_aborts(between):
             configuration = {"url": server.url, "close_timeout": 60}
             async with asyncio.timeout(10), Project(websocket={"chat": configuration}) as project:
                 chat = project.websocket("chat")
-                chat.stopped.subscribe(stops.append)
+                on_stop(chat).subscribe(stops.append)
                 chat.start()
                 await chat.wait_started()
                 loop = asyncio.get_running_loop()
@@ -195,7 +196,7 @@ def test_a_second_signal_aborts_every_project_that_is_open():
         with Project(websocket={"plain": {"url": url, "close_timeout": 60}}) as project:
             plain = project.websocket("plain")
             plain.states.subscribe(lambda state: is_open.set() if state == "open" else None)
-            plain.stopped.subscribe(lambda stopped: stops.update(plain=stopped))
+            on_stop(plain).subscribe(lambda stopped: stops.update(plain=stopped))
             plain.start()
             project.call(plain.wait_started)
             project.call(plain.wait_stopped)
@@ -203,7 +204,7 @@ def test_a_second_signal_aborts_every_project_that_is_open():
     async def hold(name, url, opened):
         async with Project(websocket={name: {"url": url, "close_timeout": 60}}) as project:
             chat = project.websocket(name)
-            chat.stopped.subscribe(lambda stopped: stops.update({name: stopped}))
+            on_stop(chat).subscribe(lambda stopped: stops.update({name: stopped}))
             chat.start()
             await chat.wait_started()
             opened.set()

@@ -27,7 +27,7 @@ from rxnodes import (
 )
 from rxnodes.rx.schedulers import ThreadSafeLoopScheduler
 from rxnodes.testing import ScriptedTransport, VirtualTimeLoop, run_in_virtual_time
-from rxnodes.websocket import client_start, on_receive
+from rxnodes.websocket import client_start, on_receive, on_stop
 
 # Results: order, number, completion
 
@@ -737,7 +737,7 @@ def test_awaiting_on_another_loop_pauses_the_connection():
 
         async def main():
             pipeline = on_receive(chat).pipe(
-                ops.map(int), ops.take_until(chat.stopped), ops.flat_map(reactivex.of), for_each_async(save, buffer=2)
+                ops.map(int), ops.take_until(on_stop(chat)), ops.flat_map(reactivex.of), for_each_async(save, buffer=2)
             )
             done = asyncio.ensure_future(pipeline)
             await asyncio.sleep(0)
@@ -771,7 +771,7 @@ async def test_what_stands_for_a_message_is_put_off_and_holds_up_its_connection_
     async with Project(websocket={"chat": "ws://chat.test/"}, transport=transport) as project:
         chat = project.websocket("chat")
         pipeline = on_receive(chat).pipe(
-            ops.take_until(chat.stopped),
+            ops.take_until(on_stop(chat)),
             ops.flat_map(lambda text: reactivex.from_iterable(text.split())),
             for_each_async(work, buffer=2),
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from programs import PATIENCE, environment
 
-from rxnodes.connection.connection import _lock
+from rxnodes.connection.own_loop import hand_over_lock
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")]
 
@@ -41,7 +41,7 @@ def test_no_process_is_forked_while_another_thread_holds_a_lock_of_ours():
     is_held, may_let_go = threading.Event(), threading.Event()
 
     def hold():
-        with _lock:
+        with hand_over_lock:
             is_held.set()
             may_let_go.wait(PATIENCE)
 
@@ -51,6 +51,6 @@ def test_no_process_is_forked_while_another_thread_holds_a_lock_of_ours():
     threading.Timer(0.05, may_let_go.set).start()
     pid = os.fork()
     if not pid:
-        os._exit(0 if _lock.acquire(timeout=PATIENCE) else 1)
+        os._exit(0 if hand_over_lock.acquire(timeout=PATIENCE) else 1)
     thread.join()
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

@@ -241,7 +241,7 @@ async def test_what_is_subscribed_by_a_subscriber(caplog, notifies, inner):
         "on_receive": on_receive(chat),
         "lifecycle": chat.lifecycle,
         "states": chat.states.pipe(ops.skip(1)),
-        "settled": chat.settled,
+        "settled": chat.for_nodes.ended,
         "on_stop": on_stop(chat),
         "on_error": on_error(chat),
     }
@@ -253,7 +253,7 @@ async def test_what_is_subscribed_by_a_subscriber(caplog, notifies, inner):
         await chat.wait_started()
         watch.transport.peer.send("one")
         if notifies == "on_error":
-            watch.chat.report_unwritten(ValueError(), None)
+            watch.chat.for_nodes.report_unwritten(ValueError(), None)
         await asyncio.sleep(0)
         chat.stop()
         await chat.wait_stopped()

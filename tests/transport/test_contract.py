@@ -1005,7 +1005,7 @@ class Chat:
     def __init__(self, stage):
         self.stage = stage
         self.connection = Connection("chat", stage.target(), Policy(close_timeout=0.2), stage.transport)
-        self.connection.attach(asyncio.get_running_loop(), threading.get_ident())
+        self.connection.for_project.attach(asyncio.get_running_loop(), threading.get_ident())
         self.receipts = []
         self.messages = []
         self.connection.messages.subscribe(self.messages.append)

@@ -305,7 +305,7 @@ async def test_it_completes_when_the_project_closes():
     chat = await Chat().opened()
     stream = ticks(chat)
     told = Told(stream)
-    chat.connection.retire()
+    chat.connection.for_project.shutdown()
     await chat.connection.wait_stopped()
     chat.connection.detach()
     assert told.all == ["completed"]

@@ -103,7 +103,7 @@ async def test_batches_are_lists_of_values_without_those_that_do_not_fit():
     seen = []
     on_receive(chat.connection, codec=Quote, batched=True).subscribe(seen.append)
     for messages in (['{"bid":1}', "x", '{"bid":2}', "y"], ["z"], [b'{"bid":3}']):
-        chat.connection.on_messages(messages)
+        chat.connection._driver.inbound.take(messages)
     assert seen == [[Quote(bid=1), Quote(bid=2)], [Quote(bid=3)]]
     assert [type(event.error) for event in errors_of(chat)] == [DecodeError] * 3
 
@@ -128,7 +128,7 @@ async def test_a_stream_that_nobody_uses_is_forgotten():
     chat = await Chat().opened()
     on_receive(chat.connection, codec=(str, int)).subscribe().dispose()
     gc.collect()
-    assert len(chat.connection._values) == 0
+    assert len(chat.connection._driver.inbound._values) == 0
 
 
 @virtual
@@ -147,7 +147,7 @@ async def test_promise_6_raw_and_decoded_subscribers_see_one_message_before_the_
     on_receive(connection, codec="json").subscribe(answer)
     on_receive(connection).subscribe(lambda message: seen.append(("text", message)))
     on_receive(connection, codec="json").subscribe(lambda value: seen.append(("other", value)))
-    connection.on_messages(["1", "3"])
+    connection._driver.inbound.take(["1", "3"])
     assert [[kind for kind, value in seen if str(value) == number] for number in "132"] == [
         ["raw", "decoded", "other", "text"]
     ] * 3
@@ -179,7 +179,7 @@ async def test_it_completes_when_the_project_closes():
     for batched in (False, True):
         stream = on_receive(chat.connection, codec="json", batched=batched)
         stream.subscribe(on_completed=lambda: told.append("completed"))
-    chat.connection.detach()
+    chat.connection.for_project.detach()
     assert told == ["completed"] * 2
     on_receive(chat.connection, codec=Quote).subscribe(on_completed=lambda: told.append("late"))
     assert told[2:] == ["late"]
@@ -355,7 +355,7 @@ async def test_is_binary_says_the_same_as_a_codec(is_binary, codec):
 @virtual
 async def test_raw_messages_come_from_the_connections_own_streams_and_are_not_decoded():
     connection = Chat().connection
-    assert on_receive(connection, codec=str) is connection.texts is on_receive(connection)
+    assert on_receive(connection, codec=str) is connection.for_nodes.texts is on_receive(connection)
     assert on_receive(connection, codec=bytes) is connection.binaries
     assert on_receive(connection, codec=None) is connection.messages
     assert connection._values is None

@@ -255,7 +255,7 @@ async def test_on_receive_in_batches():
     on_receive(connection, batched=True, is_binary=None).subscribe(both.append)
     assert on_receive(connection, batched=True) is on_receive(connection, batched=True)
     for messages in (["a", "b"], [b"c", b"\xff"], [b"\xfe"]):
-        connection.on_messages(messages)
+        connection._driver.inbound.take(messages)
     assert text == [["a", "b"], ["c"]]
     assert binary == [[b"a", b"b"], [b"c", b"\xff"], [b"\xfe"]]
     assert both == [["a", "b"], [b"c", b"\xff"], [b"\xfe"]]
@@ -263,7 +263,7 @@ async def test_on_receive_in_batches():
     assert [(event.phase, type(event.error)) for event in errors] == [("receive", DecodeError)] * 2
     completed = []
     on_receive(connection, batched=True).subscribe(on_completed=lambda: completed.append(True))
-    connection.detach()
+    connection.for_project.detach()
     assert completed == [True]
 
 
@@ -280,7 +280,7 @@ async def test_event_nodes_never_error_and_complete_when_the_project_closes():
     chat.connection.start()
     await chat.connection.wait_stopped()
     assert told == [("on_error", ErrorEvent), ("on_stop", Stopped)]
-    chat.connection.detach()
+    chat.connection.for_project.detach()
     assert set(told[2:]) == {(name, "completed") for name in ("on_start", "on_stop", "on_error", "on_receive")}
 
 

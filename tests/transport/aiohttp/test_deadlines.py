@@ -50,9 +50,11 @@ def frames(messages, close=None):
 
 def read_little(connection, size):
     """Lets so little be read in a turn, on asyncio's own loop and without TLS. Returns whether that is so."""
-    is_possible = isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop) and not connection._link._layers.is_tls
+    is_possible = (
+        isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop) and not connection._driver.link._layers.is_tls
+    )
     if is_possible:
-        connection._link._layers.lowest.max_size = size
+        connection._driver.link._layers.lowest.max_size = size
     return is_possible
 
 
@@ -113,8 +115,8 @@ def test_what_has_come_while_the_loop_was_held_up_is_a_sign_of_life(run, place, 
         it.start()
         await it.wait_started()
         if "heartbeat" in deadline:
-            it._link._keepalive._send_ping()
-        timer = it._link._keepalive._silence_timer or it._link._keepalive._ping_timer
+            it._driver.link._keepalive._send_ping()
+        timer = it._driver.link._keepalive._silence_timer or it._driver.link._keepalive._ping_timer
         # On asyncio's own loop in the very turn in which the deadline strikes, and before it. uvloop counts milliseconds.
         ahead = 1e-9 if isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop) else 0.01
         asyncio.get_running_loop().call_at(timer.when() - ahead, case.hold_up)
@@ -205,7 +207,7 @@ def test_what_a_paused_consumer_does_not_take_in_time_is_counted(run, place, mon
     case = HeldUp(place, script)
 
     async def test(it):
-        it._valve.close("a consumer")
+        it._driver.valve.close("a consumer")
         it.start()
         await it.wait_started()
         is_small = read_little(it, read_size)
@@ -233,11 +235,11 @@ def test_what_came_before_a_peer_is_given_up_while_paused_is_delivered(run, plac
     case = HeldUp(place, script)
 
     async def test(it):
-        it._valve.close("a consumer")
+        it._driver.valve.close("a consumer")
         it.start()
         await it.wait_started()
         await asyncio.to_thread(case.done.wait, PATIENCE)
-        it._link._keepalive._send_ping()
+        it._driver.link._keepalive._send_ping()
         return await it.wait_stopped()
 
     stopped = run(case.session(test, heartbeat=SHORT))
@@ -264,7 +266,7 @@ def test_an_unasked_pong_is_no_latency_whatever_it_holds(run, place):
         it.latency.subscribe(latencies.append)
         it.start()
         await it.wait_started()
-        it._link._keepalive._send_ping()
+        it._driver.link._keepalive._send_ping()
         return await it.wait_stopped()
 
     run(case.session(test, heartbeat=60))

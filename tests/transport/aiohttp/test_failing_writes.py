@@ -21,7 +21,7 @@ from raw_peer import PATIENCE, Listener, Played
 from rxnodes import Initiator, Project, Sent, Unsent, for_each_async
 from rxnodes.lifecycle.events import Stopped
 from rxnodes.testing import Frame, Opcode, close_payload
-from rxnodes.websocket import on_receive
+from rxnodes.websocket import on_receive, on_start, on_stop
 
 LOOPS = ["asyncio", "uvloop"]
 SECURITY = ["plain", "tls 1.2", "tls 1.3"]
@@ -140,8 +140,8 @@ class Cell:
         async with Project(websocket={"it": settings}) as project:
             self.it = it = project.websocket("it")
             it.messages.subscribe(self.receive)
-            it.stopped.subscribe(self.stopped.append)
-            it.opened.subscribe(self.open)
+            on_stop(it).subscribe(self.stopped.append)
+            on_start(it).subscribe(self.open)
             if self.consumer == "paused":
                 project.subscribe(on_receive(it, is_binary=False).pipe(for_each_async(self.dawdle, buffer=0)))
                 on_receive(it, is_binary=False).subscribe(self.see_paused)
@@ -193,7 +193,7 @@ class Cell:
     def see_paused(self, message):
         """Is told each message behind the consumer."""
         if message == "first":
-            assert self.it._valve.is_closed
+            assert self.it._driver.valve.is_closed
             if self.written == "pong":
                 # Pongs are written behind the first message, with no turn of the loop in between.
                 self.wait_for_end()
@@ -207,9 +207,9 @@ class Cell:
                 for number in range(BURST):
                     self.send(f"answer {number}")
             case "ping":
-                if self.it._link is not None:
-                    self.it._link._keepalive._send_ping()
-                    self.it._link._keepalive._send_ping()
+                if self.it._driver.link is not None:
+                    self.it._driver.link._keepalive._send_ping()
+                    self.it._driver.link._keepalive._send_ping()
             case "close":
                 self.it.stop(reason="enough")
 

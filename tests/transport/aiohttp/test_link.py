@@ -15,6 +15,7 @@ from rxnodes.testing import Frame, Opcode, WebSocketServer, close_payload, echo,
 from rxnodes.transport.aiohttp import AiohttpTransport, layers, writer
 from rxnodes.transport.aiohttp.link import AiohttpLink
 from rxnodes.transport.base import Target
+from rxnodes.websocket import on_stop
 
 
 class Told:
@@ -122,7 +123,7 @@ def test_with_uvloop_a_session_ends_with_its_descriptor(end):
                 it = project.websocket("it")
                 seen = asyncio.Event()
                 it.messages.subscribe(lambda _: seen.set())
-                it.stopped.subscribe(lambda _: left.extend(sock.fileno() for sock in created))
+                on_stop(it).subscribe(lambda _: left.extend(sock.fileno() for sock in created))
                 it.start()
                 await it.wait_started()
                 it.send("hello")
@@ -175,7 +176,7 @@ def test_over_tls_a_message_counts_as_sent_when_it_has_left(run, tmp_path):
                 await it.wait_started()
                 for size in (10, 8_000_000, 20):
                     it.send(bytes(size))
-                counted = it._link._writer.messages_sent
+                counted = it._driver.link._writer.messages_sent
                 reads_on.set()
                 it.stop()
                 assert counted <= 1, "the kernel cannot hold so much"

@@ -1,0 +1,382 @@
+"""Drives a connection: feeds the machine, and carries out on the transport what the machine asks for."""
+
+from __future__ import annotations
+
+import logging
+import random
+from copy import copy
+from functools import partial
+from threading import RLock
+from typing import TYPE_CHECKING
+
+from rxnodes.connection.attempt_sink import AttemptSink
+from rxnodes.connection.before_connect import Attempt
+from rxnodes.connection.inbound import Inbound
+from rxnodes.connection.outbound import OPEN, OPENING, Outbound
+from rxnodes.connection.own_loop import OwnLoop
+from rxnodes.connection.publisher import Publisher
+from rxnodes.connection.waiters import Waiters
+from rxnodes.errors import ConnectError, ConnectionLost, RxNodesError
+from rxnodes.lifecycle.events import Traffic
+from rxnodes.lifecycle.inputs import (
+    AbortLink,
+    CancelTimer,
+    CloseNow,
+    Dial,
+    Discarded,
+    Effect,
+    Elapsed,
+    Input,
+    Lost,
+    Now,
+    Postponed,
+    Reported,
+    SendClose,
+    SetTimer,
+    Shutdown,
+    Stop,
+)
+from rxnodes.lifecycle.machine import Phase, Profile, State, step
+from rxnodes.rx.backpressure import Valve
+from rxnodes.rx.outbox import Outbox
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Iterator
+
+    from rxnodes.connection.before_connect import Preparation, Preparing
+    from rxnodes.errors import DecodeError
+    from rxnodes.lifecycle.policy import Policy
+    from rxnodes.transport.base import Link, Target, Transport
+    from rxnodes.transport.receipts import Receipt
+
+__all__ = ["Driver"]
+
+logger = logging.getLogger("rxnodes")
+
+
+class Driver:
+    """Brings together the machine, the transport, and the parts of a connection. All of it on the loop's thread.
+
+    An input steps the machine at once, so that the state is true when a command returns. What the machine tells joins
+    the outbox, and is published in its turn.
+
+    Args:
+        name: The connection's name.
+        target: Where to dial.
+        policy: The bounds of a session.
+        transport: Dials.
+        preparation: What is done before each dial.
+
+    Attributes:
+        name: The connection's name.
+        state: The machine's state.
+        link: The attempt's link, from the dial to its end.
+        is_stepping: Whether an input is being worked off.
+        timer: The machine's timer, while it runs.
+        valve: Closed by consumers that cannot keep up.
+        outbox: Keeps the order of notifications.
+        loop: The connection's loop.
+        waiters: Those who wait for a session to open or to end.
+        publisher: What the connection tells of itself.
+        inbound: The messages that come.
+        outbound: The messages that are sent.
+    """
+
+    __slots__ = (
+        "_inputs",
+        "_preparation",
+        "_preparing",
+        "_sink",
+        "_target",
+        "_transport",
+        "inbound",
+        "is_stepping",
+        "link",
+        "loop",
+        "name",
+        "outbound",
+        "outbox",
+        "publisher",
+        "state",
+        "timer",
+        "valve",
+        "waiters",
+    )
+
+    def __init__(
+        self, name: str, target: Target, policy: Policy, transport: Transport, preparation: Preparation | None
+    ) -> None:
+        self.name = name
+        self._target = target
+        self._transport = transport
+        self._preparation = preparation
+        self.state = State(profile=Profile(name=name, url=target.redacted_url, policy=policy))
+        self._inputs: list[Input] = []
+        self.is_stepping = False
+        self.timer: asyncio.TimerHandle | None = None
+        # Of the attempt: what its link calls, and its link, or before that its hook.
+        self._sink: AttemptSink | None = None
+        self.link: Link | None = None
+        self._preparing: Preparing | None = None
+
+        lock = RLock()
+        self.loop = loop = OwnLoop(name)
+        self.valve = Valve(self._on_valve, loop.run)
+        self.outbox = outbox = Outbox(self._on_pipeline_error, self.valve)
+        self.waiters = Waiters(loop, self)
+        self.publisher = Publisher(loop, outbox, self.waiters, self, lock)
+        report = self.publisher.report
+        self.inbound = Inbound(outbox, self.valve, self, report, lock)
+        self.outbound = Outbound(target.send_queue, self, loop, outbox, report, lock)
+
+    @property
+    def session(self) -> int:
+        """The number of the live or last session."""
+        return self.state.session
+
+    # Its life
+
+    def leave(self) -> None:
+        """Completes all streams: the project has been left, and no session is live any more."""
+        self.loop.leave()
+        self.publisher.complete()
+        self.outbound.outcomes.complete()
+        self.inbound.complete()
+        self.waiters.wake()
+
+    def disown(self) -> None:
+        """In a forked process: commands are refused, and what is still called does nothing."""
+        self.loop.disown()
+        self.waiters.disown()
+
+    # The machine
+
+    def command(self, input_: Input) -> None:
+        """Feeds what a user asks for, from any thread.
+
+        Raises:
+            RxNodesError: If nobody can carry it out.
+        """
+        self.loop.check()
+        self.loop.run(partial(self.feed, input_))
+
+    def feed(self, input_: Input) -> None:
+        """Steps the machine at once. What it tells is delivered in its turn.
+
+        An effect may lead to another input while it is carried out. That one comes next, so that no step begins within
+        another.
+        """
+        if self.loop.is_left or self.loop.why_closed():
+            if isinstance(input_, Reported):
+                logger.warning("%s: %s", self.name, input_.error)
+            return
+        self._inputs.append(input_)
+        if self.is_stepping:
+            return
+        self.is_stepping = True
+        left: Iterator[Input] = iter(())
+        try:
+            while self._inputs:
+                # What comes meanwhile goes behind these: taken from its head, a long list is moved each time.
+                left, self._inputs = iter(self._inputs), []
+                for one in left:
+                    self._step(one)
+        finally:
+            self._inputs[:0] = left
+            self.is_stepping = False
+        self.outbox.flush()
+
+    def _step(self, input_: Input) -> None:
+        outbound = self.outbound
+        if outbound.backlog is not None and isinstance(input_, Stop | Shutdown):
+            # A subscriber to `Opened` may stop before the backlog has had its turn.
+            outbound.send_backlog()
+        now = self._now()
+        was_open = self.state.phase is OPEN
+        after, effects, events = step(self.state, input_, now)
+        if outbound.backlog is not None and after.phase not in OPENING and after.phase is not OPEN:
+            # `Stopped` counts the messages that are given up here. The machine is pure, so it can be asked again.
+            outbound.abandon_backlog()
+            after, effects, events = step(self.state, input_, now)
+        self.state = after
+        is_logged = logger.isEnabledFor(logging.DEBUG)
+        for event in events:
+            if is_logged:
+                logger.debug("%s: %s", self.name, event)
+            self.outbox.post(self.publisher.publish, event)
+        for effect in effects:
+            self._perform(effect)
+        if outbound.backlog is not None and after.phase is OPEN and not was_open:
+            # Behind what subscribers to `Opened` send, such as a login.
+            self.outbox.post(outbound.send_backlog, None)
+
+    def count_discarded(self, count: int) -> None:
+        """Counts messages that no link ever had as unsent.
+
+        Nothing but the count comes of it, so it need not wait for its turn behind another input.
+        """
+        self.state = step(self.state, Discarded(count), self._now()).state
+
+    def _now(self) -> Now:
+        assert self.loop.loop is not None
+        return Now(self.loop.now(), self.loop.loop.time(), random.random())  # noqa: S311 - jitter is no secret
+
+    def refuse(self, error: DecodeError) -> None:
+        """Reports a message that cannot be shown as it was asked for."""
+        self.feed(Reported("receive", error))
+
+    # Its effects
+
+    def _perform(self, effect: Effect) -> None:
+        # The commonest first; matching patterns took three times as long.
+        if isinstance(effect, SetTimer):
+            self._set_timer(effect)
+        elif isinstance(effect, CancelTimer):
+            self._cancel_timer()
+        elif isinstance(effect, Dial):
+            self._begin_attempt(effect)
+        elif self.link is not None:
+            self._order(effect)
+        elif self._preparing is not None:
+            # Before there is a link, nothing is open that could be closed.
+            self._preparing.abort()
+
+    def _order(self, effect: SendClose | CloseNow | AbortLink) -> None:
+        if isinstance(effect, SendClose):
+            self._tell_link(lambda link: link.close(effect.code, effect.reason))
+        elif isinstance(effect, CloseNow):
+            self._tell_link(lambda link: link.close_now(effect.code, effect.reason))
+        else:
+            self._tell_link(lambda link: link.abort())
+
+    def _set_timer(self, effect: SetTimer) -> None:
+        self._cancel_timer()
+        assert self.loop.loop is not None
+        self.timer = self.loop.loop.call_later(effect.delay, self._on_timer, effect.timer)
+
+    def _on_timer(self, timer: int) -> None:
+        self.timer = None
+        elapsed = partial(self.feed, Elapsed(timer))
+        if self.link is None:
+            elapsed()
+        else:
+            self._tell_link(lambda link: link.catch_up(elapsed))
+
+    def _cancel_timer(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+    # The attempt
+
+    def _begin_attempt(self, dial: Dial) -> None:
+        self._sink = sink = AttemptSink(self, dial.session, dial.attempt)
+        if self._preparation is None:
+            self._dial(sink, self._target)
+            return
+        self._preparing = self._preparation.begin(
+            Attempt(connection=self.name, session=dial.session, attempt=dial.attempt, error=dial.last_error),
+            sink,
+            partial(self._dial, sink),
+            lambda delay: self.feed(Postponed(dial.session, dial.attempt, delay)),
+        )
+
+    def _dial(self, sink: AttemptSink, target: Target) -> None:
+        """Has the transport dial. Where that raises, the attempt has failed."""
+        self._preparing = None
+        try:
+            self.link = _check_link(self._transport.dial(target, sink))
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the session has to end
+            self._on_transport_failure(sink, "dial", error)
+            return
+        if self.valve.is_closed:
+            self._tell_link(lambda link: link.pause_reading())
+
+    def give(self, receipt: Receipt) -> None:
+        """Gives the link a message. It tells what becomes of it, unless it fails."""
+        assert self.link is not None
+        try:
+            self.link.send(receipt)
+        except BaseException as error:  # noqa: BLE001 - as in _tell_link
+            # A closed loop, where the project was not left. It is not asked before, because this is once a message.
+            self.loop.check()
+            assert self._sink is not None
+            self._sink.stranded += (receipt,)
+            self._on_transport_failure(self._sink, "link", error)
+
+    def _tell_link(self, tell: Callable[[Link], None]) -> None:
+        """Has the link do something, where there is one. No link may raise; one that does is at its end."""
+        link, sink = self.link, self._sink
+        if link is None or sink is None:
+            return
+        try:
+            tell(link)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the attempt has to end
+            self._on_transport_failure(sink, "link", error)
+
+    def _on_transport_failure(self, sink: AttemptSink, what: str, error: BaseException) -> None:
+        """The transport has broken its contract: the attempt ends, whatever else the transport says."""
+        assert self.loop.loop is not None
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            self.loop.raise_soon(error)
+        if sink is not self._sink or sink.failure is not None:
+            # It is at its end already.
+            return
+        logger.error("%s: the transport failed, its %s raised", self.name, what, exc_info=error)
+        sink.failure = self._failure(what, error)
+        self._tell_link(lambda link: link.abort())
+        # In another turn of the loop, behind what the link itself may have to say of its end.
+        self.loop.loop.call_soon(sink.lost, None, Traffic())
+
+    def _failure(self, what: str, error: BaseException) -> RxNodesError:
+        if isinstance(error, ConnectError):
+            # Without its traceback, which would keep the attempt alive.
+            return copy(error)
+        says = f"the transport failed, its {what} raised {type(error).__name__}: the log has more"
+        if self.state.phase is Phase.CONNECTING:
+            return ConnectError(says, retryable=False)
+        return ConnectionLost(says)
+
+    def _on_valve(self, is_closed: bool) -> None:  # noqa: FBT001 - what a valve calls
+        """A consumer wants no more for now, or all of them want more again."""
+        self._tell_link(lambda link: link.pause_reading() if is_closed else link.resume_reading())
+
+    def _on_pipeline_error(self, error: Exception) -> None:
+        self.publisher.on_pipeline_error(error)
+
+    # What the link says
+
+    def on_pong(self, round_trip: float) -> None:
+        """The peer has answered a ping."""
+        self.outbox.send(self.publisher.latency.emit, round_trip)
+
+    def on_lost(self, input_: Lost) -> None:
+        """The link of the current attempt is gone."""
+        self._sink = self.link = self._preparing = None
+        self.behind_messages(partial(self.feed, input_))
+
+    def behind_messages(self, act: Callable[[], None]) -> None:
+        """Does what ends an attempt behind the messages of it that are still being delivered.
+
+        So a subscriber that answers a message does so while the connection is open, as it was when the message came.
+        """
+        if self.outbox.is_put_off:
+            self.outbox.post(_call, act)
+        else:
+            act()
+
+
+def _check_link(link: Link) -> Link:
+    """Refuses what could not even be told to end, such as a coroutine of a transport whose `dial` is one.
+
+    Raises:
+        TypeError: If it is no link.
+    """
+    if not hasattr(link, "abort"):
+        raise TypeError(f"dial gave {type(link).__name__}, not a link")
+    return link
+
+
+def _call(act: Callable[[], None]) -> None:
+    act()

@@ -1,0 +1,217 @@
+"""The way of a message from the link to the subscribers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from weakref import WeakValueDictionary
+
+from rxnodes.codecs import decode
+from rxnodes.errors import DecodeError
+from rxnodes.rx.backpressure import deliver
+from rxnodes.rx.streams import Derived, IsolatedSubject, View, Views
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from threading import RLock
+
+    from reactivex import Observable
+
+    from rxnodes.codecs import Codec
+    from rxnodes.rx.backpressure import Valve
+    from rxnodes.rx.outbox import Outbox
+
+__all__ = ["Inbound"]
+
+#: How many messages are delivered in one go. Where one read has brought more, other work may come between.
+LONGEST_RUN: Final = 512
+
+
+class _Driver(Protocol):
+    """What receiving needs of the connection's driver."""
+
+    def refuse(self, error: DecodeError) -> None:
+        """Reports a message that cannot be shown as it was asked for."""
+        ...
+
+
+#: What a connection has whose messages nobody takes in batches. It is never changed, only replaced.
+_NO_BATCHES: dict[bool | None, IsolatedSubject[Any]] = {}
+
+
+class Inbound:
+    """Delivers what a connection receives, in every form that is asked for.
+
+    A message enters by `take`. It waits in the outbox while another notification is being delivered. Then the streams
+    show it, one after the other: as it came, as `str`, as `bytes`, in a batch, or as the value that a codec reads.
+
+    Args:
+        outbox: Keeps the order of notifications.
+        valve: Closed by consumers that cannot keep up.
+        driver: Told of each message that is not what a stream's subscribers asked for.
+        report: Told what a subscriber raises.
+        lock: Shared by all streams of the connection.
+
+    Attributes:
+        messages: Every message as it came.
+        texts: Every message as `str`.
+        binaries: Every message as `bytes`.
+    """
+
+    __slots__ = (
+        "_batches",
+        "_driver",
+        "_is_completed",
+        "_outbox",
+        "_report",
+        "_values",
+        "_valve",
+        "_views",
+        "binaries",
+        "messages",
+        "texts",
+    )
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        valve: Valve,
+        driver: _Driver,
+        report: Callable[[BaseException], None],
+        lock: RLock,
+    ) -> None:
+        self._outbox = outbox
+        self._valve = valve
+        self._report = report
+        self._driver = driver
+        self._is_completed = False
+        self._views = views = Views(lock)
+        self.messages: View[str | bytes] = View(report, views)
+        self.texts: View[str] = View(report, views)
+        self.binaries: View[bytes] = View(report, views)
+        # Both are made late: most connections need neither, and there may be very many connections.
+        self._batches = _NO_BATCHES
+        self._values: WeakValueDictionary[tuple[Codec[Any], bool], Derived[Any]] | None = None
+
+    # What is asked for
+
+    def batches(self, *, is_binary: bool | None) -> Observable[Any]:
+        """The messages of one read of the socket as a list: of `str`, of `bytes`, or as they came."""
+        with self._views.lock:
+            stream = self._batches.get(is_binary)
+            if stream is not None:
+                return stream
+            stream = IsolatedSubject[Any](self._report, self._views.lock)
+            # Replaced, not changed: the loop's thread may be iterating over it.
+            self._batches = {**self._batches, is_binary: stream}
+            is_late = self._is_completed
+        if is_late:
+            stream.complete()
+        return stream
+
+    def values(self, codec: Codec[Any], *, batched: bool = False) -> Observable[Any]:
+        """What a codec reads of every message, or of the list of those that one read of the socket brought.
+
+        A message that does not fit is refused. All who ask for the same codec share one stream while it is in use, so
+        that a message is decoded once, and refused once.
+        """
+        with self._views.lock:
+            if self._values is None:
+                self._values = WeakValueDictionary()
+            stream = self._values.get((codec, batched))
+            if stream is None:
+                stream = self._values_of_batches(codec) if batched else self._values_of_messages(codec)
+                self._values[codec, batched] = stream
+        return stream
+
+    def _values_of_messages(self, codec: Codec[Any]) -> Derived[Any]:
+        def relay(message: str | bytes, emit: Callable[[Any], None]) -> None:
+            for value in self._decode(codec, (message,)):
+                emit(value)
+
+        return Derived(self.messages, relay)
+
+    def _values_of_batches(self, codec: Codec[Any]) -> Derived[Any]:
+        def relay(messages: list[str] | list[bytes], emit: Callable[[Any], None]) -> None:
+            if values := self._decode(codec, messages):
+                emit(values)
+
+        return Derived(cast("IsolatedSubject[Any]", self.batches(is_binary=None)), relay)
+
+    def complete(self) -> None:
+        """Completes the streams."""
+        with self._views.lock:
+            # A batch stream that is asked for from here on is completed where it is made.
+            self._is_completed = True
+        streams: tuple[IsolatedSubject[Any], ...] = (
+            self.messages,
+            self.texts,
+            self.binaries,
+            *self._batches.values(),
+        )
+        for stream in streams:
+            stream.complete()
+
+    # What comes
+
+    def take(self, messages: list[str] | list[bytes]) -> None:
+        """Messages have come, all of one kind. This is the hot path."""
+        if len(messages) <= LONGEST_RUN:
+            self._outbox.send(self._show_read, messages)
+            return
+        for begin in range(0, len(messages), LONGEST_RUN):
+            self._outbox.post(self._show_read, messages[begin : begin + LONGEST_RUN])
+        self._outbox.flush()
+
+    def _show_read(self, messages: list[str] | list[bytes]) -> None:
+        """Shows what one read has brought. A consumer that cannot keep up may close the valve meanwhile."""
+        deliver(self._valve, self._show, messages)
+
+    def _show(self, messages: list[str] | list[bytes]) -> None:
+        """Shows the batches, and then each message to all; the whole list at once where only one view is observed."""
+        for is_binary, stream in self._batches.items():
+            if stream.is_observed and (batch := self._in_form(messages, is_binary=is_binary)):
+                stream.emit(batch)
+        done = 0
+        while done < len(messages) and self._views.observed:
+            done += self.messages.emit_run(messages, done)
+            done += (self.texts if isinstance(messages[0], str) else self.binaries).emit_run(messages, done)
+            for message in messages[done : done + 1]:
+                self._show_one(message)
+                done += 1
+
+    def _show_one(self, message: str | bytes) -> None:
+        self.messages.emit(message)
+        if self.texts.is_observed:
+            text = message if isinstance(message, str) else self._text_of(message)
+            if text is not None:
+                self.texts.emit(text)
+        if self.binaries.is_observed:
+            self.binaries.emit(message if isinstance(message, bytes) else message.encode())
+
+    def _in_form(self, messages: list[str] | list[bytes], *, is_binary: bool | None) -> list[str] | list[bytes]:
+        if is_binary is None or is_binary is isinstance(messages[0], bytes):
+            return messages
+        if is_binary:
+            return [message.encode() if isinstance(message, str) else message for message in messages]
+        texts = (message if isinstance(message, str) else self._text_of(message) for message in messages)
+        return [text for text in texts if text is not None]
+
+    def _text_of(self, message: bytes) -> str | None:
+        """The text of a binary message; `None` where it is not UTF-8, and is refused."""
+        try:
+            return message.decode()
+        except UnicodeDecodeError as error:
+            reason = f"a binary message of {len(message)} bytes is not UTF-8: {error.reason} at byte {error.start}"
+        self._driver.refuse(DecodeError(reason))
+        return None
+
+    def _decode(self, codec: Codec[Any], messages: Iterable[str | bytes]) -> list[Any]:
+        """The values of the messages that fit. Each of the others is refused."""
+        values: list[Any] = []
+        for message in messages:
+            try:
+                values.append(decode(codec, message))
+            except DecodeError as error:
+                # Its text says where, and its cause has a traceback of its own. Ours would keep the message alive.
+                self._driver.refuse(error.with_traceback(None))
+        return values

@@ -1,0 +1,336 @@
+"""The way of a message from whoever sends it to the link, and what becomes of it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from rxnodes.connection.own_loop import hand_over_lock
+from rxnodes.errors import SendError
+from rxnodes.lifecycle.inputs import Reported
+from rxnodes.lifecycle.machine import Phase
+from rxnodes.rx.streams import IsolatedSubject
+from rxnodes.transport.receipts import Backlog, Fate, HandOver, Receipt, SendDropped, SendOutcome, Unsent
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Collection
+    from threading import RLock
+
+    from rxnodes.connection.own_loop import OwnLoop
+    from rxnodes.lifecycle.inputs import Input
+    from rxnodes.lifecycle.machine import State
+    from rxnodes.rx.outbox import Outbox
+    from rxnodes.transport.base import Link
+    from rxnodes.transport.receipts import DropReason, SendQueue
+
+__all__ = ["OPEN", "OPENING", "Outbound", "to_payload"]
+
+# Looking a member up costs more than the rest of the question, once for each message sent.
+OPEN = Phase.OPEN
+
+#: Where a message may wait for the connection to open.
+OPENING = frozenset({Phase.CONNECTING, Phase.DROPPING, Phase.RECONNECTING})
+
+
+class _Driver(Protocol):
+    """What sending needs of the connection's driver.
+
+    Attributes:
+        state: The machine's state.
+        link: The attempt's link, where it has one.
+        is_stepping: Whether an input is being worked off.
+    """
+
+    state: State
+    link: Link | None
+    is_stepping: bool
+
+    def give(self, receipt: Receipt) -> None:
+        """Gives the link a message."""
+        ...
+
+    def feed(self, input_: Input) -> None:
+        """Feeds the machine."""
+        ...
+
+    def count_discarded(self, count: int) -> None:
+        """Counts messages that no link ever had as unsent."""
+        ...
+
+
+class Outbound:
+    """Sends messages: at once, or from the backlog when the connection opens; also those of other threads.
+
+    Args:
+        queue: The bounds of what may wait.
+        driver: The connection's driver.
+        loop: The connection's loop.
+        outbox: Keeps the order of notifications.
+        report: Told what those raise who follow a receipt.
+        lock: Shared by all streams of the connection.
+
+    Attributes:
+        outcomes: What became of each message that was sent with a tag.
+        watched: How many messages there are of which somebody waits to learn what becomes.
+        backlog: The messages that wait for the connection to open, if any do.
+        expiry: The timer that gives up the first of them.
+    """
+
+    __slots__ = (
+        "_driver",
+        "_loop",
+        "_outbox",
+        "_queue",
+        "_report",
+        "backlog",
+        "expiry",
+        "outcomes",
+        "watched",
+    )
+
+    def __init__(  # noqa: PLR0913, PLR0917 - it is between all of these
+        self,
+        queue: SendQueue,
+        driver: _Driver,
+        loop: OwnLoop,
+        outbox: Outbox,
+        report: Callable[[BaseException], None],
+        lock: RLock,
+    ) -> None:
+        self._queue = queue
+        self._driver = driver
+        self._loop = loop
+        self._outbox = outbox
+        self._report = report
+        self.outcomes: IsolatedSubject[SendOutcome] = IsolatedSubject(report, lock)
+        self.watched = 0
+        self.backlog: Backlog | None = None
+        self.expiry: asyncio.TimerHandle | None = None
+
+    # Sending
+
+    def send(self, receipt: Receipt, due: float | None = None) -> None:
+        """Sends a message, on the loop's thread.
+
+        Args:
+            receipt: The message.
+            due: How long it may wait for the connection to open, where it has been waiting already.
+        """
+        if receipt.tag is not None:
+            self.watched += 1
+        driver = self._driver
+        phase = driver.state.phase
+        if phase is OPEN and driver.link is not None:
+            driver.give(receipt)
+        elif self._queue.while_connecting and phase in OPENING:
+            receipt.due = self._queue.due(self._now()) if due is None else due
+            self._hold(receipt)
+        else:
+            # It is open without a link while the last messages of a lost one are being delivered.
+            why = "has lost its peer" if phase is OPEN else f"is {phase.state.value}, not open"
+            self._drop(receipt, SendError(f"{self._loop.name!r} {why}: message not sent"), "not open")
+
+    def drop_unwritten(self, error: SendError, tag: object) -> None:
+        """Reports what kept a message from being written, and for a tag that nothing became of it."""
+        if tag is not None:
+            self.watched += 1
+        self._drop(Receipt(self, b"", False, tag), error, "no message")  # noqa: FBT003
+
+    def _drop(self, receipt: Receipt, error: SendError, reason: DropReason) -> None:
+        self._driver.feed(Reported("send", error))
+        self.settle((receipt,), SendDropped, reason=reason)
+
+    def _now(self) -> float:
+        assert self._loop.loop is not None
+        return self._loop.loop.time()
+
+    # From other threads
+
+    def send_from_elsewhere(self, receipt: Receipt) -> None:
+        """Hands a message to the loop, which is woken once for all that come until it takes them over."""
+        loop = self._loop
+        assert loop.loop is not None
+        with hand_over_lock:
+            if loop.messages is None:
+                loop.messages = HandOver(self._queue)
+            messages = loop.messages
+            is_joining = not (messages.is_sealed or loop.loop.is_closed())
+            if is_joining or loop.hand_over(partial(self._take_over, messages, messages.batch + 1)):
+                if not is_joining:
+                    messages.begin()
+                messages.add(receipt, loop.loop.time())
+                return
+        # There is no loop any more that it could wait for.
+        self.send(receipt)
+
+    def _take_over(self, messages: HandOver, batch: int) -> None:
+        """Sends what other threads have handed over."""
+        with hand_over_lock:
+            receipts, overflowed = messages.take(batch)
+        now = self._now()
+        expired: list[Receipt] = []
+        for receipt in receipts:
+            if receipt.due <= now and self._takes_messages():
+                expired.append(receipt)
+            else:
+                self.send(receipt, receipt.due)
+        # Outcomes come behind all sends, because a subscriber to them may stop the connection.
+        self.watched += sum(receipt.tag is not None for receipt in (*expired, *overflowed))
+        self._discard(overflowed)
+        self.overflow(overflowed)
+        self._give_up(expired)
+
+    def _takes_messages(self) -> bool:
+        """Whether a message can be sent now, or waits for the connection to open."""
+        phase = self._driver.state.phase
+        return phase is OPEN or (self._queue.while_connecting and phase in OPENING)
+
+    # Waiting for the connection to open
+
+    def _hold(self, receipt: Receipt) -> None:
+        """Lets a message wait for the connection to open."""
+        if self.backlog is None:
+            self.backlog = Backlog(self._queue)
+        overflowed = self.backlog.add(receipt)
+        if self.expiry is None:
+            self._expire_later()
+        # Last, because a subscriber to the outcomes may stop the connection, which empties the backlog.
+        self._discard(overflowed)
+        self.overflow(overflowed)
+
+    def _expire_later(self) -> None:
+        assert self._loop.loop is not None
+        assert self.backlog is not None
+        if self.backlog.due is not None:
+            self.expiry = self._loop.loop.call_at(self.backlog.due, self._expire)
+
+    def _expire(self) -> None:
+        """Gives up the messages that have waited too long."""
+        assert self.backlog is not None
+        self.expiry = None
+        expired = self.backlog.take_expired(self._now())
+        self._expire_later()
+        self._give_up(expired)
+
+    def _give_up(self, expired: Collection[Receipt]) -> None:
+        self._discard(expired)
+        self.settle(expired, SendDropped, reason="expired")
+
+    def _discard(self, receipts: Collection[Receipt]) -> None:
+        """Counts messages that no link ever had, where a session is live that could still have sent them."""
+        phase = self._driver.state.phase
+        if receipts and (phase is OPEN or phase in OPENING):
+            self._driver.count_discarded(len(receipts))
+
+    def send_backlog(self, _: object = None) -> None:
+        """Sends what waited for the connection to open."""
+        driver = self._driver
+        if self.backlog is None or driver.link is None or driver.state.phase is not OPEN:
+            return
+        now = self._now()
+        expired: list[Receipt] = []
+        for receipt in self._take_backlog():
+            # A subscriber may have taken so long that the timer of the expiry had no turn yet.
+            if receipt.due <= now:
+                expired.append(receipt)
+            else:
+                driver.give(receipt)
+        self._give_up(expired)
+
+    def abandon_backlog(self) -> None:
+        """The session ends without having opened: what waited for that is unsent."""
+        given_up = self._take_backlog()
+        self._discard(given_up)
+        self.settle(given_up, Unsent)
+
+    def _take_backlog(self) -> Collection[Receipt]:
+        """What waited for the connection to open, and waits no more."""
+        assert self.backlog is not None
+        if self.expiry is not None:
+            self.expiry.cancel()
+            self.expiry = None
+        backlog, self.backlog = self.backlog, None
+        return backlog.receipts
+
+    # What becomes of messages
+
+    def overflow(self, receipts: Collection[Receipt]) -> None:
+        """The send queue has no room for these messages."""
+        if self._queue.overflow == "error":
+            problem = SendError(
+                f"{self._loop.name!r}: the send queue is full, message not sent; send_queue sets its bounds"
+            )
+            for _ in receipts:
+                self._driver.feed(Reported("send", problem))
+        self.settle(receipts, SendDropped, reason="full")
+
+    def settle(self, receipts: Collection[Receipt], kind: type[SendOutcome], **more: Any) -> None:
+        """Writes on these messages' receipts what became of them. An outcome is made only where somebody waits."""
+        if not receipts:
+            return
+        state = self._driver.state
+        numbers = (state.session, state.attempt) if state.is_live else (0, 0)
+        fate = Fate(kind, self._loop.name, *numbers, self._loop.now(), more)
+        for receipt in receipts:
+            receipt.fate = fate
+            receipt.payload = b""
+        if self.watched:
+            for receipt in receipts:
+                if receipt.is_watched:
+                    self._post_outcome(receipt, fate.outcome(receipt.tag, receipt.size))
+            # `Unsent` waits for the notification of the end that caused it. Earlier, the connection would still seem
+            # open, and a subscriber might send the message again.
+            if not self._driver.is_stepping and kind is not Unsent:
+                self._outbox.flush()
+
+    def _post_outcome(self, receipt: Receipt, outcome: SendOutcome) -> None:
+        self.watched -= 1
+        for tell in receipt.take_waiters():
+            self._outbox.post(partial(self._tell, tell), outcome)
+        if receipt.tag is not None:
+            self._outbox.post(self.outcomes.emit, outcome)
+
+    def _tell(self, tell: Callable[[SendOutcome], None], outcome: SendOutcome) -> None:
+        try:
+            tell(outcome)
+        except BaseException as error:  # noqa: BLE001 - who follows a receipt is as isolated as a subscriber
+            self._report(error)
+
+    # What receipts need
+
+    def watch(self) -> None:
+        """One receipt more has somebody who waits for its outcome."""
+        self.watched += 1
+
+    def run_on_loop(self, action: Callable[[], None]) -> None:
+        """Runs `action` on the loop's thread."""
+        self._loop.run(action)
+
+
+def to_payload(message: object, *, is_binary: bool | None) -> tuple[bytes, bool]:
+    """What goes on the wire: the payload, and whether it is a text message.
+
+    Raises:
+        TypeError: If the message is of the wrong type for `is_binary`.
+        ValueError: If a `str` holds an unpaired surrogate.
+    """
+    if isinstance(message, str):
+        try:
+            payload = message.encode()
+        except UnicodeEncodeError:
+            payload = None
+        if payload is None:
+            raise ValueError("the message has an unpaired surrogate, which UTF-8 cannot encode")
+        return payload, not is_binary
+    if isinstance(message, bytes) and is_binary is not False:
+        return message, False
+    if isinstance(message, bytearray | memoryview) and is_binary is not False:
+        return bytes(cast("bytearray", message)), False
+    wanted = "str" if is_binary is False else "str or bytes"
+    hint = "is_binary=True sends bytes" if isinstance(message, bytes | bytearray) else 'codec="json" sends values'
+    raise TypeError(f"a message must be {wanted}, not {_type_name(message)}; {hint}")  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _type_name(value: object) -> str:
+    return type(value).__name__

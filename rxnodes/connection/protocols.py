@@ -1,0 +1,119 @@
+"""What nodes and projects need of a connection beyond what users see.
+
+They know these protocols and nothing else of its inside, so that another kind of connection can stand in its place.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from reactivex import Observable
+
+    from rxnodes.codecs import Codec
+    from rxnodes.errors import RxNodesError, SendError
+    from rxnodes.lifecycle.events import ErrorPhase, Stopped
+
+__all__ = ["NodeSide", "ProjectSide", "check_connection"]
+
+T = TypeVar("T")
+
+
+class NodeSide(Protocol):
+    """What nodes need of a connection."""
+
+    @property
+    def ended(self) -> Observable[Stopped]:
+        """Every `Stopped`, once all subscribers of `lifecycle` have seen it: then no session is live."""
+        ...
+
+    @property
+    def texts(self) -> Observable[str]:
+        """Every message as `str`; a binary one is decoded as UTF-8, or is an `ErrorEvent` of phase `receive`."""
+        ...
+
+    @property
+    def binaries(self) -> Observable[bytes]:
+        """Every message as `bytes`; a text one as its UTF-8."""
+        ...
+
+    def batches(self, *, is_binary: bool | None) -> Observable[Any]:
+        """The messages of one read of the socket as a list: of `str`, of `bytes`, or as they came.
+
+        A read that brought very many is shown as several lists.
+        """
+        ...
+
+    def values(self, codec: Codec[Any], *, batched: bool = False) -> Observable[Any]:
+        """What a codec reads of every message, or of the list of those that one read of the socket brought.
+
+        A message that does not fit is an `ErrorEvent` of phase `receive`. All who ask for the same codec share one
+        stream while it is in use, so that a message is decoded once, and reported once.
+        """
+        ...
+
+    def now(self) -> datetime:
+        """The time of day in UTC, as the connection's events have it."""
+        ...
+
+    def run_on_loop(self, action: Callable[[], None]) -> None:
+        """Runs `action` on the loop's thread: at once where that is this one, or where there is no loop (any more)."""
+        ...
+
+    def notify(self, deliver: Callable[[T], None], value: T) -> None:
+        """Delivers a node's own notification in its turn, behind the one under way. On the loop's thread only."""
+        ...
+
+    def report(self, phase: ErrorPhase, error: RxNodesError) -> None:
+        """Publishes an `ErrorEvent`. It changes no state."""
+        ...
+
+    def report_unwritten(self, error: SendError, tag: object) -> None:
+        """Publishes what kept a message from being written, and for a tag that nothing became of the message."""
+        ...
+
+    def on_handler_error(self, error: BaseException) -> None:
+        """Reports what a subscriber to a node's own stream raised."""
+        ...
+
+
+class ProjectSide(Protocol):
+    """What the project and its scenes need of a connection."""
+
+    def attach(self, loop: asyncio.AbstractEventLoop, thread: int) -> None:
+        """Lets the connection live on `loop`, which runs in the thread of that identifier."""
+        ...
+
+    def shutdown(self) -> None:
+        """Stops the connection, and starts it never again: the project is being left."""
+        ...
+
+    def tell_stopped(self, future: asyncio.Future[Stopped]) -> None:
+        """Gives a future, of whatever loop, what `wait_stopped` waits for."""
+        ...
+
+    def detach(self) -> None:
+        """Completes all streams: the project has been left, and no session is live any more."""
+        ...
+
+    def disown(self) -> None:
+        """In a forked process: the connection is the parent's. Commands are refused, and the rest does nothing."""
+        ...
+
+
+def check_connection(value: object) -> None:
+    """Refuses what is no connection, where a node, a scene or a recording needs one.
+
+    Raises:
+        TypeError: If it has nothing for nodes.
+    """
+    # Asked of the type: a property would be evaluated.
+    if not hasattr(type(value), "for_nodes"):
+        raise TypeError(
+            f"expected a Connection, got {type(value).__name__}; a project gives connections by their names,"
+            ' as in project.websocket("chat")'
+        )

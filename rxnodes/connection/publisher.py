@@ -1,0 +1,151 @@
+"""What a connection tells of itself: states, lifecycle events, and what its subscribers raise."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Protocol
+
+from rxnodes.errors import HandlerError, text_of, with_type
+from rxnodes.lifecycle.events import ErrorEvent, LifecycleEvent, Opened, Stopped
+from rxnodes.lifecycle.inputs import Delivered, Reported
+from rxnodes.lifecycle.states import ConnectionState
+from rxnodes.rx.filtered import Filtered
+from rxnodes.rx.streams import IsolatedBehaviorSubject, IsolatedSubject
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from threading import RLock
+
+    from rxnodes.connection.own_loop import OwnLoop
+    from rxnodes.connection.waiters import Waiters
+    from rxnodes.lifecycle.inputs import Input
+    from rxnodes.rx.outbox import Outbox
+
+__all__ = ["Publisher"]
+
+logger = logging.getLogger("rxnodes")
+
+
+class _Driver(Protocol):
+    """What publishing needs of the connection's driver."""
+
+    def feed(self, input_: Input) -> None:
+        """Feeds the machine."""
+        ...
+
+
+class Publisher:
+    """Publishes the states and the lifecycle events of a connection, one after the other.
+
+    Args:
+        loop: The connection's loop.
+        outbox: Keeps the order of notifications.
+        waiters: Learn of each `Opened` and `Stopped`.
+        driver: Feeds the machine.
+        lock: Shared by all streams of the connection.
+
+    Attributes:
+        states: The `ConnectionState`: the last one for each new subscriber, then every change.
+        lifecycle: Every lifecycle event. All that a subscriber can learn of a session's life, it learns here; On
+            WebSocket Start, Stop and Error are filters over it.
+        ended: Every `Stopped`, once all subscribers of `lifecycle` have seen it: then no session is live.
+        latency: The round-trip time of each heartbeat's ping, in seconds.
+        report: Told what subscribers raise.
+    """
+
+    __slots__ = (
+        "_delivering",
+        "_driver",
+        "_loop",
+        "_outbox",
+        "_waiters",
+        "ended",
+        "latency",
+        "lifecycle",
+        "report",
+        "states",
+    )
+
+    def __init__(
+        self,
+        loop: OwnLoop,
+        outbox: Outbox,
+        waiters: Waiters,
+        driver: _Driver,
+        lock: RLock,
+    ) -> None:
+        self._loop = loop
+        self._outbox = outbox
+        self._waiters = waiters
+        self._driver = driver
+        self._delivering: LifecycleEvent | None = None
+        self.report = report = self._on_handler_error
+        self.states: IsolatedBehaviorSubject[ConnectionState] = IsolatedBehaviorSubject(
+            report, ConnectionState.IDLE, self._replay, lock
+        )
+        self.lifecycle: IsolatedSubject[LifecycleEvent] = IsolatedSubject(report, lock)
+        self.ended: IsolatedSubject[Stopped] = IsolatedSubject(report, lock)
+        self.latency: IsolatedSubject[float] = IsolatedSubject(report, lock)
+
+    def publish(self, event: ConnectionState | LifecycleEvent) -> None:
+        """Delivers one notification to all."""
+        if isinstance(event, ConnectionState):
+            self.states.emit(event)
+            return
+        self._delivering = event
+        if isinstance(event, Opened):
+            self._waiters.note_opened(event)
+        elif isinstance(event, ErrorEvent):
+            self._warn_where_nobody_listens(event)
+        self.lifecycle.emit(event)
+        if isinstance(event, Stopped):
+            self._end(event)
+        elif isinstance(event, Opened):
+            self._waiters.wake()
+        self._delivering = None
+
+    def _end(self, stopped: Stopped) -> None:
+        """Every subscriber has seen `Stopped`: the session is over."""
+        self._waiters.note_ended(stopped)
+        self.ended.emit(stopped)
+        self._waiters.wake()
+        self._delivering = None
+        self._driver.feed(Delivered())
+
+    def complete(self) -> None:
+        """Completes the streams."""
+        for stream in (self.states, self.lifecycle, self.ended, self.latency):
+            stream.complete()
+
+    def _warn_where_nobody_listens(self, event: ErrorEvent) -> None:
+        """Errors are values. One that no subscriber sees would be lost."""
+        if event.phase != "handler" and not Filtered(self.lifecycle, ErrorEvent).is_observed:
+            logger.warning("%s: %s", self._loop.name, event.message)
+
+    def _replay(self, show: Callable[[], None]) -> None:
+        """Shows a new subscriber the last state: on the loop's thread, and as a notification."""
+        self._loop.run(lambda: self._outbox.within(show))
+
+    # What subscribers raise
+
+    def _on_handler_error(self, error: BaseException) -> None:
+        """A subscriber raised. The connection goes on, and so do the others."""
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            # It is meant for the program. Raised here, it would cut short a delivery or a parser.
+            self._loop.run(lambda: self._loop.raise_soon(error))
+            return
+        logger.error("%s: a subscriber raised", self._loop.name, exc_info=error)
+        self._report_handler(f"a subscriber raised {text_of(error, with_type)}", error)
+
+    def on_pipeline_error(self, error: Exception) -> None:
+        """A pipeline has ended with an error while a notification was being delivered."""
+        logger.error("%s: a pipeline ended with an error", self._loop.name, exc_info=error)
+        self._report_handler(f"a pipeline ended with {text_of(error, with_type)}", error)
+
+    def _report_handler(self, what: str, error: BaseException) -> None:
+        # A subscriber that raises at an ErrorEvent would be told of its own error again and again.
+        if self._loop.loop is None or isinstance(self._delivering, ErrorEvent | Stopped):
+            return
+        report = HandlerError(what)
+        report.__cause__ = error
+        self._loop.run(lambda: self._driver.feed(Reported("handler", report)))

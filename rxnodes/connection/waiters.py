@@ -1,0 +1,190 @@
+"""When sessions open and end, and those who await it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from rxnodes.connection.own_loop import hand_over_lock
+from rxnodes.errors import ConnectError, RxNodesError
+from rxnodes.rx.event_loops import call_on
+from rxnodes.rx.forking import inherited
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rxnodes.connection.own_loop import OwnLoop
+    from rxnodes.lifecycle.events import Opened, Stopped
+
+__all__ = ["Waiters"]
+
+T = TypeVar("T")
+
+
+class _Sessions(Protocol):
+    """What counts the sessions."""
+
+    @property
+    def session(self) -> int:
+        """The number of the live or last session."""
+        ...
+
+
+class Waiters:
+    """Answers those who wait for a session to open or to end.
+
+    Args:
+        loop: The connection's loop.
+        sessions: What counts its sessions.
+
+    Attributes:
+        last_opened: The last `Opened`, of whatever session.
+        last_stopped: The `Stopped` of the last session that is over: every subscriber has seen it.
+    """
+
+    __slots__ = ("_for_opened", "_for_stopped", "_loop", "_sessions", "last_opened", "last_stopped")
+
+    def __init__(self, loop: OwnLoop, sessions: _Sessions) -> None:
+        self._loop = loop
+        self._sessions = sessions
+        self.last_opened: Opened | None = None
+        self.last_stopped: Stopped | None = None
+        self._for_opened: list[asyncio.Future[Opened]] = []
+        self._for_stopped: list[asyncio.Future[Stopped]] = []
+
+    @property
+    def is_live(self) -> bool:
+        """Whether a session is under way, or its `Stopped` has not reached every subscriber yet."""
+        ended = 0 if self.last_stopped is None else self.last_stopped.session
+        return self._sessions.session > ended
+
+    # Those who wait
+
+    async def opened(self) -> Opened:
+        """Waits until the live session is open.
+
+        Returns:
+            Its last `Opened`; when no session is live, that of the last one.
+
+        Raises:
+            ConnectError: If the session ended without ever being open.
+            RxNodesError: If the project closed before a first start.
+        """
+        return await self._wait(self._opened_answer, self._for_opened)
+
+    async def stopped(self) -> Stopped:
+        """Waits until the live session is over.
+
+        Returns:
+            Its `Stopped`; when no session is live, the last one.
+
+        Raises:
+            RxNodesError: If the project closed before a first start.
+        """
+        return await self._wait(self._stopped_answer, self._for_stopped)
+
+    def tell_stopped(self, future: asyncio.Future[Stopped]) -> None:
+        """Gives a future, of whatever loop, what `stopped` waits for."""
+        self._ask(future, self._stopped_answer, self._for_stopped)
+
+    async def _wait(self, answer: Callable[[], T | RxNodesError | None], waiting: list[asyncio.Future[T]]) -> T:
+        """Waits for an answer on the caller's own loop, whichever that is; not at all where the answer is known."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._ask(future, answer, waiting)
+        try:
+            return await future
+        finally:
+            # An exception of the future refers to this frame. If the frame referred to it, they would be a cycle.
+            del future
+
+    def _ask(
+        self, future: asyncio.Future[T], answer: Callable[[], T | RxNodesError | None], waiting: list[asyncio.Future[T]]
+    ) -> None:
+        self._loop.check_process()
+        # On the loop, so that it comes behind what this thread has asked for before, such as a start.
+        self._loop.run(partial(self._add, future, answer, waiting))
+
+    def _add(
+        self, future: asyncio.Future[T], answer: Callable[[], T | RxNodesError | None], waiting: list[asyncio.Future[T]]
+    ) -> None:
+        # Before the connection has a loop this may run on any thread, also while it is being given one.
+        with hand_over_lock:
+            # Futures that are done go, so that asking again and again does not make the list grow.
+            waiting[:] = [*(other for other in waiting if not other.done()), future]
+        self._wake(answer, waiting)
+
+    # What they learn
+
+    def note_opened(self, opened: Opened) -> None:
+        """Keeps this `Opened`. Those who wait for it are woken behind its subscribers."""
+        self.last_opened = opened
+
+    def note_ended(self, stopped: Stopped) -> None:
+        """Every subscriber has seen this `Stopped`: its session is over."""
+        self.last_stopped = stopped
+
+    def wake(self) -> None:
+        """Wakes all those for whom there is an answer."""
+        self._wake(self._stopped_answer, self._for_stopped)
+        self._wake(self._opened_answer, self._for_opened)
+
+    def disown(self) -> None:
+        """In a forked process: cancels those who wait, for they do so in the parent."""
+        waiting: list[asyncio.Future[Any]] = [*self._for_opened, *self._for_stopped]
+        self._for_opened.clear()
+        self._for_stopped.clear()
+        for future in waiting:
+            # Its loop may be one of a thread that is not here.
+            with contextlib.suppress(RuntimeError):
+                # A scope that is being left waits with futures that cannot be cancelled.
+                if not future.cancel():
+                    _resolve(future, inherited(repr(self._loop.name)))
+
+    def _wake(self, answer: Callable[[], T | RxNodesError | None], waiting: list[asyncio.Future[T]]) -> None:
+        if not waiting or (known := answer()) is None:
+            return
+        with hand_over_lock:
+            answered = waiting.copy()
+            waiting.clear()
+        for future in answered:
+            call_on(future.get_loop(), _resolve, future, known)
+
+    def _opened_answer(self) -> Opened | RxNodesError | None:
+        """What those learn who wait for a session to open; `None`: there is no answer yet."""
+        opened = self.last_opened
+        if opened is not None and opened.session == self._sessions.session:
+            return opened
+        if not self.is_live and self.last_stopped is not None:
+            return _never_opened(self.last_stopped)
+        return self._why_never()
+
+    def _stopped_answer(self) -> Stopped | RxNodesError | None:
+        """What those learn who wait for a session to end; `None`: there is no answer yet."""
+        if not self.is_live and self.last_stopped is not None:
+            return self.last_stopped
+        return self._why_never()
+
+    def _why_never(self) -> RxNodesError | None:
+        """Why there will never be an answer; `None`: there may be one."""
+        if self._loop.is_left:
+            return RxNodesError(f"{self._loop.name!r}: the project closed before the connection was started")
+        return self._loop.why_closed()
+
+
+def _never_opened(stopped: Stopped) -> ConnectError:
+    """The error for those who wait for a session to open that has ended."""
+    error = stopped.error
+    if isinstance(error, ConnectError):
+        return ConnectError(str(error), status=error.status, retryable=error.retryable)
+    return ConnectError(f"{stopped.connection!r} stopped before it was open")
+
+
+def _resolve(future: asyncio.Future[T], answer: T | RxNodesError) -> None:
+    if future.done():
+        return
+    if isinstance(answer, RxNodesError):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)

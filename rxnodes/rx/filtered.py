@@ -1,0 +1,76 @@
+"""The values of one type of a hot stream: what On WebSocket Start, Stop and Error are of a connection's `lifecycle`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from rxnodes.rx.streams import IsolatedSubject
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from reactivex import Observable
+
+    from rxnodes.rx.streams import _Subscription  # pyright: ignore[reportPrivateUsage] - our own
+
+__all__ = ["Filtered"]
+
+T = TypeVar("T")
+
+
+class Filtered(IsolatedSubject[T]):
+    """A hot stream that shows those values of an isolated subject which are of one type.
+
+    Its subscribers are subscribers of the subject itself, each behind a check of the type. So they are isolated and
+    ordered as all others are, and the stream costs nothing while nobody subscribes.
+
+    Args:
+        source: The isolated subject.
+        kind: The type.
+
+    Example:
+        >>> from rxnodes.rx.streams import IsolatedSubject, log_for
+        >>> numbers = IsolatedSubject[object](log_for("numbers"))
+        >>> subscription = Filtered(numbers, int).subscribe(print)
+        >>> for value in ("one", 1, None, 2):
+        ...     numbers.emit(value)
+        1
+        2
+    """
+
+    def __init__(self, source: Observable[Any], kind: type[T]) -> None:
+        subject = cast("IsolatedSubject[Any]", source)
+        super().__init__(subject._report, subject.lock)  # noqa: SLF001 - our own
+        self._source = subject
+        self._kind = kind
+
+    def attach(self, subscription: _Subscription) -> None:
+        """Adds a subscriber to the source, behind the check."""
+        subscription.on_next = _OfKind(self._kind, subscription.on_next)
+        subscription.stream = self._source
+        self._source.attach(subscription)
+
+    @property
+    def is_observed(self) -> bool:
+        """Whether anybody sees values of this type: subscribers of the whole source do, too."""
+        subscribers = (subscription.on_next for subscription in self._source._subscriptions)  # noqa: SLF001
+        return any(not isinstance(it, _OfKind) or issubclass(self._kind, it.kind) for it in subscribers)
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the source has completed."""
+        return self._source.is_stopped
+
+
+class _OfKind:
+    """A subscriber that is shown values of one type."""
+
+    __slots__ = ("kind", "on_next")
+
+    def __init__(self, kind: type[Any], on_next: Callable[[Any], object]) -> None:
+        self.kind = kind
+        self.on_next = on_next
+
+    def __call__(self, value: object) -> None:
+        if isinstance(value, self.kind):
+            self.on_next(value)
