@@ -386,7 +386,7 @@ NODES = [
 
 @pytest.mark.parametrize("node", NODES)
 def test_a_node_says_what_it_wants_in_place_of_a_name(node):
-    with pytest.raises(TypeError, match=r"a connection, such as project\.websocket\(\"chat\"\), not str"):
+    with pytest.raises(TypeError, match=r"expected a Connection, got str"):
         node("chat")
 
 
