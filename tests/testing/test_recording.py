@@ -221,7 +221,7 @@ async def test_a_replay_in_a_project_runs_on_its_loop():
 @pytest.mark.parametrize("wrong", ["chat", None])
 @in_virtual_time
 async def test_what_is_no_connection_is_not_recorded(wrong):
-    with pytest.raises(TypeError, match="what is wanted here is a connection"):
+    with pytest.raises(TypeError, match="expected a Connection, got"):
         record(wrong)
 
 

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import pytest
+
+from rxnodes.rx.filtered import Filtered
+from rxnodes.rx.streams import IsolatedSubject
+
+
+@pytest.fixture
+def raised():
+    return []
+
+
+@pytest.fixture
+def source(raised):
+    return IsolatedSubject(raised.append)
+
+
+def test_values_of_the_type_are_shown_within_their_notification_in_the_order_of_subscription(source):
+    seen = []
+    source.subscribe(lambda value: seen.append(("first", value)))
+    Filtered(source, int).subscribe(lambda value: seen.append(("int", value)))
+    source.subscribe(lambda value: seen.append(("last", value)))
+    for value in ("one", 1):
+        source.emit(value)
+    assert seen == [("first", "one"), ("last", "one"), ("first", 1), ("int", 1), ("last", 1)]
+
+
+def test_a_subscriber_that_raises_harms_no_other(source, raised):
+    seen = []
+    numbers = Filtered(source, int)
+    numbers.subscribe(lambda _: 1 / 0)
+    numbers.subscribe(seen.append)
+    source.emit(1)
+    source.emit(2)
+    assert seen == [1, 2]
+    assert [type(error) for error in raised] == [ZeroDivisionError] * 2
+
+
+def test_who_is_disposed_is_gone_from_the_source(source):
+    seen = []
+    subscription = Filtered(source, int).subscribe(seen.append)
+    source.emit(1)
+    subscription.dispose()
+    source.emit(2)
+    assert seen == [1]
+    assert not source.is_observed
+
+
+def test_who_subscribes_within_a_notification_sees_the_next(source):
+    seen = []
+    source.subscribe(lambda value: Filtered(source, int).subscribe(seen.append) if value == 1 else None)
+    source.emit(1)
+    assert seen == []
+    source.emit(2)
+    assert seen == [2]
+
+
+def test_it_completes_with_its_source(source):
+    told = []
+    numbers = Filtered(source, int)
+    numbers.subscribe(on_completed=lambda: told.append("early"))
+    source.complete()
+    numbers.subscribe(on_completed=lambda: told.append("late"))
+    assert told == ["early", "late"]
+    assert numbers.is_completed
+
+
+def test_it_is_observed_by_whoever_sees_values_of_its_type(source):
+    numbers = Filtered(source, int)
+    assert not numbers.is_observed
+    with Filtered(source, str).subscribe():
+        assert not numbers.is_observed
+    for observed in (source, Filtered(source, object), Filtered(source, int)):
+        with observed.subscribe():
+            assert numbers.is_observed
+    assert not numbers.is_observed
+
+
+def test_a_coroutine_function_is_refused(source):
+    async def nobody_awaits(_):
+        raise AssertionError
+
+    with pytest.raises(TypeError, match="for_each_async"):
+        Filtered(source, int).subscribe(nobody_awaits)
