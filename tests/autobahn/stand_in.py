@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 from rxnodes.testing import RSV1, Close, Frame, Opcode, WebSocketServer, close_payload, parse_close
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
     from pathlib import Path
 
     from rxnodes.testing import Peer
@@ -291,16 +291,12 @@ class FuzzingServer(WebSocketServer):
 
     Args:
         cases: The cases.
-        lies: Behaviors to report, by the name of the case, in place of what really came of it.
         reports: Where `index.json` is written when the client asks for it.
     """
 
-    def __init__(
-        self, cases: Sequence[Case], *, lies: Mapping[str, str] | None = None, reports: Path | None = None
-    ) -> None:
+    def __init__(self, cases: Sequence[Case], *, reports: Path | None = None) -> None:
         super().__init__(self._serve_client)
         self._cases = cases
-        self._lies = lies or {}
         self._reports = reports
         self._results: defaultdict[tuple[str, int], asyncio.Future[Result]] = defaultdict(_new_future)
 
@@ -328,9 +324,7 @@ class FuzzingServer(WebSocketServer):
 
     async def _run_case(self, peer: Peer, agent: str, number: int) -> None:
         case = self._cases[number - 1]
-        result = await self._judge(peer, case)
-        lie = self._lies.get(case.name)
-        self._results[agent, number].set_result(result if lie is None else Result(lie, result.close))
+        self._results[agent, number].set_result(await self._judge(peer, case))
 
     async def _judge(self, peer: Peer, case: Case) -> Result:
         assert peer.request is not None
