@@ -73,25 +73,3 @@ def test_a_test_of_the_checklist_is_named_at_its_line(file, test, line):
 def test_every_file_of_tests_is_used():
     used = {key for _, row in ROWS for key in re.findall(r"\]\[(\w+)\]", row)}
     assert used == set(FILES)
-
-
-@pytest.mark.parametrize(
-    ("test", "lines"),
-    [
-        ("test_05_redirects", [5]),
-        ("test_100_blocked", [100]),
-        ("test_12_and_13_a_server", [12, 13]),
-        ("test_150_connections", []),
-        ("test_promise_1_one", []),
-    ],
-)
-def test_the_numbers_that_a_test_carries(test, lines):
-    assert lines_of(test) == lines
-
-
-@pytest.mark.parametrize(
-    ("name", "test", "is_so"),
-    [("test_1", "test_10_fin", False), ("test_10", "test_10_fin", True), ("test_10_fin", "test_10_fin", True)],
-)
-def test_a_name_ends_where_a_word_does(name, test, is_so):
-    assert is_meant(name, test) is is_so
