@@ -494,11 +494,12 @@ def _node_as_json(node: Node) -> dict[str, Any]:
 
 
 def _listen(options: argparse.Namespace, out: _Output, err: _Output) -> int:
-    return run(_receive(options, out, err))
-
-
-async def _receive(options: argparse.Namespace, out: _Output, err: _Output) -> int:
+    # Outside the event loop, which it would hold up: the first load of a folder imports what reads it.
     project = Project.load(options.settings)
+    return run(_receive(project, options, out, err))
+
+
+async def _receive(project: Project, options: argparse.Namespace, out: _Output, err: _Output) -> int:
     connection = project.websocket(options.name)
     task = cast("asyncio.Task[int]", asyncio.current_task())
 
