@@ -1,4 +1,4 @@
-"""The settings folder: sources, places, problems."""
+"""The settings folder: its sources, merged and validated. `loading` says what is in it, and how it is built."""
 
 from rxnodes.settings.loading import LoadedSettings, from_values, load
 
