@@ -39,9 +39,9 @@ from rxnodes.testing import (
     close_with,
     echo,
     hang_up,
-    marbles,
     never_answer_close,
     never_answer_handshake,
+    peer_scripts,
     recording,
     refuse,
 )
@@ -382,7 +382,7 @@ def test_the_phases_and_inputs_are_those_of_the_machine():
 
 def test_the_letters_of_marbles_are_those_of_the_kit():
     played = {cells[0] for cells in rows_of("docs/testing.md", "Letter | The peer")} - {"any other"}
-    assert {html.unescape(re.sub("`|</?code>", "", cell)) for cell in played} == marbles.OWN_LETTERS
+    assert {html.unescape(re.sub("`|</?code>", "", cell)) for cell in played} == peer_scripts.OWN_LETTERS
     told = {cells[0].strip("`") for cells in rows_of("docs/testing.md", "Letter | What was told")}
     assert told == recording.ALL_LETTERS
 
