@@ -51,14 +51,7 @@ NAMES = sorted({span for span in SPANS if re.fullmatch(r"[a-z_]+\.\w+", span)})
 @pytest.mark.parametrize("path", PATHS)
 def test_a_path_leads_somewhere(path):
     exists = (ROOT / path).is_dir() if path.endswith("/") else (ROOT / path).is_file()
-    if path in UNDER_WAY:
-        assert not exists, f"it is there now: take {path} out of UNDER_WAY"
-    else:
-        assert exists
-
-
-def test_nothing_is_under_way_that_the_page_does_not_name():
-    assert {*PATHS} >= UNDER_WAY
+    assert exists
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -42,10 +42,10 @@ from rxnodes.testing import (
     echo,
     hang_up,
     in_virtual_time,
-    marbles,
     never_answer_close,
     never_answer_handshake,
     peer_script,
+    peer_scripts,
     recording,
     refuse,
 )
@@ -443,7 +443,7 @@ def test_the_phases_and_inputs_are_those_of_the_machine():
 
 def test_the_letters_of_marbles_are_those_of_the_kit():
     played = {cells[0] for cells in rows_of("docs/testing.md", "Letter | The peer")} - {"any other"}
-    assert {html.unescape(re.sub("`|</?code>", "", cell)) for cell in played} == marbles.OWN_LETTERS
+    assert {html.unescape(re.sub("`|</?code>", "", cell)) for cell in played} == peer_scripts.OWN_LETTERS
     told = {cells[0].strip("`") for cells in rows_of("docs/testing.md", "Letter | What was told")}
     assert told == recording.ALL_LETTERS
 
