@@ -15,11 +15,10 @@ def errors_of(chat):
 def idle(connection):
     """Whether nobody but the journal listens."""
     return (
-        len(connection._lifecycle._subscriptions),
-        len(connection._messages._subscriptions),
-        len(connection._texts._subscriptions),
-        len(connection._opened._subscriptions),
-    ) == (1, 1, 0, 0)
+        len(connection.lifecycle._subscriptions),
+        len(connection.messages._subscriptions),
+        len(connection.for_nodes.texts._subscriptions),
+    ) == (2, 1, 0)
 
 
 class Told:

@@ -63,7 +63,7 @@ def test_it_completes_with_its_source(source):
     source.complete()
     numbers.subscribe(on_completed=lambda: told.append("late"))
     assert told == ["early", "late"]
-    assert numbers.is_completed
+    assert numbers.is_stopped
 
 
 def test_it_is_observed_by_whoever_sees_values_of_its_type(source):

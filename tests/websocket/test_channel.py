@@ -307,7 +307,7 @@ async def test_it_completes_when_the_project_closes():
     told = Told(stream)
     chat.connection.for_project.shutdown()
     await chat.connection.wait_stopped()
-    chat.connection.detach()
+    chat.connection.for_project.detach()
     assert told.all == ["completed"]
     told.subscription.dispose()
     assert Told(stream).all == ["completed"]
@@ -359,7 +359,7 @@ async def test_a_channel_that_nobody_uses_is_forgotten():
     chat = await Chat().opened()
     ticks(chat, codec="json").subscribe().dispose()
     gc.collect()
-    assert len(chat.connection._values) == 0
+    assert len(chat.connection._driver.inbound._values) == 0
     assert idle(chat.connection)
 
 

@@ -356,9 +356,9 @@ async def test_is_binary_says_the_same_as_a_codec(is_binary, codec):
 async def test_raw_messages_come_from_the_connections_own_streams_and_are_not_decoded():
     connection = Chat().connection
     assert on_receive(connection, codec=str) is connection.for_nodes.texts is on_receive(connection)
-    assert on_receive(connection, codec=bytes) is connection.binaries
+    assert on_receive(connection, codec=bytes) is connection.for_nodes.binaries
     assert on_receive(connection, codec=None) is connection.messages
-    assert connection._values is None
+    assert connection._driver.inbound._values is None
 
 
 @virtual

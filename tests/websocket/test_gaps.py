@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from datetime import timedelta
 
 import pytest
 from reactivex import operators as ops
@@ -178,23 +177,6 @@ async def test_subscribed_within_the_notification_of_the_reconnect():
         await asyncio.sleep(3)
     assert feed.missed == [[2, 3, 4], None]
     assert [it.attempt for it in feed.gaps] == [2, 3]
-
-
-async def test_subscribed_between_lifecycle_and_the_node():
-    # Not in virtual time: there it would be the same moment.
-    feed = Feed("-o-#", "-o", reconnect={**RECONNECT, "initial_delay": 0.001}, tick=0.001)
-    told = asyncio.Event()
-    async with feed:
-
-        def subscribe(event):
-            if isinstance(event, Opened) and event.is_reconnect:
-                on_gap(feed.connection).subscribe(lambda it: (feed.gaps.append(it), told.set()))
-
-        feed.connection.lifecycle.subscribe(subscribe)
-        feed.connection.start()
-        await told.wait()
-    # It saw the reconnect, and nothing of the time before.
-    assert [it.until - it.since for it in feed.gaps] == [timedelta(0)]
 
 
 @in_virtual_time
