@@ -263,7 +263,13 @@ def test_86_what_is_meant_for_the_program_reaches_it_and_wedges_nothing(kind, wh
                 if where != "states" or what is ConnectionState.OPEN:
                     raise kind
 
-            getattr(connection, where).subscribe(raises)
+            streams = {
+                "messages": connection.messages,
+                "opened": on_start(connection),
+                "stopped": on_stop(connection),
+                "states": connection.states,
+            }
+            streams[where].subscribe(raises)
             on_start(connection).subscribe(lambda _: connection.send("hello"))
             connection.messages.subscribe(lambda _: connection.stop())
             connection.start()
@@ -289,7 +295,8 @@ async def test_87_a_start_inside_on_stop(through):
             if is_end and connection.session < 4:
                 connection.start()
 
-        getattr(connection, through).subscribe(again)
+        streams = {"lifecycle": connection.lifecycle, "stopped": on_stop(connection), "states": connection.states}
+        streams[through].subscribe(again)
 
     outcome = await run_session(close_with(1000), act=act, initiator=REMOTE, code=1000, was_clean=True, starts=4)
     assert outcome.journal.kinds == ["Connecting", "Opened", "Closing", "Stopped"] * 4
