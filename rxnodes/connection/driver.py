@@ -141,7 +141,7 @@ class Driver:
         """Completes all streams: the project has been left, and no session is live any more."""
         self.loop.leave()
         self.publisher.complete()
-        self.outbound.outcomes.complete()
+        self.outbound.outcomes.on_completed()
         self.inbound.complete()
         self.waiters.wake()
 
@@ -349,7 +349,7 @@ class Driver:
 
     def on_pong(self, round_trip: float) -> None:
         """The peer has answered a ping."""
-        self.outbox.send(self.publisher.latency.emit, round_trip)
+        self.outbox.send(self.publisher.latency.on_next, round_trip)
 
     def on_lost(self, input_: Lost) -> None:
         """The link of the current attempt is gone."""

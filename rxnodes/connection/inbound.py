@@ -105,7 +105,7 @@ class Inbound:
             self._batches = {**self._batches, is_binary: stream}
             is_late = self._is_completed
         if is_late:
-            stream.complete()
+            stream.on_completed()
         return stream
 
     def values(self, codec: Codec[Any], *, batched: bool = False) -> Observable[Any]:
@@ -149,7 +149,7 @@ class Inbound:
             *self._batches.values(),
         )
         for stream in streams:
-            stream.complete()
+            stream.on_completed()
 
     # What comes
 
@@ -170,7 +170,7 @@ class Inbound:
         """Shows the batches, and then each message to all; the whole list at once where only one view is observed."""
         for is_binary, stream in self._batches.items():
             if stream.is_observed and (batch := self._in_form(messages, is_binary=is_binary)):
-                stream.emit(batch)
+                stream.on_next(batch)
         done = 0
         while done < len(messages) and self._views.observed:
             done += self.messages.emit_run(messages, done)
@@ -180,13 +180,13 @@ class Inbound:
                 done += 1
 
     def _show_one(self, message: str | bytes) -> None:
-        self.messages.emit(message)
+        self.messages.on_next(message)
         if self.texts.is_observed:
             text = message if isinstance(message, str) else self._text_of(message)
             if text is not None:
-                self.texts.emit(text)
+                self.texts.on_next(text)
         if self.binaries.is_observed:
-            self.binaries.emit(message if isinstance(message, bytes) else message.encode())
+            self.binaries.on_next(message if isinstance(message, bytes) else message.encode())
 
     def _in_form(self, messages: list[str] | list[bytes], *, is_binary: bool | None) -> list[str] | list[bytes]:
         if is_binary is None or is_binary is isinstance(messages[0], bytes):
