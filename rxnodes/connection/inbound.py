@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from reactivex import Observable
 
     from rxnodes.codecs import Codec
-    from rxnodes.rx.backpressure import Valve
+    from rxnodes.rx.backpressure import PauseControl
     from rxnodes.rx.outbox import Outbox
 
 __all__ = ["Inbound"]
@@ -46,7 +46,7 @@ class Inbound:
 
     Args:
         outbox: Keeps the order of notifications.
-        valve: Closed by consumers that cannot keep up.
+        pause_control: Closed by consumers that cannot keep up.
         driver: Told of each message that is not what a stream's subscribers asked for.
         report: Told what a subscriber raises.
         lock: Shared by all streams of the connection.
@@ -62,9 +62,9 @@ class Inbound:
         "_driver",
         "_is_completed",
         "_outbox",
+        "_pause_control",
         "_report",
         "_values",
-        "_valve",
         "_views",
         "binaries",
         "messages",
@@ -74,13 +74,13 @@ class Inbound:
     def __init__(
         self,
         outbox: Outbox,
-        valve: Valve,
+        pause_control: PauseControl,
         driver: _Driver,
         report: Callable[[BaseException], None],
         lock: RLock,
     ) -> None:
         self._outbox = outbox
-        self._valve = valve
+        self._pause_control = pause_control
         self._report = report
         self._driver = driver
         self._is_completed = False
@@ -163,8 +163,8 @@ class Inbound:
         self._outbox.flush()
 
     def _show_read(self, messages: list[str] | list[bytes]) -> None:
-        """Shows what one read has brought. A consumer that cannot keep up may close the valve meanwhile."""
-        deliver(self._valve, self._show, messages)
+        """Shows what one read has brought. A consumer that cannot keep up may pause the source meanwhile."""
+        deliver(self._pause_control, self._show, messages)
 
     def _show(self, messages: list[str] | list[bytes]) -> None:
         """Shows the batches, and then each message to all; the whole list at once where only one view is observed."""

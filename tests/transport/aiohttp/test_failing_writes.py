@@ -193,7 +193,7 @@ class Cell:
     def see_paused(self, message):
         """Is told each message behind the consumer."""
         if message == "first":
-            assert self.it._driver.valve.is_closed
+            assert self.it._driver.pause_control.is_paused
             if self.written == "pong":
                 # Pongs are written behind the first message, with no turn of the loop in between.
                 self.wait_for_end()
