@@ -7,7 +7,7 @@ import threading
 
 from reactivex import Subject
 
-from rxnodes.rx.backpressure import Valve, deliver
+from rxnodes.rx.backpressure import PauseControl, deliver
 
 
 class Seen(list):
@@ -45,20 +45,20 @@ class Work:
 
 
 class Source:
-    """A subject whose emissions come under a valve, as those of a connection do."""
+    """A subject whose emissions come under a pause control, as those of a connection do."""
 
     def __init__(self):
         self.subject = Subject()
         self.turns = []
-        self.valve = Valve(self.turns.append, lambda action: action())
+        self.pause_control = PauseControl(self.turns.append, lambda action: action())
 
     def emit(self, *items):
         for item in items:
-            deliver(self.valve, self.subject.on_next, item)
+            deliver(self.pause_control, self.subject.on_next, item)
 
     @property
     def is_paused(self):
-        return self.valve.is_closed
+        return self.pause_control.is_paused
 
 
 def now():

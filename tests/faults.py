@@ -126,7 +126,7 @@ async def held_up(connection: Connection, sent: Callable[[], int]) -> None:
     """
     before = None
     while True:
-        now = sent() if connection._driver.valve.is_closed else None
+        now = sent() if connection._driver.pause_control.is_paused else None
         if now is not None and now == before:
             return
         before = now

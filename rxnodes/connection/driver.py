@@ -37,7 +37,7 @@ from rxnodes.lifecycle.inputs import (
     Stop,
 )
 from rxnodes.lifecycle.machine import Phase, Profile, State, step
-from rxnodes.rx.backpressure import Valve
+from rxnodes.rx.backpressure import PauseControl
 from rxnodes.rx.outbox import Outbox
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Driver:
         link: The attempt's link, from the dial to its end.
         is_stepping: Whether an input is being worked off.
         timer: The machine's timer, while it runs.
-        valve: Closed by consumers that cannot keep up.
+        pause_control: Closed by consumers that cannot keep up.
         outbox: Keeps the order of notifications.
         loop: The connection's loop.
         waiters: Those who wait for a session to open or to end.
@@ -97,10 +97,10 @@ class Driver:
         "name",
         "outbound",
         "outbox",
+        "pause_control",
         "publisher",
         "state",
         "timer",
-        "valve",
         "waiters",
     )
 
@@ -122,12 +122,12 @@ class Driver:
 
         lock = RLock()
         self.loop = loop = OwnLoop(name)
-        self.valve = Valve(self._on_valve, loop.run)
-        self.outbox = outbox = Outbox(self._on_pipeline_error, self.valve)
+        self.pause_control = PauseControl(self._on_pause, loop.run)
+        self.outbox = outbox = Outbox(self._on_pipeline_error, self.pause_control)
         self.waiters = Waiters(loop, self)
         self.publisher = Publisher(loop, outbox, self.waiters, self, lock)
         report = self.publisher.report
-        self.inbound = Inbound(outbox, self.valve, self, report, lock)
+        self.inbound = Inbound(outbox, self.pause_control, self, report, lock)
         self.outbound = Outbound(target.send_queue, self, loop, outbox, report, lock)
 
     @property
@@ -141,7 +141,7 @@ class Driver:
         """Completes all streams: the project has been left, and no session is live any more."""
         self.loop.leave()
         self.publisher.complete()
-        self.outbound.outcomes.complete()
+        self.outbound.outcomes.on_completed()
         self.inbound.complete()
         self.waiters.wake()
 
@@ -290,7 +290,7 @@ class Driver:
         except BaseException as error:  # noqa: BLE001 - whatever it is, the session has to end
             self._on_transport_failure(sink, "dial", error)
             return
-        if self.valve.is_closed:
+        if self.pause_control.is_paused:
             self._tell_link(lambda link: link.pause_reading())
 
     def give(self, receipt: Receipt) -> None:
@@ -338,9 +338,9 @@ class Driver:
             return ConnectError(says, retryable=False)
         return ConnectionLost(says)
 
-    def _on_valve(self, is_closed: bool) -> None:  # noqa: FBT001 - what a valve calls
+    def _on_pause(self, is_paused: bool) -> None:  # noqa: FBT001 - what a pause control calls
         """A consumer wants no more for now, or all of them want more again."""
-        self._tell_link(lambda link: link.pause_reading() if is_closed else link.resume_reading())
+        self._tell_link(lambda link: link.pause_reading() if is_paused else link.resume_reading())
 
     def _on_pipeline_error(self, error: Exception) -> None:
         self.publisher.on_pipeline_error(error)
@@ -349,7 +349,7 @@ class Driver:
 
     def on_pong(self, round_trip: float) -> None:
         """The peer has answered a ping."""
-        self.outbox.send(self.publisher.latency.emit, round_trip)
+        self.outbox.send(self.publisher.latency.on_next, round_trip)
 
     def on_lost(self, input_: Lost) -> None:
         """The link of the current attempt is gone."""

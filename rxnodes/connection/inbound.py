@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from reactivex import Observable
 
     from rxnodes.codecs import Codec
-    from rxnodes.rx.backpressure import Valve
+    from rxnodes.rx.backpressure import PauseControl
     from rxnodes.rx.outbox import Outbox
 
 __all__ = ["Inbound"]
@@ -46,7 +46,7 @@ class Inbound:
 
     Args:
         outbox: Keeps the order of notifications.
-        valve: Closed by consumers that cannot keep up.
+        pause_control: Closed by consumers that cannot keep up.
         driver: Told of each message that is not what a stream's subscribers asked for.
         report: Told what a subscriber raises.
         lock: Shared by all streams of the connection.
@@ -62,9 +62,9 @@ class Inbound:
         "_driver",
         "_is_completed",
         "_outbox",
+        "_pause_control",
         "_report",
         "_values",
-        "_valve",
         "_views",
         "binaries",
         "messages",
@@ -74,13 +74,13 @@ class Inbound:
     def __init__(
         self,
         outbox: Outbox,
-        valve: Valve,
+        pause_control: PauseControl,
         driver: _Driver,
         report: Callable[[BaseException], None],
         lock: RLock,
     ) -> None:
         self._outbox = outbox
-        self._valve = valve
+        self._pause_control = pause_control
         self._report = report
         self._driver = driver
         self._is_completed = False
@@ -105,7 +105,7 @@ class Inbound:
             self._batches = {**self._batches, is_binary: stream}
             is_late = self._is_completed
         if is_late:
-            stream.complete()
+            stream.on_completed()
         return stream
 
     def values(self, codec: Codec[Any], *, batched: bool = False) -> Observable[Any]:
@@ -149,7 +149,7 @@ class Inbound:
             *self._batches.values(),
         )
         for stream in streams:
-            stream.complete()
+            stream.on_completed()
 
     # What comes
 
@@ -163,14 +163,14 @@ class Inbound:
         self._outbox.flush()
 
     def _show_read(self, messages: list[str] | list[bytes]) -> None:
-        """Shows what one read has brought. A consumer that cannot keep up may close the valve meanwhile."""
-        deliver(self._valve, self._show, messages)
+        """Shows what one read has brought. A consumer that cannot keep up may pause the source meanwhile."""
+        deliver(self._pause_control, self._show, messages)
 
     def _show(self, messages: list[str] | list[bytes]) -> None:
         """Shows the batches, and then each message to all; the whole list at once where only one view is observed."""
         for is_binary, stream in self._batches.items():
             if stream.is_observed and (batch := self._in_form(messages, is_binary=is_binary)):
-                stream.emit(batch)
+                stream.on_next(batch)
         done = 0
         while done < len(messages) and self._views.observed:
             done += self.messages.emit_run(messages, done)
@@ -180,13 +180,13 @@ class Inbound:
                 done += 1
 
     def _show_one(self, message: str | bytes) -> None:
-        self.messages.emit(message)
+        self.messages.on_next(message)
         if self.texts.is_observed:
             text = message if isinstance(message, str) else self._text_of(message)
             if text is not None:
-                self.texts.emit(text)
+                self.texts.on_next(text)
         if self.binaries.is_observed:
-            self.binaries.emit(message if isinstance(message, bytes) else message.encode())
+            self.binaries.on_next(message if isinstance(message, bytes) else message.encode())
 
     def _in_form(self, messages: list[str] | list[bytes], *, is_binary: bool | None) -> list[str] | list[bytes]:
         if is_binary is None or is_binary is isinstance(messages[0], bytes):

@@ -289,7 +289,7 @@ class Outbound:
         for tell in receipt.take_waiters():
             self._outbox.post(partial(self._tell, tell), outcome)
         if receipt.tag is not None:
-            self._outbox.post(self.outcomes.emit, outcome)
+            self._outbox.post(self.outcomes.on_next, outcome)
 
     def _tell(self, tell: Callable[[SendOutcome], None], outcome: SendOutcome) -> None:
         try:

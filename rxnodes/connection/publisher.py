@@ -90,14 +90,14 @@ class Publisher:
     def publish(self, event: ConnectionState | LifecycleEvent) -> None:
         """Delivers one notification to all."""
         if isinstance(event, ConnectionState):
-            self.states.emit(event)
+            self.states.on_next(event)
             return
         self._delivering = event
         if isinstance(event, Opened):
             self._waiters.note_opened(event)
         elif isinstance(event, ErrorEvent):
             self._warn_where_nobody_listens(event)
-        self.lifecycle.emit(event)
+        self.lifecycle.on_next(event)
         if isinstance(event, Stopped):
             self._end(event)
         elif isinstance(event, Opened):
@@ -107,7 +107,7 @@ class Publisher:
     def _end(self, stopped: Stopped) -> None:
         """Every subscriber has seen `Stopped`: the session is over."""
         self._waiters.note_ended(stopped)
-        self.ended.emit(stopped)
+        self.ended.on_next(stopped)
         self._waiters.wake()
         self._delivering = None
         self._driver.feed(Delivered())
@@ -115,7 +115,7 @@ class Publisher:
     def complete(self) -> None:
         """Completes the streams."""
         for stream in (self.states, self.lifecycle, self.ended, self.latency):
-            stream.complete()
+            stream.on_completed()
 
     def _warn_where_nobody_listens(self, event: ErrorEvent) -> None:
         """Errors are values. One that no subscriber sees would be lost."""

@@ -10,7 +10,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from rxnodes.errors import BufferOverflow, RxNodesError
-from rxnodes.rx.backpressure import Valve, deliver
+from rxnodes.rx.backpressure import PauseControl, deliver
 from rxnodes.rx.schedulers import running_loop
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Worker(Generic[T, R]):
         # In the order of their items.
         self._jobs: dict[_Job[T], None] = {}
         # An awaited operator further down the pipeline pauses this one, as this one pauses its source.
-        self._valve = Valve(lambda is_closed: None if is_closed else self._work(), self._run_on_loop)
+        self._pause_control = PauseControl(lambda is_paused: None if is_paused else self._work(), self._run_on_loop)
         self._is_work_scheduled = False
         self._is_completed = False
         self._has_ended = False
@@ -128,7 +128,7 @@ class Worker(Generic[T, R]):
 
     def _free(self) -> int:
         """How many more items may be worked on now."""
-        return 0 if self._valve.is_closed else self._plan.max_concurrent - len(self._jobs)
+        return 0 if self._pause_control.is_paused else self._plan.max_concurrent - len(self._jobs)
 
     def _schedule_work(self) -> None:
         """Works at once in the loop's thread. From another thread, schedules that once for all items that come."""
@@ -210,7 +210,7 @@ class Worker(Generic[T, R]):
             self._fail(error)
             return
         try:
-            deliver(self._valve, self._observer.on_next, result)
+            deliver(self._pause_control, self._observer.on_next, result)
         except BaseException as error:  # noqa: BLE001 - the jobs behind this one still have to be emitted
             self._report(error)
 

@@ -15,7 +15,7 @@ from rxnodes.rx.forking import guard
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-__all__ = ["Valve", "current_valve", "deliver", "put_off"]
+__all__ = ["PauseControl", "current_pause_control", "deliver", "put_off"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -26,38 +26,38 @@ _lock = threading.Lock()
 guard(_lock)
 
 
-class Valve:
+class PauseControl:
     """Pauses a source for as long as at least one holder wants that.
 
     Holders come and go on any thread, and count at once. The source is called on its own thread, with what is true by
     then. So when one holder resumes while another pauses on a second thread, the source does what the last one wants.
 
     Args:
-        turn: Called with `True` when the first holder pauses the source, and with `False` when the last one
+        on_change: Called with `True` when the first holder pauses the source, and with `False` when the last one
             resumes it.
         run: Calls a function on the source's own thread.
     """
 
-    __slots__ = ("_holders", "_is_turned", "_run", "_turn")
+    __slots__ = ("_holders", "_is_source_paused", "_on_change", "_run")
 
-    def __init__(self, turn: Callable[[bool], None], run: Callable[[Callable[[], None]], None]) -> None:
-        self._turn = turn
+    def __init__(self, on_change: Callable[[bool], None], run: Callable[[Callable[[], None]], None]) -> None:
+        self._on_change = on_change
         self._run = run
         # A frozenset that is replaced, because an empty one takes no memory of its own.
         self._holders: frozenset[Hashable] = frozenset()
         #: What the source was last called with.
-        self._is_turned = False
+        self._is_source_paused = False
 
     @property
-    def is_closed(self) -> bool:
+    def is_paused(self) -> bool:
         """Whether at least one holder pauses the source."""
         return bool(self._holders)
 
-    def close(self, holder: Hashable) -> None:
+    def pause(self, holder: Hashable) -> None:
         """Pauses the source until the same holder resumes it. Repeating it changes nothing."""
         self._change(lambda holders: holders | {holder})
 
-    def open(self, holder: Hashable) -> None:
+    def resume(self, holder: Hashable) -> None:
         """Resumes the source, unless another holder pauses it."""
         self._change(lambda holders: holders - {holder})
 
@@ -77,27 +77,27 @@ class Valve:
         self._run(self._tell)
 
     def _tell(self) -> None:
-        if self._is_turned is not self.is_closed:
-            self._is_turned = self.is_closed
-            self._turn(self._is_turned)
+        if self._is_source_paused is not self.is_paused:
+            self._is_source_paused = self.is_paused
+            self._on_change(self._is_source_paused)
 
 
 class _Current(threading.local):
-    valve: Valve | None = None
+    pause_control: PauseControl | None = None
     is_put_off = False
 
 
 _current = _Current()
 
 
-def current_valve() -> Valve | None:
+def current_pause_control() -> PauseControl | None:
     """The pause control of the source that is delivering in this thread; `None` if no source that can be paused is."""
-    return _current.valve
+    return _current.pause_control
 
 
-def deliver(valve: Valve, show: Callable[[T], R], value: T) -> R:
+def deliver(pause_control: PauseControl, show: Callable[[T], R], value: T) -> R:
     """Calls `show(value)`. Whatever that calls can pause the source meanwhile."""
-    return _deliver(valve, show, value, is_put_off=False)
+    return _deliver(pause_control, show, value, is_put_off=False)
 
 
 def put_off(act: Callable[[T], R]) -> Callable[[T], R]:
@@ -106,16 +106,16 @@ def put_off(act: Callable[[T], R]) -> Callable[[T], R]:
     This works for one step only. A queue that schedules itself again and again works off items of many sources, so it
     must not count as part of the source whose item happened to come first.
     """
-    valve = None if _current.is_put_off else _current.valve
-    if valve is None:
+    pause_control = None if _current.is_put_off else _current.pause_control
+    if pause_control is None:
         return act
-    return lambda value: _deliver(valve, act, value, is_put_off=True)
+    return lambda value: _deliver(pause_control, act, value, is_put_off=True)
 
 
-def _deliver(valve: Valve, show: Callable[[T], R], value: T, *, is_put_off: bool) -> R:
-    before, was_put_off = _current.valve, _current.is_put_off
-    _current.valve, _current.is_put_off = valve, is_put_off
+def _deliver(pause_control: PauseControl, show: Callable[[T], R], value: T, *, is_put_off: bool) -> R:
+    before, was_put_off = _current.pause_control, _current.is_put_off
+    _current.pause_control, _current.is_put_off = pause_control, is_put_off
     try:
         return show(value)
     finally:
-        _current.valve, _current.is_put_off = before, was_put_off
+        _current.pause_control, _current.is_put_off = before, was_put_off

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Generic, Literal, TypeVar, get_args
 
 from rxnodes.errors import BufferOverflow
 from rxnodes.rx.arguments import check_count
-from rxnodes.rx.backpressure import current_valve
+from rxnodes.rx.backpressure import current_pause_control
 from rxnodes.rx.streams import IsolatedSubject, log_for
 
 if TYPE_CHECKING:
-    from rxnodes.rx.backpressure import Valve
+    from rxnodes.rx.backpressure import PauseControl
 
 __all__ = ["Buffer", "Drops", "Overflow"]
 
@@ -85,7 +85,7 @@ class Buffer(Generic[T]):
         self._drops = drops
         self._items: deque[T] = deque()
         # The sources that this buffer pauses.
-        self._paused: set[Valve] = set()
+        self._paused: set[PauseControl] = set()
         self._is_closed = False
         self._lock = RLock()
 
@@ -102,19 +102,19 @@ class Buffer(Generic[T]):
         Raises:
             BufferOverflow: If the buffer is full, nothing may be dropped, and the source cannot be paused.
         """
-        valve = current_valve() if self._overflow == "pause" else None
+        pause_control = current_pause_control() if self._overflow == "pause" else None
         room = self._size + free
         dropped: tuple[T, ...] = ()
         with self._lock:
             if self._is_closed:
                 return
-            if len(self._items) < room or valve is not None:
+            if len(self._items) < room or pause_control is not None:
                 self._items.append(item)
             else:
                 dropped = (self._make_room(item),)
-            if valve is not None and len(self._items) >= room and valve not in self._paused:
-                self._paused.add(valve)
-                valve.close(self)
+            if pause_control is not None and len(self._items) >= room and pause_control not in self._paused:
+                self._paused.add(pause_control)
+                pause_control.pause(self)
         if self._drops is not None:
             for one in dropped:
                 self._drops.note(one)
@@ -152,8 +152,8 @@ class Buffer(Generic[T]):
         """Resumes a paused source."""
         with self._lock:
             paused, self._paused = self._paused, set()
-            for valve in paused:
-                valve.open(self)
+            for pause_control in paused:
+                pause_control.resume(self)
 
     def close(self) -> None:
         """Discards the items that wait, keeps no more of them from here on, and resumes a paused source."""

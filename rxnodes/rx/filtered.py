@@ -33,7 +33,7 @@ class Filtered(IsolatedSubject[T]):
         >>> numbers = IsolatedSubject[object](log_for("numbers"))
         >>> subscription = Filtered(numbers, int).subscribe(print)
         >>> for value in ("one", 1, None, 2):
-        ...     numbers.emit(value)
+        ...     numbers.on_next(value)
         1
         2
     """

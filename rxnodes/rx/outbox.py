@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from rxnodes.rx.backpressure import Valve
+    from rxnodes.rx.backpressure import PauseControl
 
 __all__ = ["Outbox", "pipeline_reporter"]
 
@@ -50,20 +50,20 @@ class Outbox:
 
     Args:
         report: Called with the error of a pipeline that ends while a notification is being delivered.
-        valve: Pauses the source.
+        pause_control: Pauses the source.
 
     Attributes:
         is_delivering: Whether a notification is being delivered.
         is_put_off: Whether notifications wait for another turn of the loop.
     """
 
-    __slots__ = ("_queue", "_report", "_valve", "is_delivering", "is_put_off")
+    __slots__ = ("_pause_control", "_queue", "_report", "is_delivering", "is_put_off")
 
-    def __init__(self, report: Callable[[Exception], None], valve: Valve) -> None:
+    def __init__(self, report: Callable[[Exception], None], pause_control: PauseControl) -> None:
         # A list, because even an empty deque takes 600 bytes.
         self._queue: list[tuple[Callable[[Any], None], Any]] = []
         self._report = report
-        self._valve = valve
+        self._pause_control = pause_control
         self.is_put_off = False
         self.is_delivering = False
 
@@ -83,7 +83,7 @@ class Outbox:
             # Also after a KeyboardInterrupt.
             if loop is not None and self._queue:
                 self.is_put_off = True
-                self._valve.close(self)
+                self._pause_control.pause(self)
                 loop.call_soon(self._go_on)
 
     def send(self, deliver: Callable[[T], None], value: T) -> None:
@@ -145,4 +145,4 @@ class Outbox:
             self.flush()
         finally:
             if not self.is_put_off:
-                self._valve.open(self)
+                self._pause_control.resume(self)

@@ -185,14 +185,6 @@ class IsolatedSubject(Observable[T], abc.SubjectBase[T]):
         """Completes the stream. Nothing is emitted after that."""
         self._stop(None)
 
-    def emit(self, value: T) -> None:
-        """Emits a value to every subscriber."""
-        self.on_next(value)
-
-    def complete(self) -> None:
-        """Completes the stream. Nothing is emitted after that."""
-        self.on_completed()
-
     def _stop(self, error: Exception | None) -> None:
         with self.lock:
             if self._is_stopped:

@@ -148,7 +148,7 @@ class _GapStream(IsolatedSubject[Gap]):
         following = CompositeDisposable(
             connection.for_nodes.batches(is_binary=None).subscribe(self._on_messages),
             connection.latency.subscribe(self._on_pong),
-            Filtered(connection.lifecycle, Opened).subscribe(self._on_opened, on_completed=self.complete),
+            Filtered(connection.lifecycle, Opened).subscribe(self._on_opened, on_completed=self.on_completed),
         )
         if self._sequence is not None:
             following.add(self._messages.subscribe(self._count))
@@ -211,4 +211,4 @@ class _GapStream(IsolatedSubject[Gap]):
             missed=missed,
         )
         # In its turn, so that nobody sees it before its cause.
-        self._connection.for_nodes.notify(self.emit, gap)
+        self._connection.for_nodes.notify(self.on_next, gap)

@@ -452,7 +452,7 @@ async def test_93_a_consumer_that_awaits_holds_up_the_peer():
         await on_receive(connection).pipe(ops.take_until(on_stop(connection)), for_each_async(save, buffer=4))
 
     async def no_consumer_that_awaits(connection, _watch):
-        connection.messages.subscribe(lambda _: pauses.append(connection._driver.valve.is_closed))
+        connection.messages.subscribe(lambda _: pauses.append(connection._driver.pause_control.is_paused))
         await connection.wait_started()
 
     expected = {"initiator": REMOTE, "code": 1000, "was_clean": True}

@@ -435,17 +435,17 @@ async def test_a_consumer_that_wants_no_more_is_heard_before_there_is_a_link(let
     async with hooked(hook) as (chat, transport):
         seen = []
         chat.messages.subscribe(seen.append)
-        chat._driver.valve.close("a consumer")
+        chat._driver.pause_control.pause("a consumer")
         chat.start()
         await began.wait()
         if let_go == "within the hook":
-            chat._driver.valve.open("a consumer")
+            chat._driver.pause_control.resume("a consumer")
         goes_on.set()
         await chat.wait_started()
         transport.peer.send("hello")
         assert seen == (["hello"] if let_go == "within the hook" else [])
-        chat._driver.valve.open("a consumer")
+        chat._driver.pause_control.resume("a consumer")
         await asyncio.sleep(0)
         assert seen == ["hello"]
-        chat._driver.valve.close("a consumer")
+        chat._driver.pause_control.pause("a consumer")
         assert transport.peer.is_held

@@ -205,13 +205,13 @@ def test_a_pause_that_comes_before_the_connection_is_open(way):
     async def test(it):
         seen = []
         it.messages.subscribe(seen.append)
-        it._driver.valve.close("a consumer")
+        it._driver.pause_control.pause("a consumer")
         await started(it)
         it.send("go on")
         await sent.wait()
         await asyncio.sleep(A_MOMENT)
         assert seen == ["with the handshake"]
-        it._driver.valve.open("a consumer")
+        it._driver.pause_control.resume("a consumer")
         while len(seen) < 2:
             await asyncio.sleep(0)
         assert seen == ["with the handshake", "behind it"]
@@ -244,14 +244,14 @@ def test_what_came_before_the_peers_end_is_read_when_the_consumer_goes_on(way, e
     ended = asyncio.Event()
 
     async def test(it):
-        it._driver.valve.close("until it has ended")
+        it._driver.pause_control.pause("until it has ended")
         received = messages(it, codec=bytes, buffer=1)
         await started(it)
         it.send("go on")
         await ended.wait()
         await asyncio.sleep(A_MOMENT)
         assert it.state.name == "OPEN"
-        it._driver.valve.open("until it has ended")
+        it._driver.pause_control.resume("until it has ended")
         assert [number_of(message) async for message in received] == list(range(count))
         return it.last_stopped
 
@@ -309,10 +309,10 @@ def test_nor_where_each_side_waits_for_the_other_to_read(way):
 def test_an_idle_connection_that_is_paused_is_not_lost(way):
     async def test(it):
         await started(it)
-        it._driver.valve.close("a consumer")
+        it._driver.pause_control.pause("a consumer")
         await asyncio.sleep(LONG)
         assert it.state.name == "OPEN"
-        it._driver.valve.open("a consumer")
+        it._driver.pause_control.resume("a consumer")
         await asyncio.sleep(3 * HEARTBEAT)
         it.stop()
         return await it.wait_stopped()
@@ -335,10 +335,10 @@ def test_a_pong_that_waited_for_us_to_read_is_no_round_trip(plain):
         latencies = []
         it.latency.subscribe(latencies.append)
         await started(it)
-        it._driver.valve.close("a consumer")
+        it._driver.pause_control.pause("a consumer")
         await answered.wait()
         await asyncio.sleep(HEARTBEAT)
-        it._driver.valve.open("a consumer")
+        it._driver.pause_control.resume("a consumer")
         while not it._driver.link._reader.has_heard:
             await asyncio.sleep(0)
         assert latencies == []
@@ -356,11 +356,11 @@ def test_silence_counts_from_where_reading_goes_on(plain):
 
     async def test(it):
         await started(it)
-        it._driver.valve.close("a consumer")
+        it._driver.pause_control.pause("a consumer")
         await asyncio.sleep(LONG)
         assert it.state.name == "OPEN"
         went_on = asyncio.get_running_loop().time()
-        it._driver.valve.open("a consumer")
+        it._driver.pause_control.resume("a consumer")
         stopped = await it.wait_stopped()
         assert asyncio.get_running_loop().time() - went_on >= silence - 0.01
         return stopped
@@ -376,7 +376,7 @@ def test_a_peer_whose_system_is_gone_is_found_while_paused(plain, monkeypatch):
 
     async def test(it):
         await started(it)
-        it._driver.valve.close("a consumer")
+        it._driver.pause_control.pause("a consumer")
         return await it.wait_stopped()
 
     stopped = plain.run(never_answer_close, test, heartbeat=HEARTBEAT)
@@ -390,7 +390,7 @@ def test_where_the_system_does_not_tell_a_paused_connection_is_not_given_up(plai
 
     async def test(it):
         await started(it)
-        it._driver.valve.close("a consumer")
+        it._driver.pause_control.pause("a consumer")
         await asyncio.sleep(LONG)
         assert it.state.name == "OPEN"
 
@@ -403,11 +403,11 @@ def test_a_black_hole_is_found_once_reading_goes_on(plain):
 
     async def test(it):
         await started(it)
-        it._driver.valve.close("a consumer")
+        it._driver.pause_control.pause("a consumer")
         proxy.to_server.black_hole = proxy.to_client.black_hole = True
         await asyncio.sleep(LONG)
         assert it.state.name == "OPEN"
-        it._driver.valve.open("a consumer")
+        it._driver.pause_control.resume("a consumer")
         return await it.wait_stopped()
 
     async def main():
@@ -442,7 +442,7 @@ def test_a_ping_at_a_peer_that_has_left_does_not_cost_what_it_sent(way):
             await gate.wait()
             seen.append(number_of(message))
 
-        it._driver.valve.close("until it has left")
+        it._driver.pause_control.pause("until it has left")
         done = asyncio.ensure_future(
             on_receive(it, codec=bytes).pipe(ops.take_until(on_stop(it)), for_each_async(save, buffer=1))
         )
@@ -451,7 +451,7 @@ def test_a_ping_at_a_peer_that_has_left_does_not_cost_what_it_sent(way):
         await left.wait()
         stopped = await it.wait_stopped()
         gate.set()
-        it._driver.valve.open("until it has left")
+        it._driver.pause_control.resume("until it has left")
         await done
         assert seen == list(range(count))
         return stopped
@@ -513,7 +513,7 @@ def test_a_reset_while_paused_is_found_by_the_heartbeat(way):
         peer.reset()
 
     async def test(it):
-        it._driver.valve.close("a consumer")
+        it._driver.pause_control.pause("a consumer")
         await started(it)
         it.send("go on")
         return await it.wait_stopped()
@@ -584,7 +584,7 @@ def test_very_short_messages_count_for_what_they_cost(plain, monkeypatch):
 
     async def test(it):
         await started(it)
-        it._driver.valve.close("a consumer")
+        it._driver.pause_control.pause("a consumer")
         it.stop()
         return await it.wait_stopped()
 
@@ -604,13 +604,13 @@ def test_the_peers_close_is_found_once_the_consumer_goes_on(way):
     sent = asyncio.Event()
 
     async def test(it):
-        it._driver.valve.close("a consumer")
+        it._driver.pause_control.pause("a consumer")
         await started(it)
         it.send("go on")
         await sent.wait()
         await asyncio.sleep(A_MOMENT)
         assert it.state.name == "OPEN"
-        it._driver.valve.open("a consumer")
+        it._driver.pause_control.resume("a consumer")
         return await it.wait_stopped()
 
     assert way.run(script, test).code == 4001

@@ -105,9 +105,9 @@ class Play:
             tag = next(self.tags)
             self.receipts[tag] = self.connection.send("hello", tag=tag)
         elif name == "pause":
-            self.connection._driver.valve.close(self)
+            self.connection._driver.pause_control.pause(self)
         elif name == "resume":
-            self.connection._driver.valve.open(self)
+            self.connection._driver.pause_control.resume(self)
         else:
             getattr(self.connection, name)()
 

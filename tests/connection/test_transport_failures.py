@@ -182,8 +182,8 @@ async def test_a_link_that_raises_is_at_its_end(method, does_it, also, caplog):
         elif method == "abort":
             chat.abort()
         else:
-            chat._driver.valve.close("a consumer")
-            chat._driver.valve.open("a consumer")
+            chat._driver.pause_control.pause("a consumer")
+            chat._driver.pause_control.resume("a consumer")
         await asyncio.sleep(0.5)
         assert journal.kinds[-1] in ("Dropped", "Stopped")
         assert asyncio.get_running_loop().time() - began == 0.5

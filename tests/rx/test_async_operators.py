@@ -491,7 +491,7 @@ async def test_a_full_buffer_that_may_not_drop_ends_the_stream(overflow, says):
 
 
 @virtual
-async def test_an_error_that_is_asked_for_comes_under_a_valve_as_well():
+async def test_an_error_that_is_asked_for_comes_under_a_pause_control_as_well():
     source = Source()
     seen = Seen(source.subject.pipe(map_async(Work(), buffer=1, overflow="error")))
     source.emit(1, 2, 3)

@@ -22,7 +22,7 @@ def test_values_of_the_type_are_shown_within_their_notification_in_the_order_of_
     Filtered(source, int).subscribe(lambda value: seen.append(("int", value)))
     source.subscribe(lambda value: seen.append(("last", value)))
     for value in ("one", 1):
-        source.emit(value)
+        source.on_next(value)
     assert seen == [("first", "one"), ("last", "one"), ("first", 1), ("int", 1), ("last", 1)]
 
 
@@ -31,8 +31,8 @@ def test_a_subscriber_that_raises_harms_no_other(source, raised):
     numbers = Filtered(source, int)
     numbers.subscribe(lambda _: 1 / 0)
     numbers.subscribe(seen.append)
-    source.emit(1)
-    source.emit(2)
+    source.on_next(1)
+    source.on_next(2)
     assert seen == [1, 2]
     assert [type(error) for error in raised] == [ZeroDivisionError] * 2
 
@@ -40,9 +40,9 @@ def test_a_subscriber_that_raises_harms_no_other(source, raised):
 def test_who_is_disposed_is_gone_from_the_source(source):
     seen = []
     subscription = Filtered(source, int).subscribe(seen.append)
-    source.emit(1)
+    source.on_next(1)
     subscription.dispose()
-    source.emit(2)
+    source.on_next(2)
     assert seen == [1]
     assert not source.is_observed
 
@@ -50,9 +50,9 @@ def test_who_is_disposed_is_gone_from_the_source(source):
 def test_who_subscribes_within_a_notification_sees_the_next(source):
     seen = []
     source.subscribe(lambda value: Filtered(source, int).subscribe(seen.append) if value == 1 else None)
-    source.emit(1)
+    source.on_next(1)
     assert seen == []
-    source.emit(2)
+    source.on_next(2)
     assert seen == [2]
 
 
@@ -60,7 +60,7 @@ def test_it_completes_with_its_source(source):
     told = []
     numbers = Filtered(source, int)
     numbers.subscribe(on_completed=lambda: told.append("early"))
-    source.complete()
+    source.on_completed()
     numbers.subscribe(on_completed=lambda: told.append("late"))
     assert told == ["early", "late"]
     assert numbers.is_stopped

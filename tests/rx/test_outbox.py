@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from rxnodes.rx.backpressure import Valve
+from rxnodes.rx.backpressure import PauseControl
 from rxnodes.rx.outbox import Outbox, pipeline_reporter
 from rxnodes.rx.streams import IsolatedSubject
 
@@ -18,13 +18,13 @@ def stream():
 
 
 @pytest.fixture
-def valve():
-    return Valve(lambda is_closed: None, lambda action: action())
+def pause_control():
+    return PauseControl(lambda is_paused: None, lambda action: action())
 
 
 @pytest.fixture
-def outbox(valve):
-    return Outbox(pytest.fail, valve)
+def outbox(pause_control):
+    return Outbox(pytest.fail, pause_control)
 
 
 def test_promise_6_one_notification_is_delivered_to_all_before_the_next(stream, outbox):
@@ -52,9 +52,11 @@ def test_what_is_sent_comes_after_what_was_posted(stream, outbox):
     assert seen == [1, 2]
 
 
-def test_who_is_told_of_a_pipeline_is_the_innermost_that_notifies(valve):
+def test_who_is_told_of_a_pipeline_is_the_innermost_that_notifies(pause_control):
     told = []
-    outer, inner = (Outbox(lambda error, name=name: told.append((name, error)), valve) for name in ("outer", "inner"))
+    outer, inner = (
+        Outbox(lambda error, name=name: told.append((name, error)), pause_control) for name in ("outer", "inner")
+    )
 
     def fail(error):
         pipeline_reporter()(error)
@@ -72,7 +74,7 @@ def test_who_is_told_of_a_pipeline_is_the_innermost_that_notifies(valve):
 
 
 @pytest.mark.slow
-def test_a_long_queue_is_delivered_in_linear_time_and_in_turns(outbox, valve):
+def test_a_long_queue_is_delivered_in_linear_time_and_in_turns(outbox, pause_control):
     """Others have theirs meanwhile, and the source is held up until all is delivered."""
     seen, turns = [], []
 
@@ -87,7 +89,7 @@ def test_a_long_queue_is_delivered_in_linear_time_and_in_turns(outbox, valve):
                     outbox.post(deliver, more)
 
         def turn():
-            turns.append((len(seen), valve.is_closed))
+            turns.append((len(seen), pause_control.is_paused))
             if outbox.is_put_off:
                 loop.call_soon(turn)
 
@@ -102,8 +104,8 @@ def test_a_long_queue_is_delivered_in_linear_time_and_in_turns(outbox, valve):
     asyncio.run(main())
     assert seen == list(range(200_001))
     assert len(turns) > 2
-    assert all(is_closed for _, is_closed in turns[:-1])
-    assert not valve.is_closed
+    assert all(is_paused for _, is_paused in turns[:-1])
+    assert not pause_control.is_paused
 
 
 def test_a_few_notifications_are_delivered_at_once_however_long_they_take(outbox):
@@ -118,7 +120,7 @@ def test_a_few_notifications_are_delivered_at_once_however_long_they_take(outbox
     asyncio.run(main())
 
 
-def test_a_delivery_that_is_interrupted_goes_on_in_the_next_turn(outbox, valve):
+def test_a_delivery_that_is_interrupted_goes_on_in_the_next_turn(outbox, pause_control):
     seen = []
 
     async def main():
@@ -136,4 +138,4 @@ def test_a_delivery_that_is_interrupted_goes_on_in_the_next_turn(outbox, valve):
 
     asyncio.run(main())
     assert seen == [0, 1, 2, 3]
-    assert not valve.is_closed
+    assert not pause_control.is_paused

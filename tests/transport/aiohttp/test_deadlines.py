@@ -207,7 +207,7 @@ def test_what_a_paused_consumer_does_not_take_in_time_is_counted(run, place, mon
     case = HeldUp(place, script)
 
     async def test(it):
-        it._driver.valve.close("a consumer")
+        it._driver.pause_control.pause("a consumer")
         it.start()
         await it.wait_started()
         is_small = read_little(it, read_size)
@@ -235,7 +235,7 @@ def test_what_came_before_a_peer_is_given_up_while_paused_is_delivered(run, plac
     case = HeldUp(place, script)
 
     async def test(it):
-        it._driver.valve.close("a consumer")
+        it._driver.pause_control.pause("a consumer")
         it.start()
         await it.wait_started()
         await asyncio.to_thread(case.done.wait, PATIENCE)

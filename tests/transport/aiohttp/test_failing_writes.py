@@ -193,7 +193,7 @@ class Cell:
     def see_paused(self, message):
         """Is told each message behind the consumer."""
         if message == "first":
-            assert self.it._driver.valve.is_closed
+            assert self.it._driver.pause_control.is_paused
             if self.written == "pong":
                 # Pongs are written behind the first message, with no turn of the loop in between.
                 self.wait_for_end()
@@ -221,7 +221,7 @@ class Cell:
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("consumer", CONSUMERS)
 @pytest.mark.parametrize("written", WRITTEN)
-def test_all_that_the_peer_sent_before_it_left_is_delivered(run, make_cell, written, consumer, end):
+def test_all_that_the_peer_sent_before_it_left_is_delivered(request, run, make_cell, written, consumer, end):  # noqa: PLR0913, PLR0917 - a cell
     cell = make_cell(written, consumer, end)
     began = time.monotonic()
     run(cell.session())
@@ -242,7 +242,10 @@ def test_all_that_the_peer_sent_before_it_left_is_delivered(run, make_cell, writ
     if end == "half-close":
         # It still reads, so that nothing of ours may be withheld that was written before its Close frame was seen.
         assert stopped.was_clean
-        assert len(cell.peer.heard.messages) == stopped.messages_sent
+        heard = len(cell.peer.heard.messages)
+        # uvloop's TLS drops in silence what is written behind an end that it has not told yet: docs/reliability.md.
+        may_drop = "uvloop" in request.node.callspec.id and "tls" in request.node.callspec.id
+        assert heard <= stopped.messages_sent if may_drop else heard == stopped.messages_sent
         if consumer != "reading":
             assert fates[Unsent] == 0
 
