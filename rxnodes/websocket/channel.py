@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast, overload
 
 from rxnodes.errors import SendError, text_of
-from rxnodes.lifecycle.events import Opened
 from rxnodes.lifecycle.states import ConnectionState
 from rxnodes.rx.arguments import check_callback
-from rxnodes.rx.filtered import Filtered
 from rxnodes.rx.streams import Derived
 from rxnodes.transport.receipts import SendDropped
 from rxnodes.websocket.codec_argument import UNSET, Writer, read_with
+from rxnodes.websocket.event_nodes import on_start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -180,7 +179,7 @@ class _Channel(Derived[Any]):
     def _watch_openings(self) -> None:
         with self.lock:
             if self.is_observed and self._openings is None:
-                self._openings = Filtered(self._connection.lifecycle, Opened).subscribe(self._update_server)
+                self._openings = on_start(self._connection).subscribe(self._update_server)
             elif not self.is_observed and self._openings is not None:
                 self._openings.dispose()
                 self._openings = None

@@ -11,9 +11,9 @@ from reactivex.disposable import CompositeDisposable
 
 from rxnodes.lifecycle.events import LifecycleEvent, Opened
 from rxnodes.rx.arguments import check_callback
-from rxnodes.rx.filtered import Filtered
 from rxnodes.rx.streams import IsolatedSubject
 from rxnodes.websocket.codec_argument import UNSET, read_with
+from rxnodes.websocket.event_nodes import on_start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -148,7 +148,7 @@ class _GapStream(IsolatedSubject[Gap]):
         following = CompositeDisposable(
             connection.for_nodes.batches(is_binary=None).subscribe(self._on_messages),
             connection.latency.subscribe(self._on_pong),
-            Filtered(connection.lifecycle, Opened).subscribe(self._on_opened, on_completed=self.on_completed),
+            on_start(connection).subscribe(self._on_opened, on_completed=self.on_completed),
         )
         if self._sequence is not None:
             following.add(self._messages.subscribe(self._count))
