@@ -89,7 +89,7 @@ class ProjectSide(Protocol):
         ...
 
     def shutdown(self) -> None:
-        """Stops the connection, and starts it never again: the project is being left."""
+        """Stops the connection, and starts it never again: the project is being left, or the connection removed."""
         ...
 
     def tell_stopped(self, future: asyncio.Future[Stopped]) -> None:
@@ -97,7 +97,7 @@ class ProjectSide(Protocol):
         ...
 
     def detach(self) -> None:
-        """Completes all streams: the project has been left, and no session is live any more."""
+        """Completes all streams: the end is for good, and no session is live any more."""
         ...
 
     def disown(self) -> None:

@@ -328,6 +328,14 @@ def pulses(chat: Connection) -> None:
     assert_type(trigger.pipe(client_send(chat, "fired")), Observable[int])
 
 
+async def coming_and_going(project: Project) -> None:
+    assert_type(project.add_websocket("chat", "ws://chat.test/"), Connection)
+    project.add_websocket("feed", {"url": "ws://feed.test/", "heartbeat": None})
+    project.add_websocket("news", ConnectionSettings.model_validate("ws://news.test/"))
+    assert_type(await project.remove_websocket("chat"), None)
+    project.call(project.remove_websocket, "feed")
+
+
 async def waiting(project: Project) -> None:
     chat = project.websocket("chat")
     assert_type(chat, Connection)
