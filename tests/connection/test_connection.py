@@ -96,8 +96,9 @@ async def test_what_the_caller_got_wrong_is_raised_at_once():
     connection = chat.connection
     with pytest.raises(TypeError, match="must be str or bytes, not int"):
         connection.send(7)
-    with pytest.raises(TypeError, match="must be str, not bytes"):
-        connection.send(b"x", is_binary=False)
+    for data in (b"x", bytearray(b"x"), memoryview(b"x")):
+        with pytest.raises(TypeError, match=f"must be str, not {type(data).__name__}; is_binary=True sends bytes"):
+            connection.send(data, is_binary=False)
     with pytest.raises(ValueError, match="surrogate"):
         connection.send("\ud800")
     for code in (-1, 0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535):

@@ -397,7 +397,7 @@ async def test_what_is_sent_while_reconnecting_waits_for_the_next_attempt():
 
 @virtual
 @pytest.mark.parametrize("end", ["reset", "abort"])
-async def test_a_receipt_has_one_fate_also_where_the_peer_reads_on_when_all_is_over(end):
+async def test_a_receipt_has_one_outcome_also_where_the_peer_reads_on_when_all_is_over(end):
     chat = await Chat(unread).opened()
     seen = watch(chat)
     chat.connection.send("a", tag="a")
