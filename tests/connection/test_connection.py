@@ -8,11 +8,7 @@ import logging
 import pytest
 from virtual import Chat, accept, virtual
 
-from rxnodes import (
-    ConnectError,
-    ConnectionState,
-    RxNodesError,
-)
+from rxnodes import ConnectError, ConnectionState, RxNodesError
 from rxnodes.connection.connection import Connection
 from rxnodes.lifecycle.policy import Policy
 from rxnodes.testing.scripted import ScriptedTransport

@@ -10,12 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from virtual import Chat, virtual
 
-from rxnodes import (
-    ErrorEvent,
-    SendDropped,
-    Stopped,
-    Unsent,
-)
+from rxnodes import ErrorEvent, SendDropped, Stopped, Unsent
 from rxnodes.codecs import as_codec
 from rxnodes.transport.receipts import SendQueue
 from rxnodes.websocket import on_stop

@@ -9,11 +9,7 @@ import threading
 import pytest
 from virtual import Chat, virtual
 
-from rxnodes import (
-    ConnectionState,
-    HandlerError,
-    Initiator,
-)
+from rxnodes import ConnectionState, HandlerError, Initiator
 from rxnodes.connection.connection import Connection
 from rxnodes.lifecycle.policy import Policy
 from rxnodes.testing.scripted import ScriptedTransport

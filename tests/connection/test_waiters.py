@@ -10,12 +10,7 @@ import pytest
 from threads import PATIENCE, calling, on_another_loop, project
 from virtual import Chat, virtual
 
-from rxnodes import (
-    ConnectError,
-    Project,
-    RxNodesError,
-    Stopped,
-)
+from rxnodes import ConnectError, Project, RxNodesError, Stopped
 from rxnodes.testing import ScriptedTransport
 
 
