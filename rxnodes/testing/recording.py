@@ -21,7 +21,7 @@ from rxnodes.testing.marbles import TICK, Cells, align, cells_of, draw, parse
 if TYPE_CHECKING:
     from reactivex import abc
 
-    from rxnodes.connection.connection import Connection
+    from rxnodes.connection.protocols import ConnectionLike
 
 __all__ = ["Recorded", "Recording", "record"]
 
@@ -97,7 +97,7 @@ class Recording:
         <Recording of 'chat': c-o--m--(es)> ['hello'] receive
     """
 
-    def __init__(self, connection: Connection, *, tick: float = TICK) -> None:
+    def __init__(self, connection: ConnectionLike, *, tick: float = TICK) -> None:
         check_connection(connection)
         parse("", letters=ALL_LETTERS, tick=tick)
         loop = running_loop()
@@ -251,7 +251,7 @@ class Recording:
         return int(recorded.time / self._tick + ROUNDING)
 
 
-def record(connection: Connection, *, tick: float = TICK) -> Recording:
+def record(connection: ConnectionLike, *, tick: float = TICK) -> Recording:
     """Records a connection from now on, until its project closes or the recording is disposed.
 
     Call it on the event loop. The first tick begins now.
