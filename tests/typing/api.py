@@ -337,6 +337,8 @@ def nodes_take_whatever_keeps_the_protocol(chat: Connection, another: Connection
     assert_type(all_stopped(chat, another), Observable[tuple[Stopped | None, ...]])
     assert_type(record(another), Recording)
     pulse().pipe(client_start(another), client_send(another, "hello"), client_stop(another), until_stopped(another))
+    assert_type(request(another, "ask", match=bool), Observable[str])
+    assert_type(channel(another, subscribe="subscribe", match=bool), Observable[str])
 
 
 async def coming_and_going(project: Project) -> None:
