@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Iterable
 from concurrent.futures import CancelledError
@@ -329,4 +330,6 @@ async def uncut(work: asyncio.Task[None] | Future[None]) -> None:
     try:
         await end
     finally:
-        work.result()
+        # Another loop that is shut down cancels the work, and not us.
+        with contextlib.suppress(CancelledError):
+            work.result()

@@ -419,6 +419,34 @@ def test_a_plain_with_is_left_meanwhile():
     assert told.events[-2:] == ["Stopped", "completed"]
 
 
+def test_the_projects_loop_is_shut_down_meanwhile():
+    """It cancels the removal in the moment before it is done, and who waits for that elsewhere is told of the end."""
+    project, is_removed, removed = empty(closes_late), threading.Event(), []
+
+    async def main():
+        async with project:
+            chat = project.add_websocket("chat", URL)
+            chat.start()
+            await chat.wait_started()
+            on_stop(chat).subscribe(lambda _: asyncio.get_running_loop().call_soon(cancel_all))
+            threading.Thread(target=remove, daemon=True).start()
+            await chat.wait_stopped()
+
+    def cancel_all():
+        for task in asyncio.all_tasks():
+            if "Connections.end" in task.get_coro().__qualname__:
+                task.cancel()
+
+    def remove():
+        asyncio.run(project.remove_websocket("chat"))
+        removed.append(known(project))
+        is_removed.set()
+
+    asyncio.run(main())
+    assert is_removed.wait(PATIENCE)
+    assert removed == [None]
+
+
 @virtual
 async def test_aborting_the_project_cuts_a_removal_short():
     async with empty(lambda peer: (peer.accept(), setattr(peer, "answers_close", False))) as project:
