@@ -165,7 +165,7 @@ class BufferOverflow(RxNodesError):  # noqa: N818 - names what happened
 # --- What others' exceptions say --------------------------------------------------------------------------------------
 
 
-def text_of(error: BaseException, say: Callable[[Any], str] = str) -> str:
+def text_of(error: BaseException, say: Callable[[Any], str] = str, *, otherwise: str | None = None) -> str:
     r"""What an exception that is not ours says, as it can stand in an event, a log line or an error of ours.
 
     It never raises, though an exception's `__str__` may. It is short, in one line, and nothing in it could be taken for
@@ -174,18 +174,20 @@ def text_of(error: BaseException, say: Callable[[Any], str] = str) -> str:
     Args:
         error: The exception.
         say: What makes the text of it. It may raise too.
+        otherwise: What is said where there is no text, or it cannot be had; by default the name of the error's type.
 
     Returns:
-        The text; the name of the exception's type where there is none.
+        The text.
 
     Example:
         >>> text_of(ValueError("no\nnumber")), text_of(ValueError())
         ('no\\nnumber', 'ValueError')
     """
     try:
-        return printable(say(error)) or type(error).__name__
+        text = printable(say(error))
     except BaseException:  # noqa: BLE001 - whatever it is, it must not take the place of the error it is about
-        return type(error).__name__
+        text = ""
+    return text or otherwise or type(error).__name__
 
 
 def with_type(error: BaseException) -> str:

@@ -34,7 +34,7 @@ import rxnodes.websocket
 from rxnodes import ConnectError, Initiator, Project, SettingsError, Trigger, settings
 from rxnodes.cli.main import main
 from rxnodes.lifecycle.machine import TABLE, Phase
-from rxnodes.project.project import installed_plugins
+from rxnodes.project.plugin_settings import installed_plugins
 from rxnodes.testing import (
     ScriptedTransport,
     WebSocketServer,

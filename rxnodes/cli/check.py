@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from rxnodes import settings
 from rxnodes.cli.output import printable
 from rxnodes.codecs import Codec
-from rxnodes.project.project import installed_plugins
+from rxnodes.project.plugin_settings import installed_plugins
 from rxnodes.websocket.settings import WebSocketSettings
 
 if TYPE_CHECKING:

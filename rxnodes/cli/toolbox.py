@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rxnodes import settings
 from rxnodes.catalogue.toolbox import Toolbox
 from rxnodes.cli.output import BOLD
-from rxnodes.project.project import installed_plugins
+from rxnodes.project.plugin_settings import installed_plugins
 
 if TYPE_CHECKING:
     import argparse

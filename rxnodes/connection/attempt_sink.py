@@ -111,7 +111,7 @@ class AttemptSink:
             return
         self._is_over = True
         self.messages = _ignore
-        stranded = [receipt for receipt in self.stranded if receipt.fate is None]
+        stranded = [receipt for receipt in self.stranded if receipt.shared_outcome is None]
         if stranded:
             self._driver.outbound.settle(stranded, Unsent)
             traffic = traffic.plus(Traffic(unsent=len(stranded)))

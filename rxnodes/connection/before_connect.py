@@ -166,7 +166,7 @@ class Preparing:
         try:
             options = await preparation.hook(attempt)
         except GiveUp as error:
-            reason = text_of(error, lambda error: str(error) or "before_connect gave up")
+            reason = text_of(error, otherwise="before_connect gave up")
             return ConnectError(reason, retryable=False)
         if self._is_aborted:
             # The hook has answered though it was cancelled.

@@ -57,7 +57,7 @@ class Connection:
         latency: The round-trip time of each heartbeat's ping, in seconds.
         sends: What became of each message that was sent with a tag.
 
-    The streams are hot. They never error, and complete when the project closes.
+    The streams are hot. They never error, and complete when the project closes or the connection is removed from it.
 
     Example:
         >>> from rxnodes import Project
@@ -201,7 +201,8 @@ class Connection:
         """Begins a session. While one is connecting or open, nothing; while one is closing, once it has stopped.
 
         Raises:
-            RxNodesError: If the project is not open yet. Once it is being left, this does nothing.
+            RxNodesError: If the project is not open yet. Once it is being left, or the connection removed, this
+                does nothing.
         """
         self._driver.command(Start())
 
@@ -263,7 +264,8 @@ class Connection:
 
         Raises:
             ValueError: If the code must not be sent, or the reason does not fit.
-            RxNodesError: If the project is not open yet. Once it has been left, this does nothing.
+            RxNodesError: If the project is not open yet. Once it has been left, or the connection removed, this does
+                nothing.
         """
         check_close(code, reason)
         self._driver.command(Stop(code, reason))
@@ -272,7 +274,8 @@ class Connection:
         """Ends the session without a closing handshake. `Stopped` tells when it is over.
 
         Raises:
-            RxNodesError: If the project is not open yet. Once it has been left, this does nothing.
+            RxNodesError: If the project is not open yet. Once it has been left, or the connection removed, this does
+                nothing.
         """
         self._driver.command(Abort())
 
@@ -286,7 +289,7 @@ class Connection:
 
         Raises:
             ConnectError: If the session ended without ever being open.
-            RxNodesError: If the project closed before a first start.
+            RxNodesError: If the project closed, or the connection was removed, before a first start.
         """
         return await self._driver.waiters.opened()
 
@@ -297,7 +300,7 @@ class Connection:
             The live session's `Stopped`; when none is live, the last one, at once. Before the first start it waits.
 
         Raises:
-            RxNodesError: If the project closed before a first start.
+            RxNodesError: If the project closed, or the connection was removed, before a first start.
         """
         return await self._driver.waiters.stopped()
 

@@ -138,7 +138,7 @@ class Driver:
     # Its life
 
     def leave(self) -> None:
-        """Completes all streams: the project has been left, and no session is live any more."""
+        """Completes all streams: the end is for good, and no session is live any more."""
         self.loop.leave()
         self.publisher.complete()
         self.outbound.outcomes.on_completed()

@@ -10,7 +10,7 @@ from rxnodes.errors import SendError
 from rxnodes.lifecycle.inputs import Reported
 from rxnodes.lifecycle.machine import Phase
 from rxnodes.rx.streams import IsolatedSubject
-from rxnodes.transport.receipts import Backlog, Fate, HandOver, Receipt, SendDropped, SendOutcome, Unsent
+from rxnodes.transport.receipts import Backlog, HandOver, Receipt, SendDropped, SendOutcome, SharedOutcome, Unsent
 
 if TYPE_CHECKING:
     import asyncio
@@ -271,14 +271,14 @@ class Outbound:
             return
         state = self._driver.state
         numbers = (state.session, state.attempt) if state.is_live else (0, 0)
-        fate = Fate(kind, self._loop.name, *numbers, self._loop.now(), more)
+        shared = SharedOutcome(kind, self._loop.name, *numbers, self._loop.now(), more)
         for receipt in receipts:
-            receipt.fate = fate
+            receipt.shared_outcome = shared
             receipt.payload = b""
         if self.watched:
             for receipt in receipts:
                 if receipt.is_watched:
-                    self._post_outcome(receipt, fate.outcome(receipt.tag, receipt.size))
+                    self._post_outcome(receipt, shared.of(receipt))
             # `Unsent` waits for the notification of the end that caused it. Earlier, the connection would still seem
             # open, and a subscriber might send the message again.
             if not self._driver.is_stepping and kind is not Unsent:
@@ -286,14 +286,14 @@ class Outbound:
 
     def _post_outcome(self, receipt: Receipt, outcome: SendOutcome) -> None:
         self.watched -= 1
-        for tell in receipt.take_waiters():
-            self._outbox.post(partial(self._tell, tell), outcome)
+        for callback in receipt.take_waiters():
+            self._outbox.post(partial(self._call, callback), outcome)
         if receipt.tag is not None:
             self._outbox.post(self.outcomes.on_next, outcome)
 
-    def _tell(self, tell: Callable[[SendOutcome], None], outcome: SendOutcome) -> None:
+    def _call(self, callback: Callable[[SendOutcome], None], outcome: SendOutcome) -> None:
         try:
-            tell(outcome)
+            callback(outcome)
         except BaseException as error:  # noqa: BLE001 - who follows a receipt is as isolated as a subscriber
             self._report(error)
 
@@ -328,7 +328,11 @@ def to_payload(message: object, *, is_binary: bool | None) -> tuple[bytes, bool]
     if isinstance(message, bytearray | memoryview) and is_binary is not False:
         return bytes(cast("bytearray", message)), False
     wanted = "str" if is_binary is False else "str or bytes"
-    hint = "is_binary=True sends bytes" if isinstance(message, bytes | bytearray) else 'codec="json" sends values'
+    hint = (
+        "is_binary=True sends bytes"
+        if isinstance(message, bytes | bytearray | memoryview)
+        else 'codec="json" sends values'
+    )
     raise TypeError(f"a message must be {wanted}, not {_type_name(message)}; {hint}")  # pyright: ignore[reportUnknownArgumentType]
 
 

@@ -34,7 +34,7 @@ class OwnLoop:
         name: The connection's name.
         loop: The event loop; `None` before the project opens.
         thread: The identifier of the loop's thread.
-        is_left: Whether the project has been left: nothing happens any more.
+        is_left: Whether the project has been left, or the connection removed: nothing happens any more.
         is_inherited: Whether this process was forked from the one that had opened the project.
         messages: The messages that other threads have handed over, if any ever did.
     """
@@ -55,7 +55,7 @@ class OwnLoop:
         self.thread = thread
 
     def leave(self) -> None:
-        """The project has been left."""
+        """The project has been left, or the connection removed."""
         with hand_over_lock:
             self.is_left = True
 
@@ -99,7 +99,7 @@ class OwnLoop:
         self.loop.call_soon(reraise)
 
     def check(self) -> None:
-        """Refuses a command that nobody can carry out. Once the project has been left, commands do nothing.
+        """Refuses a command that nobody can carry out. Once it has been left, commands do nothing.
 
         Raises:
             RxNodesError: If the project is not open yet, or belongs to a parent process, or its loop was closed.

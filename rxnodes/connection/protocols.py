@@ -1,6 +1,6 @@
-"""What nodes and projects need of a connection beyond what users see.
+"""What nodes and projects need of a connection.
 
-They know these protocols and nothing else of its inside, so that another kind of connection can stand in its place.
+They know these protocols and nothing else of it, so that another kind of connection can stand in its place.
 """
 
 from __future__ import annotations
@@ -16,15 +16,106 @@ if TYPE_CHECKING:
 
     from rxnodes.codecs import Codec
     from rxnodes.errors import RxNodesError, SendError
-    from rxnodes.lifecycle.events import ErrorPhase, Stopped
+    from rxnodes.lifecycle.events import ErrorEvent, ErrorPhase, LifecycleEvent, Opened, Stopped
+    from rxnodes.lifecycle.states import ConnectionState
+    from rxnodes.transport.receipts import Receipt
 
-__all__ = ["NodeSide", "ProjectSide", "check_connection"]
+__all__ = ["ConnectionLike", "NodeSide", "ProjectSide", "check_connection"]
 
 T = TypeVar("T")
 
 
+class ConnectionLike(Protocol):
+    """What nodes and recordings take: a `Connection`, or anything else that keeps this.
+
+    `Connection` says in full what each member does.
+    """
+
+    @property
+    def name(self) -> str:
+        """The configuration's name."""
+        ...
+
+    @property
+    def codec(self) -> Codec[Any] | None:
+        """What messages are written and read with where nothing else is said."""
+        ...
+
+    @property
+    def state(self) -> ConnectionState:
+        """The state at this moment."""
+        ...
+
+    @property
+    def session(self) -> int:
+        """The number of the live or last session."""
+        ...
+
+    @property
+    def attempt(self) -> int:
+        """The number of the current or last attempt."""
+        ...
+
+    @property
+    def is_live(self) -> bool:
+        """Whether a session is under way, or its `Stopped` has not reached every subscriber yet."""
+        ...
+
+    @property
+    def last_opened(self) -> Opened | None:
+        """The last `Opened`."""
+        ...
+
+    @property
+    def last_stopped(self) -> Stopped | None:
+        """The `Stopped` of the last session that is over."""
+        ...
+
+    @property
+    def states(self) -> Observable[ConnectionState]:
+        """The state: the last one delivered for each new subscriber, then every change."""
+        ...
+
+    @property
+    def lifecycle(self) -> Observable[LifecycleEvent]:
+        """Every lifecycle event, in order."""
+        ...
+
+    @property
+    def messages(self) -> Observable[str | bytes]:
+        """Every message as it came."""
+        ...
+
+    @property
+    def errors(self) -> Observable[ErrorEvent]:
+        """Every `ErrorEvent`."""
+        ...
+
+    @property
+    def latency(self) -> Observable[float]:
+        """The round-trip time of each heartbeat's ping, in seconds."""
+        ...
+
+    def start(self) -> None:
+        """Begins a session."""
+        ...
+
+    def send(self, message: object, *, is_binary: bool | None, codec: None, tag: object) -> Receipt:
+        """Sends a raw message. Nodes have applied the codec already."""
+        ...
+
+    def stop(self, *, code: int, reason: str) -> None:
+        """Begins to end the session."""
+        ...
+
+    @property
+    def for_nodes(self) -> NodeSide:
+        """What nodes need beyond this."""
+        ...
+
+
 class NodeSide(Protocol):
-    """What nodes need of a connection."""
+    """What nodes need of a connection beyond what users see."""
 
     @property
     def ended(self) -> Observable[Stopped]:
@@ -82,14 +173,14 @@ class NodeSide(Protocol):
 
 
 class ProjectSide(Protocol):
-    """What the project and its scenes need of a connection."""
+    """What the project and its scenes need of a connection beyond what users see."""
 
     def attach(self, loop: asyncio.AbstractEventLoop, thread: int) -> None:
         """Lets the connection live on `loop`, which runs in the thread of that identifier."""
         ...
 
     def shutdown(self) -> None:
-        """Stops the connection, and starts it never again: the project is being left."""
+        """Stops the connection, and starts it never again: the project is being left, or the connection removed."""
         ...
 
     def tell_stopped(self, future: asyncio.Future[Stopped]) -> None:
@@ -97,7 +188,7 @@ class ProjectSide(Protocol):
         ...
 
     def detach(self) -> None:
-        """Completes all streams: the project has been left, and no session is live any more."""
+        """Completes all streams: the end is for good, and no session is live any more."""
         ...
 
     def disown(self) -> None:

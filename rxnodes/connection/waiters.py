@@ -70,7 +70,7 @@ class Waiters:
 
         Raises:
             ConnectError: If the session ended without ever being open.
-            RxNodesError: If the project closed before a first start.
+            RxNodesError: If the project closed, or the connection was removed, before a first start.
         """
         return await self._wait(self._opened_answer, self._for_opened)
 
@@ -81,7 +81,7 @@ class Waiters:
             Its `Stopped`; when no session is live, the last one.
 
         Raises:
-            RxNodesError: If the project closed before a first start.
+            RxNodesError: If the project closed, or the connection was removed, before a first start.
         """
         return await self._wait(self._stopped_answer, self._for_stopped)
 
@@ -169,7 +169,9 @@ class Waiters:
     def _why_never(self) -> RxNodesError | None:
         """Why there will never be an answer; `None`: there may be one."""
         if self._loop.is_left:
-            return RxNodesError(f"{self._loop.name!r}: the project closed before the connection was started")
+            return RxNodesError(
+                f"{self._loop.name!r} was removed, or the project closed before the connection was started"
+            )
         return self._loop.why_closed()
 
 

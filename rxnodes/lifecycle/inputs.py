@@ -81,7 +81,7 @@ class Abort:
 
 @dataclass(frozen=True, slots=True)
 class Shutdown:
-    """Stop, and start nothing any more: the project is being left."""
+    """Stop, and start nothing any more: the project is being left, or the connection removed."""
 
 
 # From the attempt's link

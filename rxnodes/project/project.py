@@ -2,46 +2,36 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import threading
-from collections.abc import Awaitable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeAlias, TypeVar, cast
-from weakref import WeakSet
+from functools import partial
+from typing import TYPE_CHECKING, ParamSpec, Self, TypeVar
 
 from rxnodes import settings
-from rxnodes.catalogue import plugins
 from rxnodes.catalogue.toolbox import Toolbox
-from rxnodes.connection.connection import Connection
-from rxnodes.errors import PluginDisabled, RxNodesError, UnknownConfiguration
-from rxnodes.project.scope import Scene, Scope, run_to_end, wait_all_stopped
+from rxnodes.errors import RxNodesError
+from rxnodes.project.connections import Connections
+from rxnodes.project.open_projects import note_left, note_opened
+from rxnodes.project.plugin_settings import installed_plugins, settings_from_values
+from rxnodes.project.project_loop import ProjectLoop, check_awaitable, check_function
+from rxnodes.project.scope import Scene, Scope, run_to_end, uncut, wait_all_stopped
 from rxnodes.rx.event_loops import LoopThread
-from rxnodes.rx.forking import guard, inherited, own, part
+from rxnodes.rx.forking import inherited, own
 from rxnodes.rx.schedulers import LateScheduler
-from rxnodes.websocket.plugin import plugin as websocket_plugin
-from rxnodes.websocket.settings import WebSocketSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    import asyncio
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
     from os import PathLike
 
+    from rxnodes.connection.connection import Connection
+    from rxnodes.project.connections import Fields
+    from rxnodes.project.plugin_settings import Given
     from rxnodes.transport.base import Transport
-    from rxnodes.websocket.settings import ConnectionSettings
+    from rxnodes.websocket.settings import WebSocketSettings
 
-__all__ = ["Project", "abort_open_projects", "installed_plugins"]
-
-#: Connections by name.
-Connections: TypeAlias = "Mapping[str, str | Mapping[str, Any] | ConnectionSettings]"
+__all__ = ["Project"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-logger = logging.getLogger("rxnodes")
-
-#: The open projects, on whatever loop. A weak set, so that a project that was never left is not kept.
-_open: WeakSet[Project] = WeakSet()
-_open_lock = threading.Lock()
-guard(_open_lock)
 
 
 class Project(Scope):
@@ -70,12 +60,12 @@ class Project(Scope):
     def __init__(
         self,
         *,
-        websocket: Connections | WebSocketSettings | None = None,
+        websocket: Given | WebSocketSettings | None = None,
         plugins: Mapping[str, bool] | None = None,
         transport: Transport | None = None,
     ) -> None:
         super().__init__("the project", self)
-        self._prepare(_settings_from_values(websocket or {}, plugins or {}), transport)
+        self._prepare(settings_from_values(websocket, plugins), transport)
 
     @classmethod
     def load(cls, folder: str | PathLike[str] = "settings", *, transport: Transport | None = None) -> Self:
@@ -107,19 +97,15 @@ class Project(Scope):
     def _prepare(self, loaded: settings.LoadedSettings, transport: Transport | None) -> None:
         self._settings = loaded
         self._transport = transport if transport is not None else _transport_over_aiohttp()
-        self._lock = threading.Lock()
-        self._by_name: dict[str, Connection] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread_id = 0
-        self._was_opened = False
-        self._is_leaving = False
+        self._connections = Connections(loaded, self._transport)
+        self._own = ProjectLoop()
         self._late_scheduler = LateScheduler()
         self._is_inherited = False
         self._background: LoopThread | None = None
         self.toolbox = Toolbox(loaded.enabled)
 
     def __repr__(self) -> str:
-        return f"<Project with {len(self._by_name)} connections in use>"
+        return f"<Project with {len(self.connections)} connections in use>"
 
     # What is in it
 
@@ -145,43 +131,86 @@ class Project(Scope):
             True
         """
         self._check_process()
-        configurations = self._websocket_settings().connections
-        # Callers without a type checker pass other types too.
-        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"expected the name of a connection, a str, got {type(name).__name__}")
-        if name not in configurations:
-            raise UnknownConfiguration(name, configurations)
-        with self._lock:
-            connection = self._by_name.get(name)
-            if connection is None:
-                configuration = configurations[name]
-                if configuration.tls is not None and not configuration.tls.verify:
-                    logger.warning("%s: the server's certificate is not verified (tls.verify is false)", name)
-                connection = Connection(
-                    name,
-                    configuration.target(),
-                    configuration.policy(),
-                    self._transport,
-                    configuration.preparation(),
-                    codec=configuration.codec,
-                )
-                self._by_name[name] = connection
-                if self._loop is not None:
-                    connection.for_project.attach(self._loop, self._thread_id)
-                if self._is_leaving:
-                    connection.for_project.shutdown()
-        return connection
+        return self._connections.get(name)
 
-    def _websocket_settings(self) -> WebSocketSettings:
-        section = self._settings.sections.get("websocket")
-        if section is None:
-            raise PluginDisabled("websocket", self._settings.switches["websocket"])
-        return cast("WebSocketSettings", section)
+    def add_websocket(self, name: str, settings: Fields) -> Connection:
+        """Adds a WebSocket connection, before the project is open or while it is.
+
+        It may be called from any thread.
+
+        Args:
+            name: What `websocket` will know it by.
+            settings: A URL or the fields of a configuration, as in `Project(websocket={...})`.
+
+        Returns:
+            The connection, which is idle.
+
+        Raises:
+            SettingsError: If there is a connection of that name, or a field is not usable. It names all problems.
+            PluginDisabled: If the WebSocket plugin is switched off.
+            RxNodesError: If the project is being left, or was.
+            TypeError: If the name is not a `str`.
+
+        Example:
+            >>> project = Project()
+            >>> project.add_websocket("chat", {"url": "ws://127.0.0.1:8080/", "heartbeat": 5})
+            <Connection 'chat' idle, session 0>
+            >>> project.configurations
+            ('chat',)
+        """
+        self._check_process()
+        return self._connections.add(name, settings)
+
+    async def remove_websocket(self, name: str) -> None:
+        """Stops a WebSocket connection, waits until its `Stopped` is delivered, and completes its streams.
+
+        From the beginning no connection of that name is known any more, and starting this one does nothing. Once it has
+        ended, the name can be added again, for another connection. A connection of the settings can be removed, too.
+
+        It can be awaited on any event loop; in a plain `with`, call `project.call(project.remove_websocket, "chat")`.
+        If another call removes the connection already, both wait. Cancelling it changes nothing: the end is waited for,
+        which takes no longer than `close_timeout`, and then the cancellation is passed on.
+
+        Args:
+            name: Its name.
+
+        Raises:
+            UnknownConfiguration: If there is no connection of that name. It lists those that there are.
+            PluginDisabled: If the WebSocket plugin is switched off.
+            TypeError: If the name is not a `str`.
+
+        Example:
+            >>> import asyncio
+            >>> from rxnodes.testing import WebSocketServer, echo
+            >>> async def main() -> None:
+            ...     async with WebSocketServer(echo) as server, Project() as project:
+            ...         guest = project.add_websocket("guest", server.url)
+            ...         guest.states.subscribe(on_next=print, on_completed=lambda: print("completed"))
+            ...         guest.start()
+            ...         await guest.wait_started()
+            ...         await project.remove_websocket("guest")
+            ...         print(project.configurations)
+            >>> asyncio.run(main())
+            idle
+            connecting
+            open
+            closing
+            closed
+            completed
+            ()
+        """
+        self._check_process()
+        connection = self._connections.forget(name)
+        if connection is None:
+            return
+        end = partial(self._connections.end, connection)
+        elsewhere = None if self.is_on_loop() or not self._own.can_run else self._own.hand_over(end)
+        await (end() if elsewhere is None else uncut(elsewhere))
 
     @property
     def configurations(self) -> tuple[str, ...]:
         """The names of the WebSocket connections that are configured."""
-        return tuple(self._websocket_settings().connections)
+        return self._connections.names
 
     def scene(self, name: str, *, connections: Iterable[Connection] = ()) -> Scene:
         """A scope within the project, as an (async) context manager.
@@ -198,6 +227,7 @@ class Project(Scope):
             TypeError: If one of the connections is not a connection.
 
         Example:
+            >>> import asyncio
             >>> from rxnodes.testing import WebSocketServer, echo
             >>> async def main() -> None:
             ...     async with WebSocketServer(echo) as server, Project(websocket={"lobby": server.url}) as project:
@@ -217,7 +247,7 @@ class Project(Scope):
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
         """The event loop, while the project is open."""
-        return self._loop
+        return self._own.loop
 
     @property
     def late_scheduler(self) -> LateScheduler:
@@ -232,11 +262,11 @@ class Project(Scope):
     @property
     def connections(self) -> Collection[Connection]:
         """The connections in use."""
-        return tuple(self._by_name.values())
+        return self._connections.in_use
 
     def is_on_loop(self) -> bool:
         """Whether this is the event loop's thread."""
-        return threading.get_ident() == self._thread_id
+        return self._own.is_here
 
     def call(self, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs a coroutine function on the project's loop, from another thread, and waits for its result.
@@ -266,26 +296,17 @@ class Project(Scope):
             ...     print(type(project.call(chat.send, "hello")).__name__)
             Sent
         """
-        if not callable(function):
-            raise TypeError(f"call() takes a function and its arguments, not {_what_was_called(function)}")
-
+        check_function(function)
         self._check_process()
 
         async def run() -> T:
-            awaitable: Any = function(*args, **kwargs)
-            if not isinstance(awaitable, Awaitable):
-                raise TypeError(
-                    f"call() takes a function whose result can be awaited; it gave {type(awaitable).__name__}"
-                )
-            return await cast("Awaitable[T]", awaitable)
+            return await check_awaitable(function(*args, **kwargs))
 
-        with self._lock:
-            # Under the lock: a coroutine handed over after the loop's end would never run, and never be cancelled.
-            if self._loop is None:
-                raise self._not_open("called on its loop")
-            if self.is_on_loop():
-                raise RxNodesError("call() is for other threads; on the loop's own thread, await the coroutine")
-            call = asyncio.run_coroutine_threadsafe(run(), self._loop)
+        if self._own.loop is not None and self.is_on_loop():
+            raise RxNodesError("call() is for other threads; on the loop's own thread, await the coroutine")
+        call = self._own.hand_over(run)
+        if call is None:
+            raise self._not_open("called on its loop")
         try:
             return call.result()
         except BaseException:
@@ -299,6 +320,7 @@ class Project(Scope):
         It cuts the leaving of a project short, which cancelling does not. If the project is not open, it does nothing.
 
         Example:
+            >>> import asyncio
             >>> from rxnodes.testing import ScriptedPeer, ScriptedTransport, run_in_virtual_time
             >>> async def main() -> None:
             ...     transport = ScriptedTransport(ScriptedPeer.accept)
@@ -312,7 +334,7 @@ class Project(Scope):
             >>> run_in_virtual_time(main())
             1006 0.5
         """
-        if self._loop is not None and not self._loop.is_closed():
+        if self._own.can_run:
             for connection in self.connections:
                 connection.abort()
 
@@ -320,39 +342,25 @@ class Project(Scope):
 
     async def __aenter__(self) -> Self:
         self._check_process()
-        with self._lock:
-            if self._was_opened:
-                raise RxNodesError("a project is opened once; make a new one")
-            self._was_opened = True
-            self._loop = asyncio.get_running_loop()
-            self._thread_id = threading.get_ident()
-            for connection in self._by_name.values():
-                connection.for_project.attach(self._loop, self._thread_id)
+        loop = self._own.open()
+        self._connections.attach(loop, self._own.thread)
         own(self)
-        with _open_lock:
-            _open.add(self)
-        self._late_scheduler.attach(self._loop)
+        note_opened(self)
+        self._late_scheduler.attach(loop)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         if self._is_inherited:
             return
-        with self._lock:
-            self._is_leaving = True
-            connections = tuple(self._by_name.values())
-        for connection in connections:
-            connection.for_project.shutdown()
         try:
-            await wait_all_stopped(connections)
+            await wait_all_stopped(self._connections.shutdown())
         finally:
             if not self._is_inherited:
                 await self._end_in_order()
 
     async def _end_in_order(self) -> None:
-        with _open_lock:
-            _open.discard(self)
-        for connection in self.connections:
-            connection.for_project.detach()
+        note_left(self)
+        self._connections.detach()
         self._end()
         await run_to_end(self._transport.aclose())
 
@@ -369,15 +377,11 @@ class Project(Scope):
 
     def disown(self) -> None:
         """Called in a forked process, where the project does not work, and leaving it does nothing."""
-        loop = self._loop if self.is_on_loop() else None
         self._is_inherited = True
-        self._loop = None
-        self._thread_id = 0
-        _open.discard(self)
+        note_left(self)
         for connection in self.connections:
             connection.for_project.disown()
-        if loop is not None:
-            part(loop)
+        self._own.disown()
 
     def _check_process(self) -> None:
         if self._is_inherited:
@@ -386,25 +390,7 @@ class Project(Scope):
     def _end(self) -> None:
         """Disposes everything that was subscribed in the project, and forgets its loop."""
         super()._end()
-        with self._lock:
-            self._loop = None
-
-
-def installed_plugins() -> dict[str, plugins.Plugin]:
-    """The installed plugins by name: WebSocket, and those of other packages.
-
-    Raises:
-        RxNodesError: If an installed plugin is broken.
-    """
-    return plugins.discover(websocket_plugin)
-
-
-def abort_open_projects() -> None:
-    """Aborts every connection of every project that is open, on whatever loop."""
-    with _open_lock:
-        projects = tuple(_open)
-    for project in projects:
-        project.abort()
+        self._own.leave()
 
 
 def _transport_over_aiohttp() -> Transport:
@@ -412,29 +398,3 @@ def _transport_over_aiohttp() -> Transport:
     from rxnodes.transport.aiohttp import AiohttpTransport  # noqa: PLC0415
 
     return AiohttpTransport()
-
-
-def _what_was_called(value: object) -> str:
-    """Describes a value that is not a function. A coroutine is closed, because nobody will await it."""
-    if isinstance(value, Coroutine):
-        value.close()
-        return "a coroutine: leave out the parentheses behind its name"
-    return type(value).__name__
-
-
-def _settings_from_values(
-    websocket: Connections | WebSocketSettings, switches: Mapping[str, bool]
-) -> settings.LoadedSettings:
-    values: dict[str, Any] = {"websocket": _section(websocket)}
-    if switches:
-        values["plugins"] = dict(switches)
-    return settings.from_values(values, installed_plugins())
-
-
-def _section(websocket: object) -> object:
-    if isinstance(websocket, WebSocketSettings):
-        return websocket
-    if not isinstance(websocket, Mapping):
-        kind = type(websocket).__name__
-        raise TypeError(f'websocket must be a dict of connections by name, such as {{"chat": "ws://..."}}, not {kind}')
-    return {"connections": dict(cast("Connections", websocket))}

@@ -8,7 +8,7 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
-from rxnodes.project.project import abort_open_projects
+from rxnodes.project.open_projects import abort_open_projects
 from rxnodes.rx.event_loops import new_event_loop
 
 if TYPE_CHECKING:

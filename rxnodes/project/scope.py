@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Iterable
 from concurrent.futures import CancelledError
@@ -13,12 +14,14 @@ from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignme
 from rxnodes.connection.protocols import check_connection
 from rxnodes.errors import RxNodesError
 from rxnodes.rx.arguments import check_observable
+from rxnodes.rx.event_loops import call_on
 from rxnodes.rx.forking import inherited
 from rxnodes.rx.outbox import pipeline_reporter
 from rxnodes.rx.schedulers import LoopScheduler, ThreadSafeLoopScheduler
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
+    from concurrent.futures import Future
 
     from reactivex import Observable, abc
 
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from rxnodes.lifecycle.events import Stopped
     from rxnodes.rx.schedulers import LateScheduler
 
-__all__ = ["Host", "Scene", "Scope", "Uncut", "run_to_end", "wait_all_stopped"]
+__all__ = ["Host", "Scene", "Scope", "Uncut", "run_to_end", "uncut", "wait_all_stopped"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -40,11 +43,6 @@ class Host(Protocol):
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
         """The event loop, while the project is open."""
-        ...
-
-    @property
-    def connections(self) -> Collection[Connection]:
-        """The connections there are so far."""
         ...
 
     def is_on_loop(self) -> bool:
@@ -322,10 +320,16 @@ async def wait_all_stopped(connections: Iterable[Connection]) -> None:
 
 async def run_to_end(work: Coroutine[Any, Any, None]) -> None:
     """Awaits a coroutine to its end. A cancellation meanwhile does not reach the coroutine, and is raised behind it."""
-    task = asyncio.get_running_loop().create_task(work)
+    await uncut(asyncio.get_running_loop().create_task(work))
+
+
+async def uncut(work: asyncio.Task[None] | Future[None]) -> None:
+    """Awaits what runs in a task, on whatever loop, to its end. A cancellation meanwhile is raised behind that."""
     end: Uncut[None] = Uncut()
-    task.add_done_callback(lambda _: end.set_result(None))
+    work.add_done_callback(lambda _: call_on(end.get_loop(), end.set_result, None))
     try:
         await end
     finally:
-        task.result()
+        # Another loop that is shut down cancels the work, and not us.
+        with contextlib.suppress(CancelledError):
+            work.result()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias, Union, cast, get_args, get_origin
 
@@ -104,8 +105,7 @@ _TYPES_OF: dict[object, frozenset[type]] = {
 def shape_of(annotation: Any, separator: str = "_") -> Shape:
     """The shape of the values of a type."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        fields = {name: _shape_of_field(info) for name, info in annotation.model_fields.items()}
-        return Shape(fields=fields, shorthand=getattr(annotation, "shorthand", None))
+        return _shape_of_model(annotation)
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return shape_of(arguments[0], separator)
@@ -125,6 +125,13 @@ def shape_of(annotation: Any, separator: str = "_") -> Shape:
 def _types_of_all(shapes: list[Shape]) -> frozenset[type] | None:
     known = [shape.types for shape in shapes if shape.types is not None]
     return frozenset[type]().union(*known) if len(known) == len(shapes) else None
+
+
+@cache
+def _shape_of_model(model: type[BaseModel]) -> Shape:
+    # Kept, because it takes longer than all else that is done for a connection that is added.
+    fields = {name: _shape_of_field(info) for name, info in model.model_fields.items()}
+    return Shape(fields=fields, shorthand=getattr(model, "shorthand", None))
 
 
 def _shape_of_field(info: FieldInfo) -> Shape:

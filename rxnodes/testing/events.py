@@ -1,4 +1,4 @@
-"""Lifecycle events as a connection would tell them, to test a handler alone.
+"""Makes lifecycle events as a connection would, to test a handler by itself.
 
 Example:
     >>> import reactivex
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 __all__ = ["closing", "connecting", "dropped", "error_event", "gap", "opened", "stopped"]
 
-#: The same each time, so that two events with the same fields are equal.
+#: One time for all, so that two events with the same fields are equal.
 AT = datetime(2000, 1, 1, tzinfo=UTC)
 
-#: Who ends a session with that code, unless something else is said. Any other code is the peer's.
+#: Who ends a session with a code, unless the caller says otherwise. For any other code, the peer does.
 USUAL_INITIATORS: dict[int, Initiator] = {
     CloseCode.NORMAL_CLOSURE: Initiator.LOCAL,
     CloseCode.ABNORMAL_CLOSURE: Initiator.NETWORK,
@@ -40,7 +40,7 @@ def connecting(**fields: Any) -> Connecting:
     """A `Connecting`.
 
     Args:
-        **fields: Any of its fields; the others are those of the first attempt of the first session of "chat".
+        **fields: Any of its fields. The rest is that of the first attempt in the first session of "chat".
 
     Example:
         >>> connecting(attempt=2).attempt, connecting().url
@@ -53,7 +53,7 @@ def opened(**fields: Any) -> Opened:
     """An `Opened`.
 
     Args:
-        **fields: Any of its fields; the others are those of `connecting`, and of a handshake that took no time.
+        **fields: Any of its fields. The rest is as in `connecting`, and the handshake took no time.
 
     Example:
         >>> opened(is_reconnect=True).is_reconnect, opened() == opened()
@@ -69,8 +69,8 @@ def dropped(code: int = 1006, reason: str = "", **fields: Any) -> Dropped:
     Args:
         code: The peer's close code.
         reason: The peer's reason.
-        **fields: Any other of its fields; unless told otherwise it was clean if the code is not 1006, and the next
-            attempt begins at once.
+        **fields: Any other of its fields. By default it was clean unless the code is 1006, and the next attempt begins
+            at once.
 
     Example:
         >>> dropped(1012, retry_in=0.5).retry_in, dropped().was_clean
@@ -93,7 +93,7 @@ def closing(initiator: Initiator = Initiator.LOCAL, **fields: Any) -> Closing:
     """A `Closing`.
 
     Args:
-        initiator: Who began it.
+        initiator: Who began to close.
         **fields: Any other of its fields.
 
     Example:
@@ -104,14 +104,14 @@ def closing(initiator: Initiator = Initiator.LOCAL, **fields: Any) -> Closing:
 
 
 def stopped(code: int = 1000, reason: str = "", *, initiator: Initiator | None = None, **fields: Any) -> Stopped:
-    """A `Stopped`, of a session that was open.
+    """A `Stopped` of a session that was open.
 
     Args:
         code: The peer's close code.
         reason: The peer's reason.
-        initiator: Who ended it; `None`: for 1000 we did, for 1006 the network, for any other code the peer.
-        **fields: Any other of its fields. Unless told otherwise it was clean if the code is not 1006, and its error is
-            what goes with its initiator: a `ConnectionLost` for the network, a `CloseTimeout` for a timeout.
+        initiator: Who ended it. `None`: we did for 1000, the network for 1006, and the peer for any other code.
+        **fields: Any other of its fields. By default it was clean unless the code is 1006, and its error goes with the
+            initiator: a `ConnectionLost` for the network, a `CloseTimeout` for a timeout.
 
     Example:
         >>> stopped(1006).was_clean, stopped(1006).initiator.name, stopped(unsent=3).unsent
@@ -146,8 +146,8 @@ def error_event(phase: ErrorPhase = "receive", error: RxNodesError | None = None
     """An `ErrorEvent`.
 
     Args:
-        phase: What was being done.
-        error: The exception, whose words are the event's message; `None`: a `ConnectionLost`.
+        phase: What the connection was doing.
+        error: The exception. Its text is the event's message. `None`: a `ConnectionLost`.
         **fields: Any other of its fields.
 
     Example:
@@ -160,7 +160,7 @@ def error_event(phase: ErrorPhase = "receive", error: RxNodesError | None = None
 
 
 def gap(missed: range | None = None, **fields: Any) -> Gap:
-    """A `Gap` of a second, behind a reconnect.
+    """A `Gap` of one second before a reconnect.
 
     Args:
         missed: The numbers that were skipped.

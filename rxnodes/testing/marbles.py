@@ -183,8 +183,8 @@ def align(rows: Sequence[Cells], *, tick: float = TICK) -> list[str]:
 
 def _columns(rows: Sequence[Cells], tick: float) -> Iterator[list[str]]:
     """What stands at each tick, one text for each row, all of the same width; long silences of all in one column."""
-    told = sorted({tick for row in rows for tick in row})
-    for before, this in zip([-1, *told], told, strict=False):
+    ticks = sorted({tick for row in rows for tick in row})
+    for before, this in zip([-1, *ticks], ticks, strict=False):
         silence = this - before - 1
         if silence >= LONG_SILENCE:
             yield [f" {_seconds(silence, tick)}s "] * len(rows)

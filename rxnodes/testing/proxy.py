@@ -1,4 +1,4 @@
-"""A network that fails on request: a TCP proxy whose faults are switched while it runs.
+"""A network that fails on request: a TCP proxy whose faults can be switched while it runs.
 
 Example:
     >>> async with WebSocketServer(echo) as server, ChaosProxy(server.url) as proxy:
@@ -33,18 +33,19 @@ _SWITCHES: Final = frozenset({"latency", "bandwidth", "slice_size", "black_hole"
 
 
 class Faults:
-    """What goes wrong in one direction, on all connections. A switch acts at once, on what is under way too.
+    """The faults of one direction, on all connections. A switch takes effect at once, also on data that is under way.
 
     Attributes:
-        latency: Seconds that everything is under way.
-        bandwidth: Bytes a second, for each connection; 0: everything is held back; `None`: no limit.
-        slice_size: Bytes that a segment has at most, from 1; `None`: no limit.
-        black_hole: Whether data vanishes, as where a cable is out. An end (FIN or RST) is held back until this is off.
-        half_close: Whether this direction is ended: FIN is sent, and what still comes this way vanishes. A connection
-            that was ended so stays so when this is switched off.
-        reset_after: Bytes after which a connection is reset, on both sides, counted from its beginning; 0: at once;
-            `None`: never.
-        bytes_passed: How many bytes were passed on so far. A count, not a switch.
+        latency: The delay of all data and ends, in seconds.
+        bandwidth: The most bytes per second on each connection. 0 holds everything back; `None` is no limit.
+        slice_size: The most bytes in one segment, from 1; `None` is no limit.
+        black_hole: Whether data vanishes, as if a cable was out. The proxy holds back an end (FIN or RST) until this is
+            off.
+        half_close: Whether the proxy ends this direction: it sends FIN, and drops what still comes this way. Switching
+            it off does not revive a connection.
+        reset_after: After how many bytes the proxy resets a connection on both sides, counted from its beginning. 0
+            resets it at once; `None` never does.
+        bytes_passed: How many bytes the proxy has passed on. This is a count and not a switch.
 
     Example:
         >>> async with ChaosProxy(server.url) as proxy, websockets.connect(proxy.url) as ws:
@@ -89,18 +90,18 @@ class Faults:
         self.reset_after = None
 
     def watch(self, switched: Callable[[], None]) -> None:
-        """Has `switched` called after each change, until `unwatch`.
+        """Calls `switched` after each change, until `unwatch`.
 
         Args:
-            switched: What is called. It finds the switches as they are then.
+            switched: A function without arguments. It sees the switches as they are after the change.
         """
         self._watchers.add(switched)
 
     def unwatch(self, switched: Callable[[], None]) -> None:
-        """Ends what `watch` began.
+        """Stops calling `switched`.
 
         Args:
-            switched: What was given to `watch`. One that was not is no error.
+            switched: The function that was given to `watch`. Any other is ignored.
         """
         self._watchers.discard(switched)
 
@@ -114,18 +115,20 @@ class Faults:
 class ChaosProxy(TcpServer):
     """A TCP proxy in front of a server on this machine, with faults in either direction.
 
-    Without a fault it is faithful: bytes, FIN and RST pass as they come, each direction by itself. Where the server
-    refuses a connection, the client's is reset. TLS passes through untouched. Leaving closes every connection.
+    Without a fault it passes on bytes, FIN and RST as they come, in each direction by itself. TLS passes through
+    untouched. If the server refuses a connection, the proxy resets the client's. Leaving the proxy closes every
+    connection.
 
     Args:
         upstream: The server's URL, or its port on 127.0.0.1.
-        host: The IPv4 address (or its name) to listen on; give `localhost` where a certificate says so.
-        port: The port to listen on; 0: any free one.
-        receive_buffer: The kernel's receive buffer for what the client sends, in bytes, so that a client that is not
-            read is held up soon; `None`: the system's. The system may round it, and Linux doubles it.
+        host: The IPv4 address, or its name, to listen on. If a certificate is for `localhost`, give that.
+        port: The port to listen on; 0 is any free one.
+        receive_buffer: The size of the kernel's receive buffer for the client's data, in bytes. A small one holds up a
+            client soon when nobody reads. The system may round it, and Linux doubles it. `None` is the system's
+            default.
 
     Attributes:
-        to_server: The faults on the way to the server, and the count of bytes that went there.
+        to_server: The faults, and the count of bytes, on the way to the server.
         to_client: The same on the way to the client.
 
     Example:
@@ -145,11 +148,11 @@ class ChaosProxy(TcpServer):
 
     @property
     def url(self) -> str:
-        """Where to connect to: the server's URL, with the proxy's host and port."""
+        """The URL to connect to: the server's, with the host and port of the proxy."""
         return self._upstream._replace(netloc=f"{self.host}:{self.port}").geturl()
 
     def reset_all(self) -> None:
-        """Resets every live connection, on both sides, at once."""
+        """Resets every connection on both sides, at once."""
         for connection in tuple(self._live):
             connection.reset()
 
@@ -180,7 +183,7 @@ class ChaosProxy(TcpServer):
 
 
 class _Connection:
-    """A client's TCP connection, and the one that was made for it to the server."""
+    """A client's TCP connection, and the one that the proxy has made to the server for it."""
 
     def __init__(self, client: Tcp, server: Tcp, *, to_server: Faults, to_client: Faults) -> None:
         self._ends = (client, server)
@@ -188,7 +191,7 @@ class _Connection:
         self._over = asyncio.Event()
 
     async def run(self) -> None:
-        """Carries in both directions until both are finished, or the connection is reset."""
+        """Passes data in both directions until both have ended or the connection is reset."""
         readers = [asyncio.create_task(flow.read()) for flow in self._flows]
         try:
             for flow in self._flows:
@@ -201,18 +204,18 @@ class _Connection:
             await asyncio.wait(readers)
 
     def reset(self) -> None:
-        """Resets both ends, at once."""
+        """Resets both ends at once."""
         self._stop()
         for end in self._ends:
             end.reset()
 
     def flow_finished(self) -> None:
-        """Takes note that FIN was passed on in one direction."""
+        """Notes that FIN was passed on in one direction."""
         if all(flow.finished for flow in self._flows):
             self._stop()
 
     def lost(self, flow: _Flow) -> None:
-        """Takes note that a flow's target is gone, which is then told the other way round, like any other reset."""
+        """Notes that the target of a flow is gone. The other flow passes that on as a reset."""
         for other in self._flows:
             if other is not flow:
                 other.put("reset")
@@ -224,12 +227,13 @@ class _Connection:
 
 
 class _Flow:
-    """One direction of one connection: a line of what is under way.
+    """One direction of one connection: a queue of the data that is under way.
 
-    `step` is called whenever something came, fell due, found room or was switched; it does all that may be done then.
+    `step` does all that can be done now. It is called when data comes or falls due, when the target takes data again,
+    and when a fault is switched.
 
     Attributes:
-        finished: Whether FIN was sent to the target.
+        finished: Whether the target was sent FIN.
     """
 
     def __init__(self, source: Tcp, target: Tcp, faults: Faults, connection: _Connection) -> None:
@@ -239,7 +243,7 @@ class _Flow:
         self._faults = faults
         self._connection = connection
         self._loop = asyncio.get_running_loop()
-        self._line: deque[tuple[float, memoryview | Ending]] = deque()  # when it came, and what it is
+        self._queue: deque[tuple[float, memoryview | Ending]] = deque()  # each with its time of arrival
         self._held = 0
         self._room = asyncio.Event()
         self._target_lost = False
@@ -250,7 +254,7 @@ class _Flow:
         self._next_step: asyncio.Handle | None = None
 
     async def read(self) -> None:
-        """Puts on the line what the source sends. Where the line is full, the rest waits at the source."""
+        """Queues what the source sends. While the queue is full, the rest waits at the source."""
         try:
             while data := await self._source.receive():
                 self._held += len(data)
@@ -263,30 +267,30 @@ class _Flow:
             self.put("reset")
 
     def put(self, item: memoryview | Ending) -> None:
-        """Puts bytes or an end on the line."""
-        self._line.append((self._loop.time(), item))
+        """Queues bytes or an end."""
+        self._queue.append((self._loop.time(), item))
         self.step()
 
     def start(self) -> None:
-        """Begins to pass on."""
+        """Begins to pass data on."""
         self._running = True
         self._faults.watch(self.step)
         self.step()
 
     def stop(self) -> None:
-        """Passes nothing on any more."""
+        """Passes on nothing more."""
         self._running = False
         self._faults.unwatch(self.step)
         self._forget_next_step()
 
     def step(self) -> None:
-        """Does all that may be done now, and sees to it that the rest is done when it is due."""
+        """Does all that can be done now, and schedules the next step for when more is due."""
         self._forget_next_step()
         if self._running and self._faults.half_close:
             self._finish()
         self._reset_if_due()
-        while self._running and self._line:
-            arrived, item = self._line[0]
+        while self._running and self._queue:
+            arrived, item = self._queue[0]
             wait = self._seconds_until_due(arrived, item)
             if wait > 0:
                 self._step_in(wait)
@@ -295,7 +299,7 @@ class _Flow:
                 return
 
     def _seconds_until_due(self, arrived: float, item: memoryview | Ending) -> float:
-        if not isinstance(item, str) and self._swallows():
+        if not isinstance(item, str) and self._drops_data():
             return 0
         due = arrived + self._faults.latency
         bandwidth = self._faults.bandwidth
@@ -303,14 +307,14 @@ class _Flow:
             due = max(due, self._sent_at + self._sent_size / bandwidth if bandwidth else math.inf)
         return due - self._loop.time()
 
-    def _swallows(self) -> bool:
+    def _drops_data(self) -> bool:
         return self._faults.black_hole or self.finished or self._target_lost
 
     def _pass_end(self, end: Ending) -> bool:
-        """Passes FIN or RST on; says whether the line may go on."""
+        """Passes FIN or RST on, and returns whether the queue can go on."""
         if self._faults.black_hole:
             return False
-        self._line.popleft()
+        self._queue.popleft()
         if end == "reset":
             self._connection.reset()
         else:
@@ -324,9 +328,9 @@ class _Flow:
             self._connection.flow_finished()
 
     def _pass_on(self, data: memoryview) -> bool:
-        """Passes on a piece of what is first in line, or swallows it; says whether the line may go on at once."""
-        if self._swallows():
-            self._take_off_line(len(data))
+        """Passes on a piece of the first data, or drops it, and returns whether the queue can go on at once."""
+        if self._drops_data():
+            self._take_off_queue(len(data))
             return True
         try:
             sent = self._target.send_now(data[: self._piece_size()])
@@ -337,10 +341,10 @@ class _Flow:
         if not sent:
             self._target.when_writable(self.step)
             return False
-        self._take_off_line(sent)
+        self._take_off_queue(sent)
         self._count(sent)
         self._reset_if_due()
-        self._step_in(0)  # in the next turn, so that segments can be read one by one
+        self._step_in(0)  # in the next turn, so that the reader gets the segments one by one
         return False
 
     def _piece_size(self) -> int:
@@ -354,10 +358,10 @@ class _Flow:
             limits.append(faults.reset_after - self._passed)
         return max(1, min(limits))
 
-    def _take_off_line(self, count: int) -> None:
-        arrived, item = self._line.popleft()
+    def _take_off_queue(self, count: int) -> None:
+        arrived, item = self._queue.popleft()
         if len(item) > count and not isinstance(item, str):
-            self._line.appendleft((arrived, item[count:]))
+            self._queue.appendleft((arrived, item[count:]))
         self._held -= count
         if self._held <= _HELD_AT_MOST:
             self._room.set()

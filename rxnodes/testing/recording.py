@@ -1,4 +1,4 @@
-"""Recording what a connection tells, to be asserted as a marble diagram, and replayed."""
+"""Records the events and messages of a connection, compares them with a marble diagram, and replays them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rxnodes.testing.marbles import TICK, Cells, align, cells_of, draw, parse
 if TYPE_CHECKING:
     from reactivex import abc
 
-    from rxnodes.connection.connection import Connection
+    from rxnodes.connection.protocols import ConnectionLike
 
 __all__ = ["Recorded", "Recording", "record"]
 
@@ -41,20 +41,20 @@ CLOSING_BY_US = "x"
 CLOSING_BY_PEER = "X"
 ALL_LETTERS = frozenset({*LETTERS.values(), MESSAGE, CLOSING_BY_US, CLOSING_BY_PEER})
 
-#: What is left by binary fractions, in ticks, must not put something into the tick before its own.
+#: Binary fractions are not exact. This much, in ticks, keeps an event from falling into the tick before its own.
 ROUNDING = 1e-6
 
-#: How much of a message is shown where a recording is not as expected.
+#: How many characters of a message an assertion shows.
 SHOWN = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded(Generic[T_co]):
-    """Something that was recorded.
+    """An event or a message, and when it was recorded.
 
     Attributes:
-        time: Seconds from the beginning of the recording, by the event loop's clock.
-        value: What.
+        time: Seconds since the recording began, by the event loop's clock.
+        value: The event or the message.
     """
 
     time: float
@@ -62,9 +62,9 @@ class Recorded(Generic[T_co]):
 
 
 class Recording:
-    """What a connection has told since the recording began. `record` makes it.
+    """The events and messages of a connection since the recording began. `record` makes it.
 
-    In its diagrams a character is a tick, and the letters are:
+    A character of its diagrams is a tick. The letters are:
 
     =======  =========================================
     `c`      `Connecting`
@@ -77,11 +77,11 @@ class Recording:
     `s`      `Stopped`
     =======  =========================================
 
-    The notation is that of `rxnodes.testing.marbles`. Something that happens within a tick is drawn at its beginning.
+    `rxnodes.testing.marbles` describes the notation. What happens within a tick is drawn at the beginning of the tick.
 
     Attributes:
         connection: The connection's name.
-        recorded: Every lifecycle event and every message, in the order in which they were delivered, with their times.
+        recorded: Every lifecycle event and every message with its time, in the order of delivery.
         states: The state when the recording began, then every change.
 
     Example:
@@ -97,7 +97,7 @@ class Recording:
         <Recording of 'chat': c-o--m--(es)> ['hello'] receive
     """
 
-    def __init__(self, connection: Connection, *, tick: float = TICK) -> None:
+    def __init__(self, connection: ConnectionLike, *, tick: float = TICK) -> None:
         check_connection(connection)
         parse("", letters=ALL_LETTERS, tick=tick)
         loop = running_loop()
@@ -128,7 +128,7 @@ class Recording:
         self.dispose()
 
     def dispose(self) -> None:
-        """Ends the recording. What was recorded stays."""
+        """Ends the recording. It keeps what it has recorded."""
         self._subscriptions.dispose()
 
     def _note(self, value: LifecycleEvent | str | bytes) -> None:
@@ -140,10 +140,10 @@ class Recording:
         """The events of one kind, with their times.
 
         Args:
-            kind: Their class; `LifecycleEvent`: all events.
+            kind: The class of the events. `LifecycleEvent` gives all events.
 
         Returns:
-            They, in the order in which they were delivered.
+            The events, in the order of delivery.
 
         Example:
             >>> from rxnodes import Project
@@ -181,7 +181,7 @@ class Recording:
         return [it.value for it in self.of(ErrorEvent)]
 
     def replay(self, kind: type[E]) -> Observable[E]:
-        """The events of one kind once more, at the times at which they came; for a handler that is tested alone.
+        """Emits the events of one kind again, at their recorded times, to test a handler by itself.
 
         ::
 
@@ -192,16 +192,15 @@ class Recording:
             kind: The class of the events.
 
         Returns:
-            A cold observable that emits each event as long after its subscription as it came after the beginning of
-            the recording, by the clock of the subscription's scheduler (by the running loop's, where it has none). It
-            completes behind the last one.
+            A cold observable. It counts the recorded times from the subscription, by the clock of the subscription's
+            scheduler or else of the running loop, and completes after the last event.
         """
         recorded = self.of(kind)
         befores = [0.0, *(it.time for it in recorded)]
 
         def subscribe(observer: abc.ObserverBase[E], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
             clock = scheduler or LoopScheduler(asyncio.get_running_loop())
-            # One behind the other: of two timers that are due together, a loop may run either first.
+            # One timer after the other, because a loop may run two that are due together in either order.
             waits = zip(recorded, befores, strict=False)
             return reactivex.concat(*(_later(it.value, it.time - before, clock) for it, before in waits)).subscribe(
                 observer
@@ -212,18 +211,18 @@ class Recording:
     # As a diagram
 
     def marbles(self) -> str:
-        """What was recorded, as a diagram: without the silence at its end, and with 20 ticks of silence as a time."""
+        """The recording as a diagram, without silence at its end. From 20 ticks on, silence is drawn as a time."""
         return draw(self._cells(), tick=self._tick)
 
     def assert_marbles(self, diagram: str) -> None:
-        """Asserts that what was recorded is what the diagram says, however it is spelt.
+        """Asserts that the recording means the same as the diagram, which may be spelt differently.
 
         Args:
             diagram: The diagram.
 
         Raises:
-            AssertionError: If it is not. It shows both diagrams, one below the other, and the first difference.
-            ValueError: If the diagram cannot be read, with the place.
+            AssertionError: If they differ. It shows both diagrams, one below the other, and the first difference.
+            ValueError: If the diagram cannot be read. It says where.
         """
         __tracebackhide__ = True
         expected = cells_of(parse(diagram, letters=ALL_LETTERS, tick=self._tick))
@@ -252,20 +251,20 @@ class Recording:
         return int(recorded.time / self._tick + ROUNDING)
 
 
-def record(connection: Connection, *, tick: float = TICK) -> Recording:
-    """Records what a connection tells from here on, until its project closes or the recording is disposed.
+def record(connection: ConnectionLike, *, tick: float = TICK) -> Recording:
+    """Records a connection from now on, until its project closes or the recording is disposed.
 
-    Call it on the event loop, before what it is to record begins: its first tick is now.
+    Call it on the event loop. The first tick begins now.
 
     Args:
         connection: The connection.
-        tick: How long a tick of its diagrams is, in seconds.
+        tick: The length of a tick in the diagrams, in seconds.
 
     Returns:
-        The recording, which is a context manager too.
+        The recording, which is also a context manager.
 
     Raises:
-        TypeError: If it is no connection.
+        TypeError: If `connection` is not a connection.
         RuntimeError: If no event loop runs in this thread.
         ValueError: If the tick is not longer than 0 seconds.
 

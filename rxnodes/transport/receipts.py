@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Backlog",
     "DropReason",
-    "Fate",
     "HandOver",
     "QueueOverflow",
     "Receipt",
@@ -29,6 +28,7 @@ __all__ = [
     "SendOutcome",
     "SendQueue",
     "Sent",
+    "SharedOutcome",
     "Unsent",
 ]
 
@@ -84,8 +84,8 @@ SendOutcome = Sent | SendDropped | Unsent
 """What can become of a message."""
 
 
-class Fate(NamedTuple):
-    """What became of the messages that met it together.
+class SharedOutcome(NamedTuple):
+    """What became of messages that were sent or given up together, without what each has of its own.
 
     Attributes:
         kind: Which outcome it is.
@@ -103,15 +103,15 @@ class Fate(NamedTuple):
     at: datetime
     more: dict[str, Any]
 
-    def outcome(self, tag: object, size: int) -> SendOutcome:
-        """The outcome of one message."""
+    def of(self, receipt: Receipt) -> SendOutcome:
+        """The outcome of one of them."""
         return self.kind(
             connection=self.connection,
             session=self.session,
             attempt=self.attempt,
             at=self.at,
-            tag=tag,
-            size=size,
+            tag=receipt.tag,
+            size=receipt.size,
             **self.more,
         )
 
@@ -137,6 +137,7 @@ class Receipt:
     Attributes:
         tag: What the sender gave to know the message again.
         size: The bytes of the message, without framing.
+        shared_outcome: What became of the message and of others together; `None` while that is open.
 
     Example:
         >>> import asyncio
@@ -154,7 +155,7 @@ class Receipt:
         Sent 5
     """
 
-    __slots__ = ("_sender", "_waiters", "batch", "due", "fate", "is_text", "payload", "size", "tag")
+    __slots__ = ("_sender", "_waiters", "batch", "due", "is_text", "payload", "shared_outcome", "size", "tag")
 
     # Set while it is handed over, or waits for the connection to open.
     batch: int
@@ -166,50 +167,50 @@ class Receipt:
         self.is_text = is_text
         self.size = len(payload)
         self.tag = tag
-        self.fate: Fate | None = None
+        self.shared_outcome: SharedOutcome | None = None
         self._waiters: list[Callable[[SendOutcome], None]] | None = None
 
     def __repr__(self) -> str:
-        state = "under way" if self.fate is None else self.fate.kind.__name__
+        state = "under way" if self.shared_outcome is None else self.shared_outcome.kind.__name__
         return f"<Receipt for {self.size} bytes, {state}>"
 
     @property
     def outcome(self) -> SendOutcome | None:
         """What became of the message; `None` while that is open."""
-        return None if self.fate is None else self.fate.outcome(self.tag, self.size)
+        return None if self.shared_outcome is None else self.shared_outcome.of(self)
 
     @property
     def is_watched(self) -> bool:
-        """Whether anybody is to be told."""
+        """Whether anybody waits for the outcome."""
         return self.tag is not None or self._waiters is not None
 
     def __await__(self) -> Generator[Any, None, SendOutcome]:
-        if self.fate is None:
+        if self.shared_outcome is None:
             future: asyncio.Future[SendOutcome] = asyncio.get_running_loop().create_future()
-            tell = partial(_resolve, future)
-            self._sender.run_on_loop(lambda: self.follow(tell))
+            callback = partial(_resolve, future)
+            self._sender.run_on_loop(lambda: self.follow(callback))
             try:
                 return (yield from future)
             finally:
-                if self.fate is None:
+                if self.shared_outcome is None:
                     # Who stops waiting is let go: whoever asks again and again must not make it grow.
-                    self._sender.run_on_loop(lambda: self._forget(tell))
-        return self.fate.outcome(self.tag, self.size)
+                    self._sender.run_on_loop(lambda: self._forget(callback))
+        return self.shared_outcome.of(self)
 
-    def follow(self, tell: Callable[[SendOutcome], None]) -> None:
-        """Has `tell` called with the outcome; at once, where it is known. On the connection's loop only."""
-        if self.fate is not None:
-            tell(self.fate.outcome(self.tag, self.size))
+    def follow(self, callback: Callable[[SendOutcome], None]) -> None:
+        """Calls `callback` with the outcome; at once, where it is known. On the connection's loop only."""
+        if self.shared_outcome is not None:
+            callback(self.shared_outcome.of(self))
             return
         if not self.is_watched:
             self._sender.watch()
-        self._waiters = [*(self._waiters or ()), tell]
+        self._waiters = [*(self._waiters or ()), callback]
 
-    def _forget(self, tell: Callable[[SendOutcome], None]) -> None:
-        self._waiters = [waiter for waiter in self._waiters or () if waiter is not tell]
+    def _forget(self, callback: Callable[[SendOutcome], None]) -> None:
+        self._waiters = [waiter for waiter in self._waiters or () if waiter is not callback]
 
     def take_waiters(self) -> Sequence[Callable[[SendOutcome], None]]:
-        """Those who are to be told, who wait no more."""
+        """Takes out the callbacks that wait for the outcome."""
         waiters, self._waiters = self._waiters or (), None
         return waiters
 
@@ -340,7 +341,7 @@ class HandOver:
         self.is_sealed = False
 
     def add(self, receipt: Receipt, now: float) -> None:
-        """Adds a message to the batch at the time `now`. What has no room is told with the next batch."""
+        """Adds a message to the batch at the time `now`. What has no room goes out with the next batch."""
         receipt.batch = self.batch
         receipt.due = self._queue.due(now)
         self._receipts.append(receipt)

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
     from rxnodes.codecs import CodecOf
-    from rxnodes.connection.connection import Binary, Connection
+    from rxnodes.connection.connection import Binary
+    from rxnodes.connection.protocols import ConnectionLike
 
 __all__ = ["client_send", "client_start", "client_stop"]
 
@@ -30,7 +31,7 @@ _PULSE: Any = object()
 
 
 def client_start(
-    connection: Connection, *, enabled: Switch = True, pass_through: Switch = False
+    connection: ConnectionLike, *, enabled: Switch = True, pass_through: Switch = False
 ) -> Callable[[Observable[T]], Observable[T]]:
     """WebSocket Client Start: each pulse starts the connection, and passes at once.
 
@@ -59,7 +60,7 @@ def client_start(
 
 
 def client_stop(
-    connection: Connection,
+    connection: ConnectionLike,
     *,
     code: int = 1000,
     reason: str = "",
@@ -103,7 +104,7 @@ def client_stop(
 
 @overload
 def client_send(
-    connection: Connection,
+    connection: ConnectionLike,
     message: str
     | Binary
     | Callable[[Any], str | Binary]
@@ -118,7 +119,7 @@ def client_send(
 ) -> Callable[[Observable[T]], Observable[T]]: ...
 @overload
 def client_send(
-    connection: Connection,
+    connection: ConnectionLike,
     message: Callable[[Any], Any] | object = ...,
     *,
     codec: CodecOf[Any] | None,
@@ -128,7 +129,7 @@ def client_send(
 ) -> Callable[[Observable[T]], Observable[T]]: ...
 @overload
 def client_send(
-    connection: Connection,
+    connection: ConnectionLike,
     message: Callable[[Any], Any] | object = ...,
     *,
     codec: TypeForm[Any],
@@ -137,7 +138,7 @@ def client_send(
     pass_through: Switch = False,
 ) -> Callable[[Observable[T]], Observable[T]]: ...
 def client_send(  # noqa: PLR0913 - a node has its attributes
-    connection: Connection,
+    connection: ConnectionLike,
     message: Any = _PULSE,
     *,
     is_binary: bool | None = UNSET,

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
     from rxnodes.codecs import CodecName, CodecOf, V
-    from rxnodes.connection.connection import Binary, Connection
+    from rxnodes.connection.connection import Binary
+    from rxnodes.connection.protocols import ConnectionLike
     from rxnodes.rx.streams import IsolatedSubject
     from rxnodes.transport.receipts import Receipt
 
@@ -28,7 +29,7 @@ __all__ = ["channel"]
 
 @overload
 def channel(
-    connection: Connection,
+    connection: ConnectionLike,
     *,
     subscribe: str | Binary | Callable[[], str | Binary],
     unsubscribe: str | Binary | Callable[[], str | Binary] | None = None,
@@ -36,7 +37,7 @@ def channel(
 ) -> Observable[str]: ...
 @overload
 def channel(
-    connection: Connection,
+    connection: ConnectionLike,
     *,
     subscribe: str | Binary | Callable[[], str | Binary],
     unsubscribe: str | Binary | Callable[[], str | Binary] | None = None,
@@ -45,7 +46,7 @@ def channel(
 ) -> Observable[str | bytes]: ...
 @overload
 def channel(
-    connection: Connection,
+    connection: ConnectionLike,
     *,
     subscribe: Any,
     unsubscribe: Any = None,
@@ -54,7 +55,7 @@ def channel(
 ) -> Observable[Any]: ...
 @overload
 def channel(
-    connection: Connection,
+    connection: ConnectionLike,
     *,
     subscribe: Any,
     unsubscribe: Any = None,
@@ -63,7 +64,7 @@ def channel(
 ) -> Observable[V]: ...
 @overload
 def channel(
-    connection: Connection,
+    connection: ConnectionLike,
     *,
     subscribe: Any,
     unsubscribe: Any = None,
@@ -71,7 +72,7 @@ def channel(
     codec: TypeForm[V],
 ) -> Observable[V]: ...
 def channel(
-    connection: Connection,
+    connection: ConnectionLike,
     *,
     subscribe: Any,
     unsubscribe: Any = None,
@@ -139,7 +140,7 @@ class _Channel(Derived[Any]):
 
     def __init__(
         self,
-        connection: Connection,
+        connection: ConnectionLike,
         source: IsolatedSubject[Any],
         match: Callable[[Any], object],
         subscribe: Callable[[], Receipt],

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from reactivex import Observable
 
     from rxnodes.codecs import Codec
-    from rxnodes.connection.connection import Connection
+    from rxnodes.connection.protocols import ConnectionLike
     from rxnodes.transport.receipts import Receipt
 
 __all__ = ["UNSET", "Writer", "read_with"]
 
 
-def read_with(connection: Connection, codec: Any = UNSET, *, batched: bool = False) -> Observable[Any]:
+def read_with(connection: ConnectionLike, codec: Any = UNSET, *, batched: bool = False) -> Observable[Any]:
     """The messages of a connection, as a codec reads them.
 
     Args:
@@ -65,7 +65,7 @@ class Writer:
 
     def __init__(
         self,
-        connection: Connection,
+        connection: ConnectionLike,
         codec: Any = UNSET,
         *,
         is_binary: bool | None = UNSET,
@@ -130,7 +130,7 @@ def check_only_one_given(codec: Any) -> None:
         raise TypeError("expected is_binary or codec, got both; codec=str, bytes or None says the same as is_binary")
 
 
-def _codec_of(connection: Connection, codec: Any, *, default: Codec[Any] | None) -> Codec[Any] | None:
+def _codec_of(connection: ConnectionLike, codec: Any, *, default: Codec[Any] | None) -> Codec[Any] | None:
     if codec is UNSET:
         return default if connection.codec is None else connection.codec
     return None if codec is None else as_codec(codec)

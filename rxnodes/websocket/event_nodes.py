@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
     from rxnodes.codecs import CodecOf, V
-    from rxnodes.connection.connection import Connection
+    from rxnodes.connection.protocols import ConnectionLike
     from rxnodes.lifecycle.events import ErrorEvent
 
 __all__ = ["on_error", "on_receive", "on_start", "on_stop"]
 
 
-def on_start(connection: Connection) -> Observable[Opened]:
+def on_start(connection: ConnectionLike) -> Observable[Opened]:
     """On WebSocket Start: fires each time the connection is open, after a reconnect too.
 
     ::
@@ -46,42 +46,46 @@ def on_start(connection: Connection) -> Observable[Opened]:
 # For each form, single messages and lists. The last two are for arguments that are known at run time only.
 @overload
 def on_receive(
-    connection: Connection, *, is_binary: Literal[False] = ..., batched: Literal[False] = False
+    connection: ConnectionLike, *, is_binary: Literal[False] = ..., batched: Literal[False] = False
 ) -> Observable[str]: ...
 @overload
 def on_receive(
-    connection: Connection, *, is_binary: Literal[False] = ..., batched: Literal[True]
+    connection: ConnectionLike, *, is_binary: Literal[False] = ..., batched: Literal[True]
 ) -> Observable[list[str]]: ...
 @overload
 def on_receive(
-    connection: Connection, *, is_binary: Literal[True], batched: Literal[False] = False
+    connection: ConnectionLike, *, is_binary: Literal[True], batched: Literal[False] = False
 ) -> Observable[bytes]: ...
 @overload
 def on_receive(
-    connection: Connection, *, is_binary: Literal[True], batched: Literal[True]
+    connection: ConnectionLike, *, is_binary: Literal[True], batched: Literal[True]
 ) -> Observable[list[bytes]]: ...
 @overload
 def on_receive(
-    connection: Connection, *, is_binary: None = ..., codec: None = ..., batched: Literal[False] = False
+    connection: ConnectionLike, *, is_binary: None = ..., codec: None = ..., batched: Literal[False] = False
 ) -> Observable[str | bytes]: ...
 @overload
 def on_receive(
-    connection: Connection, *, is_binary: None = ..., codec: None = ..., batched: Literal[True]
+    connection: ConnectionLike, *, is_binary: None = ..., codec: None = ..., batched: Literal[True]
 ) -> Observable[list[str] | list[bytes]]: ...
 @overload
-def on_receive(connection: Connection, *, codec: CodecOf[V], batched: Literal[False] = False) -> Observable[V]: ...
+def on_receive(connection: ConnectionLike, *, codec: CodecOf[V], batched: Literal[False] = False) -> Observable[V]: ...
 @overload
-def on_receive(connection: Connection, *, codec: CodecOf[V], batched: Literal[True]) -> Observable[list[V]]: ...
+def on_receive(connection: ConnectionLike, *, codec: CodecOf[V], batched: Literal[True]) -> Observable[list[V]]: ...
 @overload
-def on_receive(connection: Connection, *, codec: TypeForm[V], batched: Literal[False] = False) -> Observable[V]: ...
+def on_receive(connection: ConnectionLike, *, codec: TypeForm[V], batched: Literal[False] = False) -> Observable[V]: ...
 @overload
-def on_receive(connection: Connection, *, codec: TypeForm[V], batched: Literal[True]) -> Observable[list[V]]: ...
+def on_receive(connection: ConnectionLike, *, codec: TypeForm[V], batched: Literal[True]) -> Observable[list[V]]: ...
 @overload
-def on_receive(connection: Connection, *, is_binary: bool | None = ..., batched: bool = False) -> Observable[Any]: ...
-@overload
-def on_receive(connection: Connection, *, codec: CodecOf[Any] | TypeForm[Any], batched: bool) -> Observable[Any]: ...
 def on_receive(
-    connection: Connection, *, is_binary: bool | None = UNSET, batched: bool = False, codec: Any = UNSET
+    connection: ConnectionLike, *, is_binary: bool | None = ..., batched: bool = False
+) -> Observable[Any]: ...
+@overload
+def on_receive(
+    connection: ConnectionLike, *, codec: CodecOf[Any] | TypeForm[Any], batched: bool
+) -> Observable[Any]: ...
+def on_receive(
+    connection: ConnectionLike, *, is_binary: bool | None = UNSET, batched: bool = False, codec: Any = UNSET
 ) -> Observable[Any]:
     r"""On WebSocket Receive: fires for each message.
 
@@ -132,7 +136,7 @@ def on_receive(
     return read_with(connection, codec, batched=batched)
 
 
-def on_stop(connection: Connection) -> Observable[Stopped]:
+def on_stop(connection: ConnectionLike) -> Observable[Stopped]:
     """On WebSocket Stop: fires when the connection has really ended, exactly once for each start.
 
     At that moment the state is `CLOSED`, the socket's descriptor is gone, everything that was received has been
@@ -159,7 +163,7 @@ def on_stop(connection: Connection) -> Observable[Stopped]:
     return Filtered(connection.lifecycle, Stopped)
 
 
-def on_error(connection: Connection) -> Observable[ErrorEvent]:
+def on_error(connection: ConnectionLike) -> Observable[ErrorEvent]:
     """On WebSocket Error: fires when something went wrong. The error is a value: it says what failed, and why.
 
     ::

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
     from rxnodes.codecs import CodecName, CodecOf, V
-    from rxnodes.connection.connection import Connection
+    from rxnodes.connection.protocols import ConnectionLike
 
 __all__ = ["Gap", "on_gap"]
 
@@ -54,19 +54,25 @@ class Gap(LifecycleEvent):
 
 
 @overload
-def on_gap(connection: Connection, *, sequence: Callable[[str], int | None] | None = None) -> Observable[Gap]: ...
+def on_gap(connection: ConnectionLike, *, sequence: Callable[[str], int | None] | None = None) -> Observable[Gap]: ...
 @overload
 def on_gap(
-    connection: Connection, *, sequence: Callable[[str | bytes], int | None], codec: None
+    connection: ConnectionLike, *, sequence: Callable[[str | bytes], int | None], codec: None
 ) -> Observable[Gap]: ...
 @overload
-def on_gap(connection: Connection, *, sequence: Callable[[Any], int | None], codec: CodecName) -> Observable[Gap]: ...
-@overload
-def on_gap(connection: Connection, *, sequence: Callable[[V], int | None], codec: CodecOf[V]) -> Observable[Gap]: ...
-@overload
-def on_gap(connection: Connection, *, sequence: Callable[[V], int | None], codec: TypeForm[V]) -> Observable[Gap]: ...
 def on_gap(
-    connection: Connection,
+    connection: ConnectionLike, *, sequence: Callable[[Any], int | None], codec: CodecName
+) -> Observable[Gap]: ...
+@overload
+def on_gap(
+    connection: ConnectionLike, *, sequence: Callable[[V], int | None], codec: CodecOf[V]
+) -> Observable[Gap]: ...
+@overload
+def on_gap(
+    connection: ConnectionLike, *, sequence: Callable[[V], int | None], codec: TypeForm[V]
+) -> Observable[Gap]: ...
+def on_gap(
+    connection: ConnectionLike,
     *,
     sequence: Callable[[Any], int | None] | None = None,
     codec: Any = UNSET,
@@ -117,7 +123,7 @@ class _GapStream(IsolatedSubject[Gap]):
     """Follows a connection while anybody is subscribed."""
 
     def __init__(
-        self, connection: Connection, sequence: Callable[[Any], int | None] | None, messages: Observable[Any]
+        self, connection: ConnectionLike, sequence: Callable[[Any], int | None] | None, messages: Observable[Any]
     ) -> None:
         super().__init__(connection.for_nodes.on_handler_error)
         self._connection = connection

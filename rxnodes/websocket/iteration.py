@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
     from rxnodes.codecs import CodecOf, V
-    from rxnodes.connection.connection import Connection
+    from rxnodes.connection.protocols import ConnectionLike
     from rxnodes.project.scope import Scope
     from rxnodes.rx.async_iterator import ObservableIterator
     from rxnodes.rx.buffer import Drops, Overflow
@@ -24,7 +24,7 @@ __all__ = ["messages"]
 
 @overload
 def messages(
-    connection: Connection,
+    connection: ConnectionLike,
     *,
     buffer: int = 64,
     overflow: Overflow = "pause",
@@ -33,7 +33,7 @@ def messages(
 ) -> ObservableIterator[str]: ...
 @overload
 def messages(
-    connection: Connection,
+    connection: ConnectionLike,
     *,
     codec: None,
     buffer: int = 64,
@@ -43,7 +43,7 @@ def messages(
 ) -> ObservableIterator[str | bytes]: ...
 @overload
 def messages(
-    connection: Connection,
+    connection: ConnectionLike,
     *,
     codec: CodecOf[V],
     buffer: int = 64,
@@ -53,7 +53,7 @@ def messages(
 ) -> ObservableIterator[V]: ...
 @overload
 def messages(
-    connection: Connection,
+    connection: ConnectionLike,
     *,
     codec: TypeForm[V],
     buffer: int = 64,
@@ -62,7 +62,7 @@ def messages(
     scope: Scope | None = None,
 ) -> ObservableIterator[V]: ...
 def messages(  # noqa: PLR0913 - those of on_receive and of a buffer
-    connection: Connection,
+    connection: ConnectionLike,
     *,
     codec: Any = UNSET,
     buffer: int = 64,

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
     from rxnodes.codecs import CodecName, CodecOf, V
-    from rxnodes.connection.connection import Binary, Connection
+    from rxnodes.connection.connection import Binary
+    from rxnodes.connection.protocols import ConnectionLike
     from rxnodes.transport.receipts import Receipt, SendOutcome
 
 __all__ = ["request"]
@@ -34,7 +35,7 @@ _DAY = 24 * 60 * 60.0
 
 @overload
 def request(
-    connection: Connection,
+    connection: ConnectionLike,
     message: str | Binary | Callable[[], str | Binary],
     *,
     match: Callable[[str], object],
@@ -42,7 +43,7 @@ def request(
 ) -> Observable[str]: ...
 @overload
 def request(
-    connection: Connection,
+    connection: ConnectionLike,
     message: str | Binary | Callable[[], str | Binary],
     *,
     match: Callable[[str | bytes], object],
@@ -51,7 +52,7 @@ def request(
 ) -> Observable[str | bytes]: ...
 @overload
 def request(
-    connection: Connection,
+    connection: ConnectionLike,
     message: Any,
     *,
     match: Callable[[Any], object],
@@ -60,7 +61,7 @@ def request(
 ) -> Observable[Any]: ...
 @overload
 def request(
-    connection: Connection,
+    connection: ConnectionLike,
     message: Any,
     *,
     match: Callable[[V], object],
@@ -69,7 +70,7 @@ def request(
 ) -> Observable[V]: ...
 @overload
 def request(
-    connection: Connection,
+    connection: ConnectionLike,
     message: Any,
     *,
     match: Callable[[V], object],
@@ -77,7 +78,7 @@ def request(
     codec: TypeForm[V],
 ) -> Observable[V]: ...
 def request(
-    connection: Connection,
+    connection: ConnectionLike,
     message: Any,
     *,
     match: Callable[[Any], object],
@@ -155,7 +156,7 @@ class _Exchange(abc.DisposableBase):
 
     def __init__(
         self,
-        connection: Connection,
+        connection: ConnectionLike,
         observer: abc.ObserverBase[Any],
         match: Callable[[Any], object],
         timeout: float | None,

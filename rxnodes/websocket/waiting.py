@@ -15,7 +15,7 @@ from rxnodes.rx.operators import hold_while
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rxnodes.connection.connection import Connection
+    from rxnodes.connection.protocols import ConnectionLike
     from rxnodes.lifecycle.events import Stopped
 
 __all__ = ["all_stopped", "until_stopped"]
@@ -23,7 +23,7 @@ __all__ = ["all_stopped", "until_stopped"]
 T = TypeVar("T")
 
 
-def all_stopped(*connections: Connection) -> Observable[tuple[Stopped | None, ...]]:
+def all_stopped(*connections: ConnectionLike) -> Observable[tuple[Stopped | None, ...]]:
     """Emits once when none of the connections has a live session any more, and completes.
 
     ::
@@ -74,7 +74,7 @@ def all_stopped(*connections: Connection) -> Observable[tuple[Stopped | None, ..
     return Observable(subscribe)
 
 
-def until_stopped(connection: Connection) -> Callable[[Observable[T]], Observable[T]]:
+def until_stopped(connection: ConnectionLike) -> Callable[[Observable[T]], Observable[T]]:
     """Holds each pulse back until the connection has no live session: what follows runs after the end.
 
     ::

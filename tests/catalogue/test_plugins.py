@@ -7,7 +7,7 @@ import pytest
 
 from rxnodes.catalogue.plugins import Plugin, discover
 from rxnodes.errors import RxNodesError
-from rxnodes.project.project import installed_plugins
+from rxnodes.project.plugin_settings import installed_plugins
 from rxnodes.websocket.plugin import plugin as websocket
 
 FAMILY = """

@@ -758,7 +758,7 @@ class UnspeakableError(GiveUp):
         (ValueError("mine"), "before_connect raised ValueError; the log has the traceback"),
         (GiveUp("no more"), "no more"),
         (GiveUp(), "before_connect gave up"),
-        (UnspeakableError(), "UnspeakableError"),
+        (UnspeakableError(), "before_connect gave up"),
     ],
     ids=["raises", "gives up", "says nothing", "cannot say"],
 )

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
+from reactivex import operators as ops
 from virtual import Chat, virtual
 
-from rxnodes import Connection
-from rxnodes.connection.protocols import NodeSide, ProjectSide, check_connection
-from rxnodes.websocket import on_error, on_start, on_stop
+from rxnodes import Connection, pulse
+from rxnodes.connection.protocols import ConnectionLike, NodeSide, ProjectSide, check_connection
+from rxnodes.testing import record
+from rxnodes.websocket import (
+    all_stopped,
+    channel,
+    client_send,
+    client_start,
+    client_stop,
+    messages,
+    on_error,
+    on_gap,
+    on_receive,
+    on_start,
+    on_stop,
+    request,
+    until_stopped,
+)
 
 FACE = {
     *("name", "codec", "state", "session", "attempt", "is_live", "last_opened", "last_stopped"),
@@ -23,6 +41,7 @@ def public(it):
 
 def test_a_connection_shows_users_what_they_need_and_two_doors():
     assert public(Connection) == FACE
+    assert public(ConnectionLike) < FACE
 
 
 @virtual
@@ -30,6 +49,58 @@ async def test_behind_the_doors_is_what_the_protocols_say():
     connection = Chat().connection
     assert public(connection.for_nodes) == public(NodeSide)
     assert public(connection.for_project) == public(ProjectSide)
+
+
+class Another:
+    """Another kind of connection: it has what the protocol says, which it passes on, and nothing else."""
+
+    def __init__(self, connection):
+        self._connection = connection
+
+
+def _passed_on(name):
+    return property(lambda self: getattr(self._connection, name))
+
+
+for _name in public(ConnectionLike):
+    setattr(Another, _name, _passed_on(_name))
+
+
+@virtual
+async def test_nodes_take_whatever_keeps_the_protocol():
+    def script(peer):
+        peer.accept()
+        peer.send("hello")
+
+    chat = Chat(script)
+    it = Another(chat.connection)
+    seen = []
+    for name, stream in {
+        "on_start": on_start(it),
+        "on_receive": on_receive(it),
+        "as bytes": on_receive(it, codec=bytes),
+        "on_stop": on_stop(it),
+        "until_stopped": on_stop(it).pipe(until_stopped(it)),
+        "all_stopped": on_stop(it).pipe(ops.flat_map(lambda _: all_stopped(it))),
+        "channel": channel(it, subscribe="subscribe", match=bool),
+        "request": on_start(it).pipe(ops.flat_map(lambda _: request(it, "ask", match=bool))),
+    }.items():
+        stream.subscribe(lambda _, name=name: seen.append(name), seen.append)
+    for stream in (on_error(it), on_gap(it)):
+        stream.subscribe(seen.append)
+    recording = record(it)
+    pulse().pipe(client_start(it)).subscribe()
+    async with messages(it) as heard:
+        assert await anext(heard) == "hello"
+    pulse().pipe(client_send(it, {"a": 1}, codec="json"), client_stop(it, code=4000)).subscribe()
+    await chat.connection.wait_stopped()
+    await asyncio.sleep(0)
+    assert sorted(set(seen)) == sorted(
+        ["on_start", "on_receive", "as bytes", "on_stop", "until_stopped", "all_stopped", "channel", "request"]
+    )
+    assert chat.peer.received == ["subscribe", "ask", '{"a":1}']
+    assert chat.peer.close_frame[0] == 4000
+    assert recording.messages == ["hello"]
 
 
 @virtual

@@ -364,9 +364,19 @@ def test_call_refuses_what_it_cannot_await():
             it.call(lambda: 7)
 
 
-def test_connections_that_are_no_dict_are_refused():
-    with pytest.raises(TypeError, match=r"websocket must be a dict of connections by name, .* not str"):
-        Project(websocket="ws://chat.test/")
+@pytest.mark.parametrize("given", ["ws://127.0.0.1:1/", "", 0, (), False])
+def test_connections_that_are_no_dict_are_refused(given):
+    kind = type(given).__name__
+    with pytest.raises(
+        TypeError, match=rf'must be a dict of connections by name, such as {{"chat": "ws://..."}}, not {kind}'
+    ):
+        Project(websocket=given)
+
+
+@pytest.mark.parametrize("given", ["websocket", "", 0, ()])
+def test_switches_that_are_no_dict_are_refused(given):
+    with pytest.raises(SettingsError, match="the argument 'plugins': must be a mapping"):
+        Project(plugins=given)
 
 
 @virtual

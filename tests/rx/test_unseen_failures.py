@@ -229,9 +229,7 @@ async def test_what_fails_later_is_logged(caplog, operator):
 
 
 @pytest.mark.parametrize("inner", INNER)
-@pytest.mark.parametrize(
-    "notifies", ["on_start", "on_receive", "lifecycle", "states", "settled", "on_stop", "on_error"]
-)
+@pytest.mark.parametrize("notifies", ["on_start", "on_receive", "lifecycle", "states", "ended", "on_stop", "on_error"])
 @virtual
 async def test_what_is_subscribed_by_a_subscriber(caplog, notifies, inner):
     watch = Watch(caplog)
@@ -241,7 +239,7 @@ async def test_what_is_subscribed_by_a_subscriber(caplog, notifies, inner):
         "on_receive": on_receive(chat),
         "lifecycle": chat.lifecycle,
         "states": chat.states.pipe(ops.skip(1)),
-        "settled": chat.for_nodes.ended,
+        "ended": chat.for_nodes.ended,
         "on_stop": on_stop(chat),
         "on_error": on_error(chat),
     }

@@ -146,7 +146,7 @@ class Told:
         assert self.kinds[-1] == "lost"
         traffic = self.all_traffic
         sent, unsent = map(self.fates_of_fillings.count, ("sent", "unsent"))
-        assert sent + unsent == len(self.fillings), "the fate of every message is told before lost"
+        assert sent + unsent == len(self.fillings), "the outcome of every message is told before lost"
         return traffic.plus(Traffic(messages_sent=-sent, bytes_sent=-sent * FILLING, unsent=-unsent))
 
     async def until(self, kind, count=1):

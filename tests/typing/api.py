@@ -78,6 +78,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from rxnodes.connection.protocols import ConnectionLike
+
 
 class Quote(BaseModel):
     bid: float
@@ -326,6 +328,25 @@ def pulses(chat: Connection) -> None:
     on_start(chat).map(lambda opened: opened.session).subscribe(trigger)
     on_start(chat).subscribe(trigger)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     assert_type(trigger.pipe(client_send(chat, "fired")), Observable[int])
+
+
+def nodes_take_whatever_keeps_the_protocol(chat: Connection, another: ConnectionLike) -> None:
+    kept: ConnectionLike = chat
+    assert_type(on_receive(kept, codec=bytes), Observable[bytes])
+    assert_type(on_stop(another), Observable[Stopped])
+    assert_type(all_stopped(chat, another), Observable[tuple[Stopped | None, ...]])
+    assert_type(record(another), Recording)
+    pulse().pipe(client_start(another), client_send(another, "hello"), client_stop(another), until_stopped(another))
+    assert_type(request(another, "ask", match=bool), Observable[str])
+    assert_type(channel(another, subscribe="subscribe", match=bool), Observable[str])
+
+
+async def coming_and_going(project: Project) -> None:
+    assert_type(project.add_websocket("chat", "ws://chat.test/"), Connection)
+    project.add_websocket("feed", {"url": "ws://feed.test/", "heartbeat": None})
+    project.add_websocket("news", ConnectionSettings.model_validate("ws://news.test/"))
+    assert_type(await project.remove_websocket("chat"), None)
+    project.call(project.remove_websocket, "feed")
 
 
 async def waiting(project: Project) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import gc
 import json
 import logging
+import re
 
 import msgpack
 import pydantic
@@ -315,6 +317,36 @@ async def test_what_send_takes_the_nodes_take(message):
     channel(connection, subscribe=message, match=bool).subscribe()
     sent = message if isinstance(message, str) else bytes(message)
     assert chat.peer.received == [sent] * 6
+
+
+@pytest.mark.parametrize(
+    ("message", "given", "sent"),
+    [
+        ({"a": 1}, {}, '{"a":1}'),
+        ([b"x"], {"codec": None}, '["x"]'),
+        (b"data", {"is_binary": False}, b"data"),
+        (memoryview(b"data"), {"is_binary": False}, b"data"),
+    ],
+)
+@virtual
+async def test_what_is_refused_is_sent_as_the_refusal_says(message, given, sent):
+    chat = await Chat().opened()
+    connection = chat.connection
+    with pytest.raises(TypeError) as refused:
+        connection.send(message, **given)
+    with pytest.raises(TypeError, match=re.escape(str(refused.value))):
+        client_send(connection, message, **given)
+    name, value = re.search(r"; (\w+)=(\S+) sends", str(refused.value)).groups()
+    hint = {name: ast.literal_eval(value)}
+    connection.send(message, **hint)
+    pulse().pipe(client_send(connection, message, **hint)).subscribe()
+    pulse(message).pipe(client_send(connection, **hint)).subscribe()
+    wanted = [sent] * 3
+    if name == "codec":
+        request(connection, message, match=bool, **hint).subscribe()
+        channel(connection, subscribe=message, match=bool, **hint).subscribe()
+        wanted += [sent] * 2
+    assert chat.peer.received == wanted
 
 
 @pytest.mark.parametrize("codec", ["json", "msgpack", list[int], (str, int)])

@@ -1,6 +1,7 @@
 """A WebSocket server that does what a test's script says, right or wrong, down to the byte and to FIN or RST."""
 
-from rxnodes.testing.server.peer import CloseReceived, Peer, Request
+from rxnodes.testing.server.handshake import Request
+from rxnodes.testing.server.peer import CloseReceived, Peer
 from rxnodes.testing.server.scripts import (
     answer_with,
     close_with,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import http
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, Self
+from typing import TYPE_CHECKING, Final, Literal
 
 from rxnodes.testing.server.frames import Close, Frame, Opcode, accept_key, close_payload, parse_close, take_frame
+from rxnodes.testing.server.handshake import Request, response_head
 from rxnodes.testing.server.tcp import EndOfStream
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rxnodes.testing.server.tcp import Ending, Tcp
     from rxnodes.testing.server.tls import Tls
 
-__all__ = ["CloseReceived", "Peer", "Request"]
+__all__ = ["CloseReceived", "Peer"]
 
 _LONGEST_REQUEST: Final = 64 * 1024
 
@@ -32,47 +32,6 @@ class CloseReceived(ConnectionError):  # noqa: N818 - names what happened
     def __init__(self, close: Close) -> None:
         super().__init__(f"the client sent Close {close.code} {close.reason!r}")
         self.code, self.reason = close
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """The client's opening handshake (RFC 6455 section 4.1), as it came.
-
-    Attributes:
-        method: `GET`, from a client in its right mind.
-        target: The path and the query.
-        version: `HTTP/1.1`.
-        headers: Names and values in the order they came.
-    """
-
-    method: str
-    target: str
-    version: str
-    headers: tuple[tuple[str, str], ...]
-
-    def header(self, name: str) -> str | None:
-        """Gives the value of a header, several ones joined by a comma; `None`: it did not come.
-
-        Args:
-            name: The header's name, in upper or lower case.
-        """
-        values = [value for key, value in self.headers if key.lower() == name.lower()]
-        return ", ".join(values) if values else None
-
-    @classmethod
-    def parse(cls, head: bytes) -> Self:
-        """Reads a request.
-
-        Args:
-            head: The request up to its empty line, and without it.
-
-        Raises:
-            ValueError: This is not HTTP.
-        """
-        first, *lines = head.decode("latin-1").split("\r\n")
-        method, target, version = first.split(" ")
-        fields = (line.partition(":") for line in lines)
-        return cls(method, target, version, tuple((name, value.strip()) for name, _, value in fields))
 
 
 class Peer:
@@ -162,7 +121,7 @@ class Peer:
             "Sec-WebSocket-Extensions": extensions,
             **(extra_headers or {}),
         }
-        await self.send_raw(_response_head(101, "Switching Protocols", headers) + then)
+        await self.send_raw(response_head(101, "Switching Protocols", headers) + then)
 
     async def respond(
         self,
@@ -187,7 +146,7 @@ class Peer:
             await self.read_request()
         phrase = http.HTTPStatus(status).phrase if reason is None else reason
         all_headers = {"Content-Length": str(len(body)), **(headers or {})}
-        await self.send_raw(_response_head(status, phrase, all_headers) + body)
+        await self.send_raw(response_head(status, phrase, all_headers) + body)
 
     # Sending
 
@@ -392,13 +351,3 @@ class Peer:
 def _check(right: bool, fault: str, frame: Frame) -> None:  # noqa: FBT001 - an assertion of our own
     if not right:
         raise AssertionError(f"the client {fault} {frame!r:.200}")
-
-
-def _response_head(status: int, reason: str, headers: Mapping[str, str | None]) -> bytes:
-    """Gives a response up to its empty line.
-
-    A header without a value is left out; of two whose names differ in case only, the last counts.
-    """
-    last = {name.lower(): (name, value) for name, value in headers.items()}
-    fields = [f"{name}: {value}" for name, value in last.values() if value is not None]
-    return "\r\n".join([f"HTTP/1.1 {status} {reason}", *fields, "", ""]).encode("latin-1")

@@ -9,6 +9,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 from rxnodes.transport.aiohttp.layers import TLS_RECORD_SIZE
+from rxnodes.transport.aiohttp.pongs import OwedPongs
 from rxnodes.transport.aiohttp.sockets import count_unacknowledged, has_unread
 from rxnodes.wire.encoder import FrameEncoder
 
@@ -35,10 +36,6 @@ BURST = 20e-6
 #: After how many seconds asyncio is asked again which bytes have left, where it does not tell: at first, and at most.
 FIRST_LOOK: Final = 0.001
 LAST_LOOK: Final = 0.1
-
-#: How many pings may wait for their pongs, and for how long, in seconds, while there is something to be read first.
-MAX_OWED_PONGS: Final = 1024
-PONG_PATIENCE: Final = 1.0
 
 
 class Writer:
@@ -75,7 +72,7 @@ class Writer:
         "_look_delay",
         "_loop",
         "_message_limit",
-        "_owed_since",
+        "_pongs",
         "_queue",
         "_sent_at",
         "_sink",
@@ -132,8 +129,8 @@ class Writer:
         self.bytes_sent = 0
         self.unsent = 0
 
-        self.owed_pongs: list[bytes] = []
-        self._owed_since = 0.0
+        self._pongs = OwedPongs()
+        self.owed_pongs = self._pongs.payloads
         self._close_frame: bytes | None = None
         self.has_written_close = False
         self.has_sent_close = False
@@ -304,24 +301,13 @@ class Writer:
     # Pings and pongs
 
     def owe_pong(self, payload: bytes, now: float) -> None:
-        """Owes a pong, and gives it when nothing else is there to be read.
-
-        A peer that has closed its socket answers a pong with a reset, which destroys the data that it had sent and we
-        have not got yet.
-        """
-        if self.has_written_close:
-            return
-        if not self.owed_pongs:
-            self._owed_since = now
-        self.owed_pongs.append(payload)
-        if len(self.owed_pongs) > MAX_OWED_PONGS:
-            # The latest ones matter most (RFC 6455 section 5.5.3), and a peer cannot make us hoard.
-            del self.owed_pongs[0]
+        """Owes a pong, unless our Close frame was written."""
+        if not self.has_written_close:
+            self._pongs.owe(payload, now)
 
     def answer_pings(self, now: float) -> None:
         """Writes the pongs that are owed, unless there is something to be read first, and time for that."""
-        is_due = len(self.owed_pongs) == MAX_OWED_PONGS or now - self._owed_since > PONG_PATIENCE
-        if is_due or not any(map(has_unread, self._sockets)):
+        if self._pongs.are_due(now) or not any(map(has_unread, self._sockets)):
             self.write_pongs()
 
     def write_pongs(self) -> None:
@@ -331,8 +317,7 @@ class Writer:
 
     def _take_pongs(self) -> bytes:
         """The pongs that are owed, which go ahead of everything else that we send."""
-        owed, self.owed_pongs = self.owed_pongs, []
-        return b"".join(map(self._encoder.pong, owed))
+        return b"".join(map(self._encoder.pong, self._pongs.take()))
 
     def write_ping(self, payload: bytes) -> None:
         """Writes a ping."""

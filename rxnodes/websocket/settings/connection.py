@@ -177,7 +177,8 @@ class ConnectionSettings(Settings):
         """Where to connect to, and how."""
         parts = split_url(self.url.get_secret_value())
         host = sendable_host(parts)
-        port = f":{self.port or parts.port}" if self.port or parts.port else ""
+        number = parts.port if self.port is None else self.port
+        port = "" if number is None else f":{number}"
         address = f"{parts.scheme}://{host}{port}"
         path = encoded(parts.path) or "/"
         pieces = self._query_pieces(parts.query)

@@ -16,8 +16,8 @@ from raw_peer import PATIENCE, Listener, Played, RawPeer
 from rxnodes import Project
 from rxnodes.testing import Frame, Opcode, close_payload
 from rxnodes.transport.aiohttp import reader
+from rxnodes.transport.aiohttp.pongs import MAX_OWED_PONGS
 from rxnodes.transport.aiohttp.sockets import PeerSystem
-from rxnodes.transport.aiohttp.writer import MAX_OWED_PONGS
 
 SHORT = 0.1
 

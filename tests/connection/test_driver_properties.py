@@ -184,7 +184,7 @@ def test_any_sequence_keeps_the_promises(script, reaction, retries, accepts, que
         assert session.stopped.messages_received == session.messages
     sent = sum(len(peer.received) for peer in it.chat.transport.peers)
     assert sum(session.stopped.messages_sent for session in journal.sessions) == sent
-    # 4: each send meets one fate, before the Stopped of its session, and is counted so.
+    # 4: each send has one outcome, before the Stopped of its session, and is counted so.
     assert it.unsettled_at_stopped == []
     assert sorted(outcome.tag for outcome in it.outcomes) == sorted(it.receipts)
     assert all(it.receipts[outcome.tag].outcome == outcome for outcome in it.outcomes)

@@ -50,7 +50,7 @@ def watch(chat):
     return seen
 
 
-def fates(seen):
+def outcomes(seen):
     """Tags with what became of them, in order."""
     return [(type(it).__name__, it.tag) for it in seen if isinstance(it, Sent | SendDropped | Unsent)]
 
@@ -197,7 +197,7 @@ async def test_each_send_with_a_tag_is_told_of_once_in_order():
     chat.connection.send("a", tag="first")
     chat.connection.send("nobody asks")
     chat.connection.send("b", tag=2)
-    assert fates(seen) == [("Sent", "first"), ("Sent", 2)]
+    assert outcomes(seen) == [("Sent", "first"), ("Sent", 2)]
     assert seen[0].size == 1
 
 
@@ -209,7 +209,7 @@ async def test_what_was_not_sent_is_told_before_stopped():
     chat.connection.send("b", tag="b")
     chat.connection.stop()
     stopped = await chat.connection.wait_stopped()
-    assert fates(seen) == [("Unsent", "a"), ("Unsent", "b")]
+    assert outcomes(seen) == [("Unsent", "a"), ("Unsent", "b")]
     assert isinstance(seen[-1], Stopped)
     assert stopped.unsent == 2
     assert isinstance(await waiting, Unsent)
@@ -245,7 +245,7 @@ async def test_who_is_told_may_send_and_stop():
     chat.connection.sends.subscribe(go_on)
     chat.connection.send("x", tag=0)
     await chat.connection.wait_stopped()
-    assert fates(seen) == [("Sent", 0), ("Sent", 1), ("Sent", 2), ("Sent", 3)]
+    assert outcomes(seen) == [("Sent", 0), ("Sent", 1), ("Sent", 2), ("Sent", 3)]
     assert chat.peer.received == ["x"] * 4
 
 
@@ -268,7 +268,7 @@ async def test_who_sends_again_what_was_unsent_sends_it_on_the_next_attempt():
     chat.transport.script = accept
     chat.peer.reset()
     await asyncio.sleep(5)
-    assert fates(seen) == [("Unsent", "a"), ("Sent", "again")]
+    assert outcomes(seen) == [("Unsent", "a"), ("Sent", "again")]
     assert [(it.session, it.attempt) for it in seen if isinstance(it, Unsent | Sent)] == [(1, 1), (1, 2)]
     assert len(receipts) == 2
     assert chat.peer.received == ["again"]
@@ -319,10 +319,10 @@ async def test_what_is_sent_while_connecting_goes_out_behind_what_is_sent_on_ope
     chat.connection.send("a", tag="a")
     chat.connection.send(b"b", tag="b")
     await asyncio.sleep(1)
-    assert fates(seen) == []
+    assert outcomes(seen) == []
     chat.peer.accept()
     assert chat.peer.received == ["login", "a", b"b"]
-    assert fates(seen) == [("Sent", "a"), ("Sent", "b")]
+    assert outcomes(seen) == [("Sent", "a"), ("Sent", "b")]
     chat.connection.stop()
     stopped = await chat.connection.wait_stopped()
     assert (stopped.messages_sent, stopped.unsent) == (3, 0)
@@ -362,7 +362,7 @@ async def test_what_waited_is_unsent_where_all_ends_before_everybody_was_told_of
     stopped = await chat.connection.wait_stopped()
     assert (stopped.messages_sent, stopped.unsent) == (0, 1)
     assert isinstance(receipt.outcome, Unsent)
-    assert fates(seen) == [("Unsent", "a")]
+    assert outcomes(seen) == [("Unsent", "a")]
     assert chat.peer.received == []
 
 
@@ -375,9 +375,9 @@ async def test_what_an_observer_of_a_request_raises_harms_nobody_elses_sends(cap
         request(connection, message, **match).subscribe(on_error=lambda _: 1 / 0)
     connection.send("a", tag="a")
     pulse().pipe(client_send(connection, "b", tag=lambda _: "b")).subscribe()
-    assert fates(seen) == []
+    assert outcomes(seen) == []
     chat.peer.resume_reading()
-    assert fates(seen) == [("Sent", "a"), ("Sent", "b")]
+    assert outcomes(seen) == [("Sent", "a"), ("Sent", "b")]
     assert [type(it.error.__cause__) for it in seen if isinstance(it, ErrorEvent) and it.phase == "handler"] == [
         ZeroDivisionError
     ] * 2
@@ -397,7 +397,7 @@ async def test_what_is_sent_while_reconnecting_waits_for_the_next_attempt():
 
 @virtual
 @pytest.mark.parametrize("end", ["reset", "abort"])
-async def test_a_receipt_has_one_fate_also_where_the_peer_reads_on_when_all_is_over(end):
+async def test_a_receipt_has_one_outcome_also_where_the_peer_reads_on_when_all_is_over(end):
     chat = await Chat(unread).opened()
     seen = watch(chat)
     chat.connection.send("a", tag="a")
@@ -406,7 +406,7 @@ async def test_a_receipt_has_one_fate_also_where_the_peer_reads_on_when_all_is_o
     peer.resume_reading()
     assert (await chat.connection.wait_stopped()).unsent == 1
     peer.resume_reading()
-    assert fates(seen) == [("Unsent", "a")]
+    assert outcomes(seen) == [("Unsent", "a")]
     assert peer.received == []
     assert chat.connection._driver.outbound.watched == 0
 
@@ -425,7 +425,7 @@ async def test_a_tagged_message_that_cannot_be_made_is_dropped():
     ]
     for number, sending in enumerate(pipelines):
         pulse(number).pipe(sending).subscribe()
-    assert fates(seen) == [("SendDropped", str(number)) for number in range(4)]
+    assert outcomes(seen) == [("SendDropped", str(number)) for number in range(4)]
     assert {it.reason for it in seen if isinstance(it, SendDropped)} == {"no message"}
     assert [it.phase for it in seen if isinstance(it, ErrorEvent)] == ["send"] * 5
     assert connection._driver.outbound.watched == 0
@@ -449,7 +449,7 @@ async def test_what_waits_when_the_session_ends_is_unsent(end):
     chat.peer.refuse() if end == "refuse" else chat.end(end)
     stopped = await chat.connection.wait_stopped()
     assert stopped.unsent == 1
-    assert fates(seen) == [("Unsent", "a")]
+    assert outcomes(seen) == [("Unsent", "a")]
     assert receipt.outcome.session == 1
     assert [type(it).__name__ for it in seen][-1] == "Stopped"
 
@@ -474,14 +474,14 @@ async def test_a_message_waits_no_longer_than_its_time_to_live():
     await asyncio.sleep(5)
     chat.connection.send("b", tag="b")
     await asyncio.sleep(6)
-    assert fates(seen) == [("SendDropped", "a")]
+    assert outcomes(seen) == [("SendDropped", "a")]
     assert seen[-1].reason == "expired"
     chat.peer.accept()
     assert chat.peer.received == ["b"]
     await asyncio.sleep(20)
     chat.connection.stop()
     assert (await chat.connection.wait_stopped()).unsent == 1
-    assert fates(seen) == [("SendDropped", "a"), ("Sent", "b")]
+    assert outcomes(seen) == [("SendDropped", "a"), ("Sent", "b")]
 
 
 @virtual
@@ -494,7 +494,7 @@ async def test_who_is_told_that_the_queue_is_full_may_end_the_session(end):
     chat.connection.send("a", tag="a")
     chat.connection.send("b", tag="b")
     assert (await chat.connection.wait_stopped()).unsent == 2
-    assert sorted(fates(seen)) == [("SendDropped", "b"), ("Unsent", "a")]
+    assert sorted(outcomes(seen)) == [("SendDropped", "b"), ("Unsent", "a")]
 
 
 @virtual
@@ -527,7 +527,7 @@ async def test_what_does_not_fit_into_the_queue(before_open, bounds, overflow, k
     chat.connection.start()
     await asyncio.sleep(1)
     receipts = {letter: chat.connection.send(letter, tag=letter) for letter in "abcde"}
-    assert fates(seen) == [("SendDropped", letter) for letter in dropped]
+    assert outcomes(seen) == [("SendDropped", letter) for letter in dropped]
     assert {receipts[letter].outcome.reason for letter in dropped} == {"full"}
     errors = [str(it.error) for it in seen if isinstance(it, ErrorEvent)]
     full = "'chat': the send queue is full, message not sent; send_queue sets its bounds"
@@ -712,7 +712,7 @@ async def test_who_computes_when_it_is_told_of_the_opening_lets_what_waits_expir
     await asyncio.sleep(0.1)
     chat.peer.accept()
     assert chat.peer.received == ["login"]
-    assert fates(seen) == [("SendDropped", "old")]
+    assert outcomes(seen) == [("SendDropped", "old")]
     assert receipt.outcome.reason == "expired"
     chat.connection.stop()
     assert (await chat.connection.wait_stopped()).unsent == 1

@@ -1,0 +1,183 @@
+"""The WebSocket connections of a project by name: those of its settings, and those that come and go while it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+from rxnodes import settings
+from rxnodes.connection.connection import Connection
+from rxnodes.errors import PluginDisabled, RxNodesError, SettingsError, UnknownConfiguration
+from rxnodes.project.scope import wait_all_stopped
+from rxnodes.websocket.plugin import plugin as websocket_plugin
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rxnodes.transport.base import Transport
+    from rxnodes.websocket.settings import ConnectionSettings, WebSocketSettings
+
+__all__ = ["Connections", "Fields"]
+
+#: One connection: a URL, or the fields of a configuration.
+Fields: TypeAlias = "str | Mapping[str, Any] | ConnectionSettings"
+
+logger = logging.getLogger("rxnodes")
+
+
+class Connections:
+    """The connections of one project. A connection is made when it is first asked for, or when it is added.
+
+    All of it may be called from any thread, but for `end`, which is awaited on the loop that the connections live on.
+
+    Args:
+        loaded: The settings.
+        transport: What carries bytes.
+    """
+
+    def __init__(self, loaded: settings.LoadedSettings, transport: Transport) -> None:
+        section = cast("WebSocketSettings | None", loaded.sections.get("websocket"))
+        self._switch = loaded.switches["websocket"]
+        self._configurations = None if section is None else section.connections.copy()
+        self._transport = transport
+        self._lock = threading.Lock()
+        self._in_use: dict[str, Connection] = {}
+        self._being_removed: dict[str, Connection] = {}
+        self._home: tuple[asyncio.AbstractEventLoop, int] | None = None
+        self._is_leaving = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names that are configured."""
+        configured = self._configured()
+        with self._lock:
+            return tuple(configured)
+
+    @property
+    def in_use(self) -> tuple[Connection, ...]:
+        """The connections there are, also those that are being removed."""
+        # Without the lock, which a signal's handler or a forked process could wait for in vain. A connection moves from
+        # the first to the second, so that it may be seen twice, but is not missed.
+        return (*self._in_use.values(), *self._being_removed.values())
+
+    def _configured(self) -> dict[str, ConnectionSettings]:
+        if self._configurations is None:
+            raise PluginDisabled("websocket", self._switch)
+        return self._configurations
+
+    # By name
+
+    def get(self, name: str) -> Connection:
+        """The connection of that name; the same one each time."""
+        configured = self._configured()
+        _check_name(name)
+        with self._lock:
+            if name not in configured:
+                raise UnknownConfiguration(name, configured)
+            return self._in_use.get(name) or self._make(name, configured[name])
+
+    def add(self, name: str, fields: Fields) -> Connection:
+        """Makes a connection of a name that is free."""
+        configured = self._configured()
+        _check_name(name)
+        loaded = settings.from_values({"websocket": {"connections": {name: fields}}}, {"websocket": websocket_plugin})
+        section = cast("WebSocketSettings", loaded.sections["websocket"])
+        with self._lock:
+            if self._is_leaving:
+                raise RxNodesError("the project is being left, or was: no connection can be added any more")
+            if name in configured:
+                raise SettingsError([f"there is a connection named {name!r} already; remove_websocket removes it"])
+            if name in self._being_removed:
+                raise SettingsError([f"the connection named {name!r} is still being removed; await remove_websocket"])
+            configured[name] = section.connections[name]
+            return self._make(name, configured[name])
+
+    def _make(self, name: str, configuration: ConnectionSettings) -> Connection:
+        if configuration.tls is not None and not configuration.tls.verify:
+            logger.warning("%s: the server's certificate is not verified (tls.verify is false)", name)
+        connection = Connection(
+            name,
+            configuration.target(),
+            configuration.policy(),
+            self._transport,
+            configuration.preparation(),
+            codec=configuration.codec,
+        )
+        self._in_use[name] = connection
+        if self._home is not None:
+            connection.for_project.attach(*self._home)
+        if self._is_leaving:
+            connection.for_project.shutdown()
+        return connection
+
+    def forget(self, name: str) -> Connection | None:
+        """Forgets a name. From here on it is unknown; it is free again when the connection has ended.
+
+        Returns:
+            The connection that is to be ended, also where another call has begun that; `None`: there was none yet.
+        """
+        configured = self._configured()
+        _check_name(name)
+        with self._lock:
+            if name in configured:
+                del configured[name]
+                if name in self._in_use:
+                    self._being_removed[name] = self._in_use[name]
+                    del self._in_use[name]
+            elif name not in self._being_removed:
+                raise UnknownConfiguration(name, configured)
+            return self._being_removed.get(name)
+
+    async def end(self, connection: Connection) -> None:
+        """Stops a connection whose name was forgotten, waits for its `Stopped`, and completes its streams.
+
+        A cancellation meanwhile is raised behind that.
+        """
+        if self._home is not None:
+            connection.for_project.shutdown()
+        try:
+            await wait_all_stopped([connection])
+            # An eager task may be within a notification. Its other subscribers see it before the streams complete.
+            await asyncio.sleep(0)
+        finally:
+            connection.for_project.detach()
+            with self._lock:
+                if self._being_removed.get(connection.name) is connection:
+                    del self._being_removed[connection.name]
+
+    # With their project
+
+    def attach(self, loop: asyncio.AbstractEventLoop, thread: int) -> None:
+        """Lets all connections live on `loop`, which runs in the thread of that identifier."""
+        with self._lock:
+            self._home = (loop, thread)
+            for connection in self.in_use:
+                connection.for_project.attach(loop, thread)
+
+    def shutdown(self) -> tuple[Connection, ...]:
+        """Stops all connections. From here on none starts, and none can be added.
+
+        Returns:
+            The connections.
+        """
+        with self._lock:
+            self._is_leaving = True
+        connections = self.in_use
+        for connection in connections:
+            connection.for_project.shutdown()
+        return connections
+
+    def detach(self) -> None:
+        """Completes the streams of all connections, none of which is live any more."""
+        for connection in self.in_use:
+            connection.for_project.detach()
+        with self._lock:
+            self._home = None
+
+
+def _check_name(name: object) -> None:
+    # Callers without a type checker pass other types too.
+    if not isinstance(name, str):
+        raise TypeError(f"expected the name of a connection, a str, got {type(name).__name__}")

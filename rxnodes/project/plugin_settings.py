@@ -1,0 +1,52 @@
+"""The plugins that a project can have, and their settings where Python values give them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+from rxnodes import settings
+from rxnodes.catalogue import plugins
+from rxnodes.websocket.plugin import plugin as websocket_plugin
+from rxnodes.websocket.settings import WebSocketSettings
+
+if TYPE_CHECKING:
+    from rxnodes.project.connections import Fields
+
+__all__ = ["Given", "installed_plugins", "settings_from_values"]
+
+#: Connections by name.
+Given: TypeAlias = "Mapping[str, Fields]"
+
+
+def installed_plugins() -> dict[str, plugins.Plugin]:
+    """The installed plugins by name: WebSocket, and those of other packages.
+
+    Raises:
+        RxNodesError: If an installed plugin is broken.
+    """
+    return plugins.discover(websocket_plugin)
+
+
+def settings_from_values(
+    websocket: Given | WebSocketSettings | None, switches: Mapping[str, bool] | None
+) -> settings.LoadedSettings:
+    """Takes the settings of a project from Python values.
+
+    Raises:
+        SettingsError: With all problems that were found.
+        TypeError: If `websocket` is no mapping.
+    """
+    values: dict[str, Any] = {"websocket": _section({} if websocket is None else websocket)}
+    if switches is not None:
+        values["plugins"] = switches
+    return settings.from_values(values, installed_plugins())
+
+
+def _section(websocket: object) -> object:
+    if isinstance(websocket, WebSocketSettings):
+        return websocket
+    if not isinstance(websocket, Mapping):
+        kind = type(websocket).__name__
+        raise TypeError(f'websocket must be a dict of connections by name, such as {{"chat": "ws://..."}}, not {kind}')
+    return {"connections": dict(cast("Given", websocket))}

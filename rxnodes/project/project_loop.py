@@ -1,0 +1,107 @@
+"""The event loop that a project lives on, and how other threads reach it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rxnodes.errors import RxNodesError
+from rxnodes.rx.forking import part
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
+
+__all__ = ["ProjectLoop", "check_awaitable", "check_function"]
+
+T = TypeVar("T")
+
+
+class ProjectLoop:
+    """The event loop of one project, from when it is opened until it is left.
+
+    Attributes:
+        loop: The event loop, while the project is open.
+        thread: The identifier of its thread; 0 before it is opened.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._was_opened = False
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.thread = 0
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this is its thread."""
+        return threading.get_ident() == self.thread
+
+    @property
+    def can_run(self) -> bool:
+        """Whether there is a loop, which nobody has closed under the project."""
+        return self.loop is not None and not self.loop.is_closed()
+
+    def open(self) -> asyncio.AbstractEventLoop:
+        """Takes the loop that runs here.
+
+        Raises:
+            RxNodesError: If the project was opened before.
+        """
+        with self._lock:
+            if self._was_opened:
+                raise RxNodesError("a project is opened once; make a new one")
+            self._was_opened = True
+            self.thread = threading.get_ident()
+            self.loop = asyncio.get_running_loop()
+        return self.loop
+
+    def leave(self) -> None:
+        """Forgets the loop: from here on nothing is handed over to it."""
+        with self._lock:
+            self.loop = None
+
+    def disown(self) -> None:
+        """In a forked process: the loop is the parent's."""
+        loop = self.loop if self.is_here else None
+        self.loop = None
+        self.thread = 0
+        if loop is not None:
+            part(loop)
+
+    def hand_over(self, function: Callable[[], Coroutine[Any, Any, T]]) -> Future[T] | None:
+        """Runs a coroutine function on the loop, from another thread; `None`: there is no loop (any more)."""
+        # Under the lock: a coroutine handed over after the loop's end would never run, and never be cancelled.
+        with self._lock:
+            return None if self.loop is None else asyncio.run_coroutine_threadsafe(function(), self.loop)
+
+
+def check_function(function: object) -> None:
+    """Refuses what `call()` cannot call.
+
+    Raises:
+        TypeError: If it is not callable.
+    """
+    if not callable(function):
+        raise TypeError(f"call() takes a function and its arguments, not {_what_was_called(function)}")
+
+
+def check_awaitable(value: Awaitable[T]) -> Awaitable[T]:
+    """Refuses what a function gave to `call()` that cannot be awaited.
+
+    Raises:
+        TypeError: If it cannot.
+    """
+    # Callers without a type checker pass other types too.
+    if not isinstance(value, Awaitable):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"call() takes a function whose result can be awaited; it gave {type(value).__name__}")
+    return value
+
+
+def _what_was_called(value: object) -> str:
+    """Describes a value that is not a function. A coroutine is closed, because nobody will await it."""
+    if isinstance(value, Coroutine):
+        value.close()
+        return "a coroutine: leave out the parentheses behind its name"
+    return type(value).__name__

@@ -1,0 +1,47 @@
+"""The pongs that are owed to the peer, and when they have to go."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["MAX_OWED_PONGS", "OwedPongs"]
+
+#: How many pings may wait for their pongs, and for how long, in seconds, while there is something to be read first.
+MAX_OWED_PONGS: Final = 1024
+PONG_PATIENCE: Final = 1.0
+
+
+class OwedPongs:
+    """The pings of a peer that wait for their pongs.
+
+    A pong waits while there is something to be read: a peer that has closed its socket answers it with a reset, which
+    destroys the data that it had sent and we have not got yet.
+
+    Attributes:
+        payloads: What the pongs will repeat. Always the same list.
+    """
+
+    __slots__ = ("_since", "payloads")
+
+    def __init__(self) -> None:
+        self.payloads: list[bytes] = []
+        self._since = 0.0
+
+    def owe(self, payload: bytes, now: float) -> None:
+        """Owes a pong from the time `now` on."""
+        if not self.payloads:
+            self._since = now
+        self.payloads.append(payload)
+        if len(self.payloads) > MAX_OWED_PONGS:
+            # The latest ones matter most (RFC 6455 section 5.5.3), and a peer cannot make us hoard.
+            del self.payloads[0]
+
+    def are_due(self, now: float) -> bool:
+        """Whether they have to go, though there is something to be read."""
+        return len(self.payloads) == MAX_OWED_PONGS or now - self._since > PONG_PATIENCE
+
+    def take(self) -> list[bytes]:
+        """Takes the payloads out."""
+        payloads = self.payloads.copy()
+        self.payloads.clear()
+        return payloads

@@ -1,0 +1,143 @@
+"""What a connection tells of itself, and what its subscribers raise."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import threading
+
+import pytest
+from virtual import Chat, virtual
+
+from rxnodes import ConnectionState, HandlerError, Initiator
+from rxnodes.connection.connection import Connection
+from rxnodes.lifecycle.policy import Policy
+from rxnodes.testing.scripted import ScriptedTransport
+from rxnodes.transport.base import Target
+from rxnodes.websocket import on_stop
+
+
+def test_a_subscriber_that_raises_before_the_project_is_open_is_logged(caplog):
+    connection = Connection("chat", Target(url="ws://test/", redacted_url="ws://test/"), Policy(), ScriptedTransport())
+    connection.states.subscribe(lambda _: 1 / 0)
+    assert "a subscriber raised" in caplog.text
+
+
+@virtual
+async def test_84_promise_7_a_subscriber_that_raises_is_an_error_event_and_a_log_record(caplog):
+    chat = await Chat().opened()
+    seen = []
+    chat.connection.messages.subscribe(lambda message: 1 / 0)
+    chat.connection.messages.subscribe(seen.append)
+    chat.peer.send("one")
+    chat.peer.send("two")
+    assert seen == ["one", "two"]
+    assert [type(error) for error in chat.handler_errors] == [HandlerError, HandlerError]
+    assert isinstance(chat.handler_errors[0].__cause__, ZeroDivisionError)
+    assert "ZeroDivisionError: division by zero" in str(chat.handler_errors[0])
+    assert sum("a subscriber raised" in record.message for record in caplog.records) == 2
+    assert caplog.records[0].exc_info is not None
+    assert chat.connection.state is ConnectionState.OPEN
+
+
+@virtual
+async def test_a_coroutine_function_is_no_subscriber():
+    async def save(_message):
+        """Nobody would await it."""
+
+    with pytest.raises(TypeError, match=r"use stream.pipe\(for_each_async\(function\)\)"):
+        (await Chat().opened()).connection.messages.subscribe(save)
+
+
+@virtual
+async def test_promise_7_whatever_a_subscriber_raises_the_others_are_notified(caplog):
+    chat = await Chat().opened()
+    seen = []
+    for error in (UnspeakableError(), ValueError("two\nlines"), ValueError("x" * 10_000), ValueError()):
+        chat.connection.messages.subscribe(functools.partial(raise_, error))
+    chat.connection.messages.subscribe(seen.append)
+    chat.peer.send("one")
+    chat.peer.send("two")
+    assert seen == ["one", "two"]
+    assert chat.connection.state is ConnectionState.OPEN
+    assert [str(error) for error in chat.handler_errors[:4]] == [
+        "a subscriber raised UnspeakableError",
+        "a subscriber raised ValueError: two\\nlines",
+        f"a subscriber raised ValueError: {'x' * 288}...",
+        "a subscriber raised ValueError",
+    ]
+
+
+class UnspeakableError(Exception):
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+def raise_(error, _message):
+    raise error
+
+
+@virtual
+async def test_promise_7_raised_while_an_error_event_or_a_stopped_is_delivered_it_is_only_logged(caplog):
+    chat = await Chat().opened()
+    chat.connection.errors.subscribe(lambda _: 1 / 0)
+    on_stop(chat.connection).subscribe(lambda _: 1 / 0)
+    chat.connection.for_nodes.ended.subscribe(lambda _: 1 / 0)
+    chat.peer.reset()
+    await chat.connection.wait_stopped()
+    assert chat.journal.kinds == ["Connecting", "Opened", "ErrorEvent", "Stopped"]
+    assert sum("a subscriber raised" in record.message for record in caplog.records) == 3
+
+
+@virtual
+async def test_86_a_cancelled_error_in_a_subscriber_wedges_nothing(caplog):
+    chat = await Chat().opened()
+
+    def raises(_):
+        raise asyncio.CancelledError
+
+    chat.connection.lifecycle.subscribe(raises)
+    chat.connection.stop()
+    assert (await chat.connection.wait_stopped()).was_clean
+
+
+def test_86_a_keyboard_interrupt_in_a_subscriber_reaches_the_program_and_wedges_nothing():
+    from rxnodes.testing.virtual_time import VirtualTimeLoop
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        chat = None
+        seen = []
+
+        def interrupt(_):
+            raise KeyboardInterrupt
+
+        async def begin():
+            nonlocal chat
+            chat = await Chat().opened()
+            chat.connection.messages.subscribe(interrupt)
+            chat.connection.messages.subscribe(seen.append)
+
+        runner.run(begin())
+        loop = runner.get_loop()
+        loop.call_soon(chat.peer.send, "one")
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(asyncio.sleep(1))
+        assert seen == ["one"]
+        chat.connection.abort()
+        assert runner.run(chat.connection.wait_stopped()).initiator is Initiator.LOCAL
+
+
+@pytest.mark.parametrize("stream", [None, "errors", "lifecycle"])
+@virtual
+async def test_an_error_that_nobody_listens_to_is_a_warning_in_the_log(stream, caplog):
+    connection = Connection("chat", Target(url="ws://t/", redacted_url="ws://t/"), Policy(), ScriptedTransport())
+    connection.for_project.attach(asyncio.get_running_loop(), threading.get_ident())
+    if stream is not None:
+        getattr(connection, stream).subscribe(lambda _: None)
+    connection.send("too early")
+    connection.latency.subscribe(lambda _: 1 / 0)
+    connection._driver.on_pong(0.1)
+    logged = [(record.levelname, record.message) for record in caplog.records]
+    failed = ("ERROR", "chat: a subscriber raised")
+    expected = [] if stream else [("WARNING", "chat: 'chat' is idle, not open: message not sent")]
+    assert logged == [*expected, failed]
