@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 from weakref import WeakValueDictionary
 
 from rxnodes.codecs import decode
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from reactivex import Observable
 
     from rxnodes.codecs import Codec
+    from rxnodes.connection.driver import Driver
     from rxnodes.rx.backpressure import PauseControl
     from rxnodes.rx.outbox import Outbox
 
@@ -24,14 +25,6 @@ __all__ = ["Inbound"]
 
 #: How many messages are delivered in one go. Where one read has brought more, other work may come between.
 LONGEST_RUN: Final = 512
-
-
-class _Driver(Protocol):
-    """What receiving needs of the connection's driver."""
-
-    def refuse(self, error: DecodeError) -> None:
-        """Reports a message that cannot be shown as it was asked for."""
-        ...
 
 
 #: What a connection has whose messages nobody takes in batches. It is never changed, only replaced.
@@ -47,7 +40,7 @@ class Inbound:
     Args:
         outbox: Keeps the order of notifications.
         pause_control: Closed by consumers that cannot keep up.
-        driver: Told of each message that is not what a stream's subscribers asked for.
+        driver: The connection's driver. It is told of each message that a stream cannot show.
         report: Told what a subscriber raises.
         lock: Shared by all streams of the connection.
 
@@ -58,24 +51,15 @@ class Inbound:
     """
 
     __slots__ = (
-        "_batches",
-        "_driver",
-        "_is_completed",
-        "_outbox",
-        "_pause_control",
-        "_report",
-        "_values",
-        "_views",
-        "binaries",
-        "messages",
-        "texts",
+        *("_batches", "_driver", "_is_completed", "_outbox", "_pause_control", "_report", "_values", "_views"),
+        *("binaries", "messages", "texts"),
     )
 
     def __init__(
         self,
         outbox: Outbox,
         pause_control: PauseControl,
-        driver: _Driver,
+        driver: Driver,
         report: Callable[[BaseException], None],
         lock: RLock,
     ) -> None:
@@ -142,12 +126,7 @@ class Inbound:
         with self._views.lock:
             # A batch stream that is asked for from here on is completed where it is made.
             self._is_completed = True
-        streams: tuple[IsolatedSubject[Any], ...] = (
-            self.messages,
-            self.texts,
-            self.binaries,
-            *self._batches.values(),
-        )
+        streams: tuple[IsolatedSubject[Any], ...] = (self.messages, self.texts, self.binaries, *self._batches.values())
         for stream in streams:
             stream.on_completed()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from rxnodes.connection.own_loop import hand_over_lock
 from rxnodes.errors import SendError
@@ -17,11 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from threading import RLock
 
+    from rxnodes.connection.driver import Driver
     from rxnodes.connection.own_loop import OwnLoop
-    from rxnodes.lifecycle.inputs import Input
-    from rxnodes.lifecycle.machine import State
     from rxnodes.rx.outbox import Outbox
-    from rxnodes.transport.base import Link
     from rxnodes.transport.receipts import DropReason, SendQueue
 
 __all__ = ["OPEN", "OPENING", "Outbound", "to_payload"]
@@ -31,32 +29,6 @@ OPEN = Phase.OPEN
 
 #: Where a message may wait for the connection to open.
 OPENING = frozenset({Phase.CONNECTING, Phase.DROPPING, Phase.RECONNECTING})
-
-
-class _Driver(Protocol):
-    """What sending needs of the connection's driver.
-
-    Attributes:
-        state: The machine's state.
-        link: The attempt's link, where it has one.
-        is_stepping: Whether an input is being worked off.
-    """
-
-    state: State
-    link: Link | None
-    is_stepping: bool
-
-    def give(self, receipt: Receipt) -> None:
-        """Gives the link a message."""
-        ...
-
-    def feed(self, input_: Input) -> None:
-        """Feeds the machine."""
-        ...
-
-    def count_discarded(self, count: int) -> None:
-        """Counts messages that no link ever had as unsent."""
-        ...
 
 
 class Outbound:
@@ -77,22 +49,12 @@ class Outbound:
         expiry: The timer that gives up the first of them.
     """
 
-    __slots__ = (
-        "_driver",
-        "_loop",
-        "_outbox",
-        "_queue",
-        "_report",
-        "backlog",
-        "expiry",
-        "outcomes",
-        "watched",
-    )
+    __slots__ = ("_driver", "_loop", "_outbox", "_queue", "_report", "backlog", "expiry", "outcomes", "watched")
 
     def __init__(  # noqa: PLR0913, PLR0917 - it is between all of these
         self,
         queue: SendQueue,
-        driver: _Driver,
+        driver: Driver,
         loop: OwnLoop,
         outbox: Outbox,
         report: Callable[[BaseException], None],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rxnodes.connection.own_loop import hand_over_lock
 from rxnodes.errors import ConnectError, RxNodesError
@@ -15,6 +15,7 @@ from rxnodes.rx.forking import inherited
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rxnodes.connection.driver import Driver
     from rxnodes.connection.own_loop import OwnLoop
     from rxnodes.lifecycle.events import Opened, Stopped
 
@@ -23,32 +24,23 @@ __all__ = ["Waiters"]
 T = TypeVar("T")
 
 
-class _Sessions(Protocol):
-    """What counts the sessions."""
-
-    @property
-    def session(self) -> int:
-        """The number of the live or last session."""
-        ...
-
-
 class Waiters:
     """Answers those who wait for a session to open or to end.
 
     Args:
         loop: The connection's loop.
-        sessions: What counts its sessions.
+        driver: The connection's driver, which counts the sessions.
 
     Attributes:
         last_opened: The last `Opened`, of whatever session.
         last_stopped: The `Stopped` of the last session that is over: every subscriber has seen it.
     """
 
-    __slots__ = ("_for_opened", "_for_stopped", "_loop", "_sessions", "last_opened", "last_stopped")
+    __slots__ = ("_driver", "_for_opened", "_for_stopped", "_loop", "last_opened", "last_stopped")
 
-    def __init__(self, loop: OwnLoop, sessions: _Sessions) -> None:
+    def __init__(self, loop: OwnLoop, driver: Driver) -> None:
         self._loop = loop
-        self._sessions = sessions
+        self._driver = driver
         self.last_opened: Opened | None = None
         self.last_stopped: Stopped | None = None
         self._for_opened: list[asyncio.Future[Opened]] = []
@@ -58,7 +50,7 @@ class Waiters:
     def is_live(self) -> bool:
         """Whether a session is under way, or its `Stopped` has not reached every subscriber yet."""
         ended = 0 if self.last_stopped is None else self.last_stopped.session
-        return self._sessions.session > ended
+        return self._driver.session > ended
 
     # Those who wait
 
@@ -117,14 +109,6 @@ class Waiters:
 
     # What they learn
 
-    def note_opened(self, opened: Opened) -> None:
-        """Keeps this `Opened`. Those who wait for it are woken behind its subscribers."""
-        self.last_opened = opened
-
-    def note_ended(self, stopped: Stopped) -> None:
-        """Every subscriber has seen this `Stopped`: its session is over."""
-        self.last_stopped = stopped
-
     def wake(self) -> None:
         """Wakes all those for whom there is an answer."""
         self._wake(self._stopped_answer, self._for_stopped)
@@ -154,7 +138,7 @@ class Waiters:
     def _opened_answer(self) -> Opened | RxNodesError | None:
         """What those learn who wait for a session to open; `None`: there is no answer yet."""
         opened = self.last_opened
-        if opened is not None and opened.session == self._sessions.session:
+        if opened is not None and opened.session == self._driver.session:
             return opened
         if not self.is_live and self.last_stopped is not None:
             return _never_opened(self.last_stopped)
