@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from functools import lru_cache, partial
 from importlib import import_module
 from typing import Any, NoReturn
 
 from rxnodes.codecs.codec import Codec, UnfitError
-from rxnodes.errors import printable
 
 __all__ = ["AS_BYTES", "AS_TEXT", "JSON", "from_json", "msgpack"]
-
-#: How much of a number that is too large an error shows.
-SHOWN = 60
 
 
 def _write_text(value: Any) -> str:
@@ -66,15 +61,8 @@ def _refuse(constant: str) -> NoReturn:
     raise UnfitError(f"{constant} is no JSON")
 
 
-def _to_float(digits: str) -> float:
-    number = float(digits)
-    if math.isinf(number):
-        raise UnfitError(f"{printable(digits, SHOWN)} is too large a number")
-    return number
-
-
 _TO_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_as_plain).encode
-_FROM_JSON = json.JSONDecoder(parse_float=_to_float, parse_constant=_refuse).decode
+_FROM_JSON = json.JSONDecoder(parse_constant=_refuse).decode
 
 
 def _to_json(value: object) -> str:
@@ -89,7 +77,7 @@ def from_json(message: str | bytes) -> Any:
     """Reads JSON text, from a binary message too.
 
     Raises:
-        UnfitError: If it is no JSON, or has a number that is too large for a `float`.
+        UnfitError: If it is no JSON.
     """
     try:
         return _FROM_JSON(_read_text(message))
