@@ -10,7 +10,7 @@ from rxnodes.errors import SendError
 from rxnodes.lifecycle.inputs import Reported
 from rxnodes.lifecycle.machine import Phase
 from rxnodes.rx.streams import IsolatedSubject
-from rxnodes.transport.receipts import Backlog, Fate, HandOver, Receipt, SendDropped, SendOutcome, Unsent
+from rxnodes.transport.receipts import Backlog, HandOver, Receipt, SendDropped, SendOutcome, Unsent
 
 if TYPE_CHECKING:
     import asyncio
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rxnodes.connection.driver import Driver
     from rxnodes.connection.own_loop import OwnLoop
     from rxnodes.rx.outbox import Outbox
-    from rxnodes.transport.receipts import DropReason, SendQueue
+    from rxnodes.transport.receipts import DropReason, Fate, SendQueue
 
 __all__ = ["OPEN", "OPENING", "Outbound", "to_payload"]
 
@@ -232,15 +232,17 @@ class Outbound:
         if not receipts:
             return
         state = self._driver.state
-        numbers = (state.session, state.attempt) if state.is_live else (0, 0)
-        fate = Fate(kind, self._loop.name, *numbers, self._loop.now(), more)
+        session, attempt = (state.session, state.attempt) if state.is_live else (0, 0)
+        fate: Fate = partial(
+            kind, connection=self._loop.name, session=session, attempt=attempt, at=self._loop.now(), **more
+        )
         for receipt in receipts:
             receipt.fate = fate
             receipt.payload = b""
         if self.watched:
             for receipt in receipts:
                 if receipt.is_watched:
-                    self._post_outcome(receipt, fate.outcome(receipt.tag, receipt.size))
+                    self._post_outcome(receipt, fate(tag=receipt.tag, size=receipt.size))
             # `Unsent` waits for the notification of the end that caused it. Earlier, the connection would still seem
             # open, and a subscriber might send the message again.
             if not self._driver.is_stepping and kind is not Unsent:

@@ -12,7 +12,7 @@ import math
 from collections import deque
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -84,36 +84,8 @@ SendOutcome = Sent | SendDropped | Unsent
 """What can become of a message."""
 
 
-class Fate(NamedTuple):
-    """What became of the messages that met it together.
-
-    Attributes:
-        kind: Which outcome it is.
-        connection: As in the outcome.
-        session: Likewise.
-        attempt: Likewise.
-        at: Likewise.
-        more: What this kind of outcome has beyond those.
-    """
-
-    kind: Callable[..., SendOutcome]
-    connection: str
-    session: int
-    attempt: int
-    at: datetime
-    more: dict[str, Any]
-
-    def outcome(self, tag: object, size: int) -> SendOutcome:
-        """The outcome of one message."""
-        return self.kind(
-            connection=self.connection,
-            session=self.session,
-            attempt=self.attempt,
-            at=self.at,
-            tag=tag,
-            size=size,
-            **self.more,
-        )
+Fate: TypeAlias = "partial[Sent] | partial[SendDropped] | partial[Unsent]"
+"""What became of the messages that met it together: it makes the outcome of one, given its `tag` and `size`."""
 
 
 class Sender(Protocol):
@@ -170,13 +142,13 @@ class Receipt:
         self._waiters: list[Callable[[SendOutcome], None]] | None = None
 
     def __repr__(self) -> str:
-        state = "under way" if self.fate is None else self.fate.kind.__name__
+        state = "under way" if self.fate is None else self.fate.func.__name__
         return f"<Receipt for {self.size} bytes, {state}>"
 
     @property
     def outcome(self) -> SendOutcome | None:
         """What became of the message; `None` while that is open."""
-        return None if self.fate is None else self.fate.outcome(self.tag, self.size)
+        return None if self.fate is None else self.fate(tag=self.tag, size=self.size)
 
     @property
     def is_watched(self) -> bool:
@@ -194,12 +166,12 @@ class Receipt:
                 if self.fate is None:
                     # Who stops waiting is let go: whoever asks again and again must not make it grow.
                     self._sender.run_on_loop(lambda: self._forget(tell))
-        return self.fate.outcome(self.tag, self.size)
+        return self.fate(tag=self.tag, size=self.size)
 
     def follow(self, tell: Callable[[SendOutcome], None]) -> None:
         """Has `tell` called with the outcome; at once, where it is known. On the connection's loop only."""
         if self.fate is not None:
-            tell(self.fate.outcome(self.tag, self.size))
+            tell(self.fate(tag=self.tag, size=self.size))
             return
         if not self.is_watched:
             self._sender.watch()
