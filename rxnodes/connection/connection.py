@@ -44,20 +44,13 @@ class Connection:
     """A configuration at run time: it can be started and stopped many times.
 
     Projects make connections; `project.websocket("chat")` gives the one of that name. All commands return at once,
-    never block, and may be called from any thread. On the loop's own thread they take effect before they return.
+    never block, and may be called from any thread. On the loop's own thread they take effect before they return. The
+    streams are hot. They never error, and complete when the project closes.
 
     Attributes:
         name: The configuration's name.
         codec: What the nodes write and read messages with where nothing else is said; `None`: they are sent and given
             as they are.
-        states: The `ConnectionState`: the last one delivered for each new subscriber, then every change.
-        lifecycle: Every lifecycle event, in order.
-        messages: Every message as it came: `str` for text, `bytes` for binary.
-        errors: Every `ErrorEvent`.
-        latency: The round-trip time of each heartbeat's ping, in seconds.
-        sends: What became of each message that was sent with a tag.
-
-    The streams are hot. They never error, and complete when the project closes.
 
     Example:
         >>> from rxnodes import Project

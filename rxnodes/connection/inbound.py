@@ -37,13 +37,6 @@ class Inbound:
     A message enters by `take`. It waits in the outbox while another notification is being delivered. Then the streams
     show it, one after the other: as it came, as `str`, as `bytes`, in a batch, or as the value that a codec reads.
 
-    Args:
-        outbox: Keeps the order of notifications.
-        pause_control: Closed by consumers that cannot keep up.
-        driver: The connection's driver. It is told of each message that a stream cannot show.
-        report: Told what a subscriber raises.
-        lock: Shared by all streams of the connection.
-
     Attributes:
         messages: Every message as it came.
         texts: Every message as `str`.
@@ -79,7 +72,7 @@ class Inbound:
     # What is asked for
 
     def batches(self, *, is_binary: bool | None) -> Observable[Any]:
-        """The messages of one read of the socket as a list: of `str`, of `bytes`, or as they came."""
+        """The messages of one read of the socket as a list: of `str`, of `bytes`, or (for `None`) as they came."""
         with self._views.lock:
             stream = self._batches.get(is_binary)
             if stream is not None:

@@ -34,14 +34,6 @@ OPENING = frozenset({Phase.CONNECTING, Phase.DROPPING, Phase.RECONNECTING})
 class Outbound:
     """Sends messages: at once, or from the backlog when the connection opens; also those of other threads.
 
-    Args:
-        queue: The bounds of what may wait.
-        driver: The connection's driver.
-        loop: The connection's loop.
-        outbox: Keeps the order of notifications.
-        report: Told what those raise who follow a receipt.
-        lock: Shared by all streams of the connection.
-
     Attributes:
         outcomes: What became of each message that was sent with a tag.
         watched: How many messages there are of which somebody waits to learn what becomes.
@@ -73,12 +65,7 @@ class Outbound:
     # Sending
 
     def send(self, receipt: Receipt, due: float | None = None) -> None:
-        """Sends a message, on the loop's thread.
-
-        Args:
-            receipt: The message.
-            due: How long it may wait for the connection to open, where it has been waiting already.
-        """
+        """Sends a message, on the loop's thread. `due` is for one that has been waiting already."""
         if receipt.tag is not None:
             self.watched += 1
         driver = self._driver
@@ -293,8 +280,5 @@ def to_payload(message: object, *, is_binary: bool | None) -> tuple[bytes, bool]
         return bytes(cast("bytearray", message)), False
     wanted = "str" if is_binary is False else "str or bytes"
     hint = "is_binary=True sends bytes" if isinstance(message, bytes | bytearray) else 'codec="json" sends values'
-    raise TypeError(f"a message must be {wanted}, not {_type_name(message)}; {hint}")  # pyright: ignore[reportUnknownArgumentType]
-
-
-def _type_name(value: object) -> str:
-    return type(value).__name__
+    kind: type[object] = type(message)  # pyright: ignore[reportUnknownVariableType]
+    raise TypeError(f"a message must be {wanted}, not {kind.__name__}; {hint}")

@@ -27,9 +27,6 @@ guard(hand_over_lock)
 class OwnLoop:
     """The event loop of one connection, from the moment its project opens.
 
-    Args:
-        name: The connection's name.
-
     Attributes:
         name: The connection's name.
         loop: The event loop; `None` before the project opens.
@@ -70,11 +67,7 @@ class OwnLoop:
             action()
 
     def hand_over(self, action: Callable[[], None]) -> bool:
-        """Hands `action` to the loop.
-
-        Returns:
-            Whether there is a loop that will run it.
-        """
+        """Hands `action` to the loop. Returns whether there is one that will run it."""
         # While the lock is held the project cannot be left, so what is handed over now will run.
         with hand_over_lock:
             if self.loop is None or self.is_left:

@@ -29,13 +29,6 @@ logger = logging.getLogger("rxnodes")
 class Publisher:
     """Publishes the states and the lifecycle events of a connection, one after the other.
 
-    Args:
-        loop: The connection's loop.
-        outbox: Keeps the order of notifications.
-        waiters: Learn of each `Opened` and `Stopped`.
-        driver: Feeds the machine.
-        lock: Shared by all streams of the connection.
-
     Attributes:
         states: The `ConnectionState`: the last one for each new subscriber, then every change.
         lifecycle: Every lifecycle event. All that a subscriber can learn of a session's life, it learns here; On

@@ -27,10 +27,6 @@ T = TypeVar("T")
 class Waiters:
     """Answers those who wait for a session to open or to end.
 
-    Args:
-        loop: The connection's loop.
-        driver: The connection's driver, which counts the sessions.
-
     Attributes:
         last_opened: The last `Opened`, of whatever session.
         last_stopped: The `Stopped` of the last session that is over: every subscriber has seen it.
@@ -55,26 +51,11 @@ class Waiters:
     # Those who wait
 
     async def opened(self) -> Opened:
-        """Waits until the live session is open.
-
-        Returns:
-            Its last `Opened`; when no session is live, that of the last one.
-
-        Raises:
-            ConnectError: If the session ended without ever being open.
-            RxNodesError: If the project closed before a first start.
-        """
+        """What `Connection.wait_started` waits for."""
         return await self._wait(self._opened_answer, self._for_opened)
 
     async def stopped(self) -> Stopped:
-        """Waits until the live session is over.
-
-        Returns:
-            Its `Stopped`; when no session is live, the last one.
-
-        Raises:
-            RxNodesError: If the project closed before a first start.
-        """
+        """What `Connection.wait_stopped` waits for."""
         return await self._wait(self._stopped_answer, self._for_stopped)
 
     def tell_stopped(self, future: asyncio.Future[Stopped]) -> None:

@@ -231,11 +231,7 @@ class SendQueue:
         return math.inf if self.time_to_live is None else now + self.time_to_live
 
     def make_room(self, waiting: deque[Receipt], size: int, *, least: int = 0) -> list[Receipt]:
-        """Takes out of `waiting`, which has `size` bytes, what does not fit into the bounds; so many may stay anyway.
-
-        Returns:
-            What was taken out.
-        """
+        """Takes out of `waiting`, which has `size` bytes, what does not fit, and returns it. `least` messages stay."""
         dropped: list[Receipt] = []
         while len(waiting) > least and (len(waiting) > self.message_limit or size > self.max_bytes):
             # One that would not fit into the empty queue must not make all others give way in vain.
@@ -256,11 +252,7 @@ class Backlog:
         self.receipts: deque[Receipt] = deque()
 
     def add(self, receipt: Receipt) -> list[Receipt]:
-        """Adds a message that knows how long it may wait.
-
-        Returns:
-            What has no room in the queue.
-        """
+        """Adds a message that knows how long it may wait. Returns what has no room in the queue."""
         self.receipts.append(receipt)
         self._size += receipt.size
         overflowed = self._queue.make_room(self.receipts, self._size)
@@ -289,7 +281,7 @@ class HandOver:
     something else is asked of the loop, which must not be overtaken by what is sent afterwards. A message that nothing
     waits before is always taken: the loop may have all the room for it.
 
-    Whoever calls sees to it that nobody else does meanwhile.
+    It is not thread-safe: the caller holds a lock.
 
     Attributes:
         batch: The number of the batch that is open, or was last.
@@ -323,11 +315,7 @@ class HandOver:
             self._overflowed.append(overflowed)
 
     def take(self, batch: int) -> tuple[list[Receipt], list[Receipt]]:
-        """Takes a batch out, and those before it.
-
-        Returns:
-            Its messages, and what had no room so far.
-        """
+        """Takes a batch out, and those before it. Returns its messages, and what had no room so far."""
         if batch == self.batch:
             self.is_sealed = True
         taken: list[Receipt] = []
