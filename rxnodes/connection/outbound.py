@@ -214,7 +214,7 @@ class Outbound:
                 self._driver.feed(Reported("send", problem))
         self.settle(receipts, SendDropped, reason="full")
 
-    def settle(self, receipts: Collection[Receipt], kind: type[SendOutcome], **more: Any) -> None:
+    def settle(self, receipts: Collection[Receipt], kind: Callable[..., SendOutcome], **more: Any) -> None:
         """Writes on these messages' receipts what became of them. An outcome is made only where somebody waits."""
         if not receipts:
             return
@@ -280,5 +280,5 @@ def to_payload(message: object, *, is_binary: bool | None) -> tuple[bytes, bool]
         return bytes(cast("bytearray", message)), False
     wanted = "str" if is_binary is False else "str or bytes"
     hint = "is_binary=True sends bytes" if isinstance(message, bytes | bytearray) else 'codec="json" sends values'
-    kind: type[object] = type(message)  # pyright: ignore[reportUnknownVariableType]
-    raise TypeError(f"a message must be {wanted}, not {kind.__name__}; {hint}")
+    kind = type(message).__name__  # pyright: ignore[reportUnknownArgumentType]
+    raise TypeError(f"a message must be {wanted}, not {kind}; {hint}")

@@ -51,11 +51,8 @@ def _occupy_standard_descriptors() -> None:
 class LoopThread:
     """Runs an event loop in a thread of its own, while an asynchronous context manager is entered on it.
 
-    It is what a plain `with` of a project or a test server uses.
-
-    Args:
-        held: The context manager that is entered and left on the loop.
-        on_interrupt: Called in the thread that leaves, when Ctrl+C comes meanwhile.
+    It is what a plain `with` of a project or a test server uses. If Ctrl+C comes while that is left, `on_interrupt` is
+    called in the thread that leaves.
     """
 
     def __init__(self, held: AbstractAsyncContextManager[Any], on_interrupt: Callable[[], None]) -> None:

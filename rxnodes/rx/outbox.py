@@ -50,7 +50,7 @@ class Outbox:
 
     Args:
         report: Called with the error of a pipeline that ends while a notification is being delivered.
-        pause_control: Pauses the source.
+        pause_control: That of the source.
 
     Attributes:
         is_delivering: Whether a notification is being delivered.

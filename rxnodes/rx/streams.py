@@ -29,11 +29,7 @@ logger = logging.getLogger("rxnodes")
 
 
 def log_for(whose: str) -> Callable[[BaseException], None]:
-    """Makes the `report` of a stream that belongs to no connection: it logs what a subscriber raises.
-
-    Args:
-        whose: What the log calls the stream.
-    """
+    """Makes the `report` of a stream that belongs to no connection: it logs what a subscriber of `whose` raises."""
 
     def report(error: BaseException) -> None:
         if isinstance(error, KeyboardInterrupt | SystemExit):
@@ -337,11 +333,7 @@ class View(IsolatedSubject[T]):
         self._views.note(self)
 
     def emit_run(self, values: Sequence[Any], start: int) -> int:
-        """Emits the values from `start` on, for as long as no other view is observed.
-
-        Returns:
-            How many values were emitted.
-        """
+        """Emits the values from `start` on, for as long as no other view is observed. Returns how many those were."""
         views = self._views
         observed = views.observed
         if len(observed) != 1 or self not in observed:

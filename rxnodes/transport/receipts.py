@@ -84,7 +84,7 @@ SendOutcome = Sent | SendDropped | Unsent
 """What can become of a message."""
 
 
-Fate: TypeAlias = "partial[Sent] | partial[SendDropped] | partial[Unsent]"
+Fate: TypeAlias = "partial[SendOutcome]"
 """What became of the messages that met it together: it makes the outcome of one, given its `tag` and `size`."""
 
 
