@@ -51,9 +51,6 @@ class Reading:
     """One reading of a settings folder.
 
     Attributes:
-        folder: The folder.
-        environ: The environment variables.
-        places: Where the values come from.
         problems: What is wrong, as far as it has been found.
         sections: The sections that are read, in their order.
         strays: The variables that fit no setting.
@@ -165,13 +162,7 @@ def _origin_in(file: Path | Traversable, lines: Mapping[KeyPath, int], keys: Key
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """A setting outside the TOML files. Its `repr` does not show the value.
-
-    Attributes:
-        name: Its name, with the prefix.
-        text: Its value.
-        origin: Where it is.
-    """
+    """A setting outside the TOML files. Its `repr` does not show the value."""
 
     name: str
     text: str = field(repr=False)

@@ -121,17 +121,7 @@ def client_send(
     connection: Connection,
     message: Callable[[Any], Any] | object = ...,
     *,
-    codec: CodecOf[Any] | None,
-    tag: Callable[[Any], object] | None = None,
-    enabled: Switch = True,
-    pass_through: Switch = False,
-) -> Callable[[Observable[T]], Observable[T]]: ...
-@overload
-def client_send(
-    connection: Connection,
-    message: Callable[[Any], Any] | object = ...,
-    *,
-    codec: TypeForm[Any],
+    codec: CodecOf[Any] | TypeForm[Any] | None,
     tag: Callable[[Any], object] | None = None,
     enabled: Switch = True,
     pass_through: Switch = False,

@@ -121,11 +121,7 @@ class Writer:
 
 
 def check_only_one_given(codec: Any) -> None:
-    """Refuses a codec where `is_binary` is given.
-
-    Raises:
-        TypeError: If a codec is given.
-    """
+    """Refuses a codec, with a `TypeError`, where `is_binary` is given."""
     if codec is not UNSET:
         raise TypeError("expected is_binary or codec, got both; codec=str, bytes or None says the same as is_binary")
 
