@@ -176,9 +176,6 @@ def by_url(scripts: Mapping[str, str | PeerScript]) -> PeerScript:
     Returns:
         A function of the peer, as that of `peer_script`.
 
-    Raises:
-        ValueError: As `peer_script`, where a script is a diagram.
-
     Example:
         >>> scripts = {"ws://chat.test/": "-o-m-X", "ws://feed.test/": attempts("-r", "-o")}
         >>> transport = ScriptedTransport(by_url(scripts))
