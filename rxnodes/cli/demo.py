@@ -60,7 +60,7 @@ async def _play(out: Output) -> int:
             project.subscribe(
                 on_start(demo).pipe(row("On WebSocket Start", "open: messages can be sent")),
                 on_start(demo).pipe(client_send(demo, "hello"), row("WebSocket Client Send", '"hello"')),
-                on_receive(demo).pipe(row("On WebSocket Receive", _quoted)),
+                on_receive(demo).pipe(row("On WebSocket Receive", lambda text: f'"{text}"')),
                 on_receive(demo).pipe(
                     ops.filter(lambda text: text == "hello"),
                     client_stop(demo),
@@ -92,10 +92,6 @@ async def _slow_to_close(peer: Peer) -> None:
             await peer.send_text(words)
         await asyncio.sleep(_PACE)
         await peer.send_close(CloseCode.NORMAL_CLOSURE, "goodbye")
-
-
-def _quoted(text: str) -> str:
-    return f'"{text}"'
 
 
 def _ending(stopped: Stopped) -> str:

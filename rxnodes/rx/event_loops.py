@@ -14,6 +14,7 @@ from reactivex.scheduler.eventloop import AsyncIOScheduler
 
 from rxnodes.errors import RxNodesError
 from rxnodes.rx.forking import own
+from rxnodes.rx.schedulers import running_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -169,8 +170,7 @@ def observer_on_loop_of(scheduler: abc.SchedulerBase | None, observer: abc.Obser
 
 def call_on(loop: asyncio.AbstractEventLoop, notify: Callable[..., Any], *values: Any) -> None:
     """Calls `notify(*values)` on the loop; at once if that runs in this thread."""
-    # Not get_running_loop, which raises if there is none.
-    if asyncio._get_running_loop() is loop:  # noqa: SLF001
+    if running_loop() is loop:
         notify(*values)
         return
     # If the loop is closed, nobody waits for the call.

@@ -176,12 +176,8 @@ def _given(scheduler: abc.SchedulerBase, action: typing.ScheduledAction[S]) -> t
     return lambda _caller, state: action(scheduler, state)
 
 
-def running_loop() -> asyncio.AbstractEventLoop | None:
-    """The event loop that runs in this thread, if any."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
+#: Gives the event loop that runs in this thread, or `None`, where `get_running_loop` would raise.
+running_loop = asyncio._get_running_loop  # noqa: SLF001
 
 
 def loop_of(scheduler: abc.SchedulerBase | None) -> asyncio.AbstractEventLoop | None:
