@@ -80,7 +80,7 @@ class Outbox:
         loop = running_loop()
         self.is_delivering = True
         try:
-            self.within(lambda: self._work_off(loop))
+            self.within(self._work_off, loop)
         finally:
             self.is_delivering = False
             # Also after a KeyboardInterrupt.
@@ -106,11 +106,11 @@ class Outbox:
         if self._queue:
             self.flush()
 
-    def within(self, act: Callable[[], None]) -> None:
+    def within(self, act: Callable[..., None], *values: Any) -> None:
         """Calls a function that notifies outside of the queue, such as one that replays a value to a new subscriber."""
         before, _delivering.report = _delivering.report, self._report
         try:
-            act()
+            act(*values)
         finally:
             _delivering.report = before
 
