@@ -27,7 +27,7 @@ __all__ = ["Inbound"]
 LONGEST_RUN: Final = 512
 
 
-#: What a connection has whose messages nobody takes in batches. It is never changed, only replaced.
+#: Of all connections from which nobody takes batches. It is replaced, never changed.
 _NO_BATCHES: dict[bool | None, IsolatedSubject[Any]] = {}
 
 

@@ -1,4 +1,4 @@
-"""The way of a message from whoever sends it to the link, and what becomes of it."""
+"""How a message gets from its sender to the link, and what becomes of it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Outbound:
 
     Attributes:
         outcomes: What became of each message that was sent with a tag.
-        watched: How many messages there are of which somebody waits to learn what becomes.
+        watched: How many messages there are whose outcome somebody waits for.
         backlog: The messages that wait for the connection to open, if any do.
         expiry: The timer that gives up the first of them.
     """
@@ -194,7 +194,7 @@ class Outbound:
         self.settle(given_up, Unsent)
 
     def _take_backlog(self) -> Collection[Receipt]:
-        """What waited for the connection to open, and waits no more."""
+        """Takes out what waits for the connection to open."""
         assert self.backlog is not None
         if self.expiry is not None:
             self.expiry.cancel()
@@ -215,7 +215,7 @@ class Outbound:
         self.settle(receipts, SendDropped, reason="full")
 
     def settle(self, receipts: Collection[Receipt], kind: Callable[..., SendOutcome], **more: Any) -> None:
-        """Writes on these messages' receipts what became of them. An outcome is made only where somebody waits."""
+        """Notes what became of these messages on their receipts. Makes an outcome only where somebody waits for it."""
         if not receipts:
             return
         state = self._driver.state
@@ -251,7 +251,7 @@ class Outbound:
     # What receipts need
 
     def watch(self) -> None:
-        """One receipt more has somebody who waits for its outcome."""
+        """Counts one more receipt whose outcome somebody waits for."""
         self.watched += 1
 
     def run_on_loop(self, action: Callable[[], None]) -> None:

@@ -62,7 +62,7 @@ class OwnLoop:
         self.thread = 0
 
     def run(self, action: Callable[[], None]) -> None:
-        """Runs `action` on the loop's thread: at once where that is this one, or where there is no loop (any more)."""
+        """Runs `action` on the loop's thread: at once if this is that thread, or if there is no loop (any more)."""
         if get_ident() == self.thread or not self.hand_over(action):
             action()
 
@@ -83,7 +83,7 @@ class OwnLoop:
         return True
 
     def raise_soon(self, error: BaseException) -> None:
-        """Raises in a turn of the loop what is meant for the program, such as `KeyboardInterrupt`."""
+        """Raises what is meant for the program, such as `KeyboardInterrupt`, in a turn of the loop."""
 
         def reraise() -> None:
             raise error

@@ -1,4 +1,4 @@
-"""When sessions open and end, and those who await it."""
+"""When sessions open and end, and who waits for that."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class Waiters:
         self._wake(self._opened_answer, self._for_opened)
 
     def disown(self) -> None:
-        """In a forked process: cancels those who wait, for they do so in the parent."""
+        """In a forked process: cancels those who wait, because their loop is the parent's."""
         waiting: list[asyncio.Future[Any]] = [*self._for_opened, *self._for_stopped]
         self._for_opened.clear()
         self._for_stopped.clear()
@@ -117,7 +117,7 @@ class Waiters:
             call_on(future.get_loop(), _resolve, future, known)
 
     def _opened_answer(self) -> Opened | RxNodesError | None:
-        """What those learn who wait for a session to open; `None`: there is no answer yet."""
+        """The answer to those who wait for a session to open; `None`: there is none yet."""
         opened = self.last_opened
         if opened is not None and opened.session == self._driver.session:
             return opened
@@ -126,7 +126,7 @@ class Waiters:
         return self._why_never()
 
     def _stopped_answer(self) -> Stopped | RxNodesError | None:
-        """What those learn who wait for a session to end; `None`: there is no answer yet."""
+        """The answer to those who wait for a session to end; `None`: there is none yet."""
         if not self.is_live and self.last_stopped is not None:
             return self.last_stopped
         return self._why_never()
@@ -139,7 +139,7 @@ class Waiters:
 
 
 def _never_opened(stopped: Stopped) -> ConnectError:
-    """The error for those who wait for a session to open that has ended."""
+    """The error for those who waited for a session to open, when it has ended without that."""
     error = stopped.error
     if isinstance(error, ConnectError):
         return ConnectError(str(error), status=error.status, retryable=error.retryable)

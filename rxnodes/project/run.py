@@ -142,4 +142,4 @@ class _Signals:
 
 
 def _do_nothing() -> None:
-    """What wakes the loop."""
+    """Wakes the loop."""

@@ -45,7 +45,7 @@ class _Outcome:
         session: The session's number; 0 where none was live.
         attempt: The attempt's number within the session; 0 likewise.
         at: When it happened, in UTC.
-        tag: What the sender gave to know the message again; `None`: nothing.
+        tag: What the sender gave to recognize the message by; `None`: nothing.
         size: The bytes of the message, without framing.
     """
 
@@ -59,7 +59,7 @@ class _Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent(_Outcome):
-    """The message has left for the network. Whether it has arrived only the peer can tell."""
+    """The message has left for the network. Only the peer knows whether it has arrived."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,9 +67,9 @@ class SendDropped(_Outcome):
     """The message was given up, and the session goes on.
 
     Attributes:
-        reason: "full": the send queue was. "expired": it waited longer than `time_to_live`. "not open": there was no
-            open connection, and nothing waits for one. "no message": there was nothing to send, or it could not be
-            written, as the `ErrorEvent` says.
+        reason: "full": the send queue had no room. "expired": it waited longer than `time_to_live`. "not open": there
+            was no open connection, and nothing waits for one. "no message": there was nothing to send, or it could not
+            be written, as the `ErrorEvent` says.
     """
 
     reason: DropReason
@@ -92,7 +92,7 @@ class Sender(Protocol):
     """What a receipt needs of its connection."""
 
     def watch(self) -> None:
-        """One receipt more has somebody who waits for its outcome."""
+        """Counts one more receipt whose outcome somebody waits for."""
         ...
 
     def run_on_loop(self, action: Callable[[], None]) -> None:
@@ -107,7 +107,7 @@ class Receipt:
     on any event loop, more than once, and after the fact.
 
     Attributes:
-        tag: What the sender gave to know the message again.
+        tag: What the sender gave to recognize the message by.
         size: The bytes of the message, without framing.
 
     Example:
@@ -147,12 +147,12 @@ class Receipt:
 
     @property
     def outcome(self) -> SendOutcome | None:
-        """What became of the message; `None` while that is open."""
+        """What became of the message; `None` while it is under way."""
         return None if self.fate is None else self.fate(tag=self.tag, size=self.size)
 
     @property
     def is_watched(self) -> bool:
-        """Whether anybody is to be told."""
+        """Whether anybody waits for the outcome."""
         return self.tag is not None or self._waiters is not None
 
     def __await__(self) -> Generator[Any, None, SendOutcome]:
@@ -164,12 +164,12 @@ class Receipt:
                 return (yield from future)
             finally:
                 if self.fate is None:
-                    # Who stops waiting is let go: whoever asks again and again must not make it grow.
+                    # So that the list does not grow when a program asks again and again.
                     self._sender.run_on_loop(lambda: self._forget(tell))
         return self.fate(tag=self.tag, size=self.size)
 
     def follow(self, tell: Callable[[SendOutcome], None]) -> None:
-        """Has `tell` called with the outcome; at once, where it is known. On the connection's loop only."""
+        """Calls `tell` with the outcome, at once if that is known. On the connection's loop only."""
         if self.fate is not None:
             tell(self.fate(tag=self.tag, size=self.size))
             return
@@ -181,7 +181,7 @@ class Receipt:
         self._waiters = [waiter for waiter in self._waiters or () if waiter is not tell]
 
     def take_waiters(self) -> Sequence[Callable[[SendOutcome], None]]:
-        """Those who are to be told, who wait no more."""
+        """Takes out those that wait for the outcome."""
         waiters, self._waiters = self._waiters or (), None
         return waiters
 
@@ -194,7 +194,7 @@ def _resolve(future: asyncio.Future[SendOutcome], outcome: SendOutcome) -> None:
             future.set_result(outcome)
 
     loop = future.get_loop()
-    # A loop that has closed meanwhile has nobody left who waits.
+    # If the loop has closed meanwhile, nobody waits.
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(resolve)
 
@@ -227,14 +227,14 @@ class SendQueue:
         return math.inf if self.max_messages is None else self.max_messages
 
     def due(self, now: float) -> float:
-        """How long a message may wait that was sent at the time `now`."""
+        """When a message that is sent at the time `now` has waited long enough."""
         return math.inf if self.time_to_live is None else now + self.time_to_live
 
     def make_room(self, waiting: deque[Receipt], size: int, *, least: int = 0) -> list[Receipt]:
         """Takes out of `waiting`, which has `size` bytes, what does not fit, and returns it. `least` messages stay."""
         dropped: list[Receipt] = []
         while len(waiting) > least and (len(waiting) > self.message_limit or size > self.max_bytes):
-            # One that would not fit into the empty queue must not make all others give way in vain.
+            # A message that would not fit into an empty queue must not push out all others in vain.
             is_oldest = self.overflow == "drop_oldest" and waiting[-1].size <= self.max_bytes
             dropped.append(waiting.popleft() if is_oldest else waiting.pop())
             size -= dropped[-1].size
@@ -278,8 +278,8 @@ class HandOver:
     """Messages that other threads have sent, until the loop takes them over, within the bounds of the send queue.
 
     The loop takes them in batches, and is woken once for each. A batch is at its end when the loop takes it, or when
-    something else is asked of the loop, which must not be overtaken by what is sent afterwards. A message that nothing
-    waits before is always taken: the loop may have all the room for it.
+    something else is asked of the loop, which must not be overtaken by what is sent afterwards. A message that has none
+    before it is always taken, because the loop may have room for it.
 
     It is not thread-safe: the caller holds a lock.
 
@@ -304,7 +304,7 @@ class HandOver:
         self.is_sealed = False
 
     def add(self, receipt: Receipt, now: float) -> None:
-        """Adds a message to the batch at the time `now`. What has no room is told with the next batch."""
+        """Adds a message to the batch at the time `now`. What has no room comes out with the next batch."""
         receipt.batch = self.batch
         receipt.due = self._queue.due(now)
         self._receipts.append(receipt)
