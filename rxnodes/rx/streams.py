@@ -73,8 +73,8 @@ class IsolatedSubject(Observable[T], abc.SubjectBase[T]):
     As reactivex's `Subject`, it is an observable and an observer, and passes on what it is given until it completes or
     errors. But a subscriber that raises goes on being notified, and so do the others: what it raised goes to `report`.
 
-    Subscribing and disposing are allowed from any thread and at any moment, also within a notification. One
-    that subscribes during a notification sees the next one. One that is disposed during it is not called any more.
+    Subscribing and disposing are allowed from any thread and at any moment, also within a notification. A subscriber
+    that comes during a notification sees the next one. One that is disposed during it is not called any more.
 
     Args:
         report: Called with what a subscriber raises.

@@ -36,12 +36,12 @@ class Faults:
     """What goes wrong in one direction, on all connections. A switch acts at once, on what is under way too.
 
     Attributes:
-        latency: Seconds that everything is under way.
+        latency: Seconds by which everything is delayed.
         bandwidth: Bytes a second, for each connection; 0: everything is held back; `None`: no limit.
-        slice_size: Bytes that a segment has at most, from 1; `None`: no limit.
+        slice_size: How many bytes a segment has at most, from 1; `None`: no limit.
         black_hole: Whether data vanishes, as where a cable is out. An end (FIN or RST) is held back until this is off.
-        half_close: Whether this direction is ended: FIN is sent, and what still comes this way vanishes. A connection
-            that was ended so stays so when this is switched off.
+        half_close: Whether this direction is ended: FIN is sent, and what still comes this way vanishes. Switching
+            this off does not open it again.
         reset_after: Bytes after which a connection is reset, on both sides, counted from its beginning; 0: at once;
             `None`: never.
         bytes_passed: How many bytes were passed on so far. A count, not a switch.

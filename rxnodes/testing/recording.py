@@ -35,7 +35,7 @@ CLOSING_BY_US = "x"
 CLOSING_BY_PEER = "X"
 ALL_LETTERS = frozenset({*LETTERS.values(), MESSAGE, CLOSING_BY_US, CLOSING_BY_PEER})
 
-#: What is left by binary fractions, in ticks, must not put something into the tick before its own.
+#: Errors of rounding, in ticks, must not put something into the tick before its own.
 ROUNDING = 1e-6
 
 #: How much of a message is shown where a recording is not as expected.
@@ -137,7 +137,7 @@ class Recording:
             kind: Their class; `LifecycleEvent`: all events.
 
         Returns:
-            They, in the order in which they were delivered.
+            The events, in the order in which they were delivered.
 
         Example:
             >>> from rxnodes import Project

@@ -39,7 +39,7 @@ class Request:
     """The client's opening handshake (RFC 6455 section 4.1), as it came.
 
     Attributes:
-        method: `GET`, from a client in its right mind.
+        method: `GET`, unless the client is broken.
         target: The path and the query.
         version: `HTTP/1.1`.
         headers: Names and values in the order they came.
