@@ -34,10 +34,7 @@ if TYPE_CHECKING:
     Binary: TypeAlias = bytes | bytearray | memoryview
     """What can be sent as a binary message. It is copied where it could change."""
 
-__all__ = ["CODEC_DECIDES", "Connection"]
-
-#: The refusal where both a codec and `is_binary` are given.
-CODEC_DECIDES = "is_binary is for raw messages: a codec decides for itself what goes as text and what as binary"
+__all__ = ["Connection"]
 
 
 class Connection:
@@ -233,7 +230,9 @@ class Connection:
             codec = self.codec if is_binary is None else None
         if codec is not None:
             if is_binary is not None:
-                raise TypeError(CODEC_DECIDES)
+                raise TypeError(
+                    "is_binary is for raw messages: a codec decides for itself what goes as text and what as binary"
+                )
             message = encode(as_codec(cast("CodecOf[Any]", codec)), message)
         payload, is_text = to_payload(message, is_binary=is_binary)
         receipt = Receipt(self._outbound, payload, is_text, tag)

@@ -59,12 +59,7 @@ def client_start(
 
 
 def client_stop(
-    connection: Connection,
-    *,
-    code: int = 1000,
-    reason: str = "",
-    enabled: Switch = True,
-    pass_through: Switch = False,
+    connection: Connection, *, code: int = 1000, reason: str = "", enabled: Switch = True, pass_through: Switch = False
 ) -> Callable[[Observable[T]], Observable[T]]:
     """WebSocket Client Stop: each pulse begins to close the connection, and passes at once.
 
@@ -184,7 +179,7 @@ def client_send(  # noqa: PLR0913 - a node has its attributes
     """
     writer = Writer(connection, codec, is_binary=is_binary)
     check_callback("tag", tag, gives="the tag of a pulse's message", is_optional=True)
-    tag_of = tag or _no_tag
+    tag_of: Callable[[Any], object] = tag or (lambda _: None)
 
     def send(value: Any, pulse: Any) -> None:
         message_tag = tag_of(pulse)
@@ -206,10 +201,6 @@ def client_send(  # noqa: PLR0913 - a node has its attributes
         return action(lambda pulse: send(message(pulse), pulse), enabled=enabled, pass_through=pass_through)
     send_constant = writer.constant_sender(message)
     return action(lambda pulse: send_constant(tag_of(pulse)), enabled=enabled, pass_through=pass_through)
-
-
-def _no_tag(_pulse: object) -> None:
-    """The tag of a message whose outcome nobody asked for."""
 
 
 def _send_latest(

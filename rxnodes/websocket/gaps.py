@@ -66,10 +66,7 @@ def on_gap(connection: Connection, *, sequence: Callable[[V], int | None], codec
 @overload
 def on_gap(connection: Connection, *, sequence: Callable[[V], int | None], codec: TypeForm[V]) -> Observable[Gap]: ...
 def on_gap(
-    connection: Connection,
-    *,
-    sequence: Callable[[Any], int | None] | None = None,
-    codec: Any = UNSET,
+    connection: Connection, *, sequence: Callable[[Any], int | None] | None = None, codec: Any = UNSET
 ) -> Observable[Gap]:
     """Fires after each reconnect with the time in which nothing could be received, and when numbers were skipped.
 
