@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from typing_extensions import TypedDict
 
 from rxnodes import Codec, DecodeError
-from rxnodes.codecs import AS_BYTES, AS_TEXT, as_codec, decode, encode, for_any_type, plain, typed
+from rxnodes.codecs import AS_BYTES, AS_TEXT, as_codec, decode, encode, for_any_type, plain
 
 
 class Quote(pydantic.BaseModel):
@@ -545,88 +545,22 @@ def test_an_adapter_is_the_same_codec_wherever_it_is_given():
     assert as_codec(adapter) != as_codec(pydantic.TypeAdapter(int | str))
 
 
-# Numbers
-
-
-@pytest.mark.parametrize("codec", ["json", list | dict | float, list[float] | dict[str, float] | float])
 @pytest.mark.parametrize("as_bytes", [False, True])
-@pytest.mark.parametrize(
-    "number",
-    ["1e400", "-1e400", "1E+400", "-1.5e309", "1" + "0" * 308 + ".5e1", "9" * 310 + ".0", "1" + "0" * 300 + "e99"],
-)
+@pytest.mark.parametrize("number", ["1e400", "-1.5e309", "1" + "0" * 308 + ".5e1", "9" * 310 + ".0"])
 @pytest.mark.parametrize("text", ["{}", "[0,{}]", '{{"a":{}}}'])
-def test_a_number_that_is_too_large_is_refused(codec, as_bytes, number, text):
+def test_json_refuses_a_number_that_is_too_large_for_a_float(as_bytes, number, text):
     message = text.format(number)
     with pytest.raises(DecodeError, match=r"is too large a number"):
-        decode(as_codec(codec), message.encode() if as_bytes else message)
-
-
-class Named(pydantic.BaseModel):
-    type: int
-    extra_behavior: str = ""
-    default: float
-
-
-class Tagged(pydantic.BaseModel, extra="allow"):
-    tag: str
-
-
-@dataclasses.dataclass
-class Reading:
-    value: float | None = None
-    parts: "list[Reading]" = dataclasses.field(default_factory=list)  # noqa: UP037 - pydantic reads it
-
-
-@pytest.mark.parametrize(
-    ("codec", "text"),
-    [
-        (Any, "{}"),
-        (list, "[{}]"),
-        (complex, "{}"),
-        (Tagged, '{{"tag":"a","more":{}}}'),
-        (Reading, '{{"parts":[{{"value":{}}}]}}'),
-        (Quote | float, "{}"),
-        (Named, '{{"type":1,"default":{}}}'),
-        (Annotated[Any, pydantic.PlainValidator(lambda value: value)], "[{}]"),
-    ],
-)
-@pytest.mark.parametrize("number", ["1e400", "NaN", "-Infinity"])
-def test_no_schema_lets_one_through(codec, text, number):
-    with pytest.raises(DecodeError, match=r"is too large a number|is no JSON"):
-        decode(as_codec(codec), text.format(number))
-
-
-@pytest.mark.parametrize(
-    "codec", [int, str | int, dict[str, list[int]], Ask, Entry, pydantic.FiniteFloat, dt.timedelta]
-)
-def test_one_that_pydantic_itself_refuses_costs_no_look_of_ours(codec, monkeypatch):
-    monkeypatch.setattr(typed, "_refuse_infinity", None)
-    with pytest.raises(DecodeError):
-        decode(as_codec(codec), "1e400")
+        decode(as_codec("json"), message.encode() if as_bytes else message)
+    assert decode(as_codec("json"), f'"{number}"') == number
 
 
 @pytest.mark.parametrize("codec", ["json", list | dict | str | float])
-@pytest.mark.parametrize(
-    ("message", "value"),
-    [
-        ("1e308", 1e308),
-        ("-1.7976931348623157e308", -1.7976931348623157e308),
-        ("1e-400", 0.0),
-        ('"1e400"', "1e400"),
-        ('["a1e400b", 1e40]', ["a1e400b", 1e40]),
-        ('"' + "1" * 400 + '"', "1" * 400),
-        ("0." + "1" * 400, float("0." + "1" * 400)),
-    ],
-)
-def test_what_only_looks_like_one_is_read(codec, message, value):
-    assert decode(as_codec(codec), message) == value
-
-
-@pytest.mark.slow
-@given(st.recursive(st.floats(allow_nan=False, allow_infinity=False) | st.text(), st.lists))
-def test_no_finite_number_is_too_large(value):
-    for codec in (as_codec("json"), as_codec(Any)):
-        assert decode(codec, encode(codec, value)) == value
+@pytest.mark.parametrize("as_bytes", [False, True])
+@pytest.mark.parametrize("value", ["NaN", ["Infinity", 1.5], {"-Infinity": None}])
+def test_names_that_are_no_json_may_stand_in_strings(codec, as_bytes, value):
+    message = encode(as_codec("json"), value)
+    assert decode(as_codec(codec), message.encode() if as_bytes else message) == value
 
 
 @pytest.mark.parametrize("codec", ["json", list[int]])

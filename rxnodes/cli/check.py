@@ -57,7 +57,7 @@ _WARNINGS: Final = {("tls.verify", "off"): " (NOT VERIFIED: anyone can pose as t
 
 
 def _notes(model: BaseModel, around: str = "") -> Iterator[str]:
-    """What is set otherwise than it would be by default, of all fields that there are."""
+    """The settings that differ from their defaults."""
     for name, info in type(model).model_fields.items():
         value: object = getattr(model, name)
         path = around + name
@@ -71,7 +71,7 @@ def _notes(model: BaseModel, around: str = "") -> Iterator[str]:
 
 
 def _shown(value: object) -> str:
-    """A setting's value, as the settings write it: of a table the names, and nothing of a secret."""
+    """A setting's value, as the settings write it. Of a table it shows the names, and of a secret nothing."""
     match value:
         case None:
             text = "none"

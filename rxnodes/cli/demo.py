@@ -58,35 +58,18 @@ async def _play(out: Output) -> int:
         row = timeline.row_for
         async with project:
             project.subscribe(
-                on_start(demo).pipe(
-                    row("On WebSocket Start", "open: messages can be sent"),
-                ),
-                on_start(demo).pipe(
-                    client_send(demo, "hello"),
-                    row("WebSocket Client Send", '"hello"'),
-                ),
-                on_receive(demo).pipe(
-                    row("On WebSocket Receive", _quoted),
-                ),
+                on_start(demo).pipe(row("On WebSocket Start", "open: messages can be sent")),
+                on_start(demo).pipe(client_send(demo, "hello"), row("WebSocket Client Send", '"hello"')),
+                on_receive(demo).pipe(row("On WebSocket Receive", lambda text: f'"{text}"')),
                 on_receive(demo).pipe(
                     ops.filter(lambda text: text == "hello"),
                     client_stop(demo),
                     row("WebSocket Client Stop", "the pulse has passed already"),
                 ),
-                on_stop(demo).pipe(
-                    row("On WebSocket Stop", _ending),
-                ),
-                on_stop(demo).pipe(
-                    client_send(demo, "too late"),
-                    row("WebSocket Client Send", '"too late"'),
-                ),
-                on_error(demo).pipe(
-                    row("On WebSocket Error", _problem),
-                ),
-                pulse().pipe(
-                    client_start(demo),
-                    row("WebSocket Client Start", "the pulse has passed already"),
-                ),
+                on_stop(demo).pipe(row("On WebSocket Stop", _ending)),
+                on_stop(demo).pipe(client_send(demo, "too late"), row("WebSocket Client Send", '"too late"')),
+                on_error(demo).pipe(row("On WebSocket Error", _problem)),
+                pulse().pipe(client_start(demo), row("WebSocket Client Start", "the pulse has passed already")),
             )
             stopped = await demo.wait_stopped()
     out.line()
@@ -109,10 +92,6 @@ async def _slow_to_close(peer: Peer) -> None:
             await peer.send_text(words)
         await asyncio.sleep(_PACE)
         await peer.send_close(CloseCode.NORMAL_CLOSURE, "goodbye")
-
-
-def _quoted(text: str) -> str:
-    return f'"{text}"'
 
 
 def _ending(stopped: Stopped) -> str:

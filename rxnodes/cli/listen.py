@@ -155,11 +155,7 @@ _ENDED: Final = _BEGUN | {Initiator.TIMEOUT: "by us after the server did not ans
 def _end(event: Stopped | Dropped) -> str:
     name = f" {CloseCode(event.code).name.lower().replace('_', ' ')}" if event.code in set(CloseCode) else ""
     reason = f' "{event.reason}"' if event.reason else ""
-    return f"{event.code}{name}{reason}, {_cleanness(event)}"
-
-
-def _cleanness(event: Stopped | Dropped) -> str:
-    return "clean" if event.was_clean else "not clean"
+    return f"{event.code}{name}{reason}, {'clean' if event.was_clean else 'not clean'}"
 
 
 def _traffic(stopped: Stopped) -> str:

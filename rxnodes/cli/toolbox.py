@@ -70,11 +70,5 @@ def _print_parts(out: Output, title: str, parts: list[tuple[str, str]]) -> None:
 
 
 def _node_as_json(node: Node) -> dict[str, Any]:
-    fields = {field.name: getattr(node, field.name) for field in dataclasses.fields(node)}
     function = node.function
-    return fields | {
-        "attributes": [dataclasses.asdict(attribute) for attribute in node.attributes],
-        "inputs": [dataclasses.asdict(port) for port in node.inputs],
-        "outputs": [dataclasses.asdict(port) for port in node.outputs],
-        "function": f"{function.__module__}:{function.__qualname__}",
-    }
+    return dataclasses.asdict(node) | {"function": f"{function.__module__}:{function.__qualname__}"}

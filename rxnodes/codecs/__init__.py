@@ -14,14 +14,4 @@ if TYPE_CHECKING:
     from rxnodes.codecs.codec import CodecOf as CodecOf
     from rxnodes.codecs.codec import V as V
 
-__all__ = [
-    "AS_BYTES",
-    "AS_TEXT",
-    "CODEC_NAMES",
-    "Codec",
-    "TypedCodec",
-    "as_codec",
-    "decode",
-    "encode",
-    "for_any_type",
-]
+__all__ = ["AS_BYTES", "AS_TEXT", "CODEC_NAMES", "Codec", "TypedCodec", "as_codec", "decode", "encode", "for_any_type"]

@@ -56,7 +56,7 @@ def as_codec(codec: Any) -> Codec[Any]:
         return _named(codec)
     if isinstance(codec, tuple):
         return _of_functions(codec)  # pyright: ignore[reportUnknownArgumentType]
-    return _of_raw_type(codec) or _of_type(codec)
+    return _of_type(codec)
 
 
 def for_any_type(codec: Codec[Any]) -> Codec[Any]:
@@ -78,13 +78,11 @@ def _of_functions(pair: tuple[Any, ...]) -> Codec[Any]:
     return Codec(*pair)
 
 
-def _of_raw_type(type_: Any) -> Codec[Any] | None:
+def _of_type(type_: Any) -> Codec[Any]:
     if type_ is str:
         return AS_TEXT
-    return AS_BYTES if type_ is bytes else None
-
-
-def _of_type(type_: Any) -> Codec[Any]:
+    if type_ is bytes:
+        return AS_BYTES
     from rxnodes.codecs.typed import codec_of_class, codec_of_type  # noqa: PLC0415 - it imports pydantic
 
     return codec_of_class(type_) if isinstance(type_, type) else codec_of_type(type_)

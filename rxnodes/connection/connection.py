@@ -34,30 +34,20 @@ if TYPE_CHECKING:
     Binary: TypeAlias = bytes | bytearray | memoryview
     """What can be sent as a binary message. It is copied where it could change."""
 
-__all__ = ["CODEC_DECIDES", "Connection"]
-
-#: The refusal where both a codec and `is_binary` are given.
-CODEC_DECIDES = "is_binary is for raw messages: a codec decides for itself what goes as text and what as binary"
+__all__ = ["Connection"]
 
 
 class Connection:
     """A configuration at run time: it can be started and stopped many times.
 
     Projects make connections; `project.websocket("chat")` gives the one of that name. All commands return at once,
-    never block, and may be called from any thread. On the loop's own thread they take effect before they return.
+    never block, and may be called from any thread. On the loop's own thread they take effect before they return. The
+    streams are hot. They never error, and complete when the project closes or the connection is removed from it.
 
     Attributes:
         name: The configuration's name.
         codec: What the nodes write and read messages with where nothing else is said; `None`: they are sent and given
             as they are.
-        states: The `ConnectionState`: the last one delivered for each new subscriber, then every change.
-        lifecycle: Every lifecycle event, in order.
-        messages: Every message as it came: `str` for text, `bytes` for binary.
-        errors: Every `ErrorEvent`.
-        latency: The round-trip time of each heartbeat's ping, in seconds.
-        sends: What became of each message that was sent with a tag.
-
-    The streams are hot. They never error, and complete when the project closes or the connection is removed from it.
 
     Example:
         >>> from rxnodes import Project
@@ -241,7 +231,9 @@ class Connection:
             codec = self.codec if is_binary is None else None
         if codec is not None:
             if is_binary is not None:
-                raise TypeError(CODEC_DECIDES)
+                raise TypeError(
+                    "is_binary is for raw messages: a codec decides for itself what goes as text and what as binary"
+                )
             message = encode(as_codec(cast("CodecOf[Any]", codec)), message)
         payload, is_text = to_payload(message, is_binary=is_binary)
         receipt = Receipt(self._outbound, payload, is_text, tag)

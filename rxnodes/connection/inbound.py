@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 from weakref import WeakValueDictionary
 
 from rxnodes.codecs import decode
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from reactivex import Observable
 
     from rxnodes.codecs import Codec
+    from rxnodes.connection.driver import Driver
     from rxnodes.rx.backpressure import PauseControl
     from rxnodes.rx.outbox import Outbox
 
@@ -26,15 +27,7 @@ __all__ = ["Inbound"]
 LONGEST_RUN: Final = 512
 
 
-class _Driver(Protocol):
-    """What receiving needs of the connection's driver."""
-
-    def refuse(self, error: DecodeError) -> None:
-        """Reports a message that cannot be shown as it was asked for."""
-        ...
-
-
-#: What a connection has whose messages nobody takes in batches. It is never changed, only replaced.
+#: Of all connections from which nobody takes batches. It is replaced, never changed.
 _NO_BATCHES: dict[bool | None, IsolatedSubject[Any]] = {}
 
 
@@ -44,13 +37,6 @@ class Inbound:
     A message enters by `take`. It waits in the outbox while another notification is being delivered. Then the streams
     show it, one after the other: as it came, as `str`, as `bytes`, in a batch, or as the value that a codec reads.
 
-    Args:
-        outbox: Keeps the order of notifications.
-        pause_control: Closed by consumers that cannot keep up.
-        driver: Told of each message that is not what a stream's subscribers asked for.
-        report: Told what a subscriber raises.
-        lock: Shared by all streams of the connection.
-
     Attributes:
         messages: Every message as it came.
         texts: Every message as `str`.
@@ -58,24 +44,15 @@ class Inbound:
     """
 
     __slots__ = (
-        "_batches",
-        "_driver",
-        "_is_completed",
-        "_outbox",
-        "_pause_control",
-        "_report",
-        "_values",
-        "_views",
-        "binaries",
-        "messages",
-        "texts",
+        *("_batches", "_driver", "_is_completed", "_outbox", "_pause_control", "_report", "_values", "_views"),
+        *("binaries", "messages", "texts"),
     )
 
     def __init__(
         self,
         outbox: Outbox,
         pause_control: PauseControl,
-        driver: _Driver,
+        driver: Driver,
         report: Callable[[BaseException], None],
         lock: RLock,
     ) -> None:
@@ -95,7 +72,7 @@ class Inbound:
     # What is asked for
 
     def batches(self, *, is_binary: bool | None) -> Observable[Any]:
-        """The messages of one read of the socket as a list: of `str`, of `bytes`, or as they came."""
+        """The messages of one read of the socket as a list: of `str`, of `bytes`, or (for `None`) as they came."""
         with self._views.lock:
             stream = self._batches.get(is_binary)
             if stream is not None:
@@ -142,12 +119,7 @@ class Inbound:
         with self._views.lock:
             # A batch stream that is asked for from here on is completed where it is made.
             self._is_completed = True
-        streams: tuple[IsolatedSubject[Any], ...] = (
-            self.messages,
-            self.texts,
-            self.binaries,
-            *self._batches.values(),
-        )
+        streams: tuple[IsolatedSubject[Any], ...] = (self.messages, self.texts, self.binaries, *self._batches.values())
         for stream in streams:
             stream.on_completed()
 

@@ -1,28 +1,26 @@
-"""The way of a message from whoever sends it to the link, and what becomes of it."""
+"""How a message gets from its sender to the link, and what becomes of it."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from rxnodes.connection.own_loop import hand_over_lock
 from rxnodes.errors import SendError
 from rxnodes.lifecycle.inputs import Reported
 from rxnodes.lifecycle.machine import Phase
 from rxnodes.rx.streams import IsolatedSubject
-from rxnodes.transport.receipts import Backlog, HandOver, Receipt, SendDropped, SendOutcome, SharedOutcome, Unsent
+from rxnodes.transport.receipts import Backlog, HandOver, Receipt, SendDropped, SendOutcome, Unsent
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Collection
     from threading import RLock
 
+    from rxnodes.connection.driver import Driver
     from rxnodes.connection.own_loop import OwnLoop
-    from rxnodes.lifecycle.inputs import Input
-    from rxnodes.lifecycle.machine import State
     from rxnodes.rx.outbox import Outbox
-    from rxnodes.transport.base import Link
-    from rxnodes.transport.receipts import DropReason, SendQueue
+    from rxnodes.transport.receipts import DropReason, SendQueue, SharedOutcome
 
 __all__ = ["OPEN", "OPENING", "Outbound", "to_payload"]
 
@@ -33,66 +31,22 @@ OPEN = Phase.OPEN
 OPENING = frozenset({Phase.CONNECTING, Phase.DROPPING, Phase.RECONNECTING})
 
 
-class _Driver(Protocol):
-    """What sending needs of the connection's driver.
-
-    Attributes:
-        state: The machine's state.
-        link: The attempt's link, where it has one.
-        is_stepping: Whether an input is being worked off.
-    """
-
-    state: State
-    link: Link | None
-    is_stepping: bool
-
-    def give(self, receipt: Receipt) -> None:
-        """Gives the link a message."""
-        ...
-
-    def feed(self, input_: Input) -> None:
-        """Feeds the machine."""
-        ...
-
-    def count_discarded(self, count: int) -> None:
-        """Counts messages that no link ever had as unsent."""
-        ...
-
-
 class Outbound:
     """Sends messages: at once, or from the backlog when the connection opens; also those of other threads.
 
-    Args:
-        queue: The bounds of what may wait.
-        driver: The connection's driver.
-        loop: The connection's loop.
-        outbox: Keeps the order of notifications.
-        report: Told what those raise who follow a receipt.
-        lock: Shared by all streams of the connection.
-
     Attributes:
         outcomes: What became of each message that was sent with a tag.
-        watched: How many messages there are of which somebody waits to learn what becomes.
+        watched: How many messages there are whose outcome somebody waits for.
         backlog: The messages that wait for the connection to open, if any do.
         expiry: The timer that gives up the first of them.
     """
 
-    __slots__ = (
-        "_driver",
-        "_loop",
-        "_outbox",
-        "_queue",
-        "_report",
-        "backlog",
-        "expiry",
-        "outcomes",
-        "watched",
-    )
+    __slots__ = ("_driver", "_loop", "_outbox", "_queue", "_report", "backlog", "expiry", "outcomes", "watched")
 
     def __init__(  # noqa: PLR0913, PLR0917 - it is between all of these
         self,
         queue: SendQueue,
-        driver: _Driver,
+        driver: Driver,
         loop: OwnLoop,
         outbox: Outbox,
         report: Callable[[BaseException], None],
@@ -111,12 +65,7 @@ class Outbound:
     # Sending
 
     def send(self, receipt: Receipt, due: float | None = None) -> None:
-        """Sends a message, on the loop's thread.
-
-        Args:
-            receipt: The message.
-            due: How long it may wait for the connection to open, where it has been waiting already.
-        """
+        """Sends a message, on the loop's thread. `due` is for one that has been waiting already."""
         if receipt.tag is not None:
             self.watched += 1
         driver = self._driver
@@ -245,7 +194,7 @@ class Outbound:
         self.settle(given_up, Unsent)
 
     def _take_backlog(self) -> Collection[Receipt]:
-        """What waited for the connection to open, and waits no more."""
+        """Takes out what waits for the connection to open."""
         assert self.backlog is not None
         if self.expiry is not None:
             self.expiry.cancel()
@@ -265,20 +214,22 @@ class Outbound:
                 self._driver.feed(Reported("send", problem))
         self.settle(receipts, SendDropped, reason="full")
 
-    def settle(self, receipts: Collection[Receipt], kind: type[SendOutcome], **more: Any) -> None:
-        """Writes on these messages' receipts what became of them. An outcome is made only where somebody waits."""
+    def settle(self, receipts: Collection[Receipt], kind: Callable[..., SendOutcome], **more: Any) -> None:
+        """Notes what became of these messages on their receipts. Makes an outcome only where somebody waits for it."""
         if not receipts:
             return
         state = self._driver.state
-        numbers = (state.session, state.attempt) if state.is_live else (0, 0)
-        shared = SharedOutcome(kind, self._loop.name, *numbers, self._loop.now(), more)
+        session, attempt = (state.session, state.attempt) if state.is_live else (0, 0)
+        shared: SharedOutcome = partial(
+            kind, connection=self._loop.name, session=session, attempt=attempt, at=self._loop.now(), **more
+        )
         for receipt in receipts:
             receipt.shared_outcome = shared
             receipt.payload = b""
         if self.watched:
             for receipt in receipts:
                 if receipt.is_watched:
-                    self._post_outcome(receipt, shared.of(receipt))
+                    self._post_outcome(receipt, shared(tag=receipt.tag, size=receipt.size))
             # `Unsent` waits for the notification of the end that caused it. Earlier, the connection would still seem
             # open, and a subscriber might send the message again.
             if not self._driver.is_stepping and kind is not Unsent:
@@ -300,7 +251,7 @@ class Outbound:
     # What receipts need
 
     def watch(self) -> None:
-        """One receipt more has somebody who waits for its outcome."""
+        """Counts one more receipt whose outcome somebody waits for."""
         self.watched += 1
 
     def run_on_loop(self, action: Callable[[], None]) -> None:

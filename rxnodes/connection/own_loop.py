@@ -27,9 +27,6 @@ guard(hand_over_lock)
 class OwnLoop:
     """The event loop of one connection, from the moment its project opens.
 
-    Args:
-        name: The connection's name.
-
     Attributes:
         name: The connection's name.
         loop: The event loop; `None` before the project opens.
@@ -65,16 +62,12 @@ class OwnLoop:
         self.thread = 0
 
     def run(self, action: Callable[[], None]) -> None:
-        """Runs `action` on the loop's thread: at once where that is this one, or where there is no loop (any more)."""
+        """Runs `action` on the loop's thread: at once if this is that thread, or if there is no loop (any more)."""
         if get_ident() == self.thread or not self.hand_over(action):
             action()
 
     def hand_over(self, action: Callable[[], None]) -> bool:
-        """Hands `action` to the loop.
-
-        Returns:
-            Whether there is a loop that will run it.
-        """
+        """Hands `action` to the loop. Returns whether there is one that will run it."""
         # While the lock is held the project cannot be left, so what is handed over now will run.
         with hand_over_lock:
             if self.loop is None or self.is_left:
@@ -90,7 +83,7 @@ class OwnLoop:
         return True
 
     def raise_soon(self, error: BaseException) -> None:
-        """Raises in a turn of the loop what is meant for the program, such as `KeyboardInterrupt`."""
+        """Raises what is meant for the program, such as `KeyboardInterrupt`, in a turn of the loop."""
 
         def reraise() -> None:
             raise error

@@ -100,8 +100,8 @@ class ConnectionLike(Protocol):
         """Begins a session."""
         ...
 
-    def send(self, message: object, *, is_binary: bool | None, codec: None, tag: object) -> Receipt:
-        """Sends a raw message. Nodes have applied the codec already."""
+    def send(self, message: object, *, is_binary: bool | None, codec: Codec[Any] | None, tag: object) -> Receipt:
+        """Sends a message, or with a codec a value."""
         ...
 
     def stop(self, *, code: int, reason: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from rxnodes.errors import HandlerError, text_of, with_type
 from rxnodes.lifecycle.events import ErrorEvent, LifecycleEvent, Opened, Stopped
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from threading import RLock
 
+    from rxnodes.connection.driver import Driver
     from rxnodes.connection.own_loop import OwnLoop
     from rxnodes.connection.waiters import Waiters
-    from rxnodes.lifecycle.inputs import Input
     from rxnodes.rx.outbox import Outbox
 
 __all__ = ["Publisher"]
@@ -26,23 +26,8 @@ __all__ = ["Publisher"]
 logger = logging.getLogger("rxnodes")
 
 
-class _Driver(Protocol):
-    """What publishing needs of the connection's driver."""
-
-    def feed(self, input_: Input) -> None:
-        """Feeds the machine."""
-        ...
-
-
 class Publisher:
     """Publishes the states and the lifecycle events of a connection, one after the other.
-
-    Args:
-        loop: The connection's loop.
-        outbox: Keeps the order of notifications.
-        waiters: Learn of each `Opened` and `Stopped`.
-        driver: Feeds the machine.
-        lock: Shared by all streams of the connection.
 
     Attributes:
         states: The `ConnectionState`: the last one for each new subscriber, then every change.
@@ -54,26 +39,11 @@ class Publisher:
     """
 
     __slots__ = (
-        "_delivering",
-        "_driver",
-        "_loop",
-        "_outbox",
-        "_waiters",
-        "ended",
-        "latency",
-        "lifecycle",
-        "report",
-        "states",
+        *("_delivering", "_driver", "_loop", "_outbox", "_waiters"),
+        *("ended", "latency", "lifecycle", "report", "states"),
     )
 
-    def __init__(
-        self,
-        loop: OwnLoop,
-        outbox: Outbox,
-        waiters: Waiters,
-        driver: _Driver,
-        lock: RLock,
-    ) -> None:
+    def __init__(self, loop: OwnLoop, outbox: Outbox, waiters: Waiters, driver: Driver, lock: RLock) -> None:
         self._loop = loop
         self._outbox = outbox
         self._waiters = waiters
@@ -94,7 +64,8 @@ class Publisher:
             return
         self._delivering = event
         if isinstance(event, Opened):
-            self._waiters.note_opened(event)
+            # Known from here on; those who wait for it are woken behind its subscribers.
+            self._waiters.last_opened = event
         elif isinstance(event, ErrorEvent):
             self._warn_where_nobody_listens(event)
         self.lifecycle.on_next(event)
@@ -106,7 +77,7 @@ class Publisher:
 
     def _end(self, stopped: Stopped) -> None:
         """Every subscriber has seen `Stopped`: the session is over."""
-        self._waiters.note_ended(stopped)
+        self._waiters.last_stopped = stopped
         self.ended.on_next(stopped)
         self._waiters.wake()
         self._delivering = None

@@ -1,11 +1,11 @@
-"""When sessions open and end, and those who await it."""
+"""When sessions open and end, and who waits for that."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rxnodes.connection.own_loop import hand_over_lock
 from rxnodes.errors import ConnectError, RxNodesError
@@ -15,6 +15,7 @@ from rxnodes.rx.forking import inherited
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rxnodes.connection.driver import Driver
     from rxnodes.connection.own_loop import OwnLoop
     from rxnodes.lifecycle.events import Opened, Stopped
 
@@ -23,32 +24,19 @@ __all__ = ["Waiters"]
 T = TypeVar("T")
 
 
-class _Sessions(Protocol):
-    """What counts the sessions."""
-
-    @property
-    def session(self) -> int:
-        """The number of the live or last session."""
-        ...
-
-
 class Waiters:
     """Answers those who wait for a session to open or to end.
-
-    Args:
-        loop: The connection's loop.
-        sessions: What counts its sessions.
 
     Attributes:
         last_opened: The last `Opened`, of whatever session.
         last_stopped: The `Stopped` of the last session that is over: every subscriber has seen it.
     """
 
-    __slots__ = ("_for_opened", "_for_stopped", "_loop", "_sessions", "last_opened", "last_stopped")
+    __slots__ = ("_driver", "_for_opened", "_for_stopped", "_loop", "last_opened", "last_stopped")
 
-    def __init__(self, loop: OwnLoop, sessions: _Sessions) -> None:
+    def __init__(self, loop: OwnLoop, driver: Driver) -> None:
         self._loop = loop
-        self._sessions = sessions
+        self._driver = driver
         self.last_opened: Opened | None = None
         self.last_stopped: Stopped | None = None
         self._for_opened: list[asyncio.Future[Opened]] = []
@@ -58,31 +46,16 @@ class Waiters:
     def is_live(self) -> bool:
         """Whether a session is under way, or its `Stopped` has not reached every subscriber yet."""
         ended = 0 if self.last_stopped is None else self.last_stopped.session
-        return self._sessions.session > ended
+        return self._driver.session > ended
 
     # Those who wait
 
     async def opened(self) -> Opened:
-        """Waits until the live session is open.
-
-        Returns:
-            Its last `Opened`; when no session is live, that of the last one.
-
-        Raises:
-            ConnectError: If the session ended without ever being open.
-            RxNodesError: If the project closed, or the connection was removed, before a first start.
-        """
+        """What `Connection.wait_started` waits for."""
         return await self._wait(self._opened_answer, self._for_opened)
 
     async def stopped(self) -> Stopped:
-        """Waits until the live session is over.
-
-        Returns:
-            Its `Stopped`; when no session is live, the last one.
-
-        Raises:
-            RxNodesError: If the project closed, or the connection was removed, before a first start.
-        """
+        """What `Connection.wait_stopped` waits for."""
         return await self._wait(self._stopped_answer, self._for_stopped)
 
     def tell_stopped(self, future: asyncio.Future[Stopped]) -> None:
@@ -117,21 +90,13 @@ class Waiters:
 
     # What they learn
 
-    def note_opened(self, opened: Opened) -> None:
-        """Keeps this `Opened`. Those who wait for it are woken behind its subscribers."""
-        self.last_opened = opened
-
-    def note_ended(self, stopped: Stopped) -> None:
-        """Every subscriber has seen this `Stopped`: its session is over."""
-        self.last_stopped = stopped
-
     def wake(self) -> None:
         """Wakes all those for whom there is an answer."""
         self._wake(self._stopped_answer, self._for_stopped)
         self._wake(self._opened_answer, self._for_opened)
 
     def disown(self) -> None:
-        """In a forked process: cancels those who wait, for they do so in the parent."""
+        """In a forked process: cancels those who wait, because their loop is the parent's."""
         waiting: list[asyncio.Future[Any]] = [*self._for_opened, *self._for_stopped]
         self._for_opened.clear()
         self._for_stopped.clear()
@@ -152,16 +117,16 @@ class Waiters:
             call_on(future.get_loop(), _resolve, future, known)
 
     def _opened_answer(self) -> Opened | RxNodesError | None:
-        """What those learn who wait for a session to open; `None`: there is no answer yet."""
+        """The answer to those who wait for a session to open; `None`: there is none yet."""
         opened = self.last_opened
-        if opened is not None and opened.session == self._sessions.session:
+        if opened is not None and opened.session == self._driver.session:
             return opened
         if not self.is_live and self.last_stopped is not None:
             return _never_opened(self.last_stopped)
         return self._why_never()
 
     def _stopped_answer(self) -> Stopped | RxNodesError | None:
-        """What those learn who wait for a session to end; `None`: there is no answer yet."""
+        """The answer to those who wait for a session to end; `None`: there is none yet."""
         if not self.is_live and self.last_stopped is not None:
             return self.last_stopped
         return self._why_never()
@@ -176,7 +141,7 @@ class Waiters:
 
 
 def _never_opened(stopped: Stopped) -> ConnectError:
-    """The error for those who wait for a session to open that has ended."""
+    """The error for those who waited for a session to open, when it has ended without that."""
     error = stopped.error
     if isinstance(error, ConnectError):
         return ConnectError(str(error), status=error.status, retryable=error.retryable)

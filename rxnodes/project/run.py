@@ -121,7 +121,7 @@ class _Signals:
             if is_first:
                 # At once, so that code that holds up the loop can see the cancellation. Then the loop is woken.
                 self._task.cancel()
-                loop.call_soon_threadsafe(_do_nothing)
+                loop.call_soon_threadsafe(lambda: None)
             else:
                 loop.call_soon_threadsafe(loop.call_later, _APART, self._cut_short, self._task)
 
@@ -139,7 +139,3 @@ class _Signals:
             # Where the program has put a handler of its own meanwhile, that one stays.
             if signal.getsignal(number) == self._on_signal:
                 signal.signal(number, handler)
-
-
-def _do_nothing() -> None:
-    """What wakes the loop."""

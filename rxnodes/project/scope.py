@@ -7,7 +7,7 @@ import contextlib
 import logging
 from collections.abc import Iterable
 from concurrent.futures import CancelledError
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignmentDisposable
 
@@ -20,53 +20,20 @@ from rxnodes.rx.outbox import pipeline_reporter
 from rxnodes.rx.schedulers import LoopScheduler, ThreadSafeLoopScheduler
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Coroutine
     from concurrent.futures import Future
 
     from reactivex import Observable, abc
 
     from rxnodes.connection.connection import Connection
     from rxnodes.lifecycle.events import Stopped
-    from rxnodes.rx.schedulers import LateScheduler
+    from rxnodes.project.project import Project
 
-__all__ = ["Host", "Scene", "Scope", "Uncut", "run_to_end", "uncut", "wait_all_stopped"]
+__all__ = ["Scene", "Scope", "Uncut", "run_to_end", "uncut", "wait_all_stopped"]
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 logger = logging.getLogger("rxnodes")
-
-
-class Host(Protocol):
-    """The part of a project that its scopes use."""
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop | None:
-        """The event loop, while the project is open."""
-        ...
-
-    def is_on_loop(self) -> bool:
-        """Whether this is the event loop's thread."""
-        ...
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether the project has been left."""
-        ...
-
-    @property
-    def late_scheduler(self) -> LateScheduler:
-        """What schedules on the loop once the project is open."""
-        ...
-
-    @property
-    def is_inherited(self) -> bool:
-        """Whether the project was opened by the process that this one was forked from."""
-        ...
-
-    def call(self, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Runs a coroutine function on the loop, from another thread, and waits for its result."""
-        ...
 
 
 class Scope:
@@ -91,9 +58,9 @@ class Scope:
         hello from scene 'menu'
     """
 
-    def __init__(self, name: str, host: Host) -> None:
+    def __init__(self, name: str, project: Project) -> None:
         self.name = name
-        self._host = host
+        self._project = project
         self._disposables = CompositeDisposable()
         self._has_ended = False
 
@@ -140,8 +107,8 @@ class Scope:
             check_observable("subscribe", pipeline)
         self._check_open()
         scheduler = self._scheduler()
-        if scheduler is None and not self._host.has_ended:
-            scheduler = self._host.late_scheduler
+        if scheduler is None and not self._project.has_ended:
+            scheduler = self._project.late_scheduler
         return CompositeDisposable([self._subscribe(pipeline, scheduler) for pipeline in pipelines])
 
     def add(self, disposable: abc.DisposableBase) -> abc.DisposableBase:
@@ -160,15 +127,15 @@ class Scope:
         return self._keep(disposable)
 
     def _check_open(self) -> None:
-        if self._host.is_inherited:
+        if self._project.is_inherited:
             raise inherited("the project")
         if self._has_ended:
             raise RxNodesError(f"{self.name} has been left: nothing can be subscribed in it any more")
 
     def _not_open(self, done: str) -> RxNodesError:
-        if self._host.is_inherited:
+        if self._project.is_inherited:
             return inherited("the project")
-        if self._host.has_ended:
+        if self._project.has_ended:
             return RxNodesError(f"the project has been left: nothing can be {done} any more")
         return RxNodesError("the project is not open: enter it with 'async with' or 'with' first")
 
@@ -204,10 +171,10 @@ class Scope:
         self._disposables.dispose()
 
     def _scheduler(self) -> abc.SchedulerBase | None:
-        loop = self._host.loop
+        loop = self._project.loop
         if loop is None:
             return None
-        return LoopScheduler(loop) if self._host.is_on_loop() else ThreadSafeLoopScheduler(loop)
+        return LoopScheduler(loop) if self._project.is_on_loop() else ThreadSafeLoopScheduler(loop)
 
     def _on_pipeline_error(self, error: Exception) -> None:
         # Raised here, the error would have to pass through Rx to the stream that notifies, and Rx swallows some.
@@ -238,8 +205,8 @@ class Scene(Scope):
         heard in the hall
     """
 
-    def __init__(self, name: str, host: Host, connections: Iterable[Connection]) -> None:
-        super().__init__(f"scene {name!r}", host)
+    def __init__(self, name: str, project: Project, connections: Iterable[Connection]) -> None:
+        super().__init__(f"scene {name!r}", project)
         if not isinstance(connections, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"expected a list of connections, such as [chat], got {type(connections).__name__}")
         self._connections = tuple(connections)
@@ -251,23 +218,23 @@ class Scene(Scope):
         return self._enter()
 
     async def __aexit__(self, *_: object) -> None:
-        if not self._host.is_inherited:
+        if not self._project.is_inherited:
             await self._leave()
 
     def __enter__(self) -> Self:
-        if self._host.is_on_loop():
+        if self._project.is_on_loop():
             raise RxNodesError(
                 f"{self.name}: leaving a plain 'with' blocks, and the project's own thread must not; use 'async with'"
             )
         return self._enter()
 
     def __exit__(self, *_: object) -> None:
-        if self._host.is_inherited:
+        if self._project.is_inherited:
             return
         try:
-            self._host.call(self._leave)
+            self._project.call(self._leave)
         except (CancelledError, RxNodesError):
-            if not self._host.has_ended:
+            if not self._project.has_ended:
                 raise
             # The project was left first, or meanwhile. It has stopped the connections, and waited for them.
             self._end()

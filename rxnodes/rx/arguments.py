@@ -24,14 +24,8 @@ UNSET: Any = _Unset()
 def check_callback(name: str, value: Any, *, gives: str, is_optional: bool = False) -> None:
     """Checks that an argument is a plain function. A coroutine function is not: nobody would await it.
 
-    Args:
-        name: The name of the argument.
-        value: What was given.
-        gives: What the function returns, for the message.
-        is_optional: Whether `None` is allowed.
-
     Raises:
-        TypeError: If it is not a plain function.
+        TypeError: If it is not a plain function. It says what the function `gives`.
     """
     if value is None and is_optional:
         return

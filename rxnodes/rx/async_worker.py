@@ -31,15 +31,11 @@ logger = logging.getLogger("rxnodes")
 
 @dataclass(frozen=True, slots=True)
 class Plan(Generic[T, R]):
-    """What the user asked an operator for.
+    """What the user asked an operator for. Most of it are arguments of `map_async`.
 
     Attributes:
         operator: The operator's name, for messages.
-        fn: The coroutine function.
         result: Given an item and what `fn` or `on_error` returned for it, returns the item to emit.
-        on_error: Called with what `fn` raised and the item. Without it, that is the stream's error.
-        max_concurrent: How many items are worked on at a time.
-        ordered: Whether results are emitted in the order of their items.
         new_buffer: Makes the buffer of one subscription.
     """
 

@@ -63,12 +63,6 @@ class Drops(IsolatedSubject[T]):
 class Buffer(Generic[T]):
     """Holds items that wait for a consumer. Items may be put from any thread.
 
-    Args:
-        size: How many items may wait, besides those that the consumer is free to take.
-        overflow: What happens when the buffer is full.
-        drops: Counts and emits the items that are dropped.
-        least: The least size that is allowed.
-
     Raises:
         TypeError: If the size is not an integer, or `drops` is not a `Drops`.
         ValueError: If the size is too small, or there is no such policy.
@@ -93,11 +87,7 @@ class Buffer(Generic[T]):
         return len(self._items)
 
     def put(self, item: T, free: int = 0) -> None:
-        """Keeps an item, or drops one.
-
-        Args:
-            item: The item.
-            free: How many items the consumer will take at once.
+        """Keeps an item, or drops one. `free` is how many more the consumer would take at once.
 
         Raises:
             BufferOverflow: If the buffer is full, nothing may be dropped, and the source cannot be paused.

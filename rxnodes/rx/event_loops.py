@@ -14,6 +14,7 @@ from reactivex.scheduler.eventloop import AsyncIOScheduler
 
 from rxnodes.errors import RxNodesError
 from rxnodes.rx.forking import own
+from rxnodes.rx.schedulers import running_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,11 +52,8 @@ def _occupy_standard_descriptors() -> None:
 class LoopThread:
     """Runs an event loop in a thread of its own, while an asynchronous context manager is entered on it.
 
-    It is what a plain `with` of a project or a test server uses.
-
-    Args:
-        held: The context manager that is entered and left on the loop.
-        on_interrupt: Called in the thread that leaves, when Ctrl+C comes meanwhile.
+    It is what a plain `with` of a project or a test server uses. If Ctrl+C comes while that is left, `on_interrupt` is
+    called in the thread that leaves.
     """
 
     def __init__(self, held: AbstractAsyncContextManager[Any], on_interrupt: Callable[[], None]) -> None:
@@ -172,8 +170,7 @@ def observer_on_loop_of(scheduler: abc.SchedulerBase | None, observer: abc.Obser
 
 def call_on(loop: asyncio.AbstractEventLoop, notify: Callable[..., Any], *values: Any) -> None:
     """Calls `notify(*values)` on the loop; at once if that runs in this thread."""
-    # Not get_running_loop, which raises if there is none.
-    if asyncio._get_running_loop() is loop:  # noqa: SLF001
+    if running_loop() is loop:
         notify(*values)
         return
     # If the loop is closed, nobody waits for the call.

@@ -24,10 +24,6 @@ class Filtered(IsolatedSubject[T]):
     Its subscribers are subscribers of the subject itself, each behind a check of the type. So they are isolated and
     ordered as all others are, and the stream costs nothing while nobody subscribes.
 
-    Args:
-        source: The isolated subject.
-        kind: The type.
-
     Example:
         >>> from rxnodes.rx.streams import IsolatedSubject, log_for
         >>> numbers = IsolatedSubject[object](log_for("numbers"))

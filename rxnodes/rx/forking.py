@@ -18,6 +18,7 @@ from rxnodes.errors import RxNodesError
 if TYPE_CHECKING:
     import asyncio
     import socket
+    from threading import Lock, RLock
 
 __all__ = ["Owned", "guard", "inherited", "keep_from_children", "own", "part"]
 
@@ -30,18 +31,6 @@ class Owned(Protocol):
 
     def disown(self) -> None:
         """Called in a forked process before anything else, so that this copy does nothing there."""
-        ...
-
-
-class Lock(Protocol):
-    """Any lock of the standard library."""
-
-    def acquire(self) -> bool:
-        """Acquires the lock."""
-        ...
-
-    def release(self) -> None:
-        """Releases the lock."""
         ...
 
 
@@ -92,7 +81,7 @@ def _renew(poll: int) -> None:
         os.dup2(fresh.fileno(), poll, inheritable=False)
 
 
-def guard(lock: Lock) -> None:
+def guard(lock: Lock | RLock) -> None:
     """Delays a fork while another thread holds the lock, because in the child nobody would release it."""
     if CAN_FORK:
         os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)

@@ -23,11 +23,7 @@ Switch = bool | Observable[bool]
 
 
 class Latest(Generic[T]):
-    """The latest value of an observable, for as long as a subscription lasts.
-
-    Args:
-        initial: The value before the observable has emitted one.
-    """
+    """The latest value of an observable, for as long as a subscription lasts. Until it emits, that is `initial`."""
 
     __slots__ = ("has_value", "value")
 
@@ -48,10 +44,7 @@ class Latest(Generic[T]):
 
 
 def action(
-    execute: Callable[[T], object],
-    *,
-    enabled: Switch = True,
-    pass_through: Switch = False,
+    execute: Callable[[T], object], *, enabled: Switch = True, pass_through: Switch = False
 ) -> Callable[[Observable[T]], Observable[T]]:
     """An action node: executes for each pulse, then passes it.
 
@@ -121,9 +114,7 @@ def _follow_switch(
 
 
 def hold_while(
-    is_held: Callable[[], bool],
-    released: Observable[Any],
-    run: Callable[[Callable[[], None]], None],
+    is_held: Callable[[], bool], released: Observable[Any], run: Callable[[Callable[[], None]], None]
 ) -> Callable[[Observable[T]], Observable[T]]:
     """Holds pulses back while a condition holds, and emits them in order when it ends.
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import threading
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from rxnodes.rx.schedulers import running_loop
+
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Iterator
 
     from rxnodes.rx.backpressure import PauseControl
@@ -50,7 +52,7 @@ class Outbox:
 
     Args:
         report: Called with the error of a pipeline that ends while a notification is being delivered.
-        pause_control: Pauses the source.
+        pause_control: That of the source.
 
     Attributes:
         is_delivering: Whether a notification is being delivered.
@@ -75,11 +77,12 @@ class Outbox:
         """Delivers what is queued, unless that is already being done."""
         if not self._queue or self.is_delivering or self.is_put_off:
             return
-        # Not get_running_loop, which raises if there is none.
-        loop = asyncio._get_running_loop()  # noqa: SLF001
+        loop = running_loop()
+        self.is_delivering = True
         try:
-            self._deliver(self._work_off, loop)
+            self.within(self._work_off, loop)
         finally:
+            self.is_delivering = False
             # Also after a KeyboardInterrupt.
             if loop is not None and self._queue:
                 self.is_put_off = True
@@ -92,7 +95,7 @@ class Outbox:
             self._queue.append((deliver, value))
             self.flush()
             return
-        # The same as _deliver, but without one more call: this is the hot path.
+        # The same as `within`, but without one more call: this is the hot path.
         before, _delivering.report = _delivering.report, self._report
         self.is_delivering = True
         try:
@@ -103,21 +106,12 @@ class Outbox:
         if self._queue:
             self.flush()
 
-    def within(self, act: Callable[[], None]) -> None:
+    def within(self, act: Callable[..., None], *values: Any) -> None:
         """Calls a function that notifies outside of the queue, such as one that replays a value to a new subscriber."""
         before, _delivering.report = _delivering.report, self._report
         try:
-            act()
+            act(*values)
         finally:
-            _delivering.report = before
-
-    def _deliver(self, deliver: Callable[[T], None], value: T) -> None:
-        before, _delivering.report = _delivering.report, self._report
-        self.is_delivering = True
-        try:
-            deliver(value)
-        finally:
-            self.is_delivering = False
             _delivering.report = before
 
     def _work_off(self, loop: asyncio.AbstractEventLoop | None) -> None:

@@ -65,11 +65,7 @@ class LoopScheduler(AsyncIOScheduler):
             return action(scheduler, state)
 
         act_in_place = put_off(act)
-
-        def act_later(scheduler: abc.SchedulerBase, _state: object = None) -> abc.DisposableBase | None:
-            return act_in_place(scheduler)
-
-        return super().schedule(act_later)
+        return super().schedule(lambda scheduler, _: act_in_place(scheduler))
 
 
 class ThreadSafeLoopScheduler(LoopScheduler, AsyncIOThreadSafeScheduler):
@@ -79,11 +75,8 @@ class ThreadSafeLoopScheduler(LoopScheduler, AsyncIOThreadSafeScheduler):
 class AtOnceScheduler(PeriodicScheduler):
     """Runs actions without a delay at once, in the same thread, and gives timed ones to another scheduler.
 
-    An observable that is subscribed beside a pipeline needs it, such as a switch of a node. The loop's own scheduler
-    would emit the switch's first value only in the next turn, too late for the pulses of this one.
-
-    Args:
-        timed: The scheduler of the pipeline.
+    An observable that is subscribed beside a pipeline needs it, such as a switch of a node. The pipeline's scheduler
+    would emit the switch's first value only in the next turn of the loop, too late for the pulses of this one.
     """
 
     def __init__(self, timed: abc.SchedulerBase) -> None:
@@ -180,19 +173,11 @@ class LateScheduler(PeriodicScheduler):
 
 def _given(scheduler: abc.SchedulerBase, action: typing.ScheduledAction[S]) -> typing.ScheduledAction[S]:
     """Wraps an action so that it is given this scheduler, whichever scheduler runs it."""
-
-    def act(_caller: abc.SchedulerBase, state: S | None = None) -> abc.DisposableBase | None:
-        return action(scheduler, state)
-
-    return act
+    return lambda _caller, state: action(scheduler, state)
 
 
-def running_loop() -> asyncio.AbstractEventLoop | None:
-    """The event loop that runs in this thread, if any."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
+#: Gives the event loop that runs in this thread, or `None`, where `get_running_loop` would raise.
+running_loop = asyncio._get_running_loop  # noqa: SLF001
 
 
 def loop_of(scheduler: abc.SchedulerBase | None) -> asyncio.AbstractEventLoop | None:

@@ -29,11 +29,7 @@ logger = logging.getLogger("rxnodes")
 
 
 def log_for(whose: str) -> Callable[[BaseException], None]:
-    """Makes the `report` of a stream that belongs to no connection: it logs what a subscriber raises.
-
-    Args:
-        whose: What the log calls the stream.
-    """
+    """Makes the `report` of a stream that belongs to no connection: it logs what a subscriber of `whose` raises."""
 
     def report(error: BaseException) -> None:
         if isinstance(error, KeyboardInterrupt | SystemExit):
@@ -77,8 +73,8 @@ class IsolatedSubject(Observable[T], abc.SubjectBase[T]):
     As reactivex's `Subject`, it is an observable and an observer, and passes on what it is given until it completes or
     errors. But a subscriber that raises goes on being notified, and so do the others: what it raised goes to `report`.
 
-    Subscribing and disposing are allowed from any thread and at any moment, also within a notification. Whoever
-    subscribes during a notification sees the next one. Whoever is disposed during one is not called any more.
+    Subscribing and disposing are allowed from any thread and at any moment, also within a notification. A subscriber
+    that comes during a notification sees the next one. One that is disposed during it is not called any more.
 
     Args:
         report: Called with what a subscriber raises.
@@ -337,11 +333,7 @@ class View(IsolatedSubject[T]):
         self._views.note(self)
 
     def emit_run(self, values: Sequence[Any], start: int) -> int:
-        """Emits the values from `start` on, for as long as no other view is observed.
-
-        Returns:
-            How many values were emitted.
-        """
+        """Emits the values from `start` on, for as long as no other view is observed. Returns how many those were."""
         views = self._views
         observed = views.observed
         if len(observed) != 1 or self not in observed:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TypeVar, overload
+from typing import TYPE_CHECKING, TypeVar, overload
 
-from reactivex import Observable, abc
-from reactivex.disposable import Disposable
+import reactivex
+from reactivex.scheduler import ImmediateScheduler
 
 from rxnodes.rx.streams import IsolatedSubject, log_for
+
+if TYPE_CHECKING:
+    from reactivex import Observable
 
 __all__ = ["Trigger", "pulse"]
 
@@ -35,17 +38,9 @@ def pulse(value: object = None) -> Observable[object]:
         >>> pulse("hello").subscribe(print) and None
         hello
     """
-
-    def subscribe(
-        observer: abc.ObserverBase[object], _scheduler: abc.SchedulerBase | None = None
-    ) -> abc.DisposableBase:
-        # The scheduler is not used, because it might emit later: pipelines that were subscribed before this one must
-        # see what the pulse causes, whatever scheduler this is.
-        observer.on_next(value)
-        observer.on_completed()
-        return Disposable()
-
-    return Observable(subscribe)
+    # The scheduler of a subscription might emit later. But pipelines that were subscribed before this one must see what
+    # the pulse causes, whatever scheduler that is.
+    return reactivex.return_value(value, ImmediateScheduler.singleton())
 
 
 class Trigger(IsolatedSubject[T]):

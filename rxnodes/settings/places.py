@@ -40,11 +40,8 @@ class _Place:
 class Places:
     """Where each value of the settings comes from.
 
-    Sources lay their values out here, the one that wins last. The values themselves are not kept.
-
-    Args:
-        plugins: The plugins there are, by name.
-        origin_of: Where the values of a section come from, if nothing closer is known.
+    Sources lay their values out here, the one that wins last. The values themselves are not kept. `origin_of` says
+    where the values of a section come from, if nothing closer is known.
     """
 
     def __init__(self, plugins: Mapping[str, Plugin], origin_of: Callable[[str], Origin]) -> None:
@@ -59,23 +56,13 @@ class Places:
         self._quoted: dict[KeyPath, Origin] = {}
 
     def lay(
-        self,
-        section: str,
-        table: Mapping[str, Any],
-        origin_of: Callable[[KeyPath], Origin],
-        fits: Fits,
+        self, section: str, table: Mapping[str, Any], origin_of: Callable[[KeyPath], Origin], fits: Fits
     ) -> dict[str, Any]:
-        """Notes where the values of a table come from.
-
-        Args:
-            section: The section.
-            table: The table.
-            origin_of: Where the value at a path comes from.
-            fits: Whether a value is of a type that may be at a place.
+        """Notes where the values of a section's table come from: for each path, what `origin_of` says.
 
         Returns:
             The table in the form in which sources are merged: a plain value in the place of a table is written out,
-            and a value of a wrong type is replaced by one that every field refuses.
+            and a value that does not fit is replaced by one that every field refuses.
         """
         return _Laying(self, origin_of, fits).lay_table(table, self.shape.at(section), (section,))
 

@@ -40,10 +40,7 @@ _EXPLANATIONS = {
 def problems_of(error: ValidationError, places: Places, *around: str) -> list[str]:
     """The problems that pydantic found, each with where its value comes from.
 
-    Args:
-        error: What pydantic raised.
-        places: Where the values come from.
-        *around: The path of what was validated; empty if it was all sections at once.
+    `around` is the path of what was validated; empty if it was all sections at once.
     """
     return [_problem(details, places, around) for details in error.errors(include_url=False, include_input=False)]
 
@@ -85,13 +82,7 @@ def _nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 def no_such_setting(segments: list[str], places: Places, sections: Iterable[str]) -> str:
-    """What is said of a variable that fits no setting.
-
-    Args:
-        segments: The parts of its name behind the prefix.
-        places: The settings there are.
-        sections: The sections that are read, the switches among them.
-    """
+    """What is said of a variable that fits no setting of these sections; `segments` are the parts of its name."""
     known = [
         "__".join([section, *names]).upper().replace("-", "_")
         for section in sections

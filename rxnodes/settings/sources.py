@@ -51,9 +51,6 @@ class Reading:
     """One reading of a settings folder.
 
     Attributes:
-        folder: The folder.
-        environ: The environment variables.
-        places: Where the values come from.
         problems: What is wrong, as far as it has been found.
         sections: The sections that are read, in their order.
         strays: The variables that fit no setting.
@@ -85,12 +82,7 @@ class FolderSettings(BaseSettings, _InFolder):  # pyright: ignore[reportIncompat
 
     @classmethod
     def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - these forget where values come from
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,
+        cls, settings_cls: type[BaseSettings], *_args: Any, **_usual_sources: Any
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The sources, the one that wins first; the sections of enabled plugins are laid out."""
         reading = cls.reading
@@ -98,7 +90,7 @@ class FolderSettings(BaseSettings, _InFolder):  # pyright: ignore[reportIncompat
             _Toml(settings_cls, reading, ".toml"),
             _Toml(settings_cls, reading, ".local.toml"),
             _DotEnv(settings_cls, reading),
-            _Secrets(file_secret_settings, reading),
+            _Secrets(settings_cls, reading),
             _Environment(settings_cls, reading),
         )
         # The switches have a pass of their own: of a plugin that is off, nothing else is looked at.
@@ -165,13 +157,7 @@ def _origin_in(file: Path | Traversable, lines: Mapping[KeyPath, int], keys: Key
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """A setting outside the TOML files. Its `repr` does not show the value.
-
-    Attributes:
-        name: Its name, with the prefix.
-        text: Its value.
-        origin: Where it is.
-    """
+    """A setting outside the TOML files. Its `repr` does not show the value."""
 
     name: str
     text: str = field(repr=False)
@@ -191,7 +177,10 @@ class Variable:
 class _Variables(EnvSettingsSource):
     """What the sources of variables have in common."""
 
-    _reading: Reading
+    def __init__(self, settings_cls: type[BaseSettings], reading: Reading) -> None:
+        # First, because the base class loads the variables at once.
+        self._reading = reading
+        super().__init__(settings_cls)
 
     @abstractmethod
     def _variables(self) -> Iterable[Variable]:
@@ -271,10 +260,6 @@ def _decoded(text: str, shape: Shape, *, is_section: bool) -> Any:
 class _Environment(_Variables):
     """The environment variables."""
 
-    def __init__(self, settings_cls: type[BaseSettings], reading: Reading) -> None:
-        self._reading = reading
-        super().__init__(settings_cls)
-
     def _variables(self) -> Iterable[Variable]:
         for name, text in sorted(self._reading.environ.items()):
             if _is_ours(name):
@@ -284,12 +269,8 @@ class _Environment(_Variables):
 class _DotEnv(_Variables, DotEnvSettingsSource):
     """`.env` in the folder. Nothing in it is expanded."""
 
-    def __init__(self, settings_cls: type[BaseSettings], reading: Reading) -> None:
-        self._reading = reading
-        DotEnvSettingsSource.__init__(self, settings_cls, env_file=reading.folder / ".env")
-
     def _variables(self) -> Iterable[Variable]:
-        file = cast("Path", self.env_file)
+        file = self._reading.folder / ".env"
         variables: dict[str, Variable] = {}
         for binding in parse_stream(io.StringIO(read_text(file, self._reading.problems) or "")):
             written = binding.original.string
@@ -311,16 +292,9 @@ class _DotEnv(_Variables, DotEnvSettingsSource):
 class _Secrets(_Variables, NestedSecretsSettingsSource):
     """`secrets/` in the folder: one file per value. Links may lead out of it, and spaces around a value stay."""
 
-    def __init__(self, file_secret_settings: PydanticBaseSettingsSource, reading: Reading) -> None:
-        self._reading = reading
-        NestedSecretsSettingsSource.__init__(self, file_secret_settings, secrets_dir=reading.folder / "secrets")
-
-    def validate_secrets_path(self, path: Path) -> None:
-        """Leaves it to the reading, which notes what cannot be read as a problem."""
-
     def _variables(self) -> Iterable[Variable]:
         problems = self._reading.problems
-        for file in files_in(cast("Path", self.secrets_dir), problems):
+        for file in files_in(self._reading.folder / "secrets", problems):
             text = read_text(file, problems)
             if text is not None:
                 name = file.name if _is_ours(file.name) else PREFIX + file.name

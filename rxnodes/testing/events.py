@@ -12,7 +12,6 @@ Example:
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +27,8 @@ __all__ = ["closing", "connecting", "dropped", "error_event", "gap", "opened", "
 
 #: One time for all, so that two events with the same fields are equal.
 AT = datetime(2000, 1, 1, tzinfo=UTC)
+
+COUNTS = ("messages_received", "bytes_received", "messages_sent", "bytes_sent", "unsent", "undelivered")
 
 #: Who ends a session with a code, unless the caller says otherwise. For any other code, the peer does.
 USUAL_INITIATORS: dict[int, Initiator] = {
@@ -46,7 +47,7 @@ def connecting(**fields: Any) -> Connecting:
         >>> connecting(attempt=2).attempt, connecting().url
         (2, 'ws://chat.test/')
     """
-    return replace(Connecting(connection="chat", session=1, attempt=1, at=AT, url="ws://chat.test/"), **fields)
+    return Connecting(**_common(fields, {"url": "ws://chat.test/"}))
 
 
 def opened(**fields: Any) -> Opened:
@@ -59,8 +60,7 @@ def opened(**fields: Any) -> Opened:
         >>> opened(is_reconnect=True).is_reconnect, opened() == opened()
         (True, True)
     """
-    event = Opened(connection="chat", session=1, attempt=1, at=AT, subprotocol=None, elapsed=0.0, is_reconnect=False)
-    return replace(event, **fields)
+    return Opened(**_common(fields, {"subprotocol": None, "elapsed": 0.0, "is_reconnect": False}))
 
 
 def dropped(code: int = 1006, reason: str = "", **fields: Any) -> Dropped:
@@ -76,17 +76,8 @@ def dropped(code: int = 1006, reason: str = "", **fields: Any) -> Dropped:
         >>> dropped(1012, retry_in=0.5).retry_in, dropped().was_clean
         (0.5, False)
     """
-    event = Dropped(
-        connection="chat",
-        session=1,
-        attempt=1,
-        at=AT,
-        code=code,
-        reason=reason,
-        was_clean=code != CloseCode.ABNORMAL_CLOSURE,
-        retry_in=0.0,
-    )
-    return replace(event, **fields)
+    was_clean = code != CloseCode.ABNORMAL_CLOSURE
+    return Dropped(code=code, reason=reason, **_common(fields, {"was_clean": was_clean, "retry_in": 0.0}))
 
 
 def closing(initiator: Initiator = Initiator.LOCAL, **fields: Any) -> Closing:
@@ -100,7 +91,7 @@ def closing(initiator: Initiator = Initiator.LOCAL, **fields: Any) -> Closing:
         >>> closing(Initiator.REMOTE).initiator.name, closing(session=3).session
         ('REMOTE', 3)
     """
-    return replace(Closing(connection="chat", session=1, attempt=1, at=AT, initiator=initiator), **fields)
+    return Closing(initiator=initiator, **_common(fields))
 
 
 def stopped(code: int = 1000, reason: str = "", *, initiator: Initiator | None = None, **fields: Any) -> Stopped:
@@ -119,27 +110,15 @@ def stopped(code: int = 1000, reason: str = "", *, initiator: Initiator | None =
     """
     if initiator is None:
         initiator = USUAL_INITIATORS.get(code, Initiator.REMOTE)
-    event = Stopped(
-        connection="chat",
-        session=1,
-        attempt=1,
-        at=AT,
-        code=code,
-        reason=reason,
-        was_clean=code != CloseCode.ABNORMAL_CLOSURE,
-        initiator=initiator,
-        opened=True,
-        duration=0.0,
-        attempts=1,
-        messages_received=0,
-        bytes_received=0,
-        messages_sent=0,
-        bytes_sent=0,
-        unsent=0,
-        undelivered=0,
-        error=_usual_error(initiator),
-    )
-    return replace(event, **fields)
+    usual: dict[str, Any] = {
+        "was_clean": code != CloseCode.ABNORMAL_CLOSURE,
+        "opened": True,
+        "duration": 0.0,
+        "attempts": 1,
+        "error": _usual_error(initiator),
+        **dict.fromkeys(COUNTS, 0),
+    }
+    return Stopped(code=code, reason=reason, initiator=initiator, **_common(fields, usual))
 
 
 def error_event(phase: ErrorPhase = "receive", error: RxNodesError | None = None, **fields: Any) -> ErrorEvent:
@@ -155,8 +134,7 @@ def error_event(phase: ErrorPhase = "receive", error: RxNodesError | None = None
         ('no answer', 'ConnectionLost')
     """
     error = error or ConnectionLost("the connection broke")
-    event = ErrorEvent(connection="chat", session=1, attempt=1, at=AT, phase=phase, message=str(error), error=error)
-    return replace(event, **fields)
+    return ErrorEvent(phase=phase, error=error, **_common(fields, {"message": str(error)}))
 
 
 def gap(missed: range | None = None, **fields: Any) -> Gap:
@@ -171,8 +149,12 @@ def gap(missed: range | None = None, **fields: Any) -> Gap:
         (range(9, 11), 1.0)
     """
     until = AT + timedelta(seconds=1)
-    event = Gap(connection="chat", session=1, attempt=2, at=until, since=AT, until=until, missed=missed)
-    return replace(event, **fields)
+    return Gap(missed=missed, **_common(fields, {"attempt": 2, "at": until, "since": AT, "until": until}))
+
+
+def _common(fields: dict[str, Any], usual: dict[str, Any] | None = None) -> dict[str, Any]:
+    """These fields, and what the others usually are."""
+    return {"connection": "chat", "session": 1, "attempt": 1, "at": AT, **(usual or {}), **fields}
 
 
 def _usual_error(initiator: Initiator) -> RxNodesError | None:

@@ -1,6 +1,6 @@
 """Marble diagrams: what a peer does, and what a connection tells, each in one line of text.
 
-One character is one tick. In time with one another, the peer above and what its connection tells below::
+One character is one tick. This is what a peer does, and below it, in time, what its connection tells::
 
     peer_script:  --o--m-m--X-|
     record:       c-o--m-m--X-s
@@ -37,10 +37,10 @@ __all__ = ["TICK", "Cells", "Mark", "align", "cells_of", "draw", "parse", "probl
 #: How long a tick is, in seconds, unless something else is said; as in `reactivex.from_marbles`.
 TICK = 0.1
 
-#: So many ticks of silence are drawn as a time.
+#: So many ticks of silence, or more, are drawn as a time.
 LONG_SILENCE = 20
 
-#: More make no difference to a number of seconds above 1e-300.
+#: More decimals make no difference to a number of seconds above 1e-300.
 DECIMALS = 330
 
 TIME = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)")
@@ -144,7 +144,7 @@ class _Reader:
 
 
 def _whole_ticks(seconds: float, tick: float) -> int | None:
-    """How many ticks that is, if they are whole ones; within what is left by binary, and cut off, fractions."""
+    """How many ticks that is; `None` if they are not whole. Errors of rounding do not count."""
     ticks = seconds / tick
     return round(ticks) if abs(ticks - round(ticks)) <= 1e-6 + 1e-14 * ticks else None
 

@@ -176,14 +176,11 @@ def by_url(scripts: Mapping[str, str | PeerScript]) -> PeerScript:
     Returns:
         A function of the peer, as that of `peer_script`.
 
-    Raises:
-        ValueError: As `peer_script`, where a script is a diagram.
-
     Example:
         >>> scripts = {"ws://chat.test/": "-o-m-X", "ws://feed.test/": attempts("-r", "-o")}
         >>> transport = ScriptedTransport(by_url(scripts))
     """
-    # What is given is not always what its type says.
+    # Callers without a type checker pass other types too.
     if not isinstance(scripts, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"by_url() takes a dict of scripts by URL, not {type(scripts).__name__}")
     ready: dict[str, PeerScript] = {}

@@ -29,7 +29,7 @@ __all__ = ["ChaosProxy", "Faults"]
 _HELD_AT_MOST: Final = 256 * 1024
 _PIECES_PER_SECOND: Final = 50
 _DEFAULT_PORTS: Final = {"ws": 80, "wss": 443}
-_SWITCHES: Final = frozenset({"latency", "bandwidth", "slice_size", "black_hole", "half_close", "reset_after"})
+_SWITCHES: Final = ("latency", "bandwidth", "slice_size", "black_hole", "half_close", "reset_after")
 
 
 class Faults:
@@ -56,24 +56,8 @@ class Faults:
         hello
     """
 
-    __slots__ = (
-        "_watchers",
-        "bandwidth",
-        "black_hole",
-        "bytes_passed",
-        "half_close",
-        "latency",
-        "reset_after",
-        "slice_size",
-    )
-
-    latency: float
-    bandwidth: float | None
-    slice_size: int | None
-    black_hole: bool
-    half_close: bool
-    reset_after: int | None
-    bytes_passed: int
+    # So that a switch whose name is mistyped raises.
+    __slots__ = ("_watchers", "bytes_passed", *_SWITCHES)
 
     def __init__(self) -> None:
         self._watchers: set[Callable[[], None]] = set()
@@ -82,12 +66,12 @@ class Faults:
 
     def clear(self) -> None:
         """Switches every fault off."""
-        self.latency = 0.0
-        self.bandwidth = None
-        self.slice_size = None
-        self.black_hole = False
-        self.half_close = False
-        self.reset_after = None
+        self.latency: float = 0.0
+        self.bandwidth: float | None = None
+        self.slice_size: int | None = None
+        self.black_hole: bool = False
+        self.half_close: bool = False
+        self.reset_after: int | None = None
 
     def watch(self, switched: Callable[[], None]) -> None:
         """Calls `switched` after each change, until `unwatch`.

@@ -29,13 +29,7 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 E = TypeVar("E", bound=LifecycleEvent)
 
-LETTERS: dict[type[LifecycleEvent], str] = {
-    Connecting: "c",
-    Opened: "o",
-    Dropped: "d",
-    ErrorEvent: "e",
-    Stopped: "s",
-}
+LETTERS: dict[type[LifecycleEvent], str] = {Connecting: "c", Opened: "o", Dropped: "d", ErrorEvent: "e", Stopped: "s"}
 MESSAGE = "m"
 CLOSING_BY_US = "x"
 CLOSING_BY_PEER = "X"

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rxnodes.transport.base import Sink, Target
-    from rxnodes.transport.receipts import Receipt
 
 __all__ = ["ScriptedPeer", "ScriptedTransport", "check_script"]
 
@@ -124,35 +123,16 @@ class ScriptedLink:
     """The client's side of an attempt: passes everything to the peer."""
 
     def __init__(self, peer: ScriptedPeer) -> None:
-        self._peer = peer
-
-    def send(self, receipt: Receipt, /) -> None:
-        """Sends a message."""
-        self._peer.take(receipt)
-
-    def close(self, code: int, reason: str) -> None:
-        """Sends a Close frame behind what was sent."""
-        self._peer.take_close(code, reason)
-
-    def close_now(self, code: int, reason: str) -> None:
-        """Sends a Close frame ahead of what waits, which is unsent."""
-        self._peer.take_close_now(code, reason)
-
-    def pause_reading(self) -> None:
-        """Reads no more."""
-        self._peer.hold()
-
-    def resume_reading(self) -> None:
-        """Reads on."""
-        self._peer.let_go()
+        self.send = peer.take
+        self.close = peer.take_close
+        self.close_now = peer.take_close_now
+        self.pause_reading = peer.hold
+        self.resume_reading = peer.let_go
+        self.abort = peer.abort
 
     def catch_up(self, judge: Callable[[], object]) -> None:
         """Judges at once: what the peer does is seen as it does it."""
         judge()
-
-    def abort(self) -> None:
-        """Gives the link up."""
-        self._peer.abort()
 
 
 def check_script(script: object) -> None:

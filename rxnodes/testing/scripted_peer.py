@@ -23,7 +23,7 @@ class ScriptedPeer:
     """The other side of one attempt: a server, and the network before it. `ScriptedTransport` makes it.
 
     Its verbs are called on the event loop, return at once and raise nothing; once the link is over, they do nothing.
-    Whether a peer could do what it is told is not judged; `peer_script` does that.
+    They do not check whether a real peer could do that; `peer_script` does.
 
     Attributes:
         target: What was dialled.
@@ -68,7 +68,7 @@ class ScriptedPeer:
         self._waiting_size = 0
         self._too_late: list[Receipt] = []
         self._unsent = 0
-        # The client's Close frame: given to the link, and past recall, though the peer may not have taken it yet.
+        # The client's Close frame, which the link has been given and the peer has not taken yet.
         self._waiting_close: tuple[int, str] | None = None
         self._is_closing = False
         self._has_written_close = False
@@ -88,7 +88,7 @@ class ScriptedPeer:
         """Accepts the handshake; a second time it does nothing.
 
         Args:
-            subprotocol: The one that the server has chosen, offered or not; `None`: none.
+            subprotocol: What the server chooses, offered or not; `None`: nothing.
         """
         if not self._is_over() and not self._is_open:
             self._is_open = True

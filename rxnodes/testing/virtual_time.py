@@ -68,14 +68,11 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return self._jumping.now
 
     def utc_now(self) -> datetime:
-        """The time of day that goes with it: when the loop was made, and so many virtual seconds."""
+        """The time of day: when the loop was made, plus the virtual seconds since."""
         return self._began_at + timedelta(seconds=self.time())
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109
-        """Waits for the executor's threads, for which virtual time is over at once: so it gives them no timeout.
-
-        From CPython 3.12 on, a runner passes one.
-        """
+        """Waits for the executor's threads without the timeout, which in virtual time would be over at once."""
         await super().shutdown_default_executor()
 
 
@@ -100,7 +97,7 @@ def run_in_virtual_time(main: Coroutine[Any, Any, T], *, debug: bool | None = No
         >>> run_in_virtual_time(patience())
         'done'
     """
-    # What is given is not always what its type says.
+    # Callers without a type checker pass other types too.
     if not asyncio.iscoroutine(main):  # pyright: ignore[reportUnnecessaryComparison]
         raise TypeError(f"run_in_virtual_time takes a coroutine, such as main(), not {type(main).__name__}")
     if running_loop() is not None:

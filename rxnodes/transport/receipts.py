@@ -12,7 +12,7 @@ import math
 from collections import deque
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -45,7 +45,7 @@ class _Outcome:
         session: The session's number; 0 where none was live.
         attempt: The attempt's number within the session; 0 likewise.
         at: When it happened, in UTC.
-        tag: What the sender gave to know the message again; `None`: nothing.
+        tag: What the sender gave to recognize the message by; `None`: nothing.
         size: The bytes of the message, without framing.
     """
 
@@ -59,7 +59,7 @@ class _Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent(_Outcome):
-    """The message has left for the network. Whether it has arrived only the peer can tell."""
+    """The message has left for the network. Only the peer knows whether it has arrived."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,9 +67,9 @@ class SendDropped(_Outcome):
     """The message was given up, and the session goes on.
 
     Attributes:
-        reason: "full": the send queue was. "expired": it waited longer than `time_to_live`. "not open": there was no
-            open connection, and nothing waits for one. "no message": there was nothing to send, or it could not be
-            written, as the `ErrorEvent` says.
+        reason: "full": the send queue had no room. "expired": it waited longer than `time_to_live`. "not open": there
+            was no open connection, and nothing waits for one. "no message": there was nothing to send, or it could not
+            be written, as the `ErrorEvent` says.
     """
 
     reason: DropReason
@@ -84,43 +84,15 @@ SendOutcome = Sent | SendDropped | Unsent
 """What can become of a message."""
 
 
-class SharedOutcome(NamedTuple):
-    """What became of messages that were sent or given up together, without what each has of its own.
-
-    Attributes:
-        kind: Which outcome it is.
-        connection: As in the outcome.
-        session: Likewise.
-        attempt: Likewise.
-        at: Likewise.
-        more: What this kind of outcome has beyond those.
-    """
-
-    kind: Callable[..., SendOutcome]
-    connection: str
-    session: int
-    attempt: int
-    at: datetime
-    more: dict[str, Any]
-
-    def of(self, receipt: Receipt) -> SendOutcome:
-        """The outcome of one of them."""
-        return self.kind(
-            connection=self.connection,
-            session=self.session,
-            attempt=self.attempt,
-            at=self.at,
-            tag=receipt.tag,
-            size=receipt.size,
-            **self.more,
-        )
+SharedOutcome: TypeAlias = "partial[SendOutcome]"
+"""What became of the messages that met it together: it makes the outcome of one, given its `tag` and `size`."""
 
 
 class Sender(Protocol):
     """What a receipt needs of its connection."""
 
     def watch(self) -> None:
-        """One receipt more has somebody who waits for its outcome."""
+        """Counts one more receipt whose outcome somebody waits for."""
         ...
 
     def run_on_loop(self, action: Callable[[], None]) -> None:
@@ -135,7 +107,7 @@ class Receipt:
     on any event loop, more than once, and after the fact.
 
     Attributes:
-        tag: What the sender gave to know the message again.
+        tag: What the sender gave to recognize the message by.
         size: The bytes of the message, without framing.
         shared_outcome: What became of the message and of others together; `None` while that is open.
 
@@ -171,13 +143,13 @@ class Receipt:
         self._waiters: list[Callable[[SendOutcome], None]] | None = None
 
     def __repr__(self) -> str:
-        state = "under way" if self.shared_outcome is None else self.shared_outcome.kind.__name__
+        state = "under way" if self.shared_outcome is None else self.shared_outcome.func.__name__
         return f"<Receipt for {self.size} bytes, {state}>"
 
     @property
     def outcome(self) -> SendOutcome | None:
-        """What became of the message; `None` while that is open."""
-        return None if self.shared_outcome is None else self.shared_outcome.of(self)
+        """What became of the message; `None` while it is under way."""
+        return None if self.shared_outcome is None else self.shared_outcome(tag=self.tag, size=self.size)
 
     @property
     def is_watched(self) -> bool:
@@ -193,14 +165,14 @@ class Receipt:
                 return (yield from future)
             finally:
                 if self.shared_outcome is None:
-                    # Who stops waiting is let go: whoever asks again and again must not make it grow.
+                    # So that the list does not grow when a program asks again and again.
                     self._sender.run_on_loop(lambda: self._forget(callback))
-        return self.shared_outcome.of(self)
+        return self.shared_outcome(tag=self.tag, size=self.size)
 
     def follow(self, callback: Callable[[SendOutcome], None]) -> None:
-        """Calls `callback` with the outcome; at once, where it is known. On the connection's loop only."""
+        """Calls `callback` with the outcome, at once if that is known. On the connection's loop only."""
         if self.shared_outcome is not None:
-            callback(self.shared_outcome.of(self))
+            callback(self.shared_outcome(tag=self.tag, size=self.size))
             return
         if not self.is_watched:
             self._sender.watch()
@@ -210,7 +182,7 @@ class Receipt:
         self._waiters = [waiter for waiter in self._waiters or () if waiter is not callback]
 
     def take_waiters(self) -> Sequence[Callable[[SendOutcome], None]]:
-        """Takes out the callbacks that wait for the outcome."""
+        """Takes out those that wait for the outcome."""
         waiters, self._waiters = self._waiters or (), None
         return waiters
 
@@ -223,7 +195,7 @@ def _resolve(future: asyncio.Future[SendOutcome], outcome: SendOutcome) -> None:
             future.set_result(outcome)
 
     loop = future.get_loop()
-    # A loop that has closed meanwhile has nobody left who waits.
+    # If the loop has closed meanwhile, nobody waits.
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(resolve)
 
@@ -256,18 +228,14 @@ class SendQueue:
         return math.inf if self.max_messages is None else self.max_messages
 
     def due(self, now: float) -> float:
-        """How long a message may wait that was sent at the time `now`."""
+        """When a message that is sent at the time `now` has waited long enough."""
         return math.inf if self.time_to_live is None else now + self.time_to_live
 
     def make_room(self, waiting: deque[Receipt], size: int, *, least: int = 0) -> list[Receipt]:
-        """Takes out of `waiting`, which has `size` bytes, what does not fit into the bounds; so many may stay anyway.
-
-        Returns:
-            What was taken out.
-        """
+        """Takes out of `waiting`, which has `size` bytes, what does not fit, and returns it. `least` messages stay."""
         dropped: list[Receipt] = []
         while len(waiting) > least and (len(waiting) > self.message_limit or size > self.max_bytes):
-            # One that would not fit into the empty queue must not make all others give way in vain.
+            # A message that would not fit into an empty queue must not push out all others in vain.
             is_oldest = self.overflow == "drop_oldest" and waiting[-1].size <= self.max_bytes
             dropped.append(waiting.popleft() if is_oldest else waiting.pop())
             size -= dropped[-1].size
@@ -285,11 +253,7 @@ class Backlog:
         self.receipts: deque[Receipt] = deque()
 
     def add(self, receipt: Receipt) -> list[Receipt]:
-        """Adds a message that knows how long it may wait.
-
-        Returns:
-            What has no room in the queue.
-        """
+        """Adds a message that knows how long it may wait. Returns what has no room in the queue."""
         self.receipts.append(receipt)
         self._size += receipt.size
         overflowed = self._queue.make_room(self.receipts, self._size)
@@ -315,10 +279,10 @@ class HandOver:
     """Messages that other threads have sent, until the loop takes them over, within the bounds of the send queue.
 
     The loop takes them in batches, and is woken once for each. A batch is at its end when the loop takes it, or when
-    something else is asked of the loop, which must not be overtaken by what is sent afterwards. A message that nothing
-    waits before is always taken: the loop may have all the room for it.
+    something else is asked of the loop, which must not be overtaken by what is sent afterwards. A message that has none
+    before it is always taken, because the loop may have room for it.
 
-    Whoever calls sees to it that nobody else does meanwhile.
+    It is not thread-safe: the caller holds a lock.
 
     Attributes:
         batch: The number of the batch that is open, or was last.
@@ -352,11 +316,7 @@ class HandOver:
             self._overflowed.append(overflowed)
 
     def take(self, batch: int) -> tuple[list[Receipt], list[Receipt]]:
-        """Takes a batch out, and those before it.
-
-        Returns:
-            Its messages, and what had no room so far.
-        """
+        """Takes a batch out, and those before it. Returns its messages, and what had no room so far."""
         if batch == self.batch:
             self.is_sealed = True
         taken: list[Receipt] = []

@@ -122,17 +122,7 @@ def client_send(
     connection: ConnectionLike,
     message: Callable[[Any], Any] | object = ...,
     *,
-    codec: CodecOf[Any] | None,
-    tag: Callable[[Any], object] | None = None,
-    enabled: Switch = True,
-    pass_through: Switch = False,
-) -> Callable[[Observable[T]], Observable[T]]: ...
-@overload
-def client_send(
-    connection: ConnectionLike,
-    message: Callable[[Any], Any] | object = ...,
-    *,
-    codec: TypeForm[Any],
+    codec: CodecOf[Any] | TypeForm[Any] | None,
     tag: Callable[[Any], object] | None = None,
     enabled: Switch = True,
     pass_through: Switch = False,
@@ -195,7 +185,7 @@ def client_send(  # noqa: PLR0913 - a node has its attributes
     """
     writer = Writer(connection, codec, is_binary=is_binary)
     check_callback("tag", tag, gives="the tag of a pulse's message", is_optional=True)
-    tag_of = tag or _no_tag
+    tag_of: Callable[[Any], object] = tag or (lambda _: None)
 
     def send(value: Any, pulse: Any) -> None:
         message_tag = tag_of(pulse)
@@ -217,10 +207,6 @@ def client_send(  # noqa: PLR0913 - a node has its attributes
         return action(lambda pulse: send(message(pulse), pulse), enabled=enabled, pass_through=pass_through)
     send_constant = writer.constant_sender(message)
     return action(lambda pulse: send_constant(tag_of(pulse)), enabled=enabled, pass_through=pass_through)
-
-
-def _no_tag(_pulse: object) -> None:
-    """The tag of a message whose outcome nobody asked for."""
 
 
 def _send_latest(

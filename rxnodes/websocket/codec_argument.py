@@ -89,8 +89,7 @@ class Writer:
             SendError: If the value is of the wrong type, or the codec cannot encode it.
         """
         try:
-            message = value if self._codec is None else encode(self._codec, value)
-            return self._send(message, tag)
+            return self._connection.send(value, is_binary=self._is_binary, codec=self._codec, tag=tag)
         except (TypeError, ValueError) as error:
             raise SendError(f"{self._connection.name!r}: {error}") from error
 
@@ -105,7 +104,7 @@ class Writer:
         to_payload(message, is_binary=self._is_binary)
 
         def send(tag: object = None) -> Receipt:
-            return self._send(message, tag)
+            return self._connection.send(message, is_binary=self._is_binary, codec=None, tag=tag)
 
         return send
 
@@ -116,16 +115,9 @@ class Writer:
         check_callback("a message", message, gives="what to send")
         return lambda: self.send(message())
 
-    def _send(self, message: Any, tag: object) -> Receipt:
-        return self._connection.send(message, is_binary=self._is_binary, codec=None, tag=tag)
-
 
 def check_only_one_given(codec: Any) -> None:
-    """Refuses a codec where `is_binary` is given.
-
-    Raises:
-        TypeError: If a codec is given.
-    """
+    """Refuses a codec, with a `TypeError`, where `is_binary` is given."""
     if codec is not UNSET:
         raise TypeError("expected is_binary or codec, got both; codec=str, bytes or None says the same as is_binary")
 

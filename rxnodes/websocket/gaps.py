@@ -72,10 +72,7 @@ def on_gap(
     connection: ConnectionLike, *, sequence: Callable[[V], int | None], codec: TypeForm[V]
 ) -> Observable[Gap]: ...
 def on_gap(
-    connection: ConnectionLike,
-    *,
-    sequence: Callable[[Any], int | None] | None = None,
-    codec: Any = UNSET,
+    connection: ConnectionLike, *, sequence: Callable[[Any], int | None] | None = None, codec: Any = UNSET
 ) -> Observable[Gap]:
     """Fires after each reconnect with the time in which nothing could be received, and when numbers were skipped.
 
@@ -125,13 +122,14 @@ class _GapStream(IsolatedSubject[Gap]):
     def __init__(
         self, connection: ConnectionLike, sequence: Callable[[Any], int | None] | None, messages: Observable[Any]
     ) -> None:
-        super().__init__(connection.for_nodes.on_handler_error)
+        self._side = connection.for_nodes
+        super().__init__(self._side.on_handler_error)
         self._connection = connection
         self._sequence = sequence
         self._messages = messages
         self._following: abc.DisposableBase | None = None
         self._opened: Opened | None = None
-        self._heard_at = connection.for_nodes.now()
+        self._heard_at = self._side.now()
         self._number: int | None = None
         self._numbered_at = self._heard_at
         # The latest skips: their numbers may still come.
@@ -149,11 +147,11 @@ class _GapStream(IsolatedSubject[Gap]):
     def _follow(self) -> abc.DisposableBase:
         connection = self._connection
         self._opened = connection.last_opened
-        self._heard_at = connection.for_nodes.now()
+        self._heard_at = self._side.now()
         self._forget_numbers()
         following = CompositeDisposable(
-            connection.for_nodes.batches(is_binary=None).subscribe(self._on_messages),
-            connection.latency.subscribe(self._on_pong),
+            self._side.batches(is_binary=None).subscribe(self._note_life),
+            connection.latency.subscribe(self._note_life),
             on_start(connection).subscribe(self._on_opened, on_completed=self.on_completed),
         )
         if self._sequence is not None:
@@ -174,11 +172,8 @@ class _GapStream(IsolatedSubject[Gap]):
             self._forget_numbers()
         self._heard_at = opened.at
 
-    def _on_pong(self, _round_trip: float) -> None:
-        self._heard_at = self._connection.for_nodes.now()
-
-    def _on_messages(self, _: object) -> None:
-        self._heard_at = self._connection.for_nodes.now()
+    def _note_life(self, _: object) -> None:
+        self._heard_at = self._side.now()
 
     def _count(self, message: Any) -> None:
         assert self._sequence is not None
@@ -217,4 +212,4 @@ class _GapStream(IsolatedSubject[Gap]):
             missed=missed,
         )
         # In its turn, so that nobody sees it before its cause.
-        self._connection.for_nodes.notify(self.on_next, gap)
+        self._side.notify(self.on_next, gap)

@@ -79,13 +79,14 @@ async def test_it_can_be_awaited_and_the_answer_is_typed():
 @virtual
 async def test_the_answer_may_come_while_the_message_is_being_sent():
     chat = await Chat().opened()
-    take = chat.peer.take
+    link = chat.connection._driver.link
+    send = link.send
 
     def answer_at_once(receipt):
-        take(receipt)
+        send(receipt)
         chat.peer.send("answer")
 
-    chat.peer.take = answer_at_once
+    link.send = answer_at_once
     told = Told(request(chat.connection, "ask", match=lambda _: True))
     assert told.all == ["answer", "completed"]
     assert idle(chat.connection)

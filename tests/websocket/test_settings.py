@@ -699,7 +699,7 @@ def test_the_queue_has_what_was_set():
 @pytest.mark.parametrize(
     ("queue", "said"),
     [
-        ({"overflow": "pause"}, "must be one of 'error', 'drop_newest', 'drop_oldest'"),
+        ({"overflow": "pause"}, "'error', 'drop_newest' or 'drop_oldest'"),
         ({"time_to_live": 5}, "needs while_connecting = true"),
         ({"max_messages": 0}, 'must be a whole number from 1 to 100000000 (or "none")'),
         ({"max_bytes": "none"}, "must be a whole number of bytes from 1 to 1073741824"),

@@ -1,6 +1,6 @@
 r"""WebSocket frames as bytes (RFC 6455 section 5), right ones and wrong ones.
 
-Nothing here judges: what a test asks for is built, and what a client sent is told as it came.
+Nothing is judged here: a test gets the frame that it asks for, and sees a client's frame as it came.
 
 Example:
     >>> Frame(Opcode.TEXT, b"Hello").encode()

@@ -106,7 +106,6 @@ class Peer:
 
         Raises:
             AssertionError: The request has no Sec-WebSocket-Key.
-            ConnectionError: The connection is over.
             ValueError: What came is not HTTP.
         """
         request = self.request or await self.read_request()
@@ -139,7 +138,6 @@ class Peer:
             body: The body.
 
         Raises:
-            ConnectionError: The connection is over.
             ValueError: What came is not HTTP; or the status has no usual phrase, and no other was given.
         """
         if self.request is None:
@@ -172,7 +170,6 @@ class Peer:
             length_bits: The size of the length field, where it is to be another than the shortest that will do.
 
         Raises:
-            ConnectionError: The connection is over.
             struct.error: As `Frame.encode`.
             ValueError: Likewise.
         """
@@ -183,9 +180,6 @@ class Peer:
 
         Args:
             text: The text; or bytes, which need not be UTF-8.
-
-        Raises:
-            ConnectionError: The connection is over.
         """
         await self.send_frame(Frame(Opcode.TEXT, text.encode() if isinstance(text, str) else text))
 
@@ -194,9 +188,6 @@ class Peer:
 
         Args:
             data: The message.
-
-        Raises:
-            ConnectionError: The connection is over.
         """
         await self.send_frame(Frame(Opcode.BINARY, data))
 
@@ -206,9 +197,6 @@ class Peer:
         Args:
             payload: What the pong is to repeat; 125 bytes at most where the frame is to be a right one (RFC 6455
                 section 5.5).
-
-        Raises:
-            ConnectionError: The connection is over.
         """
         await self.send_frame(Frame(Opcode.PING, payload))
 
@@ -217,9 +205,6 @@ class Peer:
 
         Args:
             payload: The ping's, where it answers one; 125 bytes at most where the frame is to be a right one.
-
-        Raises:
-            ConnectionError: The connection is over.
         """
         await self.send_frame(Frame(Opcode.PONG, payload))
 
@@ -231,7 +216,6 @@ class Peer:
             reason: Text, or bytes that need not be UTF-8. A right one has 123 bytes at most.
 
         Raises:
-            ConnectionError: The connection is over.
             struct.error: The code does not fit into 16 bits.
         """
         await self.send_frame(Frame(Opcode.CLOSE, close_payload(code, reason)))

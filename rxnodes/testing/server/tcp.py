@@ -132,7 +132,7 @@ class Tcp:
         self.close()
 
     def close(self) -> None:
-        """Gives the socket back. The kernel sends FIN where that is still due, or RST where bytes were left unread."""
+        """Closes the socket. The kernel sends FIN if that is still due, or RST if bytes were left unread."""
         if self._sock.fileno() < 0:
             return
         self._loop.remove_reader(self._sock)

@@ -2,7 +2,6 @@
 
 # No `from __future__ import annotations` here: pydantic evaluates the annotations.
 
-from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Val
 
 from rxnodes.settings.files import MISSING, unreadable
 
-__all__ = ["MIB", "File", "Number", "Seconds", "SecondsOrNone", "Settings", "is_none", "one_of"]
+__all__ = ["MIB", "File", "Number", "Seconds", "SecondsOrNone", "Settings", "is_none"]
 
 MIB = 1024 * 1024
 _DAY = 24 * 60 * 60.0
@@ -71,17 +70,6 @@ class Number:
 
 Seconds = Annotated[float, BeforeValidator(Number(0.001, _DAY, unit="seconds"))]
 SecondsOrNone = Annotated[float | None, BeforeValidator(Number(0.001, _DAY, unit="seconds", optional=True))]
-
-
-def one_of(words: Collection[str]) -> Callable[[object], object]:
-    """Takes one of these words. For any other value it says which are allowed."""
-
-    def check(value: object) -> object:
-        if value not in words:
-            raise ValueError(f"must be one of {', '.join(map(repr, words))}")
-        return value
-
-    return check
 
 
 def _existing_file(path: Path, info: ValidationInfo) -> Path:

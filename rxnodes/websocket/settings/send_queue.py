@@ -2,12 +2,12 @@
 
 # No `from __future__ import annotations` here: pydantic evaluates the annotations.
 
-from typing import Annotated, get_args
+from typing import Annotated
 
 from pydantic import BeforeValidator, ValidationInfo, field_validator
 
 from rxnodes.transport.receipts import QueueOverflow, SendQueue
-from rxnodes.websocket.settings.fields import MIB, Number, SecondsOrNone, Settings, one_of
+from rxnodes.websocket.settings.fields import MIB, Number, SecondsOrNone, Settings
 
 __all__ = ["SendQueueSettings"]
 
@@ -28,7 +28,7 @@ class SendQueueSettings(Settings):
 
     max_messages: Annotated[int | None, BeforeValidator(Number(1, 100_000_000, whole=True, optional=True))] = 1_000_000
     max_bytes: Annotated[int, BeforeValidator(Number(1, 1024 * MIB, whole=True, unit="bytes"))] = 128 * MIB
-    overflow: Annotated[QueueOverflow, BeforeValidator(one_of(get_args(QueueOverflow)))] = "error"
+    overflow: QueueOverflow = "error"
     while_connecting: bool = False
     time_to_live: SecondsOrNone = None
 

@@ -9,16 +9,7 @@ from urllib.parse import SplitResult, quote, unquote_to_bytes, urlsplit
 import yarl
 from pydantic import AfterValidator, SecretStr
 
-__all__ = [
-    "Url",
-    "after_mark",
-    "credentials_of",
-    "encoded",
-    "redacted",
-    "sendable_host",
-    "split_url",
-    "userinfo_of",
-]
+__all__ = ["Url", "after_mark", "credentials_of", "encoded", "redacted", "sendable_host", "split_url", "userinfo_of"]
 
 _DELETE = 0x7F
 
