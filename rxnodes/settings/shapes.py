@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias, Union, cast, get_args, get_origin
 
@@ -104,8 +105,7 @@ _TYPES_OF: dict[object, frozenset[type]] = {
 def shape_of(annotation: Any, separator: str = "_") -> Shape:
     """The shape of the values of a type."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        fields = {name: _shape_of_field(info) for name, info in annotation.model_fields.items()}
-        return Shape(fields=fields, shorthand=getattr(annotation, "shorthand", None))
+        return _shape_of_model(annotation)
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return shape_of(arguments[0], separator)
@@ -120,6 +120,12 @@ def shape_of(annotation: Any, separator: str = "_") -> Shape:
         are_alike = origin is not tuple or arguments[1:] == (Ellipsis,)
         return Shape(is_list=True, members=shape_of(arguments[0]) if are_alike else None)
     return Shape(types=_TYPES_OF.get(cast("object", annotation)))
+
+
+@cache
+def _shape_of_model(model: type[BaseModel]) -> Shape:
+    fields = {name: _shape_of_field(info) for name, info in model.model_fields.items()}
+    return Shape(fields=fields, shorthand=getattr(model, "shorthand", None))
 
 
 def _types_of_all(shapes: list[Shape]) -> frozenset[type] | None:
