@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -11,6 +13,12 @@ from hypothesis import HealthCheck, settings
 # How long an example takes says something about the machine, and what else it does.
 settings.register_profile("rxnodes", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("rxnodes")
+
+# Without bytecode each worker rewrites the asserts of all tests in every run, for seconds. Where Python is to leave none
+# beside the sources, it goes to pytest's cache.
+if sys.dont_write_bytecode:
+    sys.dont_write_bytecode = False
+    sys.pycache_prefix = str(Path(__file__).parents[1] / ".pytest_cache/bytecode")
 
 # A shell ignores SIGINT for what it runs in the background, and what tests start would inherit that.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
