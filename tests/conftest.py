@@ -25,6 +25,14 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory):
+    """Whom the tests' certificates come from."""
+    from faults import Authority
+
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
 def pytest_xdist_auto_num_workers(config):
     """One process where only files or single tests are named: two workers take longer to start than most files last."""
     named = [argument.partition("::")[0] for argument in config.invocation_params.args]

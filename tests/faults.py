@@ -400,6 +400,10 @@ class Authority:
         self.file = folder / "ca.pem"
         self._authority.cert_pem.write_to_path(self.file)
 
+    def session(self) -> dict[str, Any]:
+        """What `run_session` is to be given for a session over TLS."""
+        return {"tls_server": self.server(), "tls": {"ca_file": self.file}}
+
     def server(self, *names: str) -> ssl.SSLContext:
         """A server's context with a certificate for these names."""
         import ssl

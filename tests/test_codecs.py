@@ -549,16 +549,14 @@ def test_an_adapter_is_the_same_codec_wherever_it_is_given():
 
 
 @pytest.mark.parametrize("codec", ["json", list | dict | float, list[float] | dict[str, float] | float])
-@pytest.mark.parametrize("as_bytes", [False, True])
 @pytest.mark.parametrize(
     "number",
     ["1e400", "-1e400", "1E+400", "-1.5e309", "1" + "0" * 308 + ".5e1", "9" * 310 + ".0", "1" + "0" * 300 + "e99"],
 )
-@pytest.mark.parametrize("text", ["{}", "[0,{}]", '{{"a":{}}}'])
-def test_a_number_that_is_too_large_is_refused(codec, as_bytes, number, text):
-    message = text.format(number)
-    with pytest.raises(DecodeError, match=r"is too large a number"):
-        decode(as_codec(codec), message.encode() if as_bytes else message)
+def test_a_number_that_is_too_large_is_refused(codec, number):
+    for message in (number, f"[0,{number}]", f'{{"a":{number}}}', number.encode()):
+        with pytest.raises(DecodeError, match=r"is too large a number"):
+            decode(as_codec(codec), message)
 
 
 class Named(pydantic.BaseModel):

@@ -10,11 +10,11 @@ WebSocket comes with rxnodes. Any other plugin is a package that names a `Plugin
 from __future__ import annotations
 
 import functools
-import os
 import re
 import sys
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rxnodes.errors import RxNodesError, text_of, with_type
@@ -156,7 +156,7 @@ def _entries(_search_path: tuple[tuple[str, int], ...]) -> tuple[EntryPoint, ...
 
 def _modified_at(place: str) -> int:
     try:
-        return os.stat(place or ".").st_mtime_ns
+        return Path(place).stat().st_mtime_ns
     except OSError:
         return 0
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import faults
 import pytest
-from faults import LOCAL, NETWORK, TIMEOUT, Authority, run_session, stop_when_open
+from faults import LOCAL, NETWORK, TIMEOUT, run_session, stop_when_open
 
 from rxnodes import CloseTimeout, ConnectionLost, ConnectionState, Opened
 from rxnodes.testing import (
@@ -135,13 +135,8 @@ async def test_64_half_close_on_the_way():
 
 
 @pytest.mark.parametrize("end", ["fin", "no close_notify", "reset"])
-async def test_65_tls_end_with_and_without_close_notify(tmp_path, end):
-    authority = Authority(tmp_path)
-    outcome = await lost(
-        after_accept(Frame(Opcode.TEXT, b"last words").encode(), end),
-        tls_server=authority.server(),
-        tls={"ca_file": authority.file},
-    )
+async def test_65_tls_end_with_and_without_close_notify(authority, end):
+    outcome = await lost(after_accept(Frame(Opcode.TEXT, b"last words").encode(), end), **authority.session())
     if end != "reset":
         assert outcome.journal.messages == ["last words"]
 

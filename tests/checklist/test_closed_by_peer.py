@@ -6,14 +6,14 @@ import asyncio
 
 import faults
 import pytest
-from faults import LOCAL, REMOTE, Authority, run_session
+from faults import LOCAL, REMOTE, run_session
 from websockets.asyncio.server import serve
 
 from rxnodes import CloseTimeout, Closing, ConnectionState, ProtocolError
 from rxnodes.testing import ChaosProxy, Frame, Opcode, WebSocketServer, close_payload, talk_after_own_close
 from rxnodes.websocket import on_stop
 
-SHORT = 0.3
+SHORT = 0.15
 
 
 def closes(payload, *before, then=b"", end="close"):
@@ -334,7 +334,7 @@ async def test_what_waited_when_the_peer_closed_is_unsent():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("is_tls", [False, True], ids=["ws", "wss"])
-async def test_an_answer_that_never_left_is_no_exchange(tmp_path, is_tls):
+async def test_an_answer_that_never_left_is_no_exchange(authority, is_tls):
     """Promise 9: `was_clean` says whether both Close frames were exchanged, not whether we meant to."""
     paused = asyncio.Event()
     ended = asyncio.Event()
@@ -356,7 +356,6 @@ async def test_an_answer_that_never_left_is_no_exchange(tmp_path, is_tls):
         connection.send(bytes(20_000_000))
         paused.set()
 
-    authority = Authority(tmp_path)
     outcome = await run_session(
         closes_and_does_not_read,
         act=act,
@@ -367,7 +366,7 @@ async def test_an_answer_that_never_left_is_no_exchange(tmp_path, is_tls):
         error=CloseTimeout,
         receive_buffer=4096,
         close_timeout=SHORT,
-        **({"tls_server": authority.server(), "tls": {"ca_file": authority.file}} if is_tls else {}),
+        **(authority.session() if is_tls else {}),
     )
     assert outcome.heard != ["CloseReceived"]
 
@@ -380,21 +379,6 @@ async def test_37_over_a_slow_and_sliced_network(slice_size):
         proxy.to_client.slice_size = slice_size
         proxy.to_client.latency = 0.02
         await run_session(proxy.url, initiator=REMOTE, code=1001, reason="bye", was_clean=True, messages=texts)
-
-
-async def test_27_with_tls(tmp_path):
-    authority = Authority(tmp_path)
-    outcome = await run_session(
-        closes(close_payload(1001, "bye"), Frame(Opcode.TEXT, b"last")),
-        initiator=REMOTE,
-        code=1001,
-        reason="bye",
-        was_clean=True,
-        messages=["last"],
-        tls_server=authority.server(),
-        tls={"ca_file": authority.file},
-    )
-    assert outcome.heard == [((1001, ""), "fin")]
 
 
 @pytest.mark.parametrize(("code", "reason"), [(1000, ""), (1001, "going away"), (3000, ""), (4999, "x" * 123)])

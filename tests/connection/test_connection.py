@@ -10,14 +10,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from virtual import Chat, accept, virtual
+from virtual import Chat, virtual
 
 from rxnodes import (
     ConnectError,
     ConnectionState,
     ErrorEvent,
-    HandlerError,
-    Initiator,
     RxNodesError,
     SendDropped,
     Stopped,
@@ -29,7 +27,7 @@ from rxnodes.lifecycle.policy import Policy
 from rxnodes.testing.scripted import ScriptedTransport
 from rxnodes.transport.base import Target
 from rxnodes.transport.receipts import SendQueue
-from rxnodes.websocket import on_start, on_stop
+from rxnodes.websocket import on_stop
 
 
 async def turn(count=3):
@@ -53,22 +51,6 @@ def test_a_subscriber_that_raises_before_the_project_is_open_is_logged(caplog):
     connection = Connection("chat", Target(url="ws://test/", redacted_url="ws://test/"), Policy(), ScriptedTransport())
     connection.states.subscribe(lambda _: 1 / 0)
     assert "a subscriber raised" in caplog.text
-
-
-@virtual
-async def test_commands_take_effect_before_they_return():
-    chat = Chat()
-    connection = chat.connection
-    assert connection.state is ConnectionState.IDLE
-    connection.start()
-    assert connection.state is ConnectionState.CONNECTING
-    await connection.wait_started()
-    assert connection.state is ConnectionState.OPEN
-    connection.stop()
-    assert connection.state is ConnectionState.CLOSING
-    await connection.wait_stopped()
-    assert connection.state is ConnectionState.CLOSED
-    assert connection.session == 1
 
 
 @virtual
@@ -113,63 +95,7 @@ async def test_what_the_caller_got_wrong_is_raised_at_once():
     assert chat.peer.close_frame == (4999, "x" * 123)
 
 
-@virtual
-async def test_promise_6_a_node_that_acts_within_a_notification_does_not_reorder_what_others_see():
-    chat = Chat()
-    connection = chat.connection
-    seen = {"before": [], "after": []}
-    connection.lifecycle.subscribe(lambda event: seen["before"].append(type(event).__name__))
-
-    def act(event):
-        match type(event).__name__:
-            case "Connecting":
-                connection.send("too early")
-            case "Opened":
-                connection.send("x")
-                connection.stop()
-            case "Closing":
-                connection.start()
-            case "Stopped" if event.session == 1:
-                connection.send("too late")
-
-    connection.lifecycle.subscribe(act)
-    connection.lifecycle.subscribe(lambda event: seen["after"].append(type(event).__name__))
-    connection.start()
-    await connection.wait_stopped()
-    await connection.wait_stopped()
-    connection.abort()
-    assert seen["before"] == seen["after"]
-    assert seen["before"][:9] == [
-        "Connecting",
-        "ErrorEvent",
-        "Opened",
-        "Closing",
-        "Stopped",
-        "ErrorEvent",
-        "Connecting",
-        "ErrorEvent",
-        "Opened",
-    ]
-
-
 # Subscribers that raise
-
-
-@virtual
-async def test_84_promise_7_a_subscriber_that_raises_is_an_error_event_and_a_log_record(caplog):
-    chat = await Chat().opened()
-    seen = []
-    chat.connection.messages.subscribe(lambda message: 1 / 0)
-    chat.connection.messages.subscribe(seen.append)
-    chat.peer.send("one")
-    chat.peer.send("two")
-    assert seen == ["one", "two"]
-    assert [type(error) for error in chat.handler_errors] == [HandlerError, HandlerError]
-    assert isinstance(chat.handler_errors[0].__cause__, ZeroDivisionError)
-    assert "ZeroDivisionError: division by zero" in str(chat.handler_errors[0])
-    assert sum("a subscriber raised" in record.message for record in caplog.records) == 2
-    assert caplog.records[0].exc_info is not None
-    assert chat.connection.state is ConnectionState.OPEN
 
 
 @virtual
@@ -219,44 +145,6 @@ async def test_promise_7_raised_while_an_error_event_or_a_stopped_is_delivered_i
     await chat.connection.wait_stopped()
     assert chat.journal.kinds == ["Connecting", "Opened", "ErrorEvent", "Stopped"]
     assert sum("a subscriber raised" in record.message for record in caplog.records) == 3
-
-
-@virtual
-async def test_86_a_cancelled_error_in_a_subscriber_wedges_nothing(caplog):
-    chat = await Chat().opened()
-
-    def raises(_):
-        raise asyncio.CancelledError
-
-    chat.connection.lifecycle.subscribe(raises)
-    chat.connection.stop()
-    assert (await chat.connection.wait_stopped()).was_clean
-
-
-def test_86_a_keyboard_interrupt_in_a_subscriber_reaches_the_program_and_wedges_nothing():
-    from rxnodes.testing.virtual_time import VirtualTimeLoop
-
-    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
-        chat = None
-        seen = []
-
-        def interrupt(_):
-            raise KeyboardInterrupt
-
-        async def begin():
-            nonlocal chat
-            chat = await Chat().opened()
-            chat.connection.messages.subscribe(interrupt)
-            chat.connection.messages.subscribe(seen.append)
-
-        runner.run(begin())
-        loop = runner.get_loop()
-        loop.call_soon(chat.peer.send, "one")
-        with pytest.raises(KeyboardInterrupt):
-            loop.run_until_complete(asyncio.sleep(1))
-        assert seen == ["one"]
-        chat.connection.abort()
-        assert runner.run(chat.connection.wait_stopped()).initiator is Initiator.LOCAL
 
 
 # Forms of messages
@@ -355,31 +243,6 @@ async def test_commands_after_the_close_do_nothing(caplog):
 
 
 @virtual
-async def test_an_open_event_on_every_reconnect():
-    chat = await Chat(reconnect={}).opened()
-    seen = []
-    on_start(chat.connection).subscribe(seen.append)
-    chat.peer.reset()
-    await asyncio.sleep(10)
-    chat.peer.close(1012)
-    await asyncio.sleep(10)
-    assert [(opened.attempt, opened.is_reconnect) for opened in seen] == [(2, True), (3, True)]
-    chat.connection.stop()
-    stopped = await chat.connection.wait_stopped()
-    assert (stopped.attempts, stopped.was_clean) == (3, True)
-
-
-@virtual
-async def test_a_dial_is_bounded_by_connect_timeout():
-    chat = Chat(None, connect_timeout=2.0)
-    chat.connection.start()
-    stopped = await chat.connection.wait_stopped()
-    assert asyncio.get_running_loop().time() == pytest.approx(2.0)
-    assert isinstance(stopped.error, ConnectError)
-    assert chat.peer.was_aborted
-
-
-@virtual
 async def test_waiting_from_another_loop():
     chat = await Chat().opened()
     elsewhere = asyncio.to_thread(asyncio.run, chat.connection.wait_stopped())
@@ -387,13 +250,6 @@ async def test_waiting_from_another_loop():
     await turn()
     chat.connection.stop()
     assert (await waiting).was_clean
-
-
-@virtual
-async def test_no_secret_in_what_it_says_of_itself():
-    chat = await Chat(accept).opened()
-    assert "secret" not in repr(chat.connection)
-    assert all("secret" not in repr(event) for event in chat.journal.events)
 
 
 @pytest.mark.parametrize("stream", [None, "errors", "lifecycle"])

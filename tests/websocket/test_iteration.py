@@ -8,7 +8,7 @@ import threading
 import pytest
 from virtual import virtual
 
-from rxnodes import BufferOverflow, Drops, Project
+from rxnodes import BufferOverflow, Project
 from rxnodes.testing import ScriptedTransport
 from rxnodes.websocket import messages
 
@@ -115,20 +115,6 @@ async def test_a_slow_loop_holds_up_the_peer_and_breaking_out_lets_it_go():
                 break
         assert seen == ["0", "1", "2", "3", "4"]
         assert not transport.peer.is_held
-
-
-@virtual
-async def test_dropping_is_counted():
-    project, transport = chatting()
-    async with project:
-        chat = await opened(project)
-        drops = Drops[str]()
-        received = messages(chat, buffer=1, overflow="drop_oldest", drops=drops)
-        for message in "abc":
-            transport.peer.send(message)
-        chat.stop()
-        assert [message async for message in received] == ["c"]
-        assert drops.total == 2
 
 
 @virtual

@@ -15,7 +15,7 @@ import time
 from collections import Counter
 
 import pytest
-from faults import ROOM, Authority, watched_sockets
+from faults import ROOM, watched_sockets
 from raw_peer import PATIENCE, Listener, Played
 
 from rxnodes import Initiator, Project, Sent, Unsent, for_each_async
@@ -38,11 +38,6 @@ ALL = ["first", *LAST_WORDS]
 BURST = 50
 
 CLOSE_TIMEOUT = 5.0
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory):
-    return Authority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture(scope="module")
@@ -250,6 +245,7 @@ def test_all_that_the_peer_sent_before_it_left_is_delivered(request, run, make_c
             assert fates[Unsent] == 0
 
 
+@pytest.mark.slow(but_every=5)
 @pytest.mark.parametrize("end", ["fin", "reset behind its data"])
 def test_a_consumer_that_never_goes_on_does_not_hold_up_the_end(run, make_cell, end):
     cell = make_cell("burst", "paused", end, never_goes_on=True)
