@@ -297,6 +297,11 @@ async def script_server(
         yield server, heard, wait_idle
 
 
+def clean(initiator: Initiator, code: int = 1000, reason: str = "") -> dict[str, Any]:
+    """What `run_session` is to be given for an end at which both Close frames were exchanged."""
+    return {"initiator": initiator, "code": code, "reason": reason, "was_clean": True}
+
+
 async def run_session(  # noqa: PLR0913 - each is a question that a test may ask
     where: Script | str,
     *,

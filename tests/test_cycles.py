@@ -14,7 +14,6 @@ import sys
 import weakref
 
 import pytest
-from faults import Authority
 from websockets.asyncio.server import serve
 
 from rxnodes import ConnectError, ConnectionLost, ConnectionState, ConnectOptions, GiveUp, Project, RequestTimeout
@@ -169,12 +168,12 @@ async def opened(url, transport, fields):
 
 
 @pytest.fixture(params=["scripted", "asyncio-ws", "asyncio-wss", "uvloop-ws", "uvloop-wss"])
-def way(request, tmp_path):
+def way(request, authority):
     if request.param == "scripted":
         return Scripted()
     loop, scheme = request.param.split("-")
     uvloop = pytest.importorskip("uvloop") if loop == "uvloop" else None
-    return Served(uvloop and uvloop.new_event_loop, Authority(tmp_path) if scheme == "wss" else None)
+    return Served(uvloop and uvloop.new_event_loop, authority if scheme == "wss" else None)
 
 
 # --- The tests --------------------------------------------------------------------------------------------------------

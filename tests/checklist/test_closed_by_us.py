@@ -8,7 +8,7 @@ import threading
 
 import faults
 import pytest
-from faults import LOCAL, TIMEOUT, run_session, stop_when_open
+from faults import LOCAL, TIMEOUT, clean, run_session, stop_when_open
 from websockets.asyncio.server import serve
 
 from rxnodes import (
@@ -61,13 +61,7 @@ def stop_with(**words):
 @pytest.mark.parametrize("reason", ["", "x" * 123, "tschüß 👋"], ids=["none", "long", "unicode"])
 async def test_41_code_and_reason_are_sent_and_the_reply_awaited(code, reason):
     outcome = await run_session(
-        answer,
-        act=stop_with(code=code, reason=reason),
-        initiator=LOCAL,
-        code=code,
-        reason="as you wish",
-        was_clean=True,
-        messages=[],
+        answer, act=stop_with(code=code, reason=reason), **clean(LOCAL, code, "as you wish"), messages=[]
     )
     assert outcome.heard == [((code, reason), "fin")]
     assert outcome.journal.kinds == ["Connecting", "Opened", "Closing", "Stopped"]
@@ -92,7 +86,7 @@ async def test_42_then_the_end_of_tcp_is_awaited():
         assert watch.stopped == []
         let_go.set()
 
-    await run_session(slow_to_end, act=act, initiator=LOCAL, code=1000, was_clean=True, close_timeout=5)
+    await run_session(slow_to_end, act=act, **clean(LOCAL), close_timeout=5)
 
 
 async def test_43_no_reply():
@@ -125,9 +119,7 @@ async def test_43_rst_instead_of_a_reply():
 
 
 async def test_44_a_reply_but_tcp_left_open():
-    outcome = await run_session(
-        keep_tcp_open, act=stop_when_open, initiator=LOCAL, code=1000, was_clean=True, close_timeout=SHORT
-    )
+    outcome = await run_session(keep_tcp_open, act=stop_when_open, **clean(LOCAL), close_timeout=SHORT)
     assert outcome.errors == []
 
 
@@ -173,10 +165,7 @@ async def test_45_nor_does_data_followed_by_the_reply_at_last():
     await run_session(
         late,
         act=stop_when_open,
-        initiator=LOCAL,
-        code=1000,
-        reason="at last",
-        was_clean=True,
+        **clean(LOCAL, 1000, "at last"),
         messages=[str(number) for number in range(20)],
         close_timeout=5,
     )
@@ -190,7 +179,7 @@ async def test_46_stop_two_and_three_times():
         await asyncio.sleep(0)
         connection.stop(code=4003)
 
-    outcome = await run_session(answer, act=act, initiator=LOCAL, code=4001, reason="as you wish", was_clean=True)
+    outcome = await run_session(answer, act=act, **clean(LOCAL, 4001, "as you wish"))
     assert outcome.heard == [((4001, ""), "fin")]
     assert len(outcome.watch.of(Closing)) == 1
 
@@ -210,7 +199,7 @@ async def test_46_stop_from_several_threads():
             thread.start()
         await asyncio.to_thread(lambda: [thread.join() for thread in threads])
 
-    outcome = await run_session(answer, act=act, initiator=LOCAL, code=1000, reason="as you wish", was_clean=True)
+    outcome = await run_session(answer, act=act, **clean(LOCAL, 1000, "as you wish"))
     assert outcome.heard == [((1000, ""), "fin")]
     assert len(outcome.watch.of(Closing)) == len(outcome.watch.of(Stopped)) == 1
 
@@ -220,7 +209,7 @@ async def test_47_stop_inside_on_stop():
         on_stop(connection).subscribe(lambda _: connection.stop())
         await stop_when_open(connection, watch)
 
-    await run_session(answer, act=act, initiator=LOCAL, code=1000, reason="as you wish", was_clean=True)
+    await run_session(answer, act=act, **clean(LOCAL, 1000, "as you wish"))
 
 
 async def refused_where_the_call_is_made(says, *words):
@@ -237,7 +226,7 @@ async def refused_where_the_call_is_made(says, *words):
         assert len(watch.told) == told
         connection.stop(code=3333)
 
-    await run_session(answer, act=act, initiator=LOCAL, code=3333, reason="as you wish", was_clean=True)
+    await run_session(answer, act=act, **clean(LOCAL, 3333, "as you wish"))
 
 
 async def test_48_a_code_that_must_not_be_sent_is_refused_where_the_call_is_made():
@@ -251,9 +240,7 @@ async def test_49_a_reason_over_123_bytes_is_refused_before_anything_changes():
 
 
 async def test_50_a_reason_without_a_code_means_1000():
-    outcome = await run_session(
-        answer, act=stop_with(reason="done"), initiator=LOCAL, code=1000, reason="as you wish", was_clean=True
-    )
+    outcome = await run_session(answer, act=stop_with(reason="done"), **clean(LOCAL, 1000, "as you wish"))
     assert outcome.heard == [((1000, "done"), "fin")]
 
 
@@ -267,7 +254,7 @@ async def test_51_unpaired_surrogates():
         assert connection.state is ConnectionState.OPEN
         connection.stop()
 
-    outcome = await run_session(answer, act=act, initiator=LOCAL, code=1000, reason="as you wish", was_clean=True)
+    outcome = await run_session(answer, act=act, **clean(LOCAL, 1000, "as you wish"))
     assert outcome.errors == []
 
 
@@ -281,7 +268,7 @@ async def test_52_stop_during_a_delivery():
     async def act(connection, _watch):
         connection.messages.subscribe(lambda text: connection.stop(reason="at b") if text == "b" else None)
 
-    outcome = await run_session(script, act=act, initiator=LOCAL, code=1000, was_clean=True, messages=["a", "b", "c"])
+    outcome = await run_session(script, act=act, **clean(LOCAL), messages=["a", "b", "c"])
     assert outcome.heard == [(1000, "at b")]
 
 
@@ -289,7 +276,7 @@ async def test_52_stop_while_opened_is_being_delivered():
     async def act(connection, _watch):
         on_start(connection).subscribe(lambda _: connection.stop())
 
-    outcome = await run_session(answer, act=act, initiator=LOCAL, code=1000, reason="as you wish", was_clean=True)
+    outcome = await run_session(answer, act=act, **clean(LOCAL, 1000, "as you wish"))
     assert outcome.journal.kinds == ["Connecting", "Opened", "Closing", "Stopped"]
 
 
@@ -312,9 +299,7 @@ async def test_53_stop_with_sends_waiting(size):
             connection.send(bytes(size))
         connection.stop()
 
-    outcome = await run_session(
-        slow_reader, act=act, initiator=LOCAL, code=1000, was_clean=True, receive_buffer=4096, close_timeout=10
-    )
+    outcome = await run_session(slow_reader, act=act, **clean(LOCAL), receive_buffer=4096, close_timeout=10)
     assert outcome.heard == [50]
     assert (outcome.stopped.messages_sent, outcome.stopped.bytes_sent) == (50, 50 * size)
     assert outcome.stopped.unsent == 0
@@ -378,9 +363,7 @@ async def test_54_a_close_that_waited_for_the_network_still_goes_out():
         connection.send(bytes(10_000_000))
         connection.stop(code=3210)
 
-    outcome = await run_session(
-        reads_late, act=act, initiator=LOCAL, code=3210, was_clean=True, receive_buffer=4096, close_timeout=10
-    )
+    outcome = await run_session(reads_late, act=act, **clean(LOCAL, 3210), receive_buffer=4096, close_timeout=10)
     assert outcome.heard == [(3210, "")]
 
 
@@ -402,9 +385,7 @@ async def test_55_stop_with_a_ping_in_flight():
         await pinged.wait()
         connection.stop()
 
-    outcome = await run_session(
-        late_pong, act=act, initiator=LOCAL, code=1000, was_clean=True, heartbeat=0.5, close_timeout=5
-    )
+    outcome = await run_session(late_pong, act=act, **clean(LOCAL), heartbeat=0.5, close_timeout=5)
     assert outcome.heard == [(1000, "")]
 
 
@@ -419,14 +400,7 @@ async def test_55_the_heartbeat_does_not_cut_a_closing_short():
         await peer.send_close(heard.code, "well then")
 
     await run_session(
-        thinks_it_over,
-        act=stop_when_open,
-        initiator=LOCAL,
-        code=1000,
-        reason="well then",
-        was_clean=True,
-        heartbeat=0.1,
-        close_timeout=5,
+        thinks_it_over, act=stop_when_open, **clean(LOCAL, 1000, "well then"), heartbeat=0.1, close_timeout=5
     )
 
 
@@ -439,7 +413,7 @@ async def test_56_the_waiting_task_is_cancelled():
         with pytest.raises(asyncio.CancelledError):
             await waiting
 
-    outcome = await run_session(answer, act=act, initiator=LOCAL, code=1000, reason="as you wish", was_clean=True)
+    outcome = await run_session(answer, act=act, **clean(LOCAL, 1000, "as you wish"))
     assert outcome.heard == [((1000, ""), "fin")]
 
 
@@ -456,7 +430,7 @@ async def test_57_a_cancelled_wait_never_spoils_a_later_clean_close(wait):
                 await connection.wait_stopped()
         connection.stop()
 
-    await run_session(answer, act=act, initiator=LOCAL, code=1000, reason="as you wish", was_clean=True)
+    await run_session(answer, act=act, **clean(LOCAL, 1000, "as you wish"))
 
 
 async def test_58_send_after_stop_is_a_definite_error():
@@ -482,7 +456,7 @@ async def test_59_send_while_closing_is_a_definite_error():
         connection.send("too late")
         connection.send(b"too late")
 
-    outcome = await run_session(answer, act=act, initiator=LOCAL, code=1000, reason="as you wish", was_clean=True)
+    outcome = await run_session(answer, act=act, **clean(LOCAL, 1000, "as you wish"))
     assert [(event.phase, event.session, type(event.error)) for event in outcome.errors] == [("send", 1, SendError)] * 2
     assert outcome.heard == [((1000, ""), "fin")]
     assert outcome.stopped.messages_sent == 0
@@ -513,15 +487,7 @@ async def test_60_what_arrives_after_our_close_frame_is_delivered():
             await peer.send_text(text)
         await peer.send_close(heard.code, "now I am done")
 
-    outcome = await run_session(
-        talkative,
-        act=stop_when_open,
-        initiator=LOCAL,
-        code=1000,
-        reason="now I am done",
-        was_clean=True,
-        messages=texts,
-    )
+    outcome = await run_session(talkative, act=stop_when_open, **clean(LOCAL, 1000, "now I am done"), messages=texts)
     told = outcome.watch.told
     closing = next(index for index, what in enumerate(told) if isinstance(what, Closing))
     assert all(told.index(text) > closing for text in texts)
@@ -557,7 +523,7 @@ async def test_a_reply_with_another_code_is_kept():
         await peer.expect_close()
         await peer.send_close(4444, "my own words")
 
-    await run_session(other, act=stop_when_open, initiator=LOCAL, code=4444, reason="my own words", was_clean=True)
+    await run_session(other, act=stop_when_open, **clean(LOCAL, 4444, "my own words"))
 
 
 async def test_a_reply_that_is_empty_is_1005():
@@ -566,7 +532,7 @@ async def test_a_reply_that_is_empty_is_1005():
         await peer.expect_close()
         await peer.send_close(None)
 
-    await run_session(empty, act=stop_when_open, initiator=LOCAL, code=1005, was_clean=True)
+    await run_session(empty, act=stop_when_open, **clean(LOCAL, 1005))
 
 
 @pytest.mark.parametrize("script", [echo, never_answer_close, never_read, keep_tcp_open], ids=lambda s: s.__name__)
@@ -635,9 +601,7 @@ async def test_41_at_a_server_that_we_did_not_write(code, reason):
 
     async with serve(handler, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        outcome = await run_session(
-            f"ws://127.0.0.1:{port}/", act=act, initiator=LOCAL, code=code, reason=reason, was_clean=True
-        )
+        outcome = await run_session(f"ws://127.0.0.1:{port}/", act=act, **clean(LOCAL, code, reason))
     assert heard == [(["hello", b"bytes"], code, reason)]
     assert outcome.stopped.messages_sent == 2
 

@@ -7,7 +7,7 @@ import os
 import zlib
 
 import pytest
-from faults import LOCAL, REMOTE, run_session
+from faults import LOCAL, REMOTE, clean, run_session
 
 from rxnodes import ConnectionState, ProtocolError
 from rxnodes.testing import RSV1, RSV2, RSV3, Frame, Opcode, close_payload, deflate
@@ -55,9 +55,7 @@ async def fine(messages, *frames, extensions=None, **settings):
     """The frames are right: the messages are delivered."""
     outcome = await run_session(
         sends(*frames, Frame(Opcode.CLOSE, close_payload(1000)), extensions=extensions),
-        initiator=REMOTE,
-        code=1000,
-        was_clean=True,
+        **clean(REMOTE),
         messages=messages,
         **settings,
     )
@@ -123,7 +121,7 @@ async def test_73_a_frame_in_very_many_reads_that_is_not_masked():
             await asyncio.sleep(0)
         await peer.send_close(1000)
 
-    await run_session(script, initiator=REMOTE, code=1000, was_clean=True, messages=["x" * 6_000])
+    await run_session(script, **clean(REMOTE), messages=["x" * 6_000])
 
 
 @pytest.mark.parametrize("opcode", [Opcode.PING, Opcode.PONG, Opcode.CLOSE])
@@ -295,7 +293,7 @@ async def test_77_a_length_field_that_is_longer_than_needed():
         await peer.send_frame(Frame(TEXT, b"short"), length_bits=64)
         await peer.send_close(1000)
 
-    await run_session(long_field, initiator=REMOTE, code=1000, was_clean=True, messages=["short"])
+    await run_session(long_field, **clean(REMOTE), messages=["short"])
 
 
 @pytest.mark.parametrize("payload", [b"", b"x"], ids=["empty", "one byte"])
@@ -379,7 +377,7 @@ async def test_79_what_we_send_is_compressed_as_negotiated(text):
         for _ in range(3):
             connection.send(text)
 
-    outcome = await run_session(script, act=act, initiator=REMOTE, code=1000, was_clean=True, compression=True)
+    outcome = await run_session(script, act=act, **clean(REMOTE), compression=True)
     assert outcome.heard == [[text] * 3]
 
 
@@ -395,7 +393,7 @@ async def test_80_several_pings_are_all_answered():
         await peer.send_close(1000)
         return [answer.payload for answer in answers]
 
-    outcome = await run_session(pings, initiator=REMOTE, code=1000, was_clean=True)
+    outcome = await run_session(pings, **clean(REMOTE))
     assert outcome.heard == [payloads]
 
 
@@ -423,7 +421,5 @@ async def test_80_a_flood_of_pings_at_a_client_that_cannot_write_costs_no_memory
         connection.send(bytes(8_000_000))
         connection.stop()
 
-    outcome = await run_session(
-        floods, act=act, initiator=LOCAL, code=1000, was_clean=True, receive_buffer=4096, close_timeout=10
-    )
+    outcome = await run_session(floods, act=act, **clean(LOCAL), receive_buffer=4096, close_timeout=10)
     assert outcome.heard[0] < 20_000

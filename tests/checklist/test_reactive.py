@@ -10,7 +10,7 @@ import time
 
 import faults
 import pytest
-from faults import LOCAL, NETWORK, REMOTE, TIMEOUT, run_session, stop_when_open, watched_sockets
+from faults import LOCAL, NETWORK, REMOTE, TIMEOUT, clean, run_session, stop_when_open, watched_sockets
 from reactivex import operators as ops
 
 from rxnodes import (
@@ -78,7 +78,7 @@ async def until(connection, kind, count=1):
 
 
 async def test_81_open_before_messages_before_stopped():
-    outcome = await run_session(close_with(1000, "", *map(str, range(50))), initiator=REMOTE, code=1000, was_clean=True)
+    outcome = await run_session(close_with(1000, "", *map(str, range(50))), **clean(REMOTE))
     kinds = [what if isinstance(what, str) and what.isdecimal() else type(what).__name__ for what in outcome.watch.told]
     first, last = kinds.index("0"), kinds.index("49")
     assert kinds.index("Opened") < first < last < kinds.index("Closing") < kinds.index("Stopped")
@@ -181,9 +181,8 @@ async def test_84_and_86_a_subscriber_that_raises_in_everything(error):
         connection.send("b")
         connection.stop()
 
-    outcome = await run_session(
-        echo, act=act, initiator=LOCAL, code=1000, was_clean=True, messages=["a", "b"], may_complain=True
-    )
+    # To log so many tracebacks takes a while.
+    outcome = await run_session(echo, act=act, **clean(LOCAL), messages=["a", "b"], may_complain=True, close_timeout=10)
     assert [call for call in calls if isinstance(call, str) and call in "ab"] == ["a", "a", "b", "b"]
     assert calls.count(b"a") == calls.count(b"b") == 1
     assert sum(isinstance(call, Stopped) for call in calls) == 2
@@ -199,7 +198,7 @@ async def test_84_the_log_holds_the_traceback(caplog):
         on_start(connection).subscribe(lambda _: {}[1])
         await stop_when_open(connection, watch)
 
-    await run_session(echo, act=act, initiator=LOCAL, code=1000, was_clean=True, may_complain=True)
+    await run_session(echo, act=act, **clean(LOCAL), may_complain=True)
     (record,) = [record for record in caplog.records if record.name == "rxnodes"]
     assert record.exc_info[0] is KeyError
     assert record.exc_info[1].__traceback__ is not None
@@ -222,9 +221,7 @@ async def test_85_pipelines_without_on_error_and_with_one_that_raises():
         connection.send("b")
         connection.stop()
 
-    outcome = await run_session(
-        echo, act=act, initiator=LOCAL, code=1000, was_clean=True, messages=["a", "b"], may_complain=True
-    )
+    outcome = await run_session(echo, act=act, **clean(LOCAL), messages=["a", "b"], may_complain=True)
     assert all(event.phase == "handler" for event in outcome.errors)
 
 
@@ -299,7 +296,7 @@ async def test_87_a_start_inside_on_stop(through):
         streams = {"lifecycle": connection.lifecycle, "stopped": on_stop(connection), "states": connection.states}
         streams[through].subscribe(again)
 
-    outcome = await run_session(close_with(1000), act=act, initiator=REMOTE, code=1000, was_clean=True, starts=4)
+    outcome = await run_session(close_with(1000), act=act, **clean(REMOTE), starts=4)
     assert outcome.journal.kinds == ["Connecting", "Opened", "Closing", "Stopped"] * 4
 
 
@@ -311,7 +308,7 @@ async def test_87_a_stop_after_that_start_cancels_it():
 
         on_stop(connection).subscribe(again_and_not)
 
-    await run_session(close_with(1000), act=act, initiator=REMOTE, code=1000, was_clean=True)
+    await run_session(close_with(1000), act=act, **clean(REMOTE))
 
 
 async def test_87_a_start_while_closing_begins_a_new_session_afterwards():
@@ -323,7 +320,7 @@ async def test_87_a_start_while_closing_begins_a_new_session_afterwards():
         assert connection.session == 1
         on_start(connection).subscribe(lambda _: connection.stop(code=3002))
 
-    outcome = await run_session(echo, act=act, initiator=LOCAL, code=3002, was_clean=True, starts=2)
+    outcome = await run_session(echo, act=act, **clean(LOCAL, 3002), starts=2)
     assert [stopped.code for stopped in outcome.watch.stopped] == [3001, 3002]
 
 
@@ -338,7 +335,7 @@ async def test_88_a_stop_inside_on_receive():
     async def act(connection, _watch):
         on_receive(connection).pipe(ops.take(1), client_stop(connection)).subscribe()
 
-    outcome = await run_session(batch, act=act, initiator=LOCAL, code=1000, was_clean=True, messages=texts)
+    outcome = await run_session(batch, act=act, **clean(LOCAL), messages=texts)
     told = outcome.watch.told
     assert max(told.index(text) for text in texts) < told.index(outcome.stopped)
 
@@ -369,7 +366,7 @@ async def test_89_dispose_inside_on_next():
         await peer.send_text("b")
         await peer.send_close((await peer.expect_close()).code)
 
-    await run_session(script, act=act, initiator=LOCAL, code=1000, was_clean=True, messages=["a", "b"])
+    await run_session(script, act=act, **clean(LOCAL), messages=["a", "b"])
     assert seen == [("itself", "a"), ("killer", "a"), ("bystander", "a"), ("killer", "b"), ("bystander", "b")]
 
 
@@ -383,7 +380,7 @@ async def test_90_subscribe_inside_on_next():
         connection.messages.pipe(ops.take(1)).subscribe(subscribe_another)
         on_start(connection).subscribe(lambda _: connection.states.subscribe(lambda state: seen.append(state.value)))
 
-    await run_session(close_with(1000, "", "a", "b", "c"), act=act, initiator=REMOTE, code=1000, was_clean=True)
+    await run_session(close_with(1000, "", "a", "b", "c"), act=act, **clean(REMOTE))
     assert seen == ["open", "b", "c", "closing", "closed"]
 
 
@@ -400,7 +397,7 @@ async def test_91_many_subscribers_one_socket():
             connection.messages.subscribe(lambda _: connection.stop())
             connection.send("still here")
 
-        await run_session(server.url, act=act, initiator=LOCAL, code=1000, was_clean=True, messages=["still here"])
+        await run_session(server.url, act=act, **clean(LOCAL), messages=["still here"])
         assert server.connections == 1
 
 
@@ -420,7 +417,7 @@ async def test_92_what_cannot_be_decoded_is_an_error_event_and_the_stream_goes_o
     async def act(connection, _watch):
         on_receive(connection).subscribe(texts.append)
 
-    outcome = await run_session(script, act=act, initiator=REMOTE, code=1000, was_clean=True)
+    outcome = await run_session(script, act=act, **clean(REMOTE))
     assert texts == ["grün", "text"]
     (event,) = outcome.errors
     assert (event.phase, event.session) == ("receive", 1)
@@ -513,7 +510,7 @@ async def test_94_what_a_thread_sends_keeps_its_order():
 
         await asyncio.to_thread(send)
 
-    await run_session(echo, act=act, initiator=LOCAL, code=1000, was_clean=True, messages=list(map(str, range(500))))
+    await run_session(echo, act=act, **clean(LOCAL), messages=list(map(str, range(500))))
 
 
 @pytest.mark.parametrize("moment", ["connecting", "open", "closing", "waiting to retry", "dropping"])
@@ -689,7 +686,7 @@ async def test_96_signals(number, times):
 
 async def test_97_each_attempt_has_its_number():
     script = in_turn(refuse(503), hang_up, refuse(500), close_with(1001, "restarting"), close_with(1000, "enough"))
-    outcome = await run_session(script, initiator=REMOTE, code=1000, reason="enough", was_clean=True, reconnect=AT_ONCE)
+    outcome = await run_session(script, **clean(REMOTE, 1000, "enough"), reconnect=AT_ONCE)
     assert [event.attempt for event in outcome.watch.of(Connecting)] == [1, 2, 3, 4, 5]
     assert [event.attempt for event in outcome.watch.of(Dropped)] == [1, 2, 3, 4]
     assert [event.code for event in outcome.watch.of(Dropped)] == [1006, 1006, 1006, 1001]
@@ -705,7 +702,7 @@ async def test_97_each_attempt_has_its_number():
 
 @pytest.mark.parametrize("code", [1000, 1002, 1003, 1007, 1008, 1009, 1010])
 async def test_97_codes_after_which_trying_again_cannot_help(code):
-    outcome = await run_session(close_with(code), initiator=REMOTE, code=code, was_clean=True, reconnect=AT_ONCE)
+    outcome = await run_session(close_with(code), **clean(REMOTE, code), reconnect=AT_ONCE)
     assert outcome.stopped.attempts == 1
 
 
@@ -760,14 +757,7 @@ async def test_98_stop_while_a_dropped_attempt_still_ends():
         await peer.wait_closed()
 
     outcome = await run_session(
-        lingers,
-        act=act,
-        initiator=REMOTE,
-        code=1001,
-        reason="back soon",
-        was_clean=True,
-        reconnect=AT_ONCE,
-        close_timeout=SHORT,
+        lingers, act=act, **clean(REMOTE, 1001, "back soon"), reconnect=AT_ONCE, close_timeout=SHORT
     )
     assert outcome.stopped.attempts == 1
 
@@ -805,10 +795,7 @@ async def test_100_the_loop_is_blocked_by_a_subscriber():
     outcome = await run_session(
         script,
         act=act,
-        initiator=REMOTE,
-        code=1000,
-        reason="done",
-        was_clean=True,
+        **clean(REMOTE, 1000, "done"),
         messages=texts,
         heartbeat=SHORT,
         connect_timeout=SHORT,
@@ -849,9 +836,7 @@ async def test_100_blocked_while_the_peer_answers_our_close(when):
     thread.start()
     await asyncio.to_thread(ready.wait)
     try:
-        outcome = await run_session(
-            url[0], act=act, initiator=LOCAL, code=1000, was_clean=True, close_timeout=SHORT, within=3
-        )
+        outcome = await run_session(url[0], act=act, **clean(LOCAL), close_timeout=SHORT, within=3)
     finally:
         done.set()
         await asyncio.to_thread(thread.join)

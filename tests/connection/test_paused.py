@@ -20,7 +20,6 @@ from faults import (
     REMOTE,
     ROOM,
     TIMEOUT,
-    Authority,
     Watch,
     held_up,
     own_tasks,
@@ -53,10 +52,10 @@ LONG = 5 * HEARTBEAT
 
 
 @pytest.fixture(params=itertools.product(["asyncio", "uvloop"], ["ws", "wss"]), ids="-".join)
-def way(request, tmp_path):
+def way(request, authority):
     loop, scheme = request.param
     uvloop = pytest.importorskip("uvloop") if loop == "uvloop" else None
-    return Way(uvloop and uvloop.new_event_loop, Authority(tmp_path) if scheme == "wss" else None)
+    return Way(uvloop and uvloop.new_event_loop, authority if scheme == "wss" else None)
 
 
 class Way:

@@ -60,10 +60,16 @@ async def test_a_message_that_does_not_fit_is_one_error_event_and_the_stream_goe
 
 
 @pytest.mark.parametrize(
-    "raised", [KeyError("id"), RecursionError("too deep"), pydantic.PydanticUserError("no", code=None)]
+    ("raised", "phase"),
+    [
+        (KeyError("id"), "receive"),
+        (RecursionError("too deep"), "receive"),
+        (pydantic.PydanticUserError("no", code=None), "receive"),
+        (GeneratorExit(), "handler"),
+    ],
 )
 @virtual
-async def test_a_codec_may_raise_whatever_it_likes(raised):
+async def test_a_codec_may_raise_whatever_it_likes(raised, phase):
     def read(message):
         if message == "bad":
             raise raised
@@ -76,23 +82,7 @@ async def test_a_codec_may_raise_whatever_it_likes(raised):
         chat.peer.send(message)
     assert seen == ["a", "b"]
     (error,) = errors_of(chat)
-    assert (error.phase, error.error.__cause__) == ("receive", raised)
-
-
-@virtual
-async def test_one_that_raises_what_is_no_exception_does_not_end_the_stream_either():
-    def read(message):
-        if message == "bad":
-            raise GeneratorExit
-        return message
-
-    chat = await Chat().opened()
-    seen = []
-    on_receive(chat.connection, codec=(str, read)).subscribe(seen.append)
-    for message in ("a", "bad", "b"):
-        chat.peer.send(message)
-    assert seen == ["a", "b"]
-    assert [event.phase for event in errors_of(chat)] == ["handler"]
+    assert (error.phase, error.error.__cause__) == (phase, raised)
 
 
 @virtual

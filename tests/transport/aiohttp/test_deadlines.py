@@ -10,8 +10,8 @@ import threading
 from unittest import mock
 
 import pytest
-from faults import LOCAL, NETWORK, Authority, watched_sockets
-from raw_peer import PATIENCE, Listener, Played, RawPeer
+from faults import LOCAL, NETWORK, watched_sockets
+from raw_peer import PATIENCE, Played, RawPeer
 
 from rxnodes import Project
 from rxnodes.testing import Frame, Opcode, close_payload
@@ -20,23 +20,6 @@ from rxnodes.transport.aiohttp.sockets import PeerSystem
 from rxnodes.transport.aiohttp.writer import MAX_OWED_PONGS
 
 SHORT = 0.1
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def run(request):
-    """Runs a coroutine on either event loop."""
-    uvloop = pytest.importorskip("uvloop") if request.param == "uvloop" else None
-    with asyncio.Runner(loop_factory=uvloop and uvloop.new_event_loop) as runner:
-        yield runner.run
-
-
-@pytest.fixture(params=["ws", "wss"])
-def place(request, tmp_path):
-    """Where the peer listens, and what the client must know of it."""
-    authority = Authority(tmp_path) if request.param == "wss" else None
-    listener = Listener(authority and authority.server())
-    yield listener, {"tls": {"ca_file": str(authority.file)}} if authority else {}
-    listener.close()
 
 
 def texts(count, size=8):

@@ -23,7 +23,6 @@ from rxnodes.lifecycle.events import Stopped
 from rxnodes.testing import Frame, Opcode, close_payload
 from rxnodes.websocket import on_receive, on_start, on_stop
 
-LOOPS = ["asyncio", "uvloop"]
 SECURITY = ["plain", "tls 1.2", "tls 1.3"]
 WRITTEN = ["message", "burst", "pong", "ping", "close"]
 CONSUMERS = ["reading", "paused", "blocking"]
@@ -48,14 +47,6 @@ def contexts(authority):
         contexts[name] = authority.server()
         contexts[name].minimum_version = contexts[name].maximum_version = version
     return contexts
-
-
-@pytest.fixture(params=LOOPS)
-def run(request):
-    """Runs a coroutine on either event loop."""
-    uvloop = pytest.importorskip("uvloop") if request.param == "uvloop" else None
-    with asyncio.Runner(loop_factory=uvloop and uvloop.new_event_loop) as runner:
-        yield runner.run
 
 
 @pytest.fixture(params=SECURITY)
