@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import threading
 
 import faults
 import pytest
@@ -16,12 +15,9 @@ from rxnodes import (
     Closing,
     ConnectionLost,
     ConnectionState,
-    ErrorEvent,
-    Opened,
     Project,
     ProtocolError,
     SendError,
-    Stopped,
 )
 from rxnodes.testing import (
     ChaosProxy,
@@ -184,26 +180,6 @@ async def test_46_stop_two_and_three_times():
     assert len(outcome.watch.of(Closing)) == 1
 
 
-async def test_46_stop_from_several_threads():
-    async def act(connection, _watch):
-        await connection.wait_started()
-        gate = threading.Barrier(8)
-
-        def hammer():
-            gate.wait()
-            for _ in range(20):
-                connection.stop()
-
-        threads = [threading.Thread(target=hammer) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        await asyncio.to_thread(lambda: [thread.join() for thread in threads])
-
-    outcome = await run_session(answer, act=act, **clean(LOCAL, 1000, "as you wish"))
-    assert outcome.heard == [((1000, ""), "fin")]
-    assert len(outcome.watch.of(Closing)) == len(outcome.watch.of(Stopped)) == 1
-
-
 async def test_47_stop_inside_on_stop():
     async def act(connection, watch):
         on_stop(connection).subscribe(lambda _: connection.stop())
@@ -256,20 +232,6 @@ async def test_51_unpaired_surrogates():
 
     outcome = await run_session(answer, act=act, **clean(LOCAL, 1000, "as you wish"))
     assert outcome.errors == []
-
-
-async def test_52_stop_during_a_delivery():
-    async def script(peer):
-        await peer.accept(then=b"".join(Frame(Opcode.TEXT, text.encode()).encode() for text in "abc"))
-        heard = await peer.expect_close()
-        await peer.send_close(heard.code)
-        return heard
-
-    async def act(connection, _watch):
-        connection.messages.subscribe(lambda text: connection.stop(reason="at b") if text == "b" else None)
-
-    outcome = await run_session(script, act=act, **clean(LOCAL), messages=["a", "b", "c"])
-    assert outcome.heard == [(1000, "at b")]
 
 
 async def test_52_stop_while_opened_is_being_delivered():
@@ -604,14 +566,3 @@ async def test_41_at_a_server_that_we_did_not_write(code, reason):
         outcome = await run_session(f"ws://127.0.0.1:{port}/", act=act, **clean(LOCAL, code, reason))
     assert heard == [(["hello", b"bytes"], code, reason)]
     assert outcome.stopped.messages_sent == 2
-
-
-async def test_nothing_is_told_of_a_stop_that_nobody_needed():
-    async with Project(websocket={"it": "ws://127.0.0.1:9/"}) as project:
-        connection = project.websocket("it")
-        watch = faults.Watch(connection)
-        connection.stop()
-        connection.abort()
-        assert connection.state is ConnectionState.IDLE
-    watch.check()
-    assert not any(isinstance(what, Opened | Closing | Stopped | ErrorEvent) for what in watch.told)

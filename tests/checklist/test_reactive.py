@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-import sys
 import threading
 import time
 
@@ -14,11 +12,9 @@ from faults import LOCAL, NETWORK, REMOTE, TIMEOUT, clean, run_session, stop_whe
 from reactivex import operators as ops
 
 from rxnodes import (
-    CloseTimeout,
     Closing,
     ConnectError,
     Connecting,
-    ConnectionLost,
     ConnectionState,
     Dropped,
     HandlerError,
@@ -26,7 +22,6 @@ from rxnodes import (
     Project,
     Stopped,
     for_each_async,
-    pulse,
 )
 from rxnodes.testing import (
     Frame,
@@ -43,7 +38,6 @@ from rxnodes.testing import (
 )
 from rxnodes.websocket import (
     all_stopped,
-    client_send,
     client_start,
     client_stop,
     on_receive,
@@ -83,29 +77,6 @@ async def test_81_open_before_messages_before_stopped():
     first, last = kinds.index("0"), kinds.index("49")
     assert kinds.index("Opened") < first < last < kinds.index("Closing") < kinds.index("Stopped")
     assert kinds[first : last + 1] == list(map(str, range(50)))
-
-
-@pytest.mark.parametrize(
-    ("script", "act", "initiator", "was_clean"),
-    [
-        (close_with(1000), faults.nothing, REMOTE, True),
-        (echo, stop_when_open, LOCAL, True),
-        (hang_up, faults.nothing, NETWORK, False),
-        (never_answer_close, stop_when_open, TIMEOUT, False),
-    ],
-)
-async def test_82_clean_and_unclean_and_who(script, act, initiator, was_clean):
-    error = {NETWORK: ConnectionLost, TIMEOUT: CloseTimeout}.get(initiator)
-    outcome = await run_session(
-        script,
-        act=act,
-        initiator=initiator,
-        was_clean=was_clean,
-        code=1000 if was_clean else 1006,
-        error=error,
-        close_timeout=SHORT,
-    )
-    assert bool(outcome.errors) is not was_clean
 
 
 async def test_83_a_late_subscriber_to_states_gets_the_current_one():
@@ -223,28 +194,6 @@ async def test_85_pipelines_without_on_error_and_with_one_that_raises():
 
     outcome = await run_session(echo, act=act, **clean(LOCAL), messages=["a", "b"], may_complain=True)
     assert all(event.phase == "handler" for event in outcome.errors)
-
-
-async def test_85_a_pipeline_in_a_scope_ends_alone():
-    async with WebSocketServer(echo) as server, Project(websocket={"it": server.url}) as project:
-        connection = project.websocket("it")
-        watch = faults.Watch(connection)
-        seen = []
-        project.subscribe(
-            on_receive(connection).pipe(ops.map(lambda text: 1 / int(text))),
-            on_receive(connection).pipe(ops.do_action(seen.append)),
-            on_receive(connection).pipe(ops.filter(lambda text: text == "2"), client_stop(connection)),
-            on_start(connection).pipe(
-                client_send(connection, "0"), client_send(connection, "1"), client_send(connection, "2")
-            ),
-            pulse().pipe(client_start(connection)),
-        )
-        stopped = await connection.wait_stopped()
-    watch.check()
-    assert seen == ["0", "1", "2"]
-    assert stopped.was_clean
-    (event,) = watch.errors
-    assert isinstance(event.error.__cause__, ZeroDivisionError)
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
@@ -499,20 +448,6 @@ async def test_94_commands_from_many_threads_are_serialized():
     assert all(error.phase == "send" for error in watch.errors)
 
 
-async def test_94_what_a_thread_sends_keeps_its_order():
-    async def act(connection, _watch):
-        await connection.wait_started()
-
-        def send():
-            for number in range(500):
-                connection.send(str(number))
-            connection.stop()
-
-        await asyncio.to_thread(send)
-
-    await run_session(echo, act=act, **clean(LOCAL), messages=list(map(str, range(500))))
-
-
 @pytest.mark.parametrize("moment", ["connecting", "open", "closing", "waiting to retry", "dropping"])
 async def test_95_the_project_is_left(moment):
     script = {
@@ -555,43 +490,6 @@ async def test_95_the_project_is_left(moment):
     assert connection.state is ConnectionState.CLOSED
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("cancellations", [1, 2, 3])
-async def test_96_the_owner_task_is_cancelled(cancellations):
-    ready = asyncio.Event()
-    watches = []
-
-    async def owner(url):
-        async with Project(websocket={"it": {"url": url, "close_timeout": 1}}) as project:
-            connection = project.websocket("it")
-            watches.append(faults.Watch(connection, sockets))
-            connection.start()
-            await connection.wait_started()
-            ready.set()
-            await asyncio.get_running_loop().create_future()
-
-    async with WebSocketServer(never_answer_close) as server:
-        with watched_sockets() as sockets:
-            task = asyncio.create_task(owner(server.url))
-            await ready.wait()
-            loop = asyncio.get_running_loop()
-            began = loop.time()
-            for _ in range(cancellations):
-                task.cancel()
-                for _ in range(5):
-                    await asyncio.sleep(0)
-            async with asyncio.timeout(1 + 2 * faults.ROOM):
-                with pytest.raises(asyncio.CancelledError):
-                    await task
-            took = loop.time() - began
-    (watch,) = watches
-    watch.check()
-    (stopped,) = watch.stopped
-    # However often: it is closed in order, and that ends with close_timeout.
-    assert stopped.initiator is TIMEOUT
-    assert took >= 1
-
-
 @pytest.mark.parametrize("script", [echo, never_answer_handshake, never_answer_close])
 def test_96_the_loop_is_shut_down(script):
     """What `asyncio.run` does with whoever is left: every task is cancelled, those of dials as well."""
@@ -625,60 +523,6 @@ def test_96_the_loop_is_shut_down(script):
     watch.check()
     assert len(watch.stopped) == 1
     assert all(task.done() for task in tasks)
-
-
-PROGRAM = """
-import asyncio, sys
-from rxnodes import Project
-from rxnodes.project.run import run
-from rxnodes.websocket import on_stop
-
-async def main():
-    async with Project(websocket={"it": {"url": sys.argv[1], "close_timeout": 30}}) as project:
-        it = project.websocket("it")
-        on_stop(it).subscribe(lambda stopped: print(stopped.code, stopped.initiator.value, flush=True))
-        it.start()
-        await it.wait_started()
-        print("open", flush=True)
-        await asyncio.get_running_loop().create_future()
-
-run(main())
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("times", [1, 2])
-async def test_96_signals(number, times):
-    closing = asyncio.Event()
-
-    async def script(peer):
-        await peer.accept()
-        heard = await peer.expect_close()
-        closing.set()
-        if times == 1:
-            await peer.send_close(heard.code)
-        await peer.wait_closed()
-
-    async with WebSocketServer(script) as server, asyncio.timeout(20):
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-c",
-            PROGRAM,
-            server.url,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        assert await process.stdout.readline() == b"open\n"
-        process.send_signal(number)
-        if times == 2:
-            await closing.wait()
-            process.send_signal(number)
-        said = await process.stdout.read()
-        await process.wait()
-    assert said.decode() == ("1000 local\n" if times == 1 else "1006 local\n")
-    assert process.returncode != 0
 
 
 # 97 to 100

@@ -242,16 +242,6 @@ async def test_commands_after_the_close_do_nothing(caplog):
 # Reconnecting
 
 
-@virtual
-async def test_waiting_from_another_loop():
-    chat = await Chat().opened()
-    elsewhere = asyncio.to_thread(asyncio.run, chat.connection.wait_stopped())
-    waiting = asyncio.ensure_future(elsewhere)
-    await turn()
-    chat.connection.stop()
-    assert (await waiting).was_clean
-
-
 @pytest.mark.parametrize("stream", [None, "errors", "lifecycle"])
 @virtual
 async def test_an_error_that_nobody_listens_to_is_a_warning_in_the_log(stream, caplog):
