@@ -67,6 +67,7 @@ async def test_73_a_reserved_opcode(opcode):
     await violation(1002, Frame(opcode, b"?"))
 
 
+@pytest.mark.slow(but_every=3)
 @pytest.mark.parametrize("rsv", [RSV1, RSV2, RSV3, RSV1 | RSV2 | RSV3])
 @pytest.mark.parametrize("opcode", [TEXT, BINARY, Opcode.PING, Opcode.PONG, Opcode.CLOSE])
 async def test_73_reserved_bits(rsv, opcode):
@@ -94,6 +95,7 @@ async def test_73_the_bit_of_compression_on_a_continuation():
     )
 
 
+@pytest.mark.slow(but_every=3)
 @pytest.mark.parametrize("opcode", [TEXT, BINARY, Opcode.PING, Opcode.PONG, Opcode.CLOSE])
 @pytest.mark.parametrize("mask", [b"\x00\x00\x00\x00", b"\x01\x02\x03\x04"], ids=["of nothing", "mask"])
 @pytest.mark.parametrize("payload", [b"", b"ab"], ids=["empty", "payload"])
