@@ -17,7 +17,6 @@ from rxnodes import (
     ErrorEvent,
     Opened,
     Project,
-    RxNodesError,
     SendDropped,
     Sent,
     Stopped,
@@ -428,13 +427,6 @@ async def test_a_tagged_message_that_cannot_be_made_is_dropped():
     assert fates(seen) == [("SendDropped", str(number)) for number in range(4)]
     assert {it.reason for it in seen if isinstance(it, SendDropped)} == {"no message"}
     assert [it.phase for it in seen if isinstance(it, ErrorEvent)] == ["send"] * 5
-    assert connection._driver.outbound.watched == 0
-
-
-def test_before_the_project_is_open_nothing_can_be_sent_and_nobody_is_waited_for():
-    connection = Project(websocket={"chat": "ws://chat.test/"}).websocket("chat")
-    with pytest.raises(RxNodesError, match="its project is not open"):
-        connection.send("a", tag="a")
     assert connection._driver.outbound.watched == 0
 
 
