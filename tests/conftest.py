@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -12,9 +15,25 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("rxnodes", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("rxnodes")
 
+# Without bytecode each worker rewrites the asserts of all tests in every run, and each program that a test starts compiles
+# rxnodes, for seconds. Where Python is to leave none beside the sources, it goes to pytest's cache.
+if sys.dont_write_bytecode:
+    sys.dont_write_bytecode = False
+    sys.pycache_prefix = str(Path(__file__).parents[1] / ".pytest_cache/bytecode")
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
+
 # A shell ignores SIGINT for what it runs in the background, and what tests start would inherit that.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory):
+    """Whom the tests' certificates come from."""
+    from faults import Authority
+
+    return Authority(tmp_path_factory.mktemp("authority"))
 
 
 def pytest_xdist_auto_num_workers(config):

@@ -297,6 +297,11 @@ async def script_server(
         yield server, heard, wait_idle
 
 
+def clean(initiator: Initiator, code: int = 1000, reason: str = "") -> dict[str, Any]:
+    """What `run_session` is to be given for an end at which both Close frames were exchanged."""
+    return {"initiator": initiator, "code": code, "reason": reason, "was_clean": True}
+
+
 async def run_session(  # noqa: PLR0913 - each is a question that a test may ask
     where: Script | str,
     *,
@@ -399,6 +404,10 @@ class Authority:
         self._authority = trustme.CA()
         self.file = folder / "ca.pem"
         self._authority.cert_pem.write_to_path(self.file)
+
+    def session(self) -> dict[str, Any]:
+        """What `run_session` is to be given for a session over TLS."""
+        return {"tls_server": self.server(), "tls": {"ca_file": self.file}}
 
     def server(self, *names: str) -> ssl.SSLContext:
         """A server's context with a certificate for these names."""

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
+import sys
 import weakref
 
 import pytest
-from faults import Authority
+from websockets.asyncio.server import serve
 
-from rxnodes import ConnectError, ConnectionLost, ConnectOptions, GiveUp, Project, RequestTimeout
+from rxnodes import ConnectError, ConnectionLost, ConnectionState, ConnectOptions, GiveUp, Project, RequestTimeout
 from rxnodes.testing import WebSocketServer
 from rxnodes.testing.scripted import ScriptedTransport
 from rxnodes.transport.aiohttp import AiohttpTransport
@@ -166,12 +168,12 @@ async def opened(url, transport, fields):
 
 
 @pytest.fixture(params=["scripted", "asyncio-ws", "asyncio-wss", "uvloop-ws", "uvloop-wss"])
-def way(request, tmp_path):
+def way(request, authority):
     if request.param == "scripted":
         return Scripted()
     loop, scheme = request.param.split("-")
     uvloop = pytest.importorskip("uvloop") if loop == "uvloop" else None
-    return Served(uvloop and uvloop.new_event_loop, Authority(tmp_path) if scheme == "wss" else None)
+    return Served(uvloop and uvloop.new_event_loop, authority if scheme == "wss" else None)
 
 
 # --- The tests --------------------------------------------------------------------------------------------------------
@@ -355,3 +357,36 @@ def test_a_task_that_a_handler_starts_does_not_keep_the_link(way):
             timer.cancel()
 
     way.run(test)
+
+
+# --- Many sessions ----------------------------------------------------------------------------------------------------
+
+
+async def test_200_rounds_leave_nothing_behind():
+    async def rounds(count):
+        for _ in range(count):
+            chat.start()
+            await chat.wait_started()
+            chat.send("hello")
+            chat.stop()
+            await chat.wait_stopped()
+        gc.collect()
+        timers = [handle for handle in asyncio.get_running_loop()._scheduled if not handle.cancelled()]
+        return len(asyncio.all_tasks()), len(timers), len(gc.get_objects()), sys.getallocatedblocks()
+
+    async with serve(lambda websocket: websocket.wait_closed(), "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with Project(websocket={"chat": f"ws://127.0.0.1:{port}/"}) as project:
+            chat = project.websocket("chat")
+            # CPython's own caches and free lists fill up first.
+            tasks, timers, objects, blocks = await rounds(200)
+            files = len(os.listdir("/dev/fd"))
+            tasks_after, timers_after, objects_after, blocks_after = await rounds(200)
+            assert (chat.session, chat.state) == (400, ConnectionState.CLOSED)
+            # The server's side of the last round may still be ending.
+            assert tasks_after <= tasks + 1
+            assert timers_after <= timers + 1
+            assert len(os.listdir("/dev/fd")) <= files + 2
+            # A session that stayed would be dozens of objects and hundreds of blocks.
+            assert objects_after - objects < 200
+            assert blocks_after - blocks < 200 * 5

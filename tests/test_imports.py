@@ -48,6 +48,7 @@ def test_one_module_reaches_into_aiohttp_beyond_its_public_names():
 HEAVY = {"aiohttp", "asyncio", "pydantic", "reactivex"}
 
 
+@pytest.mark.slow(but_every=3)
 @pytest.mark.parametrize(
     ("program", "may_load"),
     [
@@ -68,6 +69,7 @@ def test_nothing_is_imported_that_is_not_needed(program, may_load):
     assert loaded & HEAVY <= may_load
 
 
+@pytest.mark.slow
 def test_only_a_settings_folder_needs_pydantic_settings():
     program = """if True:
         import sys

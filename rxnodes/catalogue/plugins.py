@@ -9,9 +9,12 @@ WebSocket comes with rxnodes. Any other plugin is a package that names a `Plugin
 
 from __future__ import annotations
 
+import functools
 import re
+import sys
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rxnodes.errors import RxNodesError, text_of, with_type
@@ -127,7 +130,7 @@ def discover(*built_in: Plugin) -> dict[str, Plugin]:
     """
     plugins = {plugin.name: plugin for plugin in built_in}
     origins = {plugin.name: "the one that comes with rxnodes" for plugin in built_in}
-    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+    for entry in _entries(tuple((place, _modified_at(place)) for place in sys.path)):
         plugin = _load(entry)
         if any(plugin is it for it in built_in):
             continue
@@ -139,6 +142,23 @@ def discover(*built_in: Plugin) -> dict[str, Plugin]:
         plugins[plugin.name] = plugin
         origins[plugin.name] = _described(entry)
     return plugins
+
+
+@functools.lru_cache(maxsize=1)
+def _entries(_search_path: tuple[tuple[str, int], ...]) -> tuple[EntryPoint, ...]:
+    """The entry points of plugins, by name.
+
+    They are read again only when a folder of the search path has changed: that takes milliseconds for every project,
+    since the metadata of all installed packages is read.
+    """
+    return tuple(sorted(entry_points(group=GROUP), key=lambda entry: entry.name))
+
+
+def _modified_at(place: str) -> int:
+    try:
+        return Path(place).stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _load(entry: EntryPoint) -> Plugin:

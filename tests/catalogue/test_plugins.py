@@ -48,6 +48,13 @@ def test_an_installed_plugin_is_found_by_its_name(install):
     assert plugins["osc"].title == "A family"
 
 
+def test_the_metadata_of_packages_is_read_once_and_not_for_every_project(install, monkeypatch):
+    install("once_family", "once_family:plugin")
+    found = discover()
+    monkeypatch.setattr("rxnodes.catalogue.plugins.entry_points", None)
+    assert discover() == found
+
+
 @pytest.mark.parametrize(
     ("target", "reason"),
     [

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import faults
 import pytest
-from faults import LOCAL, NETWORK, TIMEOUT, Authority, run_session, stop_when_open
+from faults import LOCAL, NETWORK, TIMEOUT, clean, run_session, stop_when_open
 
 from rxnodes import CloseTimeout, ConnectionLost, ConnectionState, Opened
 from rxnodes.testing import (
@@ -135,13 +135,8 @@ async def test_64_half_close_on_the_way():
 
 
 @pytest.mark.parametrize("end", ["fin", "no close_notify", "reset"])
-async def test_65_tls_end_with_and_without_close_notify(tmp_path, end):
-    authority = Authority(tmp_path)
-    outcome = await lost(
-        after_accept(Frame(Opcode.TEXT, b"last words").encode(), end),
-        tls_server=authority.server(),
-        tls={"ca_file": authority.file},
-    )
+async def test_65_tls_end_with_and_without_close_notify(authority, end):
+    outcome = await lost(after_accept(Frame(Opcode.TEXT, b"last words").encode(), end), **authority.session())
     if end != "reset":
         assert outcome.journal.messages == ["last words"]
 
@@ -194,15 +189,7 @@ async def test_66_a_black_hole_that_heals_in_time_is_no_end():
             connection.send("still here")
             connection.messages.subscribe(lambda _: connection.stop())
 
-        await run_session(
-            proxy.url,
-            act=act,
-            initiator=LOCAL,
-            code=1000,
-            was_clean=True,
-            messages=["still here"],
-            heartbeat=HEARTBEAT,
-        )
+        await run_session(proxy.url, act=act, **clean(LOCAL), messages=["still here"], heartbeat=HEARTBEAT)
 
 
 async def test_66_a_black_hole_while_the_write_buffer_is_full():
@@ -228,9 +215,7 @@ async def test_67_a_large_slow_frame_does_not_trip_the_heartbeat():
             await asyncio.sleep(0.03)
         await peer.send_close(1000)
 
-    outcome = await run_session(
-        large, initiator=faults.REMOTE, code=1000, was_clean=True, messages=[bytes(size)], heartbeat=HEARTBEAT
-    )
+    outcome = await run_session(large, **clean(faults.REMOTE), messages=[bytes(size)], heartbeat=HEARTBEAT)
     assert outcome.took > 3 * HEARTBEAT
 
 
@@ -253,9 +238,7 @@ async def test_67_nor_does_a_large_slow_frame_of_ours():
             connection.send(bytes(size))
             connection.stop()
 
-        outcome = await run_session(
-            proxy.url, act=act, initiator=LOCAL, code=1000, was_clean=True, heartbeat=HEARTBEAT, close_timeout=10
-        )
+        outcome = await run_session(proxy.url, act=act, **clean(LOCAL), heartbeat=HEARTBEAT, close_timeout=10)
     assert outcome.took > 3 * HEARTBEAT
 
 
@@ -281,9 +264,7 @@ async def test_67_nor_does_a_slow_reader():
     outcome = await run_session(
         slow,
         act=act,
-        initiator=LOCAL,
-        code=1000,
-        was_clean=True,
+        **clean(LOCAL),
         messages=["got it all"],
         heartbeat=heartbeat,
         close_timeout=10,
@@ -303,7 +284,7 @@ async def test_67_a_subscriber_that_blocks_the_loop_does_not_trip_it():
                 time.sleep(2 * HEARTBEAT)  # noqa: ASYNC251 - blocking is the point
             connection.stop()
 
-        await run_session(server.url, act=act, initiator=LOCAL, code=1000, was_clean=True, heartbeat=HEARTBEAT)
+        await run_session(server.url, act=act, **clean(LOCAL), heartbeat=HEARTBEAT)
 
 
 @pytest.mark.slow
@@ -354,7 +335,7 @@ async def test_69_an_unasked_pong_is_ignored():
     async def act(connection, _watch):
         connection.messages.subscribe(lambda _: connection.stop())
 
-    outcome = await run_session(pongs, act=act, initiator=LOCAL, code=1000, was_clean=True, messages=["and on it goes"])
+    outcome = await run_session(pongs, act=act, **clean(LOCAL), messages=["and on it goes"])
     assert outcome.errors == []
 
 
@@ -412,14 +393,7 @@ async def test_71_each_message_begins_the_silence_anew():
             await asyncio.sleep(HEARTBEAT)
         await peer.send_close(1000)
 
-    await run_session(
-        script,
-        initiator=faults.REMOTE,
-        code=1000,
-        was_clean=True,
-        messages=list("01234"),
-        silence_timeout=3 * HEARTBEAT,
-    )
+    await run_session(script, **clean(faults.REMOTE), messages=list("01234"), silence_timeout=3 * HEARTBEAT)
 
 
 @pytest.mark.slow
@@ -469,4 +443,4 @@ async def test_72_a_coarse_clock_does_not_make_a_quick_answer_look_like_none():
         await asyncio.sleep(5 * HEARTBEAT)
         connection.stop()
 
-    await run_session(echo, act=act, initiator=LOCAL, code=1000, was_clean=True, heartbeat=HEARTBEAT)
+    await run_session(echo, act=act, **clean(LOCAL), heartbeat=HEARTBEAT)

@@ -6,14 +6,14 @@ import asyncio
 
 import faults
 import pytest
-from faults import LOCAL, REMOTE, Authority, run_session
+from faults import LOCAL, REMOTE, clean, run_session
 from websockets.asyncio.server import serve
 
 from rxnodes import CloseTimeout, Closing, ConnectionState, ProtocolError
 from rxnodes.testing import ChaosProxy, Frame, Opcode, WebSocketServer, close_payload, talk_after_own_close
 from rxnodes.websocket import on_stop
 
-SHORT = 0.3
+SHORT = 0.15
 
 
 def closes(payload, *before, then=b"", end="close"):
@@ -47,9 +47,7 @@ async def refused(payload, code, *, says=""):
 @pytest.mark.parametrize("code", [1000, 1001, 1002, 1003, *range(1007, 1015), 3000, 3999, 4000, 4999])
 async def test_27_code_and_reason_are_delivered_as_they_are(code):
     reason = "au revoir, à bientôt 👋"
-    outcome = await run_session(
-        closes(close_payload(code, reason)), initiator=REMOTE, code=code, reason=reason, was_clean=True, messages=[]
-    )
+    outcome = await run_session(closes(close_payload(code, reason)), **clean(REMOTE, code, reason), messages=[])
     assert outcome.heard == [((code, ""), "fin")], "the code is echoed"
     assert outcome.journal.kinds == ["Connecting", "Opened", "Closing", "Stopped"]
     assert [event.initiator for event in outcome.watch.of(Closing)] == [REMOTE]
@@ -62,7 +60,7 @@ async def test_27_code_and_reason_are_delivered_as_they_are(code):
 
 
 async def test_28_an_empty_close_frame():
-    outcome = await run_session(closes(b""), initiator=REMOTE, code=1005, was_clean=True, close_timeout=5)
+    outcome = await run_session(closes(b""), **clean(REMOTE, 1005), close_timeout=5)
     assert outcome.heard == [((1005, ""), "fin")], "an empty frame is answered by an empty one"
     assert outcome.took < faults.ROOM
 
@@ -83,7 +81,7 @@ async def test_31_a_code_beyond_all(code):
 
 @pytest.mark.parametrize("reason", ["x" * 123, "é" * 61 + "x"], ids=["ascii", "two bytes each"])
 async def test_32_a_reason_of_123_bytes_is_fine(reason):
-    await run_session(closes(close_payload(1000, reason)), initiator=REMOTE, code=1000, reason=reason, was_clean=True)
+    await run_session(closes(close_payload(1000, reason)), **clean(REMOTE, 1000, reason))
 
 
 @pytest.mark.parametrize("length", [124, 125, 70_000])
@@ -114,12 +112,7 @@ async def test_33_a_reason_that_is_not_utf_8(reason):
 )
 async def test_34_what_comes_after_close_is_ignored(what):
     outcome = await run_session(
-        closes(close_payload(1000, "bye"), then=what.encode()),
-        initiator=REMOTE,
-        code=1000,
-        reason="bye",
-        was_clean=True,
-        messages=[],
+        closes(close_payload(1000, "bye"), then=what.encode()), **clean(REMOTE, 1000, "bye"), messages=[]
     )
     assert outcome.errors == []
     assert outcome.heard == [((1000, ""), "fin")]
@@ -137,18 +130,14 @@ async def test_34_a_ping_in_a_segment_of_its_own_after_close_is_not_answered():
         except ConnectionError as end:
             return type(end).__name__
 
-    outcome = await run_session(script, initiator=REMOTE, code=1000, was_clean=True)
+    outcome = await run_session(script, **clean(REMOTE))
     assert outcome.heard != [Frame(Opcode.PONG, b"are you there")]
 
 
 @pytest.mark.parametrize("second", [close_payload(1001, "second"), b"", b"\x03", close_payload(1006)])
 async def test_35_two_close_frames(second):
     outcome = await run_session(
-        closes(close_payload(1000, "first"), then=Frame(Opcode.CLOSE, second).encode()),
-        initiator=REMOTE,
-        code=1000,
-        reason="first",
-        was_clean=True,
+        closes(close_payload(1000, "first"), then=Frame(Opcode.CLOSE, second).encode()), **clean(REMOTE, 1000, "first")
     )
     assert outcome.errors == []
 
@@ -161,10 +150,7 @@ async def test_36_close_inside_a_fragmented_message():
             Frame(Opcode.TEXT, b"half a ", fin=False),
             then=Frame(Opcode.CONTINUATION, b"message").encode(),
         ),
-        initiator=REMOTE,
-        code=1001,
-        reason="never mind",
-        was_clean=True,
+        **clean(REMOTE, 1001, "never mind"),
         messages=["whole"],
     )
     assert outcome.errors == []
@@ -175,10 +161,7 @@ async def test_37_messages_queued_before_close_are_delivered_before_stopped(coun
     texts = [f"message {number}" for number in range(count)]
     outcome = await run_session(
         closes(close_payload(1000, "that was all"), *(Frame(Opcode.TEXT, text.encode()) for text in texts)),
-        initiator=REMOTE,
-        code=1000,
-        reason="that was all",
-        was_clean=True,
+        **clean(REMOTE, 1000, "that was all"),
         messages=texts,
     )
     assert outcome.stopped.messages_received == count
@@ -196,18 +179,13 @@ async def test_37_nothing_is_lost_when_fin_comes_right_behind_close():
         await peer.half_close()
         return await peer.expect_close()
 
-    outcome = await run_session(script, initiator=REMOTE, code=1001, reason="gone", was_clean=True, messages=texts)
+    outcome = await run_session(script, **clean(REMOTE, 1001, "gone"), messages=texts)
     assert outcome.heard == [(1001, "")]
 
 
 async def test_38_tcp_left_open_after_close_is_bounded():
     outcome = await run_session(
-        closes(close_payload(1001, "bye"), end="leave"),
-        initiator=REMOTE,
-        code=1001,
-        reason="bye",
-        was_clean=True,
-        close_timeout=SHORT,
+        closes(close_payload(1001, "bye"), end="leave"), **clean(REMOTE, 1001, "bye"), close_timeout=SHORT
     )
     assert outcome.errors == []
     assert outcome.heard[0][0] == (1001, "")
@@ -216,20 +194,13 @@ async def test_38_tcp_left_open_after_close_is_bounded():
 @pytest.mark.slow
 async def test_38_and_not_as_long_as_close_timeout_allows():
     outcome = await run_session(
-        closes(close_payload(1001, "bye"), end="leave"),
-        initiator=REMOTE,
-        code=1001,
-        reason="bye",
-        was_clean=True,
-        close_timeout=20,
+        closes(close_payload(1001, "bye"), end="leave"), **clean(REMOTE, 1001, "bye"), close_timeout=20
     )
     assert outcome.watch.closing_took[0] < 2 * faults.ROOM
 
 
 async def test_39_endless_data_after_close_is_bounded():
-    outcome = await run_session(
-        talk_after_own_close, initiator=REMOTE, code=1000, was_clean=True, messages=[], close_timeout=SHORT
-    )
+    outcome = await run_session(talk_after_own_close, **clean(REMOTE), messages=[], close_timeout=SHORT)
     assert outcome.errors == []
 
 
@@ -241,9 +212,7 @@ async def test_39_a_flood_after_close_is_bounded():
         while True:
             await peer.send_raw(frame)
 
-    await run_session(
-        flood, initiator=REMOTE, code=1000, reason="but first", was_clean=True, messages=[], close_timeout=SHORT
-    )
+    await run_session(flood, **clean(REMOTE, 1000, "but first"), messages=[], close_timeout=SHORT)
 
 
 async def test_40_both_sides_close_at_once_and_ours_was_first():
@@ -253,10 +222,7 @@ async def test_40_both_sides_close_at_once_and_ours_was_first():
     outcome = await run_session(
         closes(close_payload(4001, "theirs"), Frame(Opcode.TEXT, b"now")),
         act=act,
-        initiator=LOCAL,
-        code=4001,
-        reason="theirs",
-        was_clean=True,
+        **clean(LOCAL, 4001, "theirs"),
         messages=["now"],
     )
     assert outcome.heard == [((3001, "ours"), "fin")]
@@ -267,9 +233,7 @@ async def test_40_both_sides_close_at_once_and_theirs_was_first():
     async def act(connection, _watch):
         connection.lifecycle.subscribe(lambda event: connection.stop(code=3001) if isinstance(event, Closing) else None)
 
-    outcome = await run_session(
-        closes(close_payload(4001, "theirs")), act=act, initiator=REMOTE, code=4001, reason="theirs", was_clean=True
-    )
+    outcome = await run_session(closes(close_payload(4001, "theirs")), act=act, **clean(REMOTE, 4001, "theirs"))
     assert outcome.heard == [((4001, ""), "fin")]
 
 
@@ -288,7 +252,7 @@ async def test_40_the_frames_cross_on_the_way():
         connection.stop(code=3001, reason="ours")
         ours.set()
 
-    outcome = await run_session(script, act=act, initiator=LOCAL, code=4001, reason="theirs", was_clean=True)
+    outcome = await run_session(script, act=act, **clean(LOCAL, 4001, "theirs"))
     assert outcome.heard == [((3001, "ours"), "fin")]
 
 
@@ -314,16 +278,7 @@ async def test_what_waited_when_the_peer_closed_is_unsent():
             connection.send(bytes(100_000))
         paused.set()
 
-    outcome = await run_session(
-        script,
-        act=act,
-        initiator=REMOTE,
-        code=1001,
-        reason="enough",
-        was_clean=True,
-        receive_buffer=4096,
-        close_timeout=3,
-    )
+    outcome = await run_session(script, act=act, **clean(REMOTE, 1001, "enough"), receive_buffer=4096, close_timeout=3)
     stopped = outcome.stopped
     ((heard, end),) = outcome.heard
     assert end == "CloseReceived"
@@ -334,7 +289,7 @@ async def test_what_waited_when_the_peer_closed_is_unsent():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("is_tls", [False, True], ids=["ws", "wss"])
-async def test_an_answer_that_never_left_is_no_exchange(tmp_path, is_tls):
+async def test_an_answer_that_never_left_is_no_exchange(authority, is_tls):
     """Promise 9: `was_clean` says whether both Close frames were exchanged, not whether we meant to."""
     paused = asyncio.Event()
     ended = asyncio.Event()
@@ -356,7 +311,6 @@ async def test_an_answer_that_never_left_is_no_exchange(tmp_path, is_tls):
         connection.send(bytes(20_000_000))
         paused.set()
 
-    authority = Authority(tmp_path)
     outcome = await run_session(
         closes_and_does_not_read,
         act=act,
@@ -367,7 +321,7 @@ async def test_an_answer_that_never_left_is_no_exchange(tmp_path, is_tls):
         error=CloseTimeout,
         receive_buffer=4096,
         close_timeout=SHORT,
-        **({"tls_server": authority.server(), "tls": {"ca_file": authority.file}} if is_tls else {}),
+        **(authority.session() if is_tls else {}),
     )
     assert outcome.heard != ["CloseReceived"]
 
@@ -379,22 +333,7 @@ async def test_37_over_a_slow_and_sliced_network(slice_size):
     async with WebSocketServer(script) as server, ChaosProxy(server.url) as proxy:
         proxy.to_client.slice_size = slice_size
         proxy.to_client.latency = 0.02
-        await run_session(proxy.url, initiator=REMOTE, code=1001, reason="bye", was_clean=True, messages=texts)
-
-
-async def test_27_with_tls(tmp_path):
-    authority = Authority(tmp_path)
-    outcome = await run_session(
-        closes(close_payload(1001, "bye"), Frame(Opcode.TEXT, b"last")),
-        initiator=REMOTE,
-        code=1001,
-        reason="bye",
-        was_clean=True,
-        messages=["last"],
-        tls_server=authority.server(),
-        tls={"ca_file": authority.file},
-    )
-    assert outcome.heard == [((1001, ""), "fin")]
+        await run_session(proxy.url, **clean(REMOTE, 1001, "bye"), messages=texts)
 
 
 @pytest.mark.parametrize(("code", "reason"), [(1000, ""), (1001, "going away"), (3000, ""), (4999, "x" * 123)])
@@ -409,12 +348,5 @@ async def test_27_from_a_server_that_we_did_not_write(code, reason):
 
     async with serve(handler, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        await run_session(
-            f"ws://127.0.0.1:{port}/",
-            initiator=REMOTE,
-            code=code,
-            reason=reason,
-            was_clean=True,
-            messages=["hello", b"bytes"],
-        )
+        await run_session(f"ws://127.0.0.1:{port}/", **clean(REMOTE, code, reason), messages=["hello", b"bytes"])
     assert closed[0][0] == code

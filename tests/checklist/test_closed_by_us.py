@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import threading
+import functools
 
 import faults
 import pytest
-from faults import LOCAL, TIMEOUT, Authority, run_session, stop_when_open
+from faults import LOCAL, TIMEOUT, clean, run_session, stop_when_open
 from websockets.asyncio.server import serve
 
 from rxnodes import (
@@ -15,12 +15,9 @@ from rxnodes import (
     Closing,
     ConnectionLost,
     ConnectionState,
-    ErrorEvent,
-    Opened,
     Project,
     ProtocolError,
     SendError,
-    Stopped,
 )
 from rxnodes.testing import (
     ChaosProxy,
@@ -37,7 +34,7 @@ from rxnodes.testing import (
 )
 from rxnodes.websocket import client_stop, on_start, on_stop
 
-SHORT = 0.3
+SHORT = 0.15
 
 
 async def answer(peer):
@@ -56,17 +53,17 @@ def stop_with(**words):
     return act
 
 
-@pytest.mark.parametrize("code", [1000, 1001, 1002, 1003, *range(1007, 1015), 3000, 4999])
-@pytest.mark.parametrize("reason", ["", "x" * 123, "tschüß 👋"], ids=["none", "long", "unicode"])
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        *((code, "") for code in [1000, 1001, 1002, 1003, *range(1007, 1015), 3000, 4999]),
+        (4000, "x" * 123),
+        (4000, "tschüß 👋"),
+    ],
+)
 async def test_41_code_and_reason_are_sent_and_the_reply_awaited(code, reason):
     outcome = await run_session(
-        answer,
-        act=stop_with(code=code, reason=reason),
-        initiator=LOCAL,
-        code=code,
-        reason="as you wish",
-        was_clean=True,
-        messages=[],
+        answer, act=stop_with(code=code, reason=reason), **clean(LOCAL, code, "as you wish"), messages=[]
     )
     assert outcome.heard == [((code, reason), "fin")]
     assert outcome.journal.kinds == ["Connecting", "Opened", "Closing", "Stopped"]
@@ -91,7 +88,7 @@ async def test_42_then_the_end_of_tcp_is_awaited():
         assert watch.stopped == []
         let_go.set()
 
-    await run_session(slow_to_end, act=act, initiator=LOCAL, code=1000, was_clean=True, close_timeout=5)
+    await run_session(slow_to_end, act=act, **clean(LOCAL), close_timeout=5)
 
 
 async def test_43_no_reply():
@@ -124,9 +121,7 @@ async def test_43_rst_instead_of_a_reply():
 
 
 async def test_44_a_reply_but_tcp_left_open():
-    outcome = await run_session(
-        keep_tcp_open, act=stop_when_open, initiator=LOCAL, code=1000, was_clean=True, close_timeout=SHORT
-    )
+    outcome = await run_session(keep_tcp_open, act=stop_when_open, **clean(LOCAL), close_timeout=SHORT)
     assert outcome.errors == []
 
 
@@ -172,10 +167,7 @@ async def test_45_nor_does_data_followed_by_the_reply_at_last():
     await run_session(
         late,
         act=stop_when_open,
-        initiator=LOCAL,
-        code=1000,
-        reason="at last",
-        was_clean=True,
+        **clean(LOCAL, 1000, "at last"),
         messages=[str(number) for number in range(20)],
         close_timeout=5,
     )
@@ -189,29 +181,9 @@ async def test_46_stop_two_and_three_times():
         await asyncio.sleep(0)
         connection.stop(code=4003)
 
-    outcome = await run_session(answer, act=act, initiator=LOCAL, code=4001, reason="as you wish", was_clean=True)
+    outcome = await run_session(answer, act=act, **clean(LOCAL, 4001, "as you wish"))
     assert outcome.heard == [((4001, ""), "fin")]
     assert len(outcome.watch.of(Closing)) == 1
-
-
-async def test_46_stop_from_several_threads():
-    async def act(connection, _watch):
-        await connection.wait_started()
-        gate = threading.Barrier(8)
-
-        def hammer():
-            gate.wait()
-            for _ in range(20):
-                connection.stop()
-
-        threads = [threading.Thread(target=hammer) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        await asyncio.to_thread(lambda: [thread.join() for thread in threads])
-
-    outcome = await run_session(answer, act=act, initiator=LOCAL, code=1000, reason="as you wish", was_clean=True)
-    assert outcome.heard == [((1000, ""), "fin")]
-    assert len(outcome.watch.of(Closing)) == len(outcome.watch.of(Stopped)) == 1
 
 
 async def test_47_stop_inside_on_stop():
@@ -219,45 +191,38 @@ async def test_47_stop_inside_on_stop():
         on_stop(connection).subscribe(lambda _: connection.stop())
         await stop_when_open(connection, watch)
 
-    await run_session(answer, act=act, initiator=LOCAL, code=1000, reason="as you wish", was_clean=True)
+    await run_session(answer, act=act, **clean(LOCAL, 1000, "as you wish"))
 
 
-@pytest.mark.parametrize("code", [-1, 0, 1, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535, 65536])
-async def test_48_a_code_that_must_not_be_sent_is_refused_where_the_call_is_made(code):
+async def refused_where_the_call_is_made(says, *words):
+    """Nothing of these may be in a Close frame, and nothing changes."""
+
     async def act(connection, watch):
         await connection.wait_started()
         told = len(watch.told)
-        with pytest.raises(ValueError, match="close code"):
-            connection.stop(code=code)
-        with pytest.raises(ValueError, match="close code"):
-            client_stop(connection, code=code)
+        for word in words:
+            for call in (connection.stop, functools.partial(client_stop, connection)):
+                with pytest.raises(ValueError, match=says):
+                    call(**word)
         assert connection.state is ConnectionState.OPEN
         assert len(watch.told) == told
         connection.stop(code=3333)
 
-    await run_session(answer, act=act, initiator=LOCAL, code=3333, reason="as you wish", was_clean=True)
+    await run_session(answer, act=act, **clean(LOCAL, 3333, "as you wish"))
 
 
-@pytest.mark.parametrize("reason", ["x" * 124, "é" * 62, "👋" * 31], ids=["ascii", "two bytes", "four bytes"])
-async def test_49_a_reason_over_123_bytes_is_refused_before_anything_changes(reason):
-    async def act(connection, watch):
-        await connection.wait_started()
-        told = len(watch.told)
-        with pytest.raises(ValueError, match="bytes"):
-            connection.stop(reason=reason)
-        with pytest.raises(ValueError, match="bytes"):
-            client_stop(connection, reason=reason)
-        assert connection.state is ConnectionState.OPEN
-        assert len(watch.told) == told
-        connection.stop()
+async def test_48_a_code_that_must_not_be_sent_is_refused_where_the_call_is_made():
+    codes = [-1, 0, 1, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535, 65536]
+    await refused_where_the_call_is_made("close code", *({"code": code} for code in codes))
 
-    await run_session(answer, act=act, initiator=LOCAL, code=1000, reason="as you wish", was_clean=True)
+
+async def test_49_a_reason_over_123_bytes_is_refused_before_anything_changes():
+    reasons = ["x" * 124, "é" * 62, "👋" * 31]
+    await refused_where_the_call_is_made("bytes", *({"reason": reason} for reason in reasons))
 
 
 async def test_50_a_reason_without_a_code_means_1000():
-    outcome = await run_session(
-        answer, act=stop_with(reason="done"), initiator=LOCAL, code=1000, reason="as you wish", was_clean=True
-    )
+    outcome = await run_session(answer, act=stop_with(reason="done"), **clean(LOCAL, 1000, "as you wish"))
     assert outcome.heard == [((1000, "done"), "fin")]
 
 
@@ -271,29 +236,15 @@ async def test_51_unpaired_surrogates():
         assert connection.state is ConnectionState.OPEN
         connection.stop()
 
-    outcome = await run_session(answer, act=act, initiator=LOCAL, code=1000, reason="as you wish", was_clean=True)
+    outcome = await run_session(answer, act=act, **clean(LOCAL, 1000, "as you wish"))
     assert outcome.errors == []
-
-
-async def test_52_stop_during_a_delivery():
-    async def script(peer):
-        await peer.accept(then=b"".join(Frame(Opcode.TEXT, text.encode()).encode() for text in "abc"))
-        heard = await peer.expect_close()
-        await peer.send_close(heard.code)
-        return heard
-
-    async def act(connection, _watch):
-        connection.messages.subscribe(lambda text: connection.stop(reason="at b") if text == "b" else None)
-
-    outcome = await run_session(script, act=act, initiator=LOCAL, code=1000, was_clean=True, messages=["a", "b", "c"])
-    assert outcome.heard == [(1000, "at b")]
 
 
 async def test_52_stop_while_opened_is_being_delivered():
     async def act(connection, _watch):
         on_start(connection).subscribe(lambda _: connection.stop())
 
-    outcome = await run_session(answer, act=act, initiator=LOCAL, code=1000, reason="as you wish", was_clean=True)
+    outcome = await run_session(answer, act=act, **clean(LOCAL, 1000, "as you wish"))
     assert outcome.journal.kinds == ["Connecting", "Opened", "Closing", "Stopped"]
 
 
@@ -316,9 +267,7 @@ async def test_53_stop_with_sends_waiting(size):
             connection.send(bytes(size))
         connection.stop()
 
-    outcome = await run_session(
-        slow_reader, act=act, initiator=LOCAL, code=1000, was_clean=True, receive_buffer=4096, close_timeout=10
-    )
+    outcome = await run_session(slow_reader, act=act, **clean(LOCAL), receive_buffer=4096, close_timeout=10)
     assert outcome.heard == [50]
     assert (outcome.stopped.messages_sent, outcome.stopped.bytes_sent) == (50, 50 * size)
     assert outcome.stopped.unsent == 0
@@ -328,7 +277,7 @@ async def test_53_stop_with_sends_waiting(size):
 @pytest.mark.parametrize("command", ["stop", "abort"])
 @pytest.mark.parametrize("is_tls", [False, True], ids=["ws", "wss"])
 @pytest.mark.parametrize("size", [1_000, 1_000_000])
-async def test_54_stop_while_the_peer_does_not_read(tmp_path, size, is_tls, command):
+async def test_54_stop_while_the_peer_does_not_read(authority, size, is_tls, command):
     """Bounded; and what the peer can still read afterwards is exactly what was said to be sent."""
     count = 20_000_000 // size
     ended = asyncio.Event()
@@ -351,7 +300,6 @@ async def test_54_stop_while_the_peer_does_not_read(tmp_path, size, is_tls, comm
             connection.send(bytes(size))
         getattr(connection, command)()
 
-    authority = Authority(tmp_path)
     outcome = await run_session(
         reads_at_last,
         act=act,
@@ -359,7 +307,7 @@ async def test_54_stop_while_the_peer_does_not_read(tmp_path, size, is_tls, comm
         error=CloseTimeout if command == "stop" else None,
         close_timeout=SHORT,
         receive_buffer=4096,
-        **({"tls_server": authority.server(), "tls": {"ca_file": authority.file}} if is_tls else {}),
+        **(authority.session() if is_tls else {}),
     )
     assert outcome.stopped.unsent > 0
     assert outcome.stopped.messages_sent + outcome.stopped.unsent == count
@@ -383,9 +331,7 @@ async def test_54_a_close_that_waited_for_the_network_still_goes_out():
         connection.send(bytes(10_000_000))
         connection.stop(code=3210)
 
-    outcome = await run_session(
-        reads_late, act=act, initiator=LOCAL, code=3210, was_clean=True, receive_buffer=4096, close_timeout=10
-    )
+    outcome = await run_session(reads_late, act=act, **clean(LOCAL, 3210), receive_buffer=4096, close_timeout=10)
     assert outcome.heard == [(3210, "")]
 
 
@@ -407,9 +353,7 @@ async def test_55_stop_with_a_ping_in_flight():
         await pinged.wait()
         connection.stop()
 
-    outcome = await run_session(
-        late_pong, act=act, initiator=LOCAL, code=1000, was_clean=True, heartbeat=0.5, close_timeout=5
-    )
+    outcome = await run_session(late_pong, act=act, **clean(LOCAL), heartbeat=0.5, close_timeout=5)
     assert outcome.heard == [(1000, "")]
 
 
@@ -424,14 +368,7 @@ async def test_55_the_heartbeat_does_not_cut_a_closing_short():
         await peer.send_close(heard.code, "well then")
 
     await run_session(
-        thinks_it_over,
-        act=stop_when_open,
-        initiator=LOCAL,
-        code=1000,
-        reason="well then",
-        was_clean=True,
-        heartbeat=0.1,
-        close_timeout=5,
+        thinks_it_over, act=stop_when_open, **clean(LOCAL, 1000, "well then"), heartbeat=0.1, close_timeout=5
     )
 
 
@@ -444,7 +381,7 @@ async def test_56_the_waiting_task_is_cancelled():
         with pytest.raises(asyncio.CancelledError):
             await waiting
 
-    outcome = await run_session(answer, act=act, initiator=LOCAL, code=1000, reason="as you wish", was_clean=True)
+    outcome = await run_session(answer, act=act, **clean(LOCAL, 1000, "as you wish"))
     assert outcome.heard == [((1000, ""), "fin")]
 
 
@@ -461,7 +398,7 @@ async def test_57_a_cancelled_wait_never_spoils_a_later_clean_close(wait):
                 await connection.wait_stopped()
         connection.stop()
 
-    await run_session(answer, act=act, initiator=LOCAL, code=1000, reason="as you wish", was_clean=True)
+    await run_session(answer, act=act, **clean(LOCAL, 1000, "as you wish"))
 
 
 async def test_58_send_after_stop_is_a_definite_error():
@@ -487,7 +424,7 @@ async def test_59_send_while_closing_is_a_definite_error():
         connection.send("too late")
         connection.send(b"too late")
 
-    outcome = await run_session(answer, act=act, initiator=LOCAL, code=1000, reason="as you wish", was_clean=True)
+    outcome = await run_session(answer, act=act, **clean(LOCAL, 1000, "as you wish"))
     assert [(event.phase, event.session, type(event.error)) for event in outcome.errors] == [("send", 1, SendError)] * 2
     assert outcome.heard == [((1000, ""), "fin")]
     assert outcome.stopped.messages_sent == 0
@@ -518,15 +455,7 @@ async def test_60_what_arrives_after_our_close_frame_is_delivered():
             await peer.send_text(text)
         await peer.send_close(heard.code, "now I am done")
 
-    outcome = await run_session(
-        talkative,
-        act=stop_when_open,
-        initiator=LOCAL,
-        code=1000,
-        reason="now I am done",
-        was_clean=True,
-        messages=texts,
-    )
+    outcome = await run_session(talkative, act=stop_when_open, **clean(LOCAL, 1000, "now I am done"), messages=texts)
     told = outcome.watch.told
     closing = next(index for index, what in enumerate(told) if isinstance(what, Closing))
     assert all(told.index(text) > closing for text in texts)
@@ -562,7 +491,7 @@ async def test_a_reply_with_another_code_is_kept():
         await peer.expect_close()
         await peer.send_close(4444, "my own words")
 
-    await run_session(other, act=stop_when_open, initiator=LOCAL, code=4444, reason="my own words", was_clean=True)
+    await run_session(other, act=stop_when_open, **clean(LOCAL, 4444, "my own words"))
 
 
 async def test_a_reply_that_is_empty_is_1005():
@@ -571,7 +500,7 @@ async def test_a_reply_that_is_empty_is_1005():
         await peer.expect_close()
         await peer.send_close(None)
 
-    await run_session(empty, act=stop_when_open, initiator=LOCAL, code=1005, was_clean=True)
+    await run_session(empty, act=stop_when_open, **clean(LOCAL, 1005))
 
 
 @pytest.mark.parametrize("script", [echo, never_answer_close, never_read, keep_tcp_open], ids=lambda s: s.__name__)
@@ -596,24 +525,8 @@ async def test_abort_cuts_a_closing_short():
     assert outcome.errors == []
 
 
-async def test_41_with_tls(tmp_path):
-    authority = Authority(tmp_path)
-    outcome = await run_session(
-        answer,
-        act=stop_with(code=3000, reason="done"),
-        initiator=LOCAL,
-        code=3000,
-        reason="as you wish",
-        was_clean=True,
-        tls_server=authority.server(),
-        tls={"ca_file": authority.file},
-    )
-    assert outcome.heard == [((3000, "done"), "fin")]
-
-
-async def test_43_with_tls_at_a_peer_that_is_gone(tmp_path):
+async def test_43_with_tls_at_a_peer_that_is_gone(authority):
     """TLS has an ending of its own, with time-outs of its own: they must not add to ours."""
-    authority = Authority(tmp_path)
     async with (
         WebSocketServer(echo, tls=authority.server()) as server,
         ChaosProxy(server.url.replace("127.0.0.1", "localhost")) as proxy,
@@ -633,21 +546,6 @@ async def test_43_with_tls_at_a_peer_that_is_gone(tmp_path):
             within=1.0,
             tls={"ca_file": authority.file},
         )
-
-
-async def test_44_with_tls(tmp_path):
-    authority = Authority(tmp_path)
-    await run_session(
-        keep_tcp_open,
-        act=stop_when_open,
-        initiator=LOCAL,
-        code=1000,
-        was_clean=True,
-        close_timeout=SHORT,
-        within=1.0,
-        tls_server=authority.server(),
-        tls={"ca_file": authority.file},
-    )
 
 
 @pytest.mark.parametrize(("code", "reason"), [(1000, ""), (1001, "going"), (3000, "x" * 123), (4999, "ende gut")])
@@ -671,19 +569,6 @@ async def test_41_at_a_server_that_we_did_not_write(code, reason):
 
     async with serve(handler, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        outcome = await run_session(
-            f"ws://127.0.0.1:{port}/", act=act, initiator=LOCAL, code=code, reason=reason, was_clean=True
-        )
+        outcome = await run_session(f"ws://127.0.0.1:{port}/", act=act, **clean(LOCAL, code, reason))
     assert heard == [(["hello", b"bytes"], code, reason)]
     assert outcome.stopped.messages_sent == 2
-
-
-async def test_nothing_is_told_of_a_stop_that_nobody_needed():
-    async with Project(websocket={"it": "ws://127.0.0.1:9/"}) as project:
-        connection = project.websocket("it")
-        watch = faults.Watch(connection)
-        connection.stop()
-        connection.abort()
-        assert connection.state is ConnectionState.IDLE
-    watch.check()
-    assert not any(isinstance(what, Opened | Closing | Stopped | ErrorEvent) for what in watch.told)

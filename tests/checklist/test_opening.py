@@ -32,12 +32,7 @@ from rxnodes.testing import (
 )
 from rxnodes.transport.aiohttp.link import AiohttpLink
 
-SHORT = 0.3
-
-
-@pytest.fixture
-def authority(tmp_path):
-    return Authority(tmp_path)
+SHORT = 0.15
 
 
 async def failed(where, *, says="", status=None, **options):

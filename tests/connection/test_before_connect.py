@@ -47,28 +47,6 @@ async def test_behind_the_hook_everything_goes_through():
     assert (stopped.messages_sent, stopped.messages_received) == (2, 1)
 
 
-@virtual
-async def test_the_peers_close_is_answered():
-    async with hooked(as_configured) as (chat, transport):
-        chat.start()
-        await chat.wait_started()
-        transport.peer.close(1001, "going away")
-        stopped = await chat.wait_stopped()
-    assert transport.peer.close_frame == (1001, "")
-    assert (stopped.was_clean, stopped.initiator, stopped.code) == (True, Initiator.REMOTE, 1001)
-
-
-@virtual
-async def test_an_abort_while_open_ends_the_transports_link():
-    async with hooked(as_configured) as (chat, transport):
-        chat.start()
-        await chat.wait_started()
-        chat.abort()
-        stopped = await chat.wait_stopped()
-    assert transport.peer.was_aborted
-    assert (stopped.code, stopped.initiator, stopped.opened) == (1006, Initiator.LOCAL, True)
-
-
 @pytest.mark.parametrize("command", ["stop", "abort"])
 @virtual
 async def test_a_hook_that_swallows_its_cancellation_is_waited_for_and_not_followed(command):

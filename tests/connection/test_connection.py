@@ -6,14 +6,13 @@ import asyncio
 import logging
 
 import pytest
-from virtual import Chat, accept, virtual
+from virtual import Chat, virtual
 
-from rxnodes import ConnectError, ConnectionState, RxNodesError
+from rxnodes import ConnectionState, RxNodesError
 from rxnodes.connection.connection import Connection
 from rxnodes.lifecycle.policy import Policy
 from rxnodes.testing.scripted import ScriptedTransport
 from rxnodes.transport.base import Target
-from rxnodes.websocket import on_start
 
 
 async def turn(count=3):
@@ -31,22 +30,6 @@ def test_before_its_project_is_open_commands_are_refused_at_once():
     connection.states.subscribe(seen.append)
     assert seen == [ConnectionState.IDLE]
     assert repr(connection) == "<Connection 'chat' idle, session 0>"
-
-
-@virtual
-async def test_commands_take_effect_before_they_return():
-    chat = Chat()
-    connection = chat.connection
-    assert connection.state is ConnectionState.IDLE
-    connection.start()
-    assert connection.state is ConnectionState.CONNECTING
-    await connection.wait_started()
-    assert connection.state is ConnectionState.OPEN
-    connection.stop()
-    assert connection.state is ConnectionState.CLOSING
-    await connection.wait_stopped()
-    assert connection.state is ConnectionState.CLOSED
-    assert connection.session == 1
 
 
 @virtual
@@ -93,45 +76,6 @@ async def test_what_the_caller_got_wrong_is_raised_at_once():
 
 
 @virtual
-async def test_promise_6_a_node_that_acts_within_a_notification_does_not_reorder_what_others_see():
-    chat = Chat()
-    connection = chat.connection
-    seen = {"before": [], "after": []}
-    connection.lifecycle.subscribe(lambda event: seen["before"].append(type(event).__name__))
-
-    def act(event):
-        match type(event).__name__:
-            case "Connecting":
-                connection.send("too early")
-            case "Opened":
-                connection.send("x")
-                connection.stop()
-            case "Closing":
-                connection.start()
-            case "Stopped" if event.session == 1:
-                connection.send("too late")
-
-    connection.lifecycle.subscribe(act)
-    connection.lifecycle.subscribe(lambda event: seen["after"].append(type(event).__name__))
-    connection.start()
-    await connection.wait_stopped()
-    await connection.wait_stopped()
-    connection.abort()
-    assert seen["before"] == seen["after"]
-    assert seen["before"][:9] == [
-        "Connecting",
-        "ErrorEvent",
-        "Opened",
-        "Closing",
-        "Stopped",
-        "ErrorEvent",
-        "Connecting",
-        "ErrorEvent",
-        "Opened",
-    ]
-
-
-@virtual
 async def test_commands_after_the_close_do_nothing(caplog):
     chat = await Chat().opened()
     chat.connection.for_project.shutdown()
@@ -147,38 +91,6 @@ async def test_commands_after_the_close_do_nothing(caplog):
 
 
 # Reconnecting
-
-
-@virtual
-async def test_an_open_event_on_every_reconnect():
-    chat = await Chat(reconnect={}).opened()
-    seen = []
-    on_start(chat.connection).subscribe(seen.append)
-    chat.peer.reset()
-    await asyncio.sleep(10)
-    chat.peer.close(1012)
-    await asyncio.sleep(10)
-    assert [(opened.attempt, opened.is_reconnect) for opened in seen] == [(2, True), (3, True)]
-    chat.connection.stop()
-    stopped = await chat.connection.wait_stopped()
-    assert (stopped.attempts, stopped.was_clean) == (3, True)
-
-
-@virtual
-async def test_a_dial_is_bounded_by_connect_timeout():
-    chat = Chat(None, connect_timeout=2.0)
-    chat.connection.start()
-    stopped = await chat.connection.wait_stopped()
-    assert asyncio.get_running_loop().time() == pytest.approx(2.0)
-    assert isinstance(stopped.error, ConnectError)
-    assert chat.peer.was_aborted
-
-
-@virtual
-async def test_no_secret_in_what_it_says_of_itself():
-    chat = await Chat(accept).opened()
-    assert "secret" not in repr(chat.connection)
-    assert all("secret" not in repr(event) for event in chat.journal.events)
 
 
 @virtual

@@ -17,14 +17,13 @@ from rxnodes import (
     ErrorEvent,
     Opened,
     Project,
-    RxNodesError,
     SendDropped,
     Sent,
     Stopped,
     Unsent,
     pulse,
 )
-from rxnodes.testing import WebSocketServer, echo, never_read, run_in_virtual_time
+from rxnodes.testing import WebSocketServer, echo, never_read
 from rxnodes.testing.scripted import ScriptedTransport
 from rxnodes.transport.receipts import SendQueue
 from rxnodes.websocket import client_send, on_start, request
@@ -431,13 +430,6 @@ async def test_a_tagged_message_that_cannot_be_made_is_dropped():
     assert connection._driver.outbound.watched == 0
 
 
-def test_before_the_project_is_open_nothing_can_be_sent_and_nobody_is_waited_for():
-    connection = Project(websocket={"chat": "ws://chat.test/"}).websocket("chat")
-    with pytest.raises(RxNodesError, match="its project is not open"):
-        connection.send("a", tag="a")
-    assert connection._driver.outbound.watched == 0
-
-
 @virtual
 @pytest.mark.parametrize("end", ["stop", "abort", "shutdown", "refuse"])
 async def test_what_waits_when_the_session_ends_is_unsent(end):
@@ -796,18 +788,3 @@ async def test_a_peer_that_does_not_read_fills_the_queue_and_no_more(overflow, c
     assert len(outcomes) == stopped.messages_sent + stopped.unsent
     newest_is_kept = outcomes[-1] == "Unsent"
     assert newest_is_kept is (overflow == "drop_oldest")
-
-
-def test_the_settings_of_the_queue_reach_the_connection():
-    async def scenario():
-        transport = ScriptedTransport(accept)
-        settings = {"url": "ws://chat.test/", "send_queue": {"while_connecting": True, "time_to_live": 2}}
-        async with Project(websocket={"chat": settings}, transport=transport) as project:
-            chat = project.websocket("chat")
-            chat.start()
-            receipt = chat.send("waits")
-            assert isinstance(await receipt, Sent)
-        assert transport.peer.received == ["waits"]
-        assert transport.peer.target.send_queue == SendQueue(while_connecting=True, time_to_live=2.0)
-
-    run_in_virtual_time(scenario())

@@ -78,22 +78,6 @@ def test_whoever_subscribes_hears_all_from_then_on_whatever_others_do():
     assert set(states) == {ConnectionState.OPEN}
 
 
-def test_commands_from_many_threads_lead_to_whole_sessions():
-    it, _ = project()
-    told = []
-    with it:
-        chat = it.websocket("chat")
-        chat.lifecycle.subscribe(lambda event: told.append((event.session, type(event).__name__)))
-        at_once(*[lambda: [(chat.start(), chat.stop()) for _ in range(100)] for _ in range(4)])
-    sessions = [[name for session, name in told if session == number] for number in range(1, chat.session + 1)]
-    assert sessions
-    for names in sessions:
-        assert names[0] == "Connecting"
-        assert names.count("Stopped") == 1
-        assert names[-1] == "Stopped"
-    assert told == sorted(told, key=lambda pair: pair[0])
-
-
 def test_subscribers_are_called_on_the_projects_thread_and_triggers_on_that_which_fires():
     it, transport = project()
     names = []

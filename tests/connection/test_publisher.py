@@ -9,7 +9,7 @@ import threading
 import pytest
 from virtual import Chat, virtual
 
-from rxnodes import ConnectionState, HandlerError, Initiator
+from rxnodes import ConnectionState
 from rxnodes.connection.connection import Connection
 from rxnodes.lifecycle.policy import Policy
 from rxnodes.testing.scripted import ScriptedTransport
@@ -21,23 +21,6 @@ def test_a_subscriber_that_raises_before_the_project_is_open_is_logged(caplog):
     connection = Connection("chat", Target(url="ws://test/", redacted_url="ws://test/"), Policy(), ScriptedTransport())
     connection.states.subscribe(lambda _: 1 / 0)
     assert "a subscriber raised" in caplog.text
-
-
-@virtual
-async def test_84_promise_7_a_subscriber_that_raises_is_an_error_event_and_a_log_record(caplog):
-    chat = await Chat().opened()
-    seen = []
-    chat.connection.messages.subscribe(lambda message: 1 / 0)
-    chat.connection.messages.subscribe(seen.append)
-    chat.peer.send("one")
-    chat.peer.send("two")
-    assert seen == ["one", "two"]
-    assert [type(error) for error in chat.handler_errors] == [HandlerError, HandlerError]
-    assert isinstance(chat.handler_errors[0].__cause__, ZeroDivisionError)
-    assert "ZeroDivisionError: division by zero" in str(chat.handler_errors[0])
-    assert sum("a subscriber raised" in record.message for record in caplog.records) == 2
-    assert caplog.records[0].exc_info is not None
-    assert chat.connection.state is ConnectionState.OPEN
 
 
 @virtual
@@ -87,44 +70,6 @@ async def test_promise_7_raised_while_an_error_event_or_a_stopped_is_delivered_i
     await chat.connection.wait_stopped()
     assert chat.journal.kinds == ["Connecting", "Opened", "ErrorEvent", "Stopped"]
     assert sum("a subscriber raised" in record.message for record in caplog.records) == 3
-
-
-@virtual
-async def test_86_a_cancelled_error_in_a_subscriber_wedges_nothing(caplog):
-    chat = await Chat().opened()
-
-    def raises(_):
-        raise asyncio.CancelledError
-
-    chat.connection.lifecycle.subscribe(raises)
-    chat.connection.stop()
-    assert (await chat.connection.wait_stopped()).was_clean
-
-
-def test_86_a_keyboard_interrupt_in_a_subscriber_reaches_the_program_and_wedges_nothing():
-    from rxnodes.testing.virtual_time import VirtualTimeLoop
-
-    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
-        chat = None
-        seen = []
-
-        def interrupt(_):
-            raise KeyboardInterrupt
-
-        async def begin():
-            nonlocal chat
-            chat = await Chat().opened()
-            chat.connection.messages.subscribe(interrupt)
-            chat.connection.messages.subscribe(seen.append)
-
-        runner.run(begin())
-        loop = runner.get_loop()
-        loop.call_soon(chat.peer.send, "one")
-        with pytest.raises(KeyboardInterrupt):
-            loop.run_until_complete(asyncio.sleep(1))
-        assert seen == ["one"]
-        chat.connection.abort()
-        assert runner.run(chat.connection.wait_stopped()).initiator is Initiator.LOCAL
 
 
 @pytest.mark.parametrize("stream", [None, "errors", "lifecycle"])

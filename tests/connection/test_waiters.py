@@ -80,16 +80,6 @@ async def test_who_waits_when_everything_is_closed_is_told():
             await wait
 
 
-@virtual
-async def test_waiting_from_another_loop():
-    chat = await Chat().opened()
-    elsewhere = asyncio.to_thread(asyncio.run, chat.connection.wait_stopped())
-    waiting = asyncio.ensure_future(elsewhere)
-    await turn()
-    chat.connection.stop()
-    assert (await waiting).was_clean
-
-
 def test_whoever_waits_for_a_start_that_does_not_come_is_told():
     it, _ = project()
     with it:

@@ -17,7 +17,7 @@ from rxnodes.testing import CloseReceived, WebSocketServer, never_answer_close
 from rxnodes.testing.scripted import ScriptedTransport
 
 #: So long the peer takes to answer our Close.
-SLOW = 0.1
+SLOW = 0.05
 
 
 async def slow_to_close(peer):

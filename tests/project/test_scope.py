@@ -205,20 +205,6 @@ async def test_a_time_of_the_wall_clock_is_kept_on_the_loops_clock():
     assert abs(seen[0] - 3600) < 5
 
 
-def test_a_subscription_from_another_thread_is_delivered_on_the_projects():
-    it, transport = project()
-    names, seen = [], threading.Event()
-    with it:
-        chat = it.websocket("chat")
-        it.subscribe(
-            on_start(chat).pipe(ops.do_action(lambda _: (names.append(threading.current_thread().name), seen.set()))),
-            pulse().pipe(client_start(chat)),
-        )
-        assert seen.wait(10)
-    assert names == ["rxnodes"]
-    assert len(transport.peers) == 1
-
-
 @pytest.mark.parametrize(
     ("wrong", "what"),
     [

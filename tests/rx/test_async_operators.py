@@ -17,17 +17,14 @@ from virtual import Chat, virtual
 from rxnodes import (
     BufferOverflow,
     Drops,
-    HandlerError,
     Project,
     RxNodesError,
-    Trigger,
     for_each_async,
     map_async,
-    pulse,
 )
 from rxnodes.rx.schedulers import ThreadSafeLoopScheduler
 from rxnodes.testing import ScriptedTransport, VirtualTimeLoop, run_in_virtual_time
-from rxnodes.websocket import client_start, on_receive, on_stop
+from rxnodes.websocket import on_receive, on_stop
 
 # Results: order, number, completion
 
@@ -681,30 +678,6 @@ async def test_an_overflow_in_another_thread():
     assert [type(error) for _, error in seen] == [BufferOverflow]
 
 
-def test_a_project_that_runs_in_a_thread_of_its_own():
-    """Its scope hands its loop down to what is subscribed from any thread."""
-    done = threading.Event()
-    threads, results = [], []
-
-    async def fn(item):
-        await asyncio.sleep(0)
-        threads.append(threading.current_thread().name)
-        return item
-
-    trigger = Trigger[int]()
-    with Project() as project:
-        project.subscribe(
-            trigger.pipe(
-                ops.map(lambda item: item + 1),
-                map_async(fn),
-                ops.do_action(lambda item: (results.append(item), done.set())),
-            )
-        )
-        trigger.fire(1)
-        assert done.wait(10)
-    assert (threads, results) == (["rxnodes"], [2])
-
-
 @pytest.mark.parametrize("kind", [ThreadSafeLoopScheduler, AsyncIOThreadSafeScheduler])
 @virtual
 async def test_a_scheduler_on_a_loop_tells_which(kind):
@@ -856,88 +829,3 @@ async def test_the_next_session_begins_as_the_last_one_ended():
     assert it.chat.journal.messages == ["a", "b"]
     await asyncio.sleep(11)
     assert it.chat.journal.messages == ["a", "b", "c"]
-
-
-@virtual
-@pytest.mark.parametrize("who", ["coroutine", "subscriber"])
-async def test_stopping_from_within(who):
-    async def fn(message):
-        if who == "coroutine":
-            it.chat.connection.stop(reason=message)
-        return message
-
-    def look(message):
-        if who == "subscriber":
-            it.chat.connection.stop(reason=message)
-
-    it = Reading(map_async(fn, buffer=1), ops.do_action(look))
-    connection, peer = await it.opened()
-    for message in ("a", "b", "c"):
-        peer.send(message)
-    stopped = await connection.wait_stopped()
-    await asyncio.sleep(1)
-    assert peer.close_frame == (1000, "a")
-    assert it.seen == ["a", "b", "c"]
-    assert stopped.was_clean
-    assert stopped.messages_received == 3
-
-
-@virtual
-async def test_a_stop_with_a_slow_consumer_is_clean_and_quick():
-    work = Work(1000)
-    it = Reading(map_async(work, buffer=1))
-    connection, peer = await it.opened()
-    for message in "abcdef":
-        peer.send(message)
-    assert it.chat.journal.messages == ["a", "b"]
-    connection.stop()
-    stopped = await connection.wait_stopped()
-    assert now() == 0
-    assert (stopped.was_clean, stopped.code, stopped.messages_received) == (True, 1000, 6)
-
-
-@virtual
-async def test_an_overflow_while_a_connection_delivers_is_an_event_of_it():
-    transport = ScriptedTransport(lambda peer: peer.accept())
-    async with Project(websocket={"chat": "ws://chat.test/"}, transport=transport) as project:
-        chat = project.websocket("chat")
-        errors = Seen(chat.errors)
-        project.subscribe(
-            on_receive(chat).pipe(map_async(Work(), buffer=1, overflow="error")), pulse().pipe(client_start(chat))
-        )
-        await chat.wait_started()
-        for message in "abc":
-            transport.peer.send(message)
-        (event,) = errors
-        assert isinstance(event.error, HandlerError)
-        assert isinstance(event.error.__cause__, BufferOverflow)
-
-
-@virtual
-async def test_an_error_outside_a_delivery_is_logged_by_the_scope(caplog):
-    transport = ScriptedTransport(lambda peer: peer.accept())
-    async with Project(websocket={"chat": "ws://chat.test/"}, transport=transport) as project:
-        chat = project.websocket("chat")
-        project.subscribe(on_receive(chat).pipe(map_async(fails)), pulse().pipe(client_start(chat)))
-        await chat.wait_started()
-        transport.peer.send("bad")
-        await asyncio.sleep(2)
-    (record,) = caplog.records
-    assert record.exc_info[0] is ZeroDivisionError
-    assert "a pipeline ended with an error" in record.message
-
-
-@virtual
-async def test_leaving_the_scope_cancels():
-    transport = ScriptedTransport(lambda peer: peer.accept())
-    work = Work(1000)
-    async with Project(websocket={"chat": "ws://chat.test/"}, transport=transport) as project:
-        chat = project.websocket("chat")
-        project.subscribe(on_receive(chat).pipe(for_each_async(work)), pulse().pipe(client_start(chat)))
-        await chat.wait_started()
-        transport.peer.send("a")
-        transport.peer.send("b")
-        await asyncio.sleep(1)
-    await asyncio.sleep(0)
-    assert (work.begun, work.cancelled) == (["a"], ["a"])
-    assert now() == 1

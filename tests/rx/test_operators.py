@@ -20,46 +20,35 @@ on_next, on_completed, on_error = ReactiveTest.on_next, ReactiveTest.on_complete
 created, subscribed, disposed = ReactiveTest.created, ReactiveTest.subscribed, ReactiveTest.disposed
 
 
+PULSES = [on_next(210, 1), on_next(220, 2), on_next(230, 3), on_next(240, 4), on_completed(250)]
+
+
 def source(scheduler):
-    return scheduler.create_hot_observable(
-        on_next(210, 1), on_next(220, 2), on_next(230, 3), on_next(240, 4), on_completed(250)
-    )
+    return scheduler.create_hot_observable(*PULSES)
 
 
-def test_an_action_executes_for_each_pulse_and_passes_it():
+@pytest.mark.parametrize(
+    ("attributes", "executed", "passed"),
+    [
+        ({}, [1, 2, 3, 4], PULSES),
+        ({"pass_through": True}, [], PULSES),
+        ({"enabled": False}, [], PULSES[-1:]),
+        ({"enabled": False, "pass_through": True}, [], PULSES[-1:]),
+    ],
+)
+def test_an_action_executes_for_each_pulse_and_passes_it_unless_its_attributes_say_otherwise(
+    attributes, executed, passed
+):
     scheduler = TestScheduler()
     done = []
-    result = scheduler.start(lambda: source(scheduler).pipe(action(done.append)))
-    assert done == [1, 2, 3, 4]
-    assert result.messages == [
-        on_next(210, 1),
-        on_next(220, 2),
-        on_next(230, 3),
-        on_next(240, 4),
-        on_completed(250),
-    ]
+    result = scheduler.start(lambda: source(scheduler).pipe(action(done.append, **attributes)))
+    assert (done, result.messages) == (executed, passed)
 
 
 def test_it_executes_before_it_passes():
     order = []
     reactivex.just("pulse").pipe(action(lambda _: order.append("executed"))).subscribe(lambda _: order.append("passed"))
     assert order == ["executed", "passed"]
-
-
-def test_not_enabled_pulses_end_here():
-    scheduler = TestScheduler()
-    done = []
-    result = scheduler.start(lambda: source(scheduler).pipe(action(done.append, enabled=False)))
-    assert done == []
-    assert result.messages == [on_completed(250)]
-
-
-def test_pass_through_passes_without_executing():
-    scheduler = TestScheduler()
-    done = []
-    result = scheduler.start(lambda: source(scheduler).pipe(action(done.append, pass_through=True)))
-    assert done == []
-    assert len(result.messages) == 5
 
 
 @pytest.mark.parametrize("value", ["no", 1, None])
@@ -69,12 +58,6 @@ def test_what_is_no_switch_is_refused(name, value):
         TypeError, match=f"{name}: expected a bool or an observable of bools, got {type(value).__name__}"
     ):
         action(lambda _: None, **{name: value})
-
-
-def test_not_enabled_wins_over_pass_through():
-    scheduler = TestScheduler()
-    result = scheduler.start(lambda: source(scheduler).pipe(action(lambda _: None, enabled=False, pass_through=True)))
-    assert result.messages == [on_completed(250)]
 
 
 def test_the_latest_value_of_an_observable_switch_counts():

@@ -331,18 +331,6 @@ async def test_leaving_leaves_no_task_and_no_socket():
     gc.collect()  # an open socket would warn now, and a warning is an error
 
 
-@pytest.mark.slow
-async def test_150_connections_at_once():
-    async def talk(url):
-        async with connect(url, proxy=None) as ws:
-            await ws.send("x")
-            return await ws.recv()
-
-    async with WebSocketServer(echo) as server, ChaosProxy(server.url) as proxy:
-        proxy.to_client.latency = 0.01
-        assert await asyncio.gather(*(talk(proxy.url) for _ in range(150))) == ["x"] * 150
-
-
 def test_with_uvloop():
     uvloop = pytest.importorskip("uvloop")
 

@@ -10,25 +10,22 @@ import asyncio
 import contextlib
 import socket
 import ssl
-import threading
 from typing import Any
 from unittest import mock
 
 import pytest
-from faults import ROOM, Authority
+from faults import ROOM
 from raw_peer import Listener, RawPeer
 from receipts import receipt
 
-from rxnodes import ConnectError, ConnectionLost, Initiator, ProtocolError, Sent, Unsent
-from rxnodes.connection.connection import Connection
+from rxnodes import ConnectError, ConnectionLost, ProtocolError
 from rxnodes.lifecycle.events import Traffic
-from rxnodes.lifecycle.policy import Policy
 from rxnodes.testing import RSV1, Frame, Opcode, close_payload
 from rxnodes.testing.scripted import ScriptedTransport
 from rxnodes.transport.aiohttp import AiohttpTransport
 from rxnodes.transport.aiohttp import sockets as aiohttp_sockets
 from rxnodes.transport.base import Target
-from rxnodes.transport.receipts import SendDropped, SendQueue
+from rxnodes.transport.receipts import SendQueue
 
 #: What fills the network between us and a peer that does not read, so that what is sent behind it waits.
 FILLING = 512 * 1024
@@ -389,12 +386,7 @@ class AiohttpEnd:
 STAGES: dict[str, Any] = {"scripted": ScriptedStage, "aiohttp": AiohttpStage, "aiohttp over TLS": AiohttpOverTlsStage}
 
 
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory):
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(params=STAGES)
+@pytest.fixture(params=["scripted", "aiohttp", pytest.param("aiohttp over TLS", marks=pytest.mark.slow)])
 async def stage(request, authority):
     stage = STAGES[request.param](authority)
     stage.links = []
@@ -878,6 +870,18 @@ async def test_an_end_waits_as_well_and_comes_behind_the_messages(stage, end):
     assert it.told.calls == [("message", "a"), ("lost", ConnectionLost)]
 
 
+async def test_a_violation_waits_as_well(stage):
+    it = await opened(stage)
+    it.link.pause_reading()
+    it.peer.send("a")
+    it.peer.violate(1002)
+    await it.stage.settle()
+    assert it.told.calls == []
+    it.link.resume_reading()
+    await it.lost()
+    assert it.told.calls == [("message", "a"), ("violated", 1002), ("close sent",), ("lost", None)]
+
+
 async def test_whoever_closes_reads_to_the_end_though_nobody_wants_it(stage):
     it = await opened(stage)
     it.link.pause_reading()
@@ -994,130 +998,3 @@ async def test_an_abort_while_what_waited_leaves(stage):
     assert traffic.messages_sent + traffic.unsent == 2
     assert [text for _, text in it.told.fates] == ["x", "y"]
     assert it.told.told == [("lost", None)]
-
-
-# A whole connection
-
-
-class Chat:
-    """A connection over a stage's transport."""
-
-    def __init__(self, stage):
-        self.stage = stage
-        self.connection = Connection("chat", stage.target(), Policy(close_timeout=0.2), stage.transport)
-        self.connection.for_project.attach(asyncio.get_running_loop(), threading.get_ident())
-        self.receipts = []
-        self.messages = []
-        self.connection.messages.subscribe(self.messages.append)
-        self.fillings = []
-
-    async def opened(self):
-        self.connection.start()
-        # A dial may take a turn of its own.
-        await asyncio.sleep(0)
-        self.peer = await self.stage.next_peer()
-        self.peer.accept()
-        await self.connection.wait_started()
-        return self
-
-    async def clogged(self):
-        await self.peer.stop_reading(lambda data: self.fillings.append(self.connection.send(data)))
-
-    def send(self, *texts):
-        self.receipts += [self.connection.send(text) for text in texts]
-
-    async def stopped(self):
-        """The end, and how many messages were sent and unsent, without what the stage has sent."""
-        async with asyncio.timeout(ROOM):
-            stopped = await self.connection.wait_stopped()
-            fates = [type(await one) for one in self.receipts]
-            fillings = [type(await one) for one in self.fillings]
-        sent = stopped.messages_sent - fillings.count(Sent)
-        unsent = stopped.unsent - fillings.count(Unsent)
-        assert (sent, unsent) == (fates.count(Sent), fates.count(Unsent))
-        assert fates.count(Sent) + fates.count(Unsent) + fates.count(SendDropped) == len(self.receipts)
-        assert stopped.messages_received == len(self.messages)
-        return stopped, sent, unsent
-
-
-@pytest.fixture
-async def chat(stage):
-    return await Chat(stage).opened()
-
-
-LOCAL, REMOTE, NETWORK, TIMEOUT = Initiator
-
-
-def end_of(stopped):
-    return stopped.code, stopped.reason, stopped.was_clean, stopped.initiator
-
-
-async def test_a_stop_lets_go_first_what_waits(chat):
-    await chat.clogged()
-    chat.send("a", "b")
-    chat.connection.stop(code=4000, reason="done")
-    await chat.stage.settle()
-    chat.peer.resume_reading()
-    stopped, sent, unsent = await chat.stopped()
-    assert end_of(stopped) == (4000, "", True, LOCAL)
-    assert (sent, unsent) == (2, 0)
-    assert chat.peer.received == ["a", "b"]
-
-
-async def test_a_stop_that_waits_for_ever_times_out(chat):
-    await chat.clogged()
-    chat.send("a", "b")
-    chat.connection.stop()
-    chat.send("too late")
-    stopped, sent, unsent = await chat.stopped()
-    assert end_of(stopped) == (1006, "", False, TIMEOUT)
-    assert (sent, unsent) == (0, 2)
-    assert isinstance(chat.receipts[-1].outcome, SendDropped)
-
-
-async def test_the_peer_closes_while_messages_wait(chat):
-    await chat.clogged()
-    chat.send("a", "b")
-    chat.peer.send("hello")
-    chat.peer.close(4001, "bye")
-    await until(lambda: chat.receipts[-1].outcome is not None)
-    chat.peer.resume_reading()
-    stopped, sent, unsent = await chat.stopped()
-    assert end_of(stopped) == (4001, "bye", True, REMOTE)
-    assert (sent, unsent) == (0, 2)
-    assert (chat.messages, chat.peer.received) == (["hello"], [])
-
-
-@pytest.mark.parametrize(("end", "initiator"), [("end", NETWORK), ("reset", NETWORK), ("abort", LOCAL)])
-async def test_the_end_comes_while_messages_wait(chat, end, initiator):
-    await chat.clogged()
-    chat.send("a", "b")
-    chat.peer.send("hello")
-    await until(lambda: chat.messages)
-    getattr(chat.connection if end == "abort" else chat.peer, end)()
-    stopped, sent, unsent = await chat.stopped()
-    assert end_of(stopped) == (1006, "", False, initiator)
-    assert (sent, unsent) == (0, 2)
-    assert isinstance(stopped.error, ConnectionLost) is (end != "abort")
-
-
-async def test_the_peer_breaks_the_protocol_while_messages_wait(chat):
-    await chat.clogged()
-    chat.send("a")
-    chat.peer.violate(1002)
-    await until(lambda: chat.receipts[-1].outcome is not None)
-    chat.peer.resume_reading()
-    stopped, sent, unsent = await chat.stopped()
-    assert end_of(stopped) == (1006, "", False, LOCAL)
-    assert (sent, unsent) == (0, 1)
-    assert isinstance(stopped.error, ProtocolError)
-
-
-async def test_everything_goes_through(chat):
-    chat.send("a", "b")
-    chat.peer.send("c")
-    await until(lambda: chat.messages and len(chat.peer.received) == 2)
-    chat.connection.stop()
-    stopped, sent, unsent = await chat.stopped()
-    assert end_of(stopped) == (1000, "", True, LOCAL)
-    assert (sent, unsent) == (2, 0)

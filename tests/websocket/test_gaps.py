@@ -9,7 +9,7 @@ import threading
 import pytest
 from reactivex import operators as ops
 
-from rxnodes import DecodeError, ErrorEvent, Opened, Project, Stopped
+from rxnodes import DecodeError, ErrorEvent, Opened, Project
 from rxnodes.codecs import as_codec
 from rxnodes.testing import ScriptedTransport, attempts, gap, in_virtual_time, peer_script, record
 from rxnodes.websocket import Gap, client_send, on_gap, on_receive, on_start
@@ -396,24 +396,6 @@ async def test_a_read_of_several_messages():
 
 
 @in_virtual_time
-async def test_subscribers_are_isolated():
-    feed = Feed("o-#", "o-#", "o")
-
-    def fail(_gap):
-        raise LookupError("not found")
-
-    async with feed:
-        gaps = on_gap(feed.connection)
-        gaps.subscribe(fail)
-        gaps.subscribe(feed.gaps.append)
-        feed.connection.start()
-        await asyncio.sleep(3)
-    assert len(feed.gaps) == 2
-    causes = [type(event.error.__cause__) for event in feed.recording.errors if event.phase == "handler"]
-    assert causes == [LookupError, LookupError]
-
-
-@in_virtual_time
 async def test_it_completes_when_the_project_closes():
     feed = Feed("o")
     ends = []
@@ -427,17 +409,6 @@ async def test_it_completes_when_the_project_closes():
     gaps.subscribe(on_completed=lambda: ends.append("late"))
     on_gap(feed.connection).subscribe(on_completed=lambda: ends.append("never before"))
     assert ends == ["one", "late", "never before"]
-
-
-@in_virtual_time
-async def test_a_stop_from_within_ends_the_session():
-    feed = Feed("o-#", "o-m")
-    async with feed:
-        on_gap(feed.connection).subscribe(lambda _: feed.connection.stop())
-        feed.connection.start()
-        await feed.connection.wait_stopped()
-    feed.recording.assert_marbles("(co)-(ed)----(coxs)")
-    assert len(feed.recording.of(Stopped)) == 1
 
 
 def test_subscribing_from_another_thread():

@@ -8,7 +8,7 @@ import threading
 import pytest
 from virtual import virtual
 
-from rxnodes import BufferOverflow, Drops, Project
+from rxnodes import Project
 from rxnodes.testing import ScriptedTransport
 from rxnodes.websocket import messages
 
@@ -115,34 +115,6 @@ async def test_a_slow_loop_holds_up_the_peer_and_breaking_out_lets_it_go():
                 break
         assert seen == ["0", "1", "2", "3", "4"]
         assert not transport.peer.is_held
-
-
-@virtual
-async def test_dropping_is_counted():
-    project, transport = chatting()
-    async with project:
-        chat = await opened(project)
-        drops = Drops[str]()
-        received = messages(chat, buffer=1, overflow="drop_oldest", drops=drops)
-        for message in "abc":
-            transport.peer.send(message)
-        chat.stop()
-        assert [message async for message in received] == ["c"]
-        assert drops.total == 2
-
-
-@virtual
-async def test_an_overflow_is_raised_in_the_loop_and_harms_no_connection():
-    project, transport = chatting()
-    async with project:
-        chat = await opened(project)
-        received = messages(chat, buffer=1, overflow="error")
-        transport.peer.send("a")
-        transport.peer.send("b")
-        with pytest.raises(BufferOverflow):
-            assert [message async for message in received] == ["a"]
-        chat.stop()
-        assert (await chat.wait_stopped()).was_clean
 
 
 @virtual

@@ -75,18 +75,6 @@ async def test_actions_have_enabled_and_pass_through(node):
 
 
 @virtual
-async def test_attributes_may_be_observables():
-    chat = await Chat().opened()
-    enabled = reactivex.subject.BehaviorSubject(False)
-    trigger = Trigger()
-    trigger.pipe(client_send(chat.connection, enabled=enabled)).subscribe()
-    trigger.fire("one")
-    enabled.on_next(True)
-    trigger.fire("two")
-    assert chat.peer.received == ["two"]
-
-
-@virtual
 async def test_send_a_constant_a_function_an_observable_or_the_pulse():
     chat = await Chat().opened()
     connection = chat.connection

@@ -231,6 +231,7 @@ def test_a_larger_limit_refuses_nothing_that_a_smaller_one_took(sizes, repeats, 
         assert Parsed(limit=larger).feed_cut(octets, []).outcome == whole.outcome
 
 
+@pytest.mark.slow
 def test_without_a_limit_very_many_fragments_make_a_message():
     parsed = Parsed()
     count = 100_000

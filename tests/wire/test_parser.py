@@ -75,6 +75,7 @@ def test_no_read_is_held_when_it_is_parsed(rest):
     assert sys.getrefcount(read) == holders
 
 
+@pytest.mark.slow
 def test_a_frame_in_very_many_reads_takes_little_more_memory_than_it_has_octets():
     """Their parts would take ten times as much, each an object of its own."""
     size = 200_000

@@ -10,8 +10,8 @@ import threading
 from unittest import mock
 
 import pytest
-from faults import LOCAL, NETWORK, Authority, watched_sockets
-from raw_peer import PATIENCE, Listener, Played, RawPeer
+from faults import LOCAL, NETWORK, watched_sockets
+from raw_peer import PATIENCE, Played, RawPeer
 
 from rxnodes import Project
 from rxnodes.testing import Frame, Opcode, close_payload
@@ -20,23 +20,6 @@ from rxnodes.transport.aiohttp.pongs import MAX_OWED_PONGS
 from rxnodes.transport.aiohttp.sockets import PeerSystem
 
 SHORT = 0.1
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def run(request):
-    """Runs a coroutine on either event loop."""
-    uvloop = pytest.importorskip("uvloop") if request.param == "uvloop" else None
-    with asyncio.Runner(loop_factory=uvloop and uvloop.new_event_loop) as runner:
-        yield runner.run
-
-
-@pytest.fixture(params=["ws", "wss"])
-def place(request, tmp_path):
-    """Where the peer listens, and what the client must know of it."""
-    authority = Authority(tmp_path) if request.param == "wss" else None
-    listener = Listener(authority and authority.server())
-    yield listener, {"tls": {"ca_file": str(authority.file)}} if authority else {}
-    listener.close()
 
 
 def texts(count, size=8):
@@ -127,6 +110,7 @@ def test_what_has_come_while_the_loop_was_held_up_is_a_sign_of_life(run, place, 
     assert (stopped.code, stopped.reason, stopped.was_clean) == (4001, "bye", True), stopped
 
 
+@pytest.mark.slow(but_every=3)
 def test_an_answer_that_has_come_opens_the_connection(run, place):
     def script(peer, _done):
         hear_close(peer)
@@ -157,6 +141,7 @@ def test_an_answer_that_has_come_opens_the_connection(run, place):
     assert opened.elapsed > 2 * SHORT
 
 
+@pytest.mark.slow(but_every=3)
 def test_a_close_frame_that_has_come_counts_and_so_do_the_messages_before_it(run, place, monkeypatch):
     # Several reads are needed for them.
     count, read_size = 20, 8192
@@ -189,6 +174,7 @@ def test_a_close_frame_that_has_come_counts_and_so_do_the_messages_before_it(run
     assert stopped.undelivered == 0
 
 
+@pytest.mark.slow(but_every=3)
 def test_what_a_paused_consumer_does_not_take_in_time_is_counted(run, place, monkeypatch):
     count, size, read_size = 200, 256, 4096
     monkeypatch.setattr(reader, "READ_TO_END", 16 * 1024)
@@ -223,6 +209,7 @@ def test_what_a_paused_consumer_does_not_take_in_time_is_counted(run, place, mon
     assert (stopped.code, stopped.reason) == (4003, "full")
 
 
+@pytest.mark.slow(but_every=3)
 def test_what_came_before_a_peer_is_given_up_while_paused_is_delivered(run, place, monkeypatch):
     monkeypatch.setattr(reader, "ask_system", lambda _: PeerSystem(has_ended=False, owes_answer=True, quiet_for=60))
 
@@ -248,6 +235,7 @@ def test_what_came_before_a_peer_is_given_up_while_paused_is_delivered(run, plac
     assert "no sign of life" in str(stopped.error)
 
 
+@pytest.mark.slow(but_every=3)
 def test_an_unasked_pong_is_no_latency_whatever_it_holds(run, place):
     """RFC 6455 section 5.5.3 allows one, and it may be empty."""
 
@@ -273,6 +261,7 @@ def test_an_unasked_pong_is_no_latency_whatever_it_holds(run, place):
     assert len(latencies) == 1
 
 
+@pytest.mark.slow(but_every=3)
 def test_pongs_are_given_in_order_and_ahead_of_what_is_sent_because_of_what_came_with_the_pings(run, place):
     count = 2000
 

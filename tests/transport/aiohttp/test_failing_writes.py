@@ -15,7 +15,7 @@ import time
 from collections import Counter
 
 import pytest
-from faults import ROOM, Authority, watched_sockets
+from faults import ROOM, watched_sockets
 from raw_peer import PATIENCE, Listener, Played
 
 from rxnodes import Initiator, Project, Sent, Unsent, for_each_async
@@ -23,7 +23,6 @@ from rxnodes.lifecycle.events import Stopped
 from rxnodes.testing import Frame, Opcode, close_payload
 from rxnodes.websocket import on_receive, on_start, on_stop
 
-LOOPS = ["asyncio", "uvloop"]
 SECURITY = ["plain", "tls 1.2", "tls 1.3"]
 WRITTEN = ["message", "burst", "pong", "ping", "close"]
 CONSUMERS = ["reading", "paused", "blocking"]
@@ -41,11 +40,6 @@ CLOSE_TIMEOUT = 5.0
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory):
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(scope="module")
 def contexts(authority):
     """The server's context for each kind of security."""
     contexts = {"plain": None}
@@ -53,14 +47,6 @@ def contexts(authority):
         contexts[name] = authority.server()
         contexts[name].minimum_version = contexts[name].maximum_version = version
     return contexts
-
-
-@pytest.fixture(params=LOOPS)
-def run(request):
-    """Runs a coroutine on either event loop."""
-    uvloop = pytest.importorskip("uvloop") if request.param == "uvloop" else None
-    with asyncio.Runner(loop_factory=uvloop and uvloop.new_event_loop) as runner:
-        yield runner.run
 
 
 @pytest.fixture(params=SECURITY)
@@ -250,6 +236,7 @@ def test_all_that_the_peer_sent_before_it_left_is_delivered(request, run, make_c
             assert fates[Unsent] == 0
 
 
+@pytest.mark.slow(but_every=5)
 @pytest.mark.parametrize("end", ["fin", "reset behind its data"])
 def test_a_consumer_that_never_goes_on_does_not_hold_up_the_end(run, make_cell, end):
     cell = make_cell("burst", "paused", end, never_goes_on=True)

@@ -8,9 +8,8 @@ import sys
 import textwrap
 
 import pytest
-from faults import Authority
 from programs import environment, running
-from raw_peer import Listener, Played
+from raw_peer import Played
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")]
 
@@ -49,19 +48,11 @@ PROGRAM = textwrap.dedent(
 )
 
 
-@pytest.fixture(params=["ws", "wss"])
-def place(request, tmp_path):
-    """Where the peer listens, and the file of its authority."""
-    authority = Authority(tmp_path) if request.param == "wss" else None
-    listener = Listener(authority and authority.server())
-    yield listener, str(authority.file) if authority else ""
-    listener.close()
-
-
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 @pytest.mark.parametrize("end", ["abort", "close_timeout", "heartbeat"])
 async def test_the_peer_sees_the_end_while_a_forked_process_lives_on(place, end, loop):
-    listener, ca_file = place
+    listener, fields = place
+    ca_file = fields["tls"]["ca_file"] if fields else ""
     # It answers nothing, and returns when it has seen the end.
     played = Played(listener, lambda peer: peer.hear_out())
     played.start()

@@ -20,7 +20,6 @@ from faults import (
     REMOTE,
     ROOM,
     TIMEOUT,
-    Authority,
     Watch,
     held_up,
     own_tasks,
@@ -53,10 +52,10 @@ LONG = 5 * HEARTBEAT
 
 
 @pytest.fixture(params=itertools.product(["asyncio", "uvloop"], ["ws", "wss"]), ids="-".join)
-def way(request, tmp_path):
+def way(request, authority):
     loop, scheme = request.param
     uvloop = pytest.importorskip("uvloop") if loop == "uvloop" else None
-    return Way(uvloop and uvloop.new_event_loop, Authority(tmp_path) if scheme == "wss" else None)
+    return Way(uvloop and uvloop.new_event_loop, authority if scheme == "wss" else None)
 
 
 class Way:
@@ -192,6 +191,7 @@ def test_many_pauses_lose_nothing_and_keep_the_order(way):
     assert seen == list(range(count))
 
 
+@pytest.mark.slow(but_every=3)
 def test_a_pause_that_comes_before_the_connection_is_open(way):
     async def script(peer):
         await peer.accept(then=Frame(Opcode.TEXT, b"with the handshake").encode())
@@ -221,6 +221,7 @@ def test_a_pause_that_comes_before_the_connection_is_open(way):
     way.run(script, test)
 
 
+@pytest.mark.slow(but_every=5)
 @pytest.mark.parametrize("comes", ["message by message", "in one read"])
 @pytest.mark.parametrize("end", ["close", "fin", "drop_tls"])
 def test_what_came_before_the_peers_end_is_read_when_the_consumer_goes_on(way, end, comes):
@@ -419,6 +420,7 @@ def test_a_black_hole_is_found_once_reading_goes_on(plain):
     assert "no sign of life" in str(asyncio.run(main()).error)
 
 
+@pytest.mark.slow(but_every=3)
 def test_a_ping_at_a_peer_that_has_left_does_not_cost_what_it_sent(way):
     """Its system answers with a reset, and ours would then fail to send and give up what we have not read."""
     count = 300
@@ -463,6 +465,7 @@ def test_a_ping_at_a_peer_that_has_left_does_not_cost_what_it_sent(way):
 # The end
 
 
+@pytest.mark.slow(but_every=3)
 def test_a_stop_while_paused_is_clean_and_quick(way):
     flood = Flood(close=False)
 
@@ -483,6 +486,7 @@ def test_a_stop_while_paused_is_clean_and_quick(way):
     assert (stopped.was_clean, stopped.initiator) == (True, LOCAL)
 
 
+@pytest.mark.slow(but_every=3)
 @pytest.mark.parametrize("heartbeat", [None, HEARTBEAT])
 def test_an_abort_while_paused(way, heartbeat):
     class Aborted(Flood):
@@ -506,6 +510,7 @@ def test_an_abort_while_paused(way, heartbeat):
     assert (stopped.code, stopped.initiator, stopped.error) == (1006, LOCAL, None)
 
 
+@pytest.mark.slow(but_every=3)
 def test_a_reset_while_paused_is_found_by_the_heartbeat(way):
     async def script(peer):
         await peer.accept()
@@ -523,6 +528,7 @@ def test_a_reset_while_paused_is_found_by_the_heartbeat(way):
     assert type(stopped.error) is ConnectionLost
 
 
+@pytest.mark.slow(but_every=3)
 def test_leaving_the_project_while_paused_is_clean(way):
     flood = Flood(close=False)
     stopped = []
@@ -592,6 +598,7 @@ def test_very_short_messages_count_for_what_they_cost(plain, monkeypatch):
     assert 0 < stopped.messages_received <= (allowed + ONE_READ * (reader.MESSAGE_COST + 1) / 3) / reader.MESSAGE_COST
 
 
+@pytest.mark.slow(but_every=3)
 def test_the_peers_close_is_found_once_the_consumer_goes_on(way):
     async def script(peer):
         await peer.accept()
