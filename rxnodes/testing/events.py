@@ -16,6 +16,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from multidict import CIMultiDict
+
 from rxnodes.errors import CloseTimeout, ConnectionLost, RxNodesError
 from rxnodes.lifecycle.events import Closing, Connecting, Dropped, ErrorEvent, Opened, Stopped
 from rxnodes.lifecycle.states import CloseCode, Initiator
@@ -53,13 +55,23 @@ def opened(**fields: Any) -> Opened:
     """An `Opened`.
 
     Args:
-        **fields: Any of its fields; the others are those of `connecting`, and of a handshake that took no time.
+        **fields: Any of its fields; the others are those of `connecting`, and of a handshake that took no time
+            and whose answer had no headers.
 
     Example:
         >>> opened(is_reconnect=True).is_reconnect, opened() == opened()
         (True, True)
     """
-    event = Opened(connection="chat", session=1, attempt=1, at=AT, subprotocol=None, elapsed=0.0, is_reconnect=False)
+    event = Opened(
+        connection="chat",
+        session=1,
+        attempt=1,
+        at=AT,
+        subprotocol=None,
+        elapsed=0.0,
+        is_reconnect=False,
+        headers=CIMultiDict(),
+    )
     return replace(event, **fields)
 
 

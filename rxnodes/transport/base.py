@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Collection, Mapping
 
+    from multidict import CIMultiDict
+
     from rxnodes.errors import ProtocolError, RxNodesError
     from rxnodes.lifecycle.events import Traffic
     from rxnodes.transport.receipts import Receipt
@@ -45,6 +47,7 @@ class Target:
         silence_timeout: Seconds without a message after which a peer is given up, even if it answers pings; `None`: it
             may be silent.
         max_message_size: Bytes that one message may have, unpacked; `None`: no limit.
+        max_header_size: Bytes that the head of the server's answer to the handshake may have.
         send_queue: The bounds of the messages that wait to be sent.
         compression: Whether permessage-deflate (RFC 7692) is offered.
         tls: For wss: the context; `None`: the system's trust store.
@@ -57,6 +60,7 @@ class Target:
     heartbeat: float | None = None
     silence_timeout: float | None = None
     max_message_size: int | None = 1024 * 1024
+    max_header_size: int = 64 * 1024
     send_queue: SendQueue = field(default_factory=SendQueue)
     compression: bool = False
     tls: ssl.SSLContext | None = None
@@ -70,8 +74,8 @@ class Target:
 class Sink(Protocol):
     """Told by a link what happens."""
 
-    def opened(self, subprotocol: str | None) -> None:
-        """The handshake is done. Messages may follow at once."""
+    def opened(self, subprotocol: str | None, headers: CIMultiDict[str]) -> None:
+        """The handshake is done; `headers` are those of the server's answer. Messages may follow at once."""
         ...
 
     def messages(self, messages: list[str] | list[bytes], /) -> None:

@@ -16,8 +16,6 @@ from rxnodes.wire.deflate import Deflate
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from multidict import CIMultiDictProxy
-
 __all__ = ["Agreement", "Handshake", "RefusedError", "parse_deflate_parameters"]
 
 SWITCHING_PROTOCOLS: Final = 101
@@ -91,7 +89,7 @@ class Handshake:
             headers[SEC_WEBSOCKET_EXTENSIONS] = DEFLATE_OFFER
         return headers
 
-    def agree(self, status: int, answer: CIMultiDictProxy[str]) -> Agreement:
+    def agree(self, status: int, answer: CIMultiDict[str]) -> Agreement:
         """Checks the server's answer.
 
         Raises:
@@ -107,7 +105,7 @@ class Handshake:
             complaint = text_of(error)
         raise RefusedError(complaint, status)
 
-    def _check_upgrade(self, answer: CIMultiDictProxy[str]) -> None:
+    def _check_upgrade(self, answer: CIMultiDict[str]) -> None:
         if answer.get(UPGRADE, "").lower() != "websocket":
             raise ValueError("the server's answer does not upgrade to WebSocket")
         if "upgrade" not in _tokens(answer.getall(CONNECTION, ())):
@@ -116,7 +114,7 @@ class Handshake:
         if answer.get(SEC_WEBSOCKET_ACCEPT) != base64.b64encode(digest).decode():
             raise ValueError("the server's answer is not one to this handshake")
 
-    def _subprotocol(self, answer: CIMultiDictProxy[str]) -> str | None:
+    def _subprotocol(self, answer: CIMultiDict[str]) -> str | None:
         chosen = answer.getall(SEC_WEBSOCKET_PROTOCOL, ())
         if not chosen:
             return None
@@ -124,7 +122,7 @@ class Handshake:
             raise ValueError("the server chose a subprotocol that was not offered")
         return chosen[0]
 
-    def _deflate(self, answer: CIMultiDictProxy[str]) -> Deflate | None:
+    def _deflate(self, answer: CIMultiDict[str]) -> Deflate | None:
         chosen = ",".join(answer.getall(SEC_WEBSOCKET_EXTENSIONS, ()))
         if not chosen:
             return None

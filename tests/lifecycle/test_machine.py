@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+from multidict import CIMultiDict
 from promises import Journal
 
 from rxnodes.errors import CloseTimeout, ConnectError, ConnectionLost, ProtocolError, SendError
@@ -84,8 +85,8 @@ class Machine:
     def kinds(self) -> list[str]:
         return [event.name if isinstance(event, ConnectionState) else type(event).__name__ for event in self.told]
 
-    def shaken(self, subprotocol: str | None = None) -> None:
-        self(HandshakeDone(*self.numbers, subprotocol))
+    def shaken(self, subprotocol: str | None = None, headers: CIMultiDict[str] | None = None) -> None:
+        self(HandshakeDone(*self.numbers, subprotocol, headers or CIMultiDict()))
 
     def close_received(self, code: int = 1000, reason: str = "", *, tcp_ended: bool = False) -> None:
         self(CloseReceived(*self.numbers, code, reason, tcp_ended))
@@ -816,7 +817,7 @@ def test_a_report_changes_no_state(phase):
 
 
 STALE = [
-    HandshakeDone(1, 1, None),
+    HandshakeDone(1, 1, None, CIMultiDict()),
     CloseReceived(1, 1, 1000, ""),
     CloseSent(1, 1),
     Violated(1, 1, ProtocolError("late")),

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from multidict import CIMultiDict
 from promises import Journal
 
 from rxnodes.errors import ConnectError, ConnectionLost, ProtocolError, SendError
@@ -149,7 +150,7 @@ class AnySequence(RuleBasedStateMachine):
     @rule()
     def shake(self):
         self.link.is_open = True
-        self.feed(HandshakeDone(*self.link.numbers, None))
+        self.feed(HandshakeDone(*self.link.numbers, None, CIMultiDict()))
 
     @precondition(lambda self: self.can() and not self.link.is_mute)
     @rule(code=codes)
