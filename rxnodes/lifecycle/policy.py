@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rxnodes.errors import ConnectError
 
@@ -26,18 +26,18 @@ LONGEST_RETRY_AFTER = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Ranges:
-    """Whole numbers, as ranges of them: small, however many they are.
+    """Whole numbers, some of them as ranges: small, however many they are.
 
     Example:
-        >>> codes = Ranges((range(1000, 1001), range(4400, 4500)))
-        >>> 4401 in codes, 4500 in codes
-        (True, False)
+        >>> codes = Ranges((frozenset({1000}), range(4400, 4500)))
+        >>> 1000 in codes, 4401 in codes, 4500 in codes
+        (True, True, False)
     """
 
-    ranges: tuple[range, ...]
+    parts: tuple[Container[int], ...]
 
-    def __contains__(self, number: object) -> bool:
-        return any(number in numbers for numbers in self.ranges)
+    def __contains__(self, number: Any) -> bool:
+        return any(number in part for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,8 @@ class Told:
         self.calls = []
         self.sends = []
 
-    def opened(self, subprotocol):
+    def opened(self, subprotocol, headers):
+        self.headers = headers
         self.calls.append(("opened", subprotocol))
 
     def messages(self, messages):
@@ -52,6 +53,7 @@ class Told:
 
     def lost(self, error, traffic):
         assert isinstance(traffic, Traffic)
+        self.error = error
         self.calls.append(("lost", type(error), traffic))
 
     @property

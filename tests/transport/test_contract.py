@@ -78,7 +78,8 @@ class Told:
     def kinds(self):
         return [call[0] for call in self.calls]
 
-    def opened(self, subprotocol):
+    def opened(self, subprotocol, headers):
+        self.headers = headers
         self.note("opened", subprotocol)
 
     def messages(self, messages):

@@ -108,6 +108,7 @@ class AiohttpLink(asyncio.Protocol):
         dial = Dial(self, HeadReader(target.max_header_size))
         current_dial.set(dial)
         handshake = Handshake(target.subprotocols, compression=target.compression)
+        response: aiohttp.ClientResponse | None = None
         try:
             response = await session.get(
                 # As it is: percent-encoded parts of it may be part of a signature.
@@ -119,18 +120,24 @@ class AiohttpLink(asyncio.Protocol):
             )
         except Exception as error:  # noqa: BLE001 - whatever it is, it is why the dial failed
             self._error = explain(error)
-            return
         finally:
             dial.link = None
         answer = dial.answer.head
-        assert answer is not None
+        if answer is None:
+            return
         try:
             agreement = handshake.agree(answer.status, answer.headers)
         except RefusedError as error:
-            self._error = refusal = explain_refusal(error, answer)
+            # Also where aiohttp could make nothing of the body.
+            self._error = explain_refusal(error, answer)
         else:
-            self._take_over(response, agreement, answer.headers)
+            if response is not None:
+                self._take_over(response, agreement, answer.headers)
             return
+        if response is not None:
+            await self._read_body(response, self._error)
+
+    async def _read_body(self, response: aiohttp.ClientResponse, refusal: ConnectError) -> None:
         try:
             await read_body(response, refusal)
         finally:

@@ -3,13 +3,14 @@
 # No `from __future__ import annotations` here: pydantic evaluates the annotations.
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationInfo
 
+from rxnodes.lifecycle.policy import Ranges
 from rxnodes.settings.files import MISSING, unreadable
 
 __all__ = [
@@ -20,8 +21,8 @@ __all__ = [
     "Seconds",
     "SecondsOrNone",
     "Settings",
-    "as_range",
     "is_none",
+    "numbers_in",
     "one_of",
 ]
 
@@ -106,10 +107,12 @@ class NumberOrRange:
         )
 
 
-def as_range(member: int | str) -> range:
-    """The numbers that a member of a list of numbers and ranges stands for."""
-    first, _, last = str(member).partition("-")
-    return range(int(first), int(last or first) + 1)
+def numbers_in(members: frozenset[int | str]) -> Container[int]:
+    """The numbers that numbers and ranges stand for: a set, unless there are ranges."""
+    numbers = frozenset(member for member in members if isinstance(member, int))
+    pairs = [member.split("-") for member in members if isinstance(member, str)]
+    ranges = [range(int(first), int(last) + 1) for first, last in pairs]
+    return Ranges((numbers, *ranges)) if ranges else numbers
 
 
 Seconds = Annotated[float, BeforeValidator(Number(0.001, _DAY, unit="seconds"))]

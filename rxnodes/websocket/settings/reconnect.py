@@ -2,12 +2,13 @@
 
 # No `from __future__ import annotations` here: pydantic evaluates the annotations.
 
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
-from rxnodes.lifecycle.policy import FINAL_CODES, FINAL_STATUSES, Ranges, ReconnectPolicy
-from rxnodes.websocket.settings.fields import Number, NumberOrRange, Seconds, Settings, as_range
+from rxnodes.lifecycle.policy import FINAL_CODES, FINAL_STATUSES, ReconnectPolicy
+from rxnodes.websocket.settings.fields import Number, NumberOrRange, Seconds, Settings, numbers_in
 
 __all__ = ["ReconnectSettings"]
 
@@ -55,7 +56,8 @@ class ReconnectSettings(Settings):
 
     def policy(self) -> ReconnectPolicy:
         """The same, as the lifecycle takes it."""
-        fields = dict(self)
-        for name in ("final_codes", "final_statuses"):
-            fields[name] = Ranges(tuple(sorted(map(as_range, fields[name]), key=lambda numbers: numbers.start)))
-        return ReconnectPolicy(**fields)
+        return replace(
+            ReconnectPolicy(**dict(self)),
+            final_codes=numbers_in(self.final_codes),
+            final_statuses=numbers_in(self.final_statuses),
+        )
