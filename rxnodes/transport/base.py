@@ -41,7 +41,8 @@ class Target:
         url: The whole URL, with its query, which may be secret: never printed.
         redacted_url: The same, fit for messages, events and logs.
         headers: Extra request headers; their values may be secret.
-        subprotocols: Offered to the server, the preferred first (RFC 6455 section 1.9).
+        subprotocols: Offered to the server, the preferred first (RFC 6455 section 1.9). Some services take a
+            token there.
         heartbeat: Seconds between pings. A peer is given up if nothing has come half as many seconds after a ping.
             `None`: no heartbeat.
         silence_timeout: Seconds without a message after which a peer is given up, even if it answers pings; `None`: it
@@ -56,7 +57,7 @@ class Target:
     url: str = field(repr=False)
     redacted_url: str
     headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
-    subprotocols: tuple[str, ...] = ()
+    subprotocols: tuple[str, ...] = field(default=(), repr=False)
     heartbeat: float | None = None
     silence_timeout: float | None = None
     max_message_size: int | None = 1024 * 1024

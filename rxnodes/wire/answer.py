@@ -7,9 +7,10 @@ as nothing of them is ambiguous. What it takes depends on nothing but the bytes.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Final, NamedTuple
+from typing import Final
 
 from multidict import CIMultiDict, istr
 
@@ -36,7 +37,8 @@ TRANSFER_ENCODING: Final = istr("Transfer-Encoding")
 NOT_HTTP: Final = "the server's answer is not HTTP"
 
 
-class AnswerHead(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class AnswerHead:
     """The head of an answer.
 
     Attributes:
@@ -45,7 +47,8 @@ class AnswerHead(NamedTuple):
     """
 
     status: int
-    headers: CIMultiDict[str]
+    # They may hold secrets.
+    headers: CIMultiDict[str] = field(repr=False)
 
 
 class HeadReader:
@@ -142,15 +145,15 @@ def parse_field(line: bytes) -> tuple[str, str]:
     Raises:
         RefusedError: If there are none, or the value has bytes that RFC 9110 section 5.5 calls dangerous.
     """
-    field = FIELD_LINE.fullmatch(line)
-    if field is None or b"\r" in line or b"\0" in line:
+    match = FIELD_LINE.fullmatch(line)
+    if match is None or b"\r" in line or b"\0" in line:
         raise RefusedError(NOT_HTTP, 0)
-    value = field[2].strip(b" \t")
+    value = match[2].strip(b" \t")
     try:
         text = value.decode()
     except UnicodeDecodeError:
         text = value.decode("latin-1")
-    return field[1].decode(), text
+    return match[1].decode(), text
 
 
 def framing(headers: CIMultiDict[str]) -> dict[str, str]:

@@ -112,7 +112,7 @@ async def test_04_the_status_of_a_refusal_is_in_the_error_event(status):
     assert outcome.stopped.error.retryable, "the settings decide"
 
 
-async def test_04_a_refusal_without_a_length_is_not_waited_for():
+async def test_04_a_refusal_without_a_length_is_not_waited_for_long():
     async def endless(peer):
         await peer.respond(503, headers={"Content-Length": None})
         await peer.wait_closed()
@@ -734,8 +734,11 @@ async def test_26_a_hook_that_asks_for_a_delay_that_cannot_be(delay):
         {"headers": {5: "x"}},
         {"headers": {"X-Key": 5}},
         {"query": 5},
+        {"subprotocols": "chat"},
+        {"subprotocols": ["chat", "chat"]},
+        {"subprotocols": ["a token"]},
     ],
-    ids=["url", "header", "line break", "query", "no url", "no headers", "no name", "no value", "no query"],
+    ids=str,
 )
 async def test_26_a_hook_whose_options_cannot_be_used(options):
     async def unusable(_attempt):

@@ -100,8 +100,10 @@ class AnySequence(RuleBasedStateMachine):
 
     def perform(self, effect):
         match effect:
-            case Dial(session, attempt):
+            case Dial(session, attempt, _, delay):
                 assert self.link is None, "one link at a time"
+                assert 0 <= delay <= 60
+                assert delay == 0 or (attempt == 1 and session > 1), "only a restart is held back"
                 self.link = Link(session, attempt)
             case SetTimer(timer, delay):
                 assert delay >= 0
@@ -172,10 +174,11 @@ class AnySequence(RuleBasedStateMachine):
         self.feed(Violated(*self.link.numbers, ProtocolError("no", code=code)))
 
     @precondition(lambda self: self.link is not None)
-    @rule(retryable=st.booleans(), known=st.booleans())
-    def lose(self, retryable, known):
+    @rule(retryable=st.booleans(), known=st.booleans(), asked=st.sampled_from([None, 1.0, 60.0]))
+    def lose(self, retryable, known, asked=None):
         link, self.link = self.link, None
-        error = ConnectionLost("reset") if link.is_open else ConnectError("refused", retryable=retryable)
+        refused = ConnectError("refused", retryable=retryable, retry_after=asked)
+        error = ConnectionLost("reset") if link.is_open else refused
         self.feed(Lost(*link.numbers, error if known else None, Traffic(messages_sent=1)))
 
     # The clock and the shell

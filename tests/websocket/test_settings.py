@@ -273,6 +273,15 @@ def test_a_hooks_whole_url_keeps_its_own_port():
     assert settings.retarget(ConnectOptions(query={"a": "b"})).url == "ws://h:9000/?a=b"
 
 
+@pytest.mark.parametrize(
+    ("given", "offered"), [(None, ("chat",)), ([], ()), (["token.x", "chat"], ("token.x", "chat"))]
+)
+def test_a_hook_may_give_subprotocols(given, offered):
+    options = ConnectOptions(subprotocols=given)
+    assert connection(subprotocols=["chat"]).retarget(options).subprotocols == offered
+    assert "token" not in repr(options)
+
+
 # On the wire
 
 
