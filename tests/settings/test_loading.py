@@ -234,12 +234,12 @@ def test_lists_are_json_and_tables_can_be(folder):
         RXNODES_WEBSOCKET__CONNECTIONS__CHAT='{"url": "ws://b/", "port": 1}',
         RXNODES_WEBSOCKET__CONNECTIONS__CHAT__PORT="2",
         RXNODES_WEBSOCKET__CONNECTIONS__CHAT__SUBPROTOCOLS='["x", "y"]',
-        RXNODES_WEBSOCKET__CONNECTIONS__CHAT__RECONNECT__FINAL_CODES="[4000]",
+        RXNODES_WEBSOCKET__CONNECTIONS__CHAT__RECONNECT__FINAL_CODES='[4000, "4400-4499"]',
     )
     assert chat.target().url == "ws://b:2/"
     assert chat.subprotocols == ("x", "y")
     assert chat.heartbeat is None
-    assert chat.reconnect.final_codes == {4000}
+    assert chat.reconnect.final_codes == {4000, "4400-4499"}
 
 
 def test_one_key_wins_over_a_whole_table_whatever_their_order(folder):

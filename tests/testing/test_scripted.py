@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from multidict import CIMultiDict
 from receipts import receipt
 
 from rxnodes import ConnectError, ConnectionLost, Project, ProtocolError
@@ -105,11 +106,19 @@ async def test_every_dial_has_a_peer_of_its_own():
 
 async def test_a_dial_that_is_refused():
     _, peer, told = dial()
-    peer.refuse("503", status=503, retryable=False)
+    peer.refuse("503", status=503, headers={"Retry-After": "9"}, body=b"busy", retryable=False)
     peer.refuse()
     peer.accept()
     ((what, error, traffic),) = told.calls
     assert (what, error, traffic) == ("lost", ConnectError, Traffic())
+    assert vars(told.error) == {
+        "status": 503,
+        "headers": CIMultiDict({"retry-after": "9"}),
+        "body": b"busy",
+        "retry_after": 9.0,
+        "retryable": False,
+        "untrusted_certificate": False,
+    }
     assert peer.is_lost
 
 
