@@ -105,7 +105,7 @@ class HeadReader:
         self._seen = len(self._data) if end is None else end.end()
         if self._passed + self._seen > self._max_size:
             raise RefusedError(
-                f"the head of the server's answer is longer than max_header_size ({self._max_size} bytes)", 0
+                f"the head of the server's answer is longer than max_header_size ({self._max_size} bytes)"
             )
         if end is None:
             return None
@@ -128,7 +128,7 @@ def parse_head(data: bytes) -> AnswerHead:
     first, *lines = re.split(rb"\r?\n", data)
     status = STATUS_LINE.fullmatch(first)
     if status is None:
-        raise RefusedError(NOT_HTTP, 0)
+        raise RefusedError(NOT_HTTP)
     fields: list[bytes] = []
     for line in lines:
         if line[:1] in (b" ", b"\t") and fields:
@@ -147,7 +147,7 @@ def parse_field(line: bytes) -> tuple[str, str]:
     """
     match = FIELD_LINE.fullmatch(line)
     if match is None or b"\r" in line or b"\0" in line:
-        raise RefusedError(NOT_HTTP, 0)
+        raise RefusedError(NOT_HTTP)
     value = match[2].strip(b" \t")
     try:
         text = value.decode()

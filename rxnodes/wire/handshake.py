@@ -37,16 +37,7 @@ DEFLATE_OFFER: Final = "permessage-deflate; client_max_window_bits"
 
 
 class RefusedError(Exception):
-    """We do not accept the server's answer to the handshake.
-
-    Args:
-        message: What is wrong with it.
-        status: The answer's HTTP status; 0 where there was no answer.
-    """
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
+    """We do not accept the server's answer to the handshake, or there was none."""
 
 
 class Agreement(NamedTuple):
@@ -96,14 +87,14 @@ class Handshake:
             RefusedError: If RFC 6455 section 4.1 does not let us accept it.
         """
         if status != SWITCHING_PROTOCOLS:
-            raise RefusedError(f"the server answered {status} instead of 101", status)
+            raise RefusedError(f"the server answered {status} instead of 101")
         try:
             self._check_upgrade(answer)
             return Agreement(self._subprotocol(answer), self._deflate(answer))
         except ValueError as error:
             # The server chose a part of this text.
             complaint = text_of(error)
-        raise RefusedError(complaint, status)
+        raise RefusedError(complaint)
 
     def _check_upgrade(self, answer: CIMultiDict[str]) -> None:
         if answer.get(UPGRADE, "").lower() != "websocket":

@@ -71,7 +71,7 @@ async def _dial_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHand
     except aiohttp.ClientOSError as error:
         failure = f"the connection broke during the handshake: {reason_of(error)}"
     # Raised outside the handlers, so that the error carries no context.
-    raise RefusedError(failure, 0)
+    raise RefusedError(failure)
 
 
 def compiled_mask() -> Callable[[bytes, bytearray], None] | None:
