@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from multidict import CIMultiDict
+
 __all__ = [
     "BufferOverflow",
     "CloseTimeout",
@@ -103,15 +105,45 @@ class PluginDisabled(RxNodesError):  # noqa: N818 - named in the design
 class ConnectError(RxNodesError):
     """An attempt to connect has failed.
 
+    Neither its text nor its `repr` shows a header's value or the body, since both may hold secrets.
+
     Attributes:
-        status: The HTTP status, where a server answered the handshake with anything but 101.
-        retryable: Whether another attempt can be expected to fare better.
+        status: The HTTP status, where a server answered the handshake; `None`: none did.
+        headers: The headers of that answer, such as `Location`, `WWW-Authenticate` or `Set-Cookie`. Names are compared
+            without regard to case (RFC 9110 section 5.1).
+        body: The first 8 KiB of that answer's body, decompressed; what of it did not come in time is missing.
+        retry_after: How many seconds the server asks to wait (`Retry-After`, RFC 9110 section 10.2.3); `None`: it does
+            not say, or cannot be understood.
+        retryable: Whether the settings decide if another attempt follows. `False`: none does, whatever they say,
+            because a hook gave up, or what is to be dialled cannot be used.
+        untrusted_certificate: Whether it failed because the server's certificate is not trusted.
+
+    Example:
+        >>> error = ConnectError("the server answered 302 instead of 101", status=302, body=b"moved")
+        >>> error.status, error.headers.get("Location"), error.body, error.retry_after
+        (302, None, b'moved', None)
     """
 
-    def __init__(self, message: str, *, status: int | None = None, retryable: bool = True) -> None:
+    def __init__(  # noqa: PLR0913 - one for each thing that may be known
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        headers: CIMultiDict[str] | None = None,
+        body: bytes = b"",
+        retry_after: float | None = None,
+        retryable: bool = True,
+        untrusted_certificate: bool = False,
+    ) -> None:
+        from multidict import CIMultiDict  # noqa: PLC0415 - nothing else here needs it
+
         super().__init__(message)
         self.status = status
+        self.headers: CIMultiDict[str] = CIMultiDict() if headers is None else headers
+        self.body = body
+        self.retry_after = retry_after
         self.retryable = retryable
+        self.untrusted_certificate = untrusted_certificate
 
 
 class ConnectionLost(RxNodesError):  # noqa: N818 - names what happened

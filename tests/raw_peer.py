@@ -136,17 +136,19 @@ class RawPeer:
         assert key is not None, "no request to open a WebSocket"
         self._key = key[1].decode()
 
-    def answer(self, subprotocol: str | None = None) -> None:
+    def answer(self, subprotocol: str | None = None, more: dict[str, str] | None = None) -> None:
         """Accepts the request."""
         headers = ["Upgrade: websocket", "Connection: Upgrade", f"Sec-WebSocket-Accept: {accept_key(self._key)}"]
         if subprotocol is not None:
             headers.append(f"Sec-WebSocket-Protocol: {subprotocol}")
+        headers += [f"{name}: {value}" for name, value in (more or {}).items()]
         self._make("\r\n".join(["HTTP/1.1 101 Switching Protocols", *headers, "", ""]).encode())
         self.flush()
 
-    def refuse(self, status: int) -> None:
+    def refuse(self, status: int, headers: dict[str, str], body: bytes) -> None:
         """Answers the request with an HTTP status."""
-        self._make(f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n".encode())
+        lines = [f"{name}: {value}\r\n" for name, value in headers.items()]
+        self._make(f"HTTP/1.1 {status} No\r\n{''.join(lines)}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         self.flush()
         self.close()
 

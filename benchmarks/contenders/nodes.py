@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from multidict import CIMultiDict
+
 from benchmarks.clock import Counter, now, percentiles, rates, resident_bytes
 from benchmarks.contenders.through import one_by_one
 from benchmarks.limits import may_open
@@ -190,7 +192,7 @@ async def step(job: Job) -> Metrics:
     def life(session: int) -> tuple[Input, ...]:
         return (
             Start(),
-            HandshakeDone(session, 1, None),
+            HandshakeDone(session, 1, None, CIMultiDict()),
             Stop(),
             CloseSent(session, 1),
             CloseReceived(session, 1, 1000, ""),

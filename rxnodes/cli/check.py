@@ -86,7 +86,7 @@ def _shown(value: object) -> str:
         case Mapping():
             text = ", ".join(cast("Mapping[str, object]", value))
         case frozenset():
-            text = ", ".join(map(str, sorted(cast("frozenset[int]", value))))
+            text = ", ".join(sorted(map(str, cast("frozenset[int | str]", value))))
         case tuple():
             text = ", ".join(map(str, cast("tuple[object, ...]", value)))
         case _:

@@ -93,7 +93,8 @@ class _JsonLines:
 
     def event(self, event: LifecycleEvent) -> None:
         kind = "error" if isinstance(event, ErrorEvent) else type(event).__name__.lower()
-        fields = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
+        # What a repr does not show may be secret.
+        fields = {it.name: getattr(event, it.name) for it in dataclasses.fields(event) if it.repr}
         self._print({"event": kind, **fields})
 
     def message(self, message: str | bytes) -> None:

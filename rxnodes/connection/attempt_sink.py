@@ -12,6 +12,8 @@ from rxnodes.transport.receipts import Sent, Unsent
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+    from multidict import CIMultiDict
+
     from rxnodes.connection.inbound import Inbound
     from rxnodes.connection.outbound import Outbound
     from rxnodes.errors import ProtocolError, RxNodesError
@@ -70,9 +72,9 @@ class AttemptSink:
         self.failure: RxNodesError | None = None
         self.stranded: tuple[Receipt, ...] = ()
 
-    def opened(self, subprotocol: str | None) -> None:
+    def opened(self, subprotocol: str | None, headers: CIMultiDict[str]) -> None:
         """The handshake is done."""
-        self._feed(HandshakeDone(self._session, self._attempt, subprotocol))
+        self._feed(HandshakeDone(self._session, self._attempt, subprotocol, headers))
 
     def sent(self, receipts: Collection[Receipt], /) -> None:
         """These messages have left for the network."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from rxnodes.lifecycle.events import Traffic
 if TYPE_CHECKING:
     from rxnodes.transport.base import Sink, Target
 
-__all__ = ["Attempt", "BeforeConnect", "ConnectOptions", "GiveUp", "Preparation"]
+__all__ = ["Attempt", "BeforeConnect", "ConnectOptions", "GiveUp", "HeldBack", "Preparation"]
 
 logger = logging.getLogger("rxnodes")
 
@@ -53,6 +53,8 @@ class ConnectOptions:
         url: In place of the configured URL.
         headers: Join the configured headers, and win over those of the same name.
         query: Joins the query likewise.
+        subprotocols: In place of the configured ones, the preferred first; `None`: as configured. Some services take a
+            token there.
         delay: Seconds to wait before the dial, from 0. A stop meanwhile cancels the attempt.
 
     Raises:
@@ -70,6 +72,7 @@ class ConnectOptions:
     url: str | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     query: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    subprotocols: Sequence[str] | None = field(default=None, repr=False)
     delay: float = 0.0
 
     def __post_init__(self) -> None:
@@ -129,6 +132,26 @@ class Preparation:
             postpone: Told for how many seconds the dial waits, once the hook has answered.
         """
         return Preparing(self, attempt, sink, dial, postpone)
+
+
+class HeldBack:
+    """An attempt that has no link yet: its time has not come.
+
+    Args:
+        delay: When it comes, in seconds.
+        sink: Told that the attempt is over, where it is given up before that.
+        begin: Called when the time has come; from then on the attempt is another's.
+    """
+
+    def __init__(self, delay: float, sink: Sink, begin: Callable[[], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._sink = sink
+        self._timer = self._loop.call_later(delay, begin)
+
+    def abort(self) -> None:
+        """Gives the attempt up."""
+        self._timer.cancel()
+        self._loop.call_soon(self._sink.lost, None, Traffic())
 
 
 class Preparing:

@@ -10,7 +10,7 @@ from threading import RLock
 from typing import TYPE_CHECKING
 
 from rxnodes.connection.attempt_sink import AttemptSink
-from rxnodes.connection.before_connect import Attempt
+from rxnodes.connection.before_connect import Attempt, HeldBack
 from rxnodes.connection.inbound import Inbound
 from rxnodes.connection.outbound import OPEN, OPENING, Outbound
 from rxnodes.connection.own_loop import OwnLoop
@@ -115,10 +115,10 @@ class Driver:
         self._inputs: list[Input] = []
         self.is_stepping = False
         self.timer: asyncio.TimerHandle | None = None
-        # Of the attempt: what its link calls, and its link, or before that its hook.
+        # Of the attempt: what its link calls, and its link, or before that its hook, or what it waits for.
         self._sink: AttemptSink | None = None
         self.link: Link | None = None
-        self._preparing: Preparing | None = None
+        self._preparing: HeldBack | Preparing | None = None
 
         lock = RLock()
         self.loop = loop = OwnLoop(name)
@@ -272,6 +272,14 @@ class Driver:
 
     def _begin_attempt(self, dial: Dial) -> None:
         self._sink = sink = AttemptSink(self, dial.session, dial.attempt)
+        if dial.delay > 0:
+            logger.info("%s: the dial waits %.3g s, since the sessions before failed", self.name, dial.delay)
+            self._preparing = HeldBack(dial.delay, sink, partial(self._prepare, sink, dial))
+        else:
+            self._prepare(sink, dial)
+
+    def _prepare(self, sink: AttemptSink, dial: Dial) -> None:
+        """Asks the hook, where there is one, and dials."""
         if self._preparation is None:
             self._dial(sink, self._target)
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -144,7 +145,8 @@ def _never_opened(stopped: Stopped) -> ConnectError:
     """The error for those who waited for a session to open, when it has ended without that."""
     error = stopped.error
     if isinstance(error, ConnectError):
-        return ConnectError(str(error), status=error.status, retryable=error.retryable)
+        # Whoever waits raises it, and must not leave a traceback with the event's.
+        return copy(error)
     return ConnectError(f"{stopped.connection!r} stopped before it was open")
 
 

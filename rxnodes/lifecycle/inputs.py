@@ -7,11 +7,13 @@ recognizes one that comes too late. The shell performs the effects.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+    from multidict import CIMultiDict
 
     from rxnodes.errors import ProtocolError, RxNodesError
     from rxnodes.lifecycle.events import ErrorPhase, Traffic
@@ -107,6 +109,7 @@ class HandshakeDone(LinkInput):
     """The opening handshake is done."""
 
     subprotocol: str | None
+    headers: CIMultiDict[str] = field(repr=False, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,11 +194,15 @@ Input = (
 
 @dataclass(frozen=True, slots=True)
 class Dial:
-    """Begin an attempt, whose inputs carry these numbers; `last_error` is why the attempt before ended."""
+    """Begin an attempt in `delay` seconds, whose inputs carry these numbers.
+
+    `last_error` is why the attempt before ended.
+    """
 
     session: int
     attempt: int
     last_error: RxNodesError | None = None
+    delay: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,8 @@ class State:
     is_shut_down: bool = False
     restart: bool = False
     timer: int = 0
+    failed_sessions: int = 0
+    not_before: float = 0.0
 
     # of the session
     session: int = 0
@@ -126,6 +128,7 @@ class State:
     close_received: CloseReceived | None = None
     close_sent: bool = False
     violated: bool = False
+    was_stopped: bool = False
     cut_short: bool = False
     error: RxNodesError | None = None
 
@@ -159,6 +162,8 @@ class State:
         copy.is_shut_down = self.is_shut_down
         copy.restart = self.restart
         copy.timer = self.timer
+        copy.failed_sessions = self.failed_sessions
+        copy.not_before = self.not_before
         copy.session = self.session
         copy.attempt = self.attempt
         copy.started_at = self.started_at
@@ -173,6 +178,7 @@ class State:
         copy.close_received = self.close_received
         copy.close_sent = self.close_sent
         copy.violated = self.violated
+        copy.was_stopped = self.was_stopped
         copy.cut_short = self.cut_short
         copy.error = self.error
         return copy
@@ -241,12 +247,14 @@ class Draft:
 
 
 def begin_session(draft: Draft) -> None:
-    """A new session begins. Of the one before only its number stays, to count on from."""
+    """A new session begins. Of those before only their number stays, and when the next may dial."""
     before = draft.state
     draft.state = State(
         profile=before.profile,
         phase=before.phase,
         timer=before.timer,
+        failed_sessions=before.failed_sessions,
+        not_before=before.not_before,
         session=before.session + 1,
         started_at=draft.now.monotonic,
     )
@@ -265,9 +273,10 @@ def dial(draft: Draft) -> None:
     state.close_received = None
     state.close_sent = False
     state.error = None
-    draft.effects.append(Dial(state.session, state.attempt, last_error))
+    delay = max(0.0, state.not_before - draft.now.monotonic)
+    draft.effects.append(Dial(state.session, state.attempt, last_error, delay))
     if state.profile.policy.connect_timeout is not None:
-        draft.set_timer(state.profile.policy.connect_timeout)
+        draft.set_timer(delay + state.profile.policy.connect_timeout)
     draft.emit(
         Connecting,
         url=state.profile.url,
@@ -288,6 +297,7 @@ def open_(draft: Draft) -> None:
         subprotocol=draft.input.subprotocol,
         elapsed=draft.now.monotonic - state.dialled_at,
         is_reconnect=is_reconnect,
+        headers=draft.input.headers,
     )
 
 
@@ -322,6 +332,7 @@ def by_peer(draft: Draft) -> None:
 def announce_closing(draft: Draft) -> None:
     """The session has begun to end."""
     draft.enter(Phase.CLOSING)
+    draft.state.was_stopped = isinstance(draft.input, COMMANDS)
     draft.emit(
         Closing,
         initiator=draft.state.initiator,
@@ -418,7 +429,7 @@ def report_loss(draft: Draft) -> None:
     if state.close_received is not None and not state.close_sent:
         # Our Close frame never left, so the peer ended it, even where we had wanted to.
         state.initiator = Initiator.REMOTE
-    state.error = state.error or draft.input.error or _unexplained(state.phase)
+    state.error = why_lost(state, draft.input) or _unexplained(state.phase)
     draft.report(PHASE_OF_LOSS[state.phase], state.error)
 
 
@@ -432,7 +443,8 @@ def announce_drop(draft: Draft) -> None:
     """The attempt is over; the next one comes after the announced delay."""
     draft.enter(Phase.RECONNECTING)
     state = draft.state
-    retry_in = state.profile.policy.reconnect.delay(state.failures, draft.now.chance)
+    policy = state.profile.policy.reconnect
+    retry_in = max(policy.delay(state.failures, draft.now.chance), policy.least_delay(state.error))
     draft.set_timer(retry_in)
     draft.emit(
         Dropped,
@@ -446,6 +458,7 @@ def announce_drop(draft: Draft) -> None:
 def conclude(draft: Draft) -> None:
     """The session is over."""
     draft.enter(Phase.STOPPED)
+    hold_back_restart(draft)
     state = draft.state
     draft.emit(
         Stopped,
@@ -464,6 +477,20 @@ def conclude(draft: Draft) -> None:
         undelivered=state.traffic.undelivered,
         error=state.error,
     )
+
+
+def hold_back_restart(draft: Draft) -> None:
+    """Sessions that fail one after the other are started ever more slowly, whoever starts them.
+
+    The first restart is at once, unless the server asks for a delay. Those behind it keep the delays of retries.
+    """
+    state, now = draft.state, draft.now
+    policy = state.profile.policy.reconnect
+    has_failed = not (state.was_stopped or is_stable(state, now))
+    state.failed_sessions = state.failed_sessions + 1 if has_failed else 0
+    restarts_before = state.failed_sessions - 1
+    delay = policy.delay(restarts_before, now.chance) if restarts_before > 0 else 0.0
+    state.not_before = now.monotonic + max(delay, policy.least_delay(state.error))
 
 
 def forget_attempt(draft: Draft) -> None:
@@ -528,16 +555,24 @@ def will_retry(state: State, input_: Input, now: Now) -> bool:
         return False
     if isinstance(input_, CloseReceived):
         return input_.code not in policy.final_codes
-    error = state.error or (input_.error if isinstance(input_, Lost) else None)
-    return not isinstance(error, ConnectError) or error.retryable
+    return not (isinstance(input_, Lost) and policy.is_final(why_lost(state, input_)))
 
 
 def next_failure(state: State, now: Now) -> int:
     """How many attempts in a row have failed if this one ends now; one that was open long enough starts anew."""
-    stable = state.opened_at is not None and now.monotonic - state.opened_at >= (
-        state.profile.policy.reconnect.reset_after
-    )
-    return 1 if stable else state.failures + 1
+    return 1 if is_stable(state, now) else state.failures + 1
+
+
+def is_stable(state: State, now: Now) -> bool:
+    """Whether the attempt has been open for so long that what comes next counts as a first failure."""
+    reset_after = state.profile.policy.reconnect.reset_after
+    return state.opened_at is not None and now.monotonic - state.opened_at >= reset_after
+
+
+def why_lost(state: State, lost: Lost) -> RxNodesError | None:
+    """Why the attempt ended: what we found, unless a server answered that we had given up meanwhile."""
+    has_answered = isinstance(lost.error, ConnectError) and lost.error.status is not None
+    return lost.error if has_answered else state.error or lost.error
 
 
 PHASE_OF_LOSS: Mapping[Phase, ErrorPhase] = {

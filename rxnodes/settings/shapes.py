@@ -122,12 +122,6 @@ def shape_of(annotation: Any, separator: str = "_") -> Shape:
     return Shape(types=_TYPES_OF.get(cast("object", annotation)))
 
 
-@cache
-def _shape_of_model(model: type[BaseModel]) -> Shape:
-    fields = {name: _shape_of_field(info) for name, info in model.model_fields.items()}
-    return Shape(fields=fields, shorthand=getattr(model, "shorthand", None))
-
-
 def _types_of_all(shapes: list[Shape]) -> frozenset[type] | None:
     known = [shape.types for shape in shapes if shape.types is not None]
     return frozenset[type]().union(*known) if len(known) == len(shapes) else None

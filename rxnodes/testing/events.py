@@ -15,6 +15,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from multidict import CIMultiDict
+
 from rxnodes.errors import CloseTimeout, ConnectionLost, RxNodesError
 from rxnodes.lifecycle.events import Closing, Connecting, Dropped, ErrorEvent, Opened, Stopped
 from rxnodes.lifecycle.states import CloseCode, Initiator
@@ -54,13 +56,16 @@ def opened(**fields: Any) -> Opened:
     """An `Opened`.
 
     Args:
-        **fields: Any of its fields. The rest is as in `connecting`, and the handshake took no time.
+        **fields: Any of its fields. The rest is as in `connecting`; the handshake took no time, and its answer had no
+            headers.
 
     Example:
         >>> opened(is_reconnect=True).is_reconnect, opened() == opened()
         (True, True)
     """
-    return Opened(**_common(fields, {"subprotocol": None, "elapsed": 0.0, "is_reconnect": False}))
+    return Opened(
+        **_common(fields, {"subprotocol": None, "elapsed": 0.0, "is_reconnect": False, "headers": CIMultiDict()})
+    )
 
 
 def dropped(code: int = 1006, reason: str = "", **fields: Any) -> Dropped:

@@ -6,12 +6,16 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
+from multidict import CIMultiDict
+
 from rxnodes.errors import ConnectError, ConnectionLost, ProtocolError, RxNodesError
 from rxnodes.lifecycle.events import Traffic
 from rxnodes.lifecycle.states import CloseCode, check_close
+from rxnodes.rx.schedulers import utc_now
+from rxnodes.wire.answer import asked_delay
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from rxnodes.transport.base import Sink, Target
     from rxnodes.transport.receipts import Receipt
@@ -84,25 +88,53 @@ class ScriptedPeer:
 
     # What the peer does
 
-    def accept(self, subprotocol: str | None = None) -> None:
+    def accept(self, subprotocol: str | None = None, headers: Mapping[str, str] | None = None) -> None:
         """Accepts the handshake; a second time it does nothing.
 
         Args:
             subprotocol: What the server chooses, offered or not; `None`: nothing.
+            headers: The headers of the server's answer, which `Opened` shows. A `CIMultiDict` may have a name twice.
         """
         if not self._is_over() and not self._is_open:
             self._is_open = True
-            self._sink.opened(subprotocol)
+            self._sink.opened(subprotocol, CIMultiDict(headers or {}))
 
-    def refuse(self, message: str = "refused", *, status: int | None = None, retryable: bool = True) -> None:
+    def refuse(  # noqa: PLR0913 - as ConnectError has them
+        self,
+        message: str = "refused",
+        *,
+        status: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        retry_after: float | None = None,
+        retryable: bool = True,
+        untrusted_certificate: bool = False,
+    ) -> None:
         """Fails the dial: the attempt ends with a `ConnectError`.
 
         Args:
             message: The error's text.
             status: The HTTP status with which the server answered; `None`: there was no answer.
-            retryable: Whether another attempt is worth making, where `reconnect` is on.
+            headers: The headers of that answer.
+            body: The body of that answer.
+            retry_after: How many seconds the server asks to wait; `None`: what `Retry-After` in `headers` says.
+            retryable: Whether the settings decide if another attempt follows; if not, none does.
+            untrusted_certificate: Whether the server's certificate is not trusted.
         """
-        self._lose(ConnectError(message, status=status, retryable=retryable))
+        answered = CIMultiDict(headers or {})
+        if retry_after is None:
+            retry_after = asked_delay(answered, utc_now(self._loop))
+        self._lose(
+            ConnectError(
+                message,
+                status=status,
+                headers=answered,
+                body=body,
+                retry_after=retry_after,
+                retryable=retryable,
+                untrusted_certificate=untrusted_certificate,
+            )
+        )
 
     def send(self, message: str | bytes) -> None:
         """Sends a message. After a Close frame or a violation it is not seen.

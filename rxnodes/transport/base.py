@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Collection, Mapping
 
+    from multidict import CIMultiDict
+
     from rxnodes.errors import ProtocolError, RxNodesError
     from rxnodes.lifecycle.events import Traffic
     from rxnodes.transport.receipts import Receipt
@@ -39,12 +41,14 @@ class Target:
         url: The whole URL, with its query, which may be secret: never printed.
         redacted_url: The same, fit for messages, events and logs.
         headers: Extra request headers; their values may be secret.
-        subprotocols: Offered to the server, the preferred first (RFC 6455 section 1.9).
+        subprotocols: Offered to the server, the preferred first (RFC 6455 section 1.9). Some services take a
+            token there.
         heartbeat: Seconds between pings. A peer is given up if nothing has come half as many seconds after a ping.
             `None`: no heartbeat.
         silence_timeout: Seconds without a message after which a peer is given up, even if it answers pings; `None`: it
             may be silent.
         max_message_size: Bytes that one message may have, unpacked; `None`: no limit.
+        max_header_size: Bytes that the head of the server's answer to the handshake may have.
         send_queue: The bounds of the messages that wait to be sent.
         compression: Whether permessage-deflate (RFC 7692) is offered.
         tls: For wss: the context; `None`: the system's trust store.
@@ -53,10 +57,11 @@ class Target:
     url: str = field(repr=False)
     redacted_url: str
     headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
-    subprotocols: tuple[str, ...] = ()
+    subprotocols: tuple[str, ...] = field(default=(), repr=False)
     heartbeat: float | None = None
     silence_timeout: float | None = None
     max_message_size: int | None = 1024 * 1024
+    max_header_size: int = 64 * 1024
     send_queue: SendQueue = field(default_factory=SendQueue)
     compression: bool = False
     tls: ssl.SSLContext | None = None
@@ -70,8 +75,8 @@ class Target:
 class Sink(Protocol):
     """Told by a link what happens."""
 
-    def opened(self, subprotocol: str | None) -> None:
-        """The handshake is done. Messages may follow at once."""
+    def opened(self, subprotocol: str | None, headers: CIMultiDict[str]) -> None:
+        """The handshake is done; `headers` are those of the server's answer. Messages may follow at once."""
         ...
 
     def messages(self, messages: list[str] | list[bytes], /) -> None:

@@ -16,8 +16,6 @@ from rxnodes.wire.deflate import Deflate
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from multidict import CIMultiDictProxy
-
 __all__ = ["Agreement", "Handshake", "RefusedError", "parse_deflate_parameters"]
 
 SWITCHING_PROTOCOLS: Final = 101
@@ -39,16 +37,7 @@ DEFLATE_OFFER: Final = "permessage-deflate; client_max_window_bits"
 
 
 class RefusedError(Exception):
-    """We do not accept the server's answer to the handshake.
-
-    Args:
-        message: What is wrong with it.
-        status: The answer's HTTP status; 0 where there was no answer.
-    """
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
+    """We do not accept the server's answer to the handshake, or there was none."""
 
 
 class Agreement(NamedTuple):
@@ -91,23 +80,23 @@ class Handshake:
             headers[SEC_WEBSOCKET_EXTENSIONS] = DEFLATE_OFFER
         return headers
 
-    def agree(self, status: int, answer: CIMultiDictProxy[str]) -> Agreement:
+    def agree(self, status: int, answer: CIMultiDict[str]) -> Agreement:
         """Checks the server's answer.
 
         Raises:
             RefusedError: If RFC 6455 section 4.1 does not let us accept it.
         """
         if status != SWITCHING_PROTOCOLS:
-            raise RefusedError(f"the server answered {status} instead of 101", status)
+            raise RefusedError(f"the server answered {status} instead of 101")
         try:
             self._check_upgrade(answer)
             return Agreement(self._subprotocol(answer), self._deflate(answer))
         except ValueError as error:
             # The server chose a part of this text.
             complaint = text_of(error)
-        raise RefusedError(complaint, status)
+        raise RefusedError(complaint)
 
-    def _check_upgrade(self, answer: CIMultiDictProxy[str]) -> None:
+    def _check_upgrade(self, answer: CIMultiDict[str]) -> None:
         if answer.get(UPGRADE, "").lower() != "websocket":
             raise ValueError("the server's answer does not upgrade to WebSocket")
         if "upgrade" not in _tokens(answer.getall(CONNECTION, ())):
@@ -116,7 +105,7 @@ class Handshake:
         if answer.get(SEC_WEBSOCKET_ACCEPT) != base64.b64encode(digest).decode():
             raise ValueError("the server's answer is not one to this handshake")
 
-    def _subprotocol(self, answer: CIMultiDictProxy[str]) -> str | None:
+    def _subprotocol(self, answer: CIMultiDict[str]) -> str | None:
         chosen = answer.getall(SEC_WEBSOCKET_PROTOCOL, ())
         if not chosen:
             return None
@@ -124,7 +113,7 @@ class Handshake:
             raise ValueError("the server chose a subprotocol that was not offered")
         return chosen[0]
 
-    def _deflate(self, answer: CIMultiDictProxy[str]) -> Deflate | None:
+    def _deflate(self, answer: CIMultiDict[str]) -> Deflate | None:
         chosen = ",".join(answer.getall(SEC_WEBSOCKET_EXTENSIONS, ()))
         if not chosen:
             return None

@@ -556,17 +556,51 @@ async def test_97_statuses_after_which_trying_again_cannot_help(status):
     assert outcome.stopped.attempts == 1
 
 
-async def test_97_a_certificate_that_fails_is_not_tried_again(authority, tmp_path):
+@pytest.mark.parametrize(
+    ("script", "settings"),
+    [
+        (in_turn(refuse(401), refuse(404), close_with(1000)), {"final_statuses": []}),
+        (in_turn(close_with(4399), close_with(1000), close_with(4450)), {"final_codes": ["4400-4499"]}),
+        (in_turn(refuse(503, {"Retry-After": "0"}), refuse(404), refuse(429)), {"final_statuses": [429]}),
+    ],
+    ids=["statuses", "codes", "another status"],
+)
+async def test_97_the_settings_can_say_what_is_final(script, settings):
+    async with WebSocketServer(script) as server:
+        async with Project(websocket={"it": {"url": server.url, "reconnect": AT_ONCE | settings}}) as project:
+            project.websocket("it").start()
+            async with asyncio.timeout(5):
+                stopped = await project.websocket("it").wait_stopped()
+    assert stopped.attempts == 3
+
+
+async def test_97_retry_after_is_the_least_delay():
+    outcome = await run_session(
+        in_turn(refuse(503, {"Retry-After": "1"}), close_with(1000)),
+        initiator=REMOTE,
+        code=1000,
+        was_clean=True,
+        reconnect=AT_ONCE,
+    )
+    (dropped,) = outcome.watch.of(Dropped)
+    assert dropped.retry_in == 1.0
+    assert outcome.took >= 1.0
+
+
+@pytest.mark.parametrize(("retried", "attempts"), [(False, 1), (True, 3)])
+async def test_97_a_certificate_that_fails_is_not_tried_again_unless_that_is_wanted(
+    authority, tmp_path, retried, attempts
+):
     outcome = await run_session(
         echo,
         initiator=NETWORK,
         opened=False,
         error=ConnectError,
-        reconnect=AT_ONCE,
+        reconnect=AT_ONCE | {"retry_certificates": retried, "max_attempts": 3},
         tls_server=faults.Authority(tmp_path).server(),
         tls={"ca_file": authority.file},
     )
-    assert outcome.stopped.attempts == 1
+    assert outcome.stopped.attempts == attempts
 
 
 @pytest.mark.parametrize("command", ["stop", "abort"])

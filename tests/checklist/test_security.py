@@ -15,7 +15,7 @@ import trustme
 from faults import LOCAL, NETWORK, Authority, run_session, stop_when_open
 from websockets.asyncio.server import basic_auth, serve
 
-from rxnodes import ConnectError, HandlerError, Project, RxNodesError, SettingsError
+from rxnodes import ConnectError, HandlerError, Opened, Project, RxNodesError, SettingsError
 from rxnodes.connection.before_connect import ConnectOptions
 from rxnodes.testing import (
     WebSocketServer,
@@ -237,6 +237,44 @@ async def test_no_secret_can_be_read(script, act, log):
         assert found_in(text) == [], text
 
 
+@pytest.mark.parametrize("status", [101, 302, 401])
+async def test_no_secret_of_an_answer_can_be_read(status, log):
+    """Its headers' values and its body are in the event and in the error, for those who ask, and nowhere else."""
+    cookie, said = SECRETS["authorization"], SECRETS["header value"]
+
+    async def script(peer):
+        headers = {"Set-Cookie": cookie, "Location": f"/?{cookie}", "X-Reply": cookie}
+        if status == 101:
+            await peer.accept(extra_headers=headers)
+            await peer.send_close(1000)
+        else:
+            await peer.respond(status, headers=headers, body=said.encode())
+
+    async with WebSocketServer(script) as server:
+        async with Project(websocket={"it": {"url": server.url, "close_timeout": 0.3}}) as project:
+            connection = project.websocket("it")
+            events, texts = [], []
+            connection.lifecycle.subscribe(events.append)
+            connection.lifecycle.subscribe(lambda _: 1 / 0)
+            asyncio.get_running_loop().set_debug(True)
+            asyncio.get_running_loop().slow_callback_duration = 0.0
+            connection.start()
+            stopped = await connection.wait_stopped()
+            texts += [repr(connection._driver.state), repr(project), repr(stopped)]
+            if status == 101:
+                assert next(event for event in events if isinstance(event, Opened)).headers["Set-Cookie"] == cookie
+            else:
+                assert (stopped.error.headers["Set-Cookie"], stopped.error.body) == (cookie, said.encode())
+                with pytest.raises(ConnectError) as raised:
+                    await connection.wait_started()
+                events.append(raised.value)
+    for event in (*events, stopped.error):
+        texts += [repr(event), str(event), "".join(traceback.format_exception(getattr(event, "error", None)))]
+    assert any("Executing" in text for text in log.texts), "the log was really listened to"
+    for text in (*texts, *log.texts):
+        assert found_in(text) == [], text
+
+
 @pytest.mark.slow
 async def test_no_secret_can_be_read_when_refused(log):
     with refusing_port() as port:
@@ -290,7 +328,8 @@ async def test_no_secret_of_a_hook_can_be_read(script, log):
         {"url": f"http://{SECRETS['user']}:{SECRETS['password']}@host/?{SECRETS['nameless part of the query']}"},
         {"url": SECRETS["password"]},
         {"headers": {"X-Api-Key": SECRETS["header value"] + "\n"}},
-        {"headers": {"Host": SECRETS["header value"]}},
+        {"headers": {"Upgrade": SECRETS["header value"]}},
+        {"subprotocols": [SECRETS["header value"] + " "]},
         {"headers": SECRETS["header value"]},
         {"query": {"": SECRETS["query value"]}},
         {"delay": SECRETS["password"]},
@@ -410,7 +449,7 @@ async def test_line_breaks_are_refused_or_encoded(where, end):
 
 @pytest.mark.parametrize(
     "name",
-    ["Host", "Connection", "upgrade", "Sec-WebSocket-Key", "sec-websocket-extensions", "Content-Length"],
+    ["Connection", "upgrade", "Sec-WebSocket-Key", "sec-websocket-extensions", "Content-Length"],
 )
 def test_headers_of_the_handshake_itself_cannot_be_set(name):
     with pytest.raises(SettingsError):

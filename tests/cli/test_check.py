@@ -66,6 +66,7 @@ SHOWN = {
     "heartbeat": ("1", "heartbeat: 1"),
     "silence_timeout": ("60", "silence_timeout: 60"),
     "max_message_size": ("1073741824", "max_message_size: 1073741824"),
+    "max_header_size": ("1024", "max_header_size: 1024"),
     "send_queue.max_messages": ('"none"', "send_queue.max_messages: none"),
     "send_queue.max_bytes": ("1", "send_queue.max_bytes: 1"),
     "send_queue.overflow": ('"drop_oldest"', "send_queue.overflow: drop_oldest"),
@@ -85,7 +86,10 @@ SHOWN = {
     "reconnect.jitter": ("false", "reconnect.jitter: off"),
     "reconnect.max_attempts": ("5", "reconnect.max_attempts: 5"),
     "reconnect.reset_after": ("1", "reconnect.reset_after: 1"),
-    "reconnect.final_codes": ("[4001, 1000]", "reconnect.final_codes: 1000, 4001"),
+    "reconnect.final_codes": ('["4400-4499", 1000]', "reconnect.final_codes: 1000, 4400-4499"),
+    "reconnect.final_statuses": ('[404, "500-599"]', "reconnect.final_statuses: 404, 500-599"),
+    "reconnect.retry_certificates": ("true", "reconnect.retry_certificates: on"),
+    "reconnect.retry_after": ("false", "reconnect.retry_after: off"),
 }
 
 

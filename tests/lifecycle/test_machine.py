@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from multidict import CIMultiDict
 from promises import Journal
 
 from rxnodes.errors import CloseTimeout, ConnectError, ConnectionLost, ProtocolError, SendError
@@ -35,7 +37,7 @@ from rxnodes.lifecycle.inputs import (
     Violated,
 )
 from rxnodes.lifecycle.machine import INDEX, MachineError, Phase, Profile, State, step
-from rxnodes.lifecycle.policy import Policy, ReconnectPolicy
+from rxnodes.lifecycle.policy import Policy, Ranges, ReconnectPolicy
 from rxnodes.lifecycle.states import ConnectionState, Initiator
 
 RETRYING = ReconnectPolicy(enabled=True, initial_delay=2.0, factor=3.0, max_delay=10.0, reset_after=100.0)
@@ -84,8 +86,8 @@ class Machine:
     def kinds(self) -> list[str]:
         return [event.name if isinstance(event, ConnectionState) else type(event).__name__ for event in self.told]
 
-    def shaken(self, subprotocol: str | None = None) -> None:
-        self(HandshakeDone(*self.numbers, subprotocol))
+    def shaken(self, subprotocol: str | None = None, headers: CIMultiDict[str] | None = None) -> None:
+        self(HandshakeDone(*self.numbers, subprotocol, headers or CIMultiDict()))
 
     def close_received(self, code: int = 1000, reason: str = "", *, tcp_ended: bool = False) -> None:
         self(CloseReceived(*self.numbers, code, reason, tcp_ended))
@@ -176,13 +178,14 @@ def test_promise_8_start_while_live_does_nothing(phase):
 def test_open():
     machine = Machine().to(Phase.CONNECTING)
     machine.time = 0.25
-    machine.shaken("chat.v2")
+    machine.shaken("chat.v2", CIMultiDict({"X-Id": "7"}))
     assert machine.state.phase is Phase.OPEN
     assert machine.effects == [CancelTimer()]
     assert machine.kinds() == ["OPEN", "Opened"]
     opened = machine.journal.events[-1]
     assert isinstance(opened, Opened)
     assert (opened.subprotocol, opened.elapsed, opened.is_reconnect) == ("chat.v2", 0.25, False)
+    assert opened.headers == CIMultiDict({"X-Id": "7"})
 
 
 def test_a_refused_dial_is_the_end():
@@ -647,10 +650,54 @@ def test_a_dial_that_took_too_long_is_retried():
     assert machine.state.phase is Phase.RECONNECTING
 
 
-def test_what_cannot_get_better_is_not_retried():
+UNTRUSTED = ConnectError("no", untrusted_certificate=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "is_retried"),
+    [
+        ({}, ConnectError("no"), True),
+        ({}, ConnectError("503", status=503), True),
+        *(({}, ConnectError("no", status=status), False) for status in (401, 403, 404)),
+        ({"final_statuses": frozenset({503})}, ConnectError("503", status=503), False),
+        ({"final_statuses": frozenset({503})}, ConnectError("401", status=401), True),
+        ({"final_statuses": Ranges((range(400, 500),))}, ConnectError("429", status=429), False),
+        ({}, UNTRUSTED, False),
+        ({"retry_certificates": True}, UNTRUSTED, True),
+        ({"final_statuses": frozenset(), "retry_certificates": True}, ConnectError("no", retryable=False), False),
+    ],
+)
+def test_the_settings_decide_what_is_retried(changes, error, is_retried):
+    machine = reconnecting(**changes).to(Phase.CONNECTING)
+    machine.lost(error)
+    assert machine.state.phase is (Phase.RECONNECTING if is_retried else Phase.STOPPED)
+
+
+@pytest.mark.parametrize(
+    ("changes", "asked", "delay"),
+    [
+        ({}, None, 1.0),
+        ({}, 0.5, 1.0),
+        ({}, 60.0, 60.0),
+        ({}, float("inf"), 3600.0),
+        ({"retry_after": False}, 60.0, 1.0),
+    ],
+)
+def test_what_the_server_asks_for_is_the_least_delay(changes, asked, delay):
+    machine = reconnecting(**changes).to(Phase.CONNECTING)
+    machine.lost(ConnectError("503", status=503, retry_after=asked))
+    dropped = machine.journal.events[-1]
+    assert isinstance(dropped, Dropped)
+    assert dropped.retry_in == machine.timer == delay
+
+
+@pytest.mark.parametrize(("answer", "is_retried"), [(ConnectError("404", status=404), False), (None, True)])
+def test_an_answer_that_came_before_we_gave_up_counts(answer, is_retried):
     machine = reconnecting().to(Phase.CONNECTING)
-    machine.lost(ConnectError("401", status=401, retryable=False))
-    assert machine.state.phase is Phase.STOPPED
+    machine.elapsed()
+    machine.lost(answer)
+    assert machine.state.phase is (Phase.RECONNECTING if is_retried else Phase.STOPPED)
+    assert ("404" in str(machine.state.error)) is not is_retried
 
 
 def test_a_close_by_the_peer_is_retried():
@@ -798,6 +845,143 @@ def test_the_error_of_an_attempt_is_forgotten_by_the_next():
     assert machine.stopped.error is None
 
 
+# Sessions that fail one after the other
+
+
+def restarted(machine, after=0.0):
+    """The delay of a session that is started so long after the last one."""
+    machine(Delivered())
+    machine.time += after
+    machine(Start())
+    (dialled,) = [effect for effect in machine.effects if isinstance(effect, Dial)]
+    assert machine.timer == dialled.delay + 5.0, "connect_timeout begins with the dial"
+    assert machine.kinds() == ["CONNECTING", "Connecting"]
+    return dialled.delay
+
+
+STEADY = ReconnectPolicy(initial_delay=2.0, factor=3.0, max_delay=10.0, jitter=False, reset_after=100.0)
+
+
+def fails(machine):
+    machine.lost(ConnectError("refused"))
+
+
+def is_closed_by_the_peer(machine):
+    machine.shaken()
+    machine.close_received(1000)
+    machine.close_sent()
+    machine.lost()
+
+
+@pytest.mark.parametrize("fail", [fails, is_closed_by_the_peer])
+def test_restarts_keep_the_delays_of_retries(fail):
+    machine = Machine(reconnect=STEADY).to(Phase.CONNECTING)
+    delays = []
+    for _ in range(5):
+        fail(machine)
+        delays.append(restarted(machine))
+    assert delays == [0.0, 2.0, 6.0, 10.0, 10.0]
+
+
+def test_the_delays_are_drawn_at_random_too():
+    machine = Machine(reconnect=replace(STEADY, jitter=True)).to(Phase.CONNECTING)
+    machine.chance = 0.25
+    delays = []
+    for _ in range(4):
+        fails(machine)
+        delays.append(restarted(machine))
+    assert delays == [0.0, 0.5, 1.5, 2.5]
+
+
+def test_a_restart_within_stopped_waits_too():
+    machine = Machine(reconnect=STEADY).to(Phase.CONNECTING)
+    for _ in range(2):
+        fails(machine)
+        machine(Start())
+        machine(Delivered())
+    assert machine.effects[0] == Dial(3, 1, None, 2.0)
+
+
+@pytest.mark.parametrize(("after", "delay"), [(1.5, 0.5), (2.0, 0.0), (60.0, 0.0)])
+def test_time_that_has_passed_since_the_end_counts(after, delay):
+    machine = Machine(reconnect=STEADY).to(Phase.CONNECTING)
+    fails(machine)
+    restarted(machine)
+    fails(machine)
+    assert restarted(machine, after) == delay
+
+
+@pytest.mark.parametrize("command", [Stop(), Abort(), Shutdown()])
+@pytest.mark.parametrize("phase", [Phase.CONNECTING, Phase.OPEN, Phase.DROPPING, Phase.RECONNECTING])
+def test_a_session_that_we_ended_has_not_failed(phase, command):
+    machine = reconnecting().to(phase)
+    machine.state.failed_sessions = 7
+    machine(command)
+    if phase is Phase.RECONNECTING:
+        machine.elapsed()
+    else:
+        machine.lost()
+    assert machine.state.phase is Phase.STOPPED
+    assert machine.state.failed_sessions == 0
+
+
+def test_a_stop_while_the_peer_closes_comes_too_late():
+    machine = Machine(reconnect=STEADY).to(Phase.OPEN)
+    machine.close_received(1000)
+    machine(Stop())
+    machine.close_sent()
+    machine.lost()
+    assert machine.state.failed_sessions == 1
+
+
+def test_a_violation_is_a_failure():
+    machine = Machine(reconnect=STEADY).to(Phase.OPEN)
+    machine.violated()
+    machine.lost()
+    assert machine.state.failed_sessions == 1
+
+
+@pytest.mark.parametrize(("seconds", "delay"), [(99.0, 2.0), (100.0, 0.0)])
+def test_a_session_that_was_open_for_long_has_not_failed(seconds, delay):
+    machine = Machine(reconnect=STEADY).to(Phase.CONNECTING)
+    fails(machine)
+    restarted(machine)
+    machine.shaken()
+    machine.time += seconds
+    machine.lost()
+    assert restarted(machine) == delay
+
+
+def test_the_attempts_behind_the_first_wait_for_nothing_more():
+    machine = Machine(reconnect=replace(STEADY, enabled=True, max_attempts=2)).to(Phase.CONNECTING)
+    for _ in range(2):
+        fails(machine)
+        machine.elapsed()
+        fails(machine)
+        delay = restarted(machine)
+    assert delay == 2.0
+    machine.time += delay
+    fails(machine)
+    assert machine.timer == 2.0
+    machine.time += machine.timer
+    machine.elapsed()
+    assert machine.effects[0] == Dial(3, 2, machine.effects[0].last_error, 0.0)
+
+
+def test_a_restart_waits_as_long_as_the_server_asks():
+    busy = ConnectError("503", status=503, retry_after=60.0)
+    machine = Machine(reconnect=STEADY).to(Phase.CONNECTING)
+    machine.lost(busy)
+    assert restarted(machine, after=20.0) == 40.0
+    machine.time += 40.0
+    machine.lost(busy)
+    machine(Delivered())
+    machine(Start())
+    machine(Stop())
+    machine.lost()
+    assert restarted(machine) == 0.0, "a stop, and a start by hand"
+
+
 # Reports and stale inputs
 
 
@@ -816,7 +1000,7 @@ def test_a_report_changes_no_state(phase):
 
 
 STALE = [
-    HandshakeDone(1, 1, None),
+    HandshakeDone(1, 1, None, CIMultiDict()),
     CloseReceived(1, 1, 1000, ""),
     CloseSent(1, 1),
     Violated(1, 1, ProtocolError("late")),

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from multidict import CIMultiDict
 from promises import Journal
 
 from rxnodes.errors import ConnectError, ConnectionLost, ProtocolError, SendError
@@ -99,8 +100,10 @@ class AnySequence(RuleBasedStateMachine):
 
     def perform(self, effect):
         match effect:
-            case Dial(session, attempt):
+            case Dial(session, attempt, _, delay):
                 assert self.link is None, "one link at a time"
+                assert 0 <= delay <= 60
+                assert delay == 0 or (attempt == 1 and session > 1), "only a restart is held back"
                 self.link = Link(session, attempt)
             case SetTimer(timer, delay):
                 assert delay >= 0
@@ -149,7 +152,7 @@ class AnySequence(RuleBasedStateMachine):
     @rule()
     def shake(self):
         self.link.is_open = True
-        self.feed(HandshakeDone(*self.link.numbers, None))
+        self.feed(HandshakeDone(*self.link.numbers, None, CIMultiDict()))
 
     @precondition(lambda self: self.can() and not self.link.is_mute)
     @rule(code=codes)
@@ -171,10 +174,11 @@ class AnySequence(RuleBasedStateMachine):
         self.feed(Violated(*self.link.numbers, ProtocolError("no", code=code)))
 
     @precondition(lambda self: self.link is not None)
-    @rule(retryable=st.booleans(), known=st.booleans())
-    def lose(self, retryable, known):
+    @rule(retryable=st.booleans(), known=st.booleans(), asked=st.sampled_from([None, 1.0, 60.0]))
+    def lose(self, retryable, known, asked=None):
         link, self.link = self.link, None
-        error = ConnectionLost("reset") if link.is_open else ConnectError("refused", retryable=retryable)
+        refused = ConnectError("refused", retryable=retryable, retry_after=asked)
+        error = ConnectionLost("reset") if link.is_open else refused
         self.feed(Lost(*link.numbers, error if known else None, Traffic(messages_sent=1)))
 
     # The clock and the shell

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 
 import pytest
 import reactivex
+from multidict import CIMultiDict
 from reactivex import operators as ops
 from virtual import accept, virtual
 
@@ -619,7 +620,7 @@ class AtOnce:
 
     def dial(self, target, sink):
         self.sink = sink
-        asyncio.get_running_loop().call_soon(sink.opened, None)
+        asyncio.get_running_loop().call_soon(sink.opened, None, CIMultiDict())
         return self
 
     def send(self, payload, is_text, /):

@@ -89,7 +89,11 @@ def test_secrets_stay_secret(app):
             f"{SECRET}\n",
             "websocket.connections.chat.headers.x\n  Value error, must not contain line breaks",
         ),
-        ("HEADERS__HOST", SECRET, "websocket.connections.chat.headers.host.[key]\n  Value error, cannot be set here"),
+        (
+            "HEADERS__UPGRADE",
+            SECRET,
+            "websocket.connections.chat.headers.upgrade.[key]\n  Value error, cannot be set here",
+        ),
         (
             "CLOSE_TIMEOUT",
             SECRET,

@@ -234,12 +234,12 @@ def test_lists_are_json_and_tables_can_be(folder):
         RXNODES_WEBSOCKET__CONNECTIONS__CHAT='{"url": "ws://b/", "port": 1}',
         RXNODES_WEBSOCKET__CONNECTIONS__CHAT__PORT="2",
         RXNODES_WEBSOCKET__CONNECTIONS__CHAT__SUBPROTOCOLS='["x", "y"]',
-        RXNODES_WEBSOCKET__CONNECTIONS__CHAT__RECONNECT__FINAL_CODES="[4000]",
+        RXNODES_WEBSOCKET__CONNECTIONS__CHAT__RECONNECT__FINAL_CODES='[4000, "4400-4499"]',
     )
     assert chat.target().url == "ws://b:2/"
     assert chat.subprotocols == ("x", "y")
     assert chat.heartbeat is None
-    assert chat.reconnect.final_codes == {4000}
+    assert chat.reconnect.final_codes == {4000, "4400-4499"}
 
 
 def test_one_key_wins_over_a_whole_table_whatever_their_order(folder):
@@ -638,7 +638,7 @@ LINES = f'''\
 
 [connections.b]
 url = "ws://h/"
-headers = {{ Ok = "x", Host = "{SECRET}" }}   # line 7
+headers = {{ Ok = "x", Upgrade = "{SECRET}" }}   # line 7
 port = 0                                 # line 8
 "heartbeat" = """
 [connections.c]
@@ -662,7 +662,7 @@ def test_every_problem_has_its_line(folder):
     places = [problem.split(": ")[:2] for problem in folder.problems()]
     assert sorted(places, key=lambda place: int(place[0].rpartition(" ")[2])) == [
         ["websocket.toml, line 3", "connections.a.url"],
-        ["websocket.toml, line 7", "connections.b.headers.Host"],
+        ["websocket.toml, line 7", "connections.b.headers.Upgrade"],
         ["websocket.toml, line 8", "connections.b.port"],
         ["websocket.toml, line 9", "connections.b.heartbeat"],
         ["websocket.toml, line 13", "connections.b.subprotocols.1"],
@@ -787,7 +787,7 @@ def test_members_of_a_list_have_types_too(folder):
         ('reconnect.enabled = "on"', "reconnect.enabled: must be true or false, not text"),
         (
             'reconnect.final_codes = ["1000"]',
-            "reconnect.final_codes.0: must be a whole number from 1000 to 4999, not text",
+            'reconnect.final_codes.0: must be a whole number from 1000 to 4999, or a range of them such as "4400-4499"',
         ),
         (
             'send_queue.max_messages = "10"',

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from multidict import CIMultiDict
 
 from rxnodes import Project
 from rxnodes.testing.scripted import ScriptedTransport
@@ -47,7 +48,7 @@ def dialled():
     """A link that is open."""
     link, peer, told = dial()
     peer.accept("chat.v1")
-    assert told.calls == [("opened", "chat.v1")]
+    assert told.calls == [("opened", "chat.v1", CIMultiDict())]
     told.calls.clear()
     return link, peer, told
 
@@ -64,6 +65,14 @@ async def test_every_dial_has_a_peer_of_its_own():
     transport.peers[0].reset()
     assert (first.kinds, second.kinds) == (["opened", "lost"], ["opened"])
     await transport.aclose()
+
+
+async def test_a_dial_is_refused_with_what_the_server_is_to_say():
+    _, peer, told = dial()
+    peer.refuse("503", status=503, headers={"Retry-After": "9"}, body=b"busy", retryable=False)
+    ((what, error, _),) = told.calls
+    assert (what, error.status, error.retryable) == ("lost", 503, False)
+    assert (error.headers["retry-after"], error.retry_after, error.body) == ("9", 9.0, b"busy")
 
 
 async def test_a_peer_does_what_it_is_told_with_what_it_is_given():

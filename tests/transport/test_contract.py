@@ -75,7 +75,8 @@ class Told:
     def kinds(self):
         return [call[0] for call in self.calls]
 
-    def opened(self, subprotocol):
+    def opened(self, subprotocol, headers):
+        self.headers = headers
         self.note("opened", subprotocol)
 
     def messages(self, messages):
@@ -187,8 +188,8 @@ class ScriptedEnd:
         for verb in ("accept", "send", "close", "end", "reset", "resume_reading", "violate"):
             setattr(self, verb, getattr(peer, verb))
 
-    def refuse(self, status):
-        self.peer.refuse(status=status)
+    def refuse(self, status, headers, body):
+        self.peer.refuse(status=status, headers=headers, body=body)
 
     async def stop_reading(self, _send):
         self.peer.stop_reading()
@@ -275,12 +276,12 @@ class AiohttpEnd:
 
     # What it does
 
-    def accept(self, subprotocol=None):
-        self.peer.answer(subprotocol)
+    def accept(self, subprotocol=None, headers=None):
+        self.peer.answer(subprotocol, headers)
         self.resume_reading()
 
-    def refuse(self, status):
-        self.peer.refuse(status)
+    def refuse(self, status, headers, body):
+        self.peer.refuse(status, headers, body)
 
     def send(self, message):
         text = isinstance(message, str)
@@ -466,12 +467,22 @@ async def test_it_opens_and_messages_come_in_order(stage, subprotocol):
     ]
 
 
+async def test_the_headers_of_the_answer_are_told(stage):
+    it = await Dialled(stage).met()
+    it.peer.accept(headers={"X-Request-Id": "7"})
+    await it.told.until("opened")
+    assert it.told.headers["x-request-id"] == "7"
+    it.link.abort()
+    await it.lost()
+
+
 async def test_a_dial_that_is_refused(stage):
     it = await Dialled(stage).met()
-    it.peer.refuse(503)
+    it.peer.refuse(503, {"Retry-After": "7"}, b"busy")
     assert await it.lost() == Traffic()
     assert it.told.calls == [("lost", ConnectError)]
-    assert it.told.error.status == 503
+    error = it.told.error
+    assert (error.status, error.headers["retry-after"], error.body, error.retry_after) == (503, "7", b"busy", 7.0)
 
 
 async def test_a_dial_that_is_aborted(stage):

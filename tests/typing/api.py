@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional, assert_type
 
 import reactivex
+from multidict import CIMultiDict
 from pydantic import BaseModel, Field, TypeAdapter
 from reactivex import Observable, abc
 from reactivex import operators as ops
@@ -353,6 +354,7 @@ async def waiting(project: Project) -> None:
     chat = project.websocket("chat")
     assert_type(chat, Connection)
     assert_type(await chat.wait_started(), Opened)
+    assert_type((await chat.wait_started()).headers, CIMultiDict[str])
     stopped = await chat.wait_stopped()
     assert_type(stopped, Stopped)
     assert_type(stopped.code, int)
@@ -386,7 +388,12 @@ async def fresh_token(attempt: Attempt) -> ConnectOptions | None:
     assert_type(attempt.attempt, int)
     assert_type(attempt.error, RxNodesError | None)
     if isinstance(attempt.error, ConnectError) and attempt.error.status == 401:
+        assert_type(attempt.error.headers, CIMultiDict[str])
+        assert_type(attempt.error.body, bytes)
+        assert_type(attempt.error.retry_after, float | None)
         raise GiveUp("the token is wrong")
+    if attempt.attempt == 2:
+        return ConnectOptions(subprotocols=["chat", "token"])
     if attempt.attempt == 1:
         return None
     return ConnectOptions(url="ws://chat.test/", headers={"Authorization": "Bearer"}, query={"try": "2"}, delay=1)

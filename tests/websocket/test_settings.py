@@ -56,6 +56,9 @@ def test_the_policy_has_what_was_set():
             "max_attempts": 3,
             "reset_after": 4,
             "final_codes": [1000, 4999],
+            "final_statuses": [410],
+            "retry_certificates": True,
+            "retry_after": False,
         },
     )
     assert settings.policy() == Policy(
@@ -70,6 +73,9 @@ def test_the_policy_has_what_was_set():
             max_attempts=3,
             reset_after=4,
             final_codes=frozenset({1000, 4999}),
+            final_statuses=frozenset({410}),
+            retry_certificates=True,
+            retry_after=False,
         ),
     )
 
@@ -80,6 +86,7 @@ def test_the_target_has_what_was_set():
         subprotocols=["chat.v2", "chat.v1"],
         heartbeat=None,
         max_message_size=None,
+        max_header_size=1024,
         compression=True,
     ).target()
     assert target.url == target.redacted_url == URL
@@ -87,6 +94,7 @@ def test_the_target_has_what_was_set():
     assert target.subprotocols == ("chat.v2", "chat.v1")
     assert target.heartbeat is None
     assert target.max_message_size is None
+    assert target.max_header_size == 1024
     assert target.compression is True
     assert target.tls is None
 
@@ -265,6 +273,15 @@ def test_a_hooks_whole_url_keeps_its_own_port():
     assert settings.retarget(ConnectOptions(query={"a": "b"})).url == "ws://h:9000/?a=b"
 
 
+@pytest.mark.parametrize(
+    ("given", "offered"), [(None, ("chat",)), ([], ()), (["token.x", "chat"], ("token.x", "chat"))]
+)
+def test_a_hook_may_give_subprotocols(given, offered):
+    options = ConnectOptions(subprotocols=given)
+    assert connection(subprotocols=["chat"]).retarget(options).subprotocols == offered
+    assert "token" not in repr(options)
+
+
 # On the wire
 
 
@@ -328,6 +345,14 @@ async def test_credentials_and_host_are_headers(bound, host, header):
         assert heads[0][0] == "GET / HTTP/1.1"
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1%251]"])
+@pytest.mark.parametrize("name", ["Host", "hOST"])
+async def test_a_host_header_of_ones_own_is_sent_in_place_of_the_urls(host, name):
+    async with raw_server(host.strip("[]").partition("%")[0]) as (port, heads):
+        await end_of({"url": f"ws://{host}:{port}/", "headers": {name: "virtual.test:81"}})
+        assert [line for line in heads[0] if line.lower().startswith("host:")] == [f"{name}: virtual.test:81"]
+
+
 async def test_a_host_that_is_not_ascii_is_looked_up_in_idna(monkeypatch):
     looked_up = []
 
@@ -376,6 +401,7 @@ BAD_NUMBERS = {
     "reconnect.factor": ("must be a number from 1 to 100", [0.99, 101, True, float("nan")]),
     "reconnect.max_attempts": ("must be a whole number from 1 to 1000000", [0, 1.5, 1_000_001, False]),
     "port": ("must be a whole number from 1 to 65535", [0, -1, 65536, 80.0, "80.5", True, "http"]),
+    "max_header_size": ("must be a whole number of bytes from 1 to 1073741824", [0, 2**30 + 1]),
     "max_message_size": ("must be a whole number of bytes from 1 to 1073741824", [0, 2**30 + 1, 1.5, True, "1 MiB"]),
 }
 
@@ -388,9 +414,28 @@ def test_a_number_out_of_range_is_refused(field):
         assert says in problem(**({section: {"max_delay": 86400, name: value}} if section else {name: value}))
 
 
-@pytest.mark.parametrize("value", [999, 5000, True, 1000.0, "x"])
+@pytest.mark.parametrize(
+    "value",
+    [999, 5000, True, 1000.0, "x", "4400", "4499-4400", "999-1001", "4400-5000", "4400-", "4400-4499-4500", "-"],
+)
 def test_a_close_code_out_of_range_is_refused(value):
-    assert problem(reconnect={"final_codes": [1000, value]}) == "must be a whole number from 1000 to 4999"
+    allowed = 'must be a whole number from 1000 to 4999, or a range of them such as "4400-4499"'
+    assert problem(reconnect={"final_codes": [1000, value]}) == allowed
+
+
+@pytest.mark.parametrize("value", [99, 600, True, "400", "400-600", "4xx"])
+def test_a_status_out_of_range_is_refused(value):
+    allowed = 'must be a whole number from 100 to 599, or a range of them such as "400-499"'
+    assert problem(reconnect={"final_statuses": [401, value]}) == allowed
+
+
+def test_codes_and_statuses_may_be_ranges():
+    policy = connection(
+        reconnect={"final_codes": [1000, " 4400 - 4499 "], "final_statuses": ["400-428", "430-599"]}
+    ).policy()
+    codes, statuses = policy.reconnect.final_codes, policy.reconnect.final_statuses
+    assert [code for code in range(1000, 5000) if code in codes] == [1000, *range(4400, 4500)]
+    assert [status for status in range(100, 600) if status in statuses] == [*range(400, 429), *range(430, 600)]
 
 
 def test_the_longest_delay_is_not_below_the_first():
@@ -466,7 +511,6 @@ def test_a_header_name_is_a_token(name):
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("Host", "the url"),
         ("upgrade", "the handshake"),
         ("CONNECTION", "the handshake"),
         ("Sec-WebSocket-Protocol", "subprotocols"),

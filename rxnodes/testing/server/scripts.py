@@ -75,12 +75,13 @@ def in_turn(*scripts: Script) -> Script:
     return script
 
 
-def refuse(status: int, headers: Mapping[str, str | None] | None = None) -> Script:
+def refuse(status: int, headers: Mapping[str, str | None] | None = None, body: bytes = b"") -> Script:
     """Answers the opening handshake with another status than 101, then ends with FIN.
 
     Args:
         status: The status code, one that has a usual phrase.
         headers: Headers to add, such as `Retry-After`. Content-Length is added; `None` as its value leaves it out.
+        body: The body.
 
     Returns:
         A script.
@@ -93,7 +94,7 @@ def refuse(status: int, headers: Mapping[str, str | None] | None = None) -> Scri
     """
 
     async def script(peer: Peer) -> None:
-        await peer.respond(status, headers=headers)
+        await peer.respond(status, headers=headers, body=body)
 
     return script
 

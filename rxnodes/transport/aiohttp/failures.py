@@ -7,17 +7,19 @@ import os
 import re
 import socket
 import ssl
-from typing import Final
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
 from rxnodes.errors import ConnectError
+from rxnodes.wire.answer import asked_delay
 from rxnodes.wire.handshake import RefusedError
 
-__all__ = ["explain", "reason_of"]
+if TYPE_CHECKING:
+    from rxnodes.wire.answer import AnswerHead
 
-#: HTTP statuses that another attempt will not change.
-FINAL_STATUSES: Final = frozenset({401, 403, 404})
+__all__ = ["explain", "explain_refusal", "reason_of"]
 
 #: The system's numbers of errors that Python has classes for, which asyncio raises without a number.
 NUMBERS: Final = (errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED, errno.EPIPE, errno.ETIMEDOUT)
@@ -26,11 +28,12 @@ NUMBERS: Final = (errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED, errn
 def explain(error: BaseException) -> ConnectError:  # noqa: PLR0911 - one return for each kind
     """Says why a dial failed."""
     match error:
-        case RefusedError(status=status):
-            return ConnectError(str(error), status=status or None, retryable=status not in FINAL_STATUSES)
+        case RefusedError():
+            return ConnectError(str(error))
         case aiohttp.ClientConnectorCertificateError():
             return ConnectError(
-                f"the server's certificate is not trusted: {reason_of(error.certificate_error)}", retryable=False
+                f"the server's certificate is not trusted: {reason_of(error.certificate_error)}",
+                untrusted_certificate=True,
             )
         case aiohttp.ClientConnectorDNSError():
             return ConnectError(f"the name lookup failed: {reason_of(error.os_error)}")
@@ -50,6 +53,16 @@ def explain(error: BaseException) -> ConnectError:  # noqa: PLR0911 - one return
             )
         case _:
             return ConnectError(f"the handshake failed in an unexpected way ({type(error).__name__})")
+
+
+def explain_refusal(error: RefusedError, answer: AnswerHead) -> ConnectError:
+    """Says why we do not accept the server's answer, and what is in its head."""
+    return ConnectError(
+        str(error),
+        status=answer.status,
+        headers=answer.headers,
+        retry_after=asked_delay(answer.headers, datetime.now(UTC)),
+    )
 
 
 def reason_of(error: BaseException) -> str:

@@ -15,13 +15,15 @@ import yarl
 
 from rxnodes.errors import ConnectError, ConnectionLost, RxNodesError
 from rxnodes.lifecycle.events import Traffic
+from rxnodes.transport.aiohttp.answers import read_body
 from rxnodes.transport.aiohttp.draining import Drain, TlsTail
-from rxnodes.transport.aiohttp.failures import explain, reason_of
+from rxnodes.transport.aiohttp.failures import explain, explain_refusal, reason_of
 from rxnodes.transport.aiohttp.keepalive import KeepAlive
 from rxnodes.transport.aiohttp.layers import Layers
 from rxnodes.transport.aiohttp.reader import Reader
 from rxnodes.transport.aiohttp.sockets import Dial, WatchedSocket, current_dial
 from rxnodes.transport.aiohttp.writer import Writer
+from rxnodes.wire.answer import HeadReader
 from rxnodes.wire.handshake import Handshake, RefusedError
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
     import aiohttp
     from aiohttp.client_proto import ResponseHandler
+    from multidict import CIMultiDict
 
     from rxnodes.transport.base import Sink, Target
     from rxnodes.transport.receipts import Receipt
@@ -101,10 +104,11 @@ class AiohttpLink(asyncio.Protocol):
     # The dial
 
     async def _connect(self, session: aiohttp.ClientSession) -> None:
-        dial = Dial(self)
-        current_dial.set(dial)
         target = self._target
+        dial = Dial(self, HeadReader(target.max_header_size))
+        current_dial.set(dial)
         handshake = Handshake(target.subprotocols, compression=target.compression)
+        response: aiohttp.ClientResponse | None = None
         try:
             response = await session.get(
                 # As it is: percent-encoded parts of it may be part of a signature.
@@ -114,18 +118,31 @@ class AiohttpLink(asyncio.Protocol):
                 # Forbidden by the WHATWG's standard, and they would take the headers elsewhere.
                 allow_redirects=False,
             )
-            try:
-                agreement = handshake.agree(response.status, response.headers)
-            except RefusedError:
-                self._end_tcp()
-                response.close()
-                raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it is why the dial failed
             self._error = explain(error)
-        else:
-            self._take_over(response, agreement)
         finally:
             dial.link = None
+        answer = dial.answer.head
+        if answer is None:
+            return
+        try:
+            agreement = handshake.agree(answer.status, answer.headers)
+        except RefusedError as error:
+            # Also where aiohttp could make nothing of the body.
+            self._error = explain_refusal(error, answer)
+        else:
+            if response is not None:
+                self._take_over(response, agreement, answer.headers)
+            return
+        if response is not None:
+            await self._read_body(response, self._error)
+
+    async def _read_body(self, response: aiohttp.ClientResponse, refusal: ConnectError) -> None:
+        try:
+            await read_body(response, refusal)
+        finally:
+            self._end_tcp()
+            response.close()
 
     def _on_dial_done(self, dial: asyncio.Task[None]) -> None:
         # The task knows how it ended, and so, by the traceback, this link.
@@ -147,7 +164,7 @@ class AiohttpLink(asyncio.Protocol):
             # uvloop closes the descriptor below TLS before it says what has happened.
             sock.keep_spare()
 
-    def _take_over(self, response: aiohttp.ClientResponse, agreement: Agreement) -> None:
+    def _take_over(self, response: aiohttp.ClientResponse, agreement: Agreement, headers: CIMultiDict[str]) -> None:
         """From here on the TCP connection is ours. No await lies between the handshake's end and this."""
         connection = response.connection
         assert connection is not None
@@ -164,7 +181,7 @@ class AiohttpLink(asyncio.Protocol):
         self.loop.call_soon(_release, handler, response)
         self._writer.open(self._layers, agreement.deflate)
         self._reader.open(self._layers, self._target.max_message_size, agreement.deflate)
-        self._sink.opened(agreement.subprotocol)
+        self._sink.opened(agreement.subprotocol, headers)
         if not self._is_ended:
             self._keep_alive()
             if early.data:

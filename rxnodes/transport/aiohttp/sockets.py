@@ -28,6 +28,8 @@ else:
 if TYPE_CHECKING:
     import asyncio
 
+    from rxnodes.wire.answer import HeadReader
+
 __all__ = [
     "Dial",
     "PeerSystem",
@@ -143,17 +145,23 @@ class Dial:
     Whatever is begun within a dial keeps its context, and so this object, for as long as it lives. So the dial takes
     its link out at its end.
 
+    Args:
+        link: The link.
+        answer: Reads the head of the server's answer.
+
     Attributes:
         link: The link; `None`: the dial is done.
+        answer: As given.
     """
 
-    __slots__ = ("link",)
+    __slots__ = ("answer", "link")
 
-    def __init__(self, link: SocketOwner) -> None:
+    def __init__(self, link: SocketOwner, answer: HeadReader) -> None:
         self.link: SocketOwner | None = link
+        self.answer = answer
 
 
-#: Set by each dial, for the connector's factory of sockets.
+#: Set by each dial, for the connector.
 current_dial: ContextVar[Dial] = ContextVar("current_dial")
 
 

@@ -8,6 +8,7 @@ import aiohttp
 
 from rxnodes.transport.aiohttp import sockets
 from rxnodes.transport.aiohttp.allocator import keep_freed_memory
+from rxnodes.transport.aiohttp.answers import HandshakeConnector
 from rxnodes.transport.aiohttp.failures import reason_of
 from rxnodes.transport.aiohttp.link import AiohttpLink
 from rxnodes.wire.encoder import Masks
@@ -36,7 +37,7 @@ class AiohttpTransport:
     def session(self) -> aiohttp.ClientSession:
         """The client session, made on the running loop when it is first needed."""
         if self._session is None:
-            connector = aiohttp.TCPConnector(
+            connector = HandshakeConnector(
                 limit=0,
                 force_close=True,
                 # A cached lookup is made in a task that outlives the dial it was made for.
@@ -70,7 +71,7 @@ async def _dial_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHand
     except aiohttp.ClientOSError as error:
         failure = f"the connection broke during the handshake: {reason_of(error)}"
     # Raised outside the handlers, so that the error carries no context.
-    raise RefusedError(failure, 0)
+    raise RefusedError(failure)
 
 
 def compiled_mask() -> Callable[[bytes, bytearray], None] | None:

@@ -78,6 +78,7 @@ class ConnectionSettings(Settings):
         silence_timeout: A peer that sends no message for so many seconds is given up, even if it answers pings; from
             0.001 to one day. `None`: it may be silent.
         max_message_size: Bytes that one message may have, from 1 to 1 GiB; `None`: no limit.
+        max_header_size: Bytes that the head of the server's answer to the handshake may have, from 1 to 1 GiB.
         send_queue: The bounds of what waits to be sent.
         compression: Whether permessage-deflate (RFC 7692) is offered.
         codec: How nodes that name no codec write and read messages: "json" or "msgpack"; in Python any codec. `None`:
@@ -101,6 +102,7 @@ class ConnectionSettings(Settings):
     max_message_size: Annotated[
         int | None, BeforeValidator(Number(1, 1024 * MIB, whole=True, unit="bytes", optional=True))
     ] = MIB
+    max_header_size: Annotated[int, BeforeValidator(Number(1, 1024 * MIB, whole=True, unit="bytes"))] = 64 * 1024
     send_queue: SendQueueSettings = Field(default_factory=SendQueueSettings)
     compression: bool = False
     codec: Annotated[Any, BeforeValidator(_codec)] = None
@@ -162,6 +164,8 @@ class ConnectionSettings(Settings):
         values = {name: getattr(self, name) for name in self.model_fields_set}
         values["headers"] = _joined(self.headers, options.headers, key=str.lower)
         values["query"] = _joined(self.query, options.query)
+        if options.subprotocols is not None:
+            values["subprotocols"] = options.subprotocols
         if options.url is not None:
             # It is a whole URL: its own port counts, or that of its scheme.
             values |= {"url": options.url, "port": None}
@@ -185,7 +189,7 @@ class ConnectionSettings(Settings):
         headers = {name: value.get_secret_value() for name, value in self.headers.items()}
         if (credentials := credentials_of(parts)) is not None:
             headers["Authorization"] = f"Basic {credentials}"
-        if "%" in host:
+        if "%" in host and not any(name.lower() == "host" for name in headers):
             # RFC 6874 section 4: the name of an interface means nothing to the server.
             headers["Host"] = f"{host.partition('%')[0]}]{port}"
         return Target(
@@ -196,6 +200,7 @@ class ConnectionSettings(Settings):
             heartbeat=self.heartbeat,
             silence_timeout=self.silence_timeout,
             max_message_size=self.max_message_size,
+            max_header_size=self.max_header_size,
             send_queue=self.send_queue.queue(),
             compression=self.compression,
             tls=self.tls.context() if self.tls else None,

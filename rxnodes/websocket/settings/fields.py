@@ -2,15 +2,28 @@
 
 # No `from __future__ import annotations` here: pydantic evaluates the annotations.
 
+import re
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationInfo
 
+from rxnodes.lifecycle.policy import Ranges
 from rxnodes.settings.files import MISSING, unreadable
 
-__all__ = ["MIB", "File", "Number", "Seconds", "SecondsOrNone", "Settings", "is_none"]
+__all__ = [
+    "MIB",
+    "File",
+    "Number",
+    "NumberOrRange",
+    "Seconds",
+    "SecondsOrNone",
+    "Settings",
+    "is_none",
+    "numbers_in",
+]
 
 MIB = 1024 * 1024
 _DAY = 24 * 60 * 60.0
@@ -66,6 +79,39 @@ class Number:
         unit = f" of {self.unit}" if self.unit else ""
         none = ' (or "none")' if self.optional else ""
         return f"must be {kind}{unit} from {self.low:g} to {self.high:.10g}{none}"
+
+
+@dataclass(frozen=True, slots=True)
+class NumberOrRange:
+    """Takes a whole number, or a text such as "4400-4499". For any other value it says what is allowed."""
+
+    low: int
+    high: int
+    example: str
+
+    def __call__(self, value: object) -> int | str:
+        """The number, or the text of the range without spaces.
+
+        Raises:
+            ValueError: If it is neither, or outside the bounds.
+        """
+        text = re.fullmatch(r"\s*([0-9]{1,9})\s*-\s*([0-9]{1,9})\s*", value) if isinstance(value, str) else None
+        # To Python a bool is an int; in settings it is not.
+        if isinstance(value, int) and not isinstance(value, bool) and self.low <= value <= self.high:
+            return value
+        if text is not None and self.low <= (first := int(text[1])) <= (last := int(text[2])) <= self.high:
+            return f"{first}-{last}"
+        raise ValueError(
+            f'must be a whole number from {self.low} to {self.high}, or a range of them such as "{self.example}"'
+        )
+
+
+def numbers_in(members: frozenset[int | str]) -> Container[int]:
+    """The numbers that numbers and ranges stand for: a set, unless there are ranges."""
+    numbers = frozenset(member for member in members if isinstance(member, int))
+    pairs = [member.split("-") for member in members if isinstance(member, str)]
+    ranges = [range(int(first), int(last) + 1) for first, last in pairs]
+    return Ranges((numbers, *ranges)) if ranges else numbers
 
 
 Seconds = Annotated[float, BeforeValidator(Number(0.001, _DAY, unit="seconds"))]

@@ -15,7 +15,6 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _HANDSHAKE_HEADERS = {
     "connection": "the handshake sets it",
     "content-length": "a handshake has no body",
-    "host": "the url sets it",
     "sec-websocket-accept": "only servers send it",
     "sec-websocket-extensions": "compression sets it",
     "sec-websocket-key": "the handshake sets it",

@@ -2,12 +2,13 @@
 
 # No `from __future__ import annotations` here: pydantic evaluates the annotations.
 
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
-from rxnodes.lifecycle.policy import FINAL_CODES, ReconnectPolicy
-from rxnodes.websocket.settings.fields import Number, Seconds, Settings
+from rxnodes.lifecycle.policy import FINAL_CODES, FINAL_STATUSES, ReconnectPolicy
+from rxnodes.websocket.settings.fields import Number, NumberOrRange, Seconds, Settings, numbers_in
 
 __all__ = ["ReconnectSettings"]
 
@@ -23,7 +24,13 @@ class ReconnectSettings(Settings):
         jitter: Whether a delay is drawn at random from 0 to its bound, rather than being the bound.
         max_attempts: How many attempts in a row may fail, from 1 to 1,000,000; `None`: no limit.
         reset_after: After so many seconds open, the next failure counts as the first again; from 0.001 to one day.
-        final_codes: Close codes of the peer, from 1000 to 4999, that are not retried.
+        final_codes: Close codes of the peer that are not retried: numbers from 1000 to 4999, and ranges of them such as
+            `"4400-4499"`.
+        final_statuses: HTTP statuses of a refusal that are not retried: numbers from 100 to 599, and ranges of them
+            such as `"400-499"`.
+        retry_certificates: Whether a server's certificate that is not trusted is retried, as where a clock is not set
+            yet.
+        retry_after: Whether what the server asks for (`Retry-After`) is the least delay; an hour at most.
     """
 
     enabled: bool = False
@@ -33,7 +40,12 @@ class ReconnectSettings(Settings):
     jitter: bool = True
     max_attempts: Annotated[int | None, BeforeValidator(Number(1, 1_000_000, whole=True, optional=True))] = None
     reset_after: Seconds = 30.0
-    final_codes: frozenset[Annotated[int, BeforeValidator(Number(1000, 4999, whole=True))]] = FINAL_CODES
+    final_codes: frozenset[Annotated[int | str, BeforeValidator(NumberOrRange(1000, 4999, "4400-4499"))]] = FINAL_CODES
+    final_statuses: frozenset[Annotated[int | str, BeforeValidator(NumberOrRange(100, 599, "400-499"))]] = (
+        FINAL_STATUSES
+    )
+    retry_certificates: bool = False
+    retry_after: bool = True
 
     @field_validator("max_delay")
     @classmethod
@@ -44,4 +56,8 @@ class ReconnectSettings(Settings):
 
     def policy(self) -> ReconnectPolicy:
         """The same, as the lifecycle takes it."""
-        return ReconnectPolicy(**dict(self))
+        return replace(
+            ReconnectPolicy(**dict(self)),
+            final_codes=numbers_in(self.final_codes),
+            final_statuses=numbers_in(self.final_statuses),
+        )

@@ -23,7 +23,8 @@ class Told:
         self.open = asyncio.Event()
         self.over = asyncio.Event()
 
-    def opened(self, subprotocol):
+    def opened(self, subprotocol, headers):
+        self.headers = headers
         self.calls.append("opened")
         self.open.set()
 
@@ -237,7 +238,7 @@ class BrokenError(Exception):
 
 
 async def test_a_failure_of_ours_behind_the_handshake_is_logged_and_leaves_nothing(transport, caplog):
-    def fails(_subprotocol):
+    def fails(_subprotocol, _headers):
         raise BrokenError
 
     async with WebSocketServer(echo) as server:

@@ -1,0 +1,89 @@
+"""The server's answer to the handshake: we read its head, and aiohttp its body.
+
+aiohttp bounds each line of a head, but not the whole, and it takes fewer heads where Python's development mode or
+asyncio's debug mode is on. So it is given a head of our own instead, which says no more than where the body ends. What
+the server said is in the `HeadReader` of the dial.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any, Final
+
+import aiohttp
+
+from rxnodes.transport.aiohttp.sockets import current_dial
+from rxnodes.wire.answer import framing
+from rxnodes.wire.handshake import SWITCHING_PROTOCOLS, RefusedError
+
+if TYPE_CHECKING:
+    from aiohttp.client_proto import ResponseHandler
+
+    from rxnodes.errors import ConnectError
+    from rxnodes.wire.answer import AnswerHead, HeadReader
+
+__all__ = ["HandshakeConnector", "read_body"]
+
+#: How many bytes of a refusal's body are kept.
+MAX_BODY: Final = 8 * 1024
+
+#: For how many seconds they are waited for. Most servers send them together with the head.
+BODY_TIMEOUT: Final = 1.0
+
+
+class HandshakeConnector(aiohttp.TCPConnector):
+    """Makes connections whose first bytes go to the `HeadReader` of the dial under way."""
+
+    async def connect(self, *args: Any, **options: Any) -> aiohttp.connector.Connection:
+        """Connects as aiohttp does."""
+        connection = await super().connect(*args, **options)
+        handler = connection.protocol
+        assert handler is not None
+        # Gives it also what has come already.
+        handler.set_parser(_HeadParser(handler, current_dial.get().answer), None)
+        return connection
+
+
+class _HeadParser:
+    """Takes the bytes that come to aiohttp's protocol until the head is complete."""
+
+    __slots__ = ("_handler", "_reader")
+
+    def __init__(self, handler: ResponseHandler, reader: HeadReader) -> None:
+        self._handler = handler
+        self._reader = reader
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        """Returns, as aiohttp asks, whether it has failed, and what it leaves over."""
+        try:
+            rest = self._reader.feed(data)
+        except RefusedError as error:
+            self._handler.set_exception(error)
+            return True, b""
+        if rest is not None:
+            assert self._reader.head is not None
+            self._handler.set_parser(None, None)
+            self._handler.data_received(_told(self._reader.head) + rest)
+        return False, b""
+
+    def feed_eof(self) -> None:
+        """The connection has ended, which the protocol tells by itself."""
+
+
+def _told(head: AnswerHead) -> bytes:
+    """The head that aiohttp is given."""
+    if head.status == SWITCHING_PROTOCOLS:
+        lines = {"Connection": "Upgrade", "Upgrade": "websocket"}
+    else:
+        lines = framing(head.headers)
+    fields = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    return f"HTTP/1.1 {head.status} \r\n{fields}\r\n".encode()
+
+
+async def read_body(response: aiohttp.ClientResponse, refusal: ConnectError) -> None:
+    """Puts the beginning of the answer's body into the error, as far as it comes soon."""
+    with contextlib.suppress(TimeoutError, aiohttp.ClientError):
+        async with asyncio.timeout(BODY_TIMEOUT):
+            while piece := await response.content.read(MAX_BODY - len(refusal.body)):
+                refusal.body += piece
