@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rxnodes.codecs import Codec
-    from rxnodes.connection.before_connect import Attempt, BeforeConnect, ConnectOptions, GiveUp
+    from rxnodes.connection.before_connect import Attempt, BeforeConnect, ConnectOptions
     from rxnodes.connection.connection import Connection
+    from rxnodes.connection.hook_task import GiveUp
     from rxnodes.errors import (
         BufferOverflow,
         CloseTimeout,
@@ -92,10 +93,11 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "rx.async_operators": ("for_each_async", "map_async"),
-    "connection.before_connect": ("Attempt", "BeforeConnect", "ConnectOptions", "GiveUp"),
+    "connection.before_connect": ("Attempt", "BeforeConnect", "ConnectOptions"),
     "rx.buffer": ("Drops",),
     "codecs": ("Codec",),
     "connection.connection": ("Connection",),
+    "connection.hook_task": ("GiveUp",),
     "errors": (
         "BufferOverflow",
         "CloseTimeout",

@@ -44,7 +44,8 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterator
 
-    from rxnodes.connection.before_connect import Preparation, Preparing
+    from rxnodes.connection.before_connect import Preparation
+    from rxnodes.connection.hook_task import HookTask
     from rxnodes.errors import DecodeError
     from rxnodes.lifecycle.policy import Policy
     from rxnodes.transport.base import Link, Target, Transport
@@ -118,7 +119,7 @@ class Driver:
         # Of the attempt: what its link calls, and its link, or before that its hook.
         self._sink: AttemptSink | None = None
         self.link: Link | None = None
-        self._preparing: Preparing | None = None
+        self._preparing: HookTask[Target] | None = None
 
         lock = RLock()
         self.loop = loop = OwnLoop(name)
