@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rxnodes.codecs import Codec
     from rxnodes.connection.before_connect import Attempt, BeforeConnect, ConnectOptions
     from rxnodes.connection.connection import Connection
+    from rxnodes.connection.greeting import AfterConnect, Greeting
     from rxnodes.connection.hook_task import GiveUp
     from rxnodes.errors import (
         BufferOverflow,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from rxnodes.transport.receipts import Receipt, SendDropped, SendOutcome, Sent, Unsent
 
 __all__ = [
+    "AfterConnect",
     "Attempt",
     "BeforeConnect",
     "BufferOverflow",
@@ -58,6 +60,7 @@ __all__ = [
     "Drops",
     "ErrorEvent",
     "GiveUp",
+    "Greeting",
     "HandlerError",
     "Initiator",
     "LifecycleEvent",
@@ -97,6 +100,7 @@ _HOMES = {
     "rx.buffer": ("Drops",),
     "codecs": ("Codec",),
     "connection.connection": ("Connection",),
+    "connection.greeting": ("AfterConnect", "Greeting"),
     "connection.hook_task": ("GiveUp",),
     "errors": (
         "BufferOverflow",

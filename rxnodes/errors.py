@@ -106,12 +106,24 @@ class ConnectError(RxNodesError):
     Attributes:
         status: The HTTP status, where a server answered the handshake with anything but 101.
         retryable: Whether another attempt can be expected to fare better.
+        code: The peer's close code, where it closed during the login of `after_connect`; `None`: it did not.
+        reason: The peer's reason likewise.
     """
 
-    def __init__(self, message: str, *, status: int | None = None, retryable: bool = True) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        retryable: bool = True,
+        code: int | None = None,
+        reason: str | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.retryable = retryable
+        self.code = code
+        self.reason = reason
 
 
 class ConnectionLost(RxNodesError):  # noqa: N818 - names what happened

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -177,7 +178,8 @@ def _never_opened(stopped: Stopped) -> ConnectError:
     """The error for those who wait for a session to open that has ended."""
     error = stopped.error
     if isinstance(error, ConnectError):
-        return ConnectError(str(error), status=error.status, retryable=error.retryable)
+        # Whoever waits raises it, and must not leave a traceback with the event's.
+        return copy(error)
     return ConnectError(f"{stopped.connection!r} stopped before it was open")
 
 

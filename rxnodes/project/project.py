@@ -164,6 +164,7 @@ class Project(Scope):
                     self._transport,
                     configuration.preparation(),
                     codec=configuration.codec,
+                    login=configuration.login(),
                 )
                 self._by_name[name] = connection
                 if self._loop is not None:

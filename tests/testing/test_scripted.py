@@ -244,6 +244,23 @@ async def test_what_a_peer_never_read_is_unsent():
     assert told.traffic.messages_sent == 0
 
 
+async def test_a_peer_expects_each_message_once():
+    link, peer, _ = dialled()
+    expected = []
+    peer.expect(lambda message: expected.append(("first", message)))
+    link.send(receipt(b"one", is_text=True))
+    assert expected == [], "not within the client's own call"
+    link.send(receipt(b"two", is_text=True))
+    await turn()
+    assert expected == [("first", "one")]
+    peer.expect(lambda message: expected.append(("second", message)))
+    assert expected[1:] == [("second", "two")]
+    peer.expect(lambda message: expected.append(("third", message)))
+    peer.reset()
+    await turn()
+    assert len(expected) == 2
+
+
 async def test_nothing_comes_behind_an_abort():
     link, peer, told = dialled()
     link.abort()
