@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rxnodes.codecs import Codec
-    from rxnodes.connection.before_connect import Attempt, BeforeConnect, ConnectOptions, GiveUp
+    from rxnodes.connection.before_connect import Attempt, BeforeConnect, ConnectOptions
     from rxnodes.connection.connection import Connection
+    from rxnodes.connection.greeting import AfterConnect, Greeting
+    from rxnodes.connection.hook_task import GiveUp
     from rxnodes.errors import (
         BufferOverflow,
         CloseTimeout,
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from rxnodes.transport.receipts import Receipt, SendDropped, SendOutcome, Sent, Unsent
 
 __all__ = [
+    "AfterConnect",
     "Attempt",
     "BeforeConnect",
     "BufferOverflow",
@@ -57,6 +60,7 @@ __all__ = [
     "Drops",
     "ErrorEvent",
     "GiveUp",
+    "Greeting",
     "HandlerError",
     "Initiator",
     "LifecycleEvent",
@@ -92,10 +96,12 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "rx.async_operators": ("for_each_async", "map_async"),
-    "connection.before_connect": ("Attempt", "BeforeConnect", "ConnectOptions", "GiveUp"),
+    "connection.before_connect": ("Attempt", "BeforeConnect", "ConnectOptions"),
     "rx.buffer": ("Drops",),
     "codecs": ("Codec",),
     "connection.connection": ("Connection",),
+    "connection.greeting": ("AfterConnect", "Greeting"),
+    "connection.hook_task": ("GiveUp",),
     "errors": (
         "BufferOverflow",
         "CloseTimeout",

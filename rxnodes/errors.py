@@ -117,6 +117,8 @@ class ConnectError(RxNodesError):
         retryable: Whether the settings decide if another attempt follows. `False`: none does, whatever they say,
             because a hook gave up, or what is to be dialled cannot be used.
         untrusted_certificate: Whether it failed because the server's certificate is not trusted.
+        code: The peer's close code, where it closed during the login of `after_connect`; `None`: it did not.
+        reason: The peer's reason likewise.
 
     Example:
         >>> error = ConnectError("the server answered 302 instead of 101", status=302, body=b"moved")
@@ -134,6 +136,8 @@ class ConnectError(RxNodesError):
         retry_after: float | None = None,
         retryable: bool = True,
         untrusted_certificate: bool = False,
+        code: int | None = None,
+        reason: str | None = None,
     ) -> None:
         from multidict import CIMultiDict  # noqa: PLC0415 - nothing else here needs it
 
@@ -144,6 +148,8 @@ class ConnectError(RxNodesError):
         self.retry_after = retry_after
         self.retryable = retryable
         self.untrusted_certificate = untrusted_certificate
+        self.code = code
+        self.reason = reason
 
 
 class ConnectionLost(RxNodesError):  # noqa: N818 - names what happened

@@ -47,15 +47,14 @@ HAS_PROC = sys.platform == "linux"
 
 #: Where the code of a session's own tasks lies.
 OWN_CODE = (
-    f"{os.sep}rxnodes{os.sep}connection{os.sep}before_connect.py",
+    f"{os.sep}rxnodes{os.sep}connection{os.sep}",
     f"{os.sep}rxnodes{os.sep}transport",
     f"{os.sep}site-packages{os.sep}aiohttp{os.sep}",
     f"{os.sep}aiohappyeyeballs{os.sep}",
 )
 OWN_TIMERS = (
-    "rxnodes.connection.before_connect",
     "rxnodes.transport",
-    "rxnodes.connection.connection",
+    "rxnodes.connection",
     "aiohttp",
     "asyncio.sslproto",
 )

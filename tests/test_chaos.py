@@ -25,6 +25,11 @@ CLOSE_TIMEOUT = 0.3
 ROOM = 3.0
 
 
+async def log_in(greeting):
+    await greeting.send("token")
+    await greeting.receive("token".__eq__)
+
+
 class Chaos:
     """A few connections through one proxy, and a dice."""
 
@@ -103,6 +108,7 @@ async def test_random_faults_keep_the_promises(run, caplog):
         "connect_timeout": 0.5,
         "heartbeat": 0.4,
         "compression": dice.random() < 0.5,
+        "after_connect": dice.choice([None, log_in]),
         "reconnect": {"enabled": dice.random() < 0.7, "initial_delay": 0.01, "max_delay": 0.05},
     }
     before = asyncio.all_tasks()

@@ -313,6 +313,63 @@ def test_a_hook_that_leads_to_no_dial(how, caplog):
     Scripted().run(test, before_connect=hook)
 
 
+@pytest.mark.parametrize("end", [None, "close", "reset"])
+def test_a_login(way, end):
+    async def hook(greeting):
+        await greeting.receive()
+        if end is not None:
+            await greeting.receive()
+
+    async def test(it, transport):
+        async def session():
+            it.start()
+            if end is None:
+                await it.wait_started()
+                it.stop()
+            await it.wait_stopped()
+
+        await repeat(it, transport, session)
+
+    way.run(test, end, after_connect=hook)
+
+
+@pytest.mark.parametrize("how", ["raises", "gives up", "is cancelled", "is stopped", "is left behind"])
+def test_a_login_that_fails(how, caplog):
+    lets_go = asyncio.Event()
+
+    async def hook(greeting):
+        await greeting.receive()
+        if how == "raises":
+            raise ValueError("no")
+        if how == "gives up":
+            raise GiveUp
+        if how == "is cancelled":
+            raise asyncio.CancelledError
+        while not lets_go.is_set():
+            try:
+                await lets_go.wait()
+            except asyncio.CancelledError:
+                if how == "is stopped":
+                    raise
+
+    async def test(it, transport):
+        with no_collector():
+            for _ in range(SESSIONS):
+                it.start()
+                if how in ("is stopped", "is left behind"):
+                    await turns()
+                    it.stop()
+                    await turns()
+                if how == "is left behind":
+                    it.abort()
+                await it.wait_stopped()
+                caplog.clear()
+            lets_go.set()
+            await turns()
+
+    Scripted().run(test, after_connect=hook)
+
+
 def test_a_transport_that_raises(caplog):
     class Broken(ScriptedTransport):
         def dial(self, target, sink):

@@ -483,10 +483,24 @@ async def break_the_protocol(peer):
     await peer.expect_close()
 
 
-#: What the server does, and what we do. Where the page speaks of the peer's words, they are 4000 "enough".
+async def log_in_wrongly(greeting):
+    raise ConnectError("there is no token")
+
+
+async def log_in(greeting):
+    await greeting.receive()
+
+
+#: What the server does, what we do, and how we log in. Where the page speaks of the peer's words, they are 4000 "enough".
 ENDS = {
     "Refused: TCP, TLS, or the handshake": (refuse(401), refused),
     "Stopped while connecting": (never_answer_handshake, stopped_at_once),
+    "The login fails: `after_connect` raises, or takes too long": (
+        answer_with_words_of_its_own,
+        refused,
+        log_in_wrongly,
+    ),
+    "The peer closes during the login": (close_with(4000, "enough"), refused, log_in),
     "Closed by us": (answer_with_words_of_its_own, opened_and_stopped),
     "Closed by the peer": (close_with(4000, "enough"), opened),
     "Network loss: TCP ends without a Close frame": (hang_up, opened),
@@ -502,10 +516,11 @@ def test_the_table_shows_every_end():
 
 @pytest.mark.parametrize("end", ENDS)
 async def test_an_end_is_as_the_table_says(end):
-    script, act = ENDS[end]
+    script, act, *logins = ENDS[end]
     events = []
     async with WebSocketServer(script) as server:
-        async with Project(websocket={"chat": {"url": server.url, "close_timeout": 0.2}}) as project:
+        settings = {"url": server.url, "close_timeout": 0.2, "after_connect": logins[0] if logins else None}
+        async with Project(websocket={"chat": settings}) as project:
             chat = project.websocket("chat")
             chat.lifecycle.subscribe(events.append)
             chat.start()

@@ -15,6 +15,7 @@ NAMES = {
         LifecycleEvent Connecting Opened Dropped Closing Stopped ErrorEvent
         RxNodesError SettingsError UnknownConfiguration PluginDisabled ConnectError ConnectionLost SendError
         DecodeError ProtocolError CloseTimeout HandlerError RequestTimeout run Attempt BeforeConnect ConnectOptions GiveUp
+        AfterConnect Greeting
         Codec Scene
         Receipt SendOutcome Sent SendDropped Unsent
         map_async for_each_async aiter_observable ObservableIterator Drops BufferOverflow

@@ -10,6 +10,7 @@ import threading
 from promises import Journal
 
 from rxnodes.connection.connection import Connection
+from rxnodes.connection.greeting import Login
 from rxnodes.lifecycle.policy import Policy, ReconnectPolicy
 from rxnodes.testing.scripted import ScriptedTransport
 from rxnodes.testing.virtual_time import run_in_virtual_time
@@ -43,7 +44,7 @@ def accept(peer):
 class Chat:
     """A connection, its transport, and a journal of what it told."""
 
-    def __init__(self, script=accept, *, reconnect=None, send_queue=None, codec=None, **policy):
+    def __init__(self, script=accept, *, reconnect=None, send_queue=None, codec=None, after_connect=None, **policy):
         self.transport = ScriptedTransport(script)
         policy = Policy(
             reconnect=ReconnectPolicy(enabled=True, **reconnect) if reconnect is not None else ReconnectPolicy(),
@@ -59,6 +60,7 @@ class Chat:
             policy,
             self.transport,
             codec=codec,
+            login=None if after_connect is None else Login(hook=after_connect, codec=codec),
         )
         self.connection.for_project.attach(asyncio.get_running_loop(), threading.get_ident())
         self.journal = Journal()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
+from rxnodes.errors import ConnectError
 from rxnodes.lifecycle.events import Traffic
-from rxnodes.lifecycle.inputs import CloseReceived, CloseSent, HandshakeDone, Lost, Violated
+from rxnodes.lifecycle.inputs import CloseReceived, CloseSent, HandshakeDone, LoginDone, LoginFailed, Lost, Violated
+from rxnodes.lifecycle.machine import closed_during_login
 from rxnodes.transport.receipts import Sent, Unsent
 
 if TYPE_CHECKING:
@@ -14,45 +17,18 @@ if TYPE_CHECKING:
 
     from multidict import CIMultiDict
 
-    from rxnodes.connection.inbound import Inbound
-    from rxnodes.connection.outbound import Outbound
+    from rxnodes.connection.driver import Driver
+    from rxnodes.connection.greeting import LoggingIn
     from rxnodes.errors import ProtocolError, RxNodesError
-    from rxnodes.lifecycle.inputs import Input
     from rxnodes.transport.receipts import Receipt
 
 __all__ = ["AttemptSink"]
 
 
-class _Driver(Protocol):
-    """What a sink needs of the connection's driver.
-
-    Attributes:
-        inbound: Where messages go.
-        outbound: What keeps the receipts.
-    """
-
-    inbound: Inbound
-    outbound: Outbound
-
-    def feed(self, input_: Input) -> None:
-        """Feeds the machine."""
-        ...
-
-    def behind_messages(self, act: Callable[[], None]) -> None:
-        """Does what ends an attempt behind its messages."""
-        ...
-
-    def on_pong(self, round_trip: float) -> None:
-        """The peer has answered a ping."""
-        ...
-
-    def on_lost(self, input_: Lost) -> None:
-        """The link of the current attempt is gone."""
-        ...
-
-
 class AttemptSink:
     """What an attempt's link calls. It puts the attempt's numbers on what the link says.
+
+    With a login, what comes is the login's until the attempt is open, and the attempt lasts until both have ended.
 
     Attributes:
         messages: Where messages go.
@@ -60,17 +36,99 @@ class AttemptSink:
         stranded: Messages of which a transport that failed may never say what became of them.
     """
 
-    __slots__ = ("_attempt", "_driver", "_feed", "_is_over", "_session", "failure", "messages", "stranded")
+    __slots__ = (
+        "_attempt",
+        "_driver",
+        "_feed",
+        "_is_logging_in",
+        "_is_open",
+        "_is_over",
+        "_login",
+        "_loss",
+        "_session",
+        "failure",
+        "messages",
+        "stranded",
+    )
 
-    def __init__(self, driver: _Driver, session: int, attempt: int) -> None:
+    def __init__(self, driver: Driver, session: int, attempt: int, login: LoggingIn | None = None) -> None:
         self._driver = driver
         self._feed = driver.feed
         self._session = session
         self._attempt = attempt
+        self._login = login
+        # Whether what comes is for everybody; the machine keeps anything from coming before the handshake is done.
+        self._is_open = login is None
+        self._is_logging_in = False
         self._is_over = False
-        self.messages = driver.inbound.take
+        self._loss: Lost | None = None
+        self.messages = driver.inbound.take if login is None else login.take
         self.failure: RxNodesError | None = None
         self.stranded: tuple[Receipt, ...] = ()
+
+    # The login
+
+    def log_in(self, handshake: HandshakeDone) -> None:
+        """Has `after_connect` log in."""
+        assert self._login is not None
+        self._is_logging_in = True
+        self._login.begin(handshake, self._on_login_ended)
+
+    def cancel_login(self) -> None:
+        """Cancels `after_connect`, where it is under way; after a second time it is left behind."""
+        if self._login is not None and self._is_logging_in:
+            self._login.cancel()
+            self._ignore_messages()
+
+    def catch_up(self, judge: Callable[[], object]) -> None:
+        """Calls `judge` when the login, where one is under way, has taken what has come."""
+        if self._login is not None and self._is_logging_in:
+            self._login.catch_up(judge)
+        else:
+            judge()
+
+    def open_to_all(self) -> None:
+        """The attempt is open: what its login left, and what comes from here on, is for everybody."""
+        if self._is_open:
+            return
+        assert self._login is not None
+        self._is_open = True
+        for messages in self._login.leave():
+            self._driver.inbound.post(messages)
+        self.messages = _ignore if self._is_over else self._driver.inbound.take
+        self._driver.read_or_not()
+
+    def is_held(self, *, by_consumers: bool) -> bool:
+        """Whether reading is to pause: for consumers, or before the attempt is open for its login."""
+        return by_consumers if self._is_open or self._login is None else self._login.is_full
+
+    def _on_login_ended(self, outcome: bool | ConnectError | None) -> None:  # noqa: FBT001 - as `begin` says
+        self._driver.behind_messages(partial(self._tell_login, outcome))
+
+    def _tell_login(self, outcome: bool | ConnectError | None) -> None:  # noqa: FBT001
+        """The login has ended. Where its link has, too, that goes with the loss."""
+        self._is_logging_in = False
+        loss, self._loss = self._loss, None
+        if outcome is True:
+            self._feed(LoginDone(self._session, self._attempt))
+        elif isinstance(outcome, ConnectError) and loss is None:
+            self._feed(LoginFailed(self._session, self._attempt, outcome))
+        if not self._is_open:
+            self._ignore_messages()
+            if loss is not None:
+                why = outcome if isinstance(outcome, ConnectError) else _ended_during_login(loss.error)
+                loss = replace(loss, error=self.failure or why)
+        if loss is not None:
+            self._end(loss)
+
+    def _ignore_messages(self) -> None:
+        """Nobody wants what still comes: the attempt will never open."""
+        assert self._login is not None
+        self.messages = _ignore
+        self._login.leave()
+        self._driver.read_or_not()
+
+    # The link
 
     def opened(self, subprotocol: str | None, headers: CIMultiDict[str]) -> None:
         """The handshake is done."""
@@ -90,6 +148,8 @@ class AttemptSink:
 
     def close_received(self, code: int, reason: str, *, tcp_ended: bool = False) -> None:
         """The peer's Close frame has come."""
+        if self._login is not None:
+            self._login.end(closed_during_login(code, reason))
         input_ = CloseReceived(self._session, self._attempt, code, reason, tcp_ended)
         self._driver.behind_messages(partial(self._feed, input_))
 
@@ -117,7 +177,32 @@ class AttemptSink:
         if stranded:
             self._driver.outbound.settle(stranded, Unsent)
             traffic = traffic.plus(Traffic(unsent=len(stranded)))
-        self._driver.on_lost(Lost(self._session, self._attempt, self.failure or error, traffic))
+        loss = Lost(self._session, self._attempt, self.failure or error, traffic)
+        if self._login is not None and self._is_logging_in:
+            self._wait_for_login(self._login, loss)
+        else:
+            self._end(loss)
+
+    def _wait_for_login(self, login: LoggingIn, loss: Lost) -> None:
+        """The link is gone, and its login may still take what had come."""
+        self._loss = loss
+        self._driver.on_link_gone()
+        login.lose(_ended_during_login(loss.error), self._driver.state.profile.policy.close_timeout)
+
+    def _end(self, loss: Lost) -> None:
+        """Nothing is left of the attempt."""
+        self._driver.on_lost(partial(self._without_login, loss))
+
+    def _without_login(self, loss: Lost) -> Lost:
+        """What an attempt carried does not count for the session where it is its login's, or where it never opened."""
+        if self._login is None:
+            return loss
+        return replace(loss, traffic=self._login.without_own(loss.traffic) if self._is_open else Traffic())
+
+
+def _ended_during_login(error: RxNodesError | None) -> ConnectError:
+    says = "the connection ended during the login"
+    return ConnectError(f"{says}: {error}" if error else says)
 
 
 def _ignore(messages: list[str] | list[bytes]) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from rxnodes.codecs import Codec, CodecName, CodecOf
     from rxnodes.connection.before_connect import Preparation
+    from rxnodes.connection.greeting import Login
     from rxnodes.connection.protocols import NodeSide, ProjectSide
     from rxnodes.lifecycle.events import LifecycleEvent, Opened, Stopped
     from rxnodes.lifecycle.policy import Policy
@@ -67,10 +68,11 @@ class Connection:
         preparation: Preparation | None = None,
         *,
         codec: Codec[Any] | None = None,
+        login: Login | None = None,
     ) -> None:
         self.name = name
         self.codec = codec
-        self._driver = Driver(name, target, policy, transport, preparation)
+        self._driver = Driver(name, target, policy, transport, preparation, login)
         # Both for `send`, which is called once for each message.
         self._loop = self._driver.loop
         self._outbound = self._driver.outbound

@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING
 
 from rxnodes.connection.attempt_sink import AttemptSink
 from rxnodes.connection.before_connect import Attempt, HeldBack
+from rxnodes.connection.greeting import LoggingIn
 from rxnodes.connection.inbound import Inbound
-from rxnodes.connection.outbound import OPEN, OPENING, Outbound
+from rxnodes.connection.outbound import OPEN, Outbound
 from rxnodes.connection.own_loop import OwnLoop
 from rxnodes.connection.publisher import Publisher
 from rxnodes.connection.waiters import Waiters
 from rxnodes.errors import ConnectError, ConnectionLost, RxNodesError
-from rxnodes.lifecycle.events import Traffic
+from rxnodes.lifecycle.events import Opened, Traffic
 from rxnodes.lifecycle.inputs import (
     AbortLink,
+    BeginLogin,
+    CancelLogin,
     CancelTimer,
     CloseNow,
     Dial,
@@ -36,7 +39,8 @@ from rxnodes.lifecycle.inputs import (
     Shutdown,
     Stop,
 )
-from rxnodes.lifecycle.machine import Phase, Profile, State, step
+from rxnodes.lifecycle.machine import OPENING, Profile, State, step
+from rxnodes.lifecycle.states import ConnectionState
 from rxnodes.rx.backpressure import PauseControl
 from rxnodes.rx.outbox import Outbox
 
@@ -44,7 +48,9 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterator
 
-    from rxnodes.connection.before_connect import Preparation, Preparing
+    from rxnodes.connection.before_connect import Preparation
+    from rxnodes.connection.greeting import Login
+    from rxnodes.connection.hook_task import HookTask
     from rxnodes.errors import DecodeError
     from rxnodes.lifecycle.policy import Policy
     from rxnodes.transport.base import Link, Target, Transport
@@ -67,6 +73,7 @@ class Driver:
         policy: The bounds of a session.
         transport: Dials.
         preparation: What is done before each dial.
+        login: How each attempt logs in before it is open.
 
     Attributes:
         name: The connection's name.
@@ -84,41 +91,34 @@ class Driver:
     """
 
     __slots__ = (
-        "_inputs",
-        "_preparation",
-        "_preparing",
-        "_sink",
-        "_target",
-        "_transport",
-        "inbound",
-        "is_stepping",
-        "link",
-        "loop",
-        "name",
-        "outbound",
-        "outbox",
-        "pause_control",
-        "publisher",
-        "state",
-        "timer",
-        "waiters",
+        *("_inputs", "_login", "_preparation", "_preparing", "_sink", "_target", "_transport"),
+        *("inbound", "is_stepping", "link", "loop", "name", "outbound", "outbox", "pause_control", "publisher"),
+        *("state", "timer", "waiters"),
     )
 
-    def __init__(
-        self, name: str, target: Target, policy: Policy, transport: Transport, preparation: Preparation | None
+    def __init__(  # noqa: PLR0913, PLR0917 - a connection is put together from these
+        self,
+        name: str,
+        target: Target,
+        policy: Policy,
+        transport: Transport,
+        preparation: Preparation | None,
+        login: Login | None,
     ) -> None:
         self.name = name
         self._target = target
         self._transport = transport
         self._preparation = preparation
-        self.state = State(profile=Profile(name=name, url=target.redacted_url, policy=policy))
+        self._login = login
+        profile = Profile(name=name, url=target.redacted_url, policy=policy, logs_in=login is not None)
+        self.state = State(profile=profile)
         self._inputs: list[Input] = []
         self.is_stepping = False
         self.timer: asyncio.TimerHandle | None = None
         # Of the attempt: what its link calls, and its link, or before that its hook, or what it waits for.
         self._sink: AttemptSink | None = None
         self.link: Link | None = None
-        self._preparing: HeldBack | Preparing | None = None
+        self._preparing: HeldBack | HookTask[Target] | None = None
 
         lock = RLock()
         self.loop = loop = OwnLoop(name)
@@ -205,6 +205,9 @@ class Driver:
             if is_logged:
                 logger.debug("%s: %s", self.name, event)
             self.outbox.post(self.publisher.publish, event)
+            if isinstance(event, Opened):
+                assert self._sink is not None
+                self._sink.open_to_all()
         for effect in effects:
             self._perform(effect)
         if outbound.backlog is not None and after.phase is OPEN and not was_open:
@@ -236,19 +239,28 @@ class Driver:
             self._cancel_timer()
         elif isinstance(effect, Dial):
             self._begin_attempt(effect)
-        elif self.link is not None:
+        else:
             self._order(effect)
-        elif self._preparing is not None:
-            # Before there is a link, nothing is open that could be closed.
-            self._preparing.abort()
 
-    def _order(self, effect: SendClose | CloseNow | AbortLink) -> None:
+    def _order(self, effect: BeginLogin | CancelLogin | SendClose | CloseNow | AbortLink) -> None:
         if isinstance(effect, SendClose):
             self._tell_link(lambda link: link.close(effect.code, effect.reason))
         elif isinstance(effect, CloseNow):
             self._tell_link(lambda link: link.close_now(effect.code, effect.reason))
+        elif isinstance(effect, BeginLogin):
+            assert self._sink is not None
+            self._sink.log_in(effect.handshake)
         else:
+            self._abort(is_login_alone=isinstance(effect, CancelLogin))
+
+    def _abort(self, *, is_login_alone: bool) -> None:
+        """Ends the attempt, or its login, without ceremony."""
+        if not is_login_alone:
             self._tell_link(lambda link: link.abort())
+            if self._preparing is not None:
+                self._preparing.abort()
+        if self._sink is not None:
+            self._sink.cancel_login()
 
     def _set_timer(self, effect: SetTimer) -> None:
         self._cancel_timer()
@@ -257,11 +269,13 @@ class Driver:
 
     def _on_timer(self, timer: int) -> None:
         self.timer = None
-        elapsed = partial(self.feed, Elapsed(timer))
+        judge: Callable[[], object] = partial(self.feed, Elapsed(timer))
+        if self._sink is not None:
+            judge = partial(self._sink.catch_up, judge)
         if self.link is None:
-            elapsed()
+            judge()
         else:
-            self._tell_link(lambda link: link.catch_up(elapsed))
+            self._tell_link(lambda link: link.catch_up(judge))
 
     def _cancel_timer(self) -> None:
         if self.timer is not None:
@@ -271,20 +285,22 @@ class Driver:
     # The attempt
 
     def _begin_attempt(self, dial: Dial) -> None:
-        self._sink = sink = AttemptSink(self, dial.session, dial.attempt)
+        attempt = Attempt(connection=self.name, session=dial.session, attempt=dial.attempt, error=dial.last_error)
+        login = None if self._login is None else LoggingIn(self._login, attempt, self)
+        self._sink = sink = AttemptSink(self, dial.session, dial.attempt, login)
         if dial.delay > 0:
             logger.info("%s: the dial waits %.3g s, since the sessions before failed", self.name, dial.delay)
-            self._preparing = HeldBack(dial.delay, sink, partial(self._prepare, sink, dial))
+            self._preparing = HeldBack(dial.delay, sink, partial(self._prepare, sink, dial, attempt))
         else:
-            self._prepare(sink, dial)
+            self._prepare(sink, dial, attempt)
 
-    def _prepare(self, sink: AttemptSink, dial: Dial) -> None:
+    def _prepare(self, sink: AttemptSink, dial: Dial, attempt: Attempt) -> None:
         """Asks the hook, where there is one, and dials."""
         if self._preparation is None:
             self._dial(sink, self._target)
             return
         self._preparing = self._preparation.begin(
-            Attempt(connection=self.name, session=dial.session, attempt=dial.attempt, error=dial.last_error),
+            attempt,
             sink,
             partial(self._dial, sink),
             lambda delay: self.feed(Postponed(dial.session, dial.attempt, delay)),
@@ -298,7 +314,7 @@ class Driver:
         except BaseException as error:  # noqa: BLE001 - whatever it is, the session has to end
             self._on_transport_failure(sink, "dial", error)
             return
-        if self.pause_control.is_paused:
+        if sink.is_held(by_consumers=self.pause_control.is_paused):
             self._tell_link(lambda link: link.pause_reading())
 
     def give(self, receipt: Receipt) -> None:
@@ -342,13 +358,19 @@ class Driver:
             # Without its traceback, which would keep the attempt alive.
             return copy(error)
         says = f"the transport failed, its {what} raised {type(error).__name__}: the log has more"
-        if self.state.phase is Phase.CONNECTING:
+        if self.state.phase.state is ConnectionState.CONNECTING:
             return ConnectError(says, retryable=False)
         return ConnectionLost(says)
 
-    def _on_pause(self, is_paused: bool) -> None:  # noqa: FBT001 - what a pause control calls
+    def _on_pause(self, _: bool) -> None:  # noqa: FBT001 - what a pause control calls
         """A consumer wants no more for now, or all of them want more again."""
-        self._tell_link(lambda link: link.pause_reading() if is_paused else link.resume_reading())
+        self.read_or_not()
+
+    def read_or_not(self) -> None:
+        """Has the link read, or not, as those ask for whom its messages are."""
+        if self._sink is not None:
+            is_held = self._sink.is_held(by_consumers=self.pause_control.is_paused)
+            self._tell_link(lambda link: link.pause_reading() if is_held else link.resume_reading())
 
     def _on_pipeline_error(self, error: Exception) -> None:
         self.publisher.on_pipeline_error(error)
@@ -359,10 +381,14 @@ class Driver:
         """The peer has answered a ping."""
         self.outbox.send(self.publisher.latency.on_next, round_trip)
 
-    def on_lost(self, input_: Lost) -> None:
-        """The link of the current attempt is gone."""
+    def on_link_gone(self) -> None:
+        """The link of the current attempt is gone; its login is not."""
+        self.link = None
+
+    def on_lost(self, loss: Callable[[], Lost]) -> None:
+        """Nothing is left of the current attempt. What it carried is asked for behind its messages."""
         self._sink = self.link = self._preparing = None
-        self.behind_messages(partial(self.feed, input_))
+        self.behind_messages(lambda: self.feed(loss()))
 
     def behind_messages(self, act: Callable[[], None]) -> None:
         """Does what ends an attempt behind the messages of it that are still being delivered.

@@ -130,9 +130,13 @@ class Inbound:
         if len(messages) <= LONGEST_RUN:
             self._outbox.send(self._show_read, messages)
             return
+        self.post(messages)
+        self._outbox.flush()
+
+    def post(self, messages: list[str] | list[bytes]) -> None:
+        """Queues messages, all of one kind, behind what has been told already."""
         for begin in range(0, len(messages), LONGEST_RUN):
             self._outbox.post(self._show_read, messages[begin : begin + LONGEST_RUN])
-        self._outbox.flush()
 
     def _show_read(self, messages: list[str] | list[bytes]) -> None:
         """Shows what one read has brought. A consumer that cannot keep up may pause the source meanwhile."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from rxnodes.connection.own_loop import hand_over_lock
 from rxnodes.errors import SendError
 from rxnodes.lifecycle.inputs import Reported
-from rxnodes.lifecycle.machine import Phase
+from rxnodes.lifecycle.machine import OPENING, Phase
 from rxnodes.rx.streams import IsolatedSubject
 from rxnodes.transport.receipts import Backlog, HandOver, Receipt, SendDropped, SendOutcome, Unsent
 
@@ -22,13 +22,10 @@ if TYPE_CHECKING:
     from rxnodes.rx.outbox import Outbox
     from rxnodes.transport.receipts import DropReason, SendQueue, SharedOutcome
 
-__all__ = ["OPEN", "OPENING", "Outbound", "to_payload"]
+__all__ = ["OPEN", "Outbound", "to_payload"]
 
 # Looking a member up costs more than the rest of the question, once for each message sent.
 OPEN = Phase.OPEN
-
-#: Where a message may wait for the connection to open.
-OPENING = frozenset({Phase.CONNECTING, Phase.DROPPING, Phase.RECONNECTING})
 
 
 class Outbound:

@@ -10,7 +10,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from rxnodes.lifecycle.inputs import Delivered, Elapsed, HandshakeDone, Lost, Reported, Shutdown, Violated
-from rxnodes.lifecycle.machine import TABLE, Phase, will_retry
+from rxnodes.lifecycle.machine import TABLE, Phase, open_, will_retry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,9 +36,11 @@ def mermaid(rows: Iterable[Transition] = TABLE) -> str:
     """The states that users see, and what leads from one to another, as a Mermaid diagram."""
     labels: defaultdict[tuple[ConnectionState, ConnectionState], list[str]] = defaultdict(list)
     for row in rows:
-        edge = (row.source.state, row.target.state)
+        # Where the peer closed during the login, the attempt opens first, and what follows is as while open.
+        opens = open_ in row.actions
+        edge = (row.source.state, Phase.OPEN.state if opens else row.target.state)
         if edge[0] is not edge[1]:
-            label = _label(row)
+            label = _name(row) if opens else _label(row)
             if label not in labels[edge]:
                 labels[edge].append(label)
     lines = ["stateDiagram-v2", f"    [*] --> {Phase.IDLE.state.name}"]
@@ -59,8 +61,11 @@ def table(rows: Iterable[Transition] = TABLE) -> str:
 
 
 def _label(row: Transition) -> str:
-    name = _NAMES.get(row.on) or _words(re.sub(r"(?<!^)(?=[A-Z])", "_", row.on.__name__)).lower()
-    return f"{name} and {_words(will_retry.__name__)}" if row.when is will_retry else name
+    return f"{_name(row)} and {_words(will_retry.__name__)}" if row.when is will_retry else _name(row)
+
+
+def _name(row: Transition) -> str:
+    return _NAMES.get(row.on) or _words(re.sub(r"(?<!^)(?=[A-Z])", "_", row.on.__name__)).lower()
 
 
 def _words(name: str) -> str:

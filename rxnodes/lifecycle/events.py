@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from operator import add
+from operator import add, sub
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Connecting(LifecycleEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened(LifecycleEvent):
-    """The handshake is done: messages can be sent.
+    """The handshake is done, and `after_connect` has logged in where there is one: messages can be sent.
 
     Attributes:
         subprotocol: What the server chose of the subprotocols offered; `None`: nothing.
@@ -170,3 +170,7 @@ class Traffic(NamedTuple):
     def plus(self, other: Traffic) -> Traffic:
         """Both together."""
         return Traffic(*map(add, self, other))
+
+    def minus(self, other: Traffic) -> Traffic:
+        """What is left without the other."""
+        return Traffic(*map(sub, self, other))

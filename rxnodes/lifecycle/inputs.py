@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
     from multidict import CIMultiDict
 
-    from rxnodes.errors import ProtocolError, RxNodesError
+    from rxnodes.errors import ConnectError, ProtocolError, RxNodesError
     from rxnodes.lifecycle.events import ErrorPhase, Traffic
 
 __all__ = [
     "Abort",
     "AbortLink",
+    "BeginLogin",
+    "CancelLogin",
     "CancelTimer",
     "CloseNow",
     "CloseReceived",
@@ -33,6 +35,8 @@ __all__ = [
     "HandshakeDone",
     "Input",
     "LinkInput",
+    "LoginDone",
+    "LoginFailed",
     "Lost",
     "Now",
     "Postponed",
@@ -134,8 +138,20 @@ class Violated(LinkInput):
 
 
 @dataclass(frozen=True, slots=True)
+class LoginDone(LinkInput):
+    """`after_connect` has logged in."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoginFailed(LinkInput):
+    """`after_connect` has not logged in, while the link is still there."""
+
+    error: ConnectError
+
+
+@dataclass(frozen=True, slots=True)
 class Lost(LinkInput):
-    """The link has ended, and nothing of it is left."""
+    """The link has ended, and nothing of it is left, nor of a login on it."""
 
     error: RxNodesError | None
     traffic: Traffic
@@ -181,6 +197,8 @@ Input = (
     | CloseReceived
     | CloseSent
     | Violated
+    | LoginDone
+    | LoginFailed
     | Lost
     | Elapsed
     | Delivered
@@ -206,6 +224,18 @@ class Dial:
 
 
 @dataclass(frozen=True, slots=True)
+class BeginLogin:
+    """Have `after_connect` log in, and tell it what the handshake's answer said."""
+
+    handshake: HandshakeDone
+
+
+@dataclass(frozen=True, slots=True)
+class CancelLogin:
+    """Cancel `after_connect`."""
+
+
+@dataclass(frozen=True, slots=True)
 class SendClose:
     """Send a Close frame behind all that was sent."""
 
@@ -223,7 +253,7 @@ class CloseNow:
 
 @dataclass(frozen=True, slots=True)
 class AbortLink:
-    """Cancel the dial, or drop the TCP connection."""
+    """Cancel the dial, or drop the TCP connection; a login, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,4 +269,4 @@ class CancelTimer:
     """The timer is not needed any more."""
 
 
-Effect = Dial | SendClose | CloseNow | AbortLink | SetTimer | CancelTimer
+Effect = Dial | BeginLogin | CancelLogin | SendClose | CloseNow | AbortLink | SetTimer | CancelTimer

@@ -7,10 +7,10 @@ Rule 1: everything that decides about a connection's life is in this file. The t
 phase to which. The actions say which effects and events follow. Nothing here knows a clock, a socket or a task.
 
 Rule 2: the table alone answers inputs. A command that the table does not list for a phase does nothing there. An input
-of an attempt or a timer that is no longer the current one is dropped, by `is_stale`. Any other input that is not listed
-is a bug of the shell or the transport: `step` raises, and the state stays as it was.
+of an attempt, a login or a timer that is no longer the current one is dropped, by `is_stale`. Any other input that is
+not listed is a bug of the shell or the transport: `step` raises, and the state stays as it was.
 
-Rule 3: an attempt has a link from `Dial` until `Lost`, and a session ends only without one.
+Rule 3: an attempt has a link from `Dial` until `Lost`, and a session ends only without one. A login is part of it.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
-from rxnodes.errors import CloseTimeout, ConnectError, ConnectionLost
+from rxnodes.errors import CloseTimeout, ConnectError, ConnectionLost, printable
 from rxnodes.lifecycle.events import Closing, Connecting, Dropped, ErrorEvent, Opened, Stopped, Traffic
 from rxnodes.lifecycle.inputs import (
     Abort,
     AbortLink,
+    BeginLogin,
+    CancelLogin,
     CancelTimer,
     CloseNow,
     CloseReceived,
@@ -37,6 +39,8 @@ from rxnodes.lifecycle.inputs import (
     HandshakeDone,
     Input,
     LinkInput,
+    LoginDone,
+    LoginFailed,
     Lost,
     Now,
     Postponed,
@@ -57,7 +61,18 @@ if TYPE_CHECKING:
     from rxnodes.errors import RxNodesError
     from rxnodes.lifecycle.events import ErrorPhase, LifecycleEvent
 
-__all__ = ["TABLE", "MachineError", "Phase", "Profile", "State", "Step", "Transition", "step"]
+__all__ = [
+    "OPENING",
+    "TABLE",
+    "MachineError",
+    "Phase",
+    "Profile",
+    "State",
+    "Step",
+    "Transition",
+    "closed_during_login",
+    "step",
+]
 
 
 class MachineError(Exception):
@@ -69,8 +84,10 @@ class Phase(Enum):
 
     IDLE = ConnectionState.IDLE, "never started"
     CONNECTING = ConnectionState.CONNECTING, "an attempt's link is being dialled"
+    GREETING = ConnectionState.CONNECTING, "the link is open; after_connect is logging in"
+    DISMISSED = ConnectionState.CONNECTING, "the peer closed during the login, which may still take what came before"
     OPEN = ConnectionState.OPEN, "the link is open"
-    DROPPING = ConnectionState.RECONNECTING, "the peer closed the attempt; its link is ending, another will follow"
+    DROPPING = ConnectionState.RECONNECTING, "the attempt was closed; its link is ending, another will follow"
     RECONNECTING = ConnectionState.RECONNECTING, "no link; waiting for the next attempt"
     CLOSING = ConnectionState.CLOSING, "the session is ending; its link, where there is one, is too"
     STOPPED = ConnectionState.CLOSED, "Stopped is being delivered"
@@ -86,11 +103,16 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """What the machine knows of the configuration: the connection's name, its redacted URL, its bounds."""
+    """What the machine knows of the configuration: the connection's name, its redacted URL, its bounds.
+
+    Attributes:
+        logs_in: Whether an attempt logs in, by `after_connect`, before it counts as open.
+    """
 
     name: str
     url: str
     policy: Policy = field(default_factory=Policy)
+    logs_in: bool = False
 
 
 @dataclass(slots=True)
@@ -120,6 +142,7 @@ class State:
     # of the attempt
     has_link: bool = False
     dialled_at: float = 0.0
+    handshake: HandshakeDone | None = None
     opened_at: float | None = None
 
     # of its end
@@ -131,6 +154,7 @@ class State:
     was_stopped: bool = False
     cut_short: bool = False
     error: RxNodesError | None = None
+    announced: bool = False
 
     @property
     def is_live(self) -> bool:
@@ -172,6 +196,7 @@ class State:
         copy.traffic = self.traffic
         copy.has_link = self.has_link
         copy.dialled_at = self.dialled_at
+        copy.handshake = self.handshake
         copy.opened_at = self.opened_at
         copy.initiator = self.initiator
         copy.deadline = self.deadline
@@ -181,6 +206,7 @@ class State:
         copy.was_stopped = self.was_stopped
         copy.cut_short = self.cut_short
         copy.error = self.error
+        copy.announced = self.announced
         return copy
 
 
@@ -228,6 +254,12 @@ class Draft:
             kind(connection=state.profile.name, session=state.session, attempt=state.attempt, at=self.now.at, **fields)
         )
 
+    def announce(self, phase: ErrorPhase, error: RxNodesError) -> None:
+        """Reports why the attempt ends. Its end is announced once."""
+        self.state.error = error
+        self.state.announced = True
+        self.report(phase, error)
+
     def report(self, phase: ErrorPhase, error: RxNodesError) -> None:
         live = self.state.is_live
         self.events.append(
@@ -268,11 +300,14 @@ def dial(draft: Draft) -> None:
     state.attempt += 1
     state.has_link = True
     state.dialled_at = draft.now.monotonic
+    state.handshake = None
     state.opened_at = None
     state.initiator = Initiator.NETWORK
     state.close_received = None
     state.close_sent = False
+    state.violated = False
     state.error = None
+    state.announced = False
     delay = max(0.0, state.not_before - draft.now.monotonic)
     draft.effects.append(Dial(state.session, state.attempt, last_error, delay))
     if state.profile.policy.connect_timeout is not None:
@@ -283,21 +318,42 @@ def dial(draft: Draft) -> None:
     )
 
 
+def note_handshake(draft: Draft) -> None:
+    """What the handshake's answer said is told with `Opened`."""
+    assert isinstance(draft.input, HandshakeDone)
+    draft.state.handshake = draft.input
+
+
+def begin_login(draft: Draft) -> None:
+    """The attempt is not open before `after_connect` has logged in. `connect_timeout` goes on."""
+    assert draft.state.handshake is not None
+    draft.effects.append(BeginLogin(draft.state.handshake))
+
+
+def cancel_login(draft: Draft) -> None:
+    """Nothing can come of the login any more."""
+    draft.effects.append(CancelLogin())
+
+
+def in_time(draft: Draft) -> None:
+    """The attempt was made within `connect_timeout`."""
+    draft.cancel_timer()
+
+
 def open_(draft: Draft) -> None:
     """The attempt is open."""
-    assert isinstance(draft.input, HandshakeDone)
     draft.enter(Phase.OPEN)
-    draft.cancel_timer()
     state = draft.state
+    assert state.handshake is not None
     is_reconnect = state.has_opened
     state.has_opened = True
     state.opened_at = draft.now.monotonic
     draft.emit(
         Opened,
-        subprotocol=draft.input.subprotocol,
+        subprotocol=state.handshake.subprotocol,
         elapsed=draft.now.monotonic - state.dialled_at,
         is_reconnect=is_reconnect,
-        headers=draft.input.headers,
+        headers=state.handshake.headers,
     )
 
 
@@ -317,6 +373,29 @@ def give_up_dial(draft: Draft) -> None:
     timeout = draft.state.profile.policy.connect_timeout
     draft.state.error = ConnectError(f"no open connection within connect_timeout ({timeout:g} s)")
     draft.effects.append(AbortLink())
+
+
+def fail_login(draft: Draft) -> None:
+    """The login has failed, or took too long, or the peer closed before it was done."""
+    draft.announce("connect", _why_login_failed(draft.state, draft.input))
+
+
+def _why_login_failed(state: State, input_: Input) -> ConnectError:
+    """What `after_connect` says, unless the peer's Close frame says more; a hook that gives up has the last word."""
+    error = input_.error if isinstance(input_, LoginFailed | Lost) else None
+    closed = state.close_received
+    if isinstance(error, ConnectError) and (closed is None or not error.retryable):
+        return error
+    if closed is not None:
+        return closed_during_login(closed.code, closed.reason)
+    timeout = state.profile.policy.connect_timeout
+    return ConnectError(f"after_connect was not done within connect_timeout ({timeout:g} s)")
+
+
+def closed_during_login(code: int, reason: str) -> ConnectError:
+    """The error where the peer closes before `after_connect` has logged in."""
+    says = f"the peer closed during the login: {code} {printable(reason)}".rstrip()
+    return ConnectError(says, code=code, reason=reason)
 
 
 def by_us(draft: Draft) -> None:
@@ -349,6 +428,11 @@ def start_deadline(draft: Draft) -> None:
     timeout = draft.state.profile.policy.close_timeout
     draft.state.deadline = draft.now.monotonic + timeout
     draft.set_timer(timeout)
+
+
+def keep_deadline(draft: Draft) -> None:
+    """What is left of `close_timeout` is left to a login that does not end at once."""
+    draft.set_timer(max(0.0, draft.state.deadline - draft.now.monotonic))
 
 
 def send_close(draft: Draft) -> None:
@@ -391,9 +475,8 @@ def refuse_violation(draft: Draft) -> None:
     """The peer's violation is reported, and answered with its code (RFC 6455 section 7.1.7)."""
     assert isinstance(draft.input, Violated)
     error = draft.input.error
-    draft.report("receive", error)
+    draft.announce("receive", error)
     draft.state.violated = True
-    draft.state.error = error
     draft.state.initiator = Initiator.LOCAL
     draft.effects.append(CloseNow(error.code, ""))
 
@@ -401,12 +484,11 @@ def refuse_violation(draft: Draft) -> None:
 def time_out(draft: Draft) -> None:
     """The deadline has passed: the link is aborted, and a closing handshake that was not done never will be."""
     state = draft.state
-    if not (state.was_clean or state.violated or state.cut_short):
+    if not (state.was_clean or state.announced or state.cut_short):
         timeout = state.profile.policy.close_timeout
-        state.error = CloseTimeout(f"the closing was not done within close_timeout ({timeout:g} s)")
         if state.close_received is None:
             state.initiator = Initiator.TIMEOUT
-        draft.report("close", state.error)
+        draft.announce("close", CloseTimeout(f"the closing was not done within close_timeout ({timeout:g} s)"))
     draft.effects.append(AbortLink())
 
 
@@ -424,17 +506,17 @@ def report_loss(draft: Draft) -> None:
     """An end that is not clean is announced, once, unless it was asked for."""
     assert isinstance(draft.input, Lost)
     state = draft.state
-    if state.was_clean or state.violated or state.cut_short or isinstance(state.error, CloseTimeout):
+    if state.was_clean or state.announced or state.cut_short:
         return
     if state.close_received is not None and not state.close_sent:
         # Our Close frame never left, so the peer ended it, even where we had wanted to.
         state.initiator = Initiator.REMOTE
-    state.error = why_lost(state, draft.input) or _unexplained(state.phase)
+    state.error = why_ended(state, draft.input) or _unexplained(state.phase)
     draft.report(PHASE_OF_LOSS[state.phase], state.error)
 
 
 def _unexplained(phase: Phase) -> RxNodesError:
-    if phase is Phase.CONNECTING:
+    if phase.state is ConnectionState.CONNECTING:
         return ConnectError("the dial ended without a connection")
     return ConnectionLost("the connection ended without a closing handshake")
 
@@ -546,6 +628,11 @@ def has_no_link(state: State, _input: Input, _now: Now) -> bool:
     return not state.has_link
 
 
+def logs_in(state: State, _input: Input, _now: Now) -> bool:
+    """There is an `after_connect`."""
+    return state.profile.logs_in
+
+
 def will_retry(state: State, input_: Input, now: Now) -> bool:
     """Reconnection is on, trying again can help, and the attempts are not used up."""
     policy = state.profile.policy.reconnect
@@ -553,9 +640,10 @@ def will_retry(state: State, input_: Input, now: Now) -> bool:
         return False
     if policy.max_attempts is not None and next_failure(state, now) >= policy.max_attempts:
         return False
-    if isinstance(input_, CloseReceived):
-        return input_.code not in policy.final_codes
-    return not (isinstance(input_, Lost) and policy.is_final(why_lost(state, input_)))
+    closed = input_ if isinstance(input_, CloseReceived) else state.close_received
+    if closed is not None and closed.code in policy.final_codes:
+        return False
+    return not (isinstance(input_, Lost | LoginFailed) and policy.is_final(why_ended(state, input_)))
 
 
 def next_failure(state: State, now: Now) -> int:
@@ -569,14 +657,15 @@ def is_stable(state: State, now: Now) -> bool:
     return state.opened_at is not None and now.monotonic - state.opened_at >= reset_after
 
 
-def why_lost(state: State, lost: Lost) -> RxNodesError | None:
+def why_ended(state: State, end: Lost | LoginFailed) -> RxNodesError | None:
     """Why the attempt ended: what we found, unless a server answered that we had given up meanwhile."""
-    has_answered = isinstance(lost.error, ConnectError) and lost.error.status is not None
-    return lost.error if has_answered else state.error or lost.error
+    has_answered = isinstance(end.error, ConnectError) and end.error.status is not None
+    return end.error if has_answered else state.error or end.error
 
 
 PHASE_OF_LOSS: Mapping[Phase, ErrorPhase] = {
     Phase.CONNECTING: "connect",
+    Phase.GREETING: "connect",
     Phase.OPEN: "receive",
     Phase.DROPPING: "close",
     Phase.CLOSING: "close",
@@ -600,13 +689,19 @@ class Transition:
 P = Phase
 T = Transition
 
+#: Where a login is under way.
+LOGGING_IN = (P.GREETING, P.DISMISSED)
+#: Where a message may wait for the connection to open.
+OPENING = (P.CONNECTING, *LOGGING_IN, P.DROPPING, P.RECONNECTING)
+
 TABLE: tuple[Transition, ...] = (
     # Never started
     T(P.IDLE, Start, P.CONNECTING, (begin_session, dial), may_start),
     T(P.IDLE, Shutdown, P.IDLE, (shut_down,)),
     # An attempt is being dialled
     T(P.CONNECTING, Postponed, P.CONNECTING, (postpone_timeout,)),
-    T(P.CONNECTING, HandshakeDone, P.OPEN, (open_,)),
+    T(P.CONNECTING, HandshakeDone, P.GREETING, (note_handshake, begin_login), logs_in),
+    T(P.CONNECTING, HandshakeDone, P.OPEN, (note_handshake, in_time, open_)),
     T(P.CONNECTING, Elapsed, P.CONNECTING, (give_up_dial, start_deadline)),
     T(P.CONNECTING, Lost, P.RECONNECTING, (release_link, report_loss, announce_drop), will_retry),
     T(P.CONNECTING, Lost, P.STOPPED, (release_link, report_loss, conclude)),
@@ -618,6 +713,32 @@ TABLE: tuple[Transition, ...] = (
         P.CLOSING,
         (shut_down, by_us, forget_attempt, announce_closing, cut_short, start_deadline, abort_link),
     ),
+    # The handshake is done, and after_connect logs in
+    T(P.GREETING, LoginDone, P.OPEN, (in_time, open_)),
+    T(P.GREETING, LoginFailed, P.DROPPING, (by_us, fail_login, send_close, start_deadline), will_retry),
+    T(P.GREETING, LoginFailed, P.CLOSING, (by_us, fail_login, announce_closing, send_close, start_deadline)),
+    T(P.GREETING, Elapsed, P.DROPPING, (by_us, fail_login, cancel_login, send_close, start_deadline), will_retry),
+    T(P.GREETING, Elapsed, P.CLOSING, (by_us, fail_login, announce_closing, cancel_login, send_close, start_deadline)),
+    T(P.GREETING, CloseReceived, P.DISMISSED, (by_peer, answer_close, start_deadline)),
+    T(P.GREETING, Violated, P.CLOSING, (refuse_violation, announce_closing, cancel_login, start_deadline)),
+    T(P.GREETING, Lost, P.RECONNECTING, (release_link, report_loss, announce_drop), will_retry),
+    T(P.GREETING, Lost, P.STOPPED, (release_link, report_loss, conclude)),
+    T(P.GREETING, Stop, P.CLOSING, (by_us, announce_closing, cancel_login, send_close, start_deadline)),
+    T(P.GREETING, Abort, P.CLOSING, (by_us, announce_closing, cut_short, start_deadline, abort_link)),
+    T(P.GREETING, Shutdown, P.CLOSING, (shut_down, by_us, announce_closing, cancel_login, send_close, start_deadline)),
+    # The peer has closed meanwhile, and the login may still take what came before
+    T(P.DISMISSED, CloseSent, P.DISMISSED, (note_close_sent, linger)),
+    T(P.DISMISSED, LoginDone, P.DROPPING, (open_,), will_retry),
+    T(P.DISMISSED, LoginDone, P.CLOSING, (open_, announce_closing)),
+    T(P.DISMISSED, LoginFailed, P.DROPPING, (fail_login,), will_retry),
+    T(P.DISMISSED, LoginFailed, P.CLOSING, (fail_login, announce_closing)),
+    T(P.DISMISSED, Elapsed, P.DROPPING, (fail_login, abort_link, keep_deadline), will_retry),
+    T(P.DISMISSED, Elapsed, P.CLOSING, (fail_login, announce_closing, abort_link, keep_deadline)),
+    T(P.DISMISSED, Lost, P.RECONNECTING, (fail_login, release_link, announce_drop), will_retry),
+    T(P.DISMISSED, Lost, P.STOPPED, (fail_login, announce_closing, release_link, conclude)),
+    T(P.DISMISSED, Stop, P.CLOSING, (announce_closing, cancel_login)),
+    T(P.DISMISSED, Abort, P.CLOSING, (announce_closing, cut_short, abort_link)),
+    T(P.DISMISSED, Shutdown, P.CLOSING, (shut_down, announce_closing, cancel_login)),
     # Open
     T(P.OPEN, CloseReceived, P.DROPPING, (by_peer, answer_close, start_deadline), will_retry),
     T(P.OPEN, CloseReceived, P.CLOSING, (by_peer, announce_closing, answer_close, start_deadline)),
@@ -627,7 +748,9 @@ TABLE: tuple[Transition, ...] = (
     T(P.OPEN, Stop, P.CLOSING, (by_us, announce_closing, send_close, start_deadline)),
     T(P.OPEN, Abort, P.CLOSING, (by_us, announce_closing, cut_short, start_deadline, abort_link)),
     T(P.OPEN, Shutdown, P.CLOSING, (shut_down, by_us, announce_closing, send_close, start_deadline)),
-    # The peer closed the attempt, and another one will follow
+    # The attempt was closed, by the peer or because its login failed, and another one will follow
+    T(P.DROPPING, CloseReceived, P.DROPPING, (answer_close, linger)),
+    T(P.DROPPING, Violated, P.DROPPING, (refuse_violation,)),
     T(P.DROPPING, CloseSent, P.DROPPING, (note_close_sent, linger)),
     T(P.DROPPING, Elapsed, P.DROPPING, (time_out,)),
     T(P.DROPPING, Lost, P.RECONNECTING, (release_link, report_loss, announce_drop)),
@@ -661,7 +784,7 @@ TABLE: tuple[Transition, ...] = (
     T(P.CLOSED, Start, P.CONNECTING, (begin_session, dial), may_start),
     T(P.CLOSED, Shutdown, P.CLOSED, (shut_down,)),
     # Messages that waited for the connection to open are given up
-    *(T(phase, Discarded, phase, (count_unsent,)) for phase in (P.CONNECTING, P.OPEN, P.DROPPING, P.RECONNECTING)),
+    *(T(phase, Discarded, phase, (count_unsent,)) for phase in (*OPENING, P.OPEN)),
     # Anywhere
     *(T(phase, Reported, phase, (report,)) for phase in P),
 )
@@ -681,9 +804,10 @@ INDEX = index(TABLE)
 
 
 def is_stale(state: State, input_: Input) -> bool:
-    """Whether the input belongs to an attempt or a timer that is no longer the current one."""
+    """Whether the input belongs to an attempt, a login or a timer that is no longer the current one."""
     if isinstance(input_, LinkInput):
-        return not state.has_link or input_.attempt != state.attempt or input_.session != state.session
+        is_late = isinstance(input_, LoginDone | LoginFailed) and state.phase not in LOGGING_IN
+        return is_late or not state.has_link or input_.attempt != state.attempt or input_.session != state.session
     return isinstance(input_, Elapsed) and input_.timer != state.timer
 
 

@@ -104,6 +104,7 @@ class Connections:
             self._transport,
             configuration.preparation(),
             codec=configuration.codec,
+            login=configuration.login(),
         )
         self._in_use[name] = connection
         if self._home is not None:

@@ -29,7 +29,7 @@ PeerScript = Callable[["ScriptedPeer"], object]
 #: What may come next, and what a peer is then.
 PROGRESS = {
     "dialled": {"o": "open", "r": "over", "#": "over", "|": "over"},
-    "open": {"X": "closed", "v": "closed", "p": "open", "#": "over", "|": "over"},
+    "open": {"X": "closed", "v": "closed", "p": "open", "?": "open", "#": "over", "|": "over"},
     "closed": {"#": "over", "|": "over"},
     "over": dict[str, str](),
 }
@@ -39,7 +39,8 @@ REASONS = {
     "closed": "the peer has closed already; only the end of TCP can follow ('|' or '#')",
     "over": "the link is over already",
 }
-OWN_LETTERS = frozenset("omXvpr#|")
+OWN_LETTERS = frozenset("omXvpr#|?")
+WAIT = "?"
 NOTATION = frozenset("-(), ")
 
 
@@ -63,10 +64,13 @@ def peer_script(  # noqa: PLR0913 - each is one thing that a diagram cannot say
     `r`      It refuses the dial.
     `v`      It breaks the protocol.
     `p`      It answers a ping that took one tick to come back: `latency` emits a tick's seconds.
+    `?`      It waits for the client's next message, and goes on from there; not at all where it has come already.
     other    It sends what `values` says.
     =======  ==================================================================================
 
-    No ping has to come before a `p`: a scripted peer gets none, whatever `heartbeat` says.
+    No ping has to come before a `p`: a scripted peer gets none, whatever `heartbeat` says. `?` is for a login by
+    `after_connect`: in `"-(o?)a-m"` the peer accepts, waits for the token, and a tick later sends what `values` has for
+    `a`. Nothing is told of a login: in a `Recording` it is the silence between `c` and `o`.
 
     Beyond its diagram a peer behaves well: it answers a Close frame with the same code, and ends TCP when both were
     exchanged; where `|` or `#` stands behind `X`, it does that then and not before.
@@ -261,7 +265,7 @@ def _script(
     diagram: str, payloads: _Payloads, close: tuple[int, str], *, answers_close: bool, tick: float
 ) -> PeerScript:
     _check_close(close)
-    acts: defaultdict[int, list[PeerScript]] = defaultdict(list)
+    acts: defaultdict[int, list[PeerScript | None]] = defaultdict(list)
     stage = "dialled"
     ends_tcp = True
     for mark in parse(diagram, letters=payloads.letters, tick=tick):
@@ -274,7 +278,7 @@ def _script(
             acts[mark.tick].append(_send(payload))
         elif mark.letter in PROGRESS[stage]:
             stage = PROGRESS[stage][mark.letter]
-            acts[mark.tick].append(_act(mark.letter, close, tick))
+            acts[mark.tick].append(None if mark.letter == WAIT else _act(mark.letter, close, tick))
         else:
             raise problem_at(diagram, mark.column, REASONS[stage])
 
@@ -312,7 +316,7 @@ def _act(letter: str, close: tuple[int, str], tick: float) -> PeerScript:
 class _Player:
     """Does what a diagram says, each tick in one turn of the loop. What comes behind the link's end, a peer ignores."""
 
-    def __init__(self, peer: ScriptedPeer, acts: Mapping[int, Sequence[PeerScript]], tick: float) -> None:
+    def __init__(self, peer: ScriptedPeer, acts: Mapping[int, Sequence[PeerScript | None]], tick: float) -> None:
         self._peer = peer
         self._turns = iter(sorted(acts.items()))
         self._tick = tick
@@ -325,11 +329,19 @@ class _Player:
             return
         tick, acts = turn
         if tick == 0:
-            self._do(acts)
+            self._do(tick, iter(acts))
         else:
-            self._loop.call_at(self._began_at + tick * self._tick, self._do, acts)
+            self._loop.call_at(self._began_at + tick * self._tick, self._do, tick, iter(acts))
 
-    def _do(self, acts: Sequence[PeerScript]) -> None:
+    def _do(self, tick: int, acts: Iterator[PeerScript | None]) -> None:
         for act in acts:
+            if act is None:
+                self._peer.expect(lambda _: self._go_on(tick, acts))
+                return
             act(self._peer)
         self.play()
+
+    def _go_on(self, tick: int, acts: Iterator[PeerScript | None]) -> None:
+        """The message that was waited for has come: the diagram is as much later as that took."""
+        self._began_at = self._loop.time() - tick * self._tick
+        self._do(tick, acts)

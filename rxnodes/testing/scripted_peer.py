@@ -1,4 +1,7 @@
-"""The peer of a link without sockets: a server and a network, played by a test."""
+"""The peer of a link without sockets: a server and a network, played by a test.
+
+It is longer than other files because each of its verbs has its documentation.
+"""
 
 from __future__ import annotations
 
@@ -72,6 +75,9 @@ class ScriptedPeer:
         self._waiting_size = 0
         self._too_late: list[Receipt] = []
         self._unsent = 0
+        # How many messages of the client were waited for, and who waits for the next ones.
+        self._expected = 0
+        self._expectations: deque[Callable[[str | bytes], object]] = deque()
         # The client's Close frame, which the link has been given and the peer has not taken yet.
         self._waiting_close: tuple[int, str] | None = None
         self._is_closing = False
@@ -209,6 +215,40 @@ class ScriptedPeer:
         self._is_mute = True
         self._sink.violated(ProtocolError(message, code=code))
 
+    def expect(self, act: Callable[[str | bytes], object]) -> None:
+        """Calls a function with the client's next message, of those that no call before has expected.
+
+        A login can be played so: the token is waited for, and then answered.
+
+        Args:
+            act: Called with the message: at once where it has come already, and otherwise in the loop's turn after it
+                comes. If the link ends before, it is not called.
+
+        Example:
+            >>> from rxnodes import Greeting, Project
+            >>> async def log_in(greeting: Greeting) -> None:
+            ...     await greeting.send("token")
+            ...     print(await greeting.receive())
+            >>> def script(peer: ScriptedPeer) -> None:
+            ...     peer.accept()
+            ...     peer.expect(lambda message: peer.send(f"welcome, {message}"))
+            >>> async def main() -> None:
+            ...     settings = {"url": "ws://chat.test/", "after_connect": log_in}
+            ...     async with Project(websocket={"chat": settings}, transport=ScriptedTransport(script)) as project:
+            ...         project.websocket("chat").start()
+            ...         await project.websocket("chat").wait_started()
+            >>> asyncio.run(main())
+            welcome, token
+        """
+        self._expectations.append(act)
+        self._meet_expectations()
+
+    def _meet_expectations(self) -> None:
+        while self._expectations and self._expected < len(self.received):
+            act = self._expectations.popleft()
+            self._expected += 1
+            act(self.received[self._expected - 1])
+
     def stop_reading(self) -> None:
         """From here on nothing leaves the client. What waits when the peer closes, or the link ends, is unsent."""
         self._is_reading = False
@@ -271,6 +311,9 @@ class ScriptedPeer:
     def _receive(self, receipt: Receipt) -> None:
         self.received.append(receipt.payload.decode() if receipt.is_text else receipt.payload)
         self._sink.sent((receipt,))
+        if self._expectations:
+            # Not within the client's own call.
+            self._loop.call_soon(self._meet_expectations)
 
     def _make_room(self) -> None:
         overflowed = self.target.send_queue.make_room(self._waiting, self._waiting_size)

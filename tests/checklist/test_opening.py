@@ -14,8 +14,7 @@ import pytest
 from faults import LOCAL, NETWORK, REMOTE, Authority, run_session, stop_when_open, watched_sockets
 from websockets.asyncio.server import serve
 
-from rxnodes import ConnectError, Connecting, ConnectionState, Project, SettingsError
-from rxnodes.connection.before_connect import ConnectOptions, GiveUp
+from rxnodes import ConnectError, Connecting, ConnectionState, ConnectOptions, GiveUp, Project, SettingsError
 from rxnodes.testing import (
     ChaosProxy,
     Frame,

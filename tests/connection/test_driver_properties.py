@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from promises import Journal
 from virtual import Chat
 
-from rxnodes import ConnectionState, ErrorEvent, SendDropped, Sent
+from rxnodes import ConnectionState, ErrorEvent, GiveUp, RxNodesError, SendDropped, Sent
 from rxnodes.testing.virtual_time import run_in_virtual_time
 from rxnodes.transport.receipts import SendQueue
 from rxnodes.websocket import on_stop
@@ -34,7 +35,18 @@ faults = st.one_of(
     st.tuples(st.just("message"), st.sampled_from(["text", b"binary", b"\xff"])),
     st.tuples(st.just("manners"), st.booleans(), st.booleans()),
 )
+MOMENT = ("wait", 0.001)
 waits = st.tuples(st.just("wait"), st.sampled_from([0.0, 0.001, 0.4, 2.0, 20.0]))
+#: Most scripts begin where something can happen.
+READ = [("message", "text"), ("message", b"binary"), ("message", "text")]
+BEGINNINGS = [
+    [],
+    ["start", MOMENT],
+    ["start", MOMENT, ("message", "text"), MOMENT],
+    ["start", MOMENT, *READ, MOMENT],
+    ["start", MOMENT, *READ, ("close", 1012)],
+    ["start", MOMENT, *READ, "end"],
+]
 reactions = st.dictionaries(
     st.sampled_from(["Connecting", "Opened", "Dropped", "Closing", "Stopped", "ErrorEvent", "message", "states"]),
     st.one_of(commands, st.just("raise")),
@@ -42,13 +54,71 @@ reactions = st.dictionaries(
 )
 
 
+LOGIN = "log me in"
+
+
+async def logs_in_at_once(_greeting):
+    pass
+
+
+async def logs_in_and_is_answered(greeting):
+    await greeting.send(LOGIN)
+    await greeting.receive()
+
+
+async def logs_in_with_one_kind_of_answer(greeting):
+    await greeting.receive(lambda message: message == b"binary", codec=None)
+
+
+async def gives_up(greeting):
+    await greeting.receive()
+    raise GiveUp("no")
+
+
+async def fails(_greeting):
+    raise RxNodesError("no")
+
+
+async def waits_for_something_else(greeting):
+    await greeting.send(LOGIN)
+    await asyncio.sleep(1)
+
+
+class Stubborn:
+    """Goes on although it is cancelled."""
+
+    async def __call__(self, greeting):
+        ends = asyncio.get_running_loop().time() + 30
+        while asyncio.get_running_loop().time() < ends:
+            with contextlib.suppress(asyncio.CancelledError, RxNodesError):
+                await asyncio.sleep(5)
+                await greeting.receive()
+
+
+LOGINS = [
+    None,
+    logs_in_at_once,
+    logs_in_and_is_answered,
+    logs_in_with_one_kind_of_answer,
+    gives_up,
+    fails,
+    waits_for_something_else,
+    Stubborn(),
+]
+
+
 class Play:
     """Plays a script on a connection, and watches it from several places."""
 
-    def __init__(self, *, retries, reaction, accepts, queue):
+    def __init__(self, *, retries, reaction, accepts, queue, login):
         self.chat = Chat(
-            self.meet if accepts else None, reconnect=retries, close_timeout=CLOSE_TIMEOUT, send_queue=queue
+            self.meet if accepts else None,
+            reconnect=retries,
+            close_timeout=CLOSE_TIMEOUT,
+            send_queue=queue,
+            after_connect=login,
         )
+        self.leaves_tasks = isinstance(login, Stubborn)
         self.connection = self.chat.connection
         self.tags = itertools.count()
         self.receipts = {}
@@ -88,6 +158,8 @@ class Play:
         assert all(peer.is_lost for peer in self.chat.transport.peers)
         assert self.connection._driver.timer is None
         assert self.connection._driver.outbound.expiry is None
+        if not self.leaves_tasks:
+            assert [task for task in asyncio.all_tasks() if "after_connect" in task.get_name()] == []
         self.unsettled_at_stopped += [receipt for receipt in self.receipts.values() if receipt.outcome is None]
 
     def react(self, what):
@@ -138,22 +210,26 @@ class Play:
                 getattr(peer, what)()
 
 
-@settings(max_examples=300)
+@settings(max_examples=400)
 @given(
+    begin=st.sampled_from(BEGINNINGS),
     script=st.lists(st.one_of(commands, faults, waits), max_size=25),
     reaction=reactions,
     retries=st.one_of(st.none(), st.just({"initial_delay": 0.5}), st.just({"initial_delay": 0.5, "max_attempts": 2})),
-    accepts=st.booleans(),
+    accepts=st.sampled_from([True, True, False]),
     queue=st.sampled_from(QUEUES),
+    login=st.sampled_from(LOGINS),
 )
-def test_any_sequence_keeps_the_promises(script, reaction, retries, accepts, queue):
+def test_any_sequence_keeps_the_promises(  # noqa: PLR0913, PLR0917 - each is drawn by itself
+    begin, script, reaction, retries, accepts, queue, login
+):
     failures = []
 
     async def play():
         # What is raised into the loop would only be logged.
         asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
-        it = Play(retries=retries, reaction=reaction, accepts=accepts, queue=queue)
-        for what in script:
+        it = Play(retries=retries, reaction=reaction, accepts=accepts, queue=queue, login=login)
+        for what in [*begin, *script]:
             await it.step(what)
         began = asyncio.get_running_loop().time()
         it.connection.for_project.shutdown()
@@ -182,7 +258,8 @@ def test_any_sequence_keeps_the_promises(script, reaction, retries, accepts, que
     # 3 and 4: what was counted is what went over.
     for session in journal.sessions:
         assert session.stopped.messages_received == session.messages
-    sent = sum(len(peer.received) for peer in it.chat.transport.peers)
+    # What a login has sent and taken counts nowhere.
+    sent = sum(message != LOGIN for peer in it.chat.transport.peers for message in peer.received)
     assert sum(session.stopped.messages_sent for session in journal.sessions) == sent
     # 4: each send has one outcome, before the Stopped of its session, and is counted so.
     assert it.unsettled_at_stopped == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 from multidict import CIMultiDict
@@ -14,6 +15,8 @@ from rxnodes.lifecycle.events import Closing, Connecting, Dropped, ErrorEvent, L
 from rxnodes.lifecycle.inputs import (
     Abort,
     AbortLink,
+    BeginLogin,
+    CancelLogin,
     CancelTimer,
     CloseNow,
     CloseReceived,
@@ -25,6 +28,8 @@ from rxnodes.lifecycle.inputs import (
     Elapsed,
     HandshakeDone,
     Input,
+    LoginDone,
+    LoginFailed,
     Lost,
     Now,
     Postponed,
@@ -36,7 +41,7 @@ from rxnodes.lifecycle.inputs import (
     Stop,
     Violated,
 )
-from rxnodes.lifecycle.machine import INDEX, MachineError, Phase, Profile, State, step
+from rxnodes.lifecycle.machine import INDEX, OPENING, MachineError, Phase, Profile, State, step
 from rxnodes.lifecycle.policy import Policy, Ranges, ReconnectPolicy
 from rxnodes.lifecycle.states import ConnectionState, Initiator
 
@@ -98,6 +103,12 @@ class Machine:
     def violated(self, code: int = 1002) -> None:
         self(Violated(*self.numbers, ProtocolError("no", code=code)))
 
+    def logged_in(self) -> None:
+        self(LoginDone(*self.numbers))
+
+    def login_failed(self, error: ConnectError | None = None) -> None:
+        self(LoginFailed(*self.numbers, error or ConnectError("no such token")))
+
     def lost(self, error: ConnectError | ConnectionLost | None = None, **traffic: int) -> None:
         self(Lost(*self.numbers, error, Traffic(**traffic)))
 
@@ -106,9 +117,13 @@ class Machine:
 
     def to(self, phase: Phase) -> Machine:
         """Brings a fresh machine to a phase by the shortest way."""
+        if phase in (Phase.GREETING, Phase.DISMISSED):
+            self.state.profile = replace(self.state.profile, logs_in=True)
         way = {
             Phase.IDLE: (),
             Phase.CONNECTING: (lambda: self(Start()),),
+            Phase.GREETING: (lambda: self(Start()), self.shaken),
+            Phase.DISMISSED: (lambda: self(Start()), self.shaken, lambda: self.close_received(1012, "restart")),
             Phase.OPEN: (lambda: self(Start()), self.shaken),
             Phase.DROPPING: (lambda: self(Start()), self.shaken, lambda: self.close_received(1012, "restart")),
             Phase.RECONNECTING: (lambda: self(Start()), self.shaken, self.lost),
@@ -166,7 +181,7 @@ def test_without_a_connect_timeout_no_timer_is_set():
     assert machine.effects == [Dial(1, 1)]
 
 
-@pytest.mark.parametrize("phase", [Phase.CONNECTING, Phase.OPEN, Phase.DROPPING, Phase.RECONNECTING])
+@pytest.mark.parametrize("phase", [*OPENING, Phase.OPEN])
 def test_promise_8_start_while_live_does_nothing(phase):
     machine = reconnecting().to(phase)
     before = machine.state
@@ -520,6 +535,299 @@ def test_a_violation_while_we_wait_for_the_answer():
     assert machine.kinds() == ["CLOSED", "Stopped"]
     assert (machine.stopped.code, machine.stopped.initiator) == (1006, Initiator.LOCAL)
     assert isinstance(machine.stopped.error, ProtocolError)
+
+
+# Logging in
+
+
+def test_a_login_begins_behind_the_handshake_and_opens_the_attempt():
+    machine = Machine().to(Phase.CONNECTING)
+    machine.state.profile = replace(machine.state.profile, logs_in=True)
+    machine.time = 1.0
+    machine.shaken("chat.v2")
+    assert machine.state.phase is Phase.GREETING
+    assert machine.effects == [BeginLogin(HandshakeDone(1, 1, "chat.v2", CIMultiDict()))], "connect_timeout goes on"
+    assert machine.told == []
+    machine.time = 3.0
+    machine.logged_in()
+    assert machine.state.phase is Phase.OPEN
+    assert machine.effects == [CancelTimer()]
+    assert machine.kinds() == ["OPEN", "Opened"]
+    opened = machine.journal.events[-1]
+    assert isinstance(opened, Opened)
+    assert (opened.subprotocol, opened.elapsed) == ("chat.v2", 3.0)
+
+
+def connect_error(machine: Machine) -> ConnectError:
+    """The one `ErrorEvent` of the step, which must be of phase connect."""
+    (event,) = [event for event in machine.told if isinstance(event, ErrorEvent)]
+    assert event.phase == "connect"
+    assert isinstance(event.error, ConnectError)
+    return event.error
+
+
+@pytest.mark.parametrize("how", ["raises", "too slow"])
+def test_a_failed_login_closes_in_order(how):
+    machine = Machine().to(Phase.GREETING)
+    machine.login_failed() if how == "raises" else machine.elapsed()
+    closes = [SendClose(1000, ""), SetTimer(machine.state.timer, 4.0)]
+    assert machine.effects == (closes if how == "raises" else [CancelLogin(), *closes])
+    assert machine.state.phase is Phase.CLOSING
+    assert machine.kinds() == ["ErrorEvent", "CLOSING", "Closing"]
+    error = connect_error(machine)
+    assert str(error) == (
+        "no such token" if how == "raises" else "after_connect was not done within connect_timeout (5 s)"
+    )
+    machine.close_sent()
+    machine.close_received(1000, "as you like")
+    machine.lost()
+    assert machine.kinds() == ["CLOSED", "Stopped"]
+    stopped = machine.stopped
+    assert (stopped.code, stopped.reason, stopped.was_clean) == (1000, "as you like", True)
+    assert (stopped.initiator, stopped.opened, stopped.error) == (Initiator.LOCAL, False, error)
+
+
+@pytest.mark.parametrize("how", ["raises", "too slow"])
+def test_a_failed_login_is_retried(how):
+    machine = reconnecting(max_attempts=2).to(Phase.GREETING)
+    machine.login_failed() if how == "raises" else machine.elapsed()
+    assert machine.state.phase is Phase.DROPPING
+    assert machine.kinds() == ["ErrorEvent", "RECONNECTING"]
+    assert SendClose(1000, "") in machine.effects
+    assert (CancelLogin() in machine.effects) is (how != "raises")
+    assert machine.timer == 4.0
+    error = connect_error(machine)
+    machine(Start())
+    machine.close_sent()
+    assert machine.effects == []
+    machine.close_received(1000, "bye")
+    assert machine.effects[0] == CloseNow(1000, "")
+    assert machine.timer == 1.0
+    machine.lost()
+    assert machine.kinds() == ["Dropped"]
+    dropped = machine.journal.events[-1]
+    assert isinstance(dropped, Dropped)
+    assert (dropped.code, dropped.reason, dropped.was_clean) == (1000, "bye", True)
+    machine.elapsed()
+    assert machine.effects[0] == Dial(1, 2, error)
+    machine.shaken()
+    machine.login_failed()
+    assert machine.state.phase is Phase.CLOSING, "the attempts are used up"
+    machine.lost(ConnectionLost("reset"))
+    assert machine.kinds() == ["CLOSED", "Stopped"], "it was announced"
+    assert str(machine.stopped.error) == "no such token"
+    assert (machine.stopped.initiator, machine.stopped.was_clean) == (Initiator.LOCAL, False)
+
+
+@pytest.mark.parametrize("how", ["raises", "too slow"])
+def test_a_stop_while_an_attempt_ends_whose_login_failed(how):
+    machine = reconnecting().to(Phase.GREETING)
+    machine.login_failed() if how == "raises" else machine.elapsed()
+    machine(Stop())
+    assert machine.kinds() == ["CLOSING", "Closing"]
+    assert machine.effects == [], "our Close frame is under way"
+    machine.lost()
+    assert machine.stopped.initiator is Initiator.LOCAL
+
+
+def test_a_login_that_gives_up_is_not_retried():
+    machine = reconnecting().to(Phase.GREETING)
+    machine.login_failed(ConnectError("wrong password", retryable=False))
+    assert machine.state.phase is Phase.CLOSING
+
+
+@pytest.mark.parametrize("phase", [Phase.DROPPING, Phase.CLOSING])
+def test_the_peer_does_not_answer_behind_a_failed_login(phase):
+    machine = (reconnecting() if phase is Phase.DROPPING else Machine()).to(Phase.GREETING)
+    machine.login_failed()
+    machine.close_sent()
+    machine.elapsed()
+    assert machine.state.phase is phase
+    assert machine.effects == [AbortLink()]
+    assert machine.told == [], "the attempt's end was announced"
+    machine.lost()
+    assert machine.kinds() == (["Dropped"] if phase is Phase.DROPPING else ["CLOSED", "Stopped"])
+
+
+def test_a_violation_behind_a_failed_login_changes_nothing_about_the_next_attempt():
+    machine = reconnecting().to(Phase.GREETING)
+    machine.login_failed()
+    machine.violated(1007)
+    assert machine.effects == [CloseNow(1007, "")]
+    assert machine.kinds() == ["ErrorEvent"]
+    machine.close_sent()
+    machine.lost()
+    assert machine.kinds() == ["Dropped"]
+    machine.elapsed()
+    machine.shaken()
+    machine.close_received(1001, "away")
+    machine.close_sent()
+    machine.lost()
+    dropped = machine.journal.events[-1]
+    assert isinstance(dropped, Dropped)
+    assert (dropped.code, dropped.was_clean) == (1001, True)
+
+
+def test_a_violation_during_the_login_is_answered_with_its_code():
+    machine = reconnecting().to(Phase.GREETING)
+    machine.violated(1007)
+    assert machine.state.phase is Phase.CLOSING
+    assert machine.effects == [CloseNow(1007, ""), CancelLogin(), SetTimer(machine.state.timer, 4.0)]
+    assert machine.kinds() == ["ErrorEvent", "CLOSING", "Closing"]
+    machine.lost()
+    assert machine.kinds() == ["CLOSED", "Stopped"]
+    assert (machine.stopped.initiator, machine.stopped.code) == (Initiator.LOCAL, 1006)
+    assert isinstance(machine.stopped.error, ProtocolError)
+
+
+@pytest.mark.parametrize("retries", [True, False])
+def test_the_link_is_lost_during_the_login(retries):
+    machine = (reconnecting() if retries else Machine()).to(Phase.GREETING)
+    error = ConnectError("the connection ended during the login")
+    machine.lost(error, messages_sent=3)
+    assert machine.kinds() == (
+        ["ErrorEvent", "RECONNECTING", "Dropped"] if retries else ["ErrorEvent", "CLOSED", "Stopped"]
+    )
+    assert connect_error(machine) is error
+    assert machine.effects[0] == CancelTimer()
+    machine(Abort())
+    machine.elapsed() if retries else None
+    assert machine.stopped.messages_sent == 3
+    assert machine.stopped.initiator is (Initiator.LOCAL if retries else Initiator.NETWORK)
+
+
+def test_a_loss_that_cannot_get_better_is_not_retried():
+    machine = reconnecting().to(Phase.GREETING)
+    machine.lost(ConnectError("wrong password", retryable=False))
+    assert machine.state.phase is Phase.STOPPED
+
+
+@pytest.mark.parametrize("command", [Stop(4000, "bye"), Shutdown(), Abort()])
+def test_a_stop_cancels_a_login_and_closes_as_while_open(command):
+    machine = reconnecting().to(Phase.GREETING)
+    machine(command)
+    assert machine.state.phase is Phase.CLOSING
+    assert machine.kinds() == ["CLOSING", "Closing"]
+    timer = SetTimer(machine.state.timer, 4.0)
+    if isinstance(command, Abort):
+        assert machine.effects == [timer, AbortLink()]
+    else:
+        close = SendClose(4000, "bye") if isinstance(command, Stop) else SendClose(1000, "")
+        assert machine.effects == [CancelLogin(), close, timer]
+        machine.close_sent()
+        machine.close_received(4001, "you too")
+    machine.lost()
+    assert machine.kinds() == ["CLOSED", "Stopped"]
+    assert (machine.stopped.opened, machine.stopped.error) == (False, None)
+    assert machine.stopped.initiator is Initiator.LOCAL
+    assert machine.stopped.was_clean is not isinstance(command, Abort)
+
+
+@pytest.mark.parametrize("input_", [LoginDone(1, 1), LoginFailed(1, 1, ConnectError("late"))])
+@pytest.mark.parametrize("phase", [Phase.CLOSING, Phase.OPEN, Phase.DROPPING])
+def test_a_login_that_ends_too_late_changes_nothing(input_, phase):
+    machine = reconnecting().to(phase)
+    before = machine.state
+    machine(input_)
+    assert machine.state is before
+
+
+# The peer closes during the login
+
+
+def test_a_close_during_the_login_is_answered_at_once_and_the_login_goes_on():
+    machine = Machine().to(Phase.GREETING)
+    machine.close_received(4401, "bad token")
+    assert machine.state.phase is Phase.DISMISSED
+    assert machine.effects == [CloseNow(4401, ""), SetTimer(machine.state.timer, 4.0)]
+    assert machine.told == []
+    machine.close_sent()
+    assert machine.timer == 1.0
+    assert machine.told == []
+
+
+@pytest.mark.parametrize("how", ["raises", "too slow", "is lost"])
+@pytest.mark.parametrize("retries", [True, False])
+def test_a_login_that_the_peer_has_closed_fails_with_its_words(how, retries):
+    machine = (reconnecting() if retries else Machine()).to(Phase.GREETING)
+    machine.close_received(4401, "bad token")
+    machine.close_sent()
+    machine.time = 1.0
+    lost = partial(machine.lost, messages_sent=1)
+    {"raises": machine.login_failed, "too slow": machine.elapsed, "is lost": lost}[how]()
+    error = connect_error(machine)
+    assert (error.code, error.reason, error.retryable) == (4401, "bad token", True)
+    assert str(error) == "the peer closed during the login: 4401 bad token"
+    if how != "is lost":
+        assert machine.kinds() == ["ErrorEvent", *(["RECONNECTING"] if retries else ["CLOSING", "Closing"])]
+        assert machine.effects == ([AbortLink(), SetTimer(machine.state.timer, 3.0)] if how == "too slow" else [])
+        lost()
+    assert machine.state.phase is (Phase.RECONNECTING if retries else Phase.STOPPED)
+    assert machine.state.has_link is False
+    assert machine.kinds()[-1] == ("Dropped" if retries else "Stopped")
+    told = machine.journal.events[-1]
+    assert isinstance(told, Dropped | Stopped)
+    assert (told.code, told.reason, told.was_clean) == (4401, "bad token", True)
+    if isinstance(told, Stopped):
+        assert (told.initiator, told.error, told.opened) == (Initiator.REMOTE, error, False)
+        assert told.messages_sent == 1
+    else:
+        assert machine.effects[0] == CancelTimer()
+        assert machine.timer is not None
+
+
+@pytest.mark.parametrize("how", ["raises", "too slow", "is lost", "is done"])
+def test_a_final_code_during_the_login_is_not_retried(how):
+    machine = reconnecting(final_codes=frozenset({4401})).to(Phase.GREETING)
+    machine.close_received(4401)
+    acts = {"raises": machine.login_failed, "too slow": machine.elapsed, "is lost": machine.lost}
+    acts.get(how, machine.logged_in)()
+    assert machine.state.phase is (Phase.STOPPED if how == "is lost" else Phase.CLOSING)
+    assert machine.journal.kinds.count("Closing") == 1
+
+
+def test_a_hook_that_gives_up_has_the_last_word():
+    machine = reconnecting().to(Phase.DISMISSED)
+    error = ConnectError("wrong password", retryable=False)
+    machine.login_failed(error)
+    assert machine.state.phase is Phase.CLOSING
+    assert connect_error(machine) is error
+
+
+@pytest.mark.parametrize("retries", [True, False])
+def test_a_login_that_is_done_behind_a_close_has_opened(retries):
+    """Its answer, messages and a Close may come in one read, and nothing of them may be lost."""
+    machine = (reconnecting() if retries else Machine()).to(Phase.DISMISSED)
+    deadline = machine.state.timer
+    machine.logged_in()
+    assert machine.effects == [], "close_timeout goes on"
+    assert machine.state.timer == deadline
+    if retries:
+        assert machine.state.phase is Phase.DROPPING
+        assert machine.kinds() == ["OPEN", "Opened", "RECONNECTING"]
+    else:
+        assert machine.state.phase is Phase.CLOSING
+        assert machine.kinds() == ["OPEN", "Opened", "CLOSING", "Closing"]
+    machine.close_sent()
+    machine.lost()
+    told = machine.journal.events[-1]
+    assert isinstance(told, Dropped | Stopped)
+    assert (told.code, told.reason, told.was_clean) == (1012, "restart", True)
+    if isinstance(told, Stopped):
+        assert (told.initiator, told.opened, told.error) == (Initiator.REMOTE, True, None)
+
+
+@pytest.mark.parametrize("command", [Stop(4000, "bye"), Shutdown(), Abort()])
+def test_a_stop_behind_a_close_during_the_login(command):
+    machine = reconnecting().to(Phase.DISMISSED)
+    machine(command)
+    assert machine.state.phase is Phase.CLOSING
+    assert machine.effects == [AbortLink() if isinstance(command, Abort) else CancelLogin()]
+    assert machine.kinds() == ["CLOSING", "Closing"]
+    machine.lost()
+    assert machine.stopped.initiator is Initiator.REMOTE
+    assert machine.stopped.code == 1012
+    assert (machine.stopped.error is None) is isinstance(command, Abort)
 
 
 # Start while ending, and after
@@ -1004,6 +1312,8 @@ STALE = [
     CloseReceived(1, 1, 1000, ""),
     CloseSent(1, 1),
     Violated(1, 1, ProtocolError("late")),
+    LoginDone(1, 1),
+    LoginFailed(1, 1, ConnectError("late")),
     Lost(1, 1, None, Traffic()),
     Elapsed(1),
 ]
@@ -1040,7 +1350,7 @@ def test_what_cannot_come_raises_and_leaves_the_state_as_it_was():
 # What waits for the connection to open
 
 
-@pytest.mark.parametrize("phase", [Phase.CONNECTING, Phase.OPEN, Phase.DROPPING, Phase.RECONNECTING])
+@pytest.mark.parametrize("phase", [*OPENING, Phase.OPEN])
 def test_what_waited_for_the_connection_to_open_and_was_given_up_is_unsent(phase):
     machine = reconnecting().to(phase)
     machine(Discarded(2))

@@ -16,6 +16,8 @@ from rxnodes.lifecycle.events import Traffic
 from rxnodes.lifecycle.inputs import (
     Abort,
     AbortLink,
+    BeginLogin,
+    CancelLogin,
     CancelTimer,
     CloseNow,
     CloseReceived,
@@ -25,6 +27,9 @@ from rxnodes.lifecycle.inputs import (
     Elapsed,
     HandshakeDone,
     Input,
+    LinkInput,
+    LoginDone,
+    LoginFailed,
     Lost,
     Now,
     Reported,
@@ -54,6 +59,7 @@ class Link:
         self.owes_close = False
         self.has_sent_close = False
         self.is_mute = False
+        self.is_logging_in = False
 
 
 class AnySequence(RuleBasedStateMachine):
@@ -63,12 +69,12 @@ class AnySequence(RuleBasedStateMachine):
         enabled=st.booleans(),
         max_attempts=st.one_of(st.none(), st.integers(1, 4)),
         reset_after=st.sampled_from([0.0, 5.0]),
+        logs_in=st.booleans(),
     )
-    def begin(self, enabled, max_attempts, reset_after):
+    def begin(self, enabled, max_attempts, reset_after, logs_in):
         reconnect = ReconnectPolicy(enabled=enabled, max_attempts=max_attempts, reset_after=reset_after)
-        self.state = State(
-            profile=Profile(name="chat", url="ws://test/", policy=Policy(close_timeout=4.0, reconnect=reconnect))
-        )
+        policy = Policy(close_timeout=4.0, reconnect=reconnect)
+        self.state = State(profile=Profile(name="chat", url="ws://test/", policy=policy, logs_in=logs_in))
         self.journal = Journal()
         self.link: Link | None = None
         self.due: tuple[int, float] | None = None
@@ -93,9 +99,9 @@ class AnySequence(RuleBasedStateMachine):
                 self.undelivered = self.undelivered or type(event).__name__ == "Stopped"
         for effect in done.effects:
             self.perform(effect)
-        if isinstance(input_, HandshakeDone | CloseReceived | CloseSent | Violated | Lost | Elapsed):
+        if isinstance(input_, LinkInput | Elapsed):
             self.old.append(input_)
-        is_closing = self.state.phase in (Phase.CLOSING, Phase.DROPPING)
+        is_closing = self.state.phase in (Phase.CLOSING, Phase.DROPPING, Phase.DISMISSED)
         self.closing_since = (self.closing_since or self.time) if is_closing else None
 
     def perform(self, effect):
@@ -113,6 +119,13 @@ class AnySequence(RuleBasedStateMachine):
             case AbortLink():
                 if self.link is not None:
                     self.link.is_aborted = True
+                    self.link.is_logging_in = False
+            case BeginLogin():
+                assert self.link is not None
+                self.link.is_logging_in = True
+            case CancelLogin():
+                assert self.link is not None
+                self.link.is_logging_in = False
             case SendClose() | CloseNow():
                 assert self.link is not None
                 assert self.link.is_open
@@ -173,12 +186,19 @@ class AnySequence(RuleBasedStateMachine):
         self.link.is_mute = True
         self.feed(Violated(*self.link.numbers, ProtocolError("no", code=code)))
 
+    @precondition(lambda self: self.link is not None and self.link.is_logging_in)
+    @rule(succeeds=st.booleans(), retryable=st.booleans())
+    def end_login(self, succeeds, retryable):
+        self.link.is_logging_in = False
+        error = ConnectError("no such token", retryable=retryable)
+        self.feed(LoginDone(*self.link.numbers) if succeeds else LoginFailed(*self.link.numbers, error))
+
     @precondition(lambda self: self.link is not None)
     @rule(retryable=st.booleans(), known=st.booleans(), asked=st.sampled_from([None, 1.0, 60.0]))
     def lose(self, retryable, known, asked=None):
         link, self.link = self.link, None
         refused = ConnectError("refused", retryable=retryable, retry_after=asked)
-        error = ConnectionLost("reset") if link.is_open else refused
+        error = ConnectionLost("reset") if link.is_open and not link.is_logging_in else refused
         self.feed(Lost(*link.numbers, error if known else None, Traffic(messages_sent=1)))
 
     # The clock and the shell
@@ -224,9 +244,9 @@ class AnySequence(RuleBasedStateMachine):
 
     @invariant()
     def a_live_session_has_something_to_wait_for(self):
-        if self.state.phase in (Phase.CLOSING, Phase.DROPPING, Phase.RECONNECTING):
+        if self.state.phase in (Phase.CLOSING, Phase.DROPPING, Phase.DISMISSED, Phase.RECONNECTING):
             assert self.due is not None or (self.link is not None and self.link.is_aborted)
-        if self.state.phase in (Phase.CONNECTING, Phase.OPEN, Phase.DROPPING):
+        if self.state.phase in (Phase.CONNECTING, Phase.GREETING, Phase.DISMISSED, Phase.OPEN, Phase.DROPPING):
             assert self.link is not None
 
     @invariant()

@@ -181,6 +181,40 @@ async def test_other_letters_send_their_values():
     assert recording.messages == ["A", "next", b"\xe9", "A"]
 
 
+def after(seconds, *waits):
+    """A login that sends so late, and takes as many messages behind each."""
+
+    async def log_in(greeting):
+        for wait in waits:
+            await asyncio.sleep(seconds)
+            await greeting.send("token")
+            for _ in range(wait):
+                await greeting.receive()
+
+    return log_in
+
+
+@pytest.mark.parametrize(
+    ("diagram", "log_in", "told"),
+    [
+        ("-(o?)w-m-X", after(0, 1), "c-o-m-(Xs)"),
+        ("-o?w-m-X", after(0, 1), "c--o-m-(Xs)"),
+        ("-(o?wm)m-X", after(0.5, 1), "c-----(om)m-(Xs)"),
+        ("-o?w?w-m-X", after(0.5, 1, 1), "c------------o-m-(Xs)"),
+        ("-o-w?-m-X", after(0, 0), "co-m--m-(Xs)"),
+        ("-(o?)X", after(0, 1), "c-(eXs)"),
+        ("-(o?)#", after(0, 1), "c-(es)"),
+        ("-o?X", after(20, 1), "c 9.9s (exs)"),
+    ],
+)
+@in_virtual_time
+async def test_a_peer_waits_for_what_a_login_sends(diagram, log_in, told):
+    recording, _ = await play(
+        peer_script(diagram, values={"w": "welcome"}, close=(1001, "bye")), after_connect=log_in, close_timeout=5
+    )
+    recording.assert_marbles(told)
+
+
 @in_virtual_time
 async def test_a_pong_is_one_of_the_heartbeat():
     transport = ScriptedTransport(peer_script("-o-p", tick=0.25))

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from multidict import CIMultiDict
+from receipts import receipt
 
 from rxnodes import Project
 from rxnodes.testing.scripted import ScriptedTransport
@@ -100,6 +101,23 @@ async def test_a_peer_that_is_gone_takes_every_verb_and_does_nothing():
     await turn()
     assert told.kinds == ["lost"]
     assert not peer.was_aborted
+
+
+async def test_a_peer_expects_each_message_once():
+    link, peer, _ = dialled()
+    expected = []
+    peer.expect(lambda message: expected.append(("first", message)))
+    link.send(receipt(b"one", is_text=True))
+    assert expected == [], "not within the client's own call"
+    link.send(receipt(b"two", is_text=True))
+    await turn()
+    assert expected == [("first", "one")]
+    peer.expect(lambda message: expected.append(("second", message)))
+    assert expected[1:] == [("second", "two")]
+    peer.expect(lambda message: expected.append(("third", message)))
+    peer.reset()
+    await turn()
+    assert len(expected) == 2
 
 
 async def test_a_pause_in_the_midst_of_what_waited():

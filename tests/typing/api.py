@@ -14,6 +14,7 @@ from reactivex import Observable, abc
 from reactivex import operators as ops
 
 from rxnodes import (
+    AfterConnect,
     Attempt,
     BeforeConnect,
     CloseCode,
@@ -25,6 +26,7 @@ from rxnodes import (
     Drops,
     ErrorEvent,
     GiveUp,
+    Greeting,
     Initiator,
     LifecycleEvent,
     Opened,
@@ -391,6 +393,8 @@ async def fresh_token(attempt: Attempt) -> ConnectOptions | None:
         assert_type(attempt.error.headers, CIMultiDict[str])
         assert_type(attempt.error.body, bytes)
         assert_type(attempt.error.retry_after, float | None)
+        assert_type(attempt.error.code, int | None)
+        assert_type(attempt.error.reason, str | None)
         raise GiveUp("the token is wrong")
     if attempt.attempt == 2:
         return ConnectOptions(subprotocols=["chat", "token"])
@@ -399,9 +403,20 @@ async def fresh_token(attempt: Attempt) -> ConnectOptions | None:
     return ConnectOptions(url="ws://chat.test/", headers={"Authorization": "Bearer"}, query={"try": "2"}, delay=1)
 
 
+async def log_in(greeting: Greeting) -> None:
+    assert_type(greeting.attempt, Attempt)
+    assert_type(greeting.subprotocol, str | None)
+    assert_type(await greeting.send({"token": "secret"}, codec="json"), None)
+    assert_type(await greeting.receive(), Any)
+    assert_type(await greeting.receive(lambda value: value["type"] == "auth_ok", codec="json"), Any)
+    assert_type(await greeting.receive(codec=None), str | bytes)
+    assert_type(await greeting.receive(lambda value: value["type"] == "auth_ok", codec=dict[str, str]), dict[str, str])
+
+
 def hooks() -> None:
     hook: BeforeConnect = fresh_token
-    Project(websocket={"chat": {"url": "ws://chat.test/", "before_connect": hook}})
+    login: AfterConnect = log_in
+    Project(websocket={"chat": {"url": "ws://chat.test/", "before_connect": hook, "after_connect": login}})
     Project(websocket=WebSocketSettings(connections={"chat": ConnectionSettings.model_validate("ws://chat.test/")}))
 
 

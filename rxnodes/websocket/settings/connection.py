@@ -18,6 +18,7 @@ from pydantic import (
 
 from rxnodes.codecs import CODEC_NAMES, Codec, as_codec
 from rxnodes.connection.before_connect import ConnectOptions, Preparation
+from rxnodes.connection.greeting import Login
 from rxnodes.lifecycle.policy import Policy
 from rxnodes.transport.base import Target
 from rxnodes.websocket.settings.fields import MIB, Number, Seconds, SecondsOrNone, Settings, is_none
@@ -86,6 +87,7 @@ class ConnectionSettings(Settings):
         tls: For a `wss` URL: whom to trust, and the client's certificate.
         reconnect: When another attempt follows.
         before_connect: A coroutine function asked before each attempt; only in Python.
+        after_connect: A coroutine function that logs in on each attempt before it counts as open; only in Python.
     """
 
     shorthand: ClassVar[str] = "url"
@@ -109,6 +111,7 @@ class ConnectionSettings(Settings):
     tls: TlsSettings | None = None
     reconnect: ReconnectSettings = Field(default_factory=ReconnectSettings)
     before_connect: Callable[..., Any] | None = Field(default=None, repr=False)
+    after_connect: Callable[..., Any] | None = Field(default=None, repr=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -154,6 +157,10 @@ class ConnectionSettings(Settings):
         if self.before_connect is None:
             return None
         return Preparation(hook=self.before_connect, retarget=self.retarget)
+
+    def login(self) -> Login | None:
+        """How each attempt logs in before it counts as open."""
+        return None if self.after_connect is None else Login(hook=self.after_connect, codec=self.codec)
 
     def retarget(self, options: ConnectOptions) -> Target:
         """Where to connect to, and how, when a hook says otherwise.
