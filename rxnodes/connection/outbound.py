@@ -278,22 +278,22 @@ class Outbound:
         if self.watched:
             for receipt in receipts:
                 if receipt.is_watched:
-                    self._post_outcome(receipt, fate.outcome(receipt.tag, receipt.size))
+                    self._post_fate(receipt, fate)
             # `Unsent` waits for the notification of the end that caused it. Earlier, the connection would still seem
             # open, and a subscriber might send the message again.
             if not self._driver.is_stepping and kind is not Unsent:
                 self._outbox.flush()
 
-    def _post_outcome(self, receipt: Receipt, outcome: SendOutcome) -> None:
+    def _post_fate(self, receipt: Receipt, fate: Fate) -> None:
         self.watched -= 1
         for tell in receipt.take_waiters():
-            self._outbox.post(partial(self._tell, tell), outcome)
+            self._outbox.post(partial(self._tell, tell), fate)
         if receipt.tag is not None:
-            self._outbox.post(self.outcomes.on_next, outcome)
+            self._outbox.post(self.outcomes.on_next, fate.outcome(receipt.tag, receipt.size))
 
-    def _tell(self, tell: Callable[[SendOutcome], None], outcome: SendOutcome) -> None:
+    def _tell(self, tell: Callable[[Fate], None], fate: Fate) -> None:
         try:
-            tell(outcome)
+            tell(fate)
         except BaseException as error:  # noqa: BLE001 - who follows a receipt is as isolated as a subscriber
             self._report(error)
 

@@ -8,7 +8,7 @@ from rxnodes.lifecycle.inputs import Reported, Shutdown
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
     from datetime import datetime
 
     from reactivex import Observable
@@ -46,6 +46,11 @@ class DriverForNodes:
         """Every message as `bytes`."""
         return self._driver.inbound.binaries
 
+    @property
+    def is_delivering(self) -> bool:
+        """Whether a notification is being delivered."""
+        return self._driver.outbox.is_delivering
+
     def batches(self, *, is_binary: bool | None) -> Observable[Any]:
         """The messages of one read as a list."""
         return self._driver.inbound.batches(is_binary=is_binary)
@@ -53,6 +58,10 @@ class DriverForNodes:
     def values(self, codec: Codec[Any], *, batched: bool = False) -> Observable[Any]:
         """What a codec reads of every message."""
         return self._driver.inbound.values(codec, batched=batched)
+
+    def shared(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What the connection's nodes have in common under a key."""
+        return self._driver.inbound.shared(key, make)
 
     def now(self) -> datetime:
         """The time of day in UTC."""

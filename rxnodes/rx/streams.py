@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["Derived", "IsolatedBehaviorSubject", "IsolatedSubject", "View", "Views", "log_for"]
+__all__ = ["Derived", "IsolatedBehaviorSubject", "IsolatedSubject", "Subscription", "View", "Views", "log_for"]
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -47,7 +47,7 @@ def _ignore(_value: object = None) -> None:
     """Replaces the callbacks of a disposed subscription, for a notification that is already on its way."""
 
 
-class _Subscription(abc.DisposableBase):
+class Subscription(abc.DisposableBase):
     """One subscriber of a hot stream."""
 
     __slots__ = ("is_disposed", "on_completed", "on_error", "on_next", "stream")
@@ -56,8 +56,8 @@ class _Subscription(abc.DisposableBase):
         self,
         stream: IsolatedSubject[Any],
         on_next: Callable[[Any], object],
-        on_error: Callable[[Exception], object],
-        on_completed: Callable[[], object],
+        on_error: Callable[[Exception], object] = _ignore,
+        on_completed: Callable[[], object] = _ignore,
     ) -> None:
         self.stream = stream
         self.is_disposed = False
@@ -66,6 +66,7 @@ class _Subscription(abc.DisposableBase):
         self.on_completed = on_completed
 
     def dispose(self) -> None:
+        """Removes the subscriber, which is not called any more."""
         self.is_disposed = True
         self.on_next = self.on_error = self.on_completed = _ignore
         self.stream.detach(self)
@@ -93,7 +94,7 @@ class IsolatedSubject(Observable[T], abc.SubjectBase[T]):
         if lock is not None:
             self.lock = lock
         self._report = report
-        self._subscriptions: tuple[_Subscription, ...] = ()
+        self._subscriptions: tuple[Subscription, ...] = ()
         self._is_stopped = False
 
     def subscribe(
@@ -131,7 +132,7 @@ class IsolatedSubject(Observable[T], abc.SubjectBase[T]):
                 "on_next: expected a plain function, got a coroutine function, which is not awaited here; use "
                 "stream.pipe(for_each_async(function))"
             )
-        subscription = _Subscription(
+        subscription = Subscription(
             self,
             on_loop_of(scheduler, cast("Callable[[T], object]", on_next or _ignore)),
             on_loop_of(scheduler, on_error or default_error),
@@ -140,7 +141,7 @@ class IsolatedSubject(Observable[T], abc.SubjectBase[T]):
         self.attach(subscription)
         return subscription
 
-    def attach(self, subscription: _Subscription) -> None:
+    def attach(self, subscription: Subscription) -> None:
         """Adds a subscriber. If the stream has ended, the subscriber is told at once."""
         with self.lock:
             is_late = self._is_stopped
@@ -150,10 +151,10 @@ class IsolatedSubject(Observable[T], abc.SubjectBase[T]):
             self._tell_end(subscription)
         self.note_observed()
 
-    def detach(self, subscription: _Subscription) -> None:
+    def detach(self, subscription: Subscription) -> None:
         """Removes a subscriber."""
         with self.lock:
-            self._subscriptions = tuple(other for other in self._subscriptions if other is not subscription)
+            self._subscriptions = tuple([other for other in self._subscriptions if other is not subscription])
         self.note_observed()
 
     def note_observed(self) -> None:
@@ -195,7 +196,7 @@ class IsolatedSubject(Observable[T], abc.SubjectBase[T]):
         for subscription in subscriptions:
             self._tell_end(subscription)
 
-    def _tell_end(self, subscription: _Subscription) -> None:
+    def _tell_end(self, subscription: Subscription) -> None:
         try:
             if self._error is None:
                 subscription.on_completed()
@@ -236,7 +237,7 @@ class IsolatedBehaviorSubject(IsolatedSubject[T]):
         self._last = initial
         self._run = run
 
-    def attach(self, subscription: _Subscription) -> None:
+    def attach(self, subscription: Subscription) -> None:
         """Emits the last value to a new subscriber, and adds it."""
 
         def replay_and_attach() -> None:
@@ -271,7 +272,7 @@ class Derived(IsolatedSubject[T]):
         super().__init__(source._report, source.lock)  # noqa: SLF001 - our own
         self._source: IsolatedSubject[Any] = source
         self._relay = relay
-        self._subscription: _Subscription | None = None
+        self._subscription: Subscription | None = None
 
     @property
     def is_stopped(self) -> bool:
@@ -287,7 +288,7 @@ class Derived(IsolatedSubject[T]):
                 subscription, self._subscription = self._subscription, None
                 subscription.dispose()
                 return
-            subscription = _Subscription(self._source, self._take, self.on_error, self.on_completed)
+            subscription = Subscription(self._source, self._take, self.on_error, self.on_completed)
             if not self._source.is_stopped:
                 self._subscription = subscription
                 self._source.attach(subscription)

@@ -167,7 +167,7 @@ class Receipt:
         self.size = len(payload)
         self.tag = tag
         self.fate: Fate | None = None
-        self._waiters: list[Callable[[SendOutcome], None]] | None = None
+        self._waiters: list[Callable[[Fate], None]] | None = None
 
     def __repr__(self) -> str:
         state = "under way" if self.fate is None else self.fate.kind.__name__
@@ -185,41 +185,42 @@ class Receipt:
 
     def __await__(self) -> Generator[Any, None, SendOutcome]:
         if self.fate is None:
-            future: asyncio.Future[SendOutcome] = asyncio.get_running_loop().create_future()
+            future: asyncio.Future[Fate] = asyncio.get_running_loop().create_future()
             tell = partial(_resolve, future)
             self._sender.run_on_loop(lambda: self.follow(tell))
             try:
-                return (yield from future)
+                fate = yield from future
+                return fate.outcome(self.tag, self.size)
             finally:
                 if self.fate is None:
                     # Who stops waiting is let go: whoever asks again and again must not make it grow.
                     self._sender.run_on_loop(lambda: self._forget(tell))
         return self.fate.outcome(self.tag, self.size)
 
-    def follow(self, tell: Callable[[SendOutcome], None]) -> None:
-        """Has `tell` called with the outcome; at once, where it is known. On the connection's loop only."""
+    def follow(self, tell: Callable[[Fate], None]) -> None:
+        """Has `tell` called with what becomes of it; at once, where it is known. On the connection's loop only."""
         if self.fate is not None:
-            tell(self.fate.outcome(self.tag, self.size))
+            tell(self.fate)
             return
         if not self.is_watched:
             self._sender.watch()
         self._waiters = [*(self._waiters or ()), tell]
 
-    def _forget(self, tell: Callable[[SendOutcome], None]) -> None:
+    def _forget(self, tell: Callable[[Fate], None]) -> None:
         self._waiters = [waiter for waiter in self._waiters or () if waiter is not tell]
 
-    def take_waiters(self) -> Sequence[Callable[[SendOutcome], None]]:
+    def take_waiters(self) -> Sequence[Callable[[Fate], None]]:
         """Those who are to be told, who wait no more."""
         waiters, self._waiters = self._waiters or (), None
         return waiters
 
 
-def _resolve(future: asyncio.Future[SendOutcome], outcome: SendOutcome) -> None:
+def _resolve(future: asyncio.Future[Fate], fate: Fate) -> None:
     """Gives a future its result, on whatever loop it is awaited."""
 
     def resolve() -> None:
         if not future.done():
-            future.set_result(outcome)
+            future.set_result(fate)
 
     loop = future.get_loop()
     # A loop that has closed meanwhile has nobody left who waits.

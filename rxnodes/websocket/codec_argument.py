@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rxnodes.connection.connection import Connection
     from rxnodes.transport.receipts import Receipt
 
-__all__ = ["UNSET", "Writer", "read_with"]
+__all__ = ["UNSET", "Writer", "read_with", "reader_of", "stream_of"]
 
 
 def read_with(connection: Connection, codec: Any = UNSET, *, batched: bool = False) -> Observable[Any]:
@@ -34,8 +34,17 @@ def read_with(connection: Connection, codec: Any = UNSET, *, batched: bool = Fal
         TypeError: If an argument is no connection or no codec.
         ValueError: If no codec has that name, or its package is not installed.
     """
+    return stream_of(connection, reader_of(connection, codec), batched=batched)
+
+
+def reader_of(connection: Connection, codec: Any = UNSET) -> Codec[Any] | None:
+    """What reads the messages of a connection; `None`: nothing, they are given as they came. As for `read_with`."""
     check_connection(connection)
-    reader = _codec_of(connection, codec, default=AS_TEXT)
+    return _codec_of(connection, codec, default=AS_TEXT)
+
+
+def stream_of(connection: Connection, reader: Codec[Any] | None, *, batched: bool = False) -> Observable[Any]:
+    """The messages of a connection, as this codec reads them."""
     # The connection has streams of its own for what needs no decoding.
     if reader is None:
         return connection.for_nodes.batches(is_binary=None) if batched else connection.messages

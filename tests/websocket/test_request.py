@@ -15,11 +15,11 @@ from reactivex import operators as ops
 from reactivex.testing import TestScheduler
 from virtual import Chat, virtual
 
-from rxnodes import ConnectionLost, DecodeError, Project, RequestTimeout, SendError, pulse
+from rxnodes import ConnectionLost, DecodeError, Project, ProtocolError, RequestTimeout, SendError, pulse
 from rxnodes.codecs import as_codec
 from rxnodes.testing import ScriptedTransport
 from rxnodes.transport.receipts import SendQueue
-from rxnodes.websocket import channel, on_start, request
+from rxnodes.websocket import channel, on_receive, on_start, request
 
 
 class Answer(pydantic.BaseModel):
@@ -224,25 +224,54 @@ def reset(chat):
 
 
 def stop(chat):
-    chat.connection.stop()
+    chat.connection.stop(code=4000, reason="enough")
 
 
 def close(chat):
-    chat.peer.close(1012)
+    chat.peer.close(1012, "restart")
 
 
-@pytest.mark.parametrize("end", [reset, stop, close])
+def violate(chat):
+    chat.peer.violate()
+
+
+@pytest.mark.parametrize(
+    ("end", "words", "code", "reason", "cause"),
+    [
+        (reset, "code 1006", 1006, "", ConnectionLost),
+        (stop, "code 4000", 4000, "", None),
+        (close, "code 1012 and reason 'restart'", 1012, "restart", None),
+        (violate, "code 1006", 1006, "", ProtocolError),
+    ],
+)
 @pytest.mark.parametrize("reconnect", [None, {}])
 @virtual
-async def test_the_end_before_the_answer_is_an_error(end, reconnect):
+async def test_the_end_before_the_answer_is_an_error_that_says_how_it_ended(
+    end, words, code, reason, cause, reconnect
+):
     chat = await Chat(reconnect=reconnect).opened()
     told = Told(request(chat.connection, "ask", match=lambda _: False))
     end(chat)
     await asyncio.sleep(1)
     (error,) = told.all
     assert isinstance(error, ConnectionLost)
-    assert str(error) == "'chat': the connection ended before the answer came"
+    assert str(error) == f"'chat': the connection ended before the answer came, with {words}"
+    assert (error.code, error.reason) == (code, reason)
+    assert type(error.__cause__) is (cause or type(None))
     assert idle(chat.connection)
+
+
+@virtual
+async def test_what_broke_the_connection_is_no_other_error_of_the_attempt():
+    chat = await Chat(reconnect={}).opened()
+    on_receive(chat.connection, codec="json").subscribe()
+    told = Told(request(chat.connection, "ask", match=lambda _: False))
+    chat.peer.send("nonsense")
+    chat.peer.close(1012)
+    await asyncio.sleep(1)
+    (error,) = told.all
+    assert [type(event.error) for event in errors_of(chat)] == [DecodeError]
+    assert (error.code, error.__cause__) == (1012, None)
 
 
 @virtual
