@@ -29,15 +29,11 @@ class End(NamedTuple):
     """How an attempt, or the session, has ended.
 
     Attributes:
-        session: The number of the session.
-        attempt: The number of the attempt.
         code: The close code.
         reason: The peer's reason.
         cause: What broke the connection; `None`: it was closed.
     """
 
-    session: int
-    attempt: int
     code: int
     reason: str
     cause: Exception | None
@@ -215,7 +211,7 @@ class Answers:
                 self._broken_by = event
         elif isinstance(event, Dropped | Stopped):
             cause = event.error if isinstance(event, Stopped) else self._cause_of(event)
-            end = End(event.session, event.attempt, event.code, event.reason, cause)
+            end = End(event.code, event.reason, cause)
             for waiter in self._all(generation):
                 self._tell(waiter, waiter.on_end, end)
 

@@ -173,8 +173,8 @@ class Exchange(abc.DisposableBase):
         self.give_up(error)
 
     def on_end(self, end: End | None) -> None:
-        """An attempt has ended. A drop that is told late may be that of an earlier one."""
-        if end is not None and (end.session, end.attempt) == self._asked_in:
+        """The attempt has ended; the project, not before all its sessions have."""
+        if end is not None:
             self._fail(end.error(self.question.connection.name, self.awaited))
 
     def _on_fate(self, fate: Fate) -> None:

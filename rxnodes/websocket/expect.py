@@ -153,8 +153,6 @@ class Expectation(IsolatedSubject[T], abc.DisposableBase):
         self._timeout = timeout
         self._came: tuple[T, ...] = ()
         self._is_waiting = False
-        # An end that is told late may be that of an earlier attempt.
-        self._since = (connection.session, connection.attempt)
         self._stop_timer = None if timeout is None else _after(timeout, partial(self._run, self._time_out))
         self._run(self._begin)
 
@@ -220,7 +218,7 @@ class Expectation(IsolatedSubject[T], abc.DisposableBase):
         name = self._connection.name
         if end is None:
             self._fail(ConnectionLost(f"{name!r}: the project closed before the expected message came"))
-        elif (end.session, end.attempt) >= self._since:
+        else:
             self._fail(end.error(name, "the expected message"))
 
     def _time_out(self) -> None:
