@@ -143,7 +143,11 @@ class Inbound:
 
     def _values_of_messages(self, codec: Codec[Any]) -> Derived[Any]:
         def relay(message: str | bytes, emit: Callable[[Any], None]) -> None:
-            for value in self._decode(codec, (message,)):
+            try:
+                value = decode(codec, message)
+            except DecodeError as error:
+                self._refuse(error)
+            else:
                 emit(value)
 
         return Derived(self.messages, relay)
@@ -230,6 +234,9 @@ class Inbound:
             try:
                 values.append(decode(codec, message))
             except DecodeError as error:
-                # Its text says where, and its cause has a traceback of its own. Ours would keep the message alive.
-                self._driver.refuse(error.with_traceback(None))
+                self._refuse(error)
         return values
+
+    def _refuse(self, error: DecodeError) -> None:
+        # Its text says where, and its cause has a traceback of its own. Ours would keep the message alive.
+        self._driver.refuse(error.with_traceback(None))

@@ -147,18 +147,15 @@ class Exchange(abc.DisposableBase):
     def close(self) -> None:
         """Leaves nothing behind, so that whoever is told something now finds it so."""
         self.is_over = True
-        self._leave()
+        if self._asked_in is not None:
+            self._asked_in = None
+            self.question.answers.remove(self.question.match, self)
+        self._cancel_timer()
 
     def _fail(self, error: Exception) -> None:
         if not self.is_over:
             self.close()
             self.observer.on_error(error)
-
-    def _leave(self) -> None:
-        if self._asked_in is not None:
-            self._asked_in = None
-            self.question.answers.remove(self.question.match, self)
-        self._cancel_timer()
 
     # What is told
 
