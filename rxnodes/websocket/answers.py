@@ -10,6 +10,7 @@ from rxnodes.errors import ConnectionLost, DecodeError, printable
 from rxnodes.lifecycle.events import Dropped, ErrorEvent, LifecycleEvent, Stopped
 from rxnodes.rx.streams import Subscription
 from rxnodes.websocket.codec_argument import stream_of
+from rxnodes.websocket.deadlines import Deadlines
 from rxnodes.websocket.matching import NO_MATCH, Wanted, key_reader
 
 if TYPE_CHECKING:
@@ -77,6 +78,10 @@ class Waiter(Protocol):
         """An attempt, or the session, has ended; `None`: the project has closed."""
         ...
 
+    def on_deadline(self) -> None:
+        """The time that it waits for is over."""
+        ...
+
 
 def answers_of(connection: Connection, reader: Codec[Any] | None) -> Answers:
     """Those who wait for messages of a connection, as this codec reads them. All who use the same codec share it."""
@@ -93,6 +98,9 @@ class Answers:
     Args:
         connection: The connection.
         messages: Its messages, as those who wait want them read.
+
+    Attributes:
+        deadlines: Tells those who wait when their time is over.
     """
 
     __slots__ = (
@@ -105,6 +113,7 @@ class Answers:
         "_messages",
         "_subscriptions",
         "_tables",
+        "deadlines",
     )
 
     def __init__(self, connection: Connection, messages: Observable[Any]) -> None:
@@ -117,6 +126,7 @@ class Answers:
         self._subscriptions: tuple[Subscription, ...] = ()
         self._generation = 0
         self._broken_by: ErrorEvent | None = None
+        self.deadlines = Deadlines[Waiter](self._tell_time_is_over)
 
     # Who waits
 
@@ -179,21 +189,23 @@ class Answers:
         """Gives a message to those of this generation, and of those before."""
         asked = tuple(self._asked.items())
         for table in tuple(self._tables.values()):
-            for waiter in self._look_up(table, message):
+            for waiter in self._look_up(generation, table, message):
                 if waiter.generation <= generation:
                     self._tell(waiter, waiter.on_message, message)
         for waiter, match in asked:
             if waiter.generation <= generation and not waiter.is_over:
                 self._ask(waiter, match, message)
 
-    def _look_up(self, table: _Table, message: Any) -> Collection[Waiter]:
+    def _look_up(self, generation: int, table: _Table, message: Any) -> Collection[Waiter]:
+        """Those who wait for what the message has."""
         try:
             return table.find(message)
         except NO_MATCH:
             pass
         except Exception as error:  # noqa: BLE001 - as in every operator
             for waiter in tuple(table.all()):
-                self._tell(waiter, waiter.on_failure, error)
+                if waiter.generation <= generation:
+                    self._tell(waiter, waiter.on_failure, error)
         return ()
 
     def _ask(self, waiter: Waiter, match: Callable[[Any], object], message: Any) -> None:
@@ -226,12 +238,15 @@ class Answers:
         for waiter in self._all(self._generation):
             self._tell(waiter, waiter.on_end, None)
 
-    def _tell(self, waiter: Waiter, tell: Callable[[Any], None], what: Any) -> None:
+    def _tell_time_is_over(self, waiter: Waiter) -> None:
+        self._tell(waiter, waiter.on_deadline)
+
+    def _tell(self, waiter: Waiter, tell: Callable[..., None], *what: Any) -> None:
         """Tells one who waits. What that one's subscriber raises harms nobody else."""
         if waiter.is_over:
             return
         try:
-            tell(what)
+            tell(*what)
         except BaseException as error:  # noqa: BLE001 - those who wait are as isolated as subscribers
             self._connection.for_nodes.on_handler_error(error)
 

@@ -8,7 +8,7 @@ from rxnodes.errors import SendError, text_of
 from rxnodes.lifecycle.states import ConnectionState
 from rxnodes.rx.streams import Derived
 from rxnodes.transport.receipts import SendDropped
-from rxnodes.websocket.codec_argument import UNSET, Writer, reader_of, stream_of
+from rxnodes.websocket.codec_argument import UNSET, reader_and_writer, stream_of
 from rxnodes.websocket.event_nodes import on_start
 from rxnodes.websocket.matching import as_match, matcher
 
@@ -129,10 +129,9 @@ def channel(
         ... )
         >>> subscription = gold.subscribe(print)
     """
-    reader = reader_of(connection, codec)
+    reader, writer = reader_and_writer(connection, codec)
     wanted = as_match(match, reader, gives="whether a message belongs to the channel")
     messages = cast("IsolatedSubject[Any]", stream_of(connection, reader))
-    writer = Writer(connection, codec, takes_any_type=True)
     leave = None if unsubscribe is None else writer.sender(unsubscribe)
     return _Channel(connection, messages, matcher(wanted), writer.sender(subscribe), leave)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rxnodes.connection.connection import Connection
     from rxnodes.transport.receipts import Receipt
 
-__all__ = ["UNSET", "Writer", "read_with", "reader_of", "stream_of"]
+__all__ = ["UNSET", "Writer", "read_with", "reader_and_writer", "reader_of", "stream_of"]
 
 
 def read_with(connection: Connection, codec: Any = UNSET, *, batched: bool = False) -> Observable[Any]:
@@ -53,6 +53,19 @@ def stream_of(connection: Connection, reader: Codec[Any] | None, *, batched: boo
     if reader == AS_BYTES:
         return connection.for_nodes.batches(is_binary=True) if batched else connection.for_nodes.binaries
     return connection.for_nodes.values(reader, batched=batched)
+
+
+def reader_and_writer(connection: Connection, codec: Any = UNSET) -> tuple[Codec[Any] | None, Writer]:
+    """What reads the messages of a conversation, and what writes them: values of any type, where the codec has one.
+
+    Raises:
+        TypeError: If an argument is no connection or no codec.
+        ValueError: If no codec has that name, or its package is not installed.
+    """
+    reader = reader_of(connection, codec)
+    # Left out, and without one of the connection's own, messages are read as text, but sent as they are.
+    is_raw = codec is UNSET and connection.codec is None
+    return reader, Writer(connection, None if is_raw else reader, takes_any_type=True)
 
 
 class Writer:

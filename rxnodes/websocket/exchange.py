@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -78,7 +77,7 @@ class Exchange(abc.DisposableBase):
         generation: As for all who wait.
     """
 
-    __slots__ = ("_asked_in", "_scheduler", "_stop_timer", "generation", "is_over", "observer", "question")
+    __slots__ = ("_asked_in", "_is_timed", "_scheduler", "_timer", "generation", "is_over", "observer", "question")
 
     generation: int
 
@@ -92,7 +91,9 @@ class Exchange(abc.DisposableBase):
         # The session and the attempt in which it was asked, while the answer is waited for.
         self._asked_in: tuple[int, int] | None = None
         self._scheduler: abc.SchedulerBase | None = None
-        self._stop_timer: Callable[[], object] | None = None
+        # While the time runs: on the loop, or on the scheduler.
+        self._is_timed = False
+        self._timer: abc.DisposableBase | None = None
 
     def start(self, scheduler: abc.SchedulerBase | None = None) -> None:
         """Asks. The scheduler of the subscription measures the time, if it is none of an event loop.
@@ -150,7 +151,7 @@ class Exchange(abc.DisposableBase):
         if self._asked_in is not None:
             self._asked_in = None
             self.question.answers.remove(self.question.match, self)
-        self._cancel_timer()
+        self._stop_timer()
 
     def _fail(self, error: Exception) -> None:
         if not self.is_over:
@@ -188,21 +189,26 @@ class Exchange(abc.DisposableBase):
         seconds = self.question.timeout
         if seconds is None:
             return
-        self._cancel_timer()
+        self._stop_timer()
         if self._scheduler is None:
-            self._stop_timer = asyncio.get_running_loop().call_later(seconds, self._time_out).cancel
+            self.question.answers.deadlines.add(seconds, self)
+            self._is_timed = True
         else:
-            self._stop_timer = self._scheduler.schedule_relative(seconds, self._time_out_on_loop).dispose
+            self._timer = self._scheduler.schedule_relative(seconds, self._time_out_on_loop)
 
-    def _cancel_timer(self) -> None:
-        stop, self._stop_timer = self._stop_timer, None
-        if stop is not None:
-            stop()
+    def _stop_timer(self) -> None:
+        if self._is_timed:
+            assert self.question.timeout is not None
+            self._is_timed = False
+            self.question.answers.deadlines.remove(self.question.timeout, self)
+        elif self._timer is not None:
+            self._timer.dispose()
 
     def _time_out_on_loop(self, _scheduler: abc.SchedulerBase, _state: object = None) -> None:
-        self.question.connection.for_nodes.run_on_loop(self._time_out)
+        self.question.connection.for_nodes.run_on_loop(self.on_deadline)
 
-    def _time_out(self) -> None:
+    def on_deadline(self) -> None:
+        """The answer has not come in time."""
         if not self.is_over:
             question = self.question
             self.give_up(RequestTimeout(f"{question.connection.name!r}: no answer within {question.timeout:.10g} s"))

@@ -153,7 +153,7 @@ class Expectation(IsolatedSubject[T], abc.DisposableBase):
         self._timeout = timeout
         self._came: tuple[T, ...] = ()
         self._is_waiting = False
-        self._stop_timer = None if timeout is None else _after(timeout, partial(self._run, self._time_out))
+        self._stop_timer = None if timeout is None else _after(timeout, partial(self._run, self.on_deadline))
         self._run(self._begin)
 
     def __enter__(self) -> Self:
@@ -221,7 +221,8 @@ class Expectation(IsolatedSubject[T], abc.DisposableBase):
         else:
             self._fail(end.error(name, "the expected message"))
 
-    def _time_out(self) -> None:
+    def on_deadline(self) -> None:
+        """The message has not come in time."""
         self._fail(RequestTimeout(f"{self._connection.name!r}: no expected message within {self._timeout:.10g} s"))
 
 

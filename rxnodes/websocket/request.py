@@ -9,7 +9,7 @@ from reactivex import Observable, abc
 
 from rxnodes.rx.event_loops import call_on, observer_on_loop_of
 from rxnodes.websocket.answers import answers_of
-from rxnodes.websocket.codec_argument import UNSET, Writer, reader_of
+from rxnodes.websocket.codec_argument import UNSET, reader_and_writer
 from rxnodes.websocket.exchange import Exchange, Question, to_seconds
 from rxnodes.websocket.matching import as_match
 
@@ -125,11 +125,10 @@ def request(
         >>> time.subscribe(print, lambda error: print(type(error).__name__, "-", error)) and None
         SendError - 'clock' is idle, not open: request not sent
     """
-    reader = reader_of(connection, codec)
+    reader, writer = reader_and_writer(connection, codec)
     wanted = as_match(match, reader, gives="whether a message is the answer")
     seconds = to_seconds(timeout)
-    send = Writer(connection, codec, takes_any_type=True).sender(message)
-    return _Request(Question(connection, answers_of(connection, reader), wanted, send, seconds))
+    return _Request(Question(connection, answers_of(connection, reader), wanted, writer.sender(message), seconds))
 
 
 class _Request(Observable[Any]):

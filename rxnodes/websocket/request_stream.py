@@ -11,7 +11,7 @@ from rxnodes.lifecycle.states import ConnectionState
 from rxnodes.rx.arguments import check_callback
 from rxnodes.rx.event_loops import observer_on_loop_of
 from rxnodes.websocket.answers import answers_of
-from rxnodes.websocket.codec_argument import UNSET, Writer, reader_of
+from rxnodes.websocket.codec_argument import UNSET, reader_and_writer
 from rxnodes.websocket.exchange import Exchange, Question, to_seconds
 from rxnodes.websocket.matching import as_match
 
@@ -139,11 +139,10 @@ def request_stream(  # noqa: PLR0913 - each says one thing of the question or of
         >>> prices.subscribe(print, lambda error: print(type(error).__name__, "-", error)) and None
         SendError - 'api' is idle, not open: request not sent
     """
-    reader = reader_of(connection, codec)
+    reader, writer = reader_and_writer(connection, codec)
     wanted = as_match(match, reader, gives="whether a message belongs to the answer")
     check_callback("until", until, gives="whether a message is the last one")
     seconds = to_seconds(timeout)
-    writer = Writer(connection, codec, takes_any_type=True)
     question = Question(connection, answers_of(connection, reader), wanted, writer.sender(message), seconds)
     retract = None if cancel is None else writer.sender(cancel)
 
