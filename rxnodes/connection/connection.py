@@ -66,7 +66,7 @@ class Connection:
         IDLE
     """
 
-    __slots__ = ("__weakref__", "_driver", "_loop", "_outbound", "codec", "name")
+    __slots__ = ("__weakref__", "_driver", "_for_nodes", "_loop", "_outbound", "codec", "name")
 
     def __init__(  # noqa: PLR0913 - a connection is put together from these
         self,
@@ -81,7 +81,8 @@ class Connection:
         self.name = name
         self.codec = codec
         self._driver = Driver(name, target, policy, transport, preparation)
-        # Both for `send`, which is called once for each message.
+        # What is needed once for each message, or for each request.
+        self._for_nodes = DriverForNodes(self._driver)
         self._loop = self._driver.loop
         self._outbound = self._driver.outbound
 
@@ -306,7 +307,7 @@ class Connection:
     @property
     def for_nodes(self) -> NodeSide:
         """What nodes need beyond this."""
-        return DriverForNodes(self._driver)
+        return self._for_nodes
 
     @property
     def for_project(self) -> ProjectSide:

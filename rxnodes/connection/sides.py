@@ -1,4 +1,4 @@
-"""How a connection meets its nodes and its project: two views of its driver, made when they are asked for."""
+"""How a connection meets its nodes and its project: two views of its driver."""
 
 from __future__ import annotations
 

@@ -282,11 +282,13 @@ class Derived(IsolatedSubject[T]):
     def note_observed(self) -> None:
         """Subscribes to the source when the first subscriber comes, and unsubscribes when the last one goes."""
         with self.lock:
-            if self.is_observed == (self._subscription is not None):
+            subscription = self._subscription
+            if subscription is not None:
+                if not self._subscriptions:
+                    self._subscription = None
+                    subscription.dispose()
                 return
-            if self._subscription is not None:
-                subscription, self._subscription = self._subscription, None
-                subscription.dispose()
+            if not self._subscriptions:
                 return
             subscription = Subscription(self._source, self._take, self.on_error, self.on_completed)
             if not self._source.is_stopped:
@@ -319,8 +321,7 @@ class Views:
     def note(self, view: View[Any]) -> None:
         """Notes whether this view is observed now."""
         with self.lock:
-            others = self.observed - {view}
-            self.observed = others | {view} if view.is_observed else others
+            self.observed = self.observed | {view} if view.is_observed else self.observed - {view}
 
 
 class View(IsolatedSubject[T]):
