@@ -205,6 +205,34 @@ async def test_no_answer_in_time_is_an_error():
 
 
 @virtual
+async def test_each_of_many_times_out_in_its_own_time_whatever_comes_of_the_others():
+    chat = await Chat().opened()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    struck = []
+
+    def wait(number, seconds):
+        def fail(_error):
+            struck.append((number, pytest.approx(loop.time() - began)))
+            raise RuntimeError(number)
+
+        return request(chat.connection, "{}", match=("id", number), timeout=seconds, codec="json").subscribe(
+            on_error=fail
+        )
+
+    waiting = [wait(number, seconds) for number, seconds in enumerate((3, 1, 2, 3, 2, 5))]
+    waiting[1].dispose()
+    chat.peer.send('{"id":5}')
+    await asyncio.sleep(0.5)
+    wait(6, 1)
+    wait(7, 3)
+    await asyncio.sleep(10)
+    assert struck == [(6, 1.5), (2, 2), (4, 2), (0, 3), (3, 3), (7, 3.5)]
+    assert [str(error.__cause__) for error in chat.handler_errors] == ["6", "2", "4", "0", "3", "7"]
+    assert idle(chat.connection)
+
+
+@virtual
 async def test_without_a_limit_it_waits_for_as_long_as_it_takes():
     chat = await Chat().opened()
     told = Told(request(chat.connection, "ask", match=lambda _: True, timeout=None))
