@@ -71,7 +71,7 @@ class Outcome:
         }
 
 
-def _receive(
+def _rate(
     workload: str,
     other: str,
     title: str,
@@ -87,17 +87,19 @@ def _life(title: str, workload: str, metric: str, bound: float) -> Target:
 
 
 TARGETS = (
-    _receive("receive-32", "aiohttp", "receive 32 B / aiohttp async for", 3.0),
-    _receive("receive-32", "aiohttp-subject", "receive 32 B / aiohttp feeding a Subject", 5.0),
-    _receive("receive-32", "rxjs", "receive 32 B / RxJS on Node.js", 1.2),
-    _receive("receive-32", "picows", "receive 32 B / picows' listener that makes a str", 0.75),
-    _receive("receive-32", "picows-bare", "receive 32 B / picows' listener that makes nothing", 0.75),
-    _receive("pipeline", "aiohttp-subject", "map, filter, map / aiohttp feeding a Subject", 3.0),
-    _receive("pipeline", "aiohttp", "the same, batched / aiohttp async for", 2.5, one="rxnodes-batched"),
-    _receive("receive-4k", "aiohttp", "receive 4 KiB / aiohttp async for", 1.5),
-    _receive("receive-1m", "aiohttp", "receive 1 MiB / aiohttp async for", 1.0),
-    _receive("send", "aiohttp", "send bursts / aiohttp await send_str", 5.0),
-    _receive("send", "picows", "send bursts / picows", 2.0),
+    _rate("receive-32", "aiohttp", "receive 32 B / aiohttp async for", 3.0),
+    _rate("receive-32", "aiohttp-subject", "receive 32 B / aiohttp feeding a Subject", 5.0),
+    _rate("receive-32", "rxjs", "receive 32 B / RxJS on Node.js", 1.2),
+    _rate("receive-32", "picows", "receive 32 B / picows' listener that makes a str", 0.75),
+    _rate("receive-32", "picows-bare", "receive 32 B / picows' listener that makes nothing", 0.75),
+    _rate("pipeline", "aiohttp-subject", "map, filter, map / aiohttp feeding a Subject", 3.0),
+    _rate("pipeline", "aiohttp", "the same, batched / aiohttp async for", 2.5, one="rxnodes-batched"),
+    _rate("receive-4k", "aiohttp", "receive 4 KiB / aiohttp async for", 1.5),
+    _rate("receive-1m", "aiohttp", "receive 1 MiB / aiohttp async for", 1.0),
+    _rate("send", "aiohttp", "send bursts / aiohttp await send_str", 5.0),
+    _rate("send", "picows", "send bursts / picows", 2.0),
+    _rate("requests-2000", "aiohttp", "2,000 requests in flight / aiohttp with futures", 0.5),
+    _rate("requests-sequential", "aiohttp", "one request after the other / aiohttp", 0.7),
     _life("echo p50 / aiohttp", "echo", "echo_p50", 1.05),
     _life("start to open p50 / aiohttp, bare minimum", "lifecycle", "open_p50", 1.10),
     _life("stop to gone p50 / aiohttp, bare minimum", "lifecycle", "stop_p50", 1.10),

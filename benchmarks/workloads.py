@@ -73,6 +73,8 @@ HELD = (*MANY, Metric("held_kib", "held, each", "KiB"))
 #: From so many connections on, what each holds is told: before, it is what their first one loads.
 ENOUGH = 500
 
+REQUESTS = (Metric("rate", "requests", "/s", more_is_better=True),)
+
 _PEERS = ("aiohttp", "aiohttp-subject", "websockets", "websocket-client", "picows", "rxjs")
 _ON_UVLOOP = ("rxnodes-uvloop", "aiohttp-uvloop", "picows-uvloop")
 _MIB = 1024 * 1024
@@ -149,6 +151,22 @@ WORKLOADS = {
         on_one_cpu=True,
         quick_contenders=("rxnodes", "aiohttp", "picows", "rxjs"),
         quick_options={"count": 3_000},
+    ),
+    "requests-2000": Workload(
+        title="Requests in JSON, 2,000 in flight (aiohttp: a dictionary of futures)",
+        function="requests",
+        contenders=("rxnodes", "aiohttp"),
+        metrics=REQUESTS,
+        options={"burst": 2_000},
+        in_quick=False,
+    ),
+    "requests-sequential": Workload(
+        title="Requests in JSON, one at a time (aiohttp: send, then receive)",
+        function="requests_sequential",
+        contenders=("rxnodes", "aiohttp"),
+        metrics=REQUESTS,
+        on_one_cpu=True,
+        in_quick=False,
     ),
     "lifecycle": Workload(
         title="Start to open, and stop to really gone",

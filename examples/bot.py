@@ -32,7 +32,7 @@ def answer(chat: Connection, command: str) -> Observable[str]:
             return reactivex.just(str(sum(map(int, summands))))
         case ["!who"]:
             number = next(numbers)
-            who = request(chat, {"id": number, "ask": "who"}, match=lambda it: it.get("id") == number, codec="json")
+            who = request(chat, {"id": number, "ask": "who"}, match=("id", number), codec="json")
             return who.pipe(ops.map(lambda it: "here are " + " and ".join(it["who"])))
         case _:
             return reactivex.just("I know !add NUMBERS and !who")

@@ -153,7 +153,17 @@ class ConnectError(RxNodesError):
 
 
 class ConnectionLost(RxNodesError):  # noqa: N818 - names what happened
-    """An open connection ended without the peer's Close frame (RFC 6455 section 7.1.5: code 1006)."""
+    """An open connection ended: without the peer's Close frame, or before what was waited for had come.
+
+    Attributes:
+        code: The peer's close code; 1005 for an empty Close frame, 1006 for none (RFC 6455 section 7.1.5).
+        reason: The peer's reason.
+    """
+
+    def __init__(self, message: str, *, code: int = 1006, reason: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.reason = reason
 
 
 class SendError(RxNodesError):

@@ -22,7 +22,7 @@ NAMES = {
     """,
     "rxnodes.websocket": """
         client_start client_send client_stop on_start on_receive on_stop on_error all_stopped until_stopped
-        request channel on_gap Gap messages
+        request request_stream expect channel on_gap Gap messages
     """,
 }
 

@@ -12,11 +12,14 @@ from typing_extensions import override
 
 from benchmarks.clock import now, percentiles, rates, resident_bytes
 from benchmarks.limits import may_open
+from rxnodes.codecs import as_codec, decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from benchmarks.job import Job, Metrics
+
+JSON = as_codec("json")
 
 #: Connections are opened so many at a time.
 WAVE = 100
@@ -87,6 +90,51 @@ async def echo(job: Job) -> Metrics:
             await ws.receive()
             took.append(now() - begun)
     return percentiles("echo", took)
+
+
+async def requests(job: Job) -> Metrics:
+    """Asks many questions at once: a dictionary of futures finds who waits for an answer."""
+    waiting: dict[int, asyncio.Future[Any]] = {}
+    async with connected(job) as ws:
+        await ws.send_str("echo")
+
+        async def answer() -> None:
+            async for message in ws:
+                value = decode(JSON, message.data)
+                waiting.pop(value["id"]).set_result(value)
+
+        async def ask(number: int) -> Any:
+            future = waiting[number] = asyncio.get_running_loop().create_future()
+            await ws.send_str(text_of(number))
+            return await future
+
+        async def run(count: int) -> None:
+            for first in range(0, count, job.burst):
+                last = min(first + job.burst, count)
+                await asyncio.gather(*(ask(number) for number in range(first, last)))
+
+        answering = asyncio.create_task(answer())
+        metrics = {"rate": await rates(job, run)}
+        answering.cancel()
+    return metrics
+
+
+async def requests_sequential(job: Job) -> Metrics:
+    """Asks the next question when the last one is answered."""
+    async with connected(job) as ws:
+        await ws.send_str("echo")
+
+        async def run(count: int) -> None:
+            for number in range(count):
+                await ws.send_str(text_of(number))
+                decode(JSON, (await ws.receive()).data)
+
+        return {"rate": await rates(job, run)}
+
+
+def text_of(number: int) -> str:
+    """A question, which the server repeats; the codec is the one that rxnodes is measured with."""
+    return str(encode(JSON, {"id": number, "ask": "time"}))
 
 
 class WatchedSocket(socket.socket):

@@ -18,7 +18,7 @@ from rxnodes.lifecycle.events import Traffic
 from rxnodes.lifecycle.inputs import CloseReceived, CloseSent, Delivered, HandshakeDone, Input, Lost, Now, Start, Stop
 from rxnodes.lifecycle.machine import Profile, State
 from rxnodes.lifecycle.machine import step as machine_step
-from rxnodes.websocket import client_send, client_stop, on_receive, on_start, on_stop
+from rxnodes.websocket import client_send, client_stop, on_receive, on_start, on_stop, request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -123,6 +123,36 @@ async def echo(job: Job) -> Metrics:
         send_next()
         await done
     return percentiles("echo", took)
+
+
+async def requests(job: Job) -> Metrics:
+    """Asks many questions at once, and awaits all answers."""
+    async with connected(job) as connection:
+        connection.send("echo")
+
+        async def run(count: int) -> None:
+            for first in range(0, count, job.burst):
+                last = min(first + job.burst, count)
+                await asyncio.gather(*(asked(connection, number) for number in range(first, last)))
+
+        return {"rate": await rates(job, run)}
+
+
+async def requests_sequential(job: Job) -> Metrics:
+    """Asks the next question when the last one is answered."""
+    async with connected(job) as connection:
+        connection.send("echo")
+
+        async def run(count: int) -> None:
+            for number in range(count):
+                await asked(connection, number)
+
+        return {"rate": await rates(job, run)}
+
+
+def asked(connection: Connection, number: int) -> Observable[Any]:
+    """A question, which the server repeats."""
+    return request(connection, {"id": number, "ask": "time"}, match=("id", number), codec="json")
 
 
 async def lifecycle(job: Job) -> Metrics:

@@ -57,7 +57,7 @@ class Connection:
         IDLE
     """
 
-    __slots__ = ("__weakref__", "_driver", "_loop", "_outbound", "codec", "name")
+    __slots__ = ("__weakref__", "_driver", "_for_nodes", "_loop", "_outbound", "codec", "name")
 
     def __init__(  # noqa: PLR0913 - a connection is put together from these
         self,
@@ -73,6 +73,7 @@ class Connection:
         self.name = name
         self.codec = codec
         self._driver = Driver(name, target, policy, transport, preparation, login)
+        self._for_nodes: NodeSide | None = None
         # Both for `send`, which is called once for each message.
         self._loop = self._driver.loop
         self._outbound = self._driver.outbound
@@ -302,8 +303,10 @@ class Connection:
 
     @property
     def for_nodes(self) -> NodeSide:
-        """What nodes need beyond this."""
-        return DriverForNodes(self._driver)
+        """What nodes need beyond this. It is kept, because requests ask for it each time."""
+        if self._for_nodes is None:
+            self._for_nodes = DriverForNodes(self._driver)
+        return self._for_nodes
 
     @property
     def for_project(self) -> ProjectSide:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from weakref import WeakValueDictionary
 
 from rxnodes.codecs import decode
@@ -11,7 +11,7 @@ from rxnodes.rx.backpressure import deliver
 from rxnodes.rx.streams import Derived, IsolatedSubject, View, Views
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Hashable, Iterable
     from threading import RLock
 
     from reactivex import Observable
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from rxnodes.rx.outbox import Outbox
 
 __all__ = ["Inbound"]
+
+T = TypeVar("T")
 
 #: How many messages are delivered in one go. Where one read has brought more, other work may come between.
 LONGEST_RUN: Final = 512
@@ -44,8 +46,8 @@ class Inbound:
     """
 
     __slots__ = (
-        *("_batches", "_driver", "_is_completed", "_outbox", "_pause_control", "_report", "_values", "_views"),
-        *("binaries", "messages", "texts"),
+        *("_batches", "_driver", "_is_completed", "_last_shared", "_outbox", "_pause_control", "_report"),
+        *("_values", "_views", "binaries", "messages", "texts"),
     )
 
     def __init__(
@@ -67,7 +69,8 @@ class Inbound:
         self.binaries: View[bytes] = View(report, views)
         # Both are made late: most connections need neither, and there may be very many connections.
         self._batches = _NO_BATCHES
-        self._values: WeakValueDictionary[tuple[Codec[Any], bool], Derived[Any]] | None = None
+        self._values: WeakValueDictionary[Hashable, Any] | None = None
+        self._last_shared: tuple[Hashable, Any] = (None, None)
 
     # What is asked for
 
@@ -91,18 +94,36 @@ class Inbound:
         A message that does not fit is refused. All who ask for the same codec share one stream while it is in use, so
         that a message is decoded once, and refused once.
         """
+        make = self._values_of_batches if batched else self._values_of_messages
+        return self._held_by_others((codec, batched), lambda: make(codec))
+
+    def shared(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What is made of the messages under a key: one thing for all who ask, for as long as anybody holds it.
+
+        The last one is held here. Whoever asks one question after the other needs the same thing each time.
+        """
+        last_key, thing = self._last_shared
+        if last_key != key:
+            thing = self._held_by_others(key, make)
+            self._last_shared = (key, thing)
+        return cast("T", thing)
+
+    def _held_by_others(self, key: Hashable, make: Callable[[], T]) -> T:
         with self._views.lock:
             if self._values is None:
                 self._values = WeakValueDictionary()
-            stream = self._values.get((codec, batched))
-            if stream is None:
-                stream = self._values_of_batches(codec) if batched else self._values_of_messages(codec)
-                self._values[codec, batched] = stream
-        return stream
+            thing = cast("T | None", self._values.get(key))
+            if thing is None:
+                thing = self._values[key] = make()
+        return thing
 
     def _values_of_messages(self, codec: Codec[Any]) -> Derived[Any]:
         def relay(message: str | bytes, emit: Callable[[Any], None]) -> None:
-            for value in self._decode(codec, (message,)):
+            try:
+                value = decode(codec, message)
+            except DecodeError as error:
+                self._refuse(error)
+            else:
                 emit(value)
 
         return Derived(self.messages, relay)
@@ -188,6 +209,9 @@ class Inbound:
             try:
                 values.append(decode(codec, message))
             except DecodeError as error:
-                # Its text says where, and its cause has a traceback of its own. Ours would keep the message alive.
-                self._driver.refuse(error.with_traceback(None))
+                self._refuse(error)
         return values
+
+    def _refuse(self, error: DecodeError) -> None:
+        # Its text says where, and its cause has a traceback of its own. Ours would keep the message alive.
+        self._driver.refuse(error.with_traceback(None))

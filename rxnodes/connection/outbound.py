@@ -10,7 +10,7 @@ from rxnodes.errors import SendError
 from rxnodes.lifecycle.inputs import Reported
 from rxnodes.lifecycle.machine import OPENING, Phase
 from rxnodes.rx.streams import IsolatedSubject
-from rxnodes.transport.receipts import Backlog, HandOver, Receipt, SendDropped, SendOutcome, Unsent
+from rxnodes.transport.receipts import Backlog, HandOver, Receipt, SendDropped, SendOutcome, SharedOutcome, Unsent
 
 if TYPE_CHECKING:
     import asyncio
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rxnodes.connection.driver import Driver
     from rxnodes.connection.own_loop import OwnLoop
     from rxnodes.rx.outbox import Outbox
-    from rxnodes.transport.receipts import DropReason, SendQueue, SharedOutcome
+    from rxnodes.transport.receipts import DropReason, SendQueue
 
 __all__ = ["OPEN", "Outbound", "to_payload"]
 
@@ -211,37 +211,35 @@ class Outbound:
                 self._driver.feed(Reported("send", problem))
         self.settle(receipts, SendDropped, reason="full")
 
-    def settle(self, receipts: Collection[Receipt], kind: Callable[..., SendOutcome], **more: Any) -> None:
+    def settle(self, receipts: Collection[Receipt], kind: type[SendOutcome], **more: Any) -> None:
         """Notes what became of these messages on their receipts. Makes an outcome only where somebody waits for it."""
         if not receipts:
             return
         state = self._driver.state
         session, attempt = (state.session, state.attempt) if state.is_live else (0, 0)
-        shared: SharedOutcome = partial(
-            kind, connection=self._loop.name, session=session, attempt=attempt, at=self._loop.now(), **more
-        )
+        shared = SharedOutcome(kind, self._loop.name, session, attempt, self._loop.now(), more)
         for receipt in receipts:
             receipt.shared_outcome = shared
             receipt.payload = b""
         if self.watched:
             for receipt in receipts:
                 if receipt.is_watched:
-                    self._post_outcome(receipt, shared(tag=receipt.tag, size=receipt.size))
+                    self._post_outcome(receipt, shared)
             # `Unsent` waits for the notification of the end that caused it. Earlier, the connection would still seem
             # open, and a subscriber might send the message again.
             if not self._driver.is_stepping and kind is not Unsent:
                 self._outbox.flush()
 
-    def _post_outcome(self, receipt: Receipt, outcome: SendOutcome) -> None:
+    def _post_outcome(self, receipt: Receipt, shared: SharedOutcome) -> None:
         self.watched -= 1
         for callback in receipt.take_waiters():
-            self._outbox.post(partial(self._call, callback), outcome)
+            self._outbox.post(partial(self._call, callback), shared)
         if receipt.tag is not None:
-            self._outbox.post(self.outcomes.on_next, outcome)
+            self._outbox.post(self.outcomes.on_next, shared.of(receipt))
 
-    def _call(self, callback: Callable[[SendOutcome], None], outcome: SendOutcome) -> None:
+    def _call(self, callback: Callable[[SharedOutcome], None], shared: SharedOutcome) -> None:
         try:
-            callback(outcome)
+            callback(shared)
         except BaseException as error:  # noqa: BLE001 - who follows a receipt is as isolated as a subscriber
             self._report(error)
 

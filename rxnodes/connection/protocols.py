@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
     from datetime import datetime
 
     from reactivex import Observable
@@ -100,7 +100,7 @@ class ConnectionLike(Protocol):
         """Begins a session."""
         ...
 
-    def send(self, message: object, *, is_binary: bool | None, codec: Codec[Any] | None, tag: object) -> Receipt:
+    def send(self, message: object, *, is_binary: bool | None = ..., codec: Any = ..., tag: object = ...) -> Receipt:
         """Sends a message, or with a codec a value."""
         ...
 
@@ -132,6 +132,11 @@ class NodeSide(Protocol):
         """Every message as `bytes`; a text one as its UTF-8."""
         ...
 
+    @property
+    def is_delivering(self) -> bool:
+        """Whether a notification is being delivered. On the loop's thread only."""
+        ...
+
     def batches(self, *, is_binary: bool | None) -> Observable[Any]:
         """The messages of one read of the socket as a list: of `str`, of `bytes`, or as they came.
 
@@ -145,6 +150,10 @@ class NodeSide(Protocol):
         A message that does not fit is an `ErrorEvent` of phase `receive`. All who ask for the same codec share one
         stream while it is in use, so that a message is decoded once, and reported once.
         """
+        ...
+
+    def shared(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What the connection's nodes have in common under a key: made when it is asked for, kept while it is held."""
         ...
 
     def now(self) -> datetime:

@@ -31,7 +31,13 @@ class DriverForNodes:
         self.now = driver.loop.now
         self.run_on_loop = driver.loop.run
         self.notify = driver.outbox.send
+        self.shared = driver.inbound.shared
         self.on_handler_error = driver.publisher.report
+
+    @property
+    def is_delivering(self) -> bool:
+        """Whether a notification is being delivered."""
+        return self._driver.outbox.is_delivering
 
     def report(self, phase: ErrorPhase, error: RxNodesError) -> None:
         """Publishes an `ErrorEvent`."""

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from reactivex import Observable
 
-    from rxnodes.rx.streams import _Subscription  # pyright: ignore[reportPrivateUsage] - our own
+    from rxnodes.rx.streams import Subscription
 
 __all__ = ["Filtered"]
 
@@ -40,7 +40,7 @@ class Filtered(IsolatedSubject[T]):
         self._source = subject
         self._kind = kind
 
-    def attach(self, subscription: _Subscription) -> None:
+    def attach(self, subscription: Subscription) -> None:
         """Adds a subscriber to the source, behind the check."""
         subscription.on_next = _OfKind(self._kind, subscription.on_next)
         subscription.stream = self._source

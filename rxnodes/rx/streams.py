@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["Derived", "IsolatedBehaviorSubject", "IsolatedSubject", "View", "Views", "log_for"]
+__all__ = ["Derived", "IsolatedBehaviorSubject", "IsolatedSubject", "Subscription", "View", "Views", "log_for"]
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -43,7 +43,7 @@ def _ignore(_value: object = None) -> None:
     """Replaces the callbacks of a disposed subscription, for a notification that is already on its way."""
 
 
-class _Subscription(abc.DisposableBase):
+class Subscription(abc.DisposableBase):
     """One subscriber of a hot stream."""
 
     __slots__ = ("is_disposed", "on_completed", "on_error", "on_next", "stream")
@@ -52,8 +52,8 @@ class _Subscription(abc.DisposableBase):
         self,
         stream: IsolatedSubject[Any],
         on_next: Callable[[Any], object],
-        on_error: Callable[[Exception], object],
-        on_completed: Callable[[], object],
+        on_error: Callable[[Exception], object] = _ignore,
+        on_completed: Callable[[], object] = _ignore,
     ) -> None:
         self.stream = stream
         self.is_disposed = False
@@ -62,6 +62,7 @@ class _Subscription(abc.DisposableBase):
         self.on_completed = on_completed
 
     def dispose(self) -> None:
+        """Removes the subscriber, which is not called any more."""
         self.is_disposed = True
         self.on_next = self.on_error = self.on_completed = _ignore
         self.stream.detach(self)
@@ -89,7 +90,7 @@ class IsolatedSubject(Observable[T], abc.SubjectBase[T]):
         if lock is not None:
             self.lock = lock
         self._report = report
-        self._subscriptions: tuple[_Subscription, ...] = ()
+        self._subscriptions: tuple[Subscription, ...] = ()
         self._is_stopped = False
 
     def subscribe(
@@ -127,7 +128,7 @@ class IsolatedSubject(Observable[T], abc.SubjectBase[T]):
                 "on_next: expected a plain function, got a coroutine function, which is not awaited here; use "
                 "stream.pipe(for_each_async(function))"
             )
-        subscription = _Subscription(
+        subscription = Subscription(
             self,
             on_loop_of(scheduler, cast("Callable[[T], object]", on_next or _ignore)),
             on_loop_of(scheduler, on_error or default_error),
@@ -136,7 +137,7 @@ class IsolatedSubject(Observable[T], abc.SubjectBase[T]):
         self.attach(subscription)
         return subscription
 
-    def attach(self, subscription: _Subscription) -> None:
+    def attach(self, subscription: Subscription) -> None:
         """Adds a subscriber. If the stream has ended, the subscriber is told at once."""
         with self.lock:
             is_late = self._is_stopped
@@ -146,10 +147,10 @@ class IsolatedSubject(Observable[T], abc.SubjectBase[T]):
             self._tell_end(subscription)
         self.note_observed()
 
-    def detach(self, subscription: _Subscription) -> None:
+    def detach(self, subscription: Subscription) -> None:
         """Removes a subscriber."""
         with self.lock:
-            self._subscriptions = tuple(other for other in self._subscriptions if other is not subscription)
+            self._subscriptions = tuple([other for other in self._subscriptions if other is not subscription])
         self.note_observed()
 
     def note_observed(self) -> None:
@@ -191,7 +192,7 @@ class IsolatedSubject(Observable[T], abc.SubjectBase[T]):
         for subscription in subscriptions:
             self._tell_end(subscription)
 
-    def _tell_end(self, subscription: _Subscription) -> None:
+    def _tell_end(self, subscription: Subscription) -> None:
         try:
             if self._error is None:
                 subscription.on_completed()
@@ -232,7 +233,7 @@ class IsolatedBehaviorSubject(IsolatedSubject[T]):
         self._last = initial
         self._run = run
 
-    def attach(self, subscription: _Subscription) -> None:
+    def attach(self, subscription: Subscription) -> None:
         """Emits the last value to a new subscriber, and adds it."""
 
         def replay_and_attach() -> None:
@@ -267,7 +268,7 @@ class Derived(IsolatedSubject[T]):
         super().__init__(source._report, source.lock)  # noqa: SLF001 - our own
         self._source: IsolatedSubject[Any] = source
         self._relay = relay
-        self._subscription: _Subscription | None = None
+        self._subscription: Subscription | None = None
 
     @property
     def is_stopped(self) -> bool:
@@ -277,13 +278,15 @@ class Derived(IsolatedSubject[T]):
     def note_observed(self) -> None:
         """Subscribes to the source when the first subscriber comes, and unsubscribes when the last one goes."""
         with self.lock:
-            if self.is_observed == (self._subscription is not None):
+            subscription = self._subscription
+            if subscription is not None:
+                if not self._subscriptions:
+                    self._subscription = None
+                    subscription.dispose()
                 return
-            if self._subscription is not None:
-                subscription, self._subscription = self._subscription, None
-                subscription.dispose()
+            if not self._subscriptions:
                 return
-            subscription = _Subscription(self._source, self._take, self.on_error, self.on_completed)
+            subscription = Subscription(self._source, self._take, self.on_error, self.on_completed)
             if not self._source.is_stopped:
                 self._subscription = subscription
                 self._source.attach(subscription)
@@ -314,8 +317,7 @@ class Views:
     def note(self, view: View[Any]) -> None:
         """Notes whether this view is observed now."""
         with self.lock:
-            others = self.observed - {view}
-            self.observed = others | {view} if view.is_observed else others
+            self.observed = self.observed | {view} if view.is_observed else self.observed - {view}
 
 
 class View(IsolatedSubject[T]):

@@ -12,7 +12,7 @@ import math
 from collections import deque
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -84,8 +84,27 @@ SendOutcome = Sent | SendDropped | Unsent
 """What can become of a message."""
 
 
-SharedOutcome: TypeAlias = "partial[SendOutcome]"
-"""What became of the messages that met it together: it makes the outcome of one, given its `tag` and `size`."""
+class SharedOutcome(NamedTuple):
+    """What became of messages that were sent or given up together, without what each has of its own.
+
+    Attributes:
+        kind: Which outcome it is.
+        connection: As in the outcome, and so are the rest.
+        more: What this kind of outcome has beyond those.
+    """
+
+    kind: type[SendOutcome]
+    connection: str
+    session: int
+    attempt: int
+    at: datetime
+    more: dict[str, Any]
+
+    def of(self, receipt: Receipt) -> SendOutcome:
+        """The outcome of one of them."""
+        kind, connection, session, attempt, at, more = self
+        common: dict[str, Any] = {"connection": connection, "session": session, "attempt": attempt, "at": at}
+        return kind(**common, tag=receipt.tag, size=receipt.size, **more)
 
 
 class Sender(Protocol):
@@ -140,16 +159,16 @@ class Receipt:
         self.size = len(payload)
         self.tag = tag
         self.shared_outcome: SharedOutcome | None = None
-        self._waiters: list[Callable[[SendOutcome], None]] | None = None
+        self._waiters: list[Callable[[SharedOutcome], None]] | None = None
 
     def __repr__(self) -> str:
-        state = "under way" if self.shared_outcome is None else self.shared_outcome.func.__name__
+        state = "under way" if self.shared_outcome is None else self.shared_outcome.kind.__name__
         return f"<Receipt for {self.size} bytes, {state}>"
 
     @property
     def outcome(self) -> SendOutcome | None:
         """What became of the message; `None` while it is under way."""
-        return None if self.shared_outcome is None else self.shared_outcome(tag=self.tag, size=self.size)
+        return None if self.shared_outcome is None else self.shared_outcome.of(self)
 
     @property
     def is_watched(self) -> bool:
@@ -158,41 +177,42 @@ class Receipt:
 
     def __await__(self) -> Generator[Any, None, SendOutcome]:
         if self.shared_outcome is None:
-            future: asyncio.Future[SendOutcome] = asyncio.get_running_loop().create_future()
+            future: asyncio.Future[SharedOutcome] = asyncio.get_running_loop().create_future()
             callback = partial(_resolve, future)
             self._sender.run_on_loop(lambda: self.follow(callback))
             try:
-                return (yield from future)
+                shared = yield from future
+                return shared.of(self)
             finally:
                 if self.shared_outcome is None:
                     # So that the list does not grow when a program asks again and again.
                     self._sender.run_on_loop(lambda: self._forget(callback))
-        return self.shared_outcome(tag=self.tag, size=self.size)
+        return self.shared_outcome.of(self)
 
-    def follow(self, callback: Callable[[SendOutcome], None]) -> None:
-        """Calls `callback` with the outcome, at once if that is known. On the connection's loop only."""
+    def follow(self, callback: Callable[[SharedOutcome], None]) -> None:
+        """Calls `callback` with what becomes of it, at once if that is known. On the connection's loop only."""
         if self.shared_outcome is not None:
-            callback(self.shared_outcome(tag=self.tag, size=self.size))
+            callback(self.shared_outcome)
             return
         if not self.is_watched:
             self._sender.watch()
         self._waiters = [*(self._waiters or ()), callback]
 
-    def _forget(self, callback: Callable[[SendOutcome], None]) -> None:
+    def _forget(self, callback: Callable[[SharedOutcome], None]) -> None:
         self._waiters = [waiter for waiter in self._waiters or () if waiter is not callback]
 
-    def take_waiters(self) -> Sequence[Callable[[SendOutcome], None]]:
+    def take_waiters(self) -> Sequence[Callable[[SharedOutcome], None]]:
         """Takes out those that wait for the outcome."""
         waiters, self._waiters = self._waiters or (), None
         return waiters
 
 
-def _resolve(future: asyncio.Future[SendOutcome], outcome: SendOutcome) -> None:
+def _resolve(future: asyncio.Future[SharedOutcome], shared: SharedOutcome) -> None:
     """Gives a future its result, on whatever loop it is awaited."""
 
     def resolve() -> None:
         if not future.done():
-            future.set_result(outcome)
+            future.set_result(shared)
 
     loop = future.get_loop()
     # If the loop has closed meanwhile, nobody waits.

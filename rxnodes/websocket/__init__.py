@@ -1,11 +1,13 @@
-"""The WebSocket node family: the seven nodes, and helpers: requests, channels, gaps, ends and `async for`."""
+"""The WebSocket node family: the seven nodes, and helpers: conversations, gaps, ends and `async for`."""
 
 from rxnodes.websocket.action_nodes import client_send, client_start, client_stop
 from rxnodes.websocket.channel import channel
 from rxnodes.websocket.event_nodes import on_error, on_receive, on_start, on_stop
+from rxnodes.websocket.expect import expect
 from rxnodes.websocket.gaps import Gap, on_gap
 from rxnodes.websocket.iteration import messages
 from rxnodes.websocket.request import request
+from rxnodes.websocket.request_stream import request_stream
 from rxnodes.websocket.waiting import all_stopped, until_stopped
 
 __all__ = [
@@ -15,6 +17,7 @@ __all__ = [
     "client_send",
     "client_start",
     "client_stop",
+    "expect",
     "messages",
     "on_error",
     "on_gap",
@@ -22,5 +25,6 @@ __all__ = [
     "on_start",
     "on_stop",
     "request",
+    "request_stream",
     "until_stopped",
 ]

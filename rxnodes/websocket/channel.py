@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, cast, overload
 
 from rxnodes.errors import SendError, text_of
 from rxnodes.lifecycle.states import ConnectionState
-from rxnodes.rx.arguments import check_callback
 from rxnodes.rx.streams import Derived
 from rxnodes.transport.receipts import SendDropped
-from rxnodes.websocket.codec_argument import UNSET, Writer, read_with
+from rxnodes.websocket.codec_argument import UNSET, reader_and_writer, stream_of
 from rxnodes.websocket.event_nodes import on_start
+from rxnodes.websocket.matching import as_match, matcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rxnodes.connection.protocols import ConnectionLike
     from rxnodes.rx.streams import IsolatedSubject
     from rxnodes.transport.receipts import Receipt
+    from rxnodes.websocket.matching import Match
 
 __all__ = ["channel"]
 
@@ -33,7 +34,7 @@ def channel(
     *,
     subscribe: str | Binary | Callable[[], str | Binary],
     unsubscribe: str | Binary | Callable[[], str | Binary] | None = None,
-    match: Callable[[str], object],
+    match: Match[str],
 ) -> Observable[str]: ...
 @overload
 def channel(
@@ -41,7 +42,7 @@ def channel(
     *,
     subscribe: str | Binary | Callable[[], str | Binary],
     unsubscribe: str | Binary | Callable[[], str | Binary] | None = None,
-    match: Callable[[str | bytes], object],
+    match: Match[str | bytes],
     codec: None,
 ) -> Observable[str | bytes]: ...
 @overload
@@ -50,7 +51,7 @@ def channel(
     *,
     subscribe: Any,
     unsubscribe: Any = None,
-    match: Callable[[Any], object],
+    match: Match[Any],
     codec: CodecName,
 ) -> Observable[Any]: ...
 @overload
@@ -59,7 +60,7 @@ def channel(
     *,
     subscribe: Any,
     unsubscribe: Any = None,
-    match: Callable[[V], object],
+    match: Match[V],
     codec: CodecOf[V],
 ) -> Observable[V]: ...
 @overload
@@ -68,7 +69,7 @@ def channel(
     *,
     subscribe: Any,
     unsubscribe: Any = None,
-    match: Callable[[V], object],
+    match: Match[V],
     codec: TypeForm[V],
 ) -> Observable[V]: ...
 def channel(
@@ -76,7 +77,7 @@ def channel(
     *,
     subscribe: Any,
     unsubscribe: Any = None,
-    match: Callable[[Any], object],
+    match: Match[Any],
     codec: Any = UNSET,
 ) -> Observable[Any]:
     """Shares one subscription at the server among all that subscribe here.
@@ -94,8 +95,7 @@ def channel(
               channel(feed, subscribe="s", unsubscribe="u", match=lambda text: text == "a")
         result:        ---a------------a
 
-    Keep the observable: each call makes a channel of its own. If the server expects a login first, send it from a
-    pipeline that was subscribed earlier.
+    Keep the observable: each call makes a channel of its own.
 
     Args:
         connection: The connection.
@@ -103,7 +103,8 @@ def channel(
             sending. With the codec of a type, a message of any type is sent as JSON.
         unsubscribe: The message that ends it, likewise. `None`: nothing is sent, and `subscribe` is sent once for each
             opening.
-        match: Says whether a message belongs to the channel. What it raises is an `ErrorEvent` of phase `handler`.
+        match: Says whether a message belongs to the channel. What it raises is an `ErrorEvent` of phase `handler`. Or a
+            key and a value, as in `request`.
         codec: Writes both messages, as in `client_send`, and reads the channel's, as in `on_receive`. A message that
             does not fit is an `ErrorEvent`: if other messages come on the same socket, use a codec that fits them all.
 
@@ -113,7 +114,8 @@ def channel(
         the next opening, makes the channel send it again.
 
     Raises:
-        TypeError: If a constant is of the wrong type, `match` is no plain function, or `codec` is no codec.
+        TypeError: If a constant is of the wrong type, `match` is neither a plain function nor a key and a value, or
+            `codec` is no codec.
         ValueError: If a constant cannot be encoded.
 
     Example:
@@ -128,11 +130,11 @@ def channel(
         ... )
         >>> subscription = gold.subscribe(print)
     """
-    check_callback("match", match, gives="whether a message belongs to the channel")
-    messages = cast("IsolatedSubject[Any]", read_with(connection, codec))
-    writer = Writer(connection, codec, takes_any_type=True)
+    reader, writer = reader_and_writer(connection, codec)
+    wanted = as_match(match, reader, gives="whether a message belongs to the channel")
+    messages = cast("IsolatedSubject[Any]", stream_of(connection, reader))
     leave = None if unsubscribe is None else writer.sender(unsubscribe)
-    return _Channel(connection, messages, match, writer.sender(subscribe), leave)
+    return _Channel(connection, messages, matcher(wanted), writer.sender(subscribe), leave)
 
 
 class _Channel(Derived[Any]):
@@ -207,4 +209,4 @@ class _Channel(Derived[Any]):
             cause = error.__cause__ or error if isinstance(error, SendError) else error
             fail(text_of(cause), cause)
         else:
-            receipt.follow(lambda outcome: fail("the send queue is full") if isinstance(outcome, SendDropped) else None)
+            receipt.follow(lambda shared: fail("the send queue is full") if shared.kind is SendDropped else None)

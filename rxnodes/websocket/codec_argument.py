@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rxnodes.connection.protocols import ConnectionLike
     from rxnodes.transport.receipts import Receipt
 
-__all__ = ["UNSET", "Writer", "read_with"]
+__all__ = ["UNSET", "Writer", "read_with", "reader_and_writer", "reader_of", "stream_of"]
 
 
 def read_with(connection: ConnectionLike, codec: Any = UNSET, *, batched: bool = False) -> Observable[Any]:
@@ -34,8 +34,17 @@ def read_with(connection: ConnectionLike, codec: Any = UNSET, *, batched: bool =
         TypeError: If an argument is no connection or no codec.
         ValueError: If no codec has that name, or its package is not installed.
     """
+    return stream_of(connection, reader_of(connection, codec), batched=batched)
+
+
+def reader_of(connection: ConnectionLike, codec: Any = UNSET) -> Codec[Any] | None:
+    """What reads the messages of a connection; `None`: nothing, they are given as they came. As for `read_with`."""
     check_connection(connection)
-    reader = _codec_of(connection, codec, default=AS_TEXT)
+    return _codec_of(connection, codec, default=AS_TEXT)
+
+
+def stream_of(connection: ConnectionLike, reader: Codec[Any] | None, *, batched: bool = False) -> Observable[Any]:
+    """The messages of a connection, as this codec reads them."""
     # The connection has streams of its own for what needs no decoding.
     if reader is None:
         return connection.for_nodes.batches(is_binary=None) if batched else connection.messages
@@ -44,6 +53,19 @@ def read_with(connection: ConnectionLike, codec: Any = UNSET, *, batched: bool =
     if reader == AS_BYTES:
         return connection.for_nodes.batches(is_binary=True) if batched else connection.for_nodes.binaries
     return connection.for_nodes.values(reader, batched=batched)
+
+
+def reader_and_writer(connection: ConnectionLike, codec: Any = UNSET) -> tuple[Codec[Any] | None, Writer]:
+    """What reads the messages of a conversation, and what writes them: values of any type, where the codec has one.
+
+    Raises:
+        TypeError: If an argument is no connection or no codec.
+        ValueError: If no codec has that name, or its package is not installed.
+    """
+    reader = reader_of(connection, codec)
+    # Left out, and without one of the connection's own, messages are read as text, but sent as they are.
+    is_raw = codec is UNSET and connection.codec is None
+    return reader, Writer(connection, None if is_raw else reader, takes_any_type=True)
 
 
 class Writer:

@@ -66,6 +66,7 @@ from rxnodes.websocket import (
     client_send,
     client_start,
     client_stop,
+    expect,
     messages,
     on_error,
     on_gap,
@@ -73,8 +74,10 @@ from rxnodes.websocket import (
     on_start,
     on_stop,
     request,
+    request_stream,
     until_stopped,
 )
+from rxnodes.websocket.expect import Expectation
 from rxnodes.websocket.settings import ConnectionSettings, WebSocketSettings
 
 if TYPE_CHECKING:
@@ -218,6 +221,12 @@ async def conversations(chat: Connection, answers: Codec[Quote]) -> None:
     assert_type(request(chat, {"id": 7}, match=lambda quote: quote.bid > 1, codec=Quote), Observable[Quote])
     assert_type(request(chat, {"id": 7}, match=lambda answer: answer.get("id") == 7, codec="json"), Observable[Any])
     assert_type(await request(chat, {"id": 7}, match=lambda _: True, timeout=None, codec=answers), Quote)
+    assert_type(request(chat, "ask", match=(len, 7)), Observable[str])
+    assert_type(request(chat, {"id": 7}, match=("id", 7), codec="json"), Observable[Any])
+    assert_type(request(chat, {"id": 7}, match=("id", 7), codec=Quote), Observable[Quote])
+    assert_type(request(chat, {"id": 7}, match=(lambda quote: quote.bid, 7.0), codec=Quote), Observable[Quote])
+    assert_type(request(chat, {"id": 7}, match=lambda order: order.kind == "buy", codec=Order), Observable[Buy | Sell])
+    assert_type(channel(chat, subscribe={}, match=("id", 7), codec="json"), Observable[Any])
     assert_type(channel(chat, subscribe="on", match=lambda text: text.isdigit()), Observable[str])
     assert_type(channel(chat, subscribe=b"on", match=lambda data: data.isdigit(), codec=bytes), Observable[bytes])
     assert_type(channel(chat, subscribe=lambda: "on", match=is_answer, codec=None), Observable[str | bytes])
@@ -225,6 +234,33 @@ async def conversations(chat: Connection, answers: Codec[Quote]) -> None:
     assert_type(
         channel(chat, subscribe=[1], unsubscribe=[2], match=lambda tick: tick["id"] == 1, codec="json"), Observable[Any]
     )
+
+
+async def conversations_of_many_messages(chat: Connection, answers: Codec[Quote]) -> None:
+    assert_type(request_stream(chat, "ask", match=str.isdigit, until=lambda text: text.isdigit()), Observable[str])
+    assert_type(
+        request_stream(chat, [1], match=("bid", 1.0), until=lambda it: it.bid > 1, cancel=[2], codec=Quote),
+        Observable[Quote],
+    )
+    assert_type(
+        request_stream(chat, [1], match=("id", 1), until=lambda it: it["done"], timeout=5, codec="json"),
+        Observable[Any],
+    )
+    assert_type(request_stream(chat, b"a", match=is_answer, until=is_answer, codec=None), Observable[str | bytes])
+    assert_type(await request_stream(chat, [1], match=lambda _: True, until=bool, codec=answers), Quote)
+
+
+async def expectations(chat: Connection, answers: Codec[Quote]) -> None:
+    assert_type(expect(chat, lambda text: text.isdigit()), Expectation[str])
+    assert_type(expect(chat, is_answer, codec=None), Expectation[str | bytes])
+    assert_type(expect(chat, ("event", "joined"), timeout=5, codec="json"), Expectation[Any])
+    assert_type(expect(chat, lambda quote: quote.bid > 1, codec=Quote), Expectation[Quote])
+    assert_type(await expect(chat, ("bid", 1.0), codec=answers), Quote)
+    with expect(chat, lambda data: data.isdigit(), codec=bytes) as expected:
+        assert_type(expected, Expectation[bytes])
+        assert_type(expected.pipe(ops.map(len)), Observable[int])
+        assert_type(await expected, bytes)
+    expected.dispose()
 
 
 def events(chat: Connection) -> None:

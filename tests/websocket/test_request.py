@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import threading
 from datetime import timedelta
@@ -15,11 +16,19 @@ from reactivex import operators as ops
 from reactivex.testing import TestScheduler
 from virtual import Chat, virtual
 
-from rxnodes import ConnectionLost, DecodeError, Project, RequestTimeout, SendError, pulse
+from rxnodes import (
+    ConnectionLost,
+    DecodeError,
+    Project,
+    ProtocolError,
+    RequestTimeout,
+    SendError,
+    pulse,
+)
 from rxnodes.codecs import as_codec
 from rxnodes.testing import ScriptedTransport
 from rxnodes.transport.receipts import SendQueue
-from rxnodes.websocket import channel, on_start, request
+from rxnodes.websocket import channel, on_receive, on_start, request
 
 
 class Answer(pydantic.BaseModel):
@@ -197,6 +206,34 @@ async def test_no_answer_in_time_is_an_error():
 
 
 @virtual
+async def test_each_of_many_times_out_in_its_own_time_whatever_comes_of_the_others():
+    chat = await Chat().opened()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    struck = []
+
+    def wait(number, seconds):
+        def fail(_error):
+            struck.append((number, pytest.approx(loop.time() - began)))
+            raise RuntimeError(number)
+
+        return request(chat.connection, "{}", match=("id", number), timeout=seconds, codec="json").subscribe(
+            on_error=fail
+        )
+
+    waiting = [wait(number, seconds) for number, seconds in enumerate((3, 1, 2, 3, 2, 5))]
+    waiting[1].dispose()
+    chat.peer.send('{"id":5}')
+    await asyncio.sleep(0.5)
+    wait(6, 1)
+    wait(7, 3)
+    await asyncio.sleep(10)
+    assert struck == [(6, 1.5), (2, 2), (4, 2), (0, 3), (3, 3), (7, 3.5)]
+    assert [str(error.__cause__) for error in chat.handler_errors] == ["6", "2", "4", "0", "3", "7"]
+    assert idle(chat.connection)
+
+
+@virtual
 async def test_without_a_limit_it_waits_for_as_long_as_it_takes():
     chat = await Chat().opened()
     told = Told(request(chat.connection, "ask", match=lambda _: True, timeout=None))
@@ -225,25 +262,53 @@ def reset(chat):
 
 
 def stop(chat):
-    chat.connection.stop()
+    chat.connection.stop(code=4000, reason="enough")
 
 
 def close(chat):
-    chat.peer.close(1012)
+    chat.peer.close(1012, "restart")
 
 
-@pytest.mark.parametrize("end", [reset, stop, close])
+def violate(chat):
+    chat.peer.violate()
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "reason", "cause"),
+    [
+        (reset, 1006, "", ConnectionLost),
+        (stop, 4000, "", None),
+        (close, 1012, "restart", None),
+        (violate, 1006, "", ProtocolError),
+    ],
+)
 @pytest.mark.parametrize("reconnect", [None, {}])
 @virtual
-async def test_the_end_before_the_answer_is_an_error(end, reconnect):
+async def test_the_end_before_the_answer_is_an_error_that_says_how_it_ended(end, code, reason, cause, reconnect):
     chat = await Chat(reconnect=reconnect).opened()
     told = Told(request(chat.connection, "ask", match=lambda _: False))
     end(chat)
     await asyncio.sleep(1)
     (error,) = told.all
     assert isinstance(error, ConnectionLost)
-    assert str(error) == "'chat': the connection ended before the answer came"
+    words = f"code {code}{reason and f' and reason {reason!r}'}"
+    assert str(error) == f"'chat': the connection ended before the answer came, with {words}"
+    assert (error.code, error.reason) == (code, reason)
+    assert type(error.__cause__) is (cause or type(None))
     assert idle(chat.connection)
+
+
+@virtual
+async def test_what_broke_the_connection_is_no_other_error_of_the_attempt():
+    chat = await Chat(reconnect={}).opened()
+    on_receive(chat.connection, codec="json").subscribe()
+    told = Told(request(chat.connection, "ask", match=lambda _: False))
+    chat.peer.send("nonsense")
+    chat.peer.close(1012)
+    await asyncio.sleep(1)
+    (error,) = told.all
+    assert [type(event.error) for event in errors_of(chat)] == [DecodeError]
+    assert (error.code, error.__cause__) == (1012, None)
 
 
 @virtual
@@ -409,3 +474,209 @@ async def test_a_pulse_that_asks_and_answers():
     )
     chat.peer.send('{"id":7}')
     assert told.all == [{"id": 7}, "completed"]
+
+
+# --- A key and a value ------------------------------------------------------------------------------------------------
+
+
+def ask(chat, value, key="id", **options):
+    return request(chat.connection, {"id": value}, match=(key, value), codec="json", **options)
+
+
+@virtual
+async def test_a_key_and_a_value_find_the_answer():
+    chat = await Chat().opened()
+    one, other = Told(ask(chat, 1)), Told(ask(chat, "2"))
+    for message in ('{"id":3}', '{"id":"2","more":1}', '{"id":1}', '{"id":1,"late":1}'):
+        chat.peer.send(message)
+    assert other.all == [{"id": "2", "more": 1}, "completed"]
+    assert one.all == [{"id": 1}, "completed"]
+    assert idle(chat.connection)
+
+
+@pytest.mark.parametrize("codec", [Answer, as_codec(Answer)])
+@virtual
+async def test_a_field_may_be_an_attribute(codec):
+    chat = await Chat().opened()
+    told = Told(request(chat.connection, Question(id=7), match=("id", 7), codec=codec))
+    chat.peer.send('{"id":6,"result":"no"}')
+    chat.peer.send('{"id":7,"result":"yes"}')
+    assert told.all == [Answer(id=7, result="yes"), "completed"]
+
+
+@virtual
+async def test_however_many_ask_a_message_is_looked_at_once_for_each_key():
+    chat = await Chat().opened()
+    looked = []
+
+    def number(message):
+        looked.append(message["id"])
+        return message["id"]
+
+    subscribers = [len(chat.connection.messages._subscriptions), len(chat.connection.lifecycle._subscriptions)]
+    everybody = [Told(ask(chat, value, key=number)) for value in range(50)]
+    assert [len(chat.connection.messages._subscriptions), len(chat.connection.lifecycle._subscriptions)] == [
+        count + 1 for count in subscribers
+    ]
+    for value in reversed(range(50)):
+        chat.peer.send(f'{{"id":{value}}}')
+    assert looked == [*reversed(range(50))]
+    assert [told.all for told in everybody] == [[{"id": value}, "completed"] for value in range(50)]
+    assert idle(chat.connection)
+
+
+@virtual
+async def test_those_who_wait_for_the_same_value_get_the_same_answer():
+    chat = await Chat().opened()
+    first, second = Told(ask(chat, 1)), Told(ask(chat, 1))
+    chat.peer.send('{"id":1,"answer":"a"}')
+    chat.peer.send('{"id":1,"answer":"b"}')
+    assert first.all == second.all == [{"id": 1, "answer": "a"}, "completed"]
+
+
+@pytest.mark.parametrize("message", ["{}", "7", "[]", '{"id":[1]}', '{"id":{}}', "null"])
+@pytest.mark.parametrize("key", ["id", lambda message: message["id"], lambda message: message["id"].number])
+@virtual
+async def test_a_message_without_such_a_thing_is_no_answer(key, message):
+    chat = await Chat().opened()
+    told = Told(ask(chat, 1, key=key))
+    chat.peer.send(message)
+    assert told.all == []
+    assert errors_of(chat) == []
+
+
+@virtual
+async def test_what_else_a_key_raises_is_the_error_of_all_who_share_it():
+    chat = await Chat().opened()
+
+    def fail(message):
+        raise ValueError(message)
+
+    everybody = [Told(ask(chat, value, key=fail)) for value in range(3)]
+    other = Told(ask(chat, 1))
+    chat.peer.send('{"id":1}')
+    assert [[type(error) for error in told.all] for told in everybody] == [[ValueError]] * 3
+    assert other.all == [{"id": 1}, "completed"]
+    assert idle(chat.connection)
+
+
+@pytest.mark.parametrize("converse", [request, channel])
+@pytest.mark.parametrize(
+    ("match", "codec", "says"),
+    [
+        (("id", [1]), "json", "unhashable type"),
+        ((vars, {}), "json", "unhashable type"),
+        (("id",), "json", "expected a key and a value"),
+        (("id", 1, 2), "json", "expected a key and a value"),
+        ((7, 7), "json", "expected a function that returns what is looked for"),
+        ((is_answer, 7), "json", "expected a plain function"),
+        (("id", 7), str, "a message that is not read has no field 'id'"),
+        (("id", 7), None, "a message that is not read has no field 'id'"),
+    ],
+)
+@virtual
+async def test_what_cannot_be_looked_for_raises_at_once(converse, match, codec, says):
+    message = {"subscribe": "s"} if converse is channel else {"message": "ask"}
+    with pytest.raises(TypeError, match=says):
+        converse(Chat().connection, **message, match=match, codec=codec)
+
+
+@pytest.mark.parametrize("match", [lambda message: message["id"] == 1, ("id", 1)], ids=["function", "key"])
+@virtual
+async def test_who_asks_within_a_notification_gets_the_next_answer(match):
+    chat = await Chat().opened()
+    again = []
+
+    def ask_again(_message):
+        if not again:
+            again.append(Told(request(chat.connection, "{}", match=match, codec="json")))
+
+    on_receive(chat.connection, codec="json").subscribe(ask_again)
+    first = Told(request(chat.connection, "{}", match=match, codec="json"))
+    chat.peer.send('{"id":1,"answer":"a"}')
+    assert first.all == [{"id": 1, "answer": "a"}, "completed"]
+    assert again[0].all == []
+    chat.peer.send('{"id":1,"answer":"b"}')
+    assert again[0].all == [{"id": 1, "answer": "b"}, "completed"]
+
+
+@virtual
+async def test_who_asks_when_answered_gets_the_next_answer():
+    chat = await Chat().opened()
+    answers = []
+    ask(chat, 1).pipe(ops.repeat(3)).subscribe(answers.append)
+    for answer in "abcd":
+        chat.peer.send(f'{{"id":1,"answer":"{answer}"}}')
+    assert [answer["answer"] for answer in answers] == ["a", "b", "c"]
+    assert idle(chat.connection)
+
+
+@virtual
+async def test_one_who_raises_keeps_the_answer_from_nobody():
+    chat = await Chat().opened()
+
+    def fail(answer):
+        raise RuntimeError(answer["id"])
+
+    ask(chat, 1).subscribe(fail)
+    told = Told(ask(chat, 1))
+    chat.peer.send('{"id":1}')
+    assert told.all == [{"id": 1}, "completed"]
+    assert [str(error.__cause__) for error in chat.handler_errors] == ["1"]
+    assert idle(chat.connection)
+
+
+@pytest.mark.parametrize("reconnect", [None, {}])
+@virtual
+async def test_an_answer_in_the_same_read_as_the_end_is_one(reconnect):
+    chat = await Chat(reconnect=reconnect).opened()
+    answered, unanswered = Told(ask(chat, 1)), Told(ask(chat, 2))
+    chat.peer.hold()
+    chat.peer.send('{"id":1}')
+    chat.peer.close(1012)
+    chat.peer.let_go()
+    await asyncio.sleep(1)
+    assert answered.all == [{"id": 1}, "completed"]
+    assert [error.code for error in unanswered.all] == [1012]
+
+
+@pytest.mark.slow
+@virtual
+async def test_ways_of_reading_that_nobody_uses_are_forgotten():
+    chat = await Chat().opened()
+    for _ in range(10):
+        Told(request(chat.connection, 7, match=lambda _: True, codec=(str, lambda text: int(text))))  # noqa: PLW0108
+        chat.peer.send("7")
+    gc.collect()
+    # The last one is held, with its stream.
+    assert len(chat.connection._driver.inbound._values) == 2
+
+
+def test_a_request_is_awaited_on_another_loop():
+    transport = ScriptedTransport(lambda peer: peer.accept())
+    with Project(websocket={"chat": "ws://chat.test/"}, transport=transport) as project:
+        chat = project.websocket("chat")
+        chat.start()
+        project.call(chat.wait_started)
+
+        async def answer(text):
+            transport.peer.send(text)
+
+        async def converse():
+            asking = asyncio.ensure_future(request(chat, "ask", match=lambda _: True))
+            await asyncio.sleep(0)
+            await asyncio.to_thread(project.call, answer, "yes")
+            assert await asking == "yes"
+            lost = asyncio.ensure_future(request(chat, "ask", match=lambda _: True))
+            await asyncio.sleep(0)
+            await asyncio.to_thread(project.call, reset)
+            with pytest.raises(ConnectionLost) as raised:
+                await lost
+            assert raised.value.code == 1006
+            with pytest.raises(SendError):
+                await request(chat, "ask", match=lambda _: True)
+
+        async def reset():
+            transport.peer.reset()
+
+        asyncio.run(converse())

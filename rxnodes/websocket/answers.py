@@ -1,0 +1,272 @@
+"""Who waits for which messages of a connection, and how a message finds them."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+
+from rxnodes.errors import ConnectionLost, DecodeError, printable
+from rxnodes.lifecycle.events import Dropped, ErrorEvent, LifecycleEvent, Stopped
+from rxnodes.rx.streams import Subscription
+from rxnodes.websocket.codec_argument import stream_of
+from rxnodes.websocket.deadlines import Deadlines
+from rxnodes.websocket.matching import NO_MATCH, Wanted, key_reader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Hashable, Iterator
+
+    from reactivex import Observable
+
+    from rxnodes.codecs import Codec
+    from rxnodes.connection.protocols import ConnectionLike
+    from rxnodes.rx.streams import IsolatedSubject
+    from rxnodes.websocket.matching import Key
+
+__all__ = ["Answers", "End", "Waiter", "answers_of"]
+
+
+class End(NamedTuple):
+    """How an attempt, or the session, has ended.
+
+    Attributes:
+        code: The close code.
+        reason: The peer's reason.
+        cause: What broke the connection; `None`: it was closed.
+    """
+
+    code: int
+    reason: str
+    cause: Exception | None
+
+    def error(self, name: str, awaited: str) -> ConnectionLost:
+        """The error of one who waited on the connection of this name. Each is raised elsewhere, so each has its own."""
+        words = f" and reason '{printable(self.reason)}'" if self.reason else ""
+        lost = ConnectionLost(
+            f"{name!r}: the connection ended before {awaited} came, with code {self.code}{words}",
+            code=self.code,
+            reason=self.reason,
+        )
+        lost.__cause__ = self.cause
+        return lost
+
+
+class Waiter(Protocol):
+    """One who waits for messages.
+
+    Attributes:
+        generation: Which subscription to the connection tells it first. Those of later ones are not told what is being
+            delivered when they begin to wait.
+    """
+
+    generation: int
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it wants to be told nothing more."""
+        ...
+
+    def on_message(self, message: Any) -> None:
+        """A message that matches has come."""
+        ...
+
+    def on_failure(self, error: Exception) -> None:
+        """What says whether a message matches has raised."""
+        ...
+
+    def on_end(self, end: End | None) -> None:
+        """An attempt, or the session, has ended; `None`: the project has closed."""
+        ...
+
+    def on_deadline(self) -> None:
+        """The time that it waits for is over."""
+        ...
+
+
+def answers_of(connection: ConnectionLike, reader: Codec[Any] | None) -> Answers:
+    """Those who wait for messages of a connection, as this codec reads them. All who use the same codec share it."""
+    return connection.for_nodes.shared((Answers, reader), lambda: Answers(connection, stream_of(connection, reader)))
+
+
+class Answers:
+    """Gives each message to those who wait for it. On the loop's thread.
+
+    Those who look for a value are found by one look-up for each key that is in use, however many they are. The others
+    are asked one after the other. Whoever begins to wait within a notification is told of the next one first, as if it
+    had subscribed to the connection by itself.
+
+    Args:
+        connection: The connection.
+        messages: Its messages, as those who wait want them read.
+
+    Attributes:
+        deadlines: Tells those who wait when their time is over.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_asked",
+        "_broken_by",
+        "_connection",
+        "_generation",
+        "_lifecycle",
+        "_messages",
+        "_subscriptions",
+        "_tables",
+        "deadlines",
+    )
+
+    def __init__(self, connection: ConnectionLike, messages: Observable[Any]) -> None:
+        self._connection = connection
+        self._messages = cast("IsolatedSubject[Any]", messages)
+        self._lifecycle = cast("IsolatedSubject[LifecycleEvent]", connection.lifecycle)
+        self._tables: dict[Key, _Table] = {}
+        self._asked: dict[Waiter, Callable[[Any], object]] = {}
+        # While anybody waits: to the messages, and to the lifecycle events.
+        self._subscriptions: tuple[Subscription, ...] = ()
+        self._generation = 0
+        self._broken_by: ErrorEvent | None = None
+        self.deadlines = Deadlines[Waiter](self._tell_time_is_over)
+
+    # Who waits
+
+    def add(self, match: Callable[[Any], object] | Wanted, waiter: Waiter) -> None:
+        """From now on, the waiter is given the messages that match."""
+        # What is being delivered may still come by here. Then it is for those who were here before.
+        begins_generation = not self._subscriptions or self._connection.for_nodes.is_delivering
+        self._generation += begins_generation
+        waiter.generation = self._generation
+        if isinstance(match, Wanted):
+            key, value = match
+            table = self._tables.get(key)
+            if table is None:
+                table = self._tables[key] = _Table(key_reader(key))
+            table.waiting.setdefault(value, {})[waiter] = None
+        else:
+            self._asked[waiter] = match
+        if begins_generation:
+            self._follow()
+
+    def remove(self, match: Callable[[Any], object] | Wanted, waiter: Waiter) -> None:
+        """The waiter is given nothing more."""
+        if isinstance(match, Wanted):
+            key, value = match
+            table = self._tables[key]
+            waiters = table.waiting[value]
+            del waiters[waiter]
+            if not waiters:
+                del table.waiting[value]
+                if not table.waiting:
+                    del self._tables[key]
+        else:
+            del self._asked[waiter]
+        if not self._tables and not self._asked:
+            self._broken_by = None
+            self._resubscribe()
+
+    def _all(self, generation: int) -> list[Waiter]:
+        waiters = [*chain.from_iterable(table.all() for table in self._tables.values()), *self._asked]
+        return [waiter for waiter in waiters if waiter.generation <= generation]
+
+    # What the connection tells
+
+    def _follow(self) -> None:
+        generation = self._generation
+        self._resubscribe(
+            Subscription(self._messages, partial(self._on_message, generation)),
+            Subscription(self._lifecycle, partial(self._on_event, generation), on_completed=self._on_project_closed),
+        )
+
+    def _resubscribe(self, *subscriptions: Subscription) -> None:
+        # The new ones first: a stream that nobody observes for a moment drops what it is delivering.
+        before, self._subscriptions = self._subscriptions, subscriptions
+        for subscription in subscriptions:
+            subscription.stream.attach(subscription)
+        for subscription in before:
+            subscription.stream.detach(subscription)
+
+    def _on_message(self, generation: int, message: Any) -> None:
+        """Gives a message to those of this generation, and of those before."""
+        asked = tuple(self._asked.items())
+        for table in tuple(self._tables.values()):
+            for waiter in self._look_up(generation, table, message):
+                if waiter.generation <= generation:
+                    self._tell(waiter, waiter.on_message, message)
+        for waiter, match in asked:
+            if waiter.generation <= generation and not waiter.is_over:
+                self._ask(waiter, match, message)
+
+    def _look_up(self, generation: int, table: _Table, message: Any) -> Collection[Waiter]:
+        """Those who wait for what the message has."""
+        try:
+            return table.find(message)
+        except NO_MATCH:
+            pass
+        except Exception as error:  # noqa: BLE001 - as in every operator
+            for waiter in tuple(table.all()):
+                if waiter.generation <= generation:
+                    self._tell(waiter, waiter.on_failure, error)
+        return ()
+
+    def _ask(self, waiter: Waiter, match: Callable[[Any], object], message: Any) -> None:
+        try:
+            is_meant = match(message)
+        except Exception as error:  # noqa: BLE001 - as in every operator
+            self._tell(waiter, waiter.on_failure, error)
+        else:
+            if is_meant:
+                self._tell(waiter, waiter.on_message, message)
+
+    def _on_event(self, generation: int, event: LifecycleEvent) -> None:
+        if isinstance(event, ErrorEvent):
+            if event.phase in {"connect", "receive", "close"} and not isinstance(event.error, DecodeError):
+                self._broken_by = event
+        elif isinstance(event, Dropped | Stopped):
+            cause = event.error if isinstance(event, Stopped) else self._cause_of(event)
+            end = End(event.code, event.reason, cause)
+            for waiter in self._all(generation):
+                self._tell(waiter, waiter.on_end, end)
+
+    def _cause_of(self, dropped: Dropped) -> Exception | None:
+        """What broke the attempt: an end that is not clean is announced by an `ErrorEvent`."""
+        broken_by = self._broken_by
+        if broken_by is None or dropped.was_clean or broken_by.attempt != dropped.attempt:
+            return None
+        return broken_by.error
+
+    def _on_project_closed(self) -> None:
+        for waiter in self._all(self._generation):
+            self._tell(waiter, waiter.on_end, None)
+
+    def _tell_time_is_over(self, waiter: Waiter) -> None:
+        self._tell(waiter, waiter.on_deadline)
+
+    def _tell(self, waiter: Waiter, tell: Callable[..., None], *what: Any) -> None:
+        """Tells one who waits. What that one's subscriber raises harms nobody else."""
+        if waiter.is_over:
+            return
+        try:
+            tell(*what)
+        except BaseException as error:  # noqa: BLE001 - those who wait are as isolated as subscribers
+            self._connection.for_nodes.on_handler_error(error)
+
+
+class _Table:
+    """Those who wait for messages in which one key has certain values."""
+
+    __slots__ = ("_read", "waiting")
+
+    def __init__(self, read: Callable[[Any], Any]) -> None:
+        self._read = read
+        # The inner ones are sets that keep their order.
+        self.waiting: dict[Hashable, dict[Waiter, None]] = {}
+
+    def find(self, message: Any) -> Collection[Waiter]:
+        """Those who wait for this message."""
+        waiters = self.waiting.get(self._read(message))
+        return () if waiters is None else tuple(waiters)
+
+    def all(self) -> Iterator[Waiter]:
+        """All of them."""
+        for waiters in self.waiting.values():
+            yield from waiters

@@ -1,0 +1,68 @@
+"""The deadlines of many who wait, with one timer of the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import takewhile
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Deadlines"]
+
+W = TypeVar("W")
+
+
+class Deadlines(Generic[W]):
+    """Tells those who wait when their time is over. On the loop's thread.
+
+    A timer of the loop for each of them costs more than all the rest of a request. But among those who wait for equally
+    long, the first who began is the first who is due. So each needs an entry in a `dict`, and all of them one timer.
+
+    Args:
+        tell: Tells one that its time is over, which removes it. It does not raise.
+    """
+
+    __slots__ = ("_due", "_tell", "_timer")
+
+    def __init__(self, tell: Callable[[W], None]) -> None:
+        self._tell = tell
+        # When each is due; one inner dict for each length of time.
+        self._due: dict[float, dict[W, float]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, seconds: float, waiter: W) -> None:
+        """The waiter will be told when so many seconds are over, counted from now."""
+        due = asyncio.get_running_loop().time() + seconds
+        self._due.setdefault(seconds, {})[waiter] = due
+        if self._timer is None or due < self._timer.when():
+            self._set_timer(due)
+
+    def remove(self, seconds: float, waiter: W) -> None:
+        """The waiter will not be told."""
+        waiters = self._due[seconds]
+        del waiters[waiter]
+        if not waiters:
+            del self._due[seconds]
+            if not self._due and self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+
+    def _set_timer(self, due: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_at(due, self._strike)
+
+    def _strike(self) -> None:
+        """Somebody's time may be over. The one for whom the timer was set may have gone."""
+        assert self._timer is not None
+        # A loop may call a timer a moment too early.
+        now = max(self._timer.when(), asyncio.get_running_loop().time())
+        self._timer = None
+        for waiters in tuple(self._due.values()):
+            for waiter, _ in tuple(takewhile(lambda item: item[1] <= now, waiters.items())):
+                if waiter in waiters:
+                    self._tell(waiter)
+        if self._due:
+            self._set_timer(min(next(iter(waiters.values())) for waiters in self._due.values()))

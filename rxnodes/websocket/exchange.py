@@ -1,0 +1,214 @@
+"""A question, and the exchange that follows each time that it is asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from reactivex import abc
+from reactivex.scheduler.eventloop import AsyncIOScheduler
+
+from rxnodes.errors import RequestTimeout, SendError
+from rxnodes.lifecycle.states import ConnectionState
+from rxnodes.transport.receipts import SendDropped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rxnodes.connection.protocols import ConnectionLike
+    from rxnodes.transport.receipts import Receipt, SharedOutcome
+    from rxnodes.websocket.answers import Answers, End
+    from rxnodes.websocket.matching import Wanted
+
+__all__ = ["Exchange", "Question", "to_seconds"]
+
+_DAY = 24 * 60 * 60.0
+
+
+def to_seconds(timeout: Any) -> float | None:
+    """Checks the argument `timeout`, and gives it in seconds.
+
+    Raises:
+        TypeError: If it is no time.
+        ValueError: If it is out of its range.
+    """
+    if timeout is None:
+        return None
+    seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise TypeError(f"timeout must be seconds, a timedelta or None, not {type(timeout).__name__}")
+    # Written so that it refuses NaN too.
+    if not 0.001 <= seconds <= _DAY:  # noqa: PLR2004 - as in the settings
+        raise ValueError(f"timeout must be from 0.001 to {_DAY:.0f} seconds, or None")
+    return seconds
+
+
+@dataclass(slots=True, eq=False)
+class Question:
+    """What is asked of a peer.
+
+    Attributes:
+        connection: The connection.
+        answers: Where the answer is waited for.
+        match: What the answer is known by.
+        send: Sends the message.
+        timeout: How many seconds to wait; `None`: as long as the connection lasts.
+    """
+
+    connection: ConnectionLike
+    answers: Answers
+    match: Callable[[Any], object] | Wanted
+    send: Callable[[], Receipt]
+    timeout: float | None
+
+
+class Exchange(abc.DisposableBase):
+    """A question that is asked once, from the sending to its end. On the loop's thread, but for `start` and `dispose`.
+
+    Args:
+        question: The question.
+        observer: Told what comes of it.
+
+    Attributes:
+        question: The question.
+        observer: Told what comes of it.
+        is_over: Whether the observer is told nothing more.
+        generation: As for all who wait.
+    """
+
+    __slots__ = ("_asked_in", "_is_timed", "_scheduler", "_timer", "generation", "is_over", "observer", "question")
+
+    generation: int
+
+    #: What is waited for, in errors.
+    awaited = "the answer"
+
+    def __init__(self, question: Question, observer: abc.ObserverBase[Any]) -> None:
+        self.question = question
+        self.observer = observer
+        self.is_over = False
+        # The session and the attempt in which it was asked, while the answer is waited for.
+        self._asked_in: tuple[int, int] | None = None
+        self._scheduler: abc.SchedulerBase | None = None
+        # While the time runs: on the loop, or on the scheduler.
+        self._is_timed = False
+        self._timer: abc.DisposableBase | None = None
+
+    def start(self, scheduler: abc.SchedulerBase | None = None) -> None:
+        """Asks. The scheduler of the subscription measures the time, if it is none of an event loop.
+
+        A loop's scheduler may belong to another loop, which must not be touched from here; our own loop is as good.
+        """
+        if scheduler is not None and not isinstance(scheduler, AsyncIOScheduler):
+            self._scheduler = scheduler
+            self.start_timer()
+        self.question.connection.for_nodes.run_on_loop(self._begin)
+
+    def dispose(self) -> None:
+        """Gives up the answer."""
+        if not self.is_over:
+            self.is_over = True
+            self.question.connection.for_nodes.run_on_loop(self.give_up)
+
+    def _begin(self) -> None:
+        question = self.question
+        connection = question.connection
+        if self.is_over:
+            return
+        if connection.state is not ConnectionState.OPEN:
+            self._fail(SendError(f"{connection.name!r} is {connection.state.value}, not open: request not sent"))
+            return
+        # First, because the answer may come while the message is being sent.
+        self._asked_in = (connection.session, connection.attempt)
+        question.answers.add(question.match, self)
+        try:
+            receipt = question.send()
+        except Exception as error:  # noqa: BLE001 - as in every operator
+            self._fail(error)
+            return
+        if self._scheduler is None and not self.is_over:
+            self.start_timer()
+        receipt.follow(self._on_outcome)
+
+    # How it ends
+
+    def give_up(self, error: Exception | None = None) -> None:
+        """Ends it before its time: nobody wants the answer any more, or there is an error here."""
+        asked_in = self._asked_in
+        self.close()
+        if asked_in is not None:
+            self.retract(asked_in)
+        if error is not None:
+            self.observer.on_error(error)
+
+    def retract(self, asked_in: tuple[int, int]) -> None:
+        """Called when a question that was asked is given up."""
+
+    def close(self) -> None:
+        """Leaves nothing behind, so that whoever is told something now finds it so."""
+        self.is_over = True
+        if self._asked_in is not None:
+            self._asked_in = None
+            self.question.answers.remove(self.question.match, self)
+        self._stop_timer()
+
+    def _fail(self, error: Exception) -> None:
+        if not self.is_over:
+            self.close()
+            self.observer.on_error(error)
+
+    # What is told
+
+    def on_message(self, message: Any) -> None:
+        """The answer has come."""
+        self.close()
+        self.observer.on_next(message)
+        self.observer.on_completed()
+
+    def on_failure(self, error: Exception) -> None:
+        """What says whether a message is the answer has raised."""
+        self.give_up(error)
+
+    def on_end(self, end: End | None) -> None:
+        """The attempt has ended; the project, not before all its sessions have."""
+        if end is not None:
+            self._fail(end.error(self.question.connection.name, self.awaited))
+
+    def _on_outcome(self, shared: SharedOutcome) -> None:
+        # A message that is unsent ended with its attempt: that end is the error, as it says more.
+        if shared.kind is SendDropped:
+            reason = shared.more["reason"]
+            why = "the send queue is full" if reason == "full" else f"the connection is {reason}"
+            self._fail(SendError(f"{self.question.connection.name!r}: {why}, request not sent"))
+
+    # The time
+
+    def start_timer(self) -> None:
+        """Waits for as long as `timeout` says, from now on."""
+        seconds = self.question.timeout
+        if seconds is None:
+            return
+        self._stop_timer()
+        if self._scheduler is None:
+            self.question.answers.deadlines.add(seconds, self)
+            self._is_timed = True
+        else:
+            self._timer = self._scheduler.schedule_relative(seconds, self._time_out_on_loop)
+
+    def _stop_timer(self) -> None:
+        if self._is_timed:
+            assert self.question.timeout is not None
+            self._is_timed = False
+            self.question.answers.deadlines.remove(self.question.timeout, self)
+        elif self._timer is not None:
+            self._timer.dispose()
+
+    def _time_out_on_loop(self, _scheduler: abc.SchedulerBase, _state: object = None) -> None:
+        self.question.connection.for_nodes.run_on_loop(self.on_deadline)
+
+    def on_deadline(self) -> None:
+        """The answer has not come in time."""
+        if not self.is_over:
+            question = self.question
+            self.give_up(RequestTimeout(f"{question.connection.name!r}: no answer within {question.timeout:.10g} s"))
