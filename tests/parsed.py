@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from rxnodes import ProtocolError
 from rxnodes.testing import RSV1, RSV2, Frame, Opcode, close_payload, deflate
-from rxnodes.wire.assembler import FrameHandler
 from rxnodes.wire.handshake import parse_deflate_parameters
 from rxnodes.wire.parser import FrameParser
+from rxnodes.wire.protocols import FrameHandler
 
 TEXT, BINARY, MORE, PING, PONG, CLOSE = (
     Opcode.TEXT,

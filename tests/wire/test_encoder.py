@@ -15,8 +15,9 @@ from rxnodes.testing import RSV1, Frame, close_payload
 from rxnodes.testing.server.frames import take_frame
 from rxnodes.transport.aiohttp.transport import compiled_mask
 from rxnodes.wire.deflate import Deflate
-from rxnodes.wire.encoder import FrameEncoder, mask
+from rxnodes.wire.encoder import FrameEncoder
 from rxnodes.wire.handshake import parse_deflate_parameters
+from rxnodes.wire.masking import mask
 
 
 def unmasked(octets: bytes) -> Frame:
