@@ -33,6 +33,7 @@ from rxnodes.testing import (
     vanish,
 )
 from rxnodes.websocket.settings import ConnectionSettings
+from rxnodes.wire import parser
 
 FULL = Path("/dev/full")
 SECRETS = ("s3cret-header", "s3cret-query", "s3cret-in-url", "s3cret-password")
@@ -146,7 +147,8 @@ def test_no_command_prints_help(capsys):
 def test_version(capsys):
     with pytest.raises(SystemExit, check=lambda end: end.code == 0):
         cli.main(["--version"])
-    assert re.fullmatch(r"rxnodes \d+\.\d+\.\d+\n", capsys.readouterr().out)
+    build = "pure Python" if parser.__file__.endswith(".py") else "compiled"
+    assert re.fullmatch(rf"rxnodes \d+\.\d+\.\d+ \({build}\)\n", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("command", [[], ["demo"], ["check"], ["toolbox"], ["listen"]])
