@@ -210,12 +210,14 @@ class FrameParser:
                 return end
             length = int.from_bytes(data[position + 2 : begin])
         self._begin(first, second, length)
-        stop = begin + length
-        if stop > end:
+        # So, and not by where the frame ends: for the longest ones, that is no number of 64 bits.
+        missing: i64 = length - (end - begin)
+        if missing > 0:
             self._first_byte = first
             self._keep(data[begin:])
-            self._missing = stop - end
+            self._missing = missing
             return end
+        stop = end + missing
         self._take(first, data[begin:stop])
         return stop
 

@@ -17,7 +17,7 @@ from rxnodes.transport.aiohttp.transport import compiled_mask
 from rxnodes.wire.deflate import Deflate
 from rxnodes.wire.encoder import FrameEncoder
 from rxnodes.wire.handshake import parse_deflate_parameters
-from rxnodes.wire.masking import mask
+from rxnodes.wire.masking import Masks, mask
 
 
 def unmasked(octets: bytes) -> Frame:
@@ -44,6 +44,12 @@ def test_a_message_of_any_length_is_one_masked_frame(size, is_text):
     assert (frame.opcode, frame.payload, frame.fin, frame.rsv) == (TEXT if is_text else BINARY, payload, True, 0)
     # The shortest length field that will do (RFC 6455 section 5.2).
     assert len(octets) == size + 4 + (2 if size < 126 else 4 if size < 65536 else 10)
+
+
+@given(payload=st.one_of(st.binary(max_size=40), st.binary(min_size=1000, max_size=1100)), is_text=st.booleans())
+def test_whatever_is_masked_can_be_unmasked(payload, is_text):
+    encoder = FrameEncoder(None, Masks(compiled_mask()))
+    assert unmasked(frame_of(encoder, payload, is_text=is_text)).payload == payload
 
 
 def test_control_frames():
