@@ -125,6 +125,21 @@ WORKLOADS = {
         options={"size": _MIB, "is_text": False},
         quick_contenders=("rxnodes", "aiohttp", "picows", "rxjs"),
     ),
+    "receive-159-deflated": Workload(
+        title="Receive 159 B of JSON, deflated",
+        function="receive",
+        contenders=("rxnodes", "aiohttp", "websockets"),
+        metrics=RATE,
+        options={"size": 159, "is_deflated": True},
+    ),
+    "receive-159-tls": Workload(
+        title="Receive 159 B text over TLS",
+        function="receive",
+        contenders=("rxnodes", "rxnodes-uvloop", "aiohttp", "picows", "picows-uvloop"),
+        metrics=RATE,
+        options={"size": 159, "is_tls": True},
+        quick_contenders=("rxnodes", "aiohttp", "picows"),
+    ),
     "pipeline": Workload(
         title="Receive 32 B text, through map, filter, map",
         function="pipeline",
@@ -165,6 +180,7 @@ WORKLOADS = {
     "connections-100": _held(100, in_quick=True),
     "connections-500": _held(500),
     "connections-2000": _held(2_000, "websockets", "picows", in_quick=True),
+    "connections-10000": _held(10_000),
     "step": Workload(
         title="Steps of the machine alone",
         function="step",

@@ -36,7 +36,11 @@ NODES = 10
 @asynccontextmanager
 async def connected(job: Job) -> AsyncIterator[Connection]:
     """A connection that is open; the project stops it at the end."""
-    async with Project(websocket={"server": job.url}) as project:
+    settings: dict[str, object] = {"url": job.url, "compression": job.is_deflated}
+    if job.is_tls:
+        # The server's certificate is made on the spot.
+        settings["tls"] = {"verify": False}
+    async with Project(websocket={"server": settings}) as project:
         connection = project.websocket("server")
         connection.start()
         await connection.wait_started()
