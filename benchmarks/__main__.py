@@ -10,11 +10,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import machine
+from benchmarks import builds, machine
 from benchmarks.contenders import CONTENDERS, with_compiled
 from benchmarks.job import Job, Skipped
 from benchmarks.limits import allow_many_files
-from benchmarks.plot import plot
 from benchmarks.processes import Node, WorkerError, measure, on_one_cpu, server
 from benchmarks.results import Results
 from benchmarks.table import table
@@ -46,11 +45,19 @@ def main() -> None:
     except KeyboardInterrupt:
         _say("\ninterrupted; this is what there is so far\n")
     sys.stdout.write(table(results) + "\n")
+    if options.compiled is not None:
+        sys.stdout.write("\n".join(("\nBoth builds", *builds.write(results), "")))
     if options.json is not None:
-        found = results.to_dict() | {"targets": [outcome.to_dict() for outcome in outcomes(results)]}
+        found = results.to_dict() | {
+            "targets": [outcome.to_dict() for outcome in outcomes(results)],
+            "builds": builds.to_dicts(results),
+        }
         options.json.write_text(json.dumps(found, indent=1) + "\n")
     if options.svg is not None:
-        options.svg.write_text(plot(results))
+        # Imported only where something is drawn: nothing else of the benchmarks needs matplotlib.
+        from benchmarks.plot import plot  # noqa: PLC0415
+
+        plot(results, options.svg)
 
 
 class Run:
