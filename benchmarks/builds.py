@@ -88,6 +88,7 @@ ROWS: Final = (
     _less(
         "memory of an idle connection of 10,000 / aiohttp's", ("connections-10000", "held_kib"), "aiohttp", 0.75, 0.75
     ),
+    _less("… of which opening has added", ("connections-10000", "opened_kib"), "aiohttp", 0.75, 0.75),
 )
 
 

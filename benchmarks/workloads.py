@@ -68,7 +68,8 @@ MANY = (
     Metric("message_ns", "per message", "ns"),
     Metric("stop_ms", "stop all", "ms"),
 )
-HELD = (*MANY, Metric("held_kib", "held, each", "KiB"))
+#: What a connection holds, and how much of that opening it has added.
+HELD = (*MANY, Metric("held_kib", "held, each", "KiB"), Metric("opened_kib", "by opening", "KiB"))
 
 #: From so many connections on, what each holds is told: before, it is what their first one loads.
 ENOUGH = 500

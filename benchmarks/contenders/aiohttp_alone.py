@@ -183,6 +183,8 @@ async def connections(job: Job) -> Metrics:
     return {
         "open_ms": [opened / 1e6],
         "held_kib": [held / 1024 / number],
+        # Before it is opened, there is nothing of it.
+        "opened_kib": [held / 1024 / number],
         "message_ns": [nanoseconds / each / number for nanoseconds in took],
         "stop_ms": [stopped / 1e6],
     }

@@ -154,6 +154,7 @@ async def connections(job: Job) -> Metrics:
     before = resident_bytes()
     async with Project(websocket={f"server-{index}": job.url for index in range(number)}) as project:
         held = [project.websocket(name) for name in project.configurations]
+        made = resident_bytes() - before
         begun = now()
         for first in range(0, number, WAVE):
             wave = held[first : first + WAVE]
@@ -182,6 +183,7 @@ async def connections(job: Job) -> Metrics:
     return {
         "open_ms": [opened / 1e6],
         "held_kib": [size / 1024 / number],
+        "opened_kib": [(size - made) / 1024 / number],
         "message_ns": [nanoseconds / each / number for nanoseconds in took],
         "stop_ms": [stopped / 1e6],
     }
