@@ -25,6 +25,12 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", *session.posargs)
 
 
+@nox.session(python=PYTHONS)
+def compiled(session: nox.Session) -> None:
+    """The tests on the wheel with the compiled wire, which it builds; it needs a C compiler."""
+    session.run("bash", ".ci/compiled", *session.posargs, external=True, env={"PYTHON": f"{session.bin}/python"})
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Format and lint."""

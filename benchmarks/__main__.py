@@ -10,11 +10,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import machine
-from benchmarks.contenders import CONTENDERS
+from benchmarks import builds, machine
+from benchmarks.contenders import CONTENDERS, with_compiled
 from benchmarks.job import Job, Skipped
 from benchmarks.limits import allow_many_files
-from benchmarks.plot import plot
 from benchmarks.processes import Node, WorkerError, measure, on_one_cpu, server
 from benchmarks.results import Results
 from benchmarks.table import table
@@ -46,11 +45,19 @@ def main() -> None:
     except KeyboardInterrupt:
         _say("\ninterrupted; this is what there is so far\n")
     sys.stdout.write(table(results) + "\n")
+    if options.compiled is not None:
+        sys.stdout.write("\n".join(("\nBoth builds", *builds.write(results), "")))
     if options.json is not None:
-        found = results.to_dict() | {"targets": [outcome.to_dict() for outcome in outcomes(results)]}
+        found = results.to_dict() | {
+            "targets": [outcome.to_dict() for outcome in outcomes(results)],
+            "builds": builds.to_dicts(results),
+        }
         options.json.write_text(json.dumps(found, indent=1) + "\n")
     if options.svg is not None:
-        options.svg.write_text(plot(results))
+        # Imported only where something is drawn: nothing else of the benchmarks needs matplotlib.
+        from benchmarks.plot import plot  # noqa: PLC0415
+
+        plot(results, options.svg)
 
 
 class Run:
@@ -62,6 +69,7 @@ class Run:
 
     def __init__(self, options: argparse.Namespace, results: Results) -> None:
         self._is_quick: bool = options.quick
+        self._compiled: Path | None = options.compiled
         self._only: list[str] = options.only
         self._results = results
         repeats, self._rounds, self._seconds, limit = QUICK if options.quick else FULL
@@ -89,11 +97,14 @@ class Run:
 
     def _measure_all(self, repeat: int, name: str, workload: Workload) -> None:
         contenders = workload.quick_contenders if self._is_quick and workload.quick_contenders else workload.contenders
+        if self._compiled is not None:
+            contenders = tuple(with_compiled(contenders))
         fields = workload.options | (workload.quick_options if self._is_quick else {})
         with contextlib.ExitStack() as stack:
             if workload.on_one_cpu:
                 stack.enter_context(on_one_cpu())
-            port = stack.enter_context(server()) if workload.needs_server else NO_PORT
+            is_tls = bool(fields.get("is_tls"))
+            port = stack.enter_context(server(is_tls=is_tls)) if workload.needs_server else NO_PORT
             job = Job(workload=workload.function, port=port, rounds=self._rounds, seconds=self._seconds, **fields)  # type: ignore[arg-type]
             # Turned about, so that no one always comes after the same one.
             for contender in contenders if repeat % 2 else reversed(contenders):
@@ -103,7 +114,7 @@ class Run:
 
     def _measure(self, repeat: int, name: str, contender: str, job: Job) -> None:
         try:
-            self._results.add(name, contender, repeat, measure(contender, job))
+            self._results.add(name, contender, repeat, measure(contender, job, self._compiled))
         except Skipped as reason:
             self._results.notes[name, contender] = str(reason)
         except WorkerError as error:
@@ -134,6 +145,12 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--repeats", type=int, help="how often each is measured, in a fresh process each time")
     parser.add_argument("--limit", type=float, help="seconds after which no further repeat is begun")
+    parser.add_argument(
+        "--compiled",
+        type=Path,
+        metavar="PYTHON",
+        help="an interpreter where the compiled wheel is installed: it is measured beside the source, in the same run",
+    )
     parser.add_argument("--json", type=Path, help="write everything to this file")
     parser.add_argument("--svg", type=Path, help="write the plot to this file")
     parser.add_argument("--with-node", action="store_true", help="install rxjs and ws from npm, into benchmarks/.cache")

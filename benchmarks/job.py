@@ -30,6 +30,8 @@ class Job:
         seconds: How long one round should take.
         size: Bytes in a message.
         is_text: Whether messages are text.
+        is_deflated: Whether they are compressed: JSON then, of which each message is much like the last.
+        is_tls: Whether the server speaks TLS.
         subscribers: How many subscribers see each message.
         connections: How many connections to hold.
         messages: How many messages those connections receive in all.
@@ -43,6 +45,8 @@ class Job:
     seconds: float = 0.2
     size: int = 32
     is_text: bool = True
+    is_deflated: bool = False
+    is_tls: bool = False
     subscribers: int = 1
     connections: int = 1
     messages: int = 200_000
@@ -52,7 +56,7 @@ class Job:
     @property
     def url(self) -> str:
         """Where the server is."""
-        return f"ws://127.0.0.1:{self.port}/"
+        return f"{'wss' if self.is_tls else 'ws'}://127.0.0.1:{self.port}/{'deflate' if self.is_deflated else ''}"
 
     @property
     def warm_up(self) -> int:
@@ -78,6 +82,8 @@ class Job:
 
     @property
     def _kind(self) -> str:
+        if self.is_deflated:
+            return "json"
         return "text" if self.is_text else "binary"
 
     def to_json(self) -> str:

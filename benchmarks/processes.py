@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from benchmarks.contenders import CONTENDERS
 from benchmarks.job import Metrics, Skipped
 
 if TYPE_CHECKING:
@@ -52,14 +53,17 @@ def on_one_cpu() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def server() -> Iterator[int]:
+def server(*, is_tls: bool = False) -> Iterator[int]:
     """A server.
+
+    Args:
+        is_tls: Whether it speaks TLS.
 
     Yields:
         Its port.
     """
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.server"],
+        [sys.executable, "-m", "benchmarks.server", *(["--tls"] if is_tls else [])],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -84,8 +88,13 @@ def _end(process: subprocess.Popen[str]) -> None:
         process.communicate()
 
 
-def measure(contender: str, job: Job) -> Metrics:
+def measure(contender: str, job: Job, compiled_python: Path | None) -> Metrics:
     """One measurement, in a fresh process.
+
+    Args:
+        contender: Who is measured.
+        job: What is measured.
+        compiled_python: The interpreter that has the compiled build of rxnodes.
 
     Raises:
         Skipped: If the contender, or what it needs, is not there.
@@ -93,7 +102,7 @@ def measure(contender: str, job: Job) -> Metrics:
     """
     try:
         done = subprocess.run(
-            _command(contender, job),
+            _command(contender, job, compiled_python),
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -112,9 +121,17 @@ def measure(contender: str, job: Job) -> Metrics:
     return metrics
 
 
-def _command(contender: str, job: Job) -> Sequence[str]:
+#: The compiled build is the one that is installed, though its source lies beside the benchmarks.
+WORKER_OF_INSTALLED: Final = (
+    "import sys, rxnodes; sys.path.append('.'); from benchmarks.worker import main; main(sys.argv[1:])"
+)
+
+
+def _command(contender: str, job: Job, compiled_python: Path | None) -> Sequence[str]:
     if contender == "rxjs":
         return [Node().require(), str(RXJS), str(PACKAGES), job.to_json()]
+    if CONTENDERS[contender].is_compiled:
+        return [str(compiled_python), "-P", "-c", WORKER_OF_INSTALLED, contender, job.to_json()]
     return [sys.executable, "-m", "benchmarks.worker", contender, job.to_json()]
 
 

@@ -3,7 +3,8 @@
 It blasts prebuilt frames, swallows bursts by counting bytes, echoes, and answers Close frames. It runs in a process of
 its own, on 127.0.0.1 alone, and ends when whoever started it closes its standard input.
 
-A client commands it with text messages: `blast KIND SIZE COUNT`, `blast-all KIND SIZE COUNT`, `sink BYTES`, `echo`.
+A client commands it with text messages: `blast KIND SIZE COUNT`, `blast-all KIND SIZE COUNT`, `sink BYTES`, `echo`. The
+kind `json` is compressed, for clients that asked for `/deflate`. With `--tls` it speaks TLS.
 """
 
 from __future__ import annotations
@@ -12,25 +13,38 @@ import asyncio
 import base64
 import contextlib
 import hashlib
+import json
+import ssl
 import sys
+import zlib
+from itertools import accumulate
 from struct import Struct
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from typing_extensions import override
 
 from benchmarks.limits import allow_many_files
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 ACCEPT_SALT: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 TEXT, BINARY, CLOSE, PING = 0x1, 0x2, 0x8, 0x9
-FIN = 0x80
+FIN, RSV1 = 0x80, 0x40
 
 SHORT_HEADER = Struct("!BB").pack
 MEDIUM_HEADER = Struct("!BBH").pack
 LONG_HEADER = Struct("!BBQ").pack
 
+#: RFC 7692 section 7.2.1: a sender takes this off the end of a compressed message.
+DEFLATE_TAIL = b"\x00\x00\xff\xff"
+
 #: Frames are written so many bytes at a time.
 BLOCK_SIZE = 256 * 1024
+
+#: So many compressed messages are made, and sent again and again.
+PACKED_MESSAGES = 4096
 
 #: As many connections may knock at once as the largest workload has.
 BACKLOG = 4096
@@ -49,8 +63,8 @@ class Peer(asyncio.Protocol):
         self._is_echoing = False
         self._sink_left = 0
         self._is_paused = False
-        self._frame_size = 0
         self._block = memoryview(b"")
+        self._inflate = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
         self._blast_left = 0
 
     @override
@@ -86,9 +100,10 @@ class Peer(asyncio.Protocol):
             if line.lower().startswith(b"sec-websocket-key:")
         )
         accept = base64.b64encode(hashlib.sha1(key + ACCEPT_SALT, usedforsecurity=False).digest())
+        extensions = b"Sec-WebSocket-Extensions: permessage-deflate\r\n" if head.startswith(b"GET /deflate ") else b""
         self._transport.write(
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
+            b"Sec-WebSocket-Accept: " + accept + b"\r\n" + extensions + b"\r\n"
         )
         self._buffer = bytearray(rest)
         self._is_open = True
@@ -110,6 +125,8 @@ class Peer(asyncio.Protocol):
             masked = int.from_bytes(buffer[start + 4 : end])
             payload = (masked ^ int.from_bytes(mask[:length])).to_bytes(length)
             opcode = buffer[at] & 0xF
+            if buffer[at] & RSV1:
+                payload = self._inflate.decompress(payload + DEFLATE_TAIL)
             at = end
             self._on_frame(opcode, payload)
         del buffer[:at]
@@ -150,9 +167,9 @@ class Peer(asyncio.Protocol):
 
     def blast(self, kind: str, size: int, count: int) -> None:
         """Sends so many messages as fast as they are taken."""
-        frame, self._block = _block(kind, size)
-        self._frame_size = frame
-        self._blast_left = frame * count
+        ends, self._block = _block(kind, size)
+        blocks, rest = divmod(count, len(ends) - 1)
+        self._blast_left = blocks * len(self._block) + ends[rest]
         self._pump()
 
     def _pump(self) -> None:
@@ -180,28 +197,56 @@ def _frame(opcode: int, payload: bytes) -> bytes:
     return LONG_HEADER(FIN | opcode, 127, length) + payload
 
 
-_blocks: dict[tuple[str, int], tuple[int, memoryview]] = {}
+_blocks: dict[tuple[str, int], tuple[Sequence[int], memoryview]] = {}
 
 
-def _block(kind: str, size: int) -> tuple[int, memoryview]:
-    """How long one such frame is, and a block of as many as are written at once."""
+def _block(kind: str, size: int) -> tuple[Sequence[int], memoryview]:
+    """As many frames as are written at once: where each begins, and their end; and their bytes."""
     if (kind, size) not in _blocks:
-        frame = _frame(TEXT if kind == "text" else BINARY, b"x" * size)
-        _blocks[kind, size] = len(frame), memoryview(frame * max(1, BLOCK_SIZE // len(frame)))
+        if kind == "json":
+            frames = _packed_frames(size)
+            ends: Sequence[int] = [0, *accumulate(map(len, frames))]
+        else:
+            frame = _frame(TEXT if kind == "text" else BINARY, b"x" * size)
+            frames = [frame] * max(1, BLOCK_SIZE // len(frame))
+            ends = range(0, len(frame) * len(frames) + 1, len(frame))
+        _blocks[kind, size] = ends, memoryview(b"".join(frames))
     return _blocks[kind, size]
+
+
+def _packed_frames(size: int) -> list[bytes]:
+    """Compressed frames, for which a server looks back at what it sent before (RFC 7692); the first begins anew."""
+    compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    frames: list[bytes] = []
+    for number in range(PACKED_MESSAGES):
+        text = json.dumps(
+            {"type": "trade", "symbol": f"SYM{number % 50}", "price": 1000 + number * 7919 % 9973 / 100, "id": number}
+        )
+        packed = compressor.compress(text.ljust(size).encode()) + compressor.flush(zlib.Z_SYNC_FLUSH)
+        frames.append(_frame(RSV1 | TEXT, packed.removesuffix(DEFLATE_TAIL)))
+    return frames
 
 
 async def serve() -> None:
     """Serves until standard input ends; the first line on standard output is the port."""
     allow_many_files()
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(Peer, "127.0.0.1", 0, backlog=BACKLOG)
+    tls = _tls_context() if "--tls" in sys.argv else None
+    server = await loop.create_server(Peer, "127.0.0.1", 0, backlog=BACKLOG, ssl=tls)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
     await loop.run_in_executor(None, sys.stdin.read)
     server.close()
     for peer in tuple(peers):
         peer._transport.abort()  # noqa: SLF001 - its own module
+
+
+def _tls_context() -> ssl.SSLContext:
+    import trustme  # noqa: PLC0415 - only with TLS
+
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    return context
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchmarks.contenders import CONTENDERS
+from benchmarks.contenders import CONTENDERS, with_compiled
 from benchmarks.targets import outcomes
 from benchmarks.workloads import WORKLOADS
 
@@ -60,7 +60,7 @@ def _machine(machine: dict[str, str]) -> Iterator[str]:
 
 def _workload(results: Results, name: str, workload: Workload) -> Iterator[str]:
     yield workload.title
-    for contender in workload.contenders:
+    for contender in with_compiled(workload.contenders):
         title = CONTENDERS[contender].title
         note = results.notes.get((name, contender))
         cells = [_cell(results, name, contender, metric, workload) for metric in workload.metrics]

@@ -11,6 +11,7 @@ from importlib import import_module
 from benchmarks.contenders import CONTENDERS
 from benchmarks.job import Job, Metrics, Skipped
 from benchmarks.limits import allow_many_files
+from rxnodes.wire import IS_COMPILED
 
 __all__ = ["main"]
 
@@ -33,6 +34,8 @@ def measure(name: str, job: Job) -> Metrics:
         Skipped: If it, or what it needs, is not there.
     """
     contender = CONTENDERS[name]
+    if name.startswith("rxnodes") and contender.is_compiled != IS_COMPILED:
+        raise Skipped(f"this interpreter has the {'compiled' if IS_COMPILED else 'pure'} build")
     try:
         module = import_module(f"benchmarks.contenders.{contender.module}")
     except ModuleNotFoundError as error:

@@ -68,7 +68,8 @@ MANY = (
     Metric("message_ns", "per message", "ns"),
     Metric("stop_ms", "stop all", "ms"),
 )
-HELD = (*MANY, Metric("held_kib", "held, each", "KiB"))
+#: What a connection holds, and how much of that opening it has added.
+HELD = (*MANY, Metric("held_kib", "held, each", "KiB"), Metric("opened_kib", "by opening", "KiB"))
 
 #: From so many connections on, what each holds is told: before, it is what their first one loads.
 ENOUGH = 500
@@ -127,6 +128,21 @@ WORKLOADS = {
         options={"size": _MIB, "is_text": False},
         quick_contenders=("rxnodes", "aiohttp", "picows", "rxjs"),
     ),
+    "receive-159-deflated": Workload(
+        title="Receive 159 B of JSON, deflated",
+        function="receive",
+        contenders=("rxnodes", "aiohttp", "websockets"),
+        metrics=RATE,
+        options={"size": 159, "is_deflated": True},
+    ),
+    "receive-159-tls": Workload(
+        title="Receive 159 B text over TLS",
+        function="receive",
+        contenders=("rxnodes", "rxnodes-uvloop", "aiohttp", "picows", "picows-uvloop"),
+        metrics=RATE,
+        options={"size": 159, "is_tls": True},
+        quick_contenders=("rxnodes", "aiohttp", "picows"),
+    ),
     "pipeline": Workload(
         title="Receive 32 B text, through map, filter, map",
         function="pipeline",
@@ -183,6 +199,7 @@ WORKLOADS = {
     "connections-100": _held(100, in_quick=True),
     "connections-500": _held(500),
     "connections-2000": _held(2_000, "websockets", "picows", in_quick=True),
+    "connections-10000": _held(10_000),
     "step": Workload(
         title="Steps of the machine alone",
         function="step",

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-__all__ = ["CONTENDERS", "Contender"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = ["CONTENDERS", "Contender", "compiled", "with_compiled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,12 +20,14 @@ class Contender:
         module: Where its functions are, in this package. Empty: it runs on Node.js.
         uses_uvloop: Whether it runs on uvloop instead of asyncio's own loop.
         package: The distribution whose version is told.
+        is_compiled: Whether it is the compiled build of rxnodes, which another interpreter has.
     """
 
     title: str
     module: str
     uses_uvloop: bool = False
     package: str = ""
+    is_compiled: bool = False
 
 
 CONTENDERS = {
@@ -39,4 +45,24 @@ CONTENDERS = {
     "rxjs": Contender("RxJS on Node.js", ""),
     "raw": Contender("raw asyncio, counting bytes", "raw"),
     "reactivex": Contender("reactivex alone", "reactivex_alone", package="reactivex"),
+}
+
+
+def compiled(name: str) -> str:
+    """The name of the compiled build of a contender of ours."""
+    return f"{name}-compiled"
+
+
+def with_compiled(names: Iterable[str]) -> Iterator[str]:
+    """These contenders, and behind each of ours its compiled build."""
+    for name in names:
+        yield name
+        if compiled(name) in CONTENDERS:
+            yield compiled(name)
+
+
+CONTENDERS |= {
+    compiled(name): replace(contender, title=f"{contender.title}, compiled", package="", is_compiled=True)
+    for name, contender in CONTENDERS.items()
+    if name.startswith("rxnodes")
 }

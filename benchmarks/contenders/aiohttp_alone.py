@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import zlib
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +29,14 @@ WAVE = 100
 @asynccontextmanager
 async def connected(job: Job) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
     """A connection, closed at the end."""
-    async with aiohttp.ClientSession() as session, session.ws_connect(job.url, max_msg_size=0) as ws:
+    async with aiohttp.ClientSession() as session, _connect(session, job) as ws:
         yield ws
+
+
+def _connect(session: aiohttp.ClientSession, job: Job) -> Any:
+    compress = zlib.MAX_WBITS if job.is_deflated else 0
+    # The server's certificate is made on the spot.
+    return session.ws_connect(job.url, max_msg_size=0, compress=compress, ssl=not job.is_tls)
 
 
 async def receive(job: Job) -> Metrics:
@@ -224,6 +231,8 @@ async def connections(job: Job) -> Metrics:
     return {
         "open_ms": [opened / 1e6],
         "held_kib": [held / 1024 / number],
+        # Before it is opened, there is nothing of it.
+        "opened_kib": [held / 1024 / number],
         "message_ns": [nanoseconds / each / number for nanoseconds in took],
         "stop_ms": [stopped / 1e6],
     }

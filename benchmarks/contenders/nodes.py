@@ -38,7 +38,11 @@ NODES = 10
 @asynccontextmanager
 async def connected(job: Job) -> AsyncIterator[Connection]:
     """A connection that is open; the project stops it at the end."""
-    async with Project(websocket={"server": job.url}) as project:
+    settings: dict[str, object] = {"url": job.url, "compression": job.is_deflated}
+    if job.is_tls:
+        # The server's certificate is made on the spot.
+        settings["tls"] = {"verify": False}
+    async with Project(websocket={"server": settings}) as project:
         connection = project.websocket("server")
         connection.start()
         await connection.wait_started()
@@ -182,6 +186,7 @@ async def connections(job: Job) -> Metrics:
     before = resident_bytes()
     async with Project(websocket={f"server-{index}": job.url for index in range(number)}) as project:
         held = [project.websocket(name) for name in project.configurations]
+        made = resident_bytes() - before
         begun = now()
         for first in range(0, number, WAVE):
             wave = held[first : first + WAVE]
@@ -210,6 +215,7 @@ async def connections(job: Job) -> Metrics:
     return {
         "open_ms": [opened / 1e6],
         "held_kib": [size / 1024 / number],
+        "opened_kib": [(size - made) / 1024 / number],
         "message_ns": [nanoseconds / each / number for nanoseconds in took],
         "stop_ms": [stopped / 1e6],
     }

@@ -20,8 +20,10 @@ WAVE = 100
 
 
 def _connect(job: Job) -> connect:
-    """As the others are: without compression, limits and pings."""
-    return connect(job.url, compression=None, max_size=None, ping_interval=None, proxy=None)
+    """As the others are: without limits and pings, and with compression only where it is asked for."""
+    return connect(
+        job.url, compression="deflate" if job.is_deflated else None, max_size=None, ping_interval=None, proxy=None
+    )
 
 
 async def receive(job: Job) -> Metrics:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import rxnodes
 from rxnodes.cli.output import Output
 from rxnodes.errors import RxNodesError
+from rxnodes.wire import IS_COMPILED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,7 +71,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog='New here? Run "rxnodes demo". "rxnodes COMMAND --help" says more about a command.',
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"rxnodes {rxnodes.__version__}")
+    build = "compiled" if IS_COMPILED else "pure Python"
+    parser.add_argument("--version", action="version", version=f"rxnodes {rxnodes.__version__} ({build})")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
     _add_demo(commands)
     _add_check(commands)

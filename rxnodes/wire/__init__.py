@@ -1,6 +1,7 @@
 r"""RFC 6455 and RFC 7692 without I/O: the opening handshake, frames, messages and compression.
 
-It is usable by itself: bytes come from anywhere, and go anywhere.
+It is usable by itself: bytes come from anywhere, and go anywhere. The parser, the assembler, the encoder and the masks
+are plain Python. In published wheels mypyc has compiled them, from the same source; `IS_COMPILED` tells.
 
 Example:
     Reading what a server sends, cut anywhere:
@@ -27,3 +28,9 @@ Example:
     >>> frame[:2].hex(), len(frame)
     ('8885', 11)
 """
+
+from __future__ import annotations
+
+from rxnodes.wire.masking import IS_COMPILED
+
+__all__ = ["IS_COMPILED"]

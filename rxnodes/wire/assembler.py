@@ -3,76 +3,66 @@
 from __future__ import annotations
 
 import logging
-import math
+import sys
 import zlib
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from rxnodes.errors import ProtocolError
 from rxnodes.lifecycle.states import CloseCode, is_close_code
-from rxnodes.wire.opcodes import BINARY, CLOSE_CODE, CONTINUATION, PING, PONG, Violation
+from rxnodes.wire.opcodes import BINARY, CLOSE_CODE, CONTINUATION, PING, PONG, TEXT, Violation
 
 if TYPE_CHECKING:
     from rxnodes.wire.deflate import Deflate
+    from rxnodes.wire.protocols import FrameHandler
 
-__all__ = ["NO_RUN", "PARTS_PER_BLOCK", "FrameHandler", "MessageAssembler", "longest_frame"]
+__all__ = ["NO_LIMIT", "NO_RUN", "PARTS_PER_BLOCK", "MessageAssembler", "longest_frame", "not_utf8"]
 
 logger = logging.getLogger("rxnodes.wire")
 
 #: An opcode that no frame has.
 NO_RUN: Final = -1
 
+#: No message can have so many bytes.
+NO_LIMIT: Final = sys.maxsize
+
 #: How many fragments a message may have: one for every 64 bytes of its limit, and 1,024 at least. A message without a
 #: limit may have any number, except of empty ones.
-MIN_FRAGMENTS = 1024
-BYTES_PER_FRAGMENT = 64
-MAX_EMPTY_FRAGMENTS = 1024
+MIN_FRAGMENTS: Final = 1024
+BYTES_PER_FRAGMENT: Final = 64
+MAX_EMPTY_FRAGMENTS: Final = 1024
 
 #: So many parts of a payload, or of a message, are joined into one block: each is an object, and they may be small.
 PARTS_PER_BLOCK: Final = 1024
 
 #: One read may become so many bytes, unpacked, before they are delivered; beyond that, each message is delivered alone.
-MAX_UNPACKED_RUN = 2**20
-
-
-class FrameHandler(Protocol):
-    """What a `FrameParser` calls, within `feed`."""
-
-    def on_messages(self, messages: list[str] | list[bytes], size: int) -> None:
-        """Whole messages of one read, all of one kind, and how many bytes they have together."""
-        ...
-
-    def on_close(self, code: int, reason: str) -> None:
-        """A Close frame."""
-        ...
-
-    def on_ping(self, payload: bytes) -> None:
-        """A ping."""
-        ...
-
-    def on_pong(self, payload: bytes) -> None:
-        """A pong."""
-        ...
+MAX_UNPACKED_RUN: Final = 1024 * 1024
 
 
 def longest_frame(max_size: int, *, is_packed: bool) -> int:
     """How long a frame of a message of `max_size` bytes may be: deflate lengthens data that it cannot compress."""
-    return max_size + max_size // 1000 + 64 if is_packed else max_size
+    return min(NO_LIMIT, max_size + max_size // 1000 + 64) if is_packed else max_size
+
+
+def not_utf8() -> Violation:
+    """The violation of a text message that is not UTF-8 (RFC 6455 section 8.1)."""
+    return Violation(CloseCode.INVALID_FRAME_PAYLOAD_DATA, "a text message that is not UTF-8")
 
 
 class MessageAssembler:
     """Makes messages of frames.
 
     The messages of one read are delivered together, which costs less than message by message, and is no later. A run is
-    a series of whole messages of one opcode: their payloads wait until the read is parsed, or a frame of another kind
-    comes. The parser may append to the run by itself, which is the hot path.
+    a series of whole messages of one opcode: they wait until the read is parsed, or a frame of another kind comes. The
+    parser may append to the run by itself, which is the hot path.
 
     Args:
         handler: Called in the order of the frames.
-        max_size: Bytes a message may have, unpacked; `None`: no limit.
+        max_size: Bytes a message may have, unpacked; `NO_LIMIT`: any number.
         deflate: Compression, where it was negotiated.
 
     Attributes:
-        payloads: The payloads of the run.
+        run: The messages of the run, either `str` or `bytes`.
+        run_size: How many bytes they have together.
         is_done: Whether nothing is delivered any more.
     """
 
@@ -88,16 +78,16 @@ class MessageAssembler:
         "_handler",
         "_last",
         "_limit",
-        "_run",
-        "_unpacked_size",
+        "_opcode",
         "is_done",
-        "payloads",
+        "run",
+        "run_size",
     )
 
-    def __init__(self, handler: FrameHandler, max_size: int | None, deflate: Deflate | None) -> None:
+    def __init__(self, handler: FrameHandler, max_size: int, deflate: Deflate | None) -> None:
         self._handler = handler
         self._limit = max_size
-        self._fragment_limit = math.inf if max_size is None else max(MIN_FRAGMENTS, max_size // BYTES_PER_FRAGMENT)
+        self._fragment_limit = max(MIN_FRAGMENTS, max_size // BYTES_PER_FRAGMENT)
         self._deflate = deflate
         # The message that has come in part: its blocks, the fragments behind them, and their number and size.
         self._blocks: list[bytes] = []
@@ -108,14 +98,14 @@ class MessageAssembler:
         self._empty_fragments = 0
         self.is_done = False
         # The opcode of the run; there is no run while a message is in fragments, nor at the end.
-        self._run = NO_RUN
-        self._unpacked_size = 0
-        self.payloads: list[bytes] = []
-        # The last payload is kept until the next one comes. Otherwise Python returns the arena of small messages to the
+        self._opcode = NO_RUN
+        self.run: list[Any] = []
+        self.run_size = 0
+        # The last message is kept until the next one comes. Otherwise Python returns the arena of small messages to the
         # system, and faults it in again for the next read: a fifth of the time of a message of 32 bytes.
-        self._last = b""
+        self._last: str | bytes = b""
 
-    def on_frame(self, fin: bool, opcode: int, payload: bytes, compressed: int) -> int:  # noqa: FBT001 - as frames are
+    def on_frame(self, fin: bool, opcode: int, payload: bytes, compressed: bool) -> int:  # noqa: FBT001 - as frames are
         """Takes a frame.
 
         Args:
@@ -125,8 +115,8 @@ class MessageAssembler:
             compressed: Whether its message is.
 
         Returns:
-            The opcode of the run. Instead of calling this, the payload of a whole message with this opcode may be
-            appended to `payloads`, if it is neither compressed nor too big.
+            The opcode of the run. Instead of calling this, a whole message with this opcode may be appended to `run`,
+            and counted in `run_size`, if it is neither compressed nor too big.
 
         Raises:
             Violation: If the peer broke the protocol.
@@ -145,7 +135,7 @@ class MessageAssembler:
             if not self.is_done:
                 self.finish()
                 self._handler.on_close(code, reason)
-        return self._run
+        return self._opcode
 
     def end_read(self, violation: BaseException | None) -> None:
         """Delivers the messages of one read.
@@ -154,12 +144,9 @@ class MessageAssembler:
             violation: The error behind them; `None`: there is none.
 
         Raises:
-            ProtocolError: If the peer broke the protocol, behind the messages or in them.
+            ProtocolError: If the peer broke the protocol behind the messages.
         """
-        try:
-            self._flush()
-        except Violation as error:
-            violation = error
+        self._flush()
         if violation is not None and not self.is_done:
             self.finish()
             raise _protocol_error(violation)
@@ -167,40 +154,27 @@ class MessageAssembler:
     def finish(self) -> None:
         """Delivers nothing from here on."""
         self.is_done = True
-        self._run = NO_RUN
+        self._opcode = NO_RUN
 
     def too_big(self) -> Violation:
         """The violation of a message with more bytes than allowed."""
         text = "a frame that is larger than any memory"
-        if self._limit is not None:
+        if self._limit != NO_LIMIT:
             text = f"a message of more than max_message_size ({self._limit} bytes)"
         return Violation(CloseCode.MESSAGE_TOO_BIG, text)
 
     def _flush(self) -> None:
-        """Delivers the run, as far as it is valid; nothing if `finish` was called within a delivery before."""
-        if self.is_done:
-            self.payloads.clear()
-        payloads = self.payloads[:]
-        if not payloads:
+        """Delivers the run; nothing if `finish` was called within a delivery before."""
+        run, size = self.run, self.run_size
+        if not run:
             return
-        self.payloads.clear()
-        self._unpacked_size = 0
-        self._last = payloads[-1]
-        if self._run == BINARY:
-            self._handler.on_messages(payloads, sum(map(len, payloads)))
-            return
-        try:
-            texts = list(map(bytes.decode, payloads))
-        except UnicodeDecodeError:
-            texts = _valid_texts(payloads)
-        else:
-            self._handler.on_messages(texts, sum(map(len, payloads)))
-            return
-        if texts:
-            self._handler.on_messages(texts, sum(map(len, payloads[: len(texts)])))
-        raise Violation(CloseCode.INVALID_FRAME_PAYLOAD_DATA, "a text message that is not UTF-8")
+        self.run = []
+        self.run_size = 0
+        if not self.is_done:
+            self._last = run[-1]
+            self._handler.on_messages(run, size)
 
-    def _on_data(self, fin: bool, opcode: int, payload: bytes, compressed: int) -> None:  # noqa: FBT001
+    def _on_data(self, fin: bool, opcode: int, payload: bytes, compressed: bool) -> None:  # noqa: FBT001
         """Takes a frame of a message: assembles fragments (RFC 6455 section 5.4), and unpacks."""
         if opcode == CONTINUATION:
             if not self._fragmented_opcode:
@@ -213,23 +187,32 @@ class MessageAssembler:
             if not fin:
                 return
             payload = self._join_fragments()
-        elif not compressed and self._limit is not None and len(payload) > self._limit:
+        elif not compressed and len(payload) > self._limit:
             raise self.too_big()
         self._begin_run(opcode)
         if not compressed:
-            self.payloads.append(payload)
+            self._append(payload)
             return
-        unpacked = self._unpack(payload)
-        self.payloads.append(unpacked)
-        self._unpacked_size += len(unpacked)
-        if self._unpacked_size > MAX_UNPACKED_RUN:
+        self._append(self._unpack(payload))
+        if self.run_size > MAX_UNPACKED_RUN:
             self._flush()
 
-    def _keep_fragment(self, opcode: int, payload: bytes, compressed: int) -> None:
+    def _append(self, payload: bytes) -> None:
+        """Appends a whole message to the run."""
+        if self._opcode == TEXT:
+            try:
+                self.run.append(payload.decode())
+            except UnicodeDecodeError:
+                raise not_utf8() from None
+        else:
+            self.run.append(payload)
+        self.run_size += len(payload)
+
+    def _keep_fragment(self, opcode: int, payload: bytes, compressed: bool) -> None:  # noqa: FBT001
         self._begin_run(NO_RUN)
         self._fragmented_opcode = opcode
         self._fragments_size += len(payload)
-        if self._limit is not None and self._fragments_size > longest_frame(self._limit, is_packed=bool(compressed)):
+        if self._fragments_size > longest_frame(self._limit, is_packed=compressed):
             raise self.too_big()
         if payload:
             self._fragment_count += 1
@@ -254,14 +237,14 @@ class MessageAssembler:
         return payload
 
     def _begin_run(self, opcode: int) -> None:
-        if self._run != opcode:
+        if self._opcode != opcode:
             self._flush()
-            self._run = opcode
+            self._opcode = opcode
 
     def _unpack(self, payload: bytes) -> bytes:
         assert self._deflate is not None
         try:
-            unpacked = self._deflate.decompress(payload, self._limit)
+            unpacked = self._deflate.decompress(payload, None if self._limit == NO_LIMIT else self._limit)
         except zlib.error:
             raise Violation(CloseCode.PROTOCOL_ERROR, "a compressed message that cannot be unpacked") from None
         if unpacked is None:
@@ -274,21 +257,6 @@ def _protocol_error(error: BaseException) -> ProtocolError:
         return ProtocolError(str(error), code=int(error.code))
     logger.error("the frame parser failed", exc_info=error)
     return ProtocolError("the frame parser failed", code=CloseCode.PROTOCOL_ERROR)
-
-
-def _valid_texts(payloads: list[bytes]) -> list[str]:
-    """The texts before the first payload that is not UTF-8 (RFC 6455 section 8.1); there is one."""
-    texts: list[str] = []
-    while (text := _text(payloads[len(texts)])) is not None:
-        texts.append(text)
-    return texts
-
-
-def _text(payload: bytes) -> str | None:
-    try:
-        return payload.decode()
-    except UnicodeDecodeError:
-        return None
 
 
 def _parse_close(payload: bytes) -> tuple[int, str]:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import zlib
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Deflate"]
 
@@ -11,6 +15,27 @@ DEFLATE_TAIL = b"\x00\x00\xff\xff"
 
 #: Each final block in a message costs a new decompressor and a copy of the rest; a sender needs one at most.
 MAX_FINAL_BLOCKS = 16
+
+
+class Compressor(Protocol):
+    """What compresses a stream of bytes."""
+
+    def compress(self, data: bytes, /) -> bytes:
+        """Takes bytes, and gives what is ready."""
+        ...
+
+    def flush(self, mode: int, /) -> bytes:
+        """Gives the rest."""
+        ...
+
+
+new_compressor: Callable[..., Compressor]
+try:
+    # `rxnodes[zlib-ng]`: messages are compressed in a third to a quarter of the time. Unpacking short ones takes longer
+    # with it (600 ns in place of 450 for 159 bytes), so that is left to zlib.
+    from zlib_ng.zlib_ng import compressobj as new_compressor  # pyright: ignore[reportUnknownVariableType]
+except ImportError:
+    new_compressor = zlib.compressobj
 
 
 class Deflate:
@@ -27,8 +52,8 @@ class Deflate:
         self._compressor = self._new_compressor()
         self._decompressor = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
 
-    def _new_compressor(self) -> zlib._Compress:  # pyright: ignore[reportPrivateUsage]
-        return zlib.compressobj(level=zlib.Z_BEST_SPEED, wbits=-self._window_bits)
+    def _new_compressor(self) -> Compressor:
+        return new_compressor(level=zlib.Z_BEST_SPEED, wbits=-self._window_bits)
 
     def compress(self, payload: bytes) -> bytes:
         """The compressed payload of a message."""

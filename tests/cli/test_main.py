@@ -7,6 +7,7 @@ import re
 import pytest
 
 from rxnodes.cli import main as cli
+from rxnodes.wire import parser
 
 
 def test_no_command_prints_help(capsys):
@@ -20,7 +21,8 @@ def test_no_command_prints_help(capsys):
 def test_version(capsys):
     with pytest.raises(SystemExit, check=lambda end: end.code == 0):
         cli.main(["--version"])
-    assert re.fullmatch(r"rxnodes \d+\.\d+\.\d+\n", capsys.readouterr().out)
+    build = "pure Python" if parser.__file__.endswith(".py") else "compiled"
+    assert re.fullmatch(rf"rxnodes \d+\.\d+\.\d+ \({build}\)\n", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("command", [[], ["demo"], ["check"], ["toolbox"], ["listen"]])

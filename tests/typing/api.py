@@ -79,6 +79,7 @@ from rxnodes.websocket import (
 )
 from rxnodes.websocket.expect import Expectation
 from rxnodes.websocket.settings import ConnectionSettings, WebSocketSettings
+from rxnodes.wire import IS_COMPILED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -505,6 +506,7 @@ def testing(chat: Connection) -> None:
     with record(chat) as recorded:
         assert_type(recorded, Recording)
     assert_type(waits(3, again=True), float)
+    assert_type(IS_COMPILED, bool)
     assert_type(asks(chat), str | None)
     assert_type(run_in_virtual_time(greet("hello")), tuple[str, int])
     assert_type(run_in_virtual_time(save("hello"), debug=True), None)

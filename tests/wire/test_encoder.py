@@ -10,13 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from parsed import BINARY, PING, TAIL, TEXT
 from receipts import receipt
+from zlib_ng import zlib_ng
 
 from rxnodes.testing import RSV1, Frame, close_payload
 from rxnodes.testing.server.frames import take_frame
 from rxnodes.transport.aiohttp.transport import compiled_mask
+from rxnodes.wire import deflate
 from rxnodes.wire.deflate import Deflate
-from rxnodes.wire.encoder import FrameEncoder, mask
+from rxnodes.wire.encoder import FrameEncoder
 from rxnodes.wire.handshake import parse_deflate_parameters
+from rxnodes.wire.masking import Masks, mask
 
 
 def unmasked(octets: bytes) -> Frame:
@@ -45,6 +48,12 @@ def test_a_message_of_any_length_is_one_masked_frame(size, is_text):
     assert len(octets) == size + 4 + (2 if size < 126 else 4 if size < 65536 else 10)
 
 
+@given(payload=st.one_of(st.binary(max_size=40), st.binary(min_size=1000, max_size=1100)), is_text=st.booleans())
+def test_whatever_is_masked_can_be_unmasked(payload, is_text):
+    encoder = FrameEncoder(None, Masks(compiled_mask()))
+    assert unmasked(frame_of(encoder, payload, is_text=is_text)).payload == payload
+
+
 def test_control_frames():
     encoder = FrameEncoder()
     assert unmasked(encoder.ping(b"1234")).opcode == PING
@@ -70,9 +79,11 @@ def test_no_two_masks_are_alike():
     assert len(set(masks)) >= 2997
 
 
+@pytest.mark.parametrize("new_compressor", [zlib.compressobj, zlib_ng.compressobj])
 @pytest.mark.parametrize("bits", [9, 12, 15])
 @pytest.mark.parametrize("takeover", [True, False])
-def test_what_a_server_asked_of_our_compression_is_kept(bits, takeover):
+def test_what_a_server_asked_of_our_compression_is_kept(bits, takeover, new_compressor, monkeypatch):
+    monkeypatch.setattr(deflate, "new_compressor", new_compressor)
     parameters = f"permessage-deflate; client_max_window_bits={bits}"
     encoder = FrameEncoder(parse_deflate_parameters(parameters + ("" if takeover else "; client_no_context_takeover")))
     # Fits into the smallest window, so that a second one like it is short wherever the context is kept.
@@ -87,6 +98,10 @@ def test_what_a_server_asked_of_our_compression_is_kept(bits, takeover):
         assert inflate.decompress(frame.payload + TAIL) == message
         sizes_sent.append(len(frame.payload))
     assert (sizes_sent[1] < sizes_sent[0]) is takeover
+
+
+def test_zlib_ng_compresses_where_it_is_installed():
+    assert deflate.new_compressor is zlib_ng.compressobj
 
 
 def test_what_is_compressed_can_be_read_by_our_own_side():

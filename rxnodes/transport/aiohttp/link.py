@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from rxnodes.transport.base import Sink, Target
     from rxnodes.transport.receipts import Receipt
-    from rxnodes.wire.encoder import Masks
     from rxnodes.wire.handshake import Agreement
+    from rxnodes.wire.masking import Masks
 
 __all__ = ["AiohttpLink"]
 

@@ -11,8 +11,8 @@ from rxnodes.transport.aiohttp.allocator import keep_freed_memory
 from rxnodes.transport.aiohttp.answers import HandshakeConnector
 from rxnodes.transport.aiohttp.failures import reason_of
 from rxnodes.transport.aiohttp.link import AiohttpLink
-from rxnodes.wire.encoder import Masks
 from rxnodes.wire.handshake import RefusedError
+from rxnodes.wire.masking import Masks
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rxnodes.transport.base import Sink
     from rxnodes.transport.receipts import Receipt, SendQueue
     from rxnodes.wire.deflate import Deflate
-    from rxnodes.wire.encoder import Masks
+    from rxnodes.wire.masking import Masks
 
 __all__ = ["Writer"]
 

@@ -1,0 +1,18 @@
+"""What belongs to the wire of rxnodes, whichever build is installed. PyInstaller runs this where a program uses it."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, files
+
+from PyInstaller.utils.hooks import collect_submodules  # pyright: ignore[reportMissingModuleSource] - it is what runs this
+
+try:
+    # mypyc puts the code of all modules that it compiles into one module of its own, beside the package.
+    shared = [path.name.partition(".")[0] for path in files("rxnodes") or () if "__mypyc." in path.name]
+except PackageNotFoundError:
+    # A copy, of the source.
+    shared = []
+
+hiddenimports = [*collect_submodules("rxnodes.wire"), *shared]
+if shared:
+    hiddenimports.append("librt.strings")
