@@ -127,15 +127,36 @@ def _add_listen(commands: _Commands) -> None:
     parser = _add_command(
         commands,
         "listen",
-        "connect by name, and print what comes until the connection ends",
-        "Starts the connection of that name. Messages go to standard output, one a line; what happens to the"
-        " connection goes to standard error. Ctrl+C (or SIGTERM) closes the connection and waits until it has ended; a"
-        " second one aborts it. The exit status is 0 if the connection ended cleanly, 1 if not, 130 after Ctrl+C and"
-        " 143 after SIGTERM.",
+        "connect, print what comes until the connection ends, and send what is typed",
+        "Connects to a server. Messages go to standard output, one a line; what happens to the connection goes to"
+        " standard error. Each line of standard input, typed or piped, is sent as a text message; lines wait until the"
+        " connection is open, and the end of the input ends nothing. Ctrl+C (or SIGTERM) closes the connection and"
+        " waits until it has ended; a second one aborts it. The exit status is 0 if the connection ended cleanly, 1 if"
+        " not, 130 after Ctrl+C and 143 after SIGTERM.",
     )
-    parser.add_argument("name", metavar="NAME", help="a connection that the settings name")
     parser.add_argument(
-        "--settings", default="settings", metavar="FOLDER", help="the settings folder (default: %(default)s)"
+        "target", metavar="NAME|URL", help="a connection that the settings name, or a ws:// or wss:// URL"
+    )
+    parser.add_argument(
+        "--settings",
+        default="settings",
+        metavar="FOLDER",
+        help="the settings folder, which a URL does not need (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--header",
+        action="append",
+        default=[],
+        type=_header,
+        metavar="'Name: value'",
+        help="send this header with the handshake, in place of the settings' one of that name; may be repeated",
+    )
+    parser.add_argument(
+        "--subprotocol",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="offer this subprotocol, in place of those in the settings; may be repeated, the preferred first",
     )
     parser.add_argument(
         "--send",
@@ -152,9 +173,19 @@ def _add_listen(commands: _Commands) -> None:
     )
 
 
+# What an argument may be. What argparse would say by itself shows the value, which may be secret.
+
+
 def _message(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
         raise argparse.ArgumentTypeError("the text is not valid UTF-8") from None
     return text
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon:
+        raise argparse.ArgumentTypeError("must be a name, a colon and a value, such as 'Authorization: Bearer ...'")
+    return name.strip(), value.strip()

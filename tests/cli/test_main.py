@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from commands import SECRETS
 
 from rxnodes.cli import main as cli
 
@@ -32,7 +33,14 @@ def test_help(command, capsys):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["dmeo"], ["demo", "extra"], ["--js"], ["listen"], ["listen", "chat", "--jso"], ["listen", "chat", "--send"]],
+    [
+        ["dmeo"],
+        ["demo", "extra"],
+        ["--js"],
+        ["listen"],
+        ["listen", "chat", "--jso"],
+        ["listen", "chat", "--send"],
+    ],
 )
 def test_what_cannot_be_understood(arguments, capsys):
     with pytest.raises(SystemExit, check=lambda end: end.code == 2):
@@ -44,3 +52,11 @@ def test_a_message_that_is_no_text(capsys):
     with pytest.raises(SystemExit, check=lambda end: end.code == 2):
         cli.main(["listen", "chat", "--send", "\udcff"])
     assert "not valid UTF-8" in capsys.readouterr().err
+
+
+def test_a_header_that_is_none_is_not_shown(capsys):
+    with pytest.raises(SystemExit, check=lambda end: end.code == 2):
+        cli.main(["listen", "chat", "--header", SECRETS[0]])
+    errors = capsys.readouterr().err
+    assert "must be a name, a colon and a value" in errors
+    assert SECRETS[0] not in errors
