@@ -61,6 +61,8 @@ NO_CONNECTION = {"asyncio", "pydantic", "pydantic_settings", "reactivex"}
         ("import sys; sys.argv = ['rxnodes', '--version']; from rxnodes.__main__ import main; main()", set()),
         ("from rxnodes.cli.main import main; main(['toolbox'])", NO_CONNECTION),
         ("from rxnodes.cli.main import main; main(['check', 'settings'])", NO_CONNECTION),
+        ("from rxnodes.cli.main import main; main(['echo', '--host', '256.0.0.0'])", {"asyncio", "reactivex"}),
+        ("from rxnodes.cli.main import main; main(['run', 'nowhere:main'])", {"asyncio"}),
         ("from rxnodes.cli.main import main; main(['listen', 'chat'])", {*NO_CONNECTION, "aiohttp"}),
         (
             "from rxnodes.cli.main import main; main(['listen', 'ws://127.0.0.1:0/'])",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _INTERRUPTED: Final = 130
+_LAST_PORT: Final = 65535
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,7 +60,11 @@ def _run(options: argparse.Namespace, out: Output, err: Output) -> int:
     except KeyboardInterrupt:
         return _INTERRUPTED
     except SystemExit as end:
-        return int(end.code or 0)
+        if not isinstance(end.code, str):
+            return end.code or 0
+        # What a program ends with, where that is a text, is its last word.
+        err.lines(end.code)
+        return 1
     return status
 
 
@@ -76,6 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_check(commands)
     _add_toolbox(commands)
     _add_listen(commands)
+    _add_echo(commands)
+    _add_run(commands)
     return parser
 
 
@@ -173,6 +180,36 @@ def _add_listen(commands: _Commands) -> None:
     )
 
 
+def _add_echo(commands: _Commands) -> None:
+    parser = _add_command(
+        commands,
+        "echo",
+        "run a server that sends every message back",
+        "Runs a WebSocket server that sends every message back, to try a client with. It prints where it listens, and"
+        " when connections begin and end. It accepts the first subprotocol that a client offers. Ctrl+C (or SIGTERM)"
+        " closes every connection with 1001 (going away) and ends it.",
+    )
+    parser.add_argument(
+        "--port", type=_port, default=8080, metavar="N", help="the port; 0: any free one (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="the IPv4 address to listen on, or its name (default: %(default)s)"
+    )
+
+
+def _add_run(commands: _Commands) -> None:
+    parser = _add_command(
+        commands,
+        "run",
+        "open a project, and run a function of yours with it",
+        "Opens a project with the settings folder, and calls the function with it before anything is started. A"
+        " coroutine function runs until it returns; with any other function, the project runs until Ctrl+C (or"
+        " SIGTERM). Then every connection is stopped and has ended. Modules are found in the current directory, too.",
+    )
+    parser.add_argument("function", type=_function, metavar="MODULE:FUNCTION", help="such as app:main")
+    parser.add_argument("settings", nargs="?", default="settings", metavar="SETTINGS", help="the folder (%(default)s)")
+
+
 # What an argument may be. What argparse would say by itself shows the value, which may be secret.
 
 
@@ -189,3 +226,16 @@ def _header(text: str) -> tuple[str, str]:
     if not colon:
         raise argparse.ArgumentTypeError("must be a name, a colon and a value, such as 'Authorization: Bearer ...'")
     return name.strip(), value.strip()
+
+
+def _port(text: str) -> int:
+    if not (text.isdecimal() and int(text) <= _LAST_PORT):
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 to {_LAST_PORT}")
+    return int(text)
+
+
+def _function(text: str) -> tuple[str, str]:
+    module, colon, name = text.partition(":")
+    if not (module and colon and name):
+        raise argparse.ArgumentTypeError("must be a module, a colon and a function in it, such as app:main")
+    return module, name

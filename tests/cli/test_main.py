@@ -14,7 +14,7 @@ def test_no_command_prints_help(capsys):
     assert cli.main([]) == 2
     printed = capsys.readouterr()
     assert not printed.out
-    for word in ("demo", "check", "toolbox", "listen"):
+    for word in ("demo", "check", "toolbox", "listen", "echo", "run"):
         assert re.search(rf"^ +{word} +\w", printed.err, re.MULTILINE)
 
 
@@ -24,7 +24,7 @@ def test_version(capsys):
     assert re.fullmatch(r"rxnodes \d+\.\d+\.\d+\n", capsys.readouterr().out)
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["check"], ["toolbox"], ["listen"]])
+@pytest.mark.parametrize("command", [[], ["demo"], ["check"], ["toolbox"], ["listen"], ["echo"], ["run"]])
 def test_help(command, capsys):
     with pytest.raises(SystemExit, check=lambda end: end.code == 0):
         cli.main([*command, "--help"])
@@ -40,6 +40,9 @@ def test_help(command, capsys):
         ["listen"],
         ["listen", "chat", "--jso"],
         ["listen", "chat", "--send"],
+        ["echo", "--port", "65536"],
+        ["run"],
+        ["run", "app"],
     ],
 )
 def test_what_cannot_be_understood(arguments, capsys):
