@@ -53,15 +53,23 @@ async def sending_input(connection: Connection, out: Output, err: Output) -> Asy
 
 @contextlib.contextmanager
 def _keyboard() -> Generator[TextIO | None]:
-    """Standard input, if lines can be edited there: a terminal that has a name and more than the simplest abilities."""
+    """Standard input, if a line can be edited there: a terminal that can move its cursor, and has a name.
+
+    In a container, a terminal may have none. It is then read like a pipe.
+    """
     if not _can_be_read() or not sys.stdin.isatty() or os.environ.get("TERM") == "dumb":
         yield None
     elif sys.platform == "win32":
         yield sys.stdin
     else:
+        try:
+            name = os.ttyname(sys.stdin.fileno())
+        except OSError:
+            yield None
+            return
         # Opened once more, because uvloop sets what it reads to non-blocking. Standard output and standard error often
         # are the same open file as standard input, and writing to them would fail.
-        with open(os.ttyname(sys.stdin.fileno()), encoding=sys.stdin.encoding) as keyboard:  # noqa: PTH123 - no pathlib
+        with open(name, encoding=sys.stdin.encoding) as keyboard:  # noqa: PTH123 - needs no pathlib
             yield keyboard
 
 

@@ -71,6 +71,21 @@ def test_lines_that_come_once_it_closes_are_dropped_in_silence(pipe, serve, caps
     assert "error" not in capsys.readouterr().err
 
 
+def test_a_terminal_without_a_name_is_read_like_a_pipe(serve, monkeypatch):
+    seen = []
+    keys, terminal = os.openpty()
+
+    def no_name(_descriptor):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(os, "ttyname", no_name)
+    with os.fdopen(keys, "wb", buffering=0) as keyboard, os.fdopen(terminal, encoding="utf-8") as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        keyboard.write(b"one\ntwo\n")
+        assert cli.main(["listen", serve(collect(seen, 2))]) == 0
+    assert seen == ["one", "two"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("problem", ["standard input is not UTF-8", "standard input cannot be read: "])
 def test_what_cannot_be_read_is_told_and_ends_nothing(problem, serve, tmp_path):
