@@ -17,10 +17,10 @@ SECRETS = ("s3cret-header", "s3cret-query", "s3cret-in-url", "s3cret-password")
 
 
 @contextlib.contextmanager
-def child(*arguments, stdout=subprocess.PIPE, env=None):
+def child(*arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=None):
     with subprocess.Popen(  # noqa: S603 - our own program
         [sys.executable, "-m", "rxnodes", *arguments],
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=stdout,
         stderr=subprocess.PIPE,
         encoding="utf-8",

@@ -27,6 +27,7 @@ import websockets
 from programs import PATIENCE, ended, environment, running
 from pydantic import BaseModel
 from reactivex import operators as ops
+from terminals import Terminal
 
 import rxnodes
 import rxnodes.testing
@@ -225,6 +226,10 @@ class Command:
     def is_interrupted(self):
         return "^C\n" in self.output
 
+    @property
+    def is_typed_at(self):
+        return "\n> " in self.output
+
 
 def commands_of(block):
     first, *texts = re.split(r"^\$ ", block.text, flags=re.MULTILINE)
@@ -257,10 +262,13 @@ async def test_a_command_prints_what_the_page_shows(block, workshop):
 async def run_command(command, folder):
     """What a command prints, to standard output and error together, as on a terminal."""
     async with WebSocketServer(echo) as server:
+        if command.is_typed_at:
+            return await asyncio.to_thread(type_at, command, server.url)
         variables = {"RXNODES_WEBSOCKET__CONNECTIONS__CHAT__URL": server.url} if command.is_interrupted else {}
-        env = environment(**{"COLUMNS": "80", **variables, **command.variables})
+        env = environment(**{"COLUMNS": "80", "PYTHONUNBUFFERED": "1", **variables, **command.variables})
         words = [sys.executable, "-m", "rxnodes", *command.words[1:]]
-        async with running(*words, cwd=folder, env=env, stderr=asyncio.subprocess.STDOUT) as process:
+        nothing, both = asyncio.subprocess.DEVNULL, asyncio.subprocess.STDOUT
+        async with running(*words, cwd=folder, env=env, stdin=nothing, stderr=both) as process:
             printed = b""
             if command.is_interrupted:
                 for _ in command.output.partition("^C\n")[0].splitlines():
@@ -269,6 +277,20 @@ async def run_command(command, folder):
             printed += await process.stdout.read()
             await process.wait()
     return printed.decode()
+
+
+def type_at(command, url):
+    """What is on the terminal after the lines that the page shows behind "> " were typed, and Ctrl+C."""
+    words = [word.replace("ws://127.0.0.1:8080/", url) for word in command.words[1:]]
+    with Terminal(*words, columns=120) as terminal:
+        for number, line in enumerate(command.output.splitlines()[:-2]):
+            if line.startswith("> "):
+                terminal.type(line.removeprefix("> ") + "\r")
+            # Below them all is the line that can be typed.
+            terminal.see(lambda lines, least=number + 2: len(lines) >= least, line)
+        terminal.type("\x03")
+        terminal.wait()
+        return "\n".join(terminal.lines)
 
 
 USAGES = [re.sub("^`rxnodes |`$", "", cells[0]) for cells in rows_of("docs/command-line.md", "Command")]

@@ -45,7 +45,11 @@ def test_one_module_reaches_into_aiohttp_beyond_its_public_names():
 
 
 #: What takes long to import, each longer than all of the standard library that a command needs.
-HEAVY = {"aiohttp", "asyncio", "pydantic", "reactivex"}
+HEAVY = {"aiohttp", "asyncio", "prompt_toolkit", "pydantic", "pydantic_settings", "reactivex"}
+
+
+#: What a command needs that reads a settings folder, and connects to nothing.
+NO_CONNECTION = {"asyncio", "pydantic", "pydantic_settings", "reactivex"}
 
 
 @pytest.mark.slow(but_every=3)
@@ -56,9 +60,16 @@ HEAVY = {"aiohttp", "asyncio", "pydantic", "reactivex"}
         ("import rxnodes.testing.pytest_plugin", set()),
         ("from rxnodes.cli.main import main; main([])", set()),
         ("import sys; sys.argv = ['rxnodes', '--version']; from rxnodes.__main__ import main; main()", set()),
-        ("from rxnodes.cli.main import main; main(['toolbox'])", HEAVY - {"aiohttp"}),
-        ("from rxnodes.cli.main import main; main(['check', 'settings'])", HEAVY - {"aiohttp"}),
-        ("from rxnodes import Project; Project", HEAVY - {"aiohttp"}),
+        ("from rxnodes.cli.main import main; main(['toolbox'])", NO_CONNECTION),
+        ("from rxnodes.cli.main import main; main(['check', 'settings'])", NO_CONNECTION),
+        ("from rxnodes.cli.main import main; main(['echo', '--host', '256.0.0.0'])", {"asyncio", "reactivex"}),
+        ("from rxnodes.cli.main import main; main(['run', 'nowhere:main'])", {"asyncio"}),
+        ("from rxnodes.cli.main import main; main(['listen', 'chat'])", {*NO_CONNECTION, "aiohttp"}),
+        (
+            "from rxnodes.cli.main import main; main(['listen', 'ws://127.0.0.1:0/'])",
+            {"aiohttp", "asyncio", "pydantic", "reactivex"},
+        ),
+        ("from rxnodes import Project; Project", NO_CONNECTION),
     ],
 )
 def test_nothing_is_imported_that_is_not_needed(program, may_load):

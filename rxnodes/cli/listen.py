@@ -1,4 +1,4 @@
-"""`rxnodes listen`: connects by name, and prints what comes until the connection ends."""
+"""`rxnodes listen`: connects to a server, prints what comes until the connection ends, and sends what is typed."""
 
 from __future__ import annotations
 
@@ -9,35 +9,76 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
+from multidict import CIMultiDict
 from reactivex import operators as ops
 
+from rxnodes import settings
 from rxnodes.cli.output import DIM, RED, hexadecimal, printable
+from rxnodes.cli.standard_input import sending_input
+from rxnodes.errors import PluginDisabled, UnknownConfiguration
 from rxnodes.lifecycle.events import Closing, Connecting, Dropped, ErrorEvent, LifecycleEvent, Opened, Stopped
 from rxnodes.lifecycle.states import CloseCode, Initiator
+from rxnodes.project.plugin_settings import installed_plugins
 from rxnodes.project.project import Project
 from rxnodes.project.run import run as run_in_order
 from rxnodes.rx.trigger import pulse
 from rxnodes.websocket.action_nodes import client_send, client_start
 from rxnodes.websocket.event_nodes import on_receive, on_start
+from rxnodes.websocket.settings import SendQueueSettings
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
+    from pydantic import BaseModel
+
     from rxnodes.cli.output import Output
     from rxnodes.connection.connection import Connection
+    from rxnodes.websocket.settings import WebSocketSettings
 
 __all__ = ["run"]
+
+#: What a connection is called that only its URL names.
+_UNNAMED: Final = "server"
 
 
 def run(options: argparse.Namespace, out: Output, err: Output) -> int:
     """Listens until the connection ends; the status says whether that was clean."""
-    project = Project.load(options.settings)
-    return run_in_order(_listen(project, options, out, err))
+    if "://" in options.target:
+        name, fields = _UNNAMED, {"url": options.target}
+    else:
+        name, fields = options.target, _configured(options.target, options.settings)
+    project = Project(websocket={name: _with_options(fields, options)})
+    return run_in_order(_listen(project, project.websocket(name), options, out, err))
 
 
-async def _listen(project: Project, options: argparse.Namespace, out: Output, err: Output) -> int:
-    connection = project.websocket(options.name)
+def _configured(name: str, folder: str) -> dict[str, Any]:
+    """The fields of the connection that the settings folder has by that name."""
+    loaded = settings.load(folder, installed_plugins())
+    if "websocket" not in loaded.sections:
+        raise PluginDisabled("websocket", loaded.switches["websocket"])
+    connections = cast("WebSocketSettings", loaded.sections["websocket"]).connections
+    if name not in connections:
+        raise UnknownConfiguration(name, connections)
+    return _set_fields(connections[name])
+
+
+def _set_fields(model: BaseModel) -> dict[str, Any]:
+    return {name: getattr(model, name) for name in model.model_fields_set}
+
+
+def _with_options(fields: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """The same with the headers and subprotocols of the command line, and with a queue in which lines can wait."""
+    headers = CIMultiDict(fields.get("headers", {}))
+    headers.update(options.header)
+    queue = _set_fields(fields.get("send_queue", SendQueueSettings()))
+    fields = {**fields, "headers": dict(headers), "send_queue": {**queue, "while_connecting": True}}
+    return {**fields, "subprotocols": options.subprotocol} if options.subprotocol else fields
+
+
+async def _listen(
+    project: Project, connection: Connection, options: argparse.Namespace, out: Output, err: Output
+) -> int:
     task = cast("asyncio.Task[int]", asyncio.current_task())
 
     def is_interrupted() -> bool:
@@ -45,7 +86,8 @@ async def _listen(project: Project, options: argparse.Namespace, out: Output, er
 
     show: _Show = _JsonLines(out, connection) if options.json else _TextLines(out, err, is_interrupted)
     out.on_failure = connection.stop
-    async with project:
+    # Standard input is the outermost: keys count, and above all Ctrl+C, until the connection has ended.
+    async with sending_input(connection, out, err), project:
         project.subscribe(
             connection.lifecycle.pipe(ops.do_action(show.event)),
             on_receive(connection, codec=None).pipe(ops.do_action(show.message)),

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _INTERRUPTED: Final = 130
+_LAST_PORT: Final = 65535
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,7 +61,11 @@ def _run(options: argparse.Namespace, out: Output, err: Output) -> int:
     except KeyboardInterrupt:
         return _INTERRUPTED
     except SystemExit as end:
-        return int(end.code or 0)
+        if not isinstance(end.code, str):
+            return end.code or 0
+        # What a program ends with, where that is a text, is its last word.
+        err.lines(end.code)
+        return 1
     return status
 
 
@@ -78,6 +83,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_check(commands)
     _add_toolbox(commands)
     _add_listen(commands)
+    _add_echo(commands)
+    _add_run(commands)
     return parser
 
 
@@ -129,15 +136,36 @@ def _add_listen(commands: _Commands) -> None:
     parser = _add_command(
         commands,
         "listen",
-        "connect by name, and print what comes until the connection ends",
-        "Starts the connection of that name. Messages go to standard output, one a line; what happens to the"
-        " connection goes to standard error. Ctrl+C (or SIGTERM) closes the connection and waits until it has ended; a"
-        " second one aborts it. The exit status is 0 if the connection ended cleanly, 1 if not, 130 after Ctrl+C and"
-        " 143 after SIGTERM.",
+        "connect, print what comes until the connection ends, and send what is typed",
+        "Connects to a server. Messages go to standard output, one a line; what happens to the connection goes to"
+        " standard error. Each line of standard input, typed or piped, is sent as a text message; lines wait until the"
+        " connection is open, and the end of the input ends nothing. Ctrl+C (or SIGTERM) closes the connection and"
+        " waits until it has ended; a second one aborts it. The exit status is 0 if the connection ended cleanly, 1 if"
+        " not, 130 after Ctrl+C and 143 after SIGTERM.",
     )
-    parser.add_argument("name", metavar="NAME", help="a connection that the settings name")
     parser.add_argument(
-        "--settings", default="settings", metavar="FOLDER", help="the settings folder (default: %(default)s)"
+        "target", metavar="NAME|URL", help="a connection that the settings name, or a ws:// or wss:// URL"
+    )
+    parser.add_argument(
+        "--settings",
+        default="settings",
+        metavar="FOLDER",
+        help="the settings folder, which a URL does not need (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--header",
+        action="append",
+        default=[],
+        type=_header,
+        metavar="'Name: value'",
+        help="send this header with the handshake, in place of the settings' one of that name; may be repeated",
+    )
+    parser.add_argument(
+        "--subprotocol",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="offer this subprotocol, in place of those in the settings; may be repeated, the preferred first",
     )
     parser.add_argument(
         "--send",
@@ -154,9 +182,62 @@ def _add_listen(commands: _Commands) -> None:
     )
 
 
+def _add_echo(commands: _Commands) -> None:
+    parser = _add_command(
+        commands,
+        "echo",
+        "run a server that sends every message back",
+        "Runs a WebSocket server that sends every message back, to try a client with. It prints where it listens, and"
+        " when connections begin and end. It accepts the first subprotocol that a client offers. Ctrl+C (or SIGTERM)"
+        " closes every connection with 1001 (going away) and ends it.",
+    )
+    parser.add_argument(
+        "--port", type=_port, default=8080, metavar="N", help="the port; 0: any free one (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="the IPv4 address to listen on, or its name (default: %(default)s)"
+    )
+
+
+def _add_run(commands: _Commands) -> None:
+    parser = _add_command(
+        commands,
+        "run",
+        "open a project, and run a function of yours with it",
+        "Opens a project with the settings folder, and calls the function with it before anything is started. A"
+        " coroutine function runs until it returns; with any other function, the project runs until Ctrl+C (or"
+        " SIGTERM). Then every connection is stopped and has ended. Modules are found in the current directory, too.",
+    )
+    parser.add_argument("function", type=_function, metavar="MODULE:FUNCTION", help="such as app:main")
+    parser.add_argument("settings", nargs="?", default="settings", metavar="SETTINGS", help="the folder (%(default)s)")
+
+
+# What an argument may be. What argparse would say by itself shows the value, which may be secret.
+
+
 def _message(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
         raise argparse.ArgumentTypeError("the text is not valid UTF-8") from None
     return text
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon:
+        raise argparse.ArgumentTypeError("must be a name, a colon and a value, such as 'Authorization: Bearer ...'")
+    return name.strip(), value.strip()
+
+
+def _port(text: str) -> int:
+    if not (text.isdecimal() and int(text) <= _LAST_PORT):
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 to {_LAST_PORT}")
+    return int(text)
+
+
+def _function(text: str) -> tuple[str, str]:
+    module, colon, name = text.partition(":")
+    if not (module and colon and name):
+        raise argparse.ArgumentTypeError("must be a module, a colon and a function in it, such as app:main")
+    return module, name

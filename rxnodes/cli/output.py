@@ -54,15 +54,19 @@ class Output:
     Attributes:
         failure: Why nothing can be written any more, or `None` while writing works.
         on_failure: Called once, when writing fails: nobody reads any more, or the disk is full.
+        before_line: Called before each line: something else is on the screen, and has to make way.
         is_unicode: Whether the stream can show more than ASCII.
+        terminal: The stream, if it is a terminal.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
         self.failure: OSError | None = None
         self.on_failure: Callable[[], object] | None = None
+        self.before_line: Callable[[], object] | None = None
         self.is_unicode = stream is not None and stream.encoding.lower().startswith("utf")
         self._stream = stream
-        self._has_colour = stream is not None and stream.isatty() and _is_colour_wanted()
+        self.terminal = stream if stream is not None and stream.isatty() else None
+        self._has_colour = self.terminal is not None and _is_colour_wanted()
         if isinstance(stream, io.TextIOWrapper):
             # A terminal that cannot show a character gets an escape, instead of an exception.
             stream.reconfigure(errors="backslashreplace")
@@ -76,6 +80,8 @@ class Output:
         # `print` would take standard output for a stream that is None.
         if self._stream is None or self.failure is not None:
             return
+        if self.before_line is not None:
+            self.before_line()
         try:
             print(text, file=self._stream, flush=True)
         except OSError as error:

@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -15,14 +17,16 @@ from rxnodes.testing import WebSocketServer
 
 @pytest.fixture(autouse=True)
 def _own_surroundings(monkeypatch, tmp_path):
-    """An empty folder, no settings in the environment, and signals that are not ignored by inheritance."""
+    """An empty folder, nothing to read, no settings in the environment, and signals that are not ignored."""
     monkeypatch.chdir(tmp_path)
     for name in os.environ:
         if name.startswith("RXNODES_"):
             monkeypatch.delenv(name)
     before = signal.getsignal(signal.SIGINT)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
+    with Path(os.devnull).open(encoding="utf-8") as nothing:
+        monkeypatch.setattr(sys, "stdin", nothing)
+        yield
     signal.signal(signal.SIGINT, before)
 
 

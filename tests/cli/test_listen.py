@@ -94,6 +94,46 @@ def test_listen_shows_binary_messages_readable(chat, capsys):
     assert capsys.readouterr().out == f"<3 bytes> 00 01 ff\n<1000 bytes> {'00 ' * 32}...\n"
 
 
+async def tell_request(peer):
+    """Answers with what the handshake asked for, and closes."""
+    request = await peer.read_request()
+    offered = request.header("Sec-WebSocket-Protocol")
+    await peer.accept(offered and offered.split(",")[0])
+    await peer.send_text(f"{offered}; {request.header('X-Kept')}; {request.header('X-Changed')}")
+    await close(peer)
+
+
+def test_a_url_needs_no_settings(serve, capsys):
+    url = serve(tell_request).replace("//", f"//me:{SECRETS[3]}@") + f"?token={SECRETS[2]}"
+    assert cli.main(["listen", url]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == "None; None; None\n"
+    assert not any(secret in printed.err for secret in SECRETS)
+
+
+def test_headers_join_those_of_the_settings_and_subprotocols_replace_them(chat, capsys):
+    chat(tell_request, 'subprotocols = ["v1"]\nheaders = { X-Kept = "kept", X-Changed = "old" }')
+    assert cli.main(["listen", "chat"]) == 0
+    assert capsys.readouterr().out == "v1; kept; old\n"
+    options = ["--header", "x-changed: new: value", "--subprotocol", "v3", "--subprotocol", "v2"]
+    assert cli.main(["listen", "chat", *options]) == 0
+    assert capsys.readouterr().out == "v3, v2; kept; new: value\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["http://127.0.0.1/"], "connections.server.url: must begin with ws:// or wss://"),
+        (["ws://127.0.0.1/", "--header", f"no name: {SECRETS[0]}"], "must be a header name"),
+        (["ws://127.0.0.1/", "--subprotocol", "a b"], "must be a subprotocol name"),
+    ],
+)
+def test_what_cannot_be_connected_to(arguments, problem, capsys):
+    errors = fails(["listen", *arguments], capsys)
+    assert problem in errors
+    assert SECRETS[0] not in errors
+
+
 HOSTILE = "\x1b[2J\x1b]0;owned\x07\x9b31m\rgone\nnext\x7f\u202eright to left\u2028"
 
 

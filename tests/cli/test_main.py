@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from commands import SECRETS
 
 from rxnodes.cli import main as cli
 from rxnodes.wire import parser
@@ -14,7 +15,7 @@ def test_no_command_prints_help(capsys):
     assert cli.main([]) == 2
     printed = capsys.readouterr()
     assert not printed.out
-    for word in ("demo", "check", "toolbox", "listen"):
+    for word in ("demo", "check", "toolbox", "listen", "echo", "run"):
         assert re.search(rf"^ +{word} +\w", printed.err, re.MULTILINE)
 
 
@@ -25,7 +26,7 @@ def test_version(capsys):
     assert re.fullmatch(rf"rxnodes \d+\.\d+\.\d+ \({build}\)\n", capsys.readouterr().out)
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["check"], ["toolbox"], ["listen"]])
+@pytest.mark.parametrize("command", [[], ["demo"], ["check"], ["toolbox"], ["listen"], ["echo"], ["run"]])
 def test_help(command, capsys):
     with pytest.raises(SystemExit, check=lambda end: end.code == 0):
         cli.main([*command, "--help"])
@@ -34,7 +35,17 @@ def test_help(command, capsys):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["dmeo"], ["demo", "extra"], ["--js"], ["listen"], ["listen", "chat", "--jso"], ["listen", "chat", "--send"]],
+    [
+        ["dmeo"],
+        ["demo", "extra"],
+        ["--js"],
+        ["listen"],
+        ["listen", "chat", "--jso"],
+        ["listen", "chat", "--send"],
+        ["echo", "--port", "65536"],
+        ["run"],
+        ["run", "app"],
+    ],
 )
 def test_what_cannot_be_understood(arguments, capsys):
     with pytest.raises(SystemExit, check=lambda end: end.code == 2):
@@ -46,3 +57,11 @@ def test_a_message_that_is_no_text(capsys):
     with pytest.raises(SystemExit, check=lambda end: end.code == 2):
         cli.main(["listen", "chat", "--send", "\udcff"])
     assert "not valid UTF-8" in capsys.readouterr().err
+
+
+def test_a_header_that_is_none_is_not_shown(capsys):
+    with pytest.raises(SystemExit, check=lambda end: end.code == 2):
+        cli.main(["listen", "chat", "--header", SECRETS[0]])
+    errors = capsys.readouterr().err
+    assert "must be a name, a colon and a value" in errors
+    assert SECRETS[0] not in errors

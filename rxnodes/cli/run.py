@@ -1,0 +1,94 @@
+"""`rxnodes run`: opens a project, and runs a function of the user's with it."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import inspect
+import operator
+import os
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any, cast
+
+from rxnodes.errors import RxNodesError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from rxnodes.cli.output import Output
+    from rxnodes.project.project import Project
+
+__all__ = ["run"]
+
+
+def run(options: argparse.Namespace, _out: Output, err: Output) -> int:
+    """Runs the function until it returns or a signal comes; the status is 1 where it raised."""
+    name = ":".join(options.function)
+    try:
+        function = _find(*options.function)
+    except RxNodesError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a module can raise anything
+        return _tell(error, f"{options.function[0]} cannot be imported", err)
+    # What takes long to import comes behind what may be wrong with the function.
+    from rxnodes.project.project import Project  # noqa: PLC0415
+    from rxnodes.project.run import run as run_in_order  # noqa: PLC0415
+
+    project = Project.load(options.settings)
+    try:
+        run_in_order(_hold(project, function))
+    except Exception as error:  # noqa: BLE001 - so can a function
+        return _tell(error, f"{name} raised {type(error).__name__}", err)
+    return 0
+
+
+def _find(module_name: str, path: str) -> Callable[[Project], object]:
+    """Imports the function.
+
+    Raises:
+        RxNodesError: If there is no such module, nothing of that name in it, or what is there cannot be called.
+    """
+    # As `python -m` does, which a command that is installed as a program does not.
+    sys.path.insert(0, os.getcwd())  # noqa: PTH109 - needs no pathlib
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        # It may also be a module that this one imports.
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise
+        raise RxNodesError(
+            f"there is no module {error.name!r}, neither in the current directory nor installed"
+        ) from error
+    try:
+        function = operator.attrgetter(path)(module)
+    except AttributeError as error:
+        raise RxNodesError(f"the module {module_name!r} has no {path!r}") from error
+    if not callable(function):
+        raise RxNodesError(f"{module_name}:{path} is not a function, but {type(function).__name__}")
+    return cast("Callable[[Project], object]", function)
+
+
+async def _hold(project: Project, function: Callable[[Project], object]) -> None:
+    """Opens the project for as long as the function, or else the program, runs."""
+    async with project:
+        result = function(project)
+        if inspect.iscoroutine(result):
+            await cast("Any", result)
+        else:
+            await asyncio.get_running_loop().create_future()
+
+
+def _tell(error: Exception, what: str, err: Output) -> int:
+    """Prints the traceback, from where the code is not ours, and what it means."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_globals.get("__name__", "").partition(".")[0] in _NOT_THEIRS:
+        frames = frames.tb_next
+    err.lines("".join(traceback.format_exception(error.with_traceback(frames))))
+    err.line(f"rxnodes: {what}")
+    return 1
+
+
+#: What lies between this command and the user's code.
+_NOT_THEIRS = {"rxnodes", "asyncio", "uvloop", "importlib", "_frozen_importlib", "_frozen_importlib_external"}
