@@ -227,7 +227,8 @@ class AiohttpStage:
 
     def target(self, **fields):
         if self.tls:
-            fields["tls"] = ssl.create_default_context(cafile=self._authority.file)
+            context = ssl.create_default_context(cafile=self._authority.file)
+            fields["tls"] = lambda: context
         return Target(url=self._listener.url, redacted_url=self._listener.url, **fields)
 
     async def next_peer(self):
