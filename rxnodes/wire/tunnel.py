@@ -1,7 +1,8 @@
 """What is said to a proxy so that it makes a tunnel: CONNECT (RFC 9110 section 9.3.6) and SOCKS5 (RFC 1928, RFC 1929).
 
 A conversation is a generator. It yields what is to be sent, and how many bytes of the answer it wants; it is sent those
-bytes, no more and no less. So nothing is taken of what comes through the tunnel. It returns when the tunnel is there.
+bytes, no more and no less, or none where the proxy has ended the connection. So nothing is taken of what comes through
+the tunnel. It returns when the tunnel is there.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Conversation", "Credentials", "Proxy", "ProxyRefusedError", "connect", "socks5"]
 
-#: Yields bytes to send, and how many to receive; is sent what was received.
+#: Yields bytes to send, and how many to receive; is sent what was received, or nothing at the end.
 Conversation: TypeAlias = Generator[tuple[bytes, int], bytes, None]
 
-PROXY_AUTHENTICATION_REQUIRED: Final = 407
+#: 407 is meant for this (RFC 9110 section 15.5.8), and some proxies say 401.
+WANTS_CREDENTIALS: Final = (401, 407)
 
 SOCKS5: Final = 5
 NO_AUTHENTICATION: Final = 0
@@ -112,8 +114,10 @@ def connect(host: str, port: int, credentials: Credentials | None, *, max_size: 
     reader = HeadReader(max_size)
     request = "\r\n".join([*lines, "", ""]).encode()
     try:
-        while reader.feed((yield request, 1)) is None:
+        while reader.feed(_unless_ended((yield request, 1))) is None:
             request = b""
+    except ProxyRefusedError:
+        raise
     except RefusedError:
         problem = f"the proxy's answer is not HTTP, or its head is longer than max_header_size ({max_size} bytes)"
     else:
@@ -122,7 +126,7 @@ def connect(host: str, port: int, credentials: Credentials | None, *, max_size: 
         if head.status // 100 == 2:  # noqa: PLR2004
             return
         problem = f"the proxy answered {head.status} instead of 200"
-        if head.status == PROXY_AUTHENTICATION_REQUIRED:
+        if head.status in WANTS_CREDENTIALS:
             problem = f"the proxy answered {head.status}: credentials are missing or wrong"
     raise ProxyRefusedError(problem, answer=reader.head)
 
@@ -144,17 +148,20 @@ def socks5(host: str, port: int, credentials: Credentials | None) -> Conversatio
         ((b'\x05\x01\x00', 2), (b'\x05\x01\x00\x01\xc0\x00\x02\x01\x00P', 4))
     """
     methods = bytes([NO_AUTHENTICATION] if credentials is None else [NO_AUTHENTICATION, USER_AND_PASSWORD])
-    version, method = yield bytes([SOCKS5, len(methods)]) + methods, 2
+    version, method = _unless_ended((yield bytes([SOCKS5, len(methods)]) + methods, 2))
     if version != SOCKS5:
         raise ProxyRefusedError("the proxy does not speak SOCKS5")
     if method not in methods:
         raise ProxyRefusedError("the SOCKS proxy refused us: credentials are missing or not taken", is_final=True)
     if method == USER_AND_PASSWORD and credentials is not None:
-        _, status = yield b"\x01" + _with_length(credentials.user) + _with_length(credentials.password), 2
-        if status:
+        answer = yield b"\x01" + _with_length(credentials.user) + _with_length(credentials.password), 2
+        if not answer:
+            # As some do in place of saying no.
+            raise ProxyRefusedError("the SOCKS proxy ended the connection when it was given the credentials")
+        if answer[1]:
             raise ProxyRefusedError("the SOCKS proxy refused us: the credentials are wrong", is_final=True)
     request = bytes([SOCKS5, CONNECT, 0]) + _socks5_address(host) + port.to_bytes(2, "big")
-    version, reply, _, kind = yield request, 4
+    version, reply, _, kind = _unless_ended((yield request, 4))
     if version != SOCKS5 or kind not in (IPV4, DOMAIN_NAME, IPV6):
         raise ProxyRefusedError("the proxy does not speak SOCKS5")
     if reply:
@@ -165,8 +172,14 @@ def socks5(host: str, port: int, credentials: Credentials | None) -> Conversatio
     # The address and the port from which the proxy connects.
     size = {IPV4: 4, IPV6: 16}.get(kind)
     if size is None:
-        (size,) = yield b"", 1
-    yield b"", size + 2
+        (size,) = _unless_ended((yield b"", 1))
+    _unless_ended((yield b"", size + 2))
+
+
+def _unless_ended(answer: bytes) -> bytes:
+    if not answer:
+        raise ProxyRefusedError("the proxy ended the connection without an answer")
+    return answer
 
 
 def _with_length(text: bytes) -> bytes:

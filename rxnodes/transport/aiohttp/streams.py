@@ -156,9 +156,16 @@ async def _converse(sock: socket.socket, conversation: Conversation) -> None:
         except StopIteration:
             return
         await loop.sock_sendall(sock, data)
-        answer = b""
-        while len(answer) < size:
-            received = await loop.sock_recv(sock, size - len(answer))
-            if not received:
-                raise ProxyRefusedError("the proxy ended the connection without an answer")
-            answer += received
+        answer = await _receive(sock, size)
+
+
+async def _receive(sock: socket.socket, size: int) -> bytes:
+    """So many bytes; none, where the other side has ended the connection before."""
+    loop = asyncio.get_running_loop()
+    received = b""
+    while len(received) < size:
+        more = await loop.sock_recv(sock, size - len(received))
+        if not more:
+            return b""
+        received += more
+    return received
