@@ -39,7 +39,7 @@ BODY_TIMEOUT: Final = 1.0
 class HandshakeConnector(aiohttp.BaseConnector):
     """Makes the connections of dials. Their first bytes go to the `HeadReader` of the dial under way."""
 
-    async def _create_connection(self, req: aiohttp.ClientRequest, *_: Any) -> ResponseHandler:
+    async def _create_connection(self, req: aiohttp.ClientRequest, traces: Any, timeout: Any) -> ResponseHandler:  # noqa: ARG002, ASYNC109 - as aiohttp has it
         """What a connector of aiohttp's does in its own way."""
         dial = current_dial.get()
         host, port = req.url.raw_host, req.url.port

@@ -38,6 +38,6 @@ def _jar(cookies: Cookies) -> aiohttp.CookieJar:
     if cookies.jar is None:
         # "Unsafe" lets a server that is named by its IP address set them, for that address alone. The jar is one
         # connection's, and many devices have no name.
-        cookies.jar = aiohttp.CookieJar(unsafe=True, quote_cookie=False)
+        cookies.jar = aiohttp.CookieJar(unsafe=True)
     jar: aiohttp.CookieJar = cookies.jar
     return jar

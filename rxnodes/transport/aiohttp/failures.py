@@ -19,7 +19,7 @@ from rxnodes.wire.handshake import RefusedError
 from rxnodes.wire.tunnel import ProxyRefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from rxnodes.wire.answer import AnswerHead
 
@@ -55,7 +55,7 @@ def explain(error: BaseException) -> ConnectError:  # noqa: PLR0911 - one return
 
 
 @contextlib.contextmanager
-def failing(step: str) -> Iterator[None]:
+def failing(step: str) -> Generator[None]:
     """Makes a `ConnectError` of the system's error in one step of a dial.
 
     Args:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import aiohappyeyeballs
 
@@ -21,12 +21,13 @@ from rxnodes.wire.tunnel import ProxyRefusedError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from aiohappyeyeballs import AddrInfoType
-
     from rxnodes.transport.base import Target
     from rxnodes.wire.tunnel import Conversation, Proxy
 
 __all__ = ["open_socket"]
+
+#: One of those that `getaddrinfo` gives; its last part is what a socket connects to.
+Address: TypeAlias = "tuple[int, int, int, str, tuple[Any, ...]]"
 
 #: RFC 8305 section 5: for how many seconds an address is tried before the next one is tried beside it.
 HAPPY_EYEBALLS_DELAY: Final = 0.25
@@ -71,7 +72,7 @@ async def _connect_unix(path: str) -> socket.socket:
 # TCP
 
 
-async def _addresses(host: str, port: int) -> Sequence[AddrInfoType]:
+async def _addresses(host: str, port: int) -> Sequence[Address]:
     try:
         return _numeric(host, port)
     except socket.gaierror:
@@ -80,7 +81,7 @@ async def _addresses(host: str, port: int) -> Sequence[AddrInfoType]:
         )
 
 
-def _numeric(host: str, port: int) -> Sequence[AddrInfoType]:
+def _numeric(host: str, port: int) -> Sequence[Address]:
     """The addresses for an IP address, which need no lookup."""
     return socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_NUMERICHOST
@@ -88,7 +89,7 @@ def _numeric(host: str, port: int) -> Sequence[AddrInfoType]:
 
 
 async def _connect_tcp(
-    addresses: Sequence[AddrInfoType], local_address: tuple[str, int] | None, *, to: str = ""
+    addresses: Sequence[Address], local_address: tuple[str, int] | None, *, to: str = ""
 ) -> socket.socket:
     """Connects to one of the addresses of a host: the first that answers, tried side by side (RFC 8305)."""
     own = None
@@ -108,7 +109,7 @@ async def _connect_tcp(
         return sock
 
     with failing(step):
-        return await aiohappyeyeballs.start_connection(
+        return await aiohappyeyeballs.start_connection(  # pyright: ignore[reportUnknownMemberType]
             addresses, local_addr_infos=own, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY, socket_factory=create
         )
 
