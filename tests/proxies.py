@@ -101,7 +101,7 @@ def program(name):
 
 def module(name):
     if importlib.util.find_spec(name) is None:
-        pytest.skip(f"{name} is not installed (pip install rxnodes[proxies])")
+        pytest.skip(f"{name} is not installed (it is in the extra 'proxies')")
     return name
 
 

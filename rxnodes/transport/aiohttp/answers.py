@@ -17,8 +17,8 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
 from rxnodes.transport.aiohttp.failures import failing
+from rxnodes.transport.aiohttp.routes import open_socket
 from rxnodes.transport.aiohttp.sockets import current_dial
-from rxnodes.transport.aiohttp.streams import open_socket
 from rxnodes.wire.answer import framing
 from rxnodes.wire.handshake import SWITCHING_PROTOCOLS, RefusedError
 

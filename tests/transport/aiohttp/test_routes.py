@@ -16,7 +16,7 @@ from raw_peer import Listener
 
 from rxnodes import ConnectError, Initiator
 from rxnodes.testing import WebSocketServer, echo, refusing_port
-from rxnodes.transport.aiohttp.streams import HAPPY_EYEBALLS_DELAY
+from rxnodes.transport.aiohttp.routes import HAPPY_EYEBALLS_DELAY
 
 SHORT = 0.2
 
