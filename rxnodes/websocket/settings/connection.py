@@ -22,7 +22,7 @@ from rxnodes.codecs import CODEC_NAMES, Codec, as_codec
 from rxnodes.connection.before_connect import ConnectOptions, Preparation
 from rxnodes.lifecycle.policy import Policy
 from rxnodes.transport.base import Cookies, Target
-from rxnodes.websocket.settings.fields import MIB, Number, Seconds, SecondsOrNone, Settings, is_none
+from rxnodes.websocket.settings.fields import MIB, Number, OrNone, Seconds, SecondsOrNone, Settings, is_none
 from rxnodes.websocket.settings.names import HeaderName, HeaderValue, QueryName, QueryValue, SubprotocolName
 from rxnodes.websocket.settings.reconnect import ReconnectSettings
 from rxnodes.websocket.settings.route import (
@@ -125,8 +125,8 @@ class ConnectionSettings(Settings):
     compression: bool = False
     codec: Annotated[Any, BeforeValidator(_codec)] = None
     proxy: ProxyOrNone = None
-    unix_socket: UnixSocket | None = None
-    local_address: LocalAddress | None = None
+    unix_socket: Annotated[UnixSocket | None, OrNone] = None
+    local_address: Annotated[LocalAddress | None, OrNone] = None
     cookies: bool = False
     tls: TlsSettings | None = None
     reconnect: ReconnectSettings = Field(default_factory=ReconnectSettings)

@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from rxnodes.errors import ConnectError
-from rxnodes.websocket.settings.fields import File, Settings
+from rxnodes.websocket.settings.fields import File, OrNone, Settings
 from rxnodes.websocket.settings.url import sendable_host
 
 __all__ = ["TlsSettings"]
@@ -64,7 +64,7 @@ class TlsSettings(Settings):
     key_file: File | None = None
     key_password: SecretStr | None = None
     verify: bool = True
-    server_hostname: Hostname | None = None
+    server_hostname: Annotated[Hostname | None, OrNone] = None
     check_hostname: bool = True
     ssl_context: ssl.SSLContext | None = None
 
