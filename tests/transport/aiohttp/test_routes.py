@@ -77,7 +77,7 @@ async def test_a_server_that_the_proxy_cannot_reach(proxy):
     for scheme in proxy.schemes:
         error = await fails(f"ws://127.0.0.1:{free_port()}/", proxy=proxy.url(scheme))
         # Some proxies make the tunnel first, and then have nothing to lead it to.
-        assert re.search("proxy|server ended", str(error))
+        assert re.search("proxy|during the handshake", str(error))
         assert error.retryable
 
 
@@ -146,6 +146,21 @@ async def test_connect_timeout_is_over_what_the_proxy_takes():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         error = await fails(proxy=f"http://127.0.0.1:{silent.getsockname()[1]}", connect_timeout=SHORT)
     assert "connect_timeout" in str(error)
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks5h"])
+def test_a_stop_while_a_proxy_is_silent(run, scheme):
+    async def stop(connection, _watch):
+        with silent:
+            accepted, _ = await asyncio.get_running_loop().sock_accept(silent)
+        with accepted:
+            connection.stop()
+            await connection.wait_stopped()
+
+    silent = socket.create_server(("127.0.0.1", 0))
+    silent.setblocking(False)
+    proxy = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}"
+    run(run_session("ws://server.test/", act=stop, initiator=Initiator.LOCAL, opened=False, proxy=proxy))
 
 
 async def test_a_proxy_that_is_not_there():
