@@ -112,8 +112,9 @@ class ConnectError(RxNodesError):
         headers: The headers of that answer, such as `Location`, `WWW-Authenticate` or `Set-Cookie`. Names are compared
             without regard to case (RFC 9110 section 5.1).
         body: The first 8 KiB of that answer's body, decompressed; what of it did not come in time is missing.
-        retry_after: How many seconds the server asks to wait (`Retry-After`, RFC 9110 section 10.2.3); `None`: it does
-            not say, or cannot be understood.
+        retry_after: How many seconds the server, or the proxy, asks to wait (`Retry-After`, RFC 9110 section 10.2.3);
+            `None`: it does not say, or cannot be understood.
+        proxy_status: The HTTP status with which a proxy refused to make a tunnel; `None`: none did.
         retryable: Whether the settings decide if another attempt follows. `False`: none does, whatever they say,
             because a hook gave up, or what is to be dialled cannot be used.
         untrusted_certificate: Whether it failed because the server's certificate is not trusted.
@@ -134,6 +135,7 @@ class ConnectError(RxNodesError):
         headers: CIMultiDict[str] | None = None,
         body: bytes = b"",
         retry_after: float | None = None,
+        proxy_status: int | None = None,
         retryable: bool = True,
         untrusted_certificate: bool = False,
         code: int | None = None,
@@ -146,6 +148,7 @@ class ConnectError(RxNodesError):
         self.headers: CIMultiDict[str] = CIMultiDict() if headers is None else headers
         self.body = body
         self.retry_after = retry_after
+        self.proxy_status = proxy_status
         self.retryable = retryable
         self.untrusted_certificate = untrusted_certificate
         self.code = code

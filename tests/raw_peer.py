@@ -43,9 +43,16 @@ class GoneError(Exception):
 class Listener:
     """Where a raw peer is dialled."""
 
-    def __init__(self, tls: ssl.SSLContext | None = None, *, receive_buffer: int | None = None) -> None:
+    def __init__(
+        self, tls: ssl.SSLContext | None = None, *, receive_buffer: int | None = None, path: str | None = None
+    ) -> None:
         self._tls = tls
-        self._socket = socket.create_server(("127.0.0.1", 0))
+        if path is None:
+            self._socket = socket.create_server(("127.0.0.1", 0))
+        else:
+            self._socket = socket.socket(socket.AF_UNIX)
+            self._socket.bind(path)
+            self._socket.listen()
         if receive_buffer is not None:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self._socket.settimeout(PATIENCE)
@@ -53,7 +60,12 @@ class Listener:
     @property
     def url(self) -> str:
         scheme, host = ("ws", "127.0.0.1") if self._tls is None else ("wss", "localhost")
-        return f"{scheme}://{host}:{self._socket.getsockname()[1]}/"
+        return f"{scheme}://{host}:{self.port}/"
+
+    @property
+    def port(self) -> int:
+        """The port; that of a unix socket is in its URL alone."""
+        return 80 if self._socket.family == socket.AF_UNIX else self._socket.getsockname()[1]
 
     def accept(self) -> RawPeer:
         """Takes a connection; nothing is said yet."""
@@ -113,6 +125,26 @@ class RawPeer:
         self.has_ended = False
 
     # Opening
+
+    def be_http_proxy(self) -> bytes:
+        """Makes a tunnel to itself. Returns what the client has asked for."""
+        self._socket.settimeout(PATIENCE)
+        request = b""
+        while not request.endswith(b"\r\n\r\n"):
+            request += self._socket.recv(65536)
+        self._socket.sendall(b"HTTP/1.1 200 Connection established\r\nVia: test\r\n\r\n")
+        self._socket.setblocking(False)
+        return request
+
+    def be_socks_proxy(self) -> bytes:
+        """Likewise, with SOCKS5 (RFC 1928) and without credentials."""
+        self._socket.settimeout(PATIENCE)
+        assert self._socket.recv(65536).startswith(b"\x05")
+        self._socket.sendall(b"\x05\x00")
+        request = self._socket.recv(65536)
+        self._socket.sendall(b"\x05\x00\x00\x03\x04test\x00\x50")
+        self._socket.setblocking(False)
+        return request
 
     def wait_request(self) -> None:
         """Waits for the request to open a WebSocket; completes TLS' handshake first."""
@@ -219,7 +251,8 @@ class RawPeer:
     @property
     def unacknowledged(self) -> int:
         """How many bytes that our system has taken the client's has not acknowledged."""
-        return _ask(self._socket, termios.TIOCOUTQ)
+        # To a unix socket, both are one system.
+        return 0 if self._socket.family == socket.AF_UNIX else _ask(self._socket, termios.TIOCOUTQ)
 
     @property
     def unread(self) -> int:
@@ -319,7 +352,7 @@ class RawPeer:
         self._socket.close()
 
     def reset(self) -> None:
-        """Breaks the connection (RST)."""
+        """Breaks the connection (RST). A unix socket has no such thing, but for what nobody reads any more."""
         with contextlib.suppress(OSError):
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
         self._socket.close()

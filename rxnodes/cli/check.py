@@ -13,6 +13,7 @@ from rxnodes.cli.output import printable
 from rxnodes.codecs import Codec
 from rxnodes.project.plugin_settings import installed_plugins
 from rxnodes.websocket.settings import WebSocketSettings
+from rxnodes.wire.tunnel import Proxy
 
 if TYPE_CHECKING:
     import argparse
@@ -53,7 +54,10 @@ def _print_connections(section: WebSocketSettings, out: Output) -> None:
 _IN_URL: Final = frozenset({"url", "port", "query"})
 
 #: What is said of a value beside it.
-_WARNINGS: Final = {("tls.verify", "off"): " (NOT VERIFIED: anyone can pose as the server)"}
+_WARNINGS: Final = {
+    ("tls.verify", "off"): " (NOT VERIFIED: anyone can pose as the server)",
+    ("tls.check_hostname", "off"): " (NAME NOT CHECKED: whoever has a trusted certificate can pose as the server)",
+}
 
 
 def _notes(model: BaseModel, around: str = "") -> Iterator[str]:
@@ -79,7 +83,7 @@ def _shown(value: object) -> str:
             text = "on" if value else "off"
         case float():
             text = f"{value:.10g}"
-        case str() | int() | Path():
+        case str() | int() | Path() | Proxy():
             text = str(value)
         case Codec():
             text = value.name

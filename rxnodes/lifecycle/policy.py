@@ -17,8 +17,8 @@ __all__ = ["FINAL_CODES", "FINAL_STATUSES", "LONGEST_RETRY_AFTER", "Policy", "Ra
 #: Close codes of a peer after which trying again cannot help.
 FINAL_CODES = frozenset({1000, 1002, 1003, 1007, 1008, 1009, 1010})
 
-#: HTTP statuses of a refusal that another attempt seldom changes.
-FINAL_STATUSES = frozenset({401, 403, 404})
+#: HTTP statuses of a refusal, by the server or by a proxy, that another attempt seldom changes.
+FINAL_STATUSES = frozenset({401, 403, 404, 407})
 
 #: For so many seconds at most a server's `Retry-After` is heeded.
 LONGEST_RETRY_AFTER = 3600.0
@@ -56,7 +56,7 @@ class ReconnectPolicy:
         max_attempts: How many attempts in a row may fail before the session gives up; `None`: no limit.
         reset_after: After so many seconds open, the next failure counts as the first again.
         final_codes: Close codes of the peer that are not retried.
-        final_statuses: HTTP statuses of a refusal that are not retried.
+        final_statuses: HTTP statuses of a refusal, by the server or by a proxy, that are not retried.
         retry_certificates: Whether a server's certificate that is not trusted is retried.
         retry_after: Whether what the server asks for (`Retry-After`) is the least delay.
     """
@@ -93,7 +93,7 @@ class ReconnectPolicy:
             return False
         return (
             not error.retryable
-            or (error.status is not None and error.status in self.final_statuses)
+            or any(status in self.final_statuses for status in (error.status, error.proxy_status) if status is not None)
             or (error.untrusted_certificate and not self.retry_certificates)
         )
 

@@ -97,6 +97,10 @@ class Connections:
     def _make(self, name: str, configuration: ConnectionSettings) -> Connection:
         if configuration.tls is not None and not configuration.tls.verify:
             logger.warning("%s: the server's certificate is not verified (tls.verify is false)", name)
+        elif configuration.tls is not None and not configuration.tls.check_hostname:
+            logger.warning(
+                "%s: the name in the server's certificate is not checked (tls.check_hostname is false)", name
+            )
         connection = Connection(
             name,
             configuration.target(),

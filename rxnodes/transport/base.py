@@ -16,7 +16,7 @@ tells its `Sink` what happens, and the sink's owner tells the link what to do. T
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rxnodes.transport.receipts import SendQueue
 
@@ -29,8 +29,22 @@ if TYPE_CHECKING:
     from rxnodes.errors import ProtocolError, RxNodesError
     from rxnodes.lifecycle.events import Traffic
     from rxnodes.transport.receipts import Receipt
+    from rxnodes.wire.tunnel import Proxy
 
-__all__ = ["Link", "Sink", "Target", "Transport"]
+__all__ = ["Cookies", "Link", "Sink", "Target", "Transport"]
+
+
+class Cookies:
+    """What the answers to a connection's handshakes have set: kept by its transport from one attempt to the next.
+
+    Attributes:
+        jar: Whatever the transport keeps them in; `None`: there was no attempt yet.
+    """
+
+    __slots__ = ("jar",)
+
+    def __init__(self) -> None:
+        self.jar: Any = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +65,13 @@ class Target:
         max_header_size: Bytes that the head of the server's answer to the handshake may have.
         send_queue: The bounds of the messages that wait to be sent.
         compression: Whether permessage-deflate (RFC 7692) is offered.
-        tls: For wss: the context; `None`: the system's trust store.
+        tls: For wss: gives the context for an attempt, and raises a `ConnectError` where its files cannot be used;
+            `None`: the system's trust store.
+        server_hostname: For wss: the name that the certificate must have; `None`: the URL's host.
+        proxy: Through which proxy the server is reached; `None`: none.
+        unix_socket: The socket's path, in place of TCP to the URL's host; `None`: TCP.
+        local_address: The IP address and the port from which TCP is made; port 0: any. `None`: the system chooses.
+        cookies: Where cookies are kept from one attempt to the next; `None`: they are not.
     """
 
     url: str = field(repr=False)
@@ -64,12 +84,17 @@ class Target:
     max_header_size: int = 64 * 1024
     send_queue: SendQueue = field(default_factory=SendQueue)
     compression: bool = False
-    tls: ssl.SSLContext | None = None
+    tls: Callable[[], ssl.SSLContext] | None = None
+    server_hostname: str | None = None
+    proxy: Proxy | None = None
+    unix_socket: str | None = None
+    local_address: tuple[str, int] | None = None
+    cookies: Cookies | None = field(default=None, repr=False)
 
     @property
     def is_tls(self) -> bool:
         """Whether the connection is encrypted."""
-        return self.redacted_url.startswith("wss:")
+        return self.url.startswith("wss:")
 
 
 class Sink(Protocol):

@@ -276,6 +276,25 @@ async def test_no_secret_of_an_answer_can_be_read(status, log):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 407 No\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n", b""])
+async def test_no_secret_of_a_proxy_can_be_read(answer, log):
+    requests = []
+
+    async def script(peer):
+        requests.append(await peer.read_request())
+        await peer.send_raw(answer)
+        await peer.close()
+
+    async with WebSocketServer(script) as server:
+        proxy = f"http://{SECRETS['user']}:{SECRETS['password']}@127.0.0.1:{server.port}"
+        _, texts = await readable(with_secrets("ws://server.test/", proxy=proxy), nothing, log)
+    assert requests[0].header("Proxy-Authorization") == f"Basic {ENCODED}"
+    assert requests[0].header("Cookie") is None, "the proxy sees nothing of the server's"
+    for text in texts:
+        assert found_in(text) == [], text
+
+
+@pytest.mark.slow
 async def test_no_secret_can_be_read_when_refused(log):
     with refusing_port() as port:
         _, texts = await readable(with_secrets(f"ws://127.0.0.1:{port}/"), nothing, log)
@@ -397,6 +416,7 @@ async def test_no_secret_can_be_read_with_tls(tmp_path, client_certificate, log,
         {"query": [SECRETS["query value"]]},
         {"url": f"wss://{SECRETS['user']}:{SECRETS['password']}@host:port/?{SECRETS['nameless part of the query']}"},
         {"url": f"http://{SECRETS['user']}:{SECRETS['password']}@host/"},
+        {"proxy": f"https://{SECRETS['user']}:{SECRETS['password']}@host/"},
         {"url": f"ws://{SECRETS['user']}:{SECRETS['password']}@ho st/"},
         {"url": [SECRETS["password"]]},
         {"tls": {"ca_file": "no-such-file", "key_password": SECRETS["key password"]}},
@@ -494,6 +514,36 @@ async def test_cookies_are_not_kept():
 
     await run_session(script, act=act, initiator=faults.REMOTE, code=1001, was_clean=True, starts=2)
     assert [request.header("Cookie") for request in requests] == [None, None]
+
+
+async def test_cookies_are_kept_where_that_is_asked_for():
+    """For the host and the path that they are for, and no other (RFC 6265), also of a server without a name."""
+    requests = []
+    cookies = "seen=1; Path=/", 'quoted="a b"', "elsewhere=1; Path=/elsewhere", "safe=1; Secure", "own=theirs"
+
+    async def script(peer):
+        requests.append(await peer.read_request())
+        await peer.send_raw(b"HTTP/1.1 503 Later\r\n")
+        for cookie in cookies:
+            await peer.send_raw(f"Set-Cookie: {cookie}\r\n".encode())
+        await peer.send_raw(b"Content-Length: 0\r\n\r\n")
+        await peer.close()
+
+    async def act(connection, _watch):
+        on_stop(connection).subscribe(lambda stopped: connection.start() if stopped.session == 1 else None)
+
+    await run_session(
+        script,
+        act=act,
+        initiator=NETWORK,
+        opened=False,
+        error=ConnectError,
+        starts=2,
+        cookies=True,
+        headers={"Cookie": "own=mine"},
+    )
+    assert requests[0].header("Cookie") == "own=mine"
+    assert sorted(requests[1].header("Cookie").split("; ")) == ["own=mine", 'quoted="a b"', "seen=1"]
 
 
 async def test_compression_is_not_offered_by_default():

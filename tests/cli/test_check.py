@@ -74,6 +74,15 @@ SHOWN = {
     "send_queue.time_to_live": ("2.5", "send_queue.time_to_live: 2.5"),
     "compression": ("true", "compression: on"),
     "codec": ('"json"', "codec: json"),
+    "proxy": (f'"http://user:{SECRETS[3]}@h:3128"', "proxy: http://***@h:3128"),
+    "unix_socket": ('"agent"', "unix_socket: settings/agent"),
+    "local_address": ('"192.0.2.1:5000"', "local_address: 192.0.2.1:5000"),
+    "cookies": ("true", "cookies: on"),
+    "tls.server_hostname": ('"other.test"', "tls.server_hostname: other.test"),
+    "tls.check_hostname": (
+        "false",
+        "tls.check_hostname: off (NAME NOT CHECKED: whoever has a trusted certificate can pose as the server)",
+    ),
     "tls.ca_file": ('"ca.pem"', "tls.ca_file: settings/ca.pem"),
     "tls.cert_file": ('"both.pem"', "tls.cert_file: settings/both.pem"),
     "tls.key_file": ('"both.pem"', "tls.key_file: settings/both.pem"),
@@ -110,7 +119,7 @@ def paths_of(model, around=""):
 
 
 def test_all_fields_of_a_connection_are_tried():
-    assert set(SHOWN) == {*paths_of(ConnectionSettings)} - {"url", "before_connect", "after_connect"}
+    assert set(SHOWN) == {*paths_of(ConnectionSettings)} - {"url", "before_connect", "after_connect", "tls.ssl_context"}
 
 
 @pytest.mark.parametrize("field", SHOWN)

@@ -967,6 +967,8 @@ UNTRUSTED = ConnectError("no", untrusted_certificate=True)
         ({}, ConnectError("no"), True),
         ({}, ConnectError("503", status=503), True),
         *(({}, ConnectError("no", status=status), False) for status in (401, 403, 404)),
+        ({}, ConnectError("no", proxy_status=407), False),
+        ({}, ConnectError("no", proxy_status=502), True),
         ({"final_statuses": frozenset({503})}, ConnectError("503", status=503), False),
         ({"final_statuses": frozenset({503})}, ConnectError("401", status=401), True),
         ({"final_statuses": Ranges((range(400, 500),))}, ConnectError("429", status=429), False),

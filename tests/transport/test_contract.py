@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import tempfile
 from typing import Any
 from unittest import mock
 
@@ -26,6 +27,7 @@ from rxnodes.transport.aiohttp import AiohttpTransport
 from rxnodes.transport.aiohttp import sockets as aiohttp_sockets
 from rxnodes.transport.base import Target
 from rxnodes.transport.receipts import SendQueue
+from rxnodes.wire.tunnel import Proxy
 
 #: What fills the network between us and a peer that does not read, so that what is sent behind it waits.
 FILLING = 512 * 1024
@@ -213,12 +215,16 @@ class AiohttpStage:
     """The transport over aiohttp, and a real server on loopback."""
 
     tls = False
+    is_unix = False
 
     def __init__(self, authority):
         self.transport = AiohttpTransport()
         self._authority = authority
-        self._listener = Listener(authority.server() if self.tls else None, receive_buffer=SMALL_BUFFER)
         self._stack = contextlib.ExitStack()
+        self._path = f"{self._stack.enter_context(tempfile.TemporaryDirectory())}/socket" if self.is_unix else None
+        self._listener = Listener(
+            authority.server() if self.tls else None, receive_buffer=SMALL_BUFFER, path=self._path
+        )
         create = aiohttp_sockets.create_socket
         self._stack.enter_context(
             mock.patch.object(aiohttp_sockets, "create_socket", lambda address: _with_small_buffers(create(address)))
@@ -227,18 +233,23 @@ class AiohttpStage:
 
     def target(self, **fields):
         if self.tls:
-            fields["tls"] = ssl.create_default_context(cafile=self._authority.file)
+            context = ssl.create_default_context(cafile=self._authority.file)
+            fields["tls"] = lambda: context
         return Target(url=self._listener.url, redacted_url=self._listener.url, **fields)
 
     async def next_peer(self):
         def hear():
             peer = self._listener.accept()
+            self.lie_between(peer)
             peer.hear_request()
             return peer
 
         end = AiohttpEnd(await asyncio.to_thread(hear), is_tls=self.tls)
         self._ends.append(end)
         return end
+
+    def lie_between(self, peer):
+        """Plays what lies between the client and its server."""
 
     async def settle(self):
         await asyncio.sleep(A_MOMENT)
@@ -255,6 +266,35 @@ class AiohttpOverTlsStage(AiohttpStage):
     """Likewise, over TLS."""
 
     tls = True
+
+
+class HttpProxyStage(AiohttpOverTlsStage):
+    """TLS through the tunnel of an HTTP proxy, which adds and hides nothing: the peer plays it too."""
+
+    def target(self, **fields):
+        return super().target(proxy=Proxy(scheme="http", host="127.0.0.1", port=self._listener.port), **fields)
+
+    def lie_between(self, peer):
+        peer.be_http_proxy()
+
+
+class SocksProxyStage(AiohttpStage):
+    """Likewise, without TLS, and through a SOCKS proxy."""
+
+    def target(self, **fields):
+        return super().target(proxy=Proxy(scheme="socks5h", host="127.0.0.1", port=self._listener.port), **fields)
+
+    def lie_between(self, peer):
+        peer.be_socks_proxy()
+
+
+class UnixSocketStage(AiohttpStage):
+    """A server at a unix socket."""
+
+    is_unix = True
+
+    def target(self, **fields):
+        return super().target(unix_socket=self._path, **fields)
 
 
 def _with_small_buffers(sock):
@@ -384,10 +424,19 @@ class AiohttpEnd:
         return self.peer.heard.close
 
 
-STAGES: dict[str, Any] = {"scripted": ScriptedStage, "aiohttp": AiohttpStage, "aiohttp over TLS": AiohttpOverTlsStage}
+STAGES: dict[str, Any] = {
+    "scripted": ScriptedStage,
+    "aiohttp": AiohttpStage,
+    "aiohttp over TLS": AiohttpOverTlsStage,
+    "aiohttp over TLS through an HTTP proxy": HttpProxyStage,
+    "aiohttp through a SOCKS proxy": SocksProxyStage,
+    "aiohttp at a unix socket": UnixSocketStage,
+}
 
 
-@pytest.fixture(params=["scripted", "aiohttp", pytest.param("aiohttp over TLS", marks=pytest.mark.slow)])
+@pytest.fixture(
+    params=[pytest.param(name, marks=() if name in ("scripted", "aiohttp") else pytest.mark.slow) for name in STAGES]
+)
 async def stage(request, authority):
     stage = STAGES[request.param](authority)
     stage.links = []
@@ -633,6 +682,8 @@ async def test_tcp_ends_behind_what_was_sent(stage, end):
 
 @pytest.mark.parametrize("end", ["end", "reset"])
 async def test_tcp_ends_in_place_of_an_answer_to_our_close(stage, end):
+    if end == "reset" and isinstance(stage, UnixSocketStage):
+        pytest.skip("a unix socket knows of no reset where everything was read")
     it = await opened(stage)
     it.peer.behave(answers_close=False)
     it.link.close(1000, "")

@@ -432,6 +432,7 @@ async def fresh_token(attempt: Attempt) -> ConnectOptions | None:
         assert_type(attempt.error.retry_after, float | None)
         assert_type(attempt.error.code, int | None)
         assert_type(attempt.error.reason, str | None)
+        assert_type(attempt.error.proxy_status, int | None)
         raise GiveUp("the token is wrong")
     if attempt.attempt == 2:
         return ConnectOptions(subprotocols=["chat", "token"])

@@ -360,7 +360,7 @@ async def test_a_host_that_is_not_ascii_is_looked_up_in_idna(monkeypatch):
         looked_up.append(host)
         raise OSError(-2, "no such name")
 
-    monkeypatch.setattr("aiohttp.connector.DefaultResolver.resolve", refuse)
+    monkeypatch.setattr("asyncio.BaseEventLoop.getaddrinfo", refuse)
     await end_of("ws://Bücher.TEST/")
     assert looked_up == ["xn--bcher-kva.test"]
 
@@ -370,7 +370,7 @@ async def test_what_cannot_be_sent_ends_the_session_and_names_the_settings(error
     async def fail(*_arguments, **_options):
         raise error
 
-    monkeypatch.setattr("aiohttp.TCPConnector.connect", fail)
+    monkeypatch.setattr("aiohttp.BaseConnector.connect", fail)
     stopped = await end_of({"url": "ws://127.0.0.1:1/", "reconnect": {"enabled": True}})
     assert isinstance(stopped.error, ConnectError)
     assert not stopped.error.retryable
@@ -692,7 +692,7 @@ def test_tls_is_for_wss():
     assert problem("ws://h/", tls={}) == "needs a url with wss://"
     settings = connection("wss://h/", tls={})
     assert settings.tls is not None
-    assert settings.target().tls is settings.tls.context()
+    assert settings.target().tls == settings.tls.context
 
 
 # The send queue

@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import ssl
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 
+from rxnodes.transport.aiohttp.failures import failing
+from rxnodes.transport.aiohttp.routes import open_socket
 from rxnodes.transport.aiohttp.sockets import current_dial
 from rxnodes.wire.answer import framing
 from rxnodes.wire.handshake import SWITCHING_PROTOCOLS, RefusedError
 
 if TYPE_CHECKING:
-    from aiohttp.client_proto import ResponseHandler
-
     from rxnodes.errors import ConnectError
+    from rxnodes.transport.base import Target
     from rxnodes.wire.answer import AnswerHead, HeadReader
 
 __all__ = ["HandshakeConnector", "read_body"]
@@ -32,17 +36,44 @@ MAX_BODY: Final = 8 * 1024
 BODY_TIMEOUT: Final = 1.0
 
 
-class HandshakeConnector(aiohttp.TCPConnector):
-    """Makes connections whose first bytes go to the `HeadReader` of the dial under way."""
+class HandshakeConnector(aiohttp.BaseConnector):
+    """Makes the connections of dials. Their first bytes go to the `HeadReader` of the dial under way."""
 
-    async def connect(self, *args: Any, **options: Any) -> aiohttp.connector.Connection:
-        """Connects as aiohttp does."""
-        connection = await super().connect(*args, **options)
-        handler = connection.protocol
-        assert handler is not None
+    async def _create_connection(self, req: aiohttp.ClientRequest, traces: Any, timeout: Any) -> ResponseHandler:  # noqa: ARG002, ASYNC109 - as aiohttp has it
+        """What a connector of aiohttp's does in its own way."""
+        dial = current_dial.get()
+        host, port = req.url.raw_host, req.url.port
+        assert host is not None
+        assert port is not None
+        tls = _tls_options(dial.target, host)
+        sock = await open_socket(dial.target, host, port)
+        loop = asyncio.get_running_loop()
+        handler = ResponseHandler(loop)
+        connect: Any = loop.create_connection if dial.target.unix_socket is None else loop.create_unix_connection
+        with failing("the connection broke before the handshake"):
+            # Closes the socket if it fails.
+            await connect(lambda: handler, sock=sock, **tls)
         # Gives it also what has come already.
-        handler.set_parser(_HeadParser(handler, current_dial.get().answer), None)
-        return connection
+        handler.set_parser(_HeadParser(handler, dial.answer), None)
+        return handler
+
+
+def _tls_options(target: Target, host: str) -> dict[str, Any]:
+    if not target.is_tls:
+        return {}
+    return {
+        "ssl": systems_trust() if target.tls is None else target.tls(),
+        # A certificate has no dot at the end of a name.
+        "server_hostname": target.server_hostname or host.rstrip("."),
+    }
+
+
+@functools.cache
+def systems_trust() -> ssl.SSLContext:
+    """The context for a server that the system's trust store knows."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 class _HeadParser:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -15,11 +16,14 @@ import aiohttp
 from rxnodes.errors import ConnectError
 from rxnodes.wire.answer import asked_delay
 from rxnodes.wire.handshake import RefusedError
+from rxnodes.wire.tunnel import ProxyRefusedError
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from rxnodes.wire.answer import AnswerHead
 
-__all__ = ["explain", "explain_refusal", "reason_of"]
+__all__ = ["explain", "explain_refusal", "failing", "reason_of"]
 
 #: The system's numbers of errors that Python has classes for, which asyncio raises without a number.
 NUMBERS: Final = (errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED, errno.EPIPE, errno.ETIMEDOUT)
@@ -28,19 +32,14 @@ NUMBERS: Final = (errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED, errn
 def explain(error: BaseException) -> ConnectError:  # noqa: PLR0911 - one return for each kind
     """Says why a dial failed."""
     match error:
+        case ConnectError():
+            # As one that was never raised: without the errors and the frames that led to it.
+            error.__cause__ = error.__context__ = error.__traceback__ = None
+            return error
+        case ProxyRefusedError():
+            return _explain_proxy(error)
         case RefusedError():
             return ConnectError(str(error))
-        case aiohttp.ClientConnectorCertificateError():
-            return ConnectError(
-                f"the server's certificate is not trusted: {reason_of(error.certificate_error)}",
-                untrusted_certificate=True,
-            )
-        case aiohttp.ClientConnectorDNSError():
-            return ConnectError(f"the name lookup failed: {reason_of(error.os_error)}")
-        case aiohttp.ClientConnectorSSLError():
-            return ConnectError(f"the TLS handshake failed: {reason_of(error.os_error)}")  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
-        case aiohttp.ClientConnectorError():
-            return ConnectError(f"the TCP connection failed: {reason_of(error.os_error)}")
         case aiohttp.ClientResponseError():
             return ConnectError("the server's answer is not HTTP")
         case OSError():
@@ -53,6 +52,35 @@ def explain(error: BaseException) -> ConnectError:  # noqa: PLR0911 - one return
             )
         case _:
             return ConnectError(f"the handshake failed in an unexpected way ({type(error).__name__})")
+
+
+@contextlib.contextmanager
+def failing(step: str) -> Generator[None]:
+    """Makes a `ConnectError` of the system's error in one step of a dial.
+
+    Args:
+        step: What it says of the step, such as "the TCP connection failed".
+    """
+    try:
+        yield
+    except ssl.SSLCertVerificationError as error:
+        reason = f"the server's certificate is not trusted: {reason_of(error)}"
+        raise ConnectError(reason, untrusted_certificate=True) from None
+    except ssl.SSLError as error:
+        raise ConnectError(f"the TLS handshake failed: {reason_of(error)}") from None
+    except (OSError, RuntimeError) as error:
+        # A RuntimeError is uvloop's, for a socket that has gone.
+        raise ConnectError(f"{step}: {reason_of(error)}") from None
+
+
+def _explain_proxy(error: ProxyRefusedError) -> ConnectError:
+    answer = error.answer
+    return ConnectError(
+        str(error),
+        proxy_status=None if answer is None else answer.status,
+        retry_after=None if answer is None else asked_delay(answer.headers, datetime.now(UTC)),
+        retryable=not error.is_final,
+    )
 
 
 def explain_refusal(error: RefusedError, answer: AnswerHead) -> ConnectError:

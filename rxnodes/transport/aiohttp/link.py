@@ -16,6 +16,7 @@ import yarl
 from rxnodes.errors import ConnectError, ConnectionLost, RxNodesError
 from rxnodes.lifecycle.events import Traffic
 from rxnodes.transport.aiohttp.answers import read_body
+from rxnodes.transport.aiohttp.cookies import add_cookies, keep_cookies
 from rxnodes.transport.aiohttp.draining import Drain, TlsTail
 from rxnodes.transport.aiohttp.failures import explain, explain_refusal, reason_of
 from rxnodes.transport.aiohttp.keepalive import KeepAlive
@@ -105,16 +106,19 @@ class AiohttpLink(asyncio.Protocol):
 
     async def _connect(self, session: aiohttp.ClientSession) -> None:
         target = self._target
-        dial = Dial(self, HeadReader(target.max_header_size))
+        dial = Dial(self, target, HeadReader(target.max_header_size))
         current_dial.set(dial)
         handshake = Handshake(target.subprotocols, compression=target.compression)
         response: aiohttp.ClientResponse | None = None
         try:
+            # As it is: percent-encoded parts of it may be part of a signature.
+            url = yarl.URL(target.url, encoded=True)
+            headers = handshake.headers(target.headers)
+            if target.cookies is not None:
+                add_cookies(headers, target.cookies, url)
             response = await session.get(
-                # As it is: percent-encoded parts of it may be part of a signature.
-                yarl.URL(target.url, encoded=True),
-                headers=handshake.headers(target.headers),
-                ssl=target.tls if target.tls is not None else True,
+                url,
+                headers=headers,
                 # Forbidden by the WHATWG's standard, and they would take the headers elsewhere.
                 allow_redirects=False,
             )
@@ -125,6 +129,8 @@ class AiohttpLink(asyncio.Protocol):
         answer = dial.answer.head
         if answer is None:
             return
+        if target.cookies is not None:
+            keep_cookies(answer.headers, target.cookies, yarl.URL(target.url, encoded=True))
         try:
             agreement = handshake.agree(answer.status, answer.headers)
         except RefusedError as error:

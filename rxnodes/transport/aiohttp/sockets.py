@@ -28,6 +28,7 @@ else:
 if TYPE_CHECKING:
     import asyncio
 
+    from rxnodes.transport.base import Target
     from rxnodes.wire.answer import HeadReader
 
 __all__ = [
@@ -147,17 +148,20 @@ class Dial:
 
     Args:
         link: The link.
+        target: Where to, and how.
         answer: Reads the head of the server's answer.
 
     Attributes:
         link: The link; `None`: the dial is done.
+        target: As given.
         answer: As given.
     """
 
-    __slots__ = ("answer", "link")
+    __slots__ = ("answer", "link", "target")
 
-    def __init__(self, link: SocketOwner, answer: HeadReader) -> None:
+    def __init__(self, link: SocketOwner, target: Target, answer: HeadReader) -> None:
         self.link: SocketOwner | None = link
+        self.target = target
         self.answer = answer
 
 
@@ -166,7 +170,7 @@ current_dial: ContextVar[Dial] = ContextVar("current_dial")
 
 
 def create_socket(address: Any) -> WatchedSocket:
-    """Creates a socket for the dial under way, as aiohttp's connector asks for one."""
+    """Creates a socket of an address's family for the dial under way."""
     family, kind, protocol, _, _ = address
     sock = WatchedSocket(family, kind, protocol)
     keep_from_children(sock)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
-from rxnodes.transport.aiohttp import sockets
 from rxnodes.transport.aiohttp.allocator import keep_freed_memory
 from rxnodes.transport.aiohttp.answers import HandshakeConnector
 from rxnodes.transport.aiohttp.failures import reason_of
@@ -23,7 +22,7 @@ __all__ = ["AiohttpTransport"]
 
 
 class AiohttpTransport:
-    """Dials with aiohttp. One client session, without pool, limit, cookies, redirects or proxies, serves all links."""
+    """Dials with aiohttp. One client session serves all links; it has no pool, limit, cookies, redirects or proxies."""
 
     def __init__(self) -> None:
         keep_freed_memory()
@@ -37,15 +36,8 @@ class AiohttpTransport:
     def session(self) -> aiohttp.ClientSession:
         """The client session, made on the running loop when it is first needed."""
         if self._session is None:
-            connector = HandshakeConnector(
-                limit=0,
-                force_close=True,
-                # A cached lookup is made in a task that outlives the dial it was made for.
-                use_dns_cache=False,
-                socket_factory=sockets.create_socket,
-            )
             self._session = aiohttp.ClientSession(
-                connector=connector,
+                connector=HandshakeConnector(limit=0, force_close=True),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 middlewares=(_dial_once,),
                 timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),

@@ -3,12 +3,14 @@
 # No `from __future__ import annotations` here: pydantic evaluates the annotations.
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 from urllib.parse import quote, unquote_plus
 
 from pydantic import (
     BeforeValidator,
     Field,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     ValidationInfo,
@@ -20,10 +22,19 @@ from rxnodes.codecs import CODEC_NAMES, Codec, as_codec
 from rxnodes.connection.before_connect import ConnectOptions, Preparation
 from rxnodes.connection.greeting import Login
 from rxnodes.lifecycle.policy import Policy
-from rxnodes.transport.base import Target
-from rxnodes.websocket.settings.fields import MIB, Number, Seconds, SecondsOrNone, Settings, is_none
+from rxnodes.transport.base import Cookies, Target
+from rxnodes.websocket.settings.fields import MIB, Number, OrNone, Seconds, SecondsOrNone, Settings, is_none
 from rxnodes.websocket.settings.names import HeaderName, HeaderValue, QueryName, QueryValue, SubprotocolName
 from rxnodes.websocket.settings.reconnect import ReconnectSettings
+from rxnodes.websocket.settings.route import (
+    ENVIRONMENT,
+    Environment,
+    LocalAddress,
+    ProxyOrNone,
+    UnixSocket,
+    address_of,
+    proxy_of_environment,
+)
 from rxnodes.websocket.settings.send_queue import SendQueueSettings
 from rxnodes.websocket.settings.tls import TlsSettings
 from rxnodes.websocket.settings.url import (
@@ -36,6 +47,7 @@ from rxnodes.websocket.settings.url import (
     split_url,
     userinfo_of,
 )
+from rxnodes.wire.tunnel import Proxy
 
 __all__ = ["ConnectionSettings"]
 
@@ -84,7 +96,13 @@ class ConnectionSettings(Settings):
         compression: Whether permessage-deflate (RFC 7692) is offered.
         codec: How nodes that name no codec write and read messages: "json" or "msgpack"; in Python any codec. `None`:
             messages are sent and given as they are.
-        tls: For a `wss` URL: whom to trust, and the client's certificate.
+        proxy: The URL of a proxy that makes a tunnel to the server: `http://` (by CONNECT, for ws and wss), `socks5://`
+            or `socks5h://` (the proxy looks names up), optionally with user:password@; or "environment": what
+            HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY say. `None`: none, whatever the environment says.
+        unix_socket: The path of a socket to connect to, in place of TCP to the URL's host.
+        local_address: The IP address to connect from, and perhaps the port: "192.0.2.1:5000", "[2001:db8::1]:5000".
+        cookies: Whether cookies of one handshake's answer go out with the next attempts of this connection.
+        tls: For a `wss` URL: whom to trust, and the client's certificate; in Python also an `ssl.SSLContext`.
         reconnect: When another attempt follows.
         before_connect: A coroutine function asked before each attempt; only in Python.
         after_connect: A coroutine function that logs in on each attempt before it counts as open; only in Python.
@@ -108,10 +126,22 @@ class ConnectionSettings(Settings):
     send_queue: SendQueueSettings = Field(default_factory=SendQueueSettings)
     compression: bool = False
     codec: Annotated[Any, BeforeValidator(_codec)] = None
+    proxy: ProxyOrNone = None
+    unix_socket: Annotated[UnixSocket | None, OrNone] = None
+    local_address: Annotated[LocalAddress | None, OrNone] = None
+    cookies: bool = False
     tls: TlsSettings | None = None
     reconnect: ReconnectSettings = Field(default_factory=ReconnectSettings)
     before_connect: Callable[..., Any] | None = Field(default=None, repr=False)
     after_connect: Callable[..., Any] | None = Field(default=None, repr=False)
+
+    # One for all attempts, also where a hook says where to.
+    _cookies: Cookies | None = PrivateAttr(default=None)
+
+    def model_post_init(self, _context: Any) -> None:
+        """Makes what is kept between attempts."""
+        if self.cookies:
+            self._cookies = Cookies()
 
     @model_validator(mode="before")
     @classmethod
@@ -142,6 +172,23 @@ class ConnectionSettings(Settings):
         url: SecretStr | None = info.data.get("url")
         if value is not None and url is not None and split_url(url.get_secret_value()).scheme != "wss":
             raise ValueError("needs a url with wss://")
+        return value
+
+    @field_validator("proxy")
+    @classmethod
+    def _usable_now(cls, value: Proxy | Environment | None, info: ValidationInfo) -> Proxy | Environment | None:
+        """What the environment says is found unusable together with all other problems."""
+        url: SecretStr | None = info.data.get("url")
+        if value == ENVIRONMENT and url is not None:
+            proxy_of_environment(split_url(url.get_secret_value()), info.data.get("port"))
+        return value
+
+    @field_validator("unix_socket", "local_address")
+    @classmethod
+    def _one_way(cls, value: Any, info: ValidationInfo) -> Any:
+        other = "proxy" if info.field_name == "unix_socket" else "unix_socket"
+        if value is not None and info.data.get(other) is not None:
+            raise ValueError(f"must not be set beside {other}")
         return value
 
     def policy(self) -> Policy:
@@ -177,7 +224,8 @@ class ConnectionSettings(Settings):
             # It is a whole URL: its own port counts, or that of its scheme.
             values |= {"url": options.url, "port": None}
         try:
-            return ConnectionSettings.model_validate(values).target()
+            target = ConnectionSettings.model_validate(values).target()
+            return replace(target, cookies=self._cookies)
         except ValidationError as error:
             problems = [
                 f"{'.'.join(map(str, detail['loc']))} {detail['msg']}" for detail in error.errors(include_input=False)
@@ -210,7 +258,12 @@ class ConnectionSettings(Settings):
             max_header_size=self.max_header_size,
             send_queue=self.send_queue.queue(),
             compression=self.compression,
-            tls=self.tls.context() if self.tls else None,
+            tls=self.tls.context if self.tls else None,
+            server_hostname=self.tls.server_hostname if self.tls else None,
+            proxy=proxy_of_environment(parts, self.port) if self.proxy == ENVIRONMENT else self.proxy,
+            unix_socket=None if self.unix_socket is None else str(self.unix_socket),
+            local_address=None if self.local_address is None else address_of(self.local_address),
+            cookies=self._cookies,
         )
 
     def _query_pieces(self, in_url: str) -> list[str]:

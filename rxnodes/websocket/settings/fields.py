@@ -18,6 +18,7 @@ __all__ = [
     "File",
     "Number",
     "NumberOrRange",
+    "OrNone",
     "Seconds",
     "SecondsOrNone",
     "Settings",
@@ -38,6 +39,10 @@ class Settings(BaseModel):
 def is_none(value: object) -> bool:
     """Whether a value is `None`, or a word for it."""
     return value is None or (isinstance(value, str) and value.strip().lower() in {"none", "off"})
+
+
+#: For a field of another type that may be `None`: takes the words for it.
+OrNone = BeforeValidator(lambda value: None if is_none(value) else value)
 
 
 @dataclass(frozen=True, slots=True)

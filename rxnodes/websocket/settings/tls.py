@@ -3,17 +3,46 @@
 # No `from __future__ import annotations` here: pydantic evaluates the annotations.
 
 import ssl
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
 
-from pydantic import PrivateAttr, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    PrivateAttr,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from rxnodes.websocket.settings.fields import File, Settings
+from rxnodes.errors import ConnectError
+from rxnodes.websocket.settings.fields import File, OrNone, Settings
+from rxnodes.websocket.settings.url import sendable_host
 
 __all__ = ["TlsSettings"]
 
 
+def _hostname(name: str) -> str:
+    try:
+        parts = urlsplit(f"wss://[{name}]" if ":" in name else f"wss://{name}")
+        host = sendable_host(parts).strip("[]")
+    except ValueError:
+        host = ""
+    if not host or host != name.lower():
+        raise ValueError("must be a host name in ASCII, or an IP address")
+    return name
+
+
+#: What a certificate can be for.
+Hostname = Annotated[str, AfterValidator(_hostname)]
+
+
 class TlsSettings(Settings):
-    """How a `wss` connection checks the server and shows who it is itself.
+    """How a `wss` connection checks the server and shows who it is itself. An `ssl.SSLContext` stands for itself.
+
+    The files are read when the settings are loaded, and again for an attempt if they have changed since.
 
     Attributes:
         ca_file: Certificates (PEM) to trust instead of the system's.
@@ -21,15 +50,31 @@ class TlsSettings(Settings):
         key_file: Its private key (PEM), where `cert_file` does not hold it.
         key_password: What decrypts the private key.
         verify: Whether the server's certificate and name are checked. Off, anyone can pose as the server.
+        server_hostname: The name that the certificate must have, and that the server is told (SNI); `None`: the URL's
+            host.
+        check_hostname: Whether the certificate's name is checked. Off, whoever has a certificate that is trusted can
+            pose as the server.
+        ssl_context: In place of all of the above but `server_hostname`; only in Python.
     """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     ca_file: File | None = None
     cert_file: File | None = None
     key_file: File | None = None
     key_password: SecretStr | None = None
     verify: bool = True
+    server_hostname: Annotated[Hostname | None, OrNone] = None
+    check_hostname: bool = True
+    ssl_context: ssl.SSLContext | None = None
 
     _context: ssl.SSLContext = PrivateAttr()
+    _seen: tuple[Any, ...] = PrivateAttr(default=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_context(cls, value: Any) -> Any:
+        return {"ssl_context": value} if isinstance(value, ssl.SSLContext) else value
 
     @field_validator("key_file", "key_password")
     @classmethod
@@ -39,15 +84,34 @@ class TlsSettings(Settings):
             raise ValueError("needs a cert_file")
         return value
 
+    @field_validator("ssl_context", mode="before")
+    @classmethod
+    def _a_context(cls, value: Any) -> Any:
+        if not isinstance(value, ssl.SSLContext | None):
+            raise ValueError("must be an ssl.SSLContext, which only Python can give")  # noqa: TRY004 - for pydantic
+        return value
+
     @model_validator(mode="after")
     def _build_context(self) -> "TlsSettings":
         """Builds the context at once, so that unusable files are found together with all other problems."""
+        if self.ssl_context is not None and self.model_fields_set - {"ssl_context", "server_hostname"}:
+            raise ValueError("ssl_context stands for all but server_hostname: nothing else can be set beside it")
+        self._seen, self._context = self._look(), self._load()
+        return self
+
+    def _look(self) -> tuple[Any, ...]:
+        """What tells whether the files are still the same."""
+        return tuple(_state(file) for file in (self.ca_file, self.cert_file, self.key_file) if file is not None)
+
+    def _load(self) -> ssl.SSLContext:
+        if self.ssl_context is not None:
+            return self.ssl_context
         try:
             context = ssl.create_default_context(cafile=self.ca_file)
         except OSError:
             raise ValueError("ca_file holds no usable certificates (PEM)") from None
+        context.check_hostname = self.verify and self.check_hostname
         if not self.verify:
-            context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         if self.cert_file is not None:
             # Without a password at all, OpenSSL would ask for one on the terminal.
@@ -59,9 +123,30 @@ class TlsSettings(Settings):
                     "cert_file, key_file and key_password do not make a usable client certificate: both files must be"
                     " PEM, the key must be the certificate's, and the password must decrypt it"
                 ) from None
-        self._context = context
-        return self
+        return context
 
     def context(self) -> ssl.SSLContext:
-        """The context, always the same one."""
+        """The context for an attempt: the same one as before, unless a file has changed.
+
+        Raises:
+            ConnectError: If a file has changed and cannot be used. The next attempt reads it again.
+        """
+        now = self._look()
+        if now != self._seen:
+            try:
+                self._context = self._load()
+            except ValueError as error:
+                problem = str(error)
+            else:
+                self._seen = now
+                return self._context
+            raise ConnectError(f"a file of the settings has changed and cannot be used: tls.{problem}")
         return self._context
+
+
+def _state(file: Path) -> object:
+    try:
+        state = file.stat()
+    except OSError:
+        return None
+    return state.st_mtime_ns, state.st_size, state.st_ino

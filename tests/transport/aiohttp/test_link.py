@@ -191,7 +191,7 @@ def test_over_tls_reading_goes_on_in_the_turn_of_the_loop_in_which_the_end_is_on
 
     async def session(transport, url):
         context = ssl.create_default_context(cafile=authority.file)
-        dialled = await Dialled(transport, url, tls=context).opened()
+        dialled = await Dialled(transport, url, tls=lambda: context).opened()
         link = dialled.link
         link.pause_reading()
         is_paused.set()
@@ -220,7 +220,7 @@ async def test_messages_that_have_left_are_not_kept_until_the_end(transport, aut
     async with WebSocketServer(echo, tls=authority.server()) as server:
         url = server.url.replace("127.0.0.1", "localhost")
         context = ssl.create_default_context(cafile=authority.file)
-        dialled = await Dialled(transport, url, tls=context).opened()
+        dialled = await Dialled(transport, url, tls=lambda: context).opened()
         for _ in range(100):
             dialled.link.send(receipt(bytes(1000), is_text=False))
             await asyncio.sleep(0)
