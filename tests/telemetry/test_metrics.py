@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from pathlib import Path
 
 import pytest
 from observed import Observed
@@ -276,3 +278,26 @@ async def test_no_collection_from_another_thread_counts_too_much_or_goes_back():
             await collecting
     assert seen == sorted(seen)
     assert traffic(observed)[1] == 300
+
+
+def test_the_metrics_are_those_of_the_page():
+    page = (Path(__file__).parents[2] / "docs/telemetry.md").read_text()
+    shown = {}
+    for names, kind, unit in re.findall(r"^\| (`rxnodes\..*?) \| ([\w -]+), `(.*?)` \|", page, re.MULTILINE):
+        shown |= dict.fromkeys(re.findall("`(.*?)`", names), (kind, unit))
+    made = {}
+
+    class Meters:
+        def get_meter(self, *_):
+            return self
+
+        def __getattr__(self, method):
+            kind = method.removeprefix("create_").removeprefix("observable_").replace("up_down", "up-down")
+
+            def create(name, *callbacks_and_unit, **_):
+                made[name] = (kind.replace("_", " "), callbacks_and_unit[-2])
+
+            return create
+
+    instrument(project_of(None), meter_provider=Meters())
+    assert made == shown
