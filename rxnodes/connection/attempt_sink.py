@@ -195,9 +195,13 @@ class AttemptSink:
 
     def _without_login(self, loss: Lost) -> Lost:
         """What an attempt carried does not count for the session where it is its login's, or where it never opened."""
+        return loss if self._login is None else replace(loss, traffic=self.beyond_login(loss.traffic))
+
+    def beyond_login(self, traffic: Traffic) -> Traffic:
+        """What counts for the session of what the attempt's link has carried so far."""
         if self._login is None:
-            return loss
-        return replace(loss, traffic=self._login.without_own(loss.traffic) if self._is_open else Traffic())
+            return traffic
+        return self._login.without_own(traffic) if self._is_open else Traffic()
 
 
 def _ended_during_login(error: RxNodesError | None) -> ConnectError:

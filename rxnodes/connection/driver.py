@@ -135,6 +135,18 @@ class Driver:
         """The number of the live or last session."""
         return self.state.session
 
+    @property
+    def traffic(self) -> tuple[int, Traffic]:
+        """The number of the live or last session, and what it has carried so far. It may be read from any thread.
+
+        Read from another thread, what the last attempt carried may be missing for a moment while that attempt ends. It
+        is never counted twice, because the state, which takes it over, is looked at first.
+        """
+        state, sink, link = self.state, self._sink, self.link
+        if sink is None or link is None:
+            return state.session, state.traffic
+        return state.session, state.traffic.plus(sink.beyond_login(link.traffic))
+
     # Its life
 
     def leave(self) -> None:

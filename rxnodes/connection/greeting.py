@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from copy import copy
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from itertools import count, groupby
 from typing import TYPE_CHECKING, Any, Final, cast, overload
 
@@ -271,10 +271,10 @@ class LoggingIn:
         return left
 
     def without_own(self, traffic: Traffic) -> Traffic:
-        """What went over the attempt beyond the login."""
-        for receipt in list(self._under_way):
-            self._count(receipt)
-        return traffic.minus(self._own)
+        """What went over the attempt beyond the login. It may be asked for at any moment, and from any thread."""
+        # The receipts first, so that one that is counted meanwhile is not missed.
+        under_way = tuple(self._under_way)
+        return reduce(Traffic.minus, map(_cost, under_way), traffic.minus(self._own))
 
     def _close(self, error: RxNodesError) -> None:
         self._closed = self._closed or error
@@ -366,10 +366,16 @@ class LoggingIn:
     def _count(self, receipt: Receipt) -> None:
         """Counts a message of the login, where it is known by now what became of it."""
         if receipt.outcome is not None:
+            self._own = self._own.plus(_cost(receipt))
             self._under_way.discard(receipt)
-            is_sent = isinstance(receipt.outcome, Sent)
-            one = Traffic(messages_sent=1, bytes_sent=receipt.size) if is_sent else Traffic(unsent=1)
-            self._own = self._own.plus(one)
+
+
+def _cost(receipt: Receipt) -> Traffic:
+    """What went over the link for a message, as far as it is known by now."""
+    if receipt.outcome is None:
+        return Traffic()
+    is_sent = isinstance(receipt.outcome, Sent)
+    return Traffic(messages_sent=1, bytes_sent=receipt.size) if is_sent else Traffic(unsent=1)
 
 
 def _is_match(match: Callable[[Any], object], value: Any) -> bool:

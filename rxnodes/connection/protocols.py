@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rxnodes.codecs import Codec
     from rxnodes.errors import RxNodesError, SendError
-    from rxnodes.lifecycle.events import ErrorEvent, ErrorPhase, LifecycleEvent, Opened, Stopped
+    from rxnodes.lifecycle.events import ErrorEvent, ErrorPhase, LifecycleEvent, Opened, Stopped, Traffic
     from rxnodes.lifecycle.states import ConnectionState
     from rxnodes.transport.receipts import Receipt
 
@@ -182,7 +182,15 @@ class NodeSide(Protocol):
 
 
 class ProjectSide(Protocol):
-    """What the project and its scenes need of a connection beyond what users see."""
+    """What the project, its scenes and telemetry need of a connection beyond what users see."""
+
+    @property
+    def traffic(self) -> tuple[int, Traffic]:
+        """The number of the live or last session, and what it has carried so far, without its logins.
+
+        It may be read from any thread. Then what the last attempt carried may be missing for a moment while that ends.
+        """
+        ...
 
     def attach(self, loop: asyncio.AbstractEventLoop, thread: int) -> None:
         """Lets the connection live on `loop`, which runs in the thread of that identifier."""

@@ -13,7 +13,7 @@ from rxnodes.lifecycle.inputs import Reported, Shutdown
 if TYPE_CHECKING:
     from rxnodes.connection.driver import Driver
     from rxnodes.errors import RxNodesError, SendError
-    from rxnodes.lifecycle.events import ErrorPhase
+    from rxnodes.lifecycle.events import ErrorPhase, Traffic
 
 __all__ = ["DriverForNodes", "DriverForProject"]
 
@@ -50,11 +50,17 @@ class DriverForNodes:
 
 
 class DriverForProject:
-    """What the project and its scenes need of a connection, on its driver."""
+    """What the project, its scenes and telemetry need of a connection, on its driver."""
 
     def __init__(self, driver: Driver) -> None:
+        self._driver = driver
         self.attach = driver.loop.attach
         self.shutdown = partial(driver.loop.run, partial(driver.feed, Shutdown()))
         self.tell_stopped = driver.waiters.tell_stopped
         self.detach = driver.leave
         self.disown = driver.disown
+
+    @property
+    def traffic(self) -> tuple[int, Traffic]:
+        """The live or last session, and what it has carried so far."""
+        return self._driver.traffic

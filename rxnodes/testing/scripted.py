@@ -34,6 +34,7 @@ from rxnodes.testing.scripted_peer import ScriptedPeer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rxnodes.lifecycle.events import Traffic
     from rxnodes.transport.base import Sink, Target
 
 __all__ = ["ScriptedPeer", "ScriptedTransport", "check_script"]
@@ -123,12 +124,18 @@ class ScriptedLink:
     """The client's side of an attempt: passes everything to the peer."""
 
     def __init__(self, peer: ScriptedPeer) -> None:
+        self._peer = peer
         self.send = peer.take
         self.close = peer.take_close
         self.close_now = peer.take_close_now
         self.pause_reading = peer.hold
         self.resume_reading = peer.let_go
         self.abort = peer.abort
+
+    @property
+    def traffic(self) -> Traffic:
+        """What it has carried so far."""
+        return self._peer.traffic
 
     def catch_up(self, judge: Callable[[], object]) -> None:
         """Judges at once: what the peer does is seen as it does it."""

@@ -293,6 +293,17 @@ class ScriptedPeer:
 
     # What the client does
 
+    @property
+    def traffic(self) -> Traffic:
+        """What the client has received and sent so far."""
+        return Traffic(
+            messages_received=self._messages_received,
+            bytes_received=self._bytes_received,
+            messages_sent=len(self.received),
+            bytes_sent=sum(len(m.encode() if isinstance(m, str) else m) for m in self.received),
+            unsent=self._unsent,
+        )
+
     def take(self, receipt: Receipt) -> None:
         """A message of the client."""
         if self._is_closing or self._is_over():
@@ -418,14 +429,7 @@ class ScriptedPeer:
     def _tell_lost(self, error: RxNodesError | None) -> None:
         self.is_lost = True
         self._give_up_waiting()
-        traffic = Traffic(
-            messages_received=self._messages_received,
-            bytes_received=self._bytes_received,
-            messages_sent=len(self.received),
-            bytes_sent=sum(len(m.encode() if isinstance(m, str) else m) for m in self.received),
-            unsent=self._unsent,
-        )
-        self._sink.lost(error, traffic)
+        self._sink.lost(error, self.traffic)
 
 
 def check_payload(name: str, payload: object) -> None:

@@ -147,6 +147,11 @@ class Sink(Protocol):
 class Link(Protocol):
     """One attempt, from the dial to the end of its TCP connection."""
 
+    @property
+    def traffic(self) -> Traffic:
+        """What it has carried so far. It may be read at any moment, and from any thread."""
+        ...
+
     def send(self, receipt: Receipt, /) -> None:
         """Sends a receipt's message; only while open. Order is kept, and the sink is told what becomes of it."""
         ...

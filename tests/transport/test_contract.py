@@ -487,6 +487,7 @@ class Dialled:
         """Waits for the end, and that nothing comes behind it."""
         await self.told.until("lost")
         await self.stage.settle()
+        assert self.link.traffic == self.told.all_traffic
         return self.told.traffic
 
 
@@ -551,6 +552,7 @@ async def test_we_close_and_the_peer_answers(stage):
     it.send("hi", "there")
     it.peer.send("a")
     await it.told.until("message")
+    assert it.link.traffic == Traffic(1, 1, 2, 7, 0)
     it.link.close(4000, "done")
     assert await it.lost() == Traffic(1, 1, 2, 7, 0)
     assert it.told.fates == [("sent", "hi"), ("sent", "there")]

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional, assert_type
 
 import reactivex
 from multidict import CIMultiDict
+from opentelemetry._logs import LoggerProvider
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.trace import TracerProvider
 from pydantic import BaseModel, Field, TypeAdapter
 from reactivex import Observable, abc
 from reactivex import operators as ops
@@ -46,6 +49,7 @@ from rxnodes import (
 from rxnodes.codecs import as_codec
 from rxnodes.errors import RxNodesError
 from rxnodes.rx.async_iterator import ObservableIterator
+from rxnodes.telemetry import instrument
 from rxnodes.testing import (
     Recorded,
     Recording,
@@ -471,6 +475,12 @@ def without_asyncio(project: Project) -> None:
 
 async def main() -> int:
     return 7
+
+
+def telemetry(project: Project, meters: MeterProvider, tracers: TracerProvider, loggers: LoggerProvider) -> None:
+    assert_type(instrument(project), abc.DisposableBase)
+    instrument(project, meter_provider=meters, tracer_provider=tracers, logger_provider=loggers, by_connection=False)
+    instrument(project, meter_provider=tracers)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 
 def running() -> None:

@@ -236,6 +236,19 @@ class AiohttpLink(asyncio.Protocol):
 
     # What the sink's owner asks for
 
+    @property
+    def traffic(self) -> Traffic:
+        """What it has carried so far."""
+        reader, writer = self._reader, self._writer
+        return Traffic(
+            messages_received=reader.messages_received,
+            bytes_received=reader.bytes_received,
+            messages_sent=writer.messages_sent,
+            bytes_sent=writer.bytes_sent,
+            unsent=writer.unsent,
+            undelivered=reader.undelivered,
+        )
+
     def send(self, receipt: Receipt, /) -> None:
         """Sends a message at once; those of a burst in one write at the end of the loop's turn."""
         self._writer.send(receipt)
@@ -359,22 +372,13 @@ class AiohttpLink(asyncio.Protocol):
             return
         self._is_reported = True
         self._stop_reading_and_writing()
-        reader, writer = self._reader, self._writer
         if self._keepalive is not None:
             self._keepalive.stop()
             self._keepalive = None
-        writer.stop_timers()
-        reader.stop()
-        writer.note_unsent()
-        traffic = Traffic(
-            messages_received=reader.messages_received,
-            bytes_received=reader.bytes_received,
-            messages_sent=writer.messages_sent,
-            bytes_sent=writer.bytes_sent,
-            unsent=writer.unsent,
-            undelivered=reader.undelivered,
-        )
-        self._sink.lost(self._error, traffic)
+        self._writer.stop_timers()
+        self._reader.stop()
+        self._writer.note_unsent()
+        self._sink.lost(self._error, self.traffic)
 
 
 class _Early:

@@ -1,0 +1,303 @@
+"""What the metrics count, and when."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+
+import pytest
+from observed import Observed
+
+from rxnodes import ConnectionState, Project
+from rxnodes.telemetry import instrument, metrics
+from rxnodes.testing import ScriptedTransport, WebSocketServer, attempts, echo, in_virtual_time, peer_script
+
+NAME = "rxnodes.connection.name"
+DIRECTION = "network.io.direction"
+
+
+@pytest.fixture
+def observed():
+    return Observed()
+
+
+def project_of(script, *names, **fields):
+    settings = {name: {"url": f"ws://{name}.test/", **fields} for name in names or ["chat"]}
+    return Project(websocket=settings, transport=ScriptedTransport(script))
+
+
+def traffic(observed):
+    """Messages and bytes, received and transmitted."""
+    return [
+        observed.points(metric, DIRECTION).get((direction,))
+        for metric in ("rxnodes.message.count", "rxnodes.message.io")
+        for direction in ("receive", "transmit")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("script", "act", "attempt", "session", "error"),
+    [
+        pytest.param("o", "stop", ("opened", None), ("local", 1000, True), None, id="stopped"),
+        pytest.param("o", "abort", ("opened", None), ("local", 1006, False), None, id="aborted"),
+        pytest.param("", "stop", ("stopped", None), ("local", 1006, False), None, id="stopped while connecting"),
+        pytest.param("oX", None, ("opened", None), ("remote", 1000, True), None, id="closed by the peer"),
+        pytest.param(
+            *("r", None, ("failed", "ConnectError"), ("network", 1006, False)),
+            ("connect", "ConnectError"),
+            id="refused",
+        ),
+        pytest.param(
+            *("o#", None, ("opened", None), ("network", 1006, False)), ("receive", "ConnectionLost"), id="broken"
+        ),
+    ],
+)
+def test_an_attempt_and_its_session_are_counted_once(script, act, attempt, session, error):
+    observed = Observed()
+
+    @in_virtual_time
+    async def run():
+        async with project_of(peer_script(script)) as project:
+            instrument(project, **observed.providers)
+            chat = project.websocket("chat")
+            chat.start()
+            await asyncio.sleep(1)
+            if chat.is_live:
+                getattr(chat, act)()
+            await chat.wait_stopped()
+
+    run()
+    assert observed.points("rxnodes.attempt.count", "rxnodes.outcome", "error.type", NAME) == {(*attempt, "chat"): 1}
+    ends = ("rxnodes.initiator", "rxnodes.close.code", "rxnodes.close.clean", NAME)
+    assert observed.points("rxnodes.session.count", *ends) == {(*session, "chat"): 1}
+    assert observed.points("rxnodes.error.count", "rxnodes.phase", "error.type") == ({error: 1} if error else {})
+
+
+@in_virtual_time
+async def test_every_attempt_of_a_session_is_counted():
+    observed = Observed()
+    reconnect = {"enabled": True, "initial_delay": 1, "jitter": False}
+    async with project_of(attempts("r", "o#", "o"), reconnect=reconnect) as project:
+        instrument(project, **observed.providers)
+        project.websocket("chat").start()
+        await asyncio.sleep(60)
+        counted = observed.points("rxnodes.attempt.count", "rxnodes.outcome", "error.type")
+        assert counted == {("failed", "ConnectError"): 1, ("opened", None): 2}
+        assert observed.points("rxnodes.session.count", "rxnodes.initiator") == {}
+    assert observed.points("rxnodes.session.count", "rxnodes.initiator") == {("local",): 1}
+
+
+@in_virtual_time
+async def test_messages_are_counted_while_a_session_runs_and_over_sessions():
+    observed = Observed()
+    transport = ScriptedTransport(lambda peer: peer.accept())
+    async with Project(websocket={"chat": "ws://chat.test/"}, transport=transport) as project:
+        chat = project.websocket("chat")
+        instrument(project, **observed.providers)
+        assert traffic(observed) == [0, 0, 0, 0]
+        chat.start()
+        await chat.wait_started()
+        transport.peer.send("äh")
+        chat.send(b"12345")
+        assert traffic(observed) == [1, 1, 3, 5]
+        chat.stop()
+        await chat.wait_stopped()
+        assert traffic(observed) == [1, 1, 3, 5]
+        chat.start()
+        await chat.wait_started()
+        chat.send("x")
+        assert traffic(observed) == [1, 2, 3, 6]
+    assert traffic(observed) == [1, 2, 3, 6], "the last export of a program comes when its project has been left"
+
+
+@in_virtual_time
+async def test_what_was_carried_without_telemetry_is_not_counted():
+    observed = Observed()
+    async with project_of(lambda peer: peer.accept()) as project:
+        chat = project.websocket("chat")
+        chat.start()
+        await chat.wait_started()
+        for is_counted in (False, True, False, True):
+            disposable = instrument(project, **observed.providers) if is_counted else None
+            chat.send("x")
+            if disposable is not None and traffic(observed) == [0, 1, 0, 1]:
+                disposable.dispose()
+        assert traffic(observed) == [0, 2, 0, 2]
+
+
+@in_virtual_time
+async def test_a_login_is_in_no_metric():
+    observed = Observed()
+
+    async def log_in(greeting):
+        await greeting.send("token")
+        await greeting.receive()
+        during.append(traffic(observed))
+
+    def script(peer):
+        peer.accept()
+        peer.expect(lambda _: (peer.send("welcome"), peer.send("news")))
+
+    during = []
+    async with project_of(script, after_connect=log_in) as project:
+        instrument(project, **observed.providers)
+        chat = project.websocket("chat")
+        chat.start()
+        await chat.wait_started()
+        assert during == [[0, 0, 0, 0]]
+        assert traffic(observed) == [1, 0, 4, 0]
+    assert traffic(observed) == [1, 0, 4, 0]
+
+
+@in_virtual_time
+async def test_durations():
+    observed = Observed()
+    transport = ScriptedTransport(peer_script("--o-----p", answers_close=False))
+    settings = {"url": "ws://chat.test/", "close_timeout": 2}
+    async with Project(websocket={"chat": settings}, transport=transport) as project:
+        instrument(project, **observed.providers)
+        chat = project.websocket("chat")
+        chat.start()
+        await asyncio.sleep(5)
+    took = {
+        name: observed.histogram(f"rxnodes.{name}.duration").get("chat", (0, 0))
+        for name in ("connect", "ping", "close")
+    }
+    assert took == {name: (1, pytest.approx(it)) for name, it in {"connect": 0.2, "ping": 0.1, "close": 2}.items()}
+    metric = observed.metrics()["rxnodes.ping.duration"]
+    assert metric.unit == "s"
+    assert metric.data.data_points[0].explicit_bounds[:2] == (0.001, 0.005), "not OpenTelemetry's own, for milliseconds"
+
+
+@in_virtual_time
+async def test_every_state_is_told_of_every_connection():
+    observed = Observed()
+    async with project_of(lambda peer: peer.accept(), "a", "b") as project:
+        instrument(project, **observed.providers)
+        first, _ = project.websocket("a"), project.websocket("b")
+        first.start()
+        await first.wait_started()
+        shown = observed.points("rxnodes.connection.count", NAME, "rxnodes.connection.state")
+        assert {key for key, count in shown.items() if count} == {("a", "open"), ("b", "idle")}
+        assert len(shown) == 2 * len(ConnectionState)
+        await project.remove_websocket("b")
+        assert {name for name, _ in observed.points("rxnodes.connection.count", NAME, "state")} == {"a"}
+    assert observed.points("rxnodes.connection.count", NAME) == {}
+
+
+@in_virtual_time
+async def test_without_names_connections_are_counted_together():
+    observed = Observed()
+    async with project_of(lambda peer: peer.accept(), "a", "b") as project:
+        instrument(project, by_connection=False, **observed.providers)
+        for name in ("a", "b"):
+            project.websocket(name).start()
+            await project.websocket(name).wait_started()
+            project.websocket(name).send(name)
+        assert observed.points("rxnodes.connection.count", NAME, "rxnodes.connection.state")[None, "open"] == 2
+        assert observed.points("rxnodes.message.count", NAME, DIRECTION)[None, "transmit"] == 2
+        assert observed.histogram("rxnodes.connect.duration")[None][0] == 2
+
+
+def test_beyond_so_many_connections_the_names_are_left_out_and_nothing_is_lost(observed, monkeypatch):
+    # The SDK has room for 2,000 sets of attributes, and would show the last ones together.
+    monkeypatch.setattr(metrics, "MOST_NAMES", 3)
+
+    @in_virtual_time
+    async def run():
+        async with project_of(lambda peer: peer.accept()) as project:
+            instrument(project, **observed.providers)
+            chat = project.websocket("chat")
+            chat.start()
+            await chat.wait_started()
+            chat.send("before")
+            for number in range(2):
+                project.add_websocket(f"guest {number}", "ws://guest.test/")
+            assert len(observed.points("rxnodes.message.count", NAME, DIRECTION)) == 6
+            project.add_websocket("one more", "ws://guest.test/")
+            chat.send("after")
+            shown = observed.points("rxnodes.message.count", NAME, DIRECTION)
+            assert shown == {(None, "receive"): 0, (None, "transmit"): 2}
+            assert observed.points("rxnodes.attempt.count", NAME) == {(None,): 1}
+            await project.remove_websocket("one more")
+            states = observed.points("rxnodes.connection.count", NAME, "rxnodes.connection.state")
+            assert (states[None, "open"], states[None, "idle"]) == (1, 2)
+
+    run()
+
+
+@pytest.mark.parametrize("count", [1_000, 1_001])
+def test_names_are_told_of_a_thousand_connections(observed, count):
+    project = project_of(None)
+    instrument(project, **observed.providers)
+    for number in range(count):
+        project.add_websocket(f"guest {number}", "ws://guest.test/")
+    assert len(observed.points("rxnodes.message.count", NAME)) == (1_000 if count == 1_000 else 1)
+
+
+@in_virtual_time
+async def test_a_name_that_comes_again_goes_on_counting():
+    observed = Observed()
+    async with project_of(lambda peer: peer.accept()) as project:
+        instrument(project, **observed.providers)
+        for count in (1, 2):
+            guest = project.add_websocket("guest", "ws://guest.test/")
+            guest.start()
+            await guest.wait_started()
+            guest.send("x")
+            await project.remove_websocket("guest")
+            assert observed.points("rxnodes.message.count", NAME, DIRECTION)["guest", "transmit"] == count
+
+
+async def test_no_collection_from_another_thread_counts_too_much_or_goes_back():
+    """Sessions come and go over a real network, while another thread collects all the time."""
+    observed = Observed()
+    reconnect = {"enabled": True, "initial_delay": 0.001, "jitter": False}
+    async with WebSocketServer(echo) as server:
+        settings = {"url": server.url, "reconnect": reconnect}
+        async with Project(websocket={"chat": settings}) as project:
+            instrument(project, **observed.providers)
+            chat = project.websocket("chat")
+            seen = []
+            is_over = False
+
+            def collect():
+                while not is_over:
+                    seen.append(traffic(observed)[1] or 0)
+
+            collecting = asyncio.get_running_loop().run_in_executor(None, collect)
+            for _ in range(30):
+                chat.start()
+                await chat.wait_started()
+                for _ in range(10):
+                    chat.send("x")
+                chat.stop()
+                await chat.wait_stopped()
+            is_over = True
+            await collecting
+    assert seen == sorted(seen)
+    assert traffic(observed)[1] == 300
+
+
+def test_the_metrics_are_those_of_the_page():
+    page = (Path(__file__).parents[2] / "docs/telemetry.md").read_text()
+    shown = {}
+    for names, kind, unit in re.findall(r"^\| (`rxnodes\..*?) \| ([\w -]+), `(.*?)` \|", page, re.MULTILINE):
+        shown |= dict.fromkeys(re.findall("`(.*?)`", names), (kind, unit))
+    made = {}
+
+    class Meters:
+        def get_meter(self, *_):
+            return self
+
+        def __getattr__(self, method):
+            kind = method.removeprefix("create_").removeprefix("observable_").replace("up_down", "up-down")
+
+            def create(name, *callbacks_and_unit, **_):
+                made[name] = (kind.replace("_", " "), callbacks_and_unit[-2])
+
+            return create
+
+    instrument(project_of(None), meter_provider=Meters())
+    assert made == shown
