@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from rxnodes import settings
@@ -14,7 +15,7 @@ from rxnodes.project.scope import wait_all_stopped
 from rxnodes.websocket.plugin import plugin as websocket_plugin
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from rxnodes.transport.base import Transport
     from rxnodes.websocket.settings import ConnectionSettings, WebSocketSettings
@@ -45,6 +46,7 @@ class Connections:
         self._lock = threading.Lock()
         self._in_use: dict[str, Connection] = {}
         self._being_removed: dict[str, Connection] = {}
+        self._followers: list[Callable[[Connection], object]] = []
         self._home: tuple[asyncio.AbstractEventLoop, int] | None = None
         self._is_leaving = False
 
@@ -111,7 +113,21 @@ class Connections:
             connection.for_project.attach(*self._home)
         if self._is_leaving:
             connection.for_project.shutdown()
+        for tell in self._followers:
+            tell(connection)
         return connection
+
+    def follow(self, tell: Callable[[Connection], object]) -> Callable[[], None]:
+        """Calls `tell` with each connection there is, and with each that is made from here on, before it can be used.
+
+        Returns:
+            What ends that.
+        """
+        with self._lock:
+            self._followers.append(tell)
+            for connection in self.in_use:
+                tell(connection)
+        return partial(self._followers.remove, tell)
 
     def forget(self, name: str) -> Connection | None:
         """Forgets a name. From here on it is unknown; it is free again when the connection has ended.

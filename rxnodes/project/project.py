@@ -264,6 +264,23 @@ class Project(Scope):
         """The connections in use."""
         return self._connections.in_use
 
+    def follow_connections(self, tell: Callable[[Connection], object]) -> Callable[[], None]:
+        """Calls `tell` with each connection in use, and from here on with each that is made, before it can be used.
+
+        Args:
+            tell: Called in whatever thread makes the connection. It asks the project for nothing.
+
+        Returns:
+            A function that ends it.
+
+        Example:
+            >>> project = Project(websocket={"chat": "ws://127.0.0.1:8080/"})
+            >>> end = project.follow_connections(lambda connection: print("made:", connection.name))
+            >>> chat = project.websocket("chat")
+            made: chat
+        """
+        return self._connections.follow(tell)
+
     def is_on_loop(self) -> bool:
         """Whether this is the event loop's thread."""
         return self._own.is_here
