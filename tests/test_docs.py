@@ -29,12 +29,14 @@ from pydantic import BaseModel
 from reactivex import operators as ops
 
 import rxnodes
+import rxnodes.recording
 import rxnodes.testing
 import rxnodes.websocket
 from rxnodes import ConnectError, Initiator, Project, SettingsError, Trigger, settings
 from rxnodes.cli.main import main
 from rxnodes.lifecycle.machine import TABLE, Phase
 from rxnodes.project.plugin_settings import installed_plugins
+from rxnodes.recording import letters
 from rxnodes.testing import (
     ScriptedTransport,
     WebSocketServer,
@@ -46,7 +48,6 @@ from rxnodes.testing import (
     never_answer_handshake,
     peer_script,
     peer_scripts,
-    recording,
     refuse,
 )
 from rxnodes.websocket import client_stop, on_receive, on_stop
@@ -445,7 +446,7 @@ def test_the_letters_of_marbles_are_those_of_the_kit():
     played = {cells[0] for cells in rows_of("docs/testing.md", "Letter | The peer")} - {"any other"}
     assert {html.unescape(re.sub("`|</?code>", "", cell)) for cell in played} == peer_scripts.OWN_LETTERS
     told = {cells[0].strip("`") for cells in rows_of("docs/testing.md", "Letter | What was told")}
-    assert told == recording.ALL_LETTERS
+    assert told == letters.ALL_LETTERS
 
 
 async def opened(chat):
@@ -600,7 +601,7 @@ def test_an_example_does_what_it_shows(module, test, capsys, monkeypatch):
     names = {**vars(module)}
     flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | importlib.import_module("__future__").annotations.compiler_flag
     with asyncio.Runner() as runner:
-        if module.__name__.startswith("rxnodes.testing"):
+        if module.__name__.startswith(("rxnodes.testing", "rxnodes.transport.scripted")):
             server = WebSocketServer(echo)
             runner.run(server.__aenter__())
             kit = {name: getattr(rxnodes.testing, name) for name in rxnodes.testing.__all__}
@@ -613,7 +614,7 @@ def test_an_example_does_what_it_shows(module, test, capsys, monkeypatch):
                 exec(code, names)  # noqa: S102 - our own examples
             printed = capsys.readouterr().out
             assert doctest.OutputChecker().check_output(example.want, printed, 0), f"{example.source}\n{printed}"
-        if module.__name__.startswith("rxnodes.testing"):
+        if module.__name__.startswith(("rxnodes.testing", "rxnodes.transport.scripted")):
             runner.run(server.__aexit__(None, None, None))
 
 
@@ -649,6 +650,7 @@ CALLED = [
     "map_async",
     "pulse",
     "run",
+    "Recorder",
     *sorted({*rxnodes.testing.__all__} - TOLD_BY_THE_KIT - READY_SCRIPTS),
 ]
 #: Nobody else calls these, whatever they take.
@@ -656,6 +658,7 @@ MADE_BY_RXNODES = {"Connection", "Gap", "Peer", "Receipt", "Recording", "Scene",
 #: What rxnodes and the event loop call, not a program.
 OF_RXNODES = {
     "Drops.note",
+    "Recorder.begin",
     "ScriptedPeer.take",
     "ScriptedPeer.take_close",
     "ScriptedPeer.take_close_now",
@@ -667,7 +670,11 @@ OF_PROGRAMS = {"Connection": {"start", "send", "stop", "abort", "wait_started", 
 
 
 def called(name):
-    return next(getattr(home, name) for home in (rxnodes.websocket, rxnodes, rxnodes.testing) if hasattr(home, name))
+    return next(
+        getattr(home, name)
+        for home in (rxnodes.websocket, rxnodes, rxnodes.testing, rxnodes.recording)
+        if hasattr(home, name)
+    )
 
 
 def functions_of(name):

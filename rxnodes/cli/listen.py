@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 from reactivex import operators as ops
 
 from rxnodes.cli.output import DIM, RED, hexadecimal, printable
+from rxnodes.cli.pictures import recorded_to
 from rxnodes.lifecycle.events import Closing, Connecting, Dropped, ErrorEvent, LifecycleEvent, Opened, Stopped
 from rxnodes.lifecycle.states import CloseCode, Initiator
 from rxnodes.project.project import Project
@@ -33,7 +34,8 @@ __all__ = ["run"]
 def run(options: argparse.Namespace, out: Output, err: Output) -> int:
     """Listens until the connection ends; the status says whether that was clean."""
     project = Project.load(options.settings)
-    return run_in_order(_listen(project, options, out, err))
+    with recorded_to(options.record, project):
+        return run_in_order(_listen(project, options, out, err))
 
 
 async def _listen(project: Project, options: argparse.Namespace, out: Output, err: Output) -> int:
