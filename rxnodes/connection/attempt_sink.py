@@ -136,15 +136,10 @@ class AttemptSink:
 
     def sent(self, receipts: Collection[Receipt], /) -> None:
         """These messages have left for the network."""
-        outbound = self._driver.outbound
-        if not outbound.observers:
-            outbound.settle(receipts, Sent)
-            return
-        login = self._login
-        outbound.show([receipt for receipt in receipts if login is None or not login.has_sent(receipt)])
-        outbound.settle(receipts, Sent)
-        if not self._driver.is_stepping:
-            self._driver.outbox.flush()
+        if self._driver.outbound.observers:
+            login = self._login
+            self._driver.outbound.show([it for it in receipts if login is None or not login.has_sent(it)])
+        self._driver.outbound.settle(receipts, Sent)
 
     def unsent(self, receipts: Collection[Receipt], /) -> None:
         """These messages never will."""

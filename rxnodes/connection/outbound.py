@@ -217,11 +217,13 @@ class Outbound:
         self.settle(receipts, SendDropped, reason="full")
 
     def show(self, receipts: Collection[Receipt]) -> None:
-        """Shows the observers messages that have left, behind the notification under way. Their payloads go soon."""
+        """Shows the observers messages that have left, behind the notification under way."""
         messages = [receipt.payload.decode() if receipt.is_text else receipt.payload for receipt in receipts]
         if messages:
             for observe in self.observers:
                 self._outbox.post(observe, messages)
+            if not self._driver.is_stepping:
+                self._outbox.flush()
 
     def settle(self, receipts: Collection[Receipt], kind: Callable[..., SendOutcome], **more: Any) -> None:
         """Notes what became of these messages on their receipts. Makes an outcome only where somebody waits for it."""

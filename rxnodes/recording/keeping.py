@@ -35,8 +35,8 @@ _MESSAGE, _PULSE, _EVENT_OF_LIFE = range(3)
 class Keeping(Protocol):
     """Keeps what is recorded. Called from any thread."""
 
-    def add(self, recorded: Recorded[Entry]) -> None:
-        """Keeps an entry."""
+    def add(self, *entries: Recorded[Entry]) -> None:
+        """Keeps entries."""
         ...
 
     def entries(self) -> list[Recorded[Entry]]:
@@ -84,11 +84,11 @@ class InMemory:
         self._left_out = LeftOut()
         self._size = 0
 
-    def add(self, recorded: Recorded[Entry]) -> None:
-        """Keeps an entry."""
+    def add(self, *entries: Recorded[Entry]) -> None:
+        """Keeps entries."""
         with self._lock:
-            self._entries.append(recorded)
-            self._size += _size(recorded.value)
+            self._entries += entries
+            self._size += sum(_size(it.value) for it in entries)
             if self._size > self._max_bytes:
                 self._give_up_half()
 
@@ -159,20 +159,20 @@ class InFile:
         self._rewriting: threading.Thread | None = None
         _write(self._descriptor, head)
 
-    def add(self, recorded: Recorded[Entry]) -> None:
-        """Writes an entry. If that fails, the recording ends there, and a log record says so."""
-        line = line_of(recorded)
+    def add(self, *entries: Recorded[Entry]) -> None:
+        """Writes entries. If that fails, the recording ends there, and a log record says so."""
+        lines = b"".join(map(line_of, entries))
         with self._lock:
             if self._descriptor is None:
                 return
             try:
-                _write(self._descriptor, line)
+                _write(self._descriptor, lines)
             except OSError as error:
                 self._give_up(error)
                 return
-            self._size += len(line)
+            self._size += len(lines)
             if self._rewriting is not None:
-                self._since.append(line)
+                self._since.append(lines)
             elif self._size > self._max_bytes:
                 self._rewriting = threading.Thread(target=self._rewrite, name="rxnodes-recording", daemon=True)
                 self._rewriting.start()
@@ -190,6 +190,9 @@ class InFile:
         """Closes the file, once it is not being rewritten any more."""
         while (rewriting := self._rewriting) is not None:
             rewriting.join()
+        if self._descriptor is not None and self._size > self._max_bytes:
+            # It has grown too large while it was being rewritten.
+            self._rewrite()
         with self._lock:
             if self._descriptor is not None:
                 os.close(self._descriptor)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
+import functools
 import json
 import typing
 from datetime import UTC, datetime
@@ -75,22 +76,31 @@ def line_of(recorded: Recorded[Entry]) -> bytes:
     """
     entry = recorded.value
     fields: dict[str, Any] = {"t": round(recorded.time, 6)}
-    own = {it.name: getattr(entry, it.name) for it in dataclasses.fields(entry) if it.repr}
-    for name in ("at", "connection", "session", "attempt"):
-        if name in own:
-            fields[name] = own.pop(name)
+    common, own = _names(type(entry).__name__)
+    for name in common:
+        fields[name] = getattr(entry, name)
     fields["event"] = type(entry).__name__
+    for name in own:
+        fields[name] = getattr(entry, name)
     payload = entry.payload if isinstance(entry, Message) else None
     if isinstance(payload, str):
-        own["payload"] = payload
+        fields["payload"] = payload
     elif payload is not None:
-        own["payload_base64"] = base64.b64encode(payload).decode()
-    return _line(fields | own)
+        fields["payload_base64"] = base64.b64encode(payload).decode()
+    return _line(fields)
+
+
+@functools.cache
+def _names(kind: str) -> tuple[list[str], list[str]]:
+    """The fields of a kind of entries: those that all have, and its own."""
+    names = [it.name for it in dataclasses.fields(_KINDS[kind]) if it.repr]
+    common: list[str] = [name for name in ("at", "connection", "session", "attempt") if name in names]
+    return common, [name for name in names if name not in common]
 
 
 def _line(fields: Mapping[str, object]) -> bytes:
     # In ASCII: a name may hold half of a surrogate pair.
-    return json.dumps(fields, default=_plain, separators=(",", ":")).encode() + b"\n"
+    return _encode(fields).encode() + b"\n"
 
 
 def _plain(value: object) -> object:
@@ -99,6 +109,9 @@ def _plain(value: object) -> object:
         return value.isoformat()
     known = {name: getattr(value, name) for name in _OF_ERRORS if getattr(value, name, None) is not None}
     return {"type": type(value).__name__, "message": str(value), **known}
+
+
+_encode = json.JSONEncoder(default=_plain, separators=(",", ":")).encode
 
 
 # --- Reading ----------------------------------------------------------------------------------------------------------

@@ -229,14 +229,19 @@ class _Track:
 
     def _take_messages(self, direction: Direction, messages: list[str] | list[bytes] | list[str | bytes]) -> None:
         now = self._now()
-        for message in messages:
-            kind: Kind = "text" if isinstance(message, str) else "binary"
-            size = len(message) if isinstance(message, bytes) or message.isascii() else len(message.encode())
-            if self._payloads:
-                which: dict[str, Any] = {"direction": direction, "kind": kind, "size": size, "payload": message}
-                self._add(now, Message(**self._common(), **which))
-            else:
-                self._join((direction, kind), now, size)
+        if not self._payloads:
+            for kind in (str, bytes):
+                sizes = [_size(message) for message in messages if type(message) is kind]
+                if sizes:
+                    self._join((direction, _KINDS[kind]), now, len(sizes), sum(sizes))
+            return
+        common: dict[str, Any] = {"direction": direction, **self._common()}
+        self._keeping.add(
+            *(
+                Recorded(now, Message(**common, kind=_KINDS[type(message)], size=_size(message), payload=message))
+                for message in messages
+            )
+        )
 
     def _take_pulse(self, node: str) -> None:
         # It may come in any thread, and within a notification that other subscribers have not all seen yet.
@@ -246,7 +251,7 @@ class _Track:
         if self._payloads:
             self._add(self._now(), Pulse(**self._common(), node=node))
         else:
-            self._join(("pulse", node), self._now(), 0)
+            self._join(("pulse", node), self._now(), 1, 0)
 
     def _common(self) -> dict[str, Any]:
         it = self._connection
@@ -257,8 +262,8 @@ class _Track:
 
     # Runs
 
-    def _join(self, key: tuple[str, str], now: float, size: int) -> None:
-        """Counts one more for the run of its kind; where that is over, for a new one."""
+    def _join(self, key: tuple[str, str], now: float, count: int, size: int) -> None:
+        """Counts so many more for the run of their kind; where that is over, for a new one."""
         run = self._runs.get(key)
         if run is not None and (now - run.last > CLOSE or now - run.began > LONGEST):
             self._write(key, self._runs.pop(key))
@@ -268,7 +273,7 @@ class _Track:
             run = self._runs[key] = _Run(now, self._side.now(), it.session, it.attempt, now)
             self._flush_later()
         run.last = now
-        run.count += 1
+        run.count += count
         run.size += size
 
     def _flush_later(self) -> None:
@@ -302,6 +307,13 @@ class _Track:
             common |= {"direction": what, "kind": name, "count": run.count, "size": run.size}
             entry = Messages(**common, span=round(run.last - run.began, 6))
         self._add(run.began, entry)
+
+
+_KINDS: Final[dict[type[object], Kind]] = {str: "text", bytes: "binary"}
+
+
+def _size(message: str | bytes) -> int:
+    return len(message) if isinstance(message, bytes) or message.isascii() else len(message.encode())
 
 
 def record(connection: ConnectionLike, *, tick: float = TICK) -> Recording:
