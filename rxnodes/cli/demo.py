@@ -123,7 +123,8 @@ def _sum_up(timeline: _Timeline, record_to: str | None) -> None:
         f"rxnodes draw {record_to or 'demo.jsonl'} --output demo.svg: this picture for a page or a slide"
         + ("" if record_to else ", of what rxnodes demo --record demo.jsonl has recorded"),
         "README.md: such a graph in a few lines of Python",
-        "rxnodes listen NAME: a server of your own; rxnodes toolbox: all nodes; rxnodes --help: the rest",
+        "rxnodes toolbox: all nodes",
+        "rxnodes --help: what else there is",
     ):
         timeline.say(text, indent="  ")
 
