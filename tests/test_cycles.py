@@ -18,9 +18,9 @@ from websockets.asyncio.server import serve
 
 from rxnodes import ConnectError, ConnectionLost, ConnectionState, ConnectOptions, GiveUp, Project, RequestTimeout
 from rxnodes.testing import WebSocketServer
-from rxnodes.testing.scripted import ScriptedTransport
 from rxnodes.transport.aiohttp import AiohttpTransport
 from rxnodes.transport.aiohttp.sockets import WatchedSocket
+from rxnodes.transport.scripted import ScriptedTransport
 from rxnodes.websocket import on_receive, request
 
 pytestmark = pytest.mark.slow

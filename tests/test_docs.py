@@ -26,31 +26,27 @@ import trustme
 import websockets
 from programs import PATIENCE, ended, environment, running
 from pydantic import BaseModel
-from reactivex import operators as ops
 from terminals import Terminal
 
 import rxnodes
+import rxnodes.recording
 import rxnodes.testing
 import rxnodes.websocket
-from rxnodes import ConnectError, Initiator, Project, SettingsError, Trigger, settings
+from rxnodes import ConnectError, Initiator, Project, SettingsError, settings
 from rxnodes.cli.main import main
 from rxnodes.lifecycle.machine import TABLE, Phase
 from rxnodes.project.plugin_settings import installed_plugins
+from rxnodes.recording import letters
 from rxnodes.testing import (
-    ScriptedTransport,
     WebSocketServer,
     close_with,
     echo,
     hang_up,
-    in_virtual_time,
     never_answer_close,
     never_answer_handshake,
-    peer_script,
     peer_scripts,
-    recording,
     refuse,
 )
-from rxnodes.websocket import client_stop, on_receive, on_stop
 from rxnodes.websocket.settings import ConnectionSettings, ReconnectSettings, SendQueueSettings, TlsSettings
 
 ROOT = Path(__file__).parents[1]
@@ -424,37 +420,6 @@ def test_what_stands_beside_the_nodes_is_all_there():
     assert {name for name, _ in calls} | nodes | {"Gap"} == {*rxnodes.websocket.__all__}
 
 
-@in_virtual_time
-async def test_the_picture_is_what_happens():
-    """The README's marbles, of a peer that goes on for a while after our Close frame."""
-    picture = next(block.text for block in BLOCKS if block.page == "README.md" and block.text.startswith("your pulse"))
-    shown = dict(re.findall(r"^(?:your )?(\w+) +([-\w]+)", picture, re.MULTILINE))
-    told = {name: ["-"] * len(shown["on_stop"]) for name in shown}
-    script = peer_script("om-----m---m--------X|", answers_close=False)
-    async with Project(websocket={"chat": "ws://chat.test/"}, transport=ScriptedTransport(script)) as project:
-        chat = project.websocket("chat")
-        begin = asyncio.get_running_loop().time()
-
-        def note(name, letter):
-            def at_its_tick(_):
-                told[name][round((asyncio.get_running_loop().time() - begin) * 10)] = letter
-
-            return at_its_tick
-
-        pulses = Trigger()
-        pulses.subscribe(note("pulse", "p"))
-        project.subscribe(
-            pulses.pipe(client_stop(chat), ops.do_action(note("client_stop", "p"))),
-            on_receive(chat).pipe(ops.do_action(note("on_receive", "m"))),
-            on_stop(chat).pipe(ops.do_action(note("on_stop", "S"))),
-        )
-        chat.start()
-        await asyncio.sleep(shown["pulse"].index("p") / 10)
-        pulses.fire()
-        await chat.wait_stopped()
-    assert {name: "".join(row) for name, row in told.items()} == shown
-
-
 def test_the_phases_and_inputs_are_those_of_the_machine():
     phases = rows_of("docs/lifecycle.md", "Phase | State")
     assert [(name, state.strip("`"), meaning.lower()) for name, state, meaning in phases] == [
@@ -468,7 +433,7 @@ def test_the_letters_of_marbles_are_those_of_the_kit():
     played = {cells[0] for cells in rows_of("docs/testing.md", "Letter | The peer")} - {"any other"}
     assert {html.unescape(re.sub("`|</?code>", "", cell)) for cell in played} == peer_scripts.OWN_LETTERS
     told = {cells[0].strip("`") for cells in rows_of("docs/testing.md", "Letter | What was told")}
-    assert told == recording.ALL_LETTERS
+    assert told == letters.ALL_LETTERS
 
 
 async def opened(chat):
@@ -623,7 +588,7 @@ def test_an_example_does_what_it_shows(module, test, capsys, monkeypatch):
     names = {**vars(module)}
     flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | importlib.import_module("__future__").annotations.compiler_flag
     with asyncio.Runner() as runner:
-        if module.__name__.startswith("rxnodes.testing"):
+        if module.__name__.startswith(("rxnodes.testing", "rxnodes.transport.scripted")):
             server = WebSocketServer(echo)
             runner.run(server.__aenter__())
             kit = {name: getattr(rxnodes.testing, name) for name in rxnodes.testing.__all__}
@@ -636,7 +601,7 @@ def test_an_example_does_what_it_shows(module, test, capsys, monkeypatch):
                 exec(code, names)  # noqa: S102 - our own examples
             printed = capsys.readouterr().out
             assert doctest.OutputChecker().check_output(example.want, printed, 0), f"{example.source}\n{printed}"
-        if module.__name__.startswith("rxnodes.testing"):
+        if module.__name__.startswith(("rxnodes.testing", "rxnodes.transport.scripted")):
             runner.run(server.__aexit__(None, None, None))
 
 
@@ -672,6 +637,7 @@ CALLED = [
     "map_async",
     "pulse",
     "run",
+    "Recorder",
     *sorted({*rxnodes.testing.__all__} - TOLD_BY_THE_KIT - READY_SCRIPTS),
 ]
 #: Nobody else calls these, whatever they take.
@@ -679,6 +645,7 @@ MADE_BY_RXNODES = {"Connection", "Gap", "Peer", "Receipt", "Recording", "Scene",
 #: What rxnodes and the event loop call, not a program.
 OF_RXNODES = {
     "Drops.note",
+    "Recorder.begin",
     "ScriptedPeer.take",
     "ScriptedPeer.take_close",
     "ScriptedPeer.take_close_now",
@@ -690,7 +657,11 @@ OF_PROGRAMS = {"Connection": {"start", "send", "stop", "abort", "wait_started", 
 
 
 def called(name):
-    return next(getattr(home, name) for home in (rxnodes.websocket, rxnodes, rxnodes.testing) if hasattr(home, name))
+    return next(
+        getattr(home, name)
+        for home in (rxnodes.websocket, rxnodes, rxnodes.testing, rxnodes.recording)
+        if hasattr(home, name)
+    )
 
 
 def functions_of(name):

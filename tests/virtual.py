@@ -12,10 +12,10 @@ from promises import Journal
 from rxnodes.connection.connection import Connection
 from rxnodes.connection.greeting import Login
 from rxnodes.lifecycle.policy import Policy, ReconnectPolicy
-from rxnodes.testing.scripted import ScriptedTransport
 from rxnodes.testing.virtual_time import run_in_virtual_time
 from rxnodes.transport.base import Target
 from rxnodes.transport.receipts import SendQueue
+from rxnodes.transport.scripted import ScriptedTransport
 
 
 def virtual(test):

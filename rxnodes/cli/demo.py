@@ -12,9 +12,11 @@ from reactivex import operators as ops
 
 import rxnodes
 from rxnodes.cli.output import BOLD, DIM, RED
+from rxnodes.cli.pictures import NARROWEST, print_picture
 from rxnodes.lifecycle.states import CloseCode
 from rxnodes.project.project import Project
 from rxnodes.project.run import run as run_in_order
+from rxnodes.recording import Recorder
 from rxnodes.rx.trigger import pulse
 from rxnodes.testing.server import CloseReceived, Peer, WebSocketServer
 from rxnodes.transport.aiohttp import AiohttpTransport
@@ -41,42 +43,48 @@ _PACE: Final = 0.06
 _STYLE_OF: Final = {"WebSocket Client Stop": BOLD, "On WebSocket Stop": BOLD, "On WebSocket Error": RED}
 
 
-def run(_options: argparse.Namespace, out: Output, _err: Output) -> int:
+def run(options: argparse.Namespace, out: Output, _err: Output) -> int:
     """Plays the demo; the status is 1 where the connection did not end as it should."""
-    return run_in_order(_play(out))
+    return run_in_order(_play(options.record, out))
 
 
-async def _play(out: Output) -> int:
+async def _play(record_to: str | None, out: Output) -> int:
     """Plays one connection from start to end, and prints what each node does."""
     async with WebSocketServer(_slow_to_close) as server:
         configuration = {"url": server.url, "connect_timeout": 2, "close_timeout": 2}
         project = Project(websocket={"demo": configuration}, transport=AiohttpTransport())
         demo = project.websocket("demo")
-        out.line(f"rxnodes {rxnodes.__version__}: seven nodes, one real WebSocket, a server at port {server.port}")
-        out.line()
         timeline = _Timeline(out, demo)
+        timeline.say(f"rxnodes {rxnodes.__version__}: seven nodes, one real WebSocket, a server at port {server.port}")
+        out.line()
+        timeline.head()
         row = timeline.row_for
-        async with project:
-            project.subscribe(
-                on_start(demo).pipe(row("On WebSocket Start", "open: messages can be sent")),
-                on_start(demo).pipe(client_send(demo, "hello"), row("WebSocket Client Send", '"hello"')),
-                on_receive(demo).pipe(row("On WebSocket Receive", lambda text: f'"{text}"')),
-                on_receive(demo).pipe(
-                    ops.filter(lambda text: text == "hello"),
-                    client_stop(demo),
-                    row("WebSocket Client Stop", "the pulse has passed already"),
-                ),
-                on_stop(demo).pipe(row("On WebSocket Stop", _ending)),
-                on_stop(demo).pipe(client_send(demo, "too late"), row("WebSocket Client Send", '"too late"')),
-                on_error(demo).pipe(row("On WebSocket Error", _problem)),
-                pulse().pipe(client_start(demo), row("WebSocket Client Start", "the pulse has passed already")),
-            )
-            stopped = await demo.wait_stopped()
+        recorder = Recorder(project, record_to)
+        with recorder:
+            async with project:
+                project.subscribe(
+                    on_start(demo).pipe(row("On WebSocket Start", "open: messages can be sent")),
+                    on_start(demo).pipe(client_send(demo, "hello"), row("WebSocket Client Send", '"hello"')),
+                    on_receive(demo).pipe(row("On WebSocket Receive", lambda text: f'"{text}"')),
+                    on_receive(demo).pipe(
+                        ops.filter(lambda text: text == "hello"),
+                        client_stop(demo),
+                        row("WebSocket Client Stop", "the pulse has passed already"),
+                    ),
+                    on_stop(demo).pipe(row("On WebSocket Stop", _ending)),
+                    on_stop(demo).pipe(client_send(demo, "too late"), row("WebSocket Client Send", '"too late"')),
+                    on_error(demo).pipe(row("On WebSocket Error", _problem)),
+                    pulse().pipe(client_start(demo), row("WebSocket Client Start", "the pulse has passed already")),
+                )
+                stopped = await demo.wait_stopped()
     out.line()
     if not stopped.was_clean:
         out.line("This is not how the demo should end: a connection within this machine broke.")
         return 1
-    _sum_up(timeline, out)
+    if timeline.width >= NARROWEST:
+        print_picture(recorder.recording, out, timeline.width)
+        out.line()
+    _sum_up(timeline, record_to)
     return 0
 
 
@@ -102,17 +110,23 @@ def _problem(event: ErrorEvent) -> str:
     return event.message
 
 
-def _sum_up(timeline: _Timeline, out: Output) -> None:
-    text = (
+def _sum_up(timeline: _Timeline, record_to: str | None) -> None:
+    timeline.say(
         "WebSocket Client Stop let its pulse pass at once; the connection had really ended, and On WebSocket Stop"
         f" fired, {timeline.closing_took:.1f} ms later. The {timeline.arrived_meanwhile} messages that still came in"
         " between were delivered first. What must run after the end belongs behind On WebSocket Stop: it fires exactly"
         " once for each start, however that ends."
     )
-    out.lines(textwrap.fill(text, timeline.width))
-    out.line()
-    out.line("Next: the README writes such a graph in a few lines of Python.")
-    out.line('      "rxnodes toolbox" lists the nodes, "rxnodes --help" what else there is.')
+    timeline.say()
+    timeline.say("Look next at:")
+    for text in (
+        f"rxnodes draw {record_to or 'demo.jsonl'} --output demo.svg: this picture for a page or a slide"
+        + ("" if record_to else ", of what rxnodes demo --record demo.jsonl has recorded"),
+        "README.md: such a graph in a few lines of Python",
+        "rxnodes toolbox: all nodes",
+        "rxnodes --help: what else there is",
+    ):
+        timeline.say(text, indent="  ")
 
 
 class _Timeline:
@@ -125,16 +139,25 @@ class _Timeline:
     """
 
     _INDENT: Final = 46
-    _NARROWEST: Final = 24
+    #: With fewer columns than these beside the indent, what was done gets lines of its own.
+    _LEAST: Final = 24
 
     def __init__(self, out: Output, connection: Connection) -> None:
-        self.width = max(shutil.get_terminal_size().columns - 1, self._INDENT + self._NARROWEST)
+        self.width = max(shutil.get_terminal_size().columns - 1, 1)
         self.closing_took = 0.0
         self.arrived_meanwhile = 0
         self._out = out
         self._connection = connection
         self._began = time.perf_counter()
         self._stop_passed: float | None = None
+
+    def say(self, text: str = "", indent: str = "") -> None:
+        """Prints a paragraph."""
+        more = indent + "  " if indent else ""
+        self._out.lines(textwrap.fill(text, self.width, initial_indent=indent, subsequent_indent=more) or " ")
+
+    def head(self) -> None:
+        """Prints what stands above the rows."""
         self._row(" ", ("ms", "state", "node"), "what", DIM)
 
     def row_for(self, node: str, what: str | Callable[[T], str]) -> Callable[[Observable[T]], Observable[T]]:
@@ -165,7 +188,11 @@ class _Timeline:
 
     def _row(self, mark: str, cells: tuple[str, str, str], what: str, style: str) -> None:
         when, state, node = cells
-        first, *more = textwrap.wrap(what, self.width - self._INDENT)
-        self._out.line(self._out.painted(f"{mark} {when:>6}  {state:<10}  {node:<22}  {first}", style))
-        for text in more:
-            self._out.line(self._out.painted(" " * self._INDENT + text, style))
+        room = self.width - self._INDENT
+        if room >= self._LEAST:
+            first, *more = textwrap.wrap(what, room)
+            lines = [f"{mark} {when:>6}  {state:<10}  {node:<22}  {first}", *(" " * self._INDENT + it for it in more)]
+        else:
+            lines = textwrap.wrap(f"{mark} {when:>6}  {node}: {what}", self.width, subsequent_indent=" " * 10)
+        for line in lines:
+            self._out.line(self._out.painted(line, style))

@@ -14,6 +14,7 @@ from reactivex import operators as ops
 
 from rxnodes import settings
 from rxnodes.cli.output import DIM, RED, hexadecimal, printable
+from rxnodes.cli.pictures import recorded_to
 from rxnodes.cli.standard_input import sending_input
 from rxnodes.errors import PluginDisabled, UnknownConfiguration
 from rxnodes.lifecycle.events import Closing, Connecting, Dropped, ErrorEvent, LifecycleEvent, Opened, Stopped
@@ -49,7 +50,8 @@ def run(options: argparse.Namespace, out: Output, err: Output) -> int:
     else:
         name, fields = options.target, _configured(options.target, options.settings)
     project = Project(websocket={name: _with_options(fields, options)})
-    return run_in_order(_listen(project, project.websocket(name), options, out, err))
+    with recorded_to(options.record, project):
+        return run_in_order(_listen(project, project.websocket(name), options, out, err))
 
 
 def _configured(name: str, folder: str) -> dict[str, Any]:

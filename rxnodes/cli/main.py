@@ -85,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_listen(commands)
     _add_echo(commands)
     _add_run(commands)
+    _add_draw(commands)
     return parser
 
 
@@ -97,13 +98,14 @@ def _add_command(commands: _Commands, name: str, summary: str, text: str) -> arg
 
 
 def _add_demo(commands: _Commands) -> None:
-    _add_command(
+    parser = _add_command(
         commands,
         "demo",
         "see all seven nodes at work, in less than a second",
         "Starts a WebSocket server on this machine, connects to it, and prints what each of the seven nodes does and"
         " when. It needs no settings and no network, and ends by itself.",
     )
+    _add_record(parser)
 
 
 def _add_check(commands: _Commands) -> None:
@@ -180,6 +182,30 @@ def _add_listen(commands: _Commands) -> None:
         action="store_true",
         help="print messages and lifecycle to standard output, as one JSON object a line; binary messages as base64",
     )
+    _add_record(parser)
+
+
+def _add_record(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--record", metavar="FILE", help='record to this file, without the contents of messages; see "rxnodes draw"'
+    )
+
+
+def _add_draw(commands: _Commands) -> None:
+    parser = _add_command(
+        commands,
+        "draw",
+        "draw what --record, or a Recorder, has recorded",
+        "Draws a recording: a lane for each connection, with its states, messages, pulses and ends. The exit status is"
+        " 1 if the file is no recording.",
+    )
+    parser.add_argument("file", metavar="FILE", help="the recording")
+    parser.add_argument(
+        "--to",
+        choices=["svg", "mermaid", "text"],
+        help="what to draw (default: what suits the name of the output; text on a terminal; or else svg)",
+    )
+    parser.add_argument("--output", metavar="FILE", help="where to (default: standard output)")
 
 
 def _add_echo(commands: _Commands) -> None:
@@ -210,6 +236,7 @@ def _add_run(commands: _Commands) -> None:
     )
     parser.add_argument("function", type=_function, metavar="MODULE:FUNCTION", help="such as app:main")
     parser.add_argument("settings", nargs="?", default="settings", metavar="SETTINGS", help="the folder (%(default)s)")
+    _add_record(parser)
 
 
 # What an argument may be. What argparse would say by itself shows the value, which may be secret.

@@ -33,12 +33,14 @@ def run(options: argparse.Namespace, _out: Output, err: Output) -> int:
     except Exception as error:  # noqa: BLE001 - a module can raise anything
         return _tell(error, f"{options.function[0]} cannot be imported", err)
     # What takes long to import comes behind what may be wrong with the function.
+    from rxnodes.cli.pictures import recorded_to  # noqa: PLC0415
     from rxnodes.project.project import Project  # noqa: PLC0415
     from rxnodes.project.run import run as run_in_order  # noqa: PLC0415
 
     project = Project.load(options.settings)
     try:
-        run_in_order(_hold(project, function))
+        with recorded_to(options.record, project):
+            run_in_order(_hold(project, function))
     except Exception as error:  # noqa: BLE001 - so can a function
         return _tell(error, f"{name} raised {type(error).__name__}", err)
     return 0

@@ -88,12 +88,13 @@ class Driver:
         publisher: What the connection tells of itself.
         inbound: The messages that come.
         outbound: The messages that are sent.
+        pulse_observers: Those who are told of the pulses of its action nodes.
     """
 
     __slots__ = (
         *("_inputs", "_login", "_preparation", "_preparing", "_sink", "_target", "_transport"),
         *("inbound", "is_stepping", "link", "loop", "name", "outbound", "outbox", "pause_control", "publisher"),
-        *("state", "timer", "waiters"),
+        *("pulse_observers", "state", "timer", "waiters"),
     )
 
     def __init__(  # noqa: PLR0913, PLR0917 - a connection is put together from these
@@ -129,6 +130,7 @@ class Driver:
         report = self.publisher.report
         self.inbound = Inbound(outbox, self.pause_control, self, report, lock)
         self.outbound = Outbound(target.send_queue, self, loop, outbox, report, lock)
+        self.pulse_observers: list[Callable[[str], object]] = []
 
     @property
     def session(self) -> int:

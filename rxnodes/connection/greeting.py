@@ -199,6 +199,10 @@ class LoggingIn:
         """Whether so much waits that reading is to pause."""
         return self._size > ROOM
 
+    def has_sent(self, receipt: Receipt) -> bool:
+        """Whether a message is the login's."""
+        return receipt in self._under_way
+
     def begin(self, handshake: HandshakeDone, done: Callable[[bool | ConnectError | None], None]) -> None:
         """Has the hook log in, in a turn of the loop of its own.
 

@@ -36,9 +36,13 @@ class Outbound:
         watched: How many messages there are whose outcome somebody waits for.
         backlog: The messages that wait for the connection to open, if any do.
         expiry: The timer that gives up the first of them.
+        observers: Those who are told of each message that has left for the network.
     """
 
-    __slots__ = ("_driver", "_loop", "_outbox", "_queue", "_report", "backlog", "expiry", "outcomes", "watched")
+    __slots__ = (
+        *("_driver", "_loop", "_outbox", "_queue", "_report"),
+        *("backlog", "expiry", "observers", "outcomes", "watched"),
+    )
 
     def __init__(  # noqa: PLR0913, PLR0917 - it is between all of these
         self,
@@ -58,6 +62,7 @@ class Outbound:
         self.watched = 0
         self.backlog: Backlog | None = None
         self.expiry: asyncio.TimerHandle | None = None
+        self.observers: list[Callable[[list[str | bytes]], None]] = []
 
     # Sending
 
@@ -210,6 +215,15 @@ class Outbound:
             for _ in receipts:
                 self._driver.feed(Reported("send", problem))
         self.settle(receipts, SendDropped, reason="full")
+
+    def show(self, receipts: Collection[Receipt]) -> None:
+        """Shows the observers messages that have left, behind the notification under way."""
+        messages = [receipt.payload.decode() if receipt.is_text else receipt.payload for receipt in receipts]
+        if messages:
+            for observe in self.observers:
+                self._outbox.post(observe, messages)
+            if not self._driver.is_stepping:
+                self._outbox.flush()
 
     def settle(self, receipts: Collection[Receipt], kind: type[SendOutcome], **more: Any) -> None:
         """Notes what became of these messages on their receipts. Makes an outcome only where somebody waits for it."""

@@ -156,6 +156,16 @@ class NodeSide(Protocol):
         """What the connection's nodes have in common under a key: made when it is asked for, kept while it is held."""
         ...
 
+    @property
+    def pulse_observers(self) -> list[Callable[[str], object]]:
+        """Called with an action node's name whenever it is about to execute, in whatever thread. None may raise."""
+        ...
+
+    @property
+    def send_observers(self) -> list[Callable[[list[str | bytes]], None]]:
+        """Called with messages that have left for the network, but for those of a login; as notifications."""
+        ...
+
     def now(self) -> datetime:
         """The time of day in UTC, as the connection's events have it."""
         ...

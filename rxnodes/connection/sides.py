@@ -28,6 +28,8 @@ class DriverForNodes:
         self.binaries = driver.inbound.binaries
         self.batches = driver.inbound.batches
         self.values = driver.inbound.values
+        self.pulse_observers = driver.pulse_observers
+        self.send_observers = driver.outbound.observers
         self.now = driver.loop.now
         self.run_on_loop = driver.loop.run
         self.notify = driver.outbox.send

@@ -12,7 +12,7 @@ from rxnodes.rx.event_loops import observer_on_loop_of
 from rxnodes.rx.schedulers import AtOnceScheduler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 __all__ = ["Latest", "Switch", "action", "hold_while"]
 
@@ -44,7 +44,12 @@ class Latest(Generic[T]):
 
 
 def action(
-    execute: Callable[[T], object], *, enabled: Switch = True, pass_through: Switch = False
+    execute: Callable[[T], object],
+    *,
+    enabled: Switch = True,
+    pass_through: Switch = False,
+    name: str = "",
+    observers: Sequence[Callable[[str], object]] = (),
 ) -> Callable[[Observable[T]], Observable[T]]:
     """An action node: executes for each pulse, then passes it.
 
@@ -61,6 +66,8 @@ def action(
         execute: Called with the pulse. What it raises ends the pipeline.
         enabled: Off: pulses end here.
         pass_through: On: pulses pass, but the node does not execute. If `enabled` is off, pulses end here all the same.
+        name: What the node is called.
+        observers: Called with the name whenever the node is about to execute. None may raise; the list may change.
 
     Returns:
         A pipeable operator.
@@ -68,9 +75,9 @@ def action(
     Raises:
         TypeError: If `enabled` or `pass_through` is neither a bool nor an observable.
     """
-    for name, switch in (("enabled", enabled), ("pass_through", pass_through)):
+    for attribute, switch in (("enabled", enabled), ("pass_through", pass_through)):
         if not isinstance(switch, bool | Observable):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"{name}: expected a bool or an observable of bools, got {type(switch).__name__}")
+            raise TypeError(f"{attribute}: expected a bool or an observable of bools, got {type(switch).__name__}")
 
     def operator(source: Observable[T]) -> Observable[T]:
         def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
@@ -82,6 +89,8 @@ def action(
                 if not is_enabled.value:
                     return
                 if not is_passed.value:
+                    if observers:
+                        _tell(observers, name)
                     try:
                         execute(pulse)
                     except Exception as error:  # noqa: BLE001 - as in every operator
@@ -95,6 +104,11 @@ def action(
         return Observable(subscribe)
 
     return operator
+
+
+def _tell(observers: Sequence[Callable[[str], object]], name: str) -> None:
+    for observe in tuple(observers):
+        observe(name)
 
 
 def _follow_switch(

@@ -32,11 +32,10 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rxnodes.recording import Recorded, Recording, record
     from rxnodes.testing.events import closing, connecting, dropped, error_event, gap, opened, stopped
     from rxnodes.testing.peer_scripts import attempts, by_url, peer_script
     from rxnodes.testing.proxy import ChaosProxy, Faults
-    from rxnodes.testing.recording import Recorded, Recording, record
-    from rxnodes.testing.scripted import ScriptedPeer, ScriptedTransport
     from rxnodes.testing.server import (
         CloseReceived,
         Ending,
@@ -75,6 +74,7 @@ if TYPE_CHECKING:
         take_frame,
     )
     from rxnodes.testing.virtual_time import VirtualTimeLoop, in_virtual_time, run_in_virtual_time
+    from rxnodes.transport.scripted import ScriptedPeer, ScriptedTransport
 
 __all__ = [
     "RSV1",
@@ -134,8 +134,8 @@ __all__ = [
 
 # Where a name lives; every other one lives in `server`.
 _HOMES = {
-    "events": {"closing", "connecting", "dropped", "error_event", "gap", "opened", "stopped"},
-    "server.frames": {
+    "testing.events": {"closing", "connecting", "dropped", "error_event", "gap", "opened", "stopped"},
+    "testing.server.frames": {
         "RSV1",
         "RSV2",
         "RSV3",
@@ -148,19 +148,19 @@ _HOMES = {
         "parse_close",
         "take_frame",
     },
-    "peer_scripts": {"attempts", "by_url", "peer_script"},
-    "proxy": {"ChaosProxy", "Faults"},
+    "testing.peer_scripts": {"attempts", "by_url", "peer_script"},
+    "testing.proxy": {"ChaosProxy", "Faults"},
     "recording": {"Recorded", "Recording", "record"},
-    "virtual_time": {"VirtualTimeLoop", "in_virtual_time", "run_in_virtual_time"},
-    "scripted": {"ScriptedPeer", "ScriptedTransport"},
+    "testing.virtual_time": {"VirtualTimeLoop", "in_virtual_time", "run_in_virtual_time"},
+    "transport.scripted": {"ScriptedPeer", "ScriptedTransport"},
 }
 
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = next((module for module, names in _HOMES.items() if name in names), "server")
-    value: object = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    home = next((module for module, names in _HOMES.items() if name in names), "testing.server")
+    value: object = getattr(importlib.import_module(f"rxnodes.{home}"), name)
     globals()[name] = value
     return value
 

@@ -11,16 +11,16 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from rxnodes.testing.marbles import TICK, parse, problem_at
-from rxnodes.testing.scripted import check_script
-from rxnodes.testing.scripted_peer import check_payload, check_peers_close
+from rxnodes.recording.marbles import TICK, parse, problem_at
+from rxnodes.transport.scripted import check_script
+from rxnodes.transport.scripted_peer import check_payload, check_peers_close
 from rxnodes.websocket.settings import ConnectionSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from rxnodes.testing.scripted_peer import ScriptedPeer
     from rxnodes.transport.base import Target
+    from rxnodes.transport.scripted_peer import ScriptedPeer
 
 __all__ = ["attempts", "by_url", "peer_script"]
 
@@ -98,7 +98,7 @@ def peer_script(  # noqa: PLR0913 - each is one thing that a diagram cannot say
         ...         recording = record(project.websocket("chat"))
         ...         project.websocket("chat").start()
         ...         await project.websocket("chat").wait_stopped()
-        ...     print(recording.marbles(), recording.messages, recording.stopped[0].reason)
+        ...     print(recording.to_marbles(), recording.messages, recording.stopped[0].reason)
         >>> run_in_virtual_time(main())
         c-o--m-m--X-s ['a', 'b'] bye
     """
@@ -142,7 +142,7 @@ def attempts(
         ...         recording = record(project.websocket("chat"))
         ...         project.websocket("chat").start()
         ...         await project.websocket("chat").wait_stopped()
-        ...     print(recording.marbles())
+        ...     print(recording.to_marbles())
         >>> run_in_virtual_time(main())
         co-(ed)----co-(Xs)
     """

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable
@@ -23,7 +24,12 @@ if TYPE_CHECKING:
     from rxnodes.connection.connection import Binary
     from rxnodes.connection.protocols import ConnectionLike
 
-__all__ = ["client_send", "client_start", "client_stop"]
+__all__ = ["SEND", "START", "STOP", "client_send", "client_start", "client_stop"]
+
+#: What the nodes are called in the toolbox, and in recordings.
+START: Final = "WebSocket Client Start"
+SEND: Final = "WebSocket Client Send"
+STOP: Final = "WebSocket Client Stop"
 
 T = TypeVar("T")
 
@@ -56,7 +62,7 @@ def client_start(
         >>> begin = pulse().pipe(client_start(project.websocket("chat")))
     """
     check_connection(connection)
-    return action(lambda _: connection.start(), enabled=enabled, pass_through=pass_through)
+    return _node(START, connection, lambda _: connection.start(), enabled, pass_through)
 
 
 def client_stop(
@@ -99,7 +105,7 @@ def client_stop(
     """
     check_connection(connection)
     check_close(code, reason)
-    return action(lambda _: connection.stop(code=code, reason=reason), enabled=enabled, pass_through=pass_through)
+    return _node(STOP, connection, lambda _: connection.stop(code=code, reason=reason), enabled, pass_through)
 
 
 @overload
@@ -199,22 +205,30 @@ def client_send(  # noqa: PLR0913 - a node has its attributes
         connection.for_nodes.report_unwritten(error, tag_of(pulse))
 
     if isinstance(message, Observable):
-        return _send_latest(message, send, miss, enabled, pass_through)  # pyright: ignore[reportUnknownArgumentType]
+        node = partial(_node, SEND, connection, enabled=enabled, pass_through=pass_through)
+        return _send_latest(message, send, miss, node)  # pyright: ignore[reportUnknownArgumentType]
     if message is _PULSE:
-        return action(lambda pulse: send(pulse, pulse), enabled=enabled, pass_through=pass_through)
+        return _node(SEND, connection, lambda pulse: send(pulse, pulse), enabled, pass_through)
     if callable(message):
         check_callback("message", message, gives="what to send")
-        return action(lambda pulse: send(message(pulse), pulse), enabled=enabled, pass_through=pass_through)
+        return _node(SEND, connection, lambda pulse: send(message(pulse), pulse), enabled, pass_through)
     send_constant = writer.constant_sender(message)
-    return action(lambda pulse: send_constant(tag_of(pulse)), enabled=enabled, pass_through=pass_through)
+    return _node(SEND, connection, lambda pulse: send_constant(tag_of(pulse)), enabled, pass_through)
+
+
+def _node(
+    name: str, connection: ConnectionLike, execute: Callable[[Any], object], enabled: Switch, pass_through: Switch
+) -> Callable[[Observable[T]], Observable[T]]:
+    """An action node of a connection, which tells those who record the connection of its pulses."""
+    observers = connection.for_nodes.pulse_observers
+    return action(execute, enabled=enabled, pass_through=pass_through, name=name, observers=observers)
 
 
 def _send_latest(
     messages: Observable[Any],
     send: Callable[[Any, Any], None],
     miss: Callable[[Any], None],
-    enabled: Switch,
-    pass_through: Switch,
+    node: Callable[..., Callable[[Observable[T]], Observable[T]]],
 ) -> Callable[[Observable[T]], Observable[T]]:
     """Sends the latest value of `messages` for each pulse. Each subscription follows `messages` by itself."""
 
@@ -229,8 +243,7 @@ def _send_latest(
                     miss(pulse)
 
             following = latest.follow(messages, observer, scheduler)
-            pipeline = action(execute, enabled=enabled, pass_through=pass_through)(source)
-            subscription = pipeline.subscribe(observer, scheduler=scheduler)
+            subscription = node(execute=execute)(source).subscribe(observer, scheduler=scheduler)
             return CompositeDisposable(following, subscription)
 
         return Observable(subscribe)

@@ -59,10 +59,23 @@ def test_demo_says_how_long_the_closing_took(capsys):
     assert took > 150
 
 
-def test_demo_fits_a_terminal_of_80_columns(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
+@pytest.mark.parametrize("columns", [30, 60, 80])
+def test_demo_fits_any_terminal(columns, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
     assert cli.main(["demo"]) == 0
-    assert max(map(len, capsys.readouterr().out.splitlines())) < 80
+    assert max(map(len, capsys.readouterr().out.splitlines())) < columns
+
+
+def test_demo_draws_what_happened_and_says_what_to_look_at_next(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    assert cli.main(["demo"]) == 0
+    _, _, picture = capsys.readouterr().out.partition("\ndemo\n")
+    assert "3 messages still came in between" in picture
+    assert "Close 1000 “goodbye”" in picture
+    assert "closing" in next(line for line in picture.splitlines() if line.startswith("state"))
+    after = picture.partition("Look next at:")[2]
+    assert "rxnodes draw demo.jsonl" in after
+    assert "README" in after
 
 
 @pytest.mark.slow
@@ -99,6 +112,6 @@ def test_ctrl_c_ends_the_demo():
         process.send_signal(signal.SIGINT)
         rest = process.stdout.read()
         assert "On WebSocket Stop" in rest
-        assert "Next:" not in rest
+        assert "Look next" not in rest
         assert not process.stderr.read()
         assert process.wait() == 130

@@ -12,7 +12,7 @@ from virtual import accept, virtual
 from rxnodes import ConnectionState, Initiator, Project
 from rxnodes.connection.before_connect import Attempt, ConnectOptions
 from rxnodes.testing import run_in_virtual_time
-from rxnodes.testing.scripted import ScriptedTransport
+from rxnodes.transport.scripted import ScriptedTransport
 
 
 @contextlib.asynccontextmanager

@@ -11,8 +11,8 @@ from virtual import Chat, virtual
 from rxnodes import ConnectionState, RxNodesError
 from rxnodes.connection.connection import Connection
 from rxnodes.lifecycle.policy import Policy
-from rxnodes.testing.scripted import ScriptedTransport
 from rxnodes.transport.base import Target
+from rxnodes.transport.scripted import ScriptedTransport
 
 
 async def turn(count=3):

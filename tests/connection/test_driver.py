@@ -11,7 +11,7 @@ from virtual import accept, virtual
 
 from rxnodes import ConnectError, ConnectionLost, Initiator, Project, Unsent
 from rxnodes.testing import run_in_virtual_time
-from rxnodes.testing.scripted import ScriptedTransport
+from rxnodes.transport.scripted import ScriptedTransport
 
 RECONNECT = {"enabled": True, "initial_delay": 1, "jitter": False}
 

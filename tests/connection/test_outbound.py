@@ -24,8 +24,8 @@ from rxnodes import (
     pulse,
 )
 from rxnodes.testing import WebSocketServer, echo, never_read
-from rxnodes.testing.scripted import ScriptedTransport
 from rxnodes.transport.receipts import SendQueue
+from rxnodes.transport.scripted import ScriptedTransport
 from rxnodes.websocket import client_send, on_start, request
 
 RECONNECT = {"initial_delay": 1.0, "jitter": False}

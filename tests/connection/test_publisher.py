@@ -12,8 +12,8 @@ from virtual import Chat, virtual
 from rxnodes import ConnectionState
 from rxnodes.connection.connection import Connection
 from rxnodes.lifecycle.policy import Policy
-from rxnodes.testing.scripted import ScriptedTransport
 from rxnodes.transport.base import Target
+from rxnodes.transport.scripted import ScriptedTransport
 from rxnodes.websocket import on_stop
 
 

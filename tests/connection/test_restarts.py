@@ -9,7 +9,7 @@ from virtual import virtual
 
 from rxnodes import ConnectionState, Initiator, Project
 from rxnodes.connection.before_connect import ConnectOptions
-from rxnodes.testing.scripted import ScriptedTransport
+from rxnodes.transport.scripted import ScriptedTransport
 from rxnodes.websocket import client_start, client_stop, on_start, on_stop
 
 STEADY = {"initial_delay": 2, "factor": 3, "max_delay": 10, "jitter": False}

@@ -14,7 +14,7 @@ from virtual import accept, virtual
 from rxnodes import ConnectionState, Initiator, Project
 from rxnodes.rx.event_loops import new_event_loop
 from rxnodes.testing import CloseReceived, WebSocketServer, never_answer_close
-from rxnodes.testing.scripted import ScriptedTransport
+from rxnodes.transport.scripted import ScriptedTransport
 
 #: So long the peer takes to answer our Close.
 SLOW = 0.05

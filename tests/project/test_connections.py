@@ -26,7 +26,7 @@ from rxnodes import (
     map_async,
     pulse,
 )
-from rxnodes.testing.scripted import ScriptedTransport
+from rxnodes.transport.scripted import ScriptedTransport
 from rxnodes.websocket import client_start, on_receive, on_stop, until_stopped
 
 PATIENCE = 10

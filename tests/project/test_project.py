@@ -29,7 +29,7 @@ from rxnodes import (
 from rxnodes.lifecycle.events import Traffic
 from rxnodes.rx.event_loops import new_event_loop
 from rxnodes.testing import WebSocketServer, echo
-from rxnodes.testing.scripted import ScriptedTransport
+from rxnodes.transport.scripted import ScriptedTransport
 from rxnodes.websocket import all_stopped, client_start, client_stop, on_receive, on_start, on_stop
 
 

@@ -15,7 +15,7 @@ from virtual import accept, virtual
 
 from rxnodes import Project, RxNodesError, Trigger, map_async, pulse
 from rxnodes.rx.schedulers import LoopScheduler, utc_now
-from rxnodes.testing.scripted import ScriptedTransport
+from rxnodes.transport.scripted import ScriptedTransport
 from rxnodes.websocket import client_send, client_start, on_receive, on_start
 
 

@@ -13,7 +13,7 @@ from virtual import accept, virtual
 
 from rxnodes import Project, Trigger
 from rxnodes.rx.operators import action, hold_while
-from rxnodes.testing.scripted import ScriptedTransport
+from rxnodes.transport.scripted import ScriptedTransport
 from rxnodes.websocket import client_send
 
 on_next, on_completed, on_error = ReactiveTest.on_next, ReactiveTest.on_completed, ReactiveTest.on_error

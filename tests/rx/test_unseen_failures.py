@@ -14,8 +14,8 @@ from reactivex.disposable import Disposable
 from virtual import accept, virtual
 
 from rxnodes import HandlerError, Project, Trigger, map_async, pulse
-from rxnodes.testing.scripted import ScriptedTransport
 from rxnodes.testing.virtual_time import run_in_virtual_time
+from rxnodes.transport.scripted import ScriptedTransport
 from rxnodes.websocket import client_send, on_error, on_receive, on_start, on_stop, until_stopped
 
 

@@ -22,11 +22,11 @@ from receipts import receipt
 from rxnodes import ConnectError, ConnectionLost, ProtocolError
 from rxnodes.lifecycle.events import Traffic
 from rxnodes.testing import RSV1, Frame, Opcode, close_payload
-from rxnodes.testing.scripted import ScriptedTransport
 from rxnodes.transport.aiohttp import AiohttpTransport
 from rxnodes.transport.aiohttp import sockets as aiohttp_sockets
 from rxnodes.transport.base import Target
 from rxnodes.transport.receipts import SendQueue
+from rxnodes.transport.scripted import ScriptedTransport
 from rxnodes.wire.tunnel import Proxy
 
 #: What fills the network between us and a peer that does not read, so that what is sent behind it waits.

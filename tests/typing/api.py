@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional, assert_type
 
 import reactivex
@@ -48,6 +49,7 @@ from rxnodes import (
 )
 from rxnodes.codecs import as_codec
 from rxnodes.errors import RxNodesError
+from rxnodes.recording import LeftOut, Message, Messages, Pulse, Recorder
 from rxnodes.rx.async_iterator import ObservableIterator
 from rxnodes.telemetry import instrument
 from rxnodes.testing import (
@@ -87,7 +89,6 @@ from rxnodes.wire import IS_COMPILED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from rxnodes.connection.protocols import ConnectionLike
 
@@ -501,7 +502,7 @@ async def greet(text: str) -> tuple[str, int]:
     return text, len(text)
 
 
-def testing(chat: Connection) -> None:
+def testing(chat: Connection, project: Project) -> None:
     script: Callable[[ScriptedPeer], object] = peer_script("-o-ma", messages=["a", b"b"], values={"a": b"c"}, tick=1)
     ScriptedTransport(script)
     ScriptedTransport(attempts(script, "-r", close=(1001, "bye"), answers_close=False))
@@ -516,6 +517,15 @@ def testing(chat: Connection) -> None:
     assert_type(stopped(1012), Stopped)
     with record(chat) as recorded:
         assert_type(recorded, Recording)
+    with Recorder(chat, "run.jsonl", payloads=True, max_bytes=1000) as recorder:
+        assert_type(recorder.recording, Recording)
+    with Recorder(project), Recorder([chat], Path("run.jsonl")):
+        pass
+    assert_type(Recording.load("run.jsonl").transport(), ScriptedTransport)
+    assert_type(recording.recorded[0].value, LifecycleEvent | Message | Messages | Pulse | LeftOut)
+    assert_type(recording.of(Pulse), list[Recorded[Pulse]])
+    assert_type((recording.to_marbles(), recording.to_svg(), recording.to_mermaid()), tuple[str, str, str])
+    assert_type(recording.to_text(60), list[str])
     assert_type(waits(3, again=True), float)
     assert_type(IS_COMPILED, bool)
     assert_type(asks(chat), str | None)

@@ -63,6 +63,7 @@ class ScriptedPeer:
         self.close_frame: tuple[int, str] | None = None
         self.answers_close = True
         self.ends_tcp = True
+        self._answer: Callable[[int], object] | None = None
         self.is_held = False
         self.was_aborted = False
         self.is_lost = False
@@ -243,6 +244,28 @@ class ScriptedPeer:
         self._expectations.append(act)
         self._meet_expectations()
 
+    def expect_close(self, act: Callable[[], object]) -> None:
+        """Calls a function when the client's Close frame has come, in place of answering it at once.
+
+        Args:
+            act: Called in the loop's turn after it comes. If the link ends before, it is not called.
+
+        Example:
+            >>> from rxnodes import Project
+            >>> def script(peer: ScriptedPeer) -> None:
+            ...     peer.accept()
+            ...     peer.expect_close(lambda: (peer.send("one more thing"), peer.close(1000, "goodbye")))
+            >>> async def main() -> None:
+            ...     async with Project(websocket={"chat": "ws://a/"}, transport=ScriptedTransport(script)) as project:
+            ...         project.websocket("chat").start()
+            ...         await project.websocket("chat").wait_started()
+            ...     stopped = project.websocket("chat").last_stopped
+            ...     print(stopped.reason, stopped.messages_received)
+            >>> asyncio.run(main())
+            goodbye 1
+        """
+        self._answer = lambda _: act()
+
     def _meet_expectations(self) -> None:
         while self._expectations and self._expected < len(self.received):
             act = self._expectations.popleft()
@@ -366,7 +389,7 @@ class ScriptedPeer:
         self.close_frame = frame
         self._sink.close_sent()
         if not self._has_closed and self.answers_close and not self._is_mute:
-            self._loop.call_soon(self.close, frame[0])
+            self._loop.call_soon(self._answer or self.close, frame[0])
         self._end_when_done()
 
     def _end_when_done(self) -> None:

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rxnodes import Connection, ConnectionLost, Project, ProtocolError
+from rxnodes.recording.marbles import align, cells_of, draw, parse
 from rxnodes.testing import ScriptedTransport, attempts, by_url, in_virtual_time, peer_script, record
-from rxnodes.testing.marbles import align, cells_of, draw, parse
 
 RECONNECT = {"enabled": True, "initial_delay": 0.5, "jitter": False}
 
@@ -126,7 +126,7 @@ async def play(script, *, stop_after=None, seconds=30, **fields):
 @in_virtual_time
 async def test_the_issues_lifecycle():
     recording, _ = await play(peer_script("--o--m-m--X-|"))
-    assert recording.marbles() == "c-o--m-m--X-s"
+    assert recording.to_marbles() == "c-o--m-m--X-s"
 
 
 @pytest.mark.parametrize(
@@ -258,8 +258,8 @@ async def test_a_tick_can_take_another_time():
         fine, coarse = record(project.websocket("chat"), tick=0.5), record(project.websocket("chat"), tick=2)
         project.websocket("chat").start()
         await project.websocket("chat").wait_stopped()
-    assert coarse.marbles() == "c-o-m-(Xs)"
-    assert fine.marbles() == "c-------o-------m-------(Xs)"
+    assert coarse.to_marbles() == "c-o-m-(Xs)"
+    assert fine.to_marbles() == "c-------o-------m-------(Xs)"
 
 
 @pytest.mark.parametrize(
@@ -347,7 +347,7 @@ async def test_each_connection_has_a_script_by_its_url():
         for connection in connections:
             connection.start()
         await asyncio.sleep(2)
-    assert [recording.marbles() for recording in recordings] == ["co(Xs)", "c(ed)----co-(Xs)", "(ces)"]
+    assert [recording.to_marbles() for recording in recordings] == ["co(Xs)", "c(ed)----co-(Xs)", "(ces)"]
     assert recordings[2].errors[0].message == (
         "by_url() has no script for ws://test/other (known: ws://test/chat, ws://test/feed)"
     )
@@ -381,7 +381,7 @@ async def test_a_url_with_a_query_is_for_that_one_only():
         for name in websocket:
             project.websocket(name).start()
         await asyncio.sleep(2)
-    assert [recording.marbles() for recording in recordings] == ["co-(Xs)", "co--(Xs)", "co-(Xs)"]
+    assert [recording.to_marbles() for recording in recordings] == ["co-(Xs)", "co--(Xs)", "co-(Xs)"]
 
 
 async def plain_no_more(peer):

@@ -10,8 +10,8 @@ from reactivex import operators as ops
 from reactivex.testing import TestScheduler
 
 from rxnodes import Closing, ConnectionState, ErrorEvent, Opened, Project, SendError, Stopped, pulse
+from rxnodes.recording.letters import LETTERS
 from rxnodes.testing import Recorded, ScriptedTransport, attempts, in_virtual_time, peer_script, record
-from rxnodes.testing.recording import LETTERS
 from rxnodes.websocket import client_send, client_start, client_stop
 
 RECONNECT = {"enabled": True, "initial_delay": 0.5, "jitter": False}
@@ -32,7 +32,7 @@ async def recorded(script, **fields):
 @in_virtual_time
 async def test_a_recording_keeps_all_that_is_told_with_its_time():
     recording = await recorded(attempts("--o-m-#", "-o-(mX)", messages=["a", b"b"]), reconnect=RECONNECT)
-    assert recording.marbles() == "c-o-m-(ed)----co-(mXs)"
+    assert recording.to_marbles() == "c-o-m-(ed)----co-(mXs)"
     assert repr(recording) == "<Recording of 'chat': c-o-m-(ed)----co-(mXs)>"
     assert [type(event).__name__ for event in recording.events] == (
         ["Connecting", "Opened", "ErrorEvent", "Dropped", "Connecting", "Opened", "Closing", "Stopped"]
@@ -61,7 +61,7 @@ async def test_a_closing_of_ours_is_a_small_x():
         recording = record(project.websocket("chat"))
         project.websocket("chat").start()
         await asyncio.sleep(0.3)
-    assert recording.marbles() == "co-(xs)"
+    assert recording.to_marbles() == "co-(xs)"
     assert recording.of(Closing)[0].value.initiator == "local"
 
 
@@ -83,7 +83,7 @@ async def test_a_recording_begins_now_and_ends_when_it_is_disposed():
             await asyncio.sleep(0.3)
         await asyncio.sleep(2)
     # In ticks of its own: the messages come 0.05 and 0.25 seconds after it began.
-    assert recording.marbles() == "m-m"
+    assert recording.to_marbles() == "m-m"
     assert recording.messages == ["1", "2"]
     assert recording.states == [ConnectionState.OPEN]
 

@@ -29,7 +29,7 @@ import asyncio
 import inspect
 from typing import TYPE_CHECKING
 
-from rxnodes.testing.scripted_peer import ScriptedPeer
+from rxnodes.transport.scripted_peer import ScriptedPeer
 
 if TYPE_CHECKING:
     from collections.abc import Callable

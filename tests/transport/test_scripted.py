@@ -9,8 +9,8 @@ from multidict import CIMultiDict
 from receipts import receipt
 
 from rxnodes import Project
-from rxnodes.testing.scripted import ScriptedTransport
 from rxnodes.transport.base import Target
+from rxnodes.transport.scripted import ScriptedTransport
 
 TARGET = Target(url="ws://test/", redacted_url="ws://test/")
 

@@ -1,0 +1,7 @@
+"""Records what connections tell and carry; draws it, and plays it again in a test."""
+
+from rxnodes.recording.entries import Entry, LeftOut, Message, Messages, Pulse, Recorded
+from rxnodes.recording.recorder import Recorder, record
+from rxnodes.recording.recording import Recording
+
+__all__ = ["Entry", "LeftOut", "Message", "Messages", "Pulse", "Recorded", "Recorder", "Recording", "record"]

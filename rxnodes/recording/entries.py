@@ -1,0 +1,144 @@
+"""What a recording has besides lifecycle events: messages, pulses, and how much was left out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Generic, Literal, TypeAlias, TypeVar
+
+from rxnodes.lifecycle.events import Closing, Connecting, Dropped, LifecycleEvent, Opened, Stopped
+from rxnodes.lifecycle.states import ConnectionState
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+__all__ = [
+    "STATE_AFTER",
+    "Direction",
+    "Entry",
+    "Kind",
+    "LeftOut",
+    "Message",
+    "Messages",
+    "Pulse",
+    "Recorded",
+]
+
+T_co = TypeVar("T_co", covariant=True)
+
+Direction = Literal["in", "out"]
+Kind = Literal["text", "binary"]
+
+#: The state of a connection once it has told an event.
+STATE_AFTER: Final[dict[type[LifecycleEvent], ConnectionState]] = {
+    Connecting: ConnectionState.CONNECTING,
+    Opened: ConnectionState.OPEN,
+    Dropped: ConnectionState.RECONNECTING,
+    Closing: ConnectionState.CLOSING,
+    Stopped: ConnectionState.CLOSED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded(Generic[T_co]):
+    """What was recorded, and when.
+
+    Attributes:
+        time: Seconds since the recording began.
+        value: A lifecycle event, a `Message`, `Messages`, a `Pulse` or a `LeftOut`.
+    """
+
+    time: float
+    value: T_co
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _OfConnection:
+    """What entries of a connection have in common.
+
+    Attributes:
+        connection: The connection's name.
+        session: The session's number; 0 before the first.
+        attempt: The attempt's number within the session; 0 likewise.
+        at: When it happened, in UTC.
+    """
+
+    connection: str
+    session: int
+    attempt: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message(_OfConnection):
+    """A message that was delivered, or that has left for the network.
+
+    Attributes:
+        direction: `in`: it came. `out`: it was sent.
+        kind: `text` or `binary`.
+        size: Its bytes, without framing.
+        payload: The message; `None`: payloads are not recorded. The `repr` does not show it.
+    """
+
+    direction: Direction
+    kind: Kind
+    size: int
+    payload: str | bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Messages(_OfConnection):
+    """Messages that came close together, of which no payload is recorded.
+
+    Attributes:
+        direction: `in` or `out`.
+        kind: `text` or `binary`.
+        count: How many they are.
+        size: Their bytes together, without framing.
+        span: Seconds from the first to the last.
+    """
+
+    direction: Direction
+    kind: Kind
+    count: int
+    size: int
+    span: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pulse(_OfConnection):
+    """A pulse made an action node execute.
+
+    Attributes:
+        node: The node's name, such as `WebSocket Client Stop`.
+        count: How many came close together.
+    """
+
+    node: str
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """What a recording that grew too large has lost, from its beginning on.
+
+    Attributes:
+        messages: How many messages.
+        pulses: How many pulses.
+        events: How many lifecycle events.
+    """
+
+    messages: int = 0
+    pulses: int = 0
+    events: int = 0
+
+    def plus(self, other: LeftOut) -> LeftOut:
+        """Both together."""
+        return LeftOut(
+            messages=self.messages + other.messages,
+            pulses=self.pulses + other.pulses,
+            events=self.events + other.events,
+        )
+
+
+Entry: TypeAlias = "LifecycleEvent | Message | Messages | Pulse | LeftOut"
+"""What is recorded."""

@@ -1,0 +1,274 @@
+"""Where a recording is kept while it is made, within its bounds: in memory, or in a file."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
+
+from rxnodes.recording.entries import LeftOut, Message, Messages, Pulse, Recorded
+from rxnodes.recording.lines import line_of, read
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rxnodes.recording.entries import Entry
+
+__all__ = ["InFile", "InMemory", "Keeping"]
+
+logger = logging.getLogger("rxnodes")
+
+#: What an entry takes in memory beside its payload, roughly.
+_ENTRY_SIZE: Final = 200
+
+#: The name of an event in its line, where no other quotation mark can stand without a backslash before it.
+_EVENT: Final = re.compile(rb'"event":"(\w+)"')
+_COUNT: Final = re.compile(rb'"count":(\d+)')
+
+#: What goes first when there is too much.
+_MESSAGE, _PULSE, _EVENT_OF_LIFE = range(3)
+
+
+class Keeping(Protocol):
+    """Keeps what is recorded. Called from any thread."""
+
+    def add(self, *entries: Recorded[Entry]) -> None:
+        """Keeps entries."""
+        ...
+
+    def entries(self) -> list[Recorded[Entry]]:
+        """What is kept, in the order of time."""
+        ...
+
+    def close(self) -> None:
+        """Nothing more comes."""
+        ...
+
+
+def _too_much(sizes: Sequence[int], ranks: Sequence[int], budget: int) -> set[int]:
+    """Which of the entries go, so that the others fit: the oldest messages first, lifecycle events last."""
+    gone: set[int] = set()
+    total = sum(sizes)
+    for rank in (_MESSAGE, _PULSE, _EVENT_OF_LIFE):
+        for number, size in enumerate(sizes):
+            if total <= budget:
+                return gone
+            if ranks[number] == rank:
+                gone.add(number)
+                total -= size
+    return gone
+
+
+def _left_out(rank: int, count: int) -> LeftOut:
+    names = {_MESSAGE: "messages", _PULSE: "pulses", _EVENT_OF_LIFE: "events"}
+    return LeftOut(**{names[rank]: count})
+
+
+# --- In memory --------------------------------------------------------------------------------------------------------
+
+
+class InMemory:
+    """Keeps entries in a list.
+
+    Args:
+        max_bytes: How much they may take, roughly. Beyond that, half of it is given up.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._entries: list[Recorded[Entry]] = []
+        self._left_out = LeftOut()
+        self._size = 0
+
+    def add(self, *entries: Recorded[Entry]) -> None:
+        """Keeps entries."""
+        with self._lock:
+            self._entries += entries
+            self._size += sum(_size(it.value) for it in entries)
+            if self._size > self._max_bytes:
+                self._give_up_half()
+
+    def _give_up_half(self) -> None:
+        sizes = [_size(it.value) for it in self._entries]
+        ranks = [_rank(it.value) for it in self._entries]
+        gone = _too_much(sizes, ranks, self._max_bytes // 2)
+        for number in gone:
+            self._left_out = self._left_out.plus(_left_out(ranks[number], _count(self._entries[number].value)))
+        self._entries = [it for number, it in enumerate(self._entries) if number not in gone]
+        self._size = sum(size for number, size in enumerate(sizes) if number not in gone)
+
+    def entries(self) -> list[Recorded[Entry]]:
+        """What is kept."""
+        with self._lock:
+            kept = sorted(self._entries, key=lambda it: it.time)
+            left_out: list[Recorded[Entry]] = [Recorded(0.0, self._left_out)] if self._left_out != LeftOut() else []
+            return [*left_out, *kept]
+
+    def close(self) -> None:
+        """Nothing more comes."""
+
+
+def _size(entry: Entry) -> int:
+    payload = entry.payload if isinstance(entry, Message) else None
+    return _ENTRY_SIZE + (0 if payload is None else len(payload))
+
+
+def _rank(entry: Entry) -> int:
+    if isinstance(entry, Message | Messages):
+        return _MESSAGE
+    return _PULSE if isinstance(entry, Pulse) else _EVENT_OF_LIFE
+
+
+def _count(entry: Entry) -> int:
+    return entry.count if isinstance(entry, Messages | Pulse) else 1
+
+
+# --- In a file --------------------------------------------------------------------------------------------------------
+
+
+class InFile:
+    """Keeps entries as lines of a file. Each is with the system when `add` returns, so that no crash loses it.
+
+    A file that grows too large is written anew in a thread, without the entries that go, and then takes the place of
+    the other. Lines that come meanwhile are written to the old file, and behind the new one.
+
+    Only the owner can read the file, because payloads may be secret.
+
+    Args:
+        path: The file; one that is there is overwritten.
+        max_bytes: How large it may become. Beyond that, half of it is given up.
+        head: Its first line.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], max_bytes: int, head: bytes) -> None:
+        # Absolute, because the program may go to another folder.
+        self._path = Path(path).absolute()
+        self._max_bytes = max_bytes
+        self._head = head
+        self._lock = threading.Lock()
+        self._descriptor: int | None = _create(self._path)
+        self._size = 0
+        self._since: list[bytes] = []
+        self._rewriting: threading.Thread | None = None
+        _write(self._descriptor, head)
+
+    def add(self, *entries: Recorded[Entry]) -> None:
+        """Writes entries. If that fails, the recording ends there, and a log record says so."""
+        lines = b"".join(map(line_of, entries))
+        with self._lock:
+            if self._descriptor is None:
+                return
+            try:
+                _write(self._descriptor, lines)
+            except OSError as error:
+                self._give_up(error)
+                return
+            self._size += len(lines)
+            if self._rewriting is not None:
+                self._since.append(lines)
+            elif self._size > self._max_bytes:
+                self._rewriting = threading.Thread(target=self._rewrite, name="rxnodes-recording", daemon=True)
+                self._rewriting.start()
+
+    def entries(self) -> list[Recorded[Entry]]:
+        """What is in the file.
+
+        Raises:
+            OSError: If it cannot be read.
+        """
+        with self._path.open("rb") as file:
+            return read(file)[1]
+
+    def close(self) -> None:
+        """Closes the file, once it is not being rewritten any more."""
+        while (rewriting := self._rewriting) is not None:
+            rewriting.join()
+        if self._descriptor is not None and self._size > self._max_bytes:
+            # It has grown too large while it was being rewritten.
+            self._rewrite()
+        with self._lock:
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+                self._descriptor = None
+
+    def _give_up(self, error: OSError) -> None:
+        assert self._descriptor is not None
+        os.close(self._descriptor)
+        self._descriptor = None
+        logger.error("the recording ends here: %s cannot be written: %s", self._path, error.strerror)
+
+    # Where it has grown too large
+
+    def _rewrite(self) -> None:
+        beside = self._path.with_name(f"{self._path.name}.{os.getpid()}.tmp")
+        try:
+            with self._lock:
+                # All that is in the file by now; what comes from here on, `_since` has.
+                size, self._since = self._size, []
+            with self._path.open("rb") as file:
+                lines = file.read(len(self._head) + size).splitlines(keepends=True)[1:]
+            kept = _thinned(lines, self._max_bytes // 2)
+            descriptor = _create(beside)
+            _write(descriptor, self._head + b"".join(kept))
+            with self._lock:
+                self._take_over(beside, descriptor, sum(map(len, kept)))
+        except OSError as error:
+            beside.unlink(missing_ok=True)
+            with self._lock:
+                self._rewriting = None
+                if self._descriptor is not None:
+                    self._give_up(error)
+
+    def _take_over(self, beside: Path, descriptor: int, size: int) -> None:
+        """The new file takes the place of the old one."""
+        _write(descriptor, b"".join(self._since))
+        beside.replace(self._path)
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+        self._descriptor = descriptor
+        self._size = size + sum(map(len, self._since))
+        self._since = []
+        self._rewriting = None
+
+
+def _create(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+
+def _write(descriptor: int, text: bytes) -> None:
+    while text:
+        text = text[os.write(descriptor, text) :]
+
+
+def _thinned(lines: list[bytes], budget: int) -> list[bytes]:
+    """The lines that fit, behind one that says how many went."""
+    sums = [line for line in lines if _name(line) == b"LeftOut"]
+    lines = [line for line in lines if _name(line) != b"LeftOut"]
+    ranks = [_RANKS.get(_name(line), _EVENT_OF_LIFE) for line in lines]
+    gone = _too_much([len(line) for line in lines], ranks, budget)
+    left_out = LeftOut()
+    for line in sums:
+        left_out = left_out.plus(LeftOut(**{name: int(number) for name, number in _numbers(line)}))
+    for number in gone:
+        count = _COUNT.search(lines[number])
+        left_out = left_out.plus(_left_out(ranks[number], 1 if count is None else int(count[1])))
+    return [line_of(Recorded(0.0, left_out)), *(line for number, line in enumerate(lines) if number not in gone)]
+
+
+_RANKS: Final = {b"Message": _MESSAGE, b"Messages": _MESSAGE, b"Pulse": _PULSE}
+
+
+def _name(line: bytes) -> bytes:
+    found = _EVENT.search(line)
+    return b"" if found is None else found[1]
+
+
+def _numbers(line: bytes) -> list[tuple[str, str]]:
+    return re.findall(r'"(messages|pulses|events)":(\d+)', line.decode())

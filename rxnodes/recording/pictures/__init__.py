@@ -1,0 +1,1 @@
+"""Pictures of recordings: as SVG, as Mermaid, and for a terminal."""

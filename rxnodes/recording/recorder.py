@@ -1,0 +1,360 @@
+"""Records connections: their lifecycle, their messages, and the pulses of their action nodes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, cast
+
+from rxnodes.connection.protocols import check_connection
+from rxnodes.recording.entries import Message, Messages, Pulse, Recorded
+from rxnodes.recording.keeping import InFile, InMemory
+from rxnodes.recording.lines import Head, head_line
+from rxnodes.recording.marbles import TICK, parse
+from rxnodes.recording.recording import Recording
+from rxnodes.rx.schedulers import running_loop, utc_now
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+    from datetime import datetime
+    from os import PathLike
+
+    from rxnodes.connection.protocols import ConnectionLike
+    from rxnodes.lifecycle.events import LifecycleEvent
+    from rxnodes.recording.entries import Direction, Entry, Kind
+    from rxnodes.recording.keeping import Keeping
+
+__all__ = ["Recorder", "record"]
+
+#: Without payloads, what follows within so many seconds belongs to the same run, which lasts no longer than a tenth.
+CLOSE: Final = 0.02
+LONGEST: Final = 0.1
+
+
+class HasConnections(Protocol):
+    """What a project has for a recorder."""
+
+    def follow_connections(self, tell: Callable[[ConnectionLike], object], /) -> Callable[[], None]:
+        """Calls `tell` with each connection there is, and that is made from here on; returns what ends that."""
+        ...
+
+
+class Recorder:
+    """Records connections, as a context manager: what they tell, their messages, and the pulses of their nodes.
+
+    It records from the beginning of the block to its end. Enter it around the project, or before, so that the end of
+    each session is in it. It may be entered in any thread, and before the project is open.
+
+    In a file, each line is with the system at once, so that it outlives a crash of the program. Without payloads, what
+    comes close together, messages in one direction or pulses of one node, becomes one entry, a tenth of a second later
+    at most. No header, no credentials and nothing of a login is recorded.
+
+    Args:
+        project_or_connections: A project, with all its connections, also those that come later; a connection; or
+            several.
+        path: The file to record to, which is overwritten; `None`: memory.
+        payloads: Whether the messages themselves are recorded. They may hold secrets.
+        max_bytes: How large the recording may become. Beyond that, half of it is given up: the oldest messages first,
+            then pulses, and lifecycle events last. A `LeftOut` tells how many went.
+
+    Raises:
+        TypeError: If it is given neither a project nor connections.
+        ValueError: If `max_bytes` is not positive.
+        OSError: On entering it, if the file cannot be written.
+
+    Example:
+        >>> from rxnodes import Project
+        >>> from rxnodes.testing import ScriptedTransport, peer_script, run_in_virtual_time
+        >>> async def main() -> None:
+        ...     transport = ScriptedTransport(peer_script("--o--m--X", close=(1001, "bye")))
+        ...     project = Project(websocket={"chat": "ws://chat.test/"}, transport=transport)
+        ...     chat = project.websocket("chat")
+        ...     with Recorder(project) as recorder:
+        ...         async with project:
+        ...             chat.start()
+        ...             await chat.wait_stopped()
+        ...     print(recorder.recording.to_marbles())
+        >>> run_in_virtual_time(main())
+        c-o--m--(Xs)
+    """
+
+    def __init__(
+        self,
+        project_or_connections: HasConnections | ConnectionLike | Iterable[ConnectionLike],
+        path: str | PathLike[str] | None = None,
+        *,
+        payloads: bool = False,
+        max_bytes: int = 64 * 1024 * 1024,
+    ) -> None:
+        if not max_bytes > 0:
+            raise ValueError(f"max_bytes must be positive, not {max_bytes!r}")
+        self._follow = _follower_of(project_or_connections)
+        self._path = path
+        self._payloads = payloads
+        self._max_bytes = max_bytes
+        self._tracks: list[_Track] = []
+        self._unfollow: Callable[[], None] | None = None
+        self._keeping: Keeping | None = None
+        self._head: Head | None = None
+
+    def __enter__(self) -> Self:
+        self._begin()
+        return self
+
+    def begin(self, tick: float) -> Recording:
+        """Begins to record; the recording's own end is the end of it."""
+        keeping = self._begin()
+        assert self._head is not None
+        return Recording(self._head, keeping.entries, tick=tick, dispose=self.__exit__)
+
+    def _begin(self) -> InMemory | InFile:
+        if self._head is not None:
+            raise RuntimeError("a recorder is entered once; make a new one")
+        clock = _clock(running_loop())
+        began_at = clock()
+        made: list[ConnectionLike] = []
+        # A first look, because the first line has the states.
+        self._follow(made.append)()
+        self._head = head = Head(utc_now(running_loop()), {it.name: it.state for it in made})
+        keeping = (
+            InMemory(self._max_bytes) if self._path is None else InFile(self._path, self._max_bytes, head_line(head))
+        )
+        self._keeping = keeping
+
+        def track(connection: ConnectionLike) -> None:
+            self._tracks.append(_Track(connection, keeping, lambda: clock() - began_at, payloads=self._payloads))
+
+        self._unfollow = self._follow(track)
+        return keeping
+
+    def __exit__(self, *_: object) -> None:
+        assert self._unfollow is not None
+        assert self._keeping is not None
+        self._unfollow()
+        for track in self._tracks:
+            track.end()
+        self._keeping.close()
+
+    @property
+    def recording(self) -> Recording:
+        """What has been recorded so far.
+
+        Raises:
+            RuntimeError: If the recorder has not been entered yet.
+            OSError: If the file cannot be read.
+        """
+        if self._head is None or self._keeping is None:
+            raise RuntimeError("nothing is recorded yet: enter the recorder with 'with' first")
+        for track in self._tracks:
+            track.flush()
+        return Recording(self._head, self._keeping.entries)
+
+
+def _follower_of(
+    given: HasConnections | ConnectionLike | Iterable[ConnectionLike],
+) -> Callable[[Callable[[ConnectionLike], object]], Callable[[], None]]:
+    """What calls a function with each connection."""
+    if hasattr(type(given), "follow_connections"):
+        return cast("HasConnections", given).follow_connections
+    connections = tuple(given) if isinstance(given, Iterable) else (cast("ConnectionLike", given),)
+    for connection in connections:
+        check_connection(connection)
+
+    def follow(tell: Callable[[ConnectionLike], object]) -> Callable[[], None]:
+        for connection in connections:
+            tell(connection)
+        return lambda: None
+
+    return follow
+
+
+def _clock(loop: asyncio.AbstractEventLoop | None) -> Callable[[], float]:
+    """The monotonic clock; that of a loop in virtual time, which has a time of day of its own."""
+    return loop.time if loop is not None and hasattr(loop, "utc_now") else time.monotonic
+
+
+@dataclass(slots=True)
+class _Run:
+    """What came close together."""
+
+    began: float
+    at: datetime
+    session: int
+    attempt: int
+    last: float
+    count: int = 0
+    size: int = 0
+
+
+class _Track:
+    """Records one connection. All of it is called on the connection's loop, or where that does not run, anywhere."""
+
+    def __init__(
+        self, connection: ConnectionLike, keeping: Keeping, now: Callable[[], float], *, payloads: bool
+    ) -> None:
+        self._connection = connection
+        self._side = side = connection.for_nodes
+        self._keeping = keeping
+        self._now = now
+        self._payloads = payloads
+        self._runs: dict[tuple[str, str], _Run] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._on_sent = partial(self._take_messages, "out")
+        self._on_pulse = self._take_pulse
+        self._subscriptions = (
+            connection.lifecycle.subscribe(self._take_event),
+            side.batches(is_binary=None).subscribe(partial(self._take_messages, "in")),
+        )
+        side.send_observers.append(self._on_sent)
+        side.pulse_observers.append(self._on_pulse)
+
+    def end(self) -> None:
+        """Records no more."""
+        for subscription in self._subscriptions:
+            subscription.dispose()
+        self._side.send_observers.remove(self._on_sent)
+        self._side.pulse_observers.remove(self._on_pulse)
+        self.flush()
+
+    # What comes
+
+    def _take_event(self, event: LifecycleEvent) -> None:
+        self.flush()
+        self._add(self._now(), event)
+
+    def _take_messages(self, direction: Direction, messages: list[str] | list[bytes] | list[str | bytes]) -> None:
+        now = self._now()
+        if not self._payloads:
+            for kind in (str, bytes):
+                sizes = [_size(message) for message in messages if type(message) is kind]
+                if sizes:
+                    self._join((direction, _KINDS[kind]), now, len(sizes), sum(sizes))
+            return
+        common: dict[str, Any] = {"direction": direction, **self._common()}
+        self._keeping.add(
+            *(
+                Recorded(now, Message(**common, kind=_KINDS[type(message)], size=_size(message), payload=message))
+                for message in messages
+            )
+        )
+
+    def _take_pulse(self, node: str) -> None:
+        # It may come in any thread, and within a notification that other subscribers have not all seen yet.
+        self._side.run_on_loop(partial(self._side.notify, self._note_pulse, node))
+
+    def _note_pulse(self, node: str) -> None:
+        if self._payloads:
+            self._add(self._now(), Pulse(**self._common(), node=node))
+        else:
+            self._join(("pulse", node), self._now(), 1, 0)
+
+    def _common(self) -> dict[str, Any]:
+        it = self._connection
+        return {"connection": it.name, "session": it.session, "attempt": it.attempt, "at": self._side.now()}
+
+    def _add(self, when: float, entry: Entry) -> None:
+        self._keeping.add(Recorded(when, entry))
+
+    # Runs
+
+    def _join(self, key: tuple[str, str], now: float, count: int, size: int) -> None:
+        """Counts so many more for the run of their kind; where that is over, for a new one."""
+        run = self._runs.get(key)
+        if run is not None and (now - run.last > CLOSE or now - run.began > LONGEST):
+            self._write(key, self._runs.pop(key))
+            run = None
+        if run is None:
+            it = self._connection
+            run = self._runs[key] = _Run(now, self._side.now(), it.session, it.attempt, now)
+            self._flush_later()
+        run.last = now
+        run.count += count
+        run.size += size
+
+    def _flush_later(self) -> None:
+        self._loop = loop = running_loop()
+        if self._timer is None and loop is not None:
+            self._timer = loop.call_later(LONGEST, self.flush)
+
+    def flush(self) -> None:
+        """Records the runs as far as they have come."""
+        timer, self._timer = self._timer, None
+        if timer is not None and running_loop() is self._loop:
+            timer.cancel()
+        runs, self._runs = self._runs, {}
+        for key, run in sorted(runs.items(), key=lambda it: it[1].began):
+            self._write(key, run)
+
+    def _write(self, key: tuple[str, str], run: _Run) -> None:
+        common: dict[str, Any] = {
+            "connection": self._connection.name,
+            "session": run.session,
+            "attempt": run.attempt,
+            "at": run.at,
+        }
+        what, name = key
+        entry: Entry
+        if what == "pulse":
+            entry = Pulse(**common, node=name, count=run.count)
+        elif run.count == 1:
+            entry = Message(**common, direction=cast("Direction", what), kind=cast("Kind", name), size=run.size)
+        else:
+            common |= {"direction": what, "kind": name, "count": run.count, "size": run.size}
+            entry = Messages(**common, span=round(run.last - run.began, 6))
+        self._add(run.began, entry)
+
+
+_KINDS: Final[dict[type[object], Kind]] = {str: "text", bytes: "binary"}
+
+
+def _size(message: str | bytes) -> int:
+    return len(message) if isinstance(message, bytes) or message.isascii() else len(message.encode())
+
+
+def record(connection: ConnectionLike, *, tick: float = TICK) -> Recording:
+    """Records a connection from now on, in memory and with payloads, until the recording is disposed.
+
+    Call it on the event loop. The first tick begins now.
+
+    Args:
+        connection: The connection.
+        tick: The length of a tick in the diagrams, in seconds.
+
+    Returns:
+        The recording, which grows, and is also a context manager.
+
+    Raises:
+        TypeError: If `connection` is not a connection.
+        RuntimeError: If no event loop runs in this thread.
+        ValueError: If the tick is not longer than 0 seconds.
+
+    Example:
+        >>> import asyncio
+        >>> from rxnodes import Project, Stopped
+        >>> from rxnodes.testing import ScriptedTransport, peer_script, run_in_virtual_time
+        >>> async def main() -> None:
+        ...     async with Project(
+        ...         websocket={"chat": "ws://chat.test/"}, transport=ScriptedTransport(peer_script("--o-m"))
+        ...     ) as project:
+        ...         recording = record(project.websocket("chat"))
+        ...         project.websocket("chat").start()
+        ...         await asyncio.sleep(1)
+        ...     recording.assert_marbles("c-o-m-----(xs)")
+        ...     print(recording.stopped[0].code, recording.of(Stopped)[0].time)
+        >>> run_in_virtual_time(main())
+        1000 1.0
+    """
+    check_connection(connection)
+    parse("", letters=(), tick=tick)
+    if running_loop() is None:
+        raise RuntimeError(
+            "a recording goes by an event loop's clock: begin it on the project's loop, in a coroutine, which "
+            "project.call() runs in a plain 'with'"
+        )
+    recorder = Recorder(connection, payloads=True, max_bytes=sys.maxsize)
+    return recorder.begin(tick)

@@ -1,0 +1,462 @@
+"""A recording: what was recorded, compared with a marble diagram, drawn, and played again.
+
+It is longer than other files because each of its methods has its documentation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, TypeVar
+
+import reactivex
+from reactivex import Observable
+from reactivex import operators as ops
+
+from rxnodes.errors import UnknownConfiguration
+from rxnodes.lifecycle.events import ErrorEvent, LifecycleEvent, Stopped
+from rxnodes.lifecycle.states import ConnectionState
+from rxnodes.recording.entries import STATE_AFTER, LeftOut, Message, Recorded
+from rxnodes.recording.letters import ALL_LETTERS, described, is_incoming, letter_of
+from rxnodes.recording.lines import Head, read
+from rxnodes.recording.marbles import TICK, Cells, align, cells_of, draw, parse
+from rxnodes.recording.pictures.lanes import lanes_of
+from rxnodes.recording.pictures.mermaid import mermaid
+from rxnodes.recording.pictures.svg import svg
+from rxnodes.recording.pictures.text import text
+from rxnodes.recording.player import player
+from rxnodes.rx.schedulers import LoopScheduler
+from rxnodes.transport.scripted import ScriptedTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+    from os import PathLike
+
+    from reactivex import abc
+
+    from rxnodes.recording.entries import Entry
+    from rxnodes.recording.pictures.lanes import Lanes
+
+__all__ = ["Recording"]
+
+T = TypeVar("T")
+E = TypeVar("E")
+
+#: Binary fractions are not exact. This much, in ticks, keeps an event from falling into the tick before its own.
+ROUNDING = 1e-6
+
+
+class Recording:
+    """What connections told since the recording began, what went over them, and the pulses of their action nodes.
+
+    `record` and `Recorder` make one, and `Recording.load` reads one from a file.
+
+    A character of its diagrams is a tick. The letters are:
+
+    =======  =====================================================
+    `c`      `Connecting`
+    `o`      `Opened`
+    `m`      a message that came, or a run without its payloads
+    `d`      `Dropped`
+    `e`      `ErrorEvent`
+    `x`      `Closing`, begun by us
+    `X`      `Closing`, begun by the peer
+    `s`      `Stopped`
+    =======  =====================================================
+
+    `rxnodes.recording.marbles` describes the notation. What happens within a tick is drawn at the beginning of the
+    tick.
+
+    Example:
+        >>> from rxnodes import Project
+        >>> from rxnodes.testing import ScriptedTransport, peer_script, record, run_in_virtual_time
+        >>> async def main() -> None:
+        ...     transport = ScriptedTransport(peer_script("--o--m--#", messages=["hello"]))
+        ...     async with Project(websocket={"chat": "ws://chat.test/"}, transport=transport) as project:
+        ...         with record(project.websocket("chat")) as recording:
+        ...             project.websocket("chat").start()
+        ...             await project.websocket("chat").wait_stopped()
+        ...     print(recording, recording.messages, recording.errors[0].phase)
+        >>> run_in_virtual_time(main())
+        <Recording of 'chat': c-o--m--(es)> ['hello'] receive
+    """
+
+    def __init__(
+        self,
+        head: Head,
+        entries: Callable[[], list[Recorded[Entry]]],
+        *,
+        tick: float = TICK,
+        dispose: Callable[[], object] | None = None,
+    ) -> None:
+        self._head = head
+        self._entries = entries
+        self._tick = tick
+        self._dispose = dispose
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Self:
+        """Reads a recording from a file, also while it is still being written.
+
+        A last line that a crash has torn is passed over.
+
+        Args:
+            path: The file.
+
+        Returns:
+            The recording.
+
+        Raises:
+            OSError: If the file cannot be read.
+            ValueError: If it is no recording, is of a version that this rxnodes does not know, or has a line that
+                cannot be read.
+
+        Example:
+            >>> import pathlib, tempfile
+            >>> from rxnodes import Project
+            >>> from rxnodes.recording import Recorder
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     with Recorder(Project(websocket={"chat": "ws://127.0.0.1/"}), pathlib.Path(folder, "run.jsonl")):
+            ...         pass
+            ...     print(Recording.load(pathlib.Path(folder, "run.jsonl")).events)
+            []
+        """
+        with Path(path).open("rb") as file:
+            head, entries = read(file)
+        return cls(head, lambda: entries)
+
+    def __repr__(self) -> str:
+        rows = [f"{name!r}: {row}" if row else repr(name) for name, row in self._rows().items()]
+        return f"<Recording of {', '.join(rows) or 'nothing'}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.dispose()
+
+    def dispose(self) -> None:
+        """Ends the recording, where `record` has begun it. It keeps what it has recorded."""
+        dispose, self._dispose = self._dispose, None
+        if dispose is not None:
+            dispose()
+
+    # What was recorded
+
+    @property
+    def began_at(self) -> datetime:
+        """When the recording began, in UTC."""
+        return self._head.began_at
+
+    @property
+    def connections(self) -> list[str]:
+        """The names of the connections, in the order in which they were first told of."""
+        told = (it.value.connection for it in self.recorded if not isinstance(it.value, LeftOut))
+        return list(dict.fromkeys([*self._head.states, *told]))
+
+    @property
+    def recorded(self) -> list[Recorded[Entry]]:
+        """Everything, with its time, in order: lifecycle events, `Message`, `Messages`, `Pulse` and `LeftOut`."""
+        return list(self._entries())
+
+    def only(self, connection: str) -> Recording:
+        """What was recorded of one connection.
+
+        Args:
+            connection: Its name.
+
+        Returns:
+            A recording of that alone.
+
+        Raises:
+            UnknownConfiguration: If nothing was recorded of a connection of that name.
+
+        Example:
+            >>> from rxnodes import Project
+            >>> from rxnodes.recording import Recorder
+            >>> project = Project(websocket={"chat": "ws://127.0.0.1/", "feed": "ws://127.0.0.1/"})
+            >>> with Recorder([project.websocket("chat"), project.websocket("feed")]) as recorder:
+            ...     pass
+            >>> recorder.recording.connections, recorder.recording.only("feed").connections
+            (['chat', 'feed'], ['feed'])
+        """
+        if connection not in (names := self.connections):
+            raise UnknownConfiguration(connection, names)
+        states = {connection: self._head.states.get(connection, ConnectionState.IDLE)}
+        return Recording(
+            Head(self._head.began_at, states),
+            lambda: [it for it in self._entries() if getattr(it.value, "connection", connection) == connection],
+            tick=self._tick,
+        )
+
+    def of(self, kind: type[E]) -> list[Recorded[E]]:
+        """What was recorded of one kind, with its times.
+
+        Args:
+            kind: The class of the entries. `LifecycleEvent` gives all events.
+
+        Returns:
+            The entries, in the order of delivery.
+
+        Example:
+            >>> from rxnodes import Project, Stopped
+            >>> from rxnodes.testing import ScriptedTransport, peer_script, record, run_in_virtual_time
+            >>> async def main() -> None:
+            ...     async with Project(
+            ...         websocket={"chat": "ws://chat.test/"}, transport=ScriptedTransport(peer_script("--o--X"))
+            ...     ) as project:
+            ...         recording = record(project.websocket("chat"))
+            ...         project.websocket("chat").start()
+            ...         await project.websocket("chat").wait_stopped()
+            ...     print([(it.time, it.value.code) for it in recording.of(Stopped)])
+            >>> run_in_virtual_time(main())
+            [(0.5, 1000)]
+        """
+        return [Recorded(it.time, it.value) for it in self.recorded if isinstance(it.value, kind)]
+
+    @property
+    def events(self) -> list[LifecycleEvent]:
+        """The lifecycle events."""
+        return [it.value for it in self.of(LifecycleEvent)]
+
+    @property
+    def messages(self) -> list[str | bytes]:
+        """The messages that came, as they came.
+
+        Raises:
+            ValueError: If payloads were not recorded.
+        """
+        came = [it.value for it in self.recorded if is_incoming(it.value)]
+        payloads = [it.payload for it in came if isinstance(it, Message) and it.payload is not None]
+        if len(payloads) < len(came):
+            raise ValueError("this recording has no payloads: Recorder(..., payloads=True) records them")
+        return payloads
+
+    @property
+    def states(self) -> list[ConnectionState]:
+        """The state when the recording began, then every change.
+
+        Raises:
+            ValueError: If there are several connections; `only` gives the recording of one.
+        """
+        states = [self._head.states.get(self._name(), ConnectionState.IDLE)]
+        for event in self.events:
+            state = STATE_AFTER.get(type(event), states[-1])
+            if state is not states[-1]:
+                states.append(state)
+        return states
+
+    @property
+    def stopped(self) -> list[Stopped]:
+        """Every `Stopped`."""
+        return [it.value for it in self.of(Stopped)]
+
+    @property
+    def errors(self) -> list[ErrorEvent]:
+        """Every `ErrorEvent`."""
+        return [it.value for it in self.of(ErrorEvent)]
+
+    def replay(self, kind: type[E]) -> Observable[E]:
+        """Emits the events of one kind again, at their recorded times, to test a handler by itself.
+
+        ::
+
+            recorded:           c-o-m-(ed)-co-(Xs)
+            replay(Opened):     --O---------O|
+
+        Args:
+            kind: The class of the events.
+
+        Returns:
+            A cold observable. It counts the recorded times from the subscription, by the clock of the subscription's
+            scheduler or else of the running loop, and completes after the last event.
+        """
+        recorded = self.of(kind)
+        befores = [0.0, *(it.time for it in recorded)]
+
+        def subscribe(observer: abc.ObserverBase[E], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+            clock = scheduler or LoopScheduler(asyncio.get_running_loop())
+            # One timer after the other, because a loop may run two that are due together in either order.
+            waits = zip(recorded, befores, strict=False)
+            return reactivex.concat(*(_later(it.value, it.time - before, clock) for it, before in waits)).subscribe(
+                observer
+            )
+
+        return Observable(subscribe)
+
+    def transport(self) -> ScriptedTransport:
+        """A transport whose peers do again, in virtual time, what they did in the recording.
+
+        Each dial of a connection gets the next of its attempts: the handshake, the messages and the end come as long
+        after the dial as they did. What came after our Close frame comes as long after that. A dial beyond those that
+        were recorded is refused.
+
+        Without payloads the peers send filler of the same kind and size, and a log record says so. A login by
+        `after_connect` is in no recording: play it yourself, or leave it out.
+
+        Returns:
+            A transport for a project whose connections have the same URLs; where one was recorded, any URL.
+
+        Example:
+            >>> from rxnodes import Project
+            >>> from rxnodes.testing import ScriptedTransport, peer_script, record, run_in_virtual_time
+            >>> async def run(transport: ScriptedTransport) -> Recording:
+            ...     async with Project(websocket={"chat": "ws://chat.test/"}, transport=transport) as project:
+            ...         recording = record(project.websocket("chat"))
+            ...         project.websocket("chat").start()
+            ...         await project.websocket("chat").wait_stopped()
+            ...     return recording
+            >>> first = run_in_virtual_time(run(ScriptedTransport(peer_script("-o-mm--#"))))
+            >>> run_in_virtual_time(run(first.transport())).assert_marbles(first.to_marbles())
+        """
+        return ScriptedTransport(player(self.recorded))
+
+    # As a picture
+
+    @property
+    def lanes(self) -> Lanes:
+        """What there is to draw."""
+        return lanes_of(self._head, self.recorded)
+
+    def to_svg(self) -> str:
+        """The recording as a picture: an SVG document that fits any width from 360 pixels on, in light and dark.
+
+        Each connection has a lane: its state as a coloured band, messages as marbles above it (those that came) and
+        below it (those that were sent), or as columns where they are dense, pulses, attempts, delays before the next
+        attempt, and how each session ended. From the pulse of a stop to its On Stop a bracket is drawn. Time is
+        stretched where much happens.
+
+        Returns:
+            The document. Names and reasons in it are text, whatever they contain.
+
+        Example:
+            >>> from rxnodes import Project
+            >>> from rxnodes.recording import Recorder
+            >>> with Recorder(Project(websocket={"chat": "ws://127.0.0.1/"}).websocket("chat")) as recorder:
+            ...     pass
+            >>> recorder.recording.to_svg()[:4]
+            '<svg'
+        """
+        return svg(self.lanes)
+
+    def to_mermaid(self) -> str:
+        """The recording as a Mermaid sequence diagram, for pages that draw Mermaid, such as issues and READMEs.
+
+        Returns:
+            The diagram's source.
+
+        Example:
+            >>> from rxnodes import Project
+            >>> from rxnodes.recording import Recorder
+            >>> with Recorder(Project(websocket={"chat": "ws://127.0.0.1/"}).websocket("chat")) as recorder:
+            ...     pass
+            >>> print(recorder.recording.to_mermaid().splitlines()[0])
+            sequenceDiagram
+        """
+        return mermaid(self.connections, self.recorded)
+
+    def to_text(self, width: int = 79, *, is_unicode: bool = True) -> list[str]:
+        """The picture for a terminal, as lines without colour.
+
+        Args:
+            width: How many columns it may have, 40 or more.
+            is_unicode: Whether it may have more than ASCII.
+
+        Returns:
+            The lines.
+
+        Raises:
+            ValueError: If the width is less than 40.
+
+        Example:
+            >>> from rxnodes import Project
+            >>> from rxnodes.recording import Recorder
+            >>> with Recorder(Project(websocket={"chat": "ws://127.0.0.1/"}).websocket("chat")) as recorder:
+            ...     pass
+            >>> print(recorder.recording.to_text()[0])
+            chat
+        """
+        lines = text(self.lanes, width, is_unicode=is_unicode)
+        return ["".join(part for part, _ in line).rstrip() for line in lines]
+
+    def to_marbles(self) -> str:
+        """The recording as a diagram, without silence at its end. From 20 ticks on, silence is drawn as a time.
+
+        Returns:
+            The diagram; of several connections, one line for each, with its name.
+
+        Example:
+            >>> from rxnodes import Project
+            >>> from rxnodes.recording import Recorder
+            >>> with Recorder(Project(websocket={"chat": "ws://127.0.0.1/"}).websocket("chat")) as recorder:
+            ...     pass
+            >>> recorder.recording.to_marbles()
+            ''
+        """
+        rows = self._rows()
+        if len(rows) <= 1:
+            return "".join(rows.values())
+        width = max(map(len, rows)) + 2
+        return "\n".join(f"{name + ':':{width}}{row}".rstrip() for name, row in rows.items())
+
+    #: The same, by the name that it had in `rxnodes.testing`.
+    marbles = to_marbles
+
+    def assert_marbles(self, diagram: str) -> None:
+        """Asserts that the recording means the same as the diagram, which may be spelt differently.
+
+        Args:
+            diagram: The diagram.
+
+        Raises:
+            AssertionError: If they differ. It shows both diagrams, one below the other, and the first difference.
+            ValueError: If the diagram cannot be read, with the place; or if there are several connections.
+        """
+        __tracebackhide__ = True
+        name = self._name()
+        expected = cells_of(parse(diagram, letters=ALL_LETTERS, tick=self._tick))
+        recorded = self._cells(name)
+        if expected == recorded:
+            return
+        above, below, pointers = align([expected, recorded], tick=self._tick)
+        first = min(tick for tick in {*expected, *recorded} if expected.get(tick) != recorded.get(tick))
+        lines = [
+            f"{name!r} did not do what the diagram says:",
+            f"  expected  {above}",
+            f"  recorded  {below}",
+            f"            {pointers}",
+            f"first difference at {first * self._tick:g} s; recorded there:",
+            *(
+                f"  {described(it.value)}"
+                for it in self.recorded
+                if self._tick_of(it) == first and letter_of(it.value) is not None
+            ),
+        ]
+        raise AssertionError("\n".join(lines if first in recorded else [*lines, "  nothing"]))
+
+    def _name(self) -> str:
+        """The one connection's name."""
+        names = self.connections
+        if len(names) != 1:
+            raise ValueError(f"the recording is of {len(names)} connections ({', '.join(names)}): only() gives one")
+        return names[0]
+
+    def _rows(self) -> dict[str, str]:
+        return {name: draw(self._cells(name), tick=self._tick) for name in self.connections}
+
+    def _cells(self, name: str) -> Cells:
+        cells: defaultdict[int, str] = defaultdict(str)
+        for it in self.recorded:
+            letter = letter_of(it.value)
+            if letter is not None and getattr(it.value, "connection", None) == name:
+                cells[self._tick_of(it)] += letter
+        return dict(cells)
+
+    def _tick_of(self, recorded: Recorded[object]) -> int:
+        return int(recorded.time / self._tick + ROUNDING)
+
+
+def _later(value: T, seconds: float, scheduler: abc.SchedulerBase) -> Observable[T]:
+    return reactivex.timer(seconds, scheduler=scheduler).pipe(ops.map(lambda _: value))

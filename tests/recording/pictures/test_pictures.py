@@ -1,0 +1,320 @@
+"""Pictures show what was recorded, at any width, and what others chose stays text in them."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from itertools import pairwise
+from xml.etree import ElementTree as ET
+
+import pytest
+from reactivex import operators as ops
+
+from rxnodes import ConnectionState, Project, pulse
+from rxnodes.recording import Message, Messages, Pulse, Recorder, Recording
+from rxnodes.recording.entries import LeftOut, Recorded
+from rxnodes.recording.lines import Head
+from rxnodes.recording.pictures.lanes import Label, lanes_of
+from rxnodes.recording.pictures.scale import Room, Scale, place
+from rxnodes.testing import (
+    ScriptedTransport,
+    attempts,
+    by_url,
+    closing,
+    connecting,
+    dropped,
+    events,
+    in_virtual_time,
+    opened,
+    stopped,
+)
+from rxnodes.websocket import client_send, client_start, client_stop, on_receive, on_start
+
+SVG = "{http://www.w3.org/2000/svg}"
+HOSTILE = '</text><script>alert("x")</script>&amp;; end %%{init}%%\x1b[2J\ud800'
+COMMON = {"connection": "chat", "session": 1, "attempt": 1, "at": events.AT}
+
+
+async def demo():
+    """A server that is slow to close, as in `rxnodes demo`."""
+
+    def script(peer):
+        loop = asyncio.get_running_loop()
+
+        def answer():
+            for number in range(1, 4):
+                loop.call_later(number * 0.06, peer.send, "more")
+            loop.call_later(0.24, peer.close, 1000, "goodbye")
+
+        peer.expect_close(answer)
+        peer.expect(lambda _: peer.send("hello"))
+        peer.accept()
+
+    project = Project(websocket={"demo": "ws://demo.test/"}, transport=ScriptedTransport(script))
+    chat = project.websocket("demo")
+    with Recorder(project) as recorder:
+        async with project:
+            project.subscribe(
+                on_start(chat).pipe(client_send(chat, "hello")),
+                on_receive(chat).pipe(ops.filter("hello".__eq__), client_stop(chat)),
+                pulse().pipe(client_start(chat)),
+            )
+            await chat.wait_stopped()
+    return recorder.recording
+
+
+async def troubled():
+    """Two connections: one that comes back, and one that is refused."""
+    peers = {"ws://a/": attempts("--o-m-#", "r", "-oX", close=(4000, "too </slow>")), "ws://b/": "--r"}
+    fields = {
+        "url": "ws://a/",
+        "reconnect": {"enabled": True, "initial_delay": 0.5, "jitter": False, "final_codes": [4000]},
+    }
+    project = Project(websocket={"feed": fields, "chat": "ws://b/"}, transport=ScriptedTransport(by_url(peers)))
+    with Recorder(project) as recorder:
+        async with project:
+            for name in ("feed", "chat"):
+                project.websocket(name).start()
+            for name in ("feed", "chat"):
+                await project.websocket(name).wait_stopped()
+    return recorder.recording
+
+
+def recording_of(*entries, states=None):
+    recorded = [Recorded(time, value) for time, value in entries]
+    return Recording(Head(events.AT, states or {}), lambda: recorded)
+
+
+def hostile():
+    return recording_of(
+        (0.0, connecting(connection=HOSTILE)),
+        (0.1, opened(connection=HOSTILE)),
+        (0.2, Pulse(**{**COMMON, "connection": HOSTILE}, node=HOSTILE)),
+        (0.3, stopped(4000, HOSTILE, connection=HOSTILE)),
+    )
+
+
+def texts(svg):
+    return [element.text for element in ET.fromstring(svg).iter(f"{SVG}text")]  # noqa: S314 - our own
+
+
+# --- SVG --------------------------------------------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_the_svg_shows_the_stretch_from_the_stops_pulse_to_on_stop():
+    svg = (await demo()).to_svg()
+    root = ET.fromstring(svg)  # noqa: S314 - our own
+    shown = texts(svg)
+    for text in (
+        *("demo", "Client Start", "On Start", "Client Send", "Client Stop", "On Stop", "Close 1000 “goodbye”"),
+        *("On Stop: 240 ms after the pulse", "3 messages still came in between"),
+    ):
+        assert text in shown
+    by_class = [element.get("class", "") for element in root.iter()]
+    assert by_class.count("aside") == by_class.count("brace") == 1
+    marbles = [it.get("class") for it in root.iter(f"{SVG}circle")]
+    # And one of each in the legend.
+    assert marbles.count("in") == 4 + 1
+    assert marbles.count("out") == 1 + 1
+
+
+@in_virtual_time
+async def test_the_svg_tells_those_who_do_not_see_it():
+    root = ET.fromstring((await demo()).to_svg())  # noqa: S314 - our own
+    title, description = root.find(f"{SVG}title"), root.find(f"{SVG}desc")
+    assert root.get("role") == "img"
+    assert root.get("aria-labelledby").split() == [title.get("id"), description.get("id")]
+    assert title.text == "demo: a recording of 240 ms"
+    assert "4 messages came, 1 were sent" in description.text
+    assert "On Stop: 240 ms after the pulse; 3 messages still came in between" in description.text
+
+
+@in_virtual_time
+async def test_the_svg_shows_attempts_delays_and_ends():
+    shown = texts((await troubled()).to_svg())
+    for text in (
+        *("feed", "chat", "attempt 2", "attempt 3", "error: refused", "1006, no Close frame"),
+        *("waits 500 ms", "waits 1 s", "Close 4000 “too </slow>”", "waits to try again"),
+    ):
+        assert text in shown
+
+
+@in_virtual_time
+async def test_the_svg_fits_any_width_and_light_and_dark():
+    svg = (await troubled()).to_svg()
+    root = ET.fromstring(svg)  # noqa: S314 - our own
+    assert root.get("width") == "100%"
+    assert root.get("viewBox") is None
+    assert "prefers-color-scheme: dark" in svg
+    # Nothing is asked for from elsewhere.
+    assert re.findall(r"(?:href|src|url\(|@import)", svg) == []
+    assert re.findall(r"https?://[^\"]+", svg) == ["http://www.w3.org/2000/svg"]
+
+
+@pytest.mark.parametrize("connection", ["chat", HOSTILE])
+def test_what_others_chose_is_text_in_the_svg(connection):
+    svg = hostile().to_svg()
+    root = ET.fromstring(svg)  # noqa: S314 - our own
+    assert {it.tag.removeprefix(SVG) for it in root.iter()} <= {
+        *("svg", "title", "desc", "style", "rect", "line", "text", "circle", "path"),
+    }
+    assert not [name for it in root.iter() for name in it.attrib if name.startswith("on") or "href" in name]
+    assert any("<script>" in (text or "") for text in texts(svg))
+    assert svg.isascii()
+
+
+def test_dense_messages_are_columns_and_few_are_marbles():
+    run = Messages(**COMMON, direction="in", kind="text", count=1000, size=5000, span=0.1)
+    alone = Message(**COMMON, direction="in", kind="text", size=5)
+    svg = recording_of(
+        (0.0, connecting()), (0.1, opened()), *((0.2 + n / 10, run) for n in range(10)), (3, alone)
+    ).to_svg()
+    root = ET.fromstring(svg)  # noqa: S314 - our own
+    titles = [it.find(f"{SVG}title").text for it in root.iter(f"{SVG}rect") if it.get("class") == "in"]
+    assert sum(int(title.split()[0]) for title in titles) == 10_000
+    assert len([it for it in root.iter(f"{SVG}circle") if it.get("class") == "in"]) == 1 + 1
+
+
+def test_a_picture_is_bounded_however_much_was_recorded():
+    many = [(n / 100, Message(**COMMON, direction="in", kind="text", size=5)) for n in range(20_000)]
+    pulses = [(n / 100, Pulse(**COMMON, node="WebSocket Client Send")) for n in range(500)]
+    svg = recording_of((0.0, connecting()), (0.0, opened()), *many, *pulses, (200.0, stopped())).to_svg()
+    assert len(svg) < 150_000
+    left_out = recording_of((0.0, LeftOut(messages=7)), (0.0, connecting())).to_svg()
+    assert "Left out: 7 messages, 0 pulses, 0 events." in texts(left_out)
+
+
+def test_what_was_under_way_when_the_recording_began_is_shown():
+    recording = recording_of((1.0, closing()), (2.0, dropped()), states={"chat": ConnectionState.OPEN})
+    [lane] = lanes_of(Head(events.AT, {"chat": ConnectionState.OPEN}), recording.recorded).lanes
+    assert [(band.state.value, band.begin) for band in lane.bands] == [
+        ("open", 0.0),
+        ("closing", 1.0),
+        ("reconnecting", 2.0),
+    ]
+    [stretch] = lane.stretches
+    assert stretch.lines() == ("no On Stop yet, 1 s after the stop",)
+
+
+def test_nothing_is_a_picture_too():
+    assert "Nothing was recorded." in recording_of().to_svg()
+    assert recording_of().to_mermaid() == "sequenceDiagram\n"
+    assert recording_of().to_text()
+    assert repr(recording_of()) == "<Recording of nothing>"
+
+
+# --- Where things stand -----------------------------------------------------------------------------------------------
+
+
+def test_the_scale_gives_room_to_each_moment_and_keeps_the_order():
+    moments = [0.0, 0.001, 0.002, 0.003, 10.0, 3600.0]
+    scale = Scale(moments)
+    places = [scale.place(moment) for moment in moments]
+    assert (places[0], places[-1]) == (0.0, pytest.approx(1.0))
+    assert all(after - before > 0.04 for before, after in pairwise(places))
+    assert places[3] < scale.place(5.0) < places[4]
+    assert scale.place(9999) == 1.0
+    assert Scale([0.0]).place(3.0) == 0.0
+
+
+def test_labels_do_not_overlap():
+    labels = [Label(time, f"label {time}") for time in (0.0, 0.1, 0.1, 0.2, 0.5, 0.9, 1.0)]
+    placed = place(labels, Scale([0.0, 1.0]), Room(300, 7, 6, is_above=True))
+    spans = {}
+    for it in placed:
+        at, length = it.at * 300, len(it.text) * 7
+        begin, end = (at - length, at) if it.is_left else (at, at + length)
+        assert begin >= -1
+        for left, right in spans.setdefault(it.row, []):
+            assert end <= left or right <= begin
+        spans[it.row].append((begin, end))
+    assert len(placed) == len(labels)
+
+
+def test_where_there_is_no_room_what_weighs_least_goes():
+    labels = [Label(0.5, f"label {weight}", weight) for weight in range(1, 9)]
+    placed = place(labels, Scale([0.0, 1.0]), Room(300, 7, 3, is_above=False))
+    assert {it.text for it in placed} == {"label 6", "label 7", "label 8"}
+
+
+# --- In a terminal ----------------------------------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_the_text_shows_the_same():
+    assert (await demo()).to_text(79) == [
+        "demo",
+        "       Client Start",
+        "       On Start",
+        "       Client Send",
+        "       Client Stop                                                On Stop",
+        "in     ●               ●               ●                ●               │",
+        f"state  ▒ closing {'▒' * 55}·······",
+        "out    ●                                                                │",
+        f"       └{'─' * 64}┘",
+        "       On Stop: 240 ms after the pulse",
+        "       3 messages still came in between",
+        "                                                     Close 1000 “goodbye”",
+        "       0                                                           240 ms",
+    ]
+
+
+@pytest.mark.parametrize("width", [40, 60, 79, 200])
+@pytest.mark.parametrize("is_unicode", [True, False])
+@in_virtual_time
+async def test_the_text_is_never_wider_than_it_may_be(width, is_unicode):
+    for recording in (await demo(), await troubled(), hostile()):
+        lines = recording.to_text(width, is_unicode=is_unicode)
+        assert max(map(len, lines)) <= width
+        assert is_unicode or all(line.isascii() for line in lines)
+        assert not any("\x1b" in line for line in lines)
+
+
+def test_too_little_room_is_refused():
+    with pytest.raises(ValueError, match="40 columns or more, not 39"):
+        recording_of().to_text(39)
+
+
+# --- Mermaid ----------------------------------------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_the_mermaid_diagram_sets_the_stretch_off():
+    assert (await demo()).to_mermaid().splitlines() == [
+        "sequenceDiagram",
+        "    participant c1 as demo",
+        "    participant p1 as demo: peer",
+        "    Note left of c1: WebSocket Client Start, 0 ms",
+        "    c1->>p1: connect, attempt 1",
+        "    p1-->>c1: open after 0 ms",
+        "    Note left of c1: On WebSocket Start, 0 ms",
+        "    Note left of c1: WebSocket Client Send, 0 ms",
+        "    c1->>p1: a message, 5 bytes",
+        "    p1->>c1: a message, 5 bytes",
+        "    rect rgba(194, 37, 92, 0.1)",
+        "    Note left of c1: WebSocket Client Stop, 0 ms",
+        "    c1->>p1: Close",
+        "    p1->>c1: 3 messages, 12 bytes",
+        "    p1-->>c1: Close 1000 #8220;goodbye#8221;",
+        "    Note left of c1: On WebSocket Stop, 240 ms",
+        "    end",
+    ]
+
+
+@in_virtual_time
+async def test_the_mermaid_diagram_shows_attempts_and_ends():
+    text = (await troubled()).to_mermaid()
+    for line in (
+        "c1->>p1: connect, attempt 3",
+        "p1--xc1: 1006, no Close frame",
+        "Note right of c1: next attempt in 1 s",
+    ):
+        assert f"    {line}\n" in text
+
+
+def test_what_others_chose_is_no_mermaid():
+    for line in hostile().to_mermaid().splitlines():
+        assert not set(re.sub("-[->x]*>?", "", line)) & set("<>{}%\x1b\"'")
+        assert ";" not in re.sub(r"#\d+;", "", line)
+        assert line.strip() == "end" or not re.search(r"\bend\b", line)
