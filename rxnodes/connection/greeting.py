@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, cast, overload
 
 from rxnodes.codecs import AS_TEXT, as_codec, decode, encode
 from rxnodes.connection.hook_task import HookTask
+from rxnodes.connection.matching import NO_MATCH, as_match, matcher
 from rxnodes.connection.outbound import to_payload
 from rxnodes.errors import ConnectError, DecodeError, RxNodesError, SendError
 from rxnodes.lifecycle.events import Traffic
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from rxnodes.codecs import Codec, CodecName, CodecOf, V
     from rxnodes.connection.before_connect import Attempt
     from rxnodes.connection.driver import Driver
+    from rxnodes.connection.matching import Match
     from rxnodes.lifecycle.inputs import HandshakeDone
 
 __all__ = ["AfterConnect", "Greeting", "LoggingIn", "Login"]
@@ -36,9 +38,6 @@ MESSAGE_COST: Final = 64
 
 #: So many turns of the loop a login has to take what has come, before its link counts as gone, or its time as up.
 TURNS_TO_TAKE: Final = 10
-
-#: What a `match` raises of a message of another form, which is no match then.
-MISMATCH = (LookupError, TypeError, AttributeError)
 
 
 class Greeting:
@@ -110,21 +109,22 @@ class Greeting:
         await self._login.send(value, codec)
 
     @overload
-    async def receive(self, match: Callable[[str | bytes], object] | None = None, *, codec: None) -> str | bytes: ...
+    async def receive(self, match: Match[str | bytes] | None = None, *, codec: None) -> str | bytes: ...
     @overload
-    async def receive(self, match: Callable[[Any], object] | None = None, *, codec: CodecName = UNSET) -> Any: ...
+    async def receive(self, match: Match[Any] | None = None, *, codec: CodecName = UNSET) -> Any: ...
     @overload
-    async def receive(self, match: Callable[[V], object] | None = None, *, codec: CodecOf[V]) -> V: ...
+    async def receive(self, match: Match[V] | None = None, *, codec: CodecOf[V]) -> V: ...
     @overload
-    async def receive(self, match: Callable[[V], object] | None = None, *, codec: TypeForm[V]) -> V: ...
-    async def receive(self, match: Callable[[Any], object] | None = None, *, codec: Any = UNSET) -> Any:
+    async def receive(self, match: Match[V] | None = None, *, codec: TypeForm[V]) -> V: ...
+    async def receive(self, match: Match[Any] | None = None, *, codec: Any = UNSET) -> Any:
         """Takes the next message that matches, which nobody else sees then.
 
         Those that do not match are kept, in order: for another `receive`, and for everybody once it is open.
 
         Args:
-            match: Says whether a message, as the codec reads it, is the one. `LookupError`, `TypeError` and
-                `AttributeError` from it mean that it is not. `None`: the next message is.
+            match: What the message, as the codec reads it, is known by: a function, or a key and a value such as
+                `("type", "auth_ok")`, as in `request`. `LookupError`, `TypeError` and `AttributeError` from it mean
+                that a message is another one. `None`: the next message is the one.
             codec: Reads the messages. Left out: the connection's own, or else `str`. `None`: as they came.
 
         Returns:
@@ -135,6 +135,9 @@ class Greeting:
             ConnectError: If the connection ends before one matches, with `code` and `reason` where the peer has closed.
                 What had come before is given first.
             RxNodesError: If the login is over.
+            TypeError: If `match` is neither a plain function nor a key and a value that can be hashed, or `codec` is no
+                codec.
+            ValueError: If no codec has that name.
         """
         return await self._login.receive(match, codec)
 
@@ -327,10 +330,13 @@ class LoggingIn:
         self._waiting.append(change)
         await change
 
-    async def receive(self, match: Callable[[Any], object] | None, codec: Any) -> Any:
+    async def receive(self, match: Match[Any] | None, codec: Any) -> Any:
         """Takes a message for the login."""
         codec = (self._login.codec or AS_TEXT) if codec is UNSET else codec
         reader = None if codec is None else as_codec(codec)
+        is_meant = None
+        if match is not None:
+            is_meant = matcher(as_match(match, reader, gives="whether a message is the one"))
         seen = -1
         while True:
             self._check()
@@ -341,7 +347,7 @@ class LoggingIn:
                 except DecodeError:
                     self._remove(number)
                     raise
-                if match is None or _is_match(match, value):
+                if is_meant is None or _is_match(is_meant, value):
                     self._remove(number)
                     return value
             if self._ended is not None:
@@ -375,5 +381,5 @@ class LoggingIn:
 def _is_match(match: Callable[[Any], object], value: Any) -> bool:
     try:
         return bool(match(value))
-    except MISMATCH:
+    except NO_MATCH:
         return False

@@ -6,12 +6,12 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
+from rxnodes.connection.matching import NO_MATCH, Wanted, key_reader
 from rxnodes.errors import ConnectionLost, DecodeError, printable
 from rxnodes.lifecycle.events import Dropped, ErrorEvent, LifecycleEvent, Stopped
 from rxnodes.rx.streams import Subscription
 from rxnodes.websocket.codec_argument import stream_of
 from rxnodes.websocket.deadlines import Deadlines
-from rxnodes.websocket.matching import NO_MATCH, Wanted, key_reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable, Iterator
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from reactivex import Observable
 
     from rxnodes.codecs import Codec
+    from rxnodes.connection.matching import Key
     from rxnodes.connection.protocols import ConnectionLike
     from rxnodes.rx.streams import IsolatedSubject
-    from rxnodes.websocket.matching import Key
 
 __all__ = ["Answers", "End", "Waiter", "answers_of"]
 

@@ -16,10 +16,10 @@ from rxnodes.transport.receipts import SendDropped
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rxnodes.connection.matching import Wanted
     from rxnodes.connection.protocols import ConnectionLike
     from rxnodes.transport.receipts import Receipt, SharedOutcome
     from rxnodes.websocket.answers import Answers, End
-    from rxnodes.websocket.matching import Wanted
 
 __all__ = ["Exchange", "Question", "to_seconds"]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 from reactivex import abc
 from reactivex.scheduler import TimeoutScheduler
 
+from rxnodes.connection.matching import as_match
 from rxnodes.errors import ConnectionLost, RequestTimeout
 from rxnodes.rx.event_loops import call_on
 from rxnodes.rx.schedulers import running_loop
@@ -15,7 +16,6 @@ from rxnodes.rx.streams import IsolatedSubject
 from rxnodes.websocket.answers import answers_of
 from rxnodes.websocket.codec_argument import UNSET, reader_of
 from rxnodes.websocket.exchange import to_seconds
-from rxnodes.websocket.matching import as_match
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
     from rxnodes.codecs import CodecName, CodecOf, V
+    from rxnodes.connection.matching import Match, Wanted
     from rxnodes.connection.protocols import ConnectionLike
     from rxnodes.rx.streams import Subscription
     from rxnodes.websocket.answers import Answers, End
-    from rxnodes.websocket.matching import Match, Wanted
 
 __all__ = ["Expectation", "expect"]
 

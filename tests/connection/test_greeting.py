@@ -493,3 +493,34 @@ async def test_a_hook_that_answers_though_it_was_cancelled_has_not_logged_in():
     stopped = await chat.connection.wait_stopped()
     assert stopped.opened is False
     assert chat.journal.kinds == ["Connecting", "ErrorEvent", "Stopped"]
+
+
+@virtual
+async def test_what_is_received_may_be_known_by_a_key_and_a_value():
+    chat, _, greeting = await greeted(codec=as_codec("json"))
+    for message in ('{"type":"news"}', "[1]", '{"type":"welcome"}'):
+        chat.peer.send(message)
+    assert await greeting.receive(("type", "welcome")) == {"type": "welcome"}
+    assert await greeting.receive((len, 1)) == {"type": "news"}
+
+
+async def no_plain_function(_message):
+    return True
+
+
+@pytest.mark.parametrize(
+    ("match", "codec", "says"),
+    [
+        ("welcome", "json", "match: expected a function"),
+        (no_plain_function, "json", "match: expected a plain function"),
+        (("type", ["welcome"]), "json", "match: expected a key and a value that can be looked for"),
+        (("type", "welcome"), str, "a message that is not read has no field 'type'; codec=\"json\" reads it"),
+    ],
+)
+@virtual
+async def test_a_match_that_could_never_be_one_raises_at_once(match, codec, says):
+    chat, _, greeting = await greeted()
+    chat.peer.send('{"type":"welcome"}')
+    with pytest.raises(TypeError, match=says):
+        await greeting.receive(match, codec=codec)
+    assert await greeting.receive() == '{"type":"welcome"}', "nothing was taken"
