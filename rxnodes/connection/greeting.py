@@ -21,7 +21,7 @@ from rxnodes.rx.arguments import UNSET
 from rxnodes.transport.receipts import Receipt, SendDropped, Sent
 
 if TYPE_CHECKING:
-    from multidict import CIMultiDict
+    from multidict import CIMultiDictProxy
     from typing_extensions import TypeForm
 
     from rxnodes.codecs import Codec, CodecName, CodecOf, V
@@ -87,8 +87,8 @@ class Greeting:
         return self._handshake.subprotocol
 
     @property
-    def headers(self) -> CIMultiDict[str]:
-        """The headers of the server's answer to the handshake."""
+    def headers(self) -> CIMultiDictProxy[str]:
+        """The headers of the server's answer to the handshake, as `Opened` has them."""
         return self._handshake.headers
 
     async def send(self, value: object, *, codec: CodecOf[Any] | CodecName | TypeForm[Any] | None = UNSET) -> None:

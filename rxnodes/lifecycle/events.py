@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from multidict import CIMultiDict
+    from multidict import CIMultiDictProxy
 
     from rxnodes.errors import RxNodesError
     from rxnodes.lifecycle.states import Initiator
@@ -65,15 +65,16 @@ class Opened(LifecycleEvent):
         subprotocol: What the server chose of the subprotocols offered; `None`: nothing.
         elapsed: Seconds since the attempt began.
         is_reconnect: Whether the session has been open before.
-        headers: Those of the server's answer, such as `Set-Cookie` or a request's id. Names are compared without regard
-            to case (RFC 9110 section 5.1). The `repr` does not show them, since they may hold secrets.
+        headers: Those of the server's answer, such as `Set-Cookie` or a request's id. They cannot be changed. Names are
+            compared without regard to case (RFC 9110 section 5.1). The `repr` does not show them, since they may hold
+            secrets.
     """
 
     subprotocol: str | None
     elapsed: float
     is_reconnect: bool
-    # A mapping that can change has no hash.
-    headers: CIMultiDict[str] = field(repr=False, hash=False)
+    # A mapping has no hash.
+    headers: CIMultiDictProxy[str] = field(repr=False, hash=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import json
 import threading
 from contextvars import ContextVar
@@ -524,3 +525,14 @@ async def test_a_match_that_could_never_be_one_raises_at_once(match, codec, says
     with pytest.raises(TypeError, match=says):
         await greeting.receive(match, codec=codec)
     assert await greeting.receive() == '{"type":"welcome"}', "nothing was taken"
+
+
+@virtual
+async def test_the_headers_are_the_same_for_all_and_nobody_can_change_them():
+    chat, hook, greeting = await greeted(script=lambda peer: peer.accept(headers={"X-Id": "7"}))
+    await opened(chat, hook)
+    told = chat.connection.last_opened
+    for headers in (greeting.headers, told.headers, copy.deepcopy(told).headers):
+        with pytest.raises(TypeError):
+            headers["X-Id"] = "8"
+        assert headers == {"X-Id": "7"}

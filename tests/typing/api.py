@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional, assert_type
 
 import reactivex
-from multidict import CIMultiDict
+from multidict import CIMultiDictProxy
 from pydantic import BaseModel, Field, TypeAdapter
 from reactivex import Observable, abc
 from reactivex import operators as ops
@@ -393,7 +393,7 @@ async def waiting(project: Project) -> None:
     chat = project.websocket("chat")
     assert_type(chat, Connection)
     assert_type(await chat.wait_started(), Opened)
-    assert_type((await chat.wait_started()).headers, CIMultiDict[str])
+    assert_type((await chat.wait_started()).headers, CIMultiDictProxy[str])
     stopped = await chat.wait_stopped()
     assert_type(stopped, Stopped)
     assert_type(stopped.code, int)
@@ -427,7 +427,7 @@ async def fresh_token(attempt: Attempt) -> ConnectOptions | None:
     assert_type(attempt.attempt, int)
     assert_type(attempt.error, RxNodesError | None)
     if isinstance(attempt.error, ConnectError) and attempt.error.status == 401:
-        assert_type(attempt.error.headers, CIMultiDict[str])
+        assert_type(attempt.error.headers, CIMultiDictProxy[str])
         assert_type(attempt.error.body, bytes)
         assert_type(attempt.error.retry_after, float | None)
         assert_type(attempt.error.code, int | None)
