@@ -343,7 +343,9 @@ class LoggingIn:
             for number in [number for number in self._kept if number > seen]:
                 seen = number
                 try:
-                    value = self._kept[number] if reader is None else decode(reader, self._kept[number])
+                    message = self._kept[number]
+                    # A login's messages may hold tokens, and what it raises is told to everybody.
+                    value = message if reader is None else decode(reader, message, is_secret=True)
                 except DecodeError:
                     self._remove(number)
                     raise

@@ -536,3 +536,18 @@ async def test_the_headers_are_the_same_for_all_and_nobody_can_change_them():
         with pytest.raises(TypeError):
             headers["X-Id"] = "8"
         assert headers == {"X-Id": "7"}
+
+
+@pytest.mark.parametrize("codec", ["json", "msgpack", dict[str, int], (str, int), (str, {}.__getitem__)])
+@virtual
+async def test_nothing_of_a_message_that_does_not_fit_is_told(codec):
+    """It may hold a token, and what the hook raises is told to everybody."""
+
+    async def log_in(greeting):
+        await greeting.receive(codec=codec)
+
+    chat = Chat(lambda peer: (peer.accept(), peer.send("the-token")), after_connect=log_in)
+    chat.connection.start()
+    stopped = await chat.connection.wait_stopped()
+    assert "a message does not fit" in str(stopped.error)
+    assert "the-token" not in f"{stopped} {chat.journal.events}"
