@@ -163,8 +163,11 @@ class Exchange(abc.DisposableBase):
     def on_message(self, message: Any) -> None:
         """The answer has come."""
         self.close()
-        self.observer.on_next(message)
-        self.observer.on_completed()
+        try:
+            self.observer.on_next(message)
+        finally:
+            # One that raises is told the end all the same.
+            self.observer.on_completed()
 
     def on_failure(self, error: Exception) -> None:
         """What says whether a message is the answer has raised."""
