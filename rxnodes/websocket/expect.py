@@ -106,8 +106,9 @@ def expect(
 
     Returns:
         An observable of one message. Its errors are `RequestTimeout`, and `ConnectionLost` at the first end that comes:
-        `Dropped`, `Stopped`, or that of the project. Disposing it before there is an outcome completes it without a
-        message; to await it is then reactivex's `SequenceContainsNoElementsError`.
+        `Dropped`, `Stopped`, or that of the connection, which is removed, or whose project is left. Disposing it before
+        there is an outcome completes it without a message; to await it is then reactivex's
+        `SequenceContainsNoElementsError`.
 
     Raises:
         TypeError: If `match` is neither a plain function nor a key and a value that can be hashed, or `timeout` no time
@@ -217,7 +218,7 @@ class Expectation(IsolatedSubject[T], abc.DisposableBase):
         """An attempt, or the session, or the project has ended."""
         name = self._connection.name
         if end is None:
-            self._fail(ConnectionLost(f"{name!r}: the project closed before the expected message came"))
+            self._fail(ConnectionLost(f"{name!r} was removed, or the project closed, before the expected message came"))
         else:
             self._fail(end.error(name, "the expected message"))
 
