@@ -236,6 +236,8 @@ class Answers:
         return broken_by.error
 
     def _on_project_closed(self) -> None:
+        # Whoever begins to wait while these are told subscribes anew, and is told at once.
+        self._subscriptions = ()
         for waiter in self._all(self._generation):
             _tell(self._connection, waiter, waiter.on_end, None)
 
