@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from copy import copy
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from rxnodes.lifecycle.inputs import HandshakeDone
 
 __all__ = ["AfterConnect", "Greeting", "LoggingIn", "Login"]
+
+logger = logging.getLogger("rxnodes")
 
 #: Beyond so many bytes that nobody takes, with so many for each message, reading pauses.
 ROOM: Final = 64 * 1024
@@ -263,6 +266,13 @@ class LoggingIn:
     def cancel(self) -> None:
         """Cancels the hook. After a second time nobody waits for its end any longer."""
         if self._task is not None and not self._task.is_over:
+            if self.is_full:
+                # It may have waited for what comes behind that.
+                logger.warning(
+                    "%s: reading had paused, since more than %d KiB had come that after_connect did not take",
+                    self._driver.name,
+                    ROOM // 1024,
+                )
             self._close(RxNodesError(f"{self._driver.name!r}: the login was cancelled"))
             self._task.abort()
 
