@@ -34,6 +34,7 @@ _EXPLANATIONS = {
     "tuple_type": "must be a list",
     "set_type": "must be a list",
     "frozen_set_type": "must be a list",
+    "callable_type": "must be a function, which only Python can give",
 }
 
 
