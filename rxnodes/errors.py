@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from multidict import CIMultiDict
 
@@ -109,8 +109,8 @@ class ConnectError(RxNodesError):
 
     Attributes:
         status: The HTTP status, where a server answered the handshake; `None`: none did.
-        headers: The headers of that answer, such as `Location`, `WWW-Authenticate` or `Set-Cookie`. Names are compared
-            without regard to case (RFC 9110 section 5.1).
+        headers: The headers of that answer, such as `Location`, `WWW-Authenticate` or `Set-Cookie`. They cannot be
+            changed. Names are compared without regard to case (RFC 9110 section 5.1).
         body: The first 8 KiB of that answer's body, decompressed; what of it did not come in time is missing.
         retry_after: How many seconds the server, or the proxy, asks to wait (`Retry-After`, RFC 9110 section 10.2.3);
             `None`: it does not say, or cannot be understood.
@@ -132,7 +132,7 @@ class ConnectError(RxNodesError):
         message: str,
         *,
         status: int | None = None,
-        headers: CIMultiDict[str] | None = None,
+        headers: Mapping[str, str] | None = None,
         body: bytes = b"",
         retry_after: float | None = None,
         proxy_status: int | None = None,
@@ -141,11 +141,11 @@ class ConnectError(RxNodesError):
         code: int | None = None,
         reason: str | None = None,
     ) -> None:
-        from multidict import CIMultiDict  # noqa: PLC0415 - nothing else here needs it
+        from rxnodes.headers import Headers  # noqa: PLC0415 - nothing else here needs it
 
         super().__init__(message)
         self.status = status
-        self.headers: CIMultiDict[str] = CIMultiDict() if headers is None else headers
+        self.headers: CIMultiDict[str] = Headers(headers or {})
         self.body = body
         self.retry_after = retry_after
         self.proxy_status = proxy_status

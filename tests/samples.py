@@ -10,6 +10,7 @@ from multidict import CIMultiDict
 
 import rxnodes
 from rxnodes.errors import ConnectionLost, UnknownConfiguration
+from rxnodes.headers import Headers
 from rxnodes.lifecycle.states import Initiator
 
 #: A value for each type that a constructor may ask for, as it is written there.
@@ -28,8 +29,8 @@ VALUES = {
     "DropReason": "full",
     "RxNodesError": UnknownConfiguration("caht", ["feed", "chat"]),
     "RxNodesError | None": ConnectionLost("the peer went away"),
-    "CIMultiDict[str]": CIMultiDict([("Set-Cookie", "a=1"), ("set-cookie", "b=2")]),
-    "CIMultiDict[str] | None": CIMultiDict([("Retry-After", "7")]),
+    "CIMultiDict[str]": Headers(CIMultiDict([("Set-Cookie", "a=1"), ("set-cookie", "b=2")])),
+    "Mapping[str, str] | None": Headers({"Retry-After": "7"}),
     "float | None": 0.5,
     "bytes": b"bytes",
     "bytes | None": b"bytes",
@@ -69,7 +70,7 @@ def contents(value):
     """All that can be told of a value: what is equal in it, and exceptions by what they hold."""
     if isinstance(value, BaseException):
         return type(value), value.args, str(value), repr(value), contents(vars(value))
-    if isinstance(value, CIMultiDict):
+    if isinstance(value, Headers):
         return type(value), list(value.items())
     if isinstance(value, dict):
         return {name: contents(it) for name, it in value.items()}

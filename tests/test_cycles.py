@@ -21,7 +21,7 @@ from rxnodes.testing import WebSocketServer
 from rxnodes.transport.aiohttp import AiohttpTransport
 from rxnodes.transport.aiohttp.sockets import WatchedSocket
 from rxnodes.transport.scripted import ScriptedTransport
-from rxnodes.websocket import on_receive, request
+from rxnodes.websocket import channel, expect, on_gap, on_receive, request
 
 pytestmark = pytest.mark.slow
 
@@ -222,6 +222,48 @@ def test_attempts_that_end_and_are_followed_by_others(way, end):
         await repeat(it, transport, session)
 
     way.run(test, end, reconnect=RECONNECT)
+
+
+async def ask(it):
+    with pytest.raises(RequestTimeout):
+        await request(it, "question", match=lambda _: False, timeout=0.001, codec="json")
+
+
+async def hear(it):
+    with expect(it, lambda _: True) as greeting:
+        await greeting
+
+
+async def follow(it):
+    channel(it, subscribe="news", match=lambda _: True).subscribe()
+
+
+async def watch_gaps(it):
+    on_gap(it, sequence=len).subscribe()
+
+
+@pytest.mark.parametrize("use", [ask, hear, follow, watch_gaps])
+def test_a_connection_that_is_removed(use):
+    async def main():
+        transport = ScriptedTransport(scripted(None))
+        async with Project(transport=transport) as project:
+
+            async def life():
+                it = project.add_websocket("it", "ws://it.test/")
+                it.start()
+                await it.wait_started()
+                asyncio.get_running_loop().call_soon(transport.peer.send, "hello")
+                await use(it)
+                await project.remove_websocket("it")
+                return weakref.ref(it)
+
+            await life()
+            with no_collector():
+                lives = [await life() for _ in range(SESSIONS)]
+                await turns()
+                assert [life() for life in lives] == [None] * SESSIONS
+
+    asyncio.run(main())
 
 
 def test_who_waits_for_a_start_that_does_not_come(way):

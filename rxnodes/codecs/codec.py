@@ -101,17 +101,23 @@ def encode(codec: Codec[T], value: T) -> str | bytes:
     raise failure
 
 
-def decode(codec: Codec[T], message: str | bytes) -> T:
+def decode(codec: Codec[T], message: str | bytes, *, is_secret: bool = False) -> T:
     """Makes a value of a message.
 
+    Args:
+        codec: Reads the message.
+        message: The message.
+        is_secret: Whether nothing of the message may be told, as where it may hold a token.
+
     Raises:
-        DecodeError: If the codec cannot. It says why, and shows how the message begins.
+        DecodeError: If the codec cannot. It says why, and shows how the message begins, unless that is secret.
     """
     try:
         return codec.decode(message)
     except Exception as error:  # noqa: BLE001 - a codec may raise anything
-        reason = text_of(error, _reason)
-        failure = _caused(DecodeError(f"a message does not fit {_title(codec)}: {reason}: {_excerpt(message)}"), error)
+        reason = text_of(error, _reason_without_values if is_secret else _reason)
+        shown = "" if is_secret else f": {_excerpt(message)}"
+        failure = _caused(DecodeError(f"a message does not fit {_title(codec)}: {reason}{shown}"), error)
     # Outside the handler, so that the error carries no context: it may hold the whole message.
     raise failure
 
@@ -131,6 +137,13 @@ def _reason(error: Exception) -> str:
     if isinstance(error, PYDANTIC_ERRORS):
         return reason_of(error)
     return str(error) if isinstance(error, ValueError | DecodeError) else with_type(error)
+
+
+def _reason_without_values(error: Exception) -> str:
+    """What an error of our own codecs, or of pydantic, says. What others raise may repeat the message."""
+    from rxnodes.codecs.pydantic_errors import PYDANTIC_ERRORS  # noqa: PLC0415 - as above
+
+    return _reason(error) if isinstance(error, (UnfitError, *PYDANTIC_ERRORS)) else type(error).__name__
 
 
 def _caused(error: E, cause: Exception) -> E:

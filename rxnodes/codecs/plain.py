@@ -116,7 +116,7 @@ def msgpack() -> Codec[Any]:
 
     def unpack(message: str | bytes) -> Any:
         if isinstance(message, str):
-            raise ValueError("a text message; MessagePack comes in binary ones")  # noqa: TRY004 - the peer sent it
+            raise UnfitError("a text message; MessagePack comes in binary ones")
         return package.unpackb(message)
 
     return Codec(partial(package.packb, default=_as_plain), unpack, "msgpack")

@@ -7,15 +7,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from rxnodes.errors import ConnectError
+from rxnodes.headers import Headers
 from rxnodes.lifecycle.events import Traffic
 from rxnodes.lifecycle.inputs import CloseReceived, CloseSent, HandshakeDone, LoginDone, LoginFailed, Lost, Violated
 from rxnodes.lifecycle.machine import closed_during_login
 from rxnodes.transport.receipts import Sent, Unsent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
-
-    from multidict import CIMultiDict
+    from collections.abc import Callable, Collection, Mapping
 
     from rxnodes.connection.driver import Driver
     from rxnodes.connection.greeting import LoggingIn
@@ -130,9 +129,9 @@ class AttemptSink:
 
     # The link
 
-    def opened(self, subprotocol: str | None, headers: CIMultiDict[str]) -> None:
+    def opened(self, subprotocol: str | None, headers: Mapping[str, str]) -> None:
         """The handshake is done."""
-        self._feed(HandshakeDone(self._session, self._attempt, subprotocol, headers))
+        self._feed(HandshakeDone(self._session, self._attempt, subprotocol, Headers(headers)))
 
     def sent(self, receipts: Collection[Receipt], /) -> None:
         """These messages have left for the network."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from copy import copy
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, cast, overload
 
 from rxnodes.codecs import AS_TEXT, as_codec, decode, encode
 from rxnodes.connection.hook_task import HookTask
+from rxnodes.connection.matching import NO_MATCH, as_match, matcher
 from rxnodes.connection.outbound import to_payload
 from rxnodes.errors import ConnectError, DecodeError, RxNodesError, SendError
 from rxnodes.lifecycle.events import Traffic
@@ -26,9 +28,12 @@ if TYPE_CHECKING:
     from rxnodes.codecs import Codec, CodecName, CodecOf, V
     from rxnodes.connection.before_connect import Attempt
     from rxnodes.connection.driver import Driver
+    from rxnodes.connection.matching import Match
     from rxnodes.lifecycle.inputs import HandshakeDone
 
 __all__ = ["AfterConnect", "Greeting", "LoggingIn", "Login"]
+
+logger = logging.getLogger("rxnodes")
 
 #: Beyond so many bytes that nobody takes, with so many for each message, reading pauses.
 ROOM: Final = 64 * 1024
@@ -36,9 +41,6 @@ MESSAGE_COST: Final = 64
 
 #: So many turns of the loop a login has to take what has come, before its link counts as gone, or its time as up.
 TURNS_TO_TAKE: Final = 10
-
-#: What a `match` raises of a message of another form, which is no match then.
-MISMATCH = (LookupError, TypeError, AttributeError)
 
 
 class Greeting:
@@ -89,7 +91,7 @@ class Greeting:
 
     @property
     def headers(self) -> CIMultiDict[str]:
-        """The headers of the server's answer to the handshake."""
+        """The headers of the server's answer to the handshake, as `Opened` has them."""
         return self._handshake.headers
 
     async def send(self, value: object, *, codec: CodecOf[Any] | CodecName | TypeForm[Any] | None = UNSET) -> None:
@@ -110,21 +112,22 @@ class Greeting:
         await self._login.send(value, codec)
 
     @overload
-    async def receive(self, match: Callable[[str | bytes], object] | None = None, *, codec: None) -> str | bytes: ...
+    async def receive(self, match: Match[str | bytes] | None = None, *, codec: None) -> str | bytes: ...
     @overload
-    async def receive(self, match: Callable[[Any], object] | None = None, *, codec: CodecName = UNSET) -> Any: ...
+    async def receive(self, match: Match[Any] | None = None, *, codec: CodecName = UNSET) -> Any: ...
     @overload
-    async def receive(self, match: Callable[[V], object] | None = None, *, codec: CodecOf[V]) -> V: ...
+    async def receive(self, match: Match[V] | None = None, *, codec: CodecOf[V]) -> V: ...
     @overload
-    async def receive(self, match: Callable[[V], object] | None = None, *, codec: TypeForm[V]) -> V: ...
-    async def receive(self, match: Callable[[Any], object] | None = None, *, codec: Any = UNSET) -> Any:
+    async def receive(self, match: Match[V] | None = None, *, codec: TypeForm[V]) -> V: ...
+    async def receive(self, match: Match[Any] | None = None, *, codec: Any = UNSET) -> Any:
         """Takes the next message that matches, which nobody else sees then.
 
         Those that do not match are kept, in order: for another `receive`, and for everybody once it is open.
 
         Args:
-            match: Says whether a message, as the codec reads it, is the one. `LookupError`, `TypeError` and
-                `AttributeError` from it mean that it is not. `None`: the next message is.
+            match: What the message, as the codec reads it, is known by: a function, or a key and a value such as
+                `("type", "auth_ok")`, as in `request`. `LookupError`, `TypeError` and `AttributeError` from it mean
+                that a message is another one. `None`: the next message is the one.
             codec: Reads the messages. Left out: the connection's own, or else `str`. `None`: as they came.
 
         Returns:
@@ -135,6 +138,9 @@ class Greeting:
             ConnectError: If the connection ends before one matches, with `code` and `reason` where the peer has closed.
                 What had come before is given first.
             RxNodesError: If the login is over.
+            TypeError: If `match` is neither a plain function nor a key and a value that can be hashed, or `codec` is no
+                codec.
+            ValueError: If no codec has that name.
         """
         return await self._login.receive(match, codec)
 
@@ -264,6 +270,13 @@ class LoggingIn:
     def cancel(self) -> None:
         """Cancels the hook. After a second time nobody waits for its end any longer."""
         if self._task is not None and not self._task.is_over:
+            if self.is_full:
+                # It may have waited for what comes behind that.
+                logger.warning(
+                    "%s: reading had paused, since more than %d KiB had come that after_connect did not take",
+                    self._driver.name,
+                    ROOM // 1024,
+                )
             self._close(RxNodesError(f"{self._driver.name!r}: the login was cancelled"))
             self._task.abort()
 
@@ -331,21 +344,26 @@ class LoggingIn:
         self._waiting.append(change)
         await change
 
-    async def receive(self, match: Callable[[Any], object] | None, codec: Any) -> Any:
+    async def receive(self, match: Match[Any] | None, codec: Any) -> Any:
         """Takes a message for the login."""
         codec = (self._login.codec or AS_TEXT) if codec is UNSET else codec
         reader = None if codec is None else as_codec(codec)
+        is_meant = None
+        if match is not None:
+            is_meant = matcher(as_match(match, reader, gives="whether a message is the one"))
         seen = -1
         while True:
             self._check()
             for number in [number for number in self._kept if number > seen]:
                 seen = number
                 try:
-                    value = self._kept[number] if reader is None else decode(reader, self._kept[number])
+                    message = self._kept[number]
+                    # A login's messages may hold tokens, and what it raises is told to everybody.
+                    value = message if reader is None else decode(reader, message, is_secret=True)
                 except DecodeError:
                     self._remove(number)
                     raise
-                if match is None or _is_match(match, value):
+                if is_meant is None or _is_match(is_meant, value):
                     self._remove(number)
                     return value
             if self._ended is not None:
@@ -385,5 +403,5 @@ def _cost(receipt: Receipt) -> Traffic:
 def _is_match(match: Callable[[Any], object], value: Any) -> bool:
     try:
         return bool(match(value))
-    except MISMATCH:
+    except NO_MATCH:
         return False

@@ -105,7 +105,8 @@ class Inbound:
         last_key, thing = self._last_shared
         if last_key != key:
             thing = self._held_by_others(key, make)
-            self._last_shared = (key, thing)
+            if not self._is_completed:
+                self._last_shared = (key, thing)
         return cast("T", thing)
 
     def _held_by_others(self, key: Hashable, make: Callable[[], T]) -> T:
@@ -140,6 +141,8 @@ class Inbound:
         with self._views.lock:
             # A batch stream that is asked for from here on is completed where it is made.
             self._is_completed = True
+            # It refers to the connection, and so would keep it alive.
+            self._last_shared = (None, None)
         streams: tuple[IsolatedSubject[Any], ...] = (self.messages, self.texts, self.binaries, *self._batches.values())
         for stream in streams:
             stream.on_completed()

@@ -101,7 +101,10 @@ class Outbound:
     def send_from_elsewhere(self, receipt: Receipt) -> None:
         """Hands a message to the loop, which is woken once for all that come until it takes them over."""
         loop = self._loop
-        assert loop.loop is not None
+        if loop.loop is None:
+            # It was removed before its project was open.
+            self.send(receipt)
+            return
         with hand_over_lock:
             if loop.messages is None:
                 loop.messages = HandOver(self._queue)

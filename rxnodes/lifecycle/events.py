@@ -65,14 +65,15 @@ class Opened(LifecycleEvent):
         subprotocol: What the server chose of the subprotocols offered; `None`: nothing.
         elapsed: Seconds since the attempt began.
         is_reconnect: Whether the session has been open before.
-        headers: Those of the server's answer, such as `Set-Cookie` or a request's id. Names are compared without regard
-            to case (RFC 9110 section 5.1). The `repr` does not show them, since they may hold secrets.
+        headers: Those of the server's answer, such as `Set-Cookie` or a request's id. They cannot be changed. Names are
+            compared without regard to case (RFC 9110 section 5.1). The `repr` does not show them, since they may hold
+            secrets.
     """
 
     subprotocol: str | None
     elapsed: float
     is_reconnect: bool
-    # A mapping that can change has no hash.
+    # A mapping has no hash.
     headers: CIMultiDict[str] = field(repr=False, hash=False)
 
 

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from multidict import CIMultiDict
-
     from rxnodes.errors import ConnectError, ProtocolError, RxNodesError
+    from rxnodes.headers import Headers
     from rxnodes.lifecycle.events import ErrorPhase, Traffic
 
 __all__ = [
@@ -113,7 +112,7 @@ class HandshakeDone(LinkInput):
     """The opening handshake is done."""
 
     subprotocol: str | None
-    headers: CIMultiDict[str] = field(repr=False, hash=False)
+    headers: Headers = field(repr=False, hash=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,8 +115,11 @@ class Connections:
         self._in_use[name] = connection
         if self._home is not None:
             connection.for_project.attach(*self._home)
-        if self._is_leaving:
-            connection.for_project.shutdown()
+            if self._is_leaving:
+                connection.for_project.shutdown()
+        elif self._is_leaving:
+            # The project has been left.
+            connection.for_project.detach()
         for tell in self._followers:
             tell(connection)
         return connection
@@ -192,10 +195,10 @@ class Connections:
 
     def detach(self) -> None:
         """Completes the streams of all connections, none of which is live any more."""
-        for connection in self.in_use:
-            connection.for_project.detach()
         with self._lock:
             self._home = None
+        for connection in self.in_use:
+            connection.for_project.detach()
 
 
 def _check_name(name: object) -> None:

@@ -64,8 +64,12 @@ class Subscription(abc.DisposableBase):
     def dispose(self) -> None:
         """Removes the subscriber, which is not called any more."""
         self.is_disposed = True
-        self.on_next = self.on_error = self.on_completed = _ignore
+        self.let_go()
         self.stream.detach(self)
+
+    def let_go(self) -> None:
+        """Forgets the subscriber, which may refer to the subscription: nothing more is told."""
+        self.on_next = self.on_error = self.on_completed = _ignore
 
 
 class IsolatedSubject(Observable[T], abc.SubjectBase[T]):
@@ -200,6 +204,8 @@ class IsolatedSubject(Observable[T], abc.SubjectBase[T]):
                 subscription.on_error(self._error)
         except BaseException as error:  # noqa: BLE001 - as in on_next
             self._report_raised(error)
+        finally:
+            subscription.let_go()
 
     def _report_raised(self, error: BaseException) -> None:
         """Reports what a subscriber raised. If the report fails, the other subscribers are notified all the same."""

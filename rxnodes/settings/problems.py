@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rxnodes.settings.places import KeyPath, Places
     from rxnodes.settings.shapes import Shape
 
-__all__ = ["PREFIX", "no_such_setting", "problems_of", "unknown"]
+__all__ = ["PREFIX", "explained", "no_such_setting", "problems_of", "unknown"]
 
 #: How the names of variables begin.
 PREFIX = "RXNODES_"
@@ -34,6 +34,7 @@ _EXPLANATIONS = {
     "tuple_type": "must be a list",
     "set_type": "must be a list",
     "frozen_set_type": "must be a list",
+    "callable_type": "must be a function, which only Python can give",
 }
 
 
@@ -51,12 +52,13 @@ def _problem(details: ErrorDetails, places: Places, around: KeyPath) -> str:
     if details["type"] == "extra_forbidden":
         text = unknown(path[-1], places.shape.at(*path[:-1]).fields)
     else:
-        text = _explained(details) + (", not text" if places.is_quoted(path) else "")
+        text = explained(details) + (", not text" if places.is_quoted(path) else "")
     key = f"{_dotted(path[1:])}: " if path[1:] else ""
     return f"{places.origin_of(path)}: {key}{text}"
 
 
-def _explained(details: ErrorDetails) -> str:
+def explained(details: ErrorDetails) -> str:
+    """What pydantic says of one value, in our words."""
     error = details.get("ctx", {}).get("error")
     if isinstance(error, Exception):
         return str(error)

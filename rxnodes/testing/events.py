@@ -15,9 +15,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from multidict import CIMultiDict
-
 from rxnodes.errors import CloseTimeout, ConnectionLost, RxNodesError
+from rxnodes.headers import Headers
 from rxnodes.lifecycle.events import Closing, Connecting, Dropped, ErrorEvent, Opened, Stopped
 from rxnodes.lifecycle.states import CloseCode, Initiator
 from rxnodes.websocket.gaps import Gap
@@ -63,9 +62,8 @@ def opened(**fields: Any) -> Opened:
         >>> opened(is_reconnect=True).is_reconnect, opened() == opened()
         (True, True)
     """
-    return Opened(
-        **_common(fields, {"subprotocol": None, "elapsed": 0.0, "is_reconnect": False, "headers": CIMultiDict()})
-    )
+    fields["headers"] = Headers(fields.get("headers", {}))
+    return Opened(**_common(fields, {"subprotocol": None, "elapsed": 0.0, "is_reconnect": False}))
 
 
 def dropped(code: int = 1006, reason: str = "", **fields: Any) -> Dropped:

@@ -6,12 +6,12 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
+from rxnodes.connection.matching import NO_MATCH, Wanted, key_reader
 from rxnodes.errors import ConnectionLost, DecodeError, printable
 from rxnodes.lifecycle.events import Dropped, ErrorEvent, LifecycleEvent, Stopped
 from rxnodes.rx.streams import Subscription
 from rxnodes.websocket.codec_argument import stream_of
 from rxnodes.websocket.deadlines import Deadlines
-from rxnodes.websocket.matching import NO_MATCH, Wanted, key_reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable, Iterator
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from reactivex import Observable
 
     from rxnodes.codecs import Codec
+    from rxnodes.connection.matching import Key
     from rxnodes.connection.protocols import ConnectionLike
     from rxnodes.rx.streams import IsolatedSubject
-    from rxnodes.websocket.matching import Key
 
 __all__ = ["Answers", "End", "Waiter", "answers_of"]
 
@@ -126,7 +126,8 @@ class Answers:
         self._subscriptions: tuple[Subscription, ...] = ()
         self._generation = 0
         self._broken_by: ErrorEvent | None = None
-        self.deadlines = Deadlines[Waiter](self._tell_time_is_over)
+        # Not by a method of ours, which would make a cycle of the two.
+        self.deadlines = Deadlines[Waiter](partial(_tell_time_is_over, connection))
 
     # Who waits
 
@@ -191,7 +192,7 @@ class Answers:
         for table in tuple(self._tables.values()):
             for waiter in self._look_up(generation, table, message):
                 if waiter.generation <= generation:
-                    self._tell(waiter, waiter.on_message, message)
+                    _tell(self._connection, waiter, waiter.on_message, message)
         for waiter, match in asked:
             if waiter.generation <= generation and not waiter.is_over:
                 self._ask(waiter, match, message)
@@ -205,17 +206,17 @@ class Answers:
         except Exception as error:  # noqa: BLE001 - as in every operator
             for waiter in tuple(table.all()):
                 if waiter.generation <= generation:
-                    self._tell(waiter, waiter.on_failure, error)
+                    _tell(self._connection, waiter, waiter.on_failure, error)
         return ()
 
     def _ask(self, waiter: Waiter, match: Callable[[Any], object], message: Any) -> None:
         try:
             is_meant = match(message)
         except Exception as error:  # noqa: BLE001 - as in every operator
-            self._tell(waiter, waiter.on_failure, error)
+            _tell(self._connection, waiter, waiter.on_failure, error)
         else:
             if is_meant:
-                self._tell(waiter, waiter.on_message, message)
+                _tell(self._connection, waiter, waiter.on_message, message)
 
     def _on_event(self, generation: int, event: LifecycleEvent) -> None:
         if isinstance(event, ErrorEvent):
@@ -225,7 +226,7 @@ class Answers:
             cause = event.error if isinstance(event, Stopped) else self._cause_of(event)
             end = End(event.code, event.reason, cause)
             for waiter in self._all(generation):
-                self._tell(waiter, waiter.on_end, end)
+                _tell(self._connection, waiter, waiter.on_end, end)
 
     def _cause_of(self, dropped: Dropped) -> Exception | None:
         """What broke the attempt: an end that is not clean is announced by an `ErrorEvent`."""
@@ -235,20 +236,24 @@ class Answers:
         return broken_by.error
 
     def _on_project_closed(self) -> None:
+        # Whoever begins to wait while these are told subscribes anew, and is told at once.
+        self._subscriptions = ()
         for waiter in self._all(self._generation):
-            self._tell(waiter, waiter.on_end, None)
+            _tell(self._connection, waiter, waiter.on_end, None)
 
-    def _tell_time_is_over(self, waiter: Waiter) -> None:
-        self._tell(waiter, waiter.on_deadline)
 
-    def _tell(self, waiter: Waiter, tell: Callable[..., None], *what: Any) -> None:
-        """Tells one who waits. What that one's subscriber raises harms nobody else."""
-        if waiter.is_over:
-            return
-        try:
-            tell(*what)
-        except BaseException as error:  # noqa: BLE001 - those who wait are as isolated as subscribers
-            self._connection.for_nodes.on_handler_error(error)
+def _tell_time_is_over(connection: ConnectionLike, waiter: Waiter) -> None:
+    _tell(connection, waiter, waiter.on_deadline)
+
+
+def _tell(connection: ConnectionLike, waiter: Waiter, tell: Callable[..., None], *what: Any) -> None:
+    """Tells one who waits. What that one's subscriber raises harms nobody else."""
+    if waiter.is_over:
+        return
+    try:
+        tell(*what)
+    except BaseException as error:  # noqa: BLE001 - those who wait are as isolated as subscribers
+        connection.for_nodes.on_handler_error(error)
 
 
 class _Table:

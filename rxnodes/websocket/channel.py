@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast, overload
 
+from rxnodes.connection.matching import as_match, matcher
 from rxnodes.errors import SendError, text_of
 from rxnodes.lifecycle.states import ConnectionState
 from rxnodes.rx.streams import Derived
 from rxnodes.transport.receipts import SendDropped
 from rxnodes.websocket.codec_argument import UNSET, reader_and_writer, stream_of
 from rxnodes.websocket.event_nodes import on_start
-from rxnodes.websocket.matching import as_match, matcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     from rxnodes.codecs import CodecName, CodecOf, V
     from rxnodes.connection.connection import Binary
+    from rxnodes.connection.matching import Match
     from rxnodes.connection.protocols import ConnectionLike
     from rxnodes.rx.streams import IsolatedSubject
     from rxnodes.transport.receipts import Receipt
-    from rxnodes.websocket.matching import Match
 
 __all__ = ["channel"]
 

@@ -16,10 +16,10 @@ from rxnodes.transport.receipts import SendDropped
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rxnodes.connection.matching import Wanted
     from rxnodes.connection.protocols import ConnectionLike
     from rxnodes.transport.receipts import Receipt, SharedOutcome
     from rxnodes.websocket.answers import Answers, End
-    from rxnodes.websocket.matching import Wanted
 
 __all__ = ["Exchange", "Question", "to_seconds"]
 
@@ -163,8 +163,11 @@ class Exchange(abc.DisposableBase):
     def on_message(self, message: Any) -> None:
         """The answer has come."""
         self.close()
-        self.observer.on_next(message)
-        self.observer.on_completed()
+        try:
+            self.observer.on_next(message)
+        finally:
+            # One that raises is told the end all the same.
+            self.observer.on_completed()
 
     def on_failure(self, error: Exception) -> None:
         """What says whether a message is the answer has raised."""

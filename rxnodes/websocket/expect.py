@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 from reactivex import abc
 from reactivex.scheduler import TimeoutScheduler
 
+from rxnodes.connection.matching import as_match
 from rxnodes.errors import ConnectionLost, RequestTimeout
 from rxnodes.rx.event_loops import call_on
 from rxnodes.rx.schedulers import running_loop
@@ -15,7 +16,6 @@ from rxnodes.rx.streams import IsolatedSubject
 from rxnodes.websocket.answers import answers_of
 from rxnodes.websocket.codec_argument import UNSET, reader_of
 from rxnodes.websocket.exchange import to_seconds
-from rxnodes.websocket.matching import as_match
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
     from rxnodes.codecs import CodecName, CodecOf, V
+    from rxnodes.connection.matching import Match, Wanted
     from rxnodes.connection.protocols import ConnectionLike
     from rxnodes.rx.streams import Subscription
     from rxnodes.websocket.answers import Answers, End
-    from rxnodes.websocket.matching import Match, Wanted
 
 __all__ = ["Expectation", "expect"]
 
@@ -106,8 +106,9 @@ def expect(
 
     Returns:
         An observable of one message. Its errors are `RequestTimeout`, and `ConnectionLost` at the first end that comes:
-        `Dropped`, `Stopped`, or that of the project. Disposing it before there is an outcome completes it without a
-        message; to await it is then reactivex's `SequenceContainsNoElementsError`.
+        `Dropped`, `Stopped`, or that of the connection, which is removed, or whose project is left. Disposing it before
+        there is an outcome completes it without a message; to await it is then reactivex's
+        `SequenceContainsNoElementsError`.
 
     Raises:
         TypeError: If `match` is neither a plain function nor a key and a value that can be hashed, or `timeout` no time
@@ -217,7 +218,7 @@ class Expectation(IsolatedSubject[T], abc.DisposableBase):
         """An attempt, or the session, or the project has ended."""
         name = self._connection.name
         if end is None:
-            self._fail(ConnectionLost(f"{name!r}: the project closed before the expected message came"))
+            self._fail(ConnectionLost(f"{name!r} was removed, or the project closed, before the expected message came"))
         else:
             self._fail(end.error(name, "the expected message"))
 

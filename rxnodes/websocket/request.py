@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, overload
 
 from reactivex import Observable, abc
 
+from rxnodes.connection.matching import as_match
 from rxnodes.rx.event_loops import call_on, observer_on_loop_of
 from rxnodes.websocket.answers import answers_of
 from rxnodes.websocket.codec_argument import UNSET, reader_and_writer
 from rxnodes.websocket.exchange import Exchange, Question, to_seconds
-from rxnodes.websocket.matching import as_match
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from rxnodes.codecs import CodecName, CodecOf, V
     from rxnodes.connection.connection import Binary
+    from rxnodes.connection.matching import Match
     from rxnodes.connection.protocols import ConnectionLike
-    from rxnodes.websocket.matching import Match
 
 __all__ = ["request"]
 

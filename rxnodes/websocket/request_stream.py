@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from reactivex import Observable, abc
 
+from rxnodes.connection.matching import as_match
 from rxnodes.errors import SendError, text_of
 from rxnodes.lifecycle.states import ConnectionState
 from rxnodes.rx.arguments import check_callback
@@ -13,7 +14,6 @@ from rxnodes.rx.event_loops import observer_on_loop_of
 from rxnodes.websocket.answers import answers_of
 from rxnodes.websocket.codec_argument import UNSET, reader_and_writer
 from rxnodes.websocket.exchange import Exchange, Question, to_seconds
-from rxnodes.websocket.matching import as_match
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from rxnodes.codecs import CodecName, CodecOf, V
     from rxnodes.connection.connection import Binary
+    from rxnodes.connection.matching import Match
     from rxnodes.connection.protocols import ConnectionLike
     from rxnodes.transport.receipts import Receipt
-    from rxnodes.websocket.matching import Match
 
 __all__ = ["request_stream"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import json
 import threading
 from contextvars import ContextVar
@@ -493,3 +494,60 @@ async def test_a_hook_that_answers_though_it_was_cancelled_has_not_logged_in():
     stopped = await chat.connection.wait_stopped()
     assert stopped.opened is False
     assert chat.journal.kinds == ["Connecting", "ErrorEvent", "Stopped"]
+
+
+@virtual
+async def test_what_is_received_may_be_known_by_a_key_and_a_value():
+    chat, _, greeting = await greeted(codec=as_codec("json"))
+    for message in ('{"type":"news"}', "[1]", '{"type":"welcome"}'):
+        chat.peer.send(message)
+    assert await greeting.receive(("type", "welcome")) == {"type": "welcome"}
+    assert await greeting.receive((len, 1)) == {"type": "news"}
+
+
+async def no_plain_function(_message):
+    return True
+
+
+@pytest.mark.parametrize(
+    ("match", "codec", "says"),
+    [
+        ("welcome", "json", "match: expected a function"),
+        (no_plain_function, "json", "match: expected a plain function"),
+        (("type", ["welcome"]), "json", "match: expected a key and a value that can be looked for"),
+        (("type", "welcome"), str, "a message that is not read has no field 'type'; codec=\"json\" reads it"),
+    ],
+)
+@virtual
+async def test_a_match_that_could_never_be_one_raises_at_once(match, codec, says):
+    chat, _, greeting = await greeted()
+    chat.peer.send('{"type":"welcome"}')
+    with pytest.raises(TypeError, match=says):
+        await greeting.receive(match, codec=codec)
+    assert await greeting.receive() == '{"type":"welcome"}', "nothing was taken"
+
+
+@virtual
+async def test_the_headers_are_the_same_for_all_and_nobody_can_change_them():
+    chat, hook, greeting = await greeted(script=lambda peer: peer.accept(headers={"X-Id": "7"}))
+    await opened(chat, hook)
+    told = chat.connection.last_opened
+    for headers in (greeting.headers, told.headers, copy.deepcopy(told).headers):
+        with pytest.raises(TypeError):
+            headers["X-Id"] = "8"
+        assert headers == {"X-Id": "7"}
+
+
+@pytest.mark.parametrize("codec", ["json", "msgpack", dict[str, int], (str, int), (str, {}.__getitem__)])
+@virtual
+async def test_nothing_of_a_message_that_does_not_fit_is_told(codec):
+    """It may hold a token, and what the hook raises is told to everybody."""
+
+    async def log_in(greeting):
+        await greeting.receive(codec=codec)
+
+    chat = Chat(lambda peer: (peer.accept(), peer.send("the-token")), after_connect=log_in)
+    chat.connection.start()
+    stopped = await chat.connection.wait_stopped()
+    assert "a message does not fit" in str(stopped.error)
+    assert "the-token" not in f"{stopped} {chat.journal.events}"

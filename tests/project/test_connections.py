@@ -20,6 +20,7 @@ from rxnodes import (
     PluginDisabled,
     Project,
     RxNodesError,
+    SendDropped,
     SettingsError,
     Stopped,
     UnknownConfiguration,
@@ -221,6 +222,27 @@ async def test_before_the_project_is_open_and_when_it_has_been_left():
         assert project.configurations == ("late",)
     await project.remove_websocket("late")
     assert project.configurations == ()
+
+
+@pytest.mark.parametrize("how", ["removed before the project is open", "asked for when it has been left"])
+@virtual
+async def test_a_connection_that_never_has_a_loop_does_nothing(how):
+    project = Project(websocket={"chat": URL}, transport=ScriptedTransport())
+    if how.startswith("removed"):
+        chat = project.websocket("chat")
+        await project.remove_websocket("chat")
+    else:
+        async with project:
+            pass
+        chat = project.websocket("chat")
+    chat.start()
+    chat.stop()
+    chat.abort()
+    assert isinstance(await chat.send("hello"), SendDropped)
+    assert Told(chat).events == ["completed"]
+    for wait in (chat.wait_started, chat.wait_stopped):
+        with pytest.raises(RxNodesError, match="'chat' was removed, or the project closed"):
+            await wait()
 
 
 @virtual

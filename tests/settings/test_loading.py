@@ -783,6 +783,7 @@ def test_members_of_a_list_have_types_too(folder):
         ('port = "5"', 'port: must be a whole number from 1 to 65535 (or "none"), not text'),
         ('compression = "yes"', "compression: must be true or false, not text"),
         ("compression = 1", "compression: must be true or false"),
+        ('after_connect = "log_in"', "after_connect: must be a function, which only Python can give"),
         ('heartbeat = "2.5"', 'heartbeat: must be a number of seconds from 0.001 to 86400 (or "none"), not text'),
         ('reconnect.enabled = "on"', "reconnect.enabled: must be true or false, not text"),
         (

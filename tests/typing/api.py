@@ -449,9 +449,11 @@ async def fresh_token(attempt: Attempt) -> ConnectOptions | None:
 async def log_in(greeting: Greeting) -> None:
     assert_type(greeting.attempt, Attempt)
     assert_type(greeting.subprotocol, str | None)
+    assert_type(greeting.headers, CIMultiDict[str])
     assert_type(await greeting.send({"token": "secret"}, codec="json"), None)
     assert_type(await greeting.receive(), Any)
     assert_type(await greeting.receive(lambda value: value["type"] == "auth_ok", codec="json"), Any)
+    assert_type(await greeting.receive(("type", "auth_ok"), codec=dict[str, str]), dict[str, str])
     assert_type(await greeting.receive(codec=None), str | bytes)
     assert_type(await greeting.receive(lambda value: value["type"] == "auth_ok", codec=dict[str, str]), dict[str, str])
 

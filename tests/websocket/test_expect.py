@@ -261,9 +261,25 @@ async def test_before_the_project_is_open_and_after_it():
             await late
     for it in (unused, expect(chat, is_b)):
         with pytest.raises(
-            ConnectionLost, match=r"'(chat|unused)': the project closed before the expected message came"
+            ConnectionLost,
+            match=r"'(chat|unused)' was removed, or the project closed, before the expected message came",
         ):
             await it
+
+
+@virtual
+async def test_one_that_begins_while_the_streams_complete_is_told_so():
+    outcomes = []
+    async with Project(websocket={"chat": "ws://chat.test/"}, transport=ScriptedTransport()) as project:
+        chat = project.websocket("chat")
+
+        def expect_again(error):
+            outcomes.append(error)
+            expect(chat, is_b).subscribe(on_error=outcomes.append)
+
+        expect(chat, is_b).subscribe(on_error=expect_again)
+        expect(chat, is_b).subscribe(on_error=outcomes.append)
+    assert [type(outcome) for outcome in outcomes] == [ConnectionLost] * 3
 
 
 def test_in_threads_and_on_another_loop():

@@ -618,10 +618,12 @@ async def test_one_who_raises_keeps_the_answer_from_nobody():
     def fail(answer):
         raise RuntimeError(answer["id"])
 
-    ask(chat, 1).subscribe(fail)
+    ends = []
+    ask(chat, 1).subscribe(fail, on_completed=lambda: ends.append("completed"))
     told = Told(ask(chat, 1))
     chat.peer.send('{"id":1}')
     assert told.all == [{"id": 1}, "completed"]
+    assert ends == ["completed"], "nor the end from itself"
     assert [str(error.__cause__) for error in chat.handler_errors] == ["1"]
     assert idle(chat.connection)
 

@@ -282,6 +282,19 @@ def test_a_hook_may_give_subprotocols(given, offered):
     assert "token" not in repr(options)
 
 
+def test_what_is_wrong_with_what_a_hook_gives_is_said_as_of_settings():
+    given = ConnectOptions(subprotocols=["a b", 5], headers={"A\n": "secret"}, query={"q": 7}, url="http://h/")
+    with pytest.raises(ValueError, match="subprotocols") as raised:
+        connection().retarget(given)
+    assert sorted(str(raised.value).split("; ")) == [
+        "headers.A\n: must be a header name: letters, digits and !#$%&'*+-.^_`|~",
+        "query.q: must be text",
+        "subprotocols.0: must be a subprotocol name: letters, digits and !#$%&'*+-.^_`|~",
+        "subprotocols.1: must be text",
+        "url: must begin with ws:// or wss://",
+    ]
+
+
 # On the wire
 
 

@@ -22,6 +22,7 @@ from rxnodes.codecs import CODEC_NAMES, Codec, as_codec
 from rxnodes.connection.before_connect import ConnectOptions, Preparation
 from rxnodes.connection.greeting import Login
 from rxnodes.lifecycle.policy import Policy
+from rxnodes.settings.problems import explained
 from rxnodes.transport.base import Cookies, Target
 from rxnodes.websocket.settings.fields import MIB, Number, OrNone, Seconds, SecondsOrNone, Settings, is_none
 from rxnodes.websocket.settings.names import HeaderName, HeaderValue, QueryName, QueryValue, SubprotocolName
@@ -228,7 +229,8 @@ class ConnectionSettings(Settings):
             return replace(target, cookies=self._cookies)
         except ValidationError as error:
             problems = [
-                f"{'.'.join(map(str, detail['loc']))} {detail['msg']}" for detail in error.errors(include_input=False)
+                f"{'.'.join(str(part) for part in details['loc'] if part != '[key]')}: {explained(details)}"
+                for details in error.errors(include_input=False)
             ]
         raise ValueError("; ".join(problems))
 
