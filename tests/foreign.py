@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -24,21 +26,32 @@ def needs(*packages):
     return pytest.mark.skipif(bool(missing), reason=f"{', '.join(missing)} missing: pip install -e '.[recipes]'")
 
 
+def program(*names):
+    """Where a program of the system is, whatever it is called, or what skips the test."""
+    path = os.environ["PATH"] + ":/usr/sbin"
+    found = next(filter(None, (shutil.which(name, path=path) for name in names)), None)
+    return found, pytest.mark.skipif(found is None, reason=f"{names[0]} missing: apt-get install {names[0]}")
+
+
 class ForeignServer:
     """A server at one port of the loopback.
 
     Args:
         command: Starts it; `{port}` in a word is its port.
-        cwd: Where.
+        env: What it has besides in its environment.
+        config: A file, and what is written into it, with its port likewise.
     """
 
-    def __init__(self, *command, cwd=SERVERS, env=None):
+    def __init__(self, *command, env=None, config=None):
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self._command = [word.replace("{port}", str(self.port)) for word in command]
-        self._cwd = cwd
         self._env = env
+        if config is not None:
+            file, text = config
+            file.write_text(text.replace("{port}", str(self.port)))
         self._process = None
+        self.starts = 0
 
     async def __aenter__(self):
         await self.start()
@@ -49,14 +62,16 @@ class ForeignServer:
 
     async def start(self):
         """Starts it, and waits until it listens."""
+        self.starts += 1
         # What it says of itself is of no use here, and its warnings are its own.
         self._process = subprocess.Popen(  # noqa: S603, ASYNC220 - our own command; it does not wait
             self._command,
-            cwd=self._cwd,
+            cwd=SERVERS,
             env=environment(PYTHONWARNINGS="ignore") | (self._env or {}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
         async with asyncio.timeout(PATIENCE):
             while not await self._listens():
@@ -64,9 +79,15 @@ class ForeignServer:
                 await asyncio.sleep(0.05)
 
     def kill(self):
-        """Ends it as the kernel does where memory is short: it cannot say goodbye."""
-        self._process.kill()
-        self._process.wait()
+        """Ends it with all that it has started. It cannot say goodbye."""
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    async def terminate(self):
+        """Asks it to end, and waits until it has."""
+        self._process.terminate()
+        await asyncio.to_thread(self._process.wait, PATIENCE)
 
     async def _listens(self):
         with contextlib.suppress(OSError):

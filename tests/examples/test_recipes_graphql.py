@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import sys
 
 import pytest
 from foreign import ForeignServer, load, needs, recipe
 
 from rxnodes import Project
+from rxnodes.testing import WebSocketServer
 
 pytestmark = [pytest.mark.slow, needs("strawberry", "uvicorn", "websockets")]
 
@@ -55,3 +58,19 @@ async def test_a_subscription_that_is_disposed_ends_at_the_server(server):
         # The server takes a moment to end its generator.
         while await listeners():
             pass
+
+
+async def test_a_ping_is_answered():
+    answered = asyncio.get_running_loop().create_future()
+
+    async def serve(peer):
+        await peer.accept(subprotocol="graphql-transport-ws")
+        assert json.loads(await peer.receive_message()) == {"type": "connection_init"}
+        await peer.send_text('{"type": "connection_ack"}')
+        await peer.send_text('{"type": "ping"}')
+        answered.set_result(json.loads(await peer.receive_message()))
+        await peer.send_close((await peer.expect_close()).code)
+
+    async with WebSocketServer(serve) as server, recipe("graphql.py", server.url) as program:
+        assert await answered == {"type": "pong"}
+        await program.interrupt()
