@@ -73,10 +73,14 @@ class ForeignServer:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        async with asyncio.timeout(PATIENCE):
-            while not await self._listens():
-                assert self._process.poll() is None, f"{self._command[0]} ended: {self._process.returncode}"
-                await asyncio.sleep(0.05)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while not await self._listens():
+                    assert self._process.poll() is None, f"{self._command} ended: {self._process.returncode}"
+                    await asyncio.sleep(0.05)
+        except BaseException:
+            self.kill()
+            raise
 
     def kill(self):
         """Ends it with all that it has started. It cannot say goodbye."""
