@@ -55,6 +55,13 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+def recipes(session: nox.Session) -> None:
+    """The recipes among the examples, against servers that others have written."""
+    session.install("-e", ".[recipes]")
+    session.run("pytest", "-q", "tests/examples", "-k", "recipes")
+
+
+@nox.session
 def benchmarks(session: nox.Session) -> None:
     """The benchmarks; the quick ones, unless arguments say otherwise."""
     session.install("-e", ".[bench]")

@@ -25,4 +25,5 @@ class Headers(CIMultiDict[str]):
         raise TypeError("the headers of an answer cannot be changed; CIMultiDict(headers) makes others")
 
     __setitem__ = __delitem__ = __ior__ = _refuse
-    add = clear = extend = merge = pop = popall = popitem = popone = setdefault = update = _refuse
+    add = clear = extend = merge = pop = popall = popitem = popone = update = _refuse
+    setdefault = _refuse  # pyright: ignore[reportAssignmentType]

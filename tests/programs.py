@@ -24,13 +24,13 @@ def environment(**variables):
 
 
 @contextlib.asynccontextmanager
-async def running(*command, env, cwd=None, stdin=None, stderr=asyncio.subprocess.PIPE):
+async def running(*command, env, cwd=None, stdin=None, stderr=asyncio.subprocess.PIPE, patience=PATIENCE):
     """A process, which is ended when the context is left."""
     process = await asyncio.create_subprocess_exec(
         *command, cwd=cwd, env=env, stdin=stdin, stdout=asyncio.subprocess.PIPE, stderr=stderr
     )
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(patience):
             yield process
     finally:
         if process.returncode is None:

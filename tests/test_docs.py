@@ -191,8 +191,12 @@ def workshop(tmp_path, certificates):
     return lay_out
 
 
+#: These are the files of examples/, which have tests of their own, with servers.
+PROGRAMS = [block for block in blocks("python") if not block.id.startswith("docs/recipes.md:")]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("block", blocks("python"))
+@pytest.mark.parametrize("block", PROGRAMS)
 async def test_a_program_prints_what_the_page_shows(block, workshop):
     folder = workshop(block)
     tests = [node.name for node in ast.parse(block.text).body if getattr(node, "name", "").startswith("test_")]

@@ -34,7 +34,8 @@ def test_the_readme_shows_each_of_them_and_how_it_is_run():
     text = (EXAMPLES / "README.md").read_text()
     programs = {path.name for path in EXAMPLES.iterdir() if path.suffix in {".py", ".ipynb"}}
     assert set(re.findall(r"\]\(([\w]+\.(?:py|ipynb))\)", text)) == programs
-    assert set(re.findall(r"examples/([\w.]+)$", text, re.MULTILINE)) == programs
+    commands = "".join(re.findall(r"^```sh\n(.*?)^```$", text, re.DOTALL | re.MULTILINE))
+    assert {name for name in programs if re.search(rf"\bexamples[/ ]{Path(name).stem}\b", commands)} == programs
 
 
 def test_the_readmes_links_lead_somewhere():
