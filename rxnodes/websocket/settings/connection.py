@@ -21,7 +21,7 @@ from rxnodes.connection.before_connect import ConnectOptions, Preparation
 from rxnodes.connection.greeting import Login
 from rxnodes.lifecycle.policy import Policy
 from rxnodes.transport.base import Target
-from rxnodes.websocket.settings.fields import MIB, Number, Seconds, SecondsOrNone, Settings, is_none
+from rxnodes.websocket.settings.fields import MIB, Number, Seconds, SecondsOrNone, Settings, is_none, shared
 from rxnodes.websocket.settings.names import HeaderName, HeaderValue, QueryName, QueryValue, SubprotocolName
 from rxnodes.websocket.settings.reconnect import ReconnectSettings
 from rxnodes.websocket.settings.send_queue import SendQueueSettings
@@ -105,11 +105,11 @@ class ConnectionSettings(Settings):
         int | None, BeforeValidator(Number(1, 1024 * MIB, whole=True, unit="bytes", optional=True))
     ] = MIB
     max_header_size: Annotated[int, BeforeValidator(Number(1, 1024 * MIB, whole=True, unit="bytes"))] = 64 * 1024
-    send_queue: SendQueueSettings = Field(default_factory=SendQueueSettings)
+    send_queue: SendQueueSettings = SendQueueSettings()
     compression: bool = False
     codec: Annotated[Any, BeforeValidator(_codec)] = None
     tls: TlsSettings | None = None
-    reconnect: ReconnectSettings = Field(default_factory=ReconnectSettings)
+    reconnect: ReconnectSettings = ReconnectSettings()
     before_connect: Callable[..., Any] | None = Field(default=None, repr=False)
     after_connect: Callable[..., Any] | None = Field(default=None, repr=False)
 
@@ -146,10 +146,12 @@ class ConnectionSettings(Settings):
 
     def policy(self) -> Policy:
         """The bounds that the connection's lifecycle keeps."""
-        return Policy(
-            connect_timeout=self.connect_timeout,
-            close_timeout=self.close_timeout,
-            reconnect=self.reconnect.policy(),
+        return shared(
+            Policy(
+                connect_timeout=self.connect_timeout,
+                close_timeout=self.close_timeout,
+                reconnect=self.reconnect.policy(),
+            )
         )
 
     def preparation(self) -> Preparation | None:
@@ -208,7 +210,7 @@ class ConnectionSettings(Settings):
             silence_timeout=self.silence_timeout,
             max_message_size=self.max_message_size,
             max_header_size=self.max_header_size,
-            send_queue=self.send_queue.queue(),
+            send_queue=shared(self.send_queue.queue()),
             compression=self.compression,
             tls=self.tls.context() if self.tls else None,
         )
