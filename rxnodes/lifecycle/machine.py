@@ -75,6 +75,9 @@ __all__ = [
 ]
 
 
+NO_TRAFFIC = Traffic()
+
+
 class MachineError(Exception):
     """An input came that cannot come in this phase: a bug in the caller."""
 
@@ -137,7 +140,7 @@ class State:
     started_at: float = 0.0
     has_opened: bool = False
     failures: int = 0
-    traffic: Traffic = field(default_factory=Traffic)
+    traffic: Traffic = NO_TRAFFIC
 
     # of the attempt
     has_link: bool = False
@@ -355,6 +358,7 @@ def open_(draft: Draft) -> None:
         is_reconnect=is_reconnect,
         headers=state.handshake.headers,
     )
+    state.handshake = None
 
 
 def postpone_timeout(draft: Draft) -> None:

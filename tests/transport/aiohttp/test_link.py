@@ -245,7 +245,7 @@ async def test_a_failure_of_ours_behind_the_handshake_is_logged_and_leaves_nothi
         dialled = Dialled(transport, server.url)
         dialled.told.opened = fails
         told = await dialled.lost()
-        assert dialled.link._sockets == set(), "no descriptor is left"
+        assert not dialled.link._sockets, "no descriptor is left"
     assert isinstance(told.error, ConnectError)
     assert str(told.error) == "an internal error, see the log"
     assert [(record.message, record.exc_info[0]) for record in caplog.records] == [("a link failed", BrokenError)]
