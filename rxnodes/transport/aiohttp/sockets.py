@@ -91,7 +91,7 @@ class WatchedSocket(socket.socket):
 
     __slots__ = ("_has_ended_tcp", "link", "spare")
 
-    def __init__(self, family: int, kind: int, protocol: int) -> None:
+    def __init__(self, family: int = -1, kind: int = -1, protocol: int = -1) -> None:
         super().__init__(family, kind, protocol)
         self.link: SocketOwner | None = None
         self.spare: socket.socket | None = None

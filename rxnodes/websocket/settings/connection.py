@@ -193,7 +193,8 @@ class ConnectionSettings(Settings):
         number = parts.port if self.port is None else self.port
         port = "" if number is None else f":{number}"
         address = f"{parts.scheme}://{host}{port}"
-        path = encoded(parts.path) or "/"
+        # Where there is no query, this is both URLs, as one object.
+        base = address + (encoded(parts.path) or "/")
         pieces = self._query_pieces(parts.query)
         headers = {name: value.get_secret_value() for name, value in self.headers.items()}
         if (credentials := credentials_of(parts)) is not None:
@@ -202,8 +203,8 @@ class ConnectionSettings(Settings):
             # RFC 6874 section 4: the name of an interface means nothing to the server.
             headers["Host"] = f"{host.partition('%')[0]}]{port}"
         return Target(
-            url=address + path + after_mark("&".join(pieces)),
-            redacted_url=address + path + after_mark("&".join(map(redacted, pieces))),
+            url=base + after_mark("&".join(pieces)),
+            redacted_url=base + after_mark("&".join(map(redacted, pieces))),
             headers=headers,
             subprotocols=self.subprotocols,
             heartbeat=self.heartbeat,
