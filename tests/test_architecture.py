@@ -71,7 +71,7 @@ def defined_in(file):
         elif isinstance(node, ast.AnnAssign):
             names.add(node.target.id)
         elif isinstance(node, ast.Assign):
-            names |= {target.id for target in node.targets}
+            names |= {part.id for target in node.targets for part in getattr(target, "elts", [target])}
     return names
 
 

@@ -38,7 +38,6 @@ class AttemptSink:
     __slots__ = (
         "_attempt",
         "_driver",
-        "_feed",
         "_is_logging_in",
         "_is_open",
         "_is_over",
@@ -52,7 +51,6 @@ class AttemptSink:
 
     def __init__(self, driver: Driver, session: int, attempt: int, login: LoggingIn | None = None) -> None:
         self._driver = driver
-        self._feed = driver.feed
         self._session = session
         self._attempt = attempt
         self._login = login
@@ -109,9 +107,9 @@ class AttemptSink:
         self._is_logging_in = False
         loss, self._loss = self._loss, None
         if outcome is True:
-            self._feed(LoginDone(self._session, self._attempt))
+            self._driver.feed(LoginDone(self._session, self._attempt))
         elif isinstance(outcome, ConnectError) and loss is None:
-            self._feed(LoginFailed(self._session, self._attempt, outcome))
+            self._driver.feed(LoginFailed(self._session, self._attempt, outcome))
         if not self._is_open:
             self._ignore_messages()
             if loss is not None:
@@ -131,7 +129,7 @@ class AttemptSink:
 
     def opened(self, subprotocol: str | None, headers: Mapping[str, str]) -> None:
         """The handshake is done."""
-        self._feed(HandshakeDone(self._session, self._attempt, subprotocol, Headers(headers)))
+        self._driver.feed(HandshakeDone(self._session, self._attempt, subprotocol, Headers(headers)))
 
     def sent(self, receipts: Collection[Receipt], /) -> None:
         """These messages have left for the network."""
@@ -153,11 +151,11 @@ class AttemptSink:
         if self._login is not None:
             self._login.end(closed_during_login(code, reason))
         input_ = CloseReceived(self._session, self._attempt, code, reason, tcp_ended)
-        self._driver.behind_messages(partial(self._feed, input_))
+        self._driver.behind_messages(partial(self._driver.feed, input_))
 
     def close_sent(self) -> None:
         """Our Close frame has left."""
-        self._feed(CloseSent(self._session, self._attempt))
+        self._driver.feed(CloseSent(self._session, self._attempt))
 
     def ponged(self, round_trip: float) -> None:
         """The peer has answered a ping."""
@@ -166,7 +164,7 @@ class AttemptSink:
 
     def violated(self, error: ProtocolError) -> None:
         """The peer broke the protocol."""
-        self._driver.behind_messages(partial(self._feed, Violated(self._session, self._attempt, error)))
+        self._driver.behind_messages(partial(self._driver.feed, Violated(self._session, self._attempt, error)))
 
     def lost(self, error: RxNodesError | None, traffic: Traffic) -> None:
         """Nothing of the link is left."""

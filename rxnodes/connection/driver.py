@@ -393,7 +393,7 @@ class Driver:
 
     def on_pong(self, round_trip: float) -> None:
         """The peer has answered a ping."""
-        self.outbox.send(self.publisher.latency.on_next, round_trip)
+        self.publisher.publish_latency(round_trip)
 
     def on_link_gone(self) -> None:
         """The link of the current attempt is gone; its login is not."""

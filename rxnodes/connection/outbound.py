@@ -32,7 +32,6 @@ class Outbound:
     """Sends messages: at once, or from the backlog when the connection opens; also those of other threads.
 
     Attributes:
-        outcomes: What became of each message that was sent with a tag.
         watched: How many messages there are whose outcome somebody waits for.
         backlog: The messages that wait for the connection to open, if any do.
         expiry: The timer that gives up the first of them.
@@ -40,8 +39,8 @@ class Outbound:
     """
 
     __slots__ = (
-        *("_driver", "_loop", "_outbox", "_queue", "_report"),
-        *("backlog", "expiry", "observers", "outcomes", "watched"),
+        *("_driver", "_lock", "_loop", "_outbox", "_outcomes", "_queue", "_report"),
+        *("backlog", "expiry", "observers", "watched"),
     )
 
     def __init__(  # noqa: PLR0913, PLR0917 - it is between all of these
@@ -58,11 +57,21 @@ class Outbound:
         self._loop = loop
         self._outbox = outbox
         self._report = report
-        self.outcomes: IsolatedSubject[SendOutcome] = IsolatedSubject(report, lock)
+        self._lock = lock
+        # Made late, since only tags need it.
+        self._outcomes: IsolatedSubject[SendOutcome] | None = None
         self.watched = 0
         self.backlog: Backlog | None = None
         self.expiry: asyncio.TimerHandle | None = None
         self.observers: list[Callable[[list[str | bytes]], None]] = []
+
+    @property
+    def outcomes(self) -> IsolatedSubject[SendOutcome]:
+        """What became of each message that was sent with a tag."""
+        with self._lock:
+            if self._outcomes is None:
+                self._outcomes = IsolatedSubject(self._report, self._lock)
+            return self._outcomes
 
     # Sending
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rxnodes.errors import RxNodesError
 from rxnodes.rx.forking import guard, inherited
-from rxnodes.rx.schedulers import utc_now
+from rxnodes.rx.schedulers import clock_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -36,11 +36,12 @@ class OwnLoop:
         messages: The messages that other threads have handed over, if any ever did.
     """
 
-    __slots__ = ("is_inherited", "is_left", "loop", "messages", "name", "thread")
+    __slots__ = ("_clock", "is_inherited", "is_left", "loop", "messages", "name", "thread")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.loop: asyncio.AbstractEventLoop | None = None
+        self._clock = clock_of(None)
         self.thread = 0
         self.is_left = False
         self.is_inherited = False
@@ -49,6 +50,7 @@ class OwnLoop:
     def attach(self, loop: asyncio.AbstractEventLoop, thread: int) -> None:
         """Lets the connection live on `loop`, which runs in the thread of that identifier."""
         self.loop = loop
+        self._clock = clock_of(loop)
         self.thread = thread
 
     def leave(self) -> None:
@@ -122,4 +124,4 @@ class OwnLoop:
 
     def now(self) -> datetime:
         """The time of day in UTC, as events have it."""
-        return utc_now(self.loop)
+        return self._clock()

@@ -33,14 +33,12 @@ class Publisher:
         states: The `ConnectionState`: the last one for each new subscriber, then every change.
         lifecycle: Every lifecycle event. All that a subscriber can learn of a session's life, it learns here; On
             WebSocket Start, Stop and Error are filters over it.
-        ended: Every `Stopped`, once all subscribers of `lifecycle` have seen it: then no session is live.
-        latency: The round-trip time of each heartbeat's ping, in seconds.
         report: Told what subscribers raise.
     """
 
     __slots__ = (
-        *("_delivering", "_driver", "_loop", "_outbox", "_waiters"),
-        *("ended", "latency", "lifecycle", "report", "states"),
+        *("_delivering", "_driver", "_ended", "_latency", "_loop", "_outbox", "_waiters"),
+        *("lifecycle", "report", "states"),
     )
 
     def __init__(self, loop: OwnLoop, outbox: Outbox, waiters: Waiters, driver: Driver, lock: RLock) -> None:
@@ -54,8 +52,30 @@ class Publisher:
             report, ConnectionState.IDLE, self._replay, lock
         )
         self.lifecycle: IsolatedSubject[LifecycleEvent] = IsolatedSubject(report, lock)
-        self.ended: IsolatedSubject[Stopped] = IsolatedSubject(report, lock)
-        self.latency: IsolatedSubject[float] = IsolatedSubject(report, lock)
+        # Both are made late: few connections need them, and there may be very many connections.
+        self._ended: IsolatedSubject[Stopped] | None = None
+        self._latency: IsolatedSubject[float] | None = None
+
+    @property
+    def ended(self) -> IsolatedSubject[Stopped]:
+        """Every `Stopped`, once all subscribers of `lifecycle` have seen it: then no session is live."""
+        with self.lifecycle.lock:
+            if self._ended is None:
+                self._ended = IsolatedSubject(self.report, self.lifecycle.lock)
+            return self._ended
+
+    @property
+    def latency(self) -> IsolatedSubject[float]:
+        """The round-trip time of each heartbeat's ping, in seconds."""
+        with self.lifecycle.lock:
+            if self._latency is None:
+                self._latency = IsolatedSubject(self.report, self.lifecycle.lock)
+            return self._latency
+
+    def publish_latency(self, round_trip: float) -> None:
+        """Delivers the round-trip time of a ping, where anybody has ever asked for it."""
+        if self._latency is not None:
+            self._outbox.send(self._latency.on_next, round_trip)
 
     def publish(self, event: ConnectionState | LifecycleEvent) -> None:
         """Delivers one notification to all."""
@@ -78,13 +98,14 @@ class Publisher:
     def _end(self, stopped: Stopped) -> None:
         """Every subscriber has seen `Stopped`: the session is over."""
         self._waiters.last_stopped = stopped
-        self.ended.on_next(stopped)
+        if self._ended is not None:
+            self._ended.on_next(stopped)
         self._waiters.wake()
         self._delivering = None
         self._driver.feed(Delivered())
 
     def complete(self) -> None:
-        """Completes the streams."""
+        """Completes the streams, also for those who ask for them later."""
         for stream in (self.states, self.lifecycle, self.ended, self.latency):
             stream.on_completed()
 

@@ -13,7 +13,8 @@ from rxnodes.lifecycle.inputs import Reported, Shutdown
 if TYPE_CHECKING:
     from rxnodes.connection.driver import Driver
     from rxnodes.errors import RxNodesError, SendError
-    from rxnodes.lifecycle.events import ErrorPhase, Traffic
+    from rxnodes.lifecycle.events import ErrorPhase, Stopped, Traffic
+    from rxnodes.rx.streams import IsolatedSubject
 
 __all__ = ["DriverForNodes", "DriverForProject"]
 
@@ -23,7 +24,6 @@ class DriverForNodes:
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
-        self.ended = driver.publisher.ended
         self.texts = driver.inbound.texts
         self.binaries = driver.inbound.binaries
         self.batches = driver.inbound.batches
@@ -35,6 +35,11 @@ class DriverForNodes:
         self.notify = driver.outbox.send
         self.shared = driver.inbound.shared
         self.on_handler_error = driver.publisher.report
+
+    @property
+    def ended(self) -> IsolatedSubject[Stopped]:
+        """Every `Stopped`, once all subscribers have seen it."""
+        return self._driver.publisher.ended
 
     @property
     def is_delivering(self) -> bool:

@@ -75,6 +75,9 @@ __all__ = [
 ]
 
 
+NO_TRAFFIC = Traffic()
+
+
 class MachineError(Exception):
     """An input came that cannot come in this phase: a bug in the caller."""
 
@@ -101,6 +104,13 @@ class Phase(Enum):
     __hash__ = object.__hash__
 
 
+# A step works with these. On Python 3.11, to look a member up in its class takes 0.4 µs.
+IDLE, CONNECTING, GREETING, DISMISSED, OPEN, DROPPING, RECONNECTING, CLOSING, STOPPED, CLOSED = Phase
+LOCAL, REMOTE, NETWORK, TIMEOUT = Initiator
+
+NOT_LIVE = (IDLE, STOPPED, CLOSED)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
     """What the machine knows of the configuration: the connection's name, its redacted URL, its bounds.
@@ -124,7 +134,7 @@ class State:
     """
 
     profile: Profile
-    phase: Phase = Phase.IDLE
+    phase: Phase = IDLE
     is_shut_down: bool = False
     restart: bool = False
     timer: int = 0
@@ -137,7 +147,7 @@ class State:
     started_at: float = 0.0
     has_opened: bool = False
     failures: int = 0
-    traffic: Traffic = field(default_factory=Traffic)
+    traffic: Traffic = NO_TRAFFIC
 
     # of the attempt
     has_link: bool = False
@@ -146,7 +156,7 @@ class State:
     opened_at: float | None = None
 
     # of its end
-    initiator: Initiator = Initiator.NETWORK
+    initiator: Initiator = NETWORK
     deadline: float = 0.0
     close_received: CloseReceived | None = None
     close_sent: bool = False
@@ -159,7 +169,7 @@ class State:
     @property
     def is_live(self) -> bool:
         """Whether a session is under way."""
-        return self.phase not in (Phase.IDLE, Phase.STOPPED, Phase.CLOSED)
+        return self.phase not in NOT_LIVE
 
     @property
     def was_clean(self) -> bool:
@@ -294,7 +304,7 @@ def begin_session(draft: Draft) -> None:
 
 def dial(draft: Draft) -> None:
     """The next attempt begins."""
-    draft.enter(Phase.CONNECTING)
+    draft.enter(CONNECTING)
     state = draft.state
     last_error = state.error
     state.attempt += 1
@@ -302,7 +312,7 @@ def dial(draft: Draft) -> None:
     state.dialled_at = draft.now.monotonic
     state.handshake = None
     state.opened_at = None
-    state.initiator = Initiator.NETWORK
+    state.initiator = NETWORK
     state.close_received = None
     state.close_sent = False
     state.violated = False
@@ -342,7 +352,7 @@ def in_time(draft: Draft) -> None:
 
 def open_(draft: Draft) -> None:
     """The attempt is open."""
-    draft.enter(Phase.OPEN)
+    draft.enter(OPEN)
     state = draft.state
     assert state.handshake is not None
     is_reconnect = state.has_opened
@@ -355,6 +365,7 @@ def open_(draft: Draft) -> None:
         is_reconnect=is_reconnect,
         headers=state.handshake.headers,
     )
+    state.handshake = None
 
 
 def postpone_timeout(draft: Draft) -> None:
@@ -400,17 +411,17 @@ def closed_during_login(code: int, reason: str) -> ConnectError:
 
 def by_us(draft: Draft) -> None:
     """We end the session."""
-    draft.state.initiator = Initiator.LOCAL
+    draft.state.initiator = LOCAL
 
 
 def by_peer(draft: Draft) -> None:
     """The peer ends the session, or the attempt."""
-    draft.state.initiator = Initiator.REMOTE
+    draft.state.initiator = REMOTE
 
 
 def announce_closing(draft: Draft) -> None:
     """The session has begun to end."""
-    draft.enter(Phase.CLOSING)
+    draft.enter(CLOSING)
     draft.state.was_stopped = isinstance(draft.input, COMMANDS)
     draft.emit(
         Closing,
@@ -477,7 +488,7 @@ def refuse_violation(draft: Draft) -> None:
     error = draft.input.error
     draft.announce("receive", error)
     draft.state.violated = True
-    draft.state.initiator = Initiator.LOCAL
+    draft.state.initiator = LOCAL
     draft.effects.append(CloseNow(error.code, ""))
 
 
@@ -487,7 +498,7 @@ def time_out(draft: Draft) -> None:
     if not (state.was_clean or state.announced or state.cut_short):
         timeout = state.profile.policy.close_timeout
         if state.close_received is None:
-            state.initiator = Initiator.TIMEOUT
+            state.initiator = TIMEOUT
         draft.announce("close", CloseTimeout(f"the closing was not done within close_timeout ({timeout:g} s)"))
     draft.effects.append(AbortLink())
 
@@ -510,7 +521,7 @@ def report_loss(draft: Draft) -> None:
         return
     if state.close_received is not None and not state.close_sent:
         # Our Close frame never left, so the peer ended it, even where we had wanted to.
-        state.initiator = Initiator.REMOTE
+        state.initiator = REMOTE
     state.error = why_ended(state, draft.input) or _unexplained(state.phase)
     draft.report(PHASE_OF_LOSS[state.phase], state.error)
 
@@ -523,7 +534,7 @@ def _unexplained(phase: Phase) -> RxNodesError:
 
 def announce_drop(draft: Draft) -> None:
     """The attempt is over; the next one comes after the announced delay."""
-    draft.enter(Phase.RECONNECTING)
+    draft.enter(RECONNECTING)
     state = draft.state
     policy = state.profile.policy.reconnect
     retry_in = max(policy.delay(state.failures, draft.now.chance), policy.least_delay(state.error))
@@ -539,7 +550,7 @@ def announce_drop(draft: Draft) -> None:
 
 def conclude(draft: Draft) -> None:
     """The session is over."""
-    draft.enter(Phase.STOPPED)
+    draft.enter(STOPPED)
     hold_back_restart(draft)
     state = draft.state
     draft.emit(
@@ -806,7 +817,7 @@ INDEX = index(TABLE)
 def is_stale(state: State, input_: Input) -> bool:
     """Whether the input belongs to an attempt, a login or a timer that is no longer the current one."""
     if isinstance(input_, LinkInput):
-        is_late = isinstance(input_, LoginDone | LoginFailed) and state.phase not in LOGGING_IN
+        is_late = state.phase not in LOGGING_IN and isinstance(input_, LoginDone | LoginFailed)
         return is_late or not state.has_link or input_.attempt != state.attempt or input_.session != state.session
     return isinstance(input_, Elapsed) and input_.timer != state.timer
 

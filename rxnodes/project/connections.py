@@ -41,7 +41,10 @@ class Connections:
     def __init__(self, loaded: settings.LoadedSettings, transport: Transport) -> None:
         section = cast("WebSocketSettings | None", loaded.sections.get("websocket"))
         self._switch = loaded.switches["websocket"]
-        self._configurations = None if section is None else section.connections.copy()
+        # None instead of a configuration: its connection was made, and has taken what it needs of it.
+        self._configurations: dict[str, ConnectionSettings | None] | None = None
+        if section is not None:
+            self._configurations = dict(section.connections)
         self._transport = transport
         self._lock = threading.Lock()
         self._in_use: dict[str, Connection] = {}
@@ -64,7 +67,7 @@ class Connections:
         # the first to the second, so that it may be seen twice, but is not missed.
         return (*self._in_use.values(), *self._being_removed.values())
 
-    def _configured(self) -> dict[str, ConnectionSettings]:
+    def _configured(self) -> dict[str, ConnectionSettings | None]:
         if self._configurations is None:
             raise PluginDisabled("websocket", self._switch)
         return self._configurations
@@ -78,7 +81,12 @@ class Connections:
         with self._lock:
             if name not in configured:
                 raise UnknownConfiguration(name, configured)
-            return self._in_use.get(name) or self._make(name, configured[name])
+            configuration = configured[name]
+            if configuration is None:
+                return self._in_use[name]
+            connection = self._make(name, configuration)
+            configured[name] = None
+            return connection
 
     def add(self, name: str, fields: Fields) -> Connection:
         """Makes a connection of a name that is free."""
@@ -93,8 +101,9 @@ class Connections:
                 raise SettingsError([f"there is a connection named {name!r} already; remove_websocket removes it"])
             if name in self._being_removed:
                 raise SettingsError([f"the connection named {name!r} is still being removed; await remove_websocket"])
-            configured[name] = section.connections[name]
-            return self._make(name, configured[name])
+            connection = self._make(name, section.connections[name])
+            configured[name] = None
+            return connection
 
     def _make(self, name: str, configuration: ConnectionSettings) -> Connection:
         if configuration.tls is not None and not configuration.tls.verify:

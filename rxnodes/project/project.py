@@ -95,7 +95,6 @@ class Project(Scope):
         return project
 
     def _prepare(self, loaded: settings.LoadedSettings, transport: Transport | None) -> None:
-        self._settings = loaded
         self._transport = transport if transport is not None else _transport_over_aiohttp()
         self._connections = Connections(loaded, self._transport)
         self._own = ProjectLoop()

@@ -26,6 +26,10 @@ _lock = threading.Lock()
 guard(_lock)
 
 
+#: Of all sources that nobody pauses: since Python 3.10, each empty frozenset takes 230 bytes of its own.
+_NO_HOLDERS: frozenset[Hashable] = frozenset()
+
+
 class PauseControl:
     """Pauses a source for as long as at least one holder wants that.
 
@@ -43,8 +47,8 @@ class PauseControl:
     def __init__(self, on_change: Callable[[bool], None], run: Callable[[Callable[[], None]], None]) -> None:
         self._on_change = on_change
         self._run = run
-        # A frozenset that is replaced, because an empty one takes no memory of its own.
-        self._holders: frozenset[Hashable] = frozenset()
+        # It is replaced, never changed.
+        self._holders = _NO_HOLDERS
         #: What the source was last called with.
         self._is_source_paused = False
 
@@ -83,8 +87,9 @@ class PauseControl:
 
 
 class _Current(threading.local):
-    pause_control: PauseControl | None = None
-    is_put_off = False
+    """The source that is delivering in this thread, and whether what it delivers was put off."""
+
+    source: tuple[PauseControl | None, bool] = (None, False)
 
 
 _current = _Current()
@@ -92,12 +97,12 @@ _current = _Current()
 
 def current_pause_control() -> PauseControl | None:
     """The pause control of the source that is delivering in this thread; `None` if no source that can be paused is."""
-    return _current.pause_control
+    return _current.source[0]
 
 
 def deliver(pause_control: PauseControl, show: Callable[[T], R], value: T) -> R:
     """Calls `show(value)`. Whatever that calls can pause the source meanwhile."""
-    return _deliver(pause_control, show, value, is_put_off=False)
+    return _deliver((pause_control, False), show, value)
 
 
 def put_off(act: Callable[[T], R]) -> Callable[[T], R]:
@@ -106,16 +111,15 @@ def put_off(act: Callable[[T], R]) -> Callable[[T], R]:
     This works for one step only. A queue that schedules itself again and again works off items of many sources, so it
     must not count as part of the source whose item happened to come first.
     """
-    pause_control = None if _current.is_put_off else _current.pause_control
-    if pause_control is None:
+    pause_control, is_put_off = _current.source
+    if pause_control is None or is_put_off:
         return act
-    return lambda value: _deliver(pause_control, act, value, is_put_off=True)
+    return lambda value: _deliver((pause_control, True), act, value)
 
 
-def _deliver(pause_control: PauseControl, show: Callable[[T], R], value: T, *, is_put_off: bool) -> R:
-    before, was_put_off = _current.pause_control, _current.is_put_off
-    _current.pause_control, _current.is_put_off = pause_control, is_put_off
+def _deliver(source: tuple[PauseControl, bool], show: Callable[[T], R], value: T) -> R:
+    before, _current.source = _current.source, source
     try:
         return show(value)
     finally:
-        _current.pause_control, _current.is_put_off = before, was_put_off
+        _current.source = before

@@ -26,6 +26,7 @@ __all__ = [
     "LateScheduler",
     "LoopScheduler",
     "ThreadSafeLoopScheduler",
+    "clock_of",
     "loop_of",
     "running_loop",
     "utc_now",
@@ -191,7 +192,15 @@ def loop_of(scheduler: abc.SchedulerBase | None) -> asyncio.AbstractEventLoop | 
     return running_loop()
 
 
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def clock_of(loop: asyncio.AbstractEventLoop | None) -> Callable[[], datetime]:
+    """What gives the time of day in UTC. A loop in virtual time has a time of day of its own."""
+    return getattr(loop, "utc_now", _now)
+
+
 def utc_now(loop: asyncio.AbstractEventLoop | None) -> datetime:
-    """The time of day in UTC. A loop in virtual time has a time of day of its own."""
-    loops_own = getattr(loop, "utc_now", None)
-    return datetime.now(UTC) if loops_own is None else loops_own()
+    """The time of day in UTC."""
+    return clock_of(loop)()

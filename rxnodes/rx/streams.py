@@ -308,6 +308,10 @@ class Derived(IsolatedSubject[T]):
         super()._stop(error)
 
 
+#: Of all sources that nobody observes: each empty frozenset takes 230 bytes of its own.
+_NO_VIEWS: frozenset[View[Any]] = frozenset()
+
+
 class Views:
     """Which of the views of one source are observed.
 
@@ -318,7 +322,7 @@ class Views:
 
     def __init__(self, lock: threading.RLock) -> None:
         self.lock = lock
-        self.observed: frozenset[View[Any]] = frozenset()
+        self.observed = _NO_VIEWS
 
     def note(self, view: View[Any]) -> None:
         """Notes whether this view is observed now."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rxnodes.wire.deflate import Deflate
     from rxnodes.wire.protocols import FrameHandler
 
-__all__ = ["NO_LIMIT", "NO_RUN", "PARTS_PER_BLOCK", "MessageAssembler", "longest_frame", "not_utf8"]
+__all__ = ["NO_LIMIT", "NO_RUN", "MessageAssembler", "Pieces", "longest_frame", "not_utf8"]
 
 logger = logging.getLogger("rxnodes.wire")
 
@@ -31,7 +31,7 @@ MIN_FRAGMENTS: Final = 1024
 BYTES_PER_FRAGMENT: Final = 64
 MAX_EMPTY_FRAGMENTS: Final = 1024
 
-#: So many parts of a payload, or of a message, are joined into one block: each is an object, and they may be small.
+#: So many parts of a payload are joined into one block.
 PARTS_PER_BLOCK: Final = 1024
 
 #: One read may become so many bytes, unpacked, before they are delivered; beyond that, each message is delivered alone.
@@ -46,6 +46,30 @@ def longest_frame(max_size: int, *, is_packed: bool) -> int:
 def not_utf8() -> Violation:
     """The violation of a text message that is not UTF-8 (RFC 6455 section 8.1)."""
     return Violation(CloseCode.INVALID_FRAME_PAYLOAD_DATA, "a text message that is not UTF-8")
+
+
+class Pieces:
+    """The parts of a payload, in order.
+
+    Very many are joined block by block, because each is an object, and they may be small.
+    """
+
+    __slots__ = ("_blocks", "_parts")
+
+    def __init__(self) -> None:
+        self._blocks: list[bytes] = []
+        self._parts: list[bytes] = []
+
+    def add(self, part: bytes) -> None:
+        """Adds a part behind the others."""
+        self._parts.append(part)
+        if len(self._parts) == PARTS_PER_BLOCK:
+            self._blocks.append(b"".join(self._parts))
+            self._parts.clear()
+
+    def join(self) -> bytes:
+        """The whole payload."""
+        return b"".join([*self._blocks, *self._parts])
 
 
 class MessageAssembler:
@@ -67,7 +91,6 @@ class MessageAssembler:
     """
 
     __slots__ = (
-        "_blocks",
         "_deflate",
         "_empty_fragments",
         "_fragment_count",
@@ -89,9 +112,8 @@ class MessageAssembler:
         self._limit = max_size
         self._fragment_limit = max(MIN_FRAGMENTS, max_size // BYTES_PER_FRAGMENT)
         self._deflate = deflate
-        # The message that has come in part: its blocks, the fragments behind them, and their number and size.
-        self._blocks: list[bytes] = []
-        self._fragments: list[bytes] = []
+        # The message that has come in part, the number of its fragments, and their size.
+        self._fragments: Pieces | None = None
         self._fragmented_opcode = CONTINUATION
         self._fragments_size = 0
         self._fragment_count = 0
@@ -210,16 +232,15 @@ class MessageAssembler:
 
     def _keep_fragment(self, opcode: int, payload: bytes, compressed: bool) -> None:  # noqa: FBT001
         self._begin_run(NO_RUN)
+        if self._fragments is None:
+            self._fragments = Pieces()
         self._fragmented_opcode = opcode
         self._fragments_size += len(payload)
         if self._fragments_size > longest_frame(self._limit, is_packed=compressed):
             raise self.too_big()
         if payload:
             self._fragment_count += 1
-            self._fragments.append(payload)
-            if len(self._fragments) == PARTS_PER_BLOCK:
-                self._blocks.append(b"".join(self._fragments))
-                self._fragments.clear()
+            self._fragments.add(payload)
         else:
             self._empty_fragments += 1
         if self._fragment_count > self._fragment_limit:
@@ -229,9 +250,9 @@ class MessageAssembler:
 
     def _join_fragments(self) -> bytes:
         """The payload of the message that is whole now."""
-        payload = b"".join([*self._blocks, *self._fragments])
-        self._blocks.clear()
-        self._fragments.clear()
+        assert self._fragments is not None
+        payload = self._fragments.join()
+        self._fragments = None
         self._fragmented_opcode = CONTINUATION
         self._fragments_size = self._fragment_count = self._empty_fragments = 0
         return payload

@@ -35,6 +35,9 @@ SHORT_HEADERS: Final = {
     first_byte: [bytes((first_byte, MASKED | length)) for length in range(126)] for first_byte in SHORT_FRAMES
 }
 
+#: A number, since to look a member of an enum up takes longer than to write the frame.
+NO_STATUS: Final = int(CloseCode.NO_STATUS_RECEIVED)
+
 #: RFC 6455 section 5.2: payloads below this length have the shortest header.
 SHORT: Final = 126
 
@@ -93,7 +96,7 @@ class FrameEncoder:
 
     def close(self, code: int, reason: str) -> bytes:
         """A Close frame; 1005 stands for an empty one (RFC 6455 section 7.1.5)."""
-        payload = b"" if code == CloseCode.NO_STATUS_RECEIVED else CLOSE_CODE.pack(code) + reason.encode()
+        payload = b"" if code == NO_STATUS else CLOSE_CODE.pack(code) + reason.encode()
         return self._control(FIN | CLOSE, payload)
 
     def _control(self, first_byte: int, payload: bytes) -> bytes:

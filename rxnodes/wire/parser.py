@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from rxnodes.lifecycle.states import CloseCode
-from rxnodes.wire.assembler import NO_LIMIT, NO_RUN, PARTS_PER_BLOCK, MessageAssembler, longest_frame, not_utf8
+from rxnodes.wire.assembler import NO_LIMIT, NO_RUN, MessageAssembler, Pieces, longest_frame, not_utf8
 from rxnodes.wire.opcodes import (
     BINARY,
     CLOSE,
@@ -52,7 +52,7 @@ class FrameParser:
     """
 
     __slots__ = (
-        "_blocks",
+        "_begun",
         "_first_byte",
         "_is_deflated",
         "_is_in_message",
@@ -62,7 +62,6 @@ class FrameParser:
         "_max_size",
         "_messages",
         "_missing",
-        "_parts",
         "_run",
         "_tail",
     )
@@ -86,10 +85,9 @@ class FrameParser:
         self._is_packed = False
         # A header that has come in part.
         self._tail = b""
-        # A frame that has come in part: its first byte, the parts of its payload, and how many bytes are missing.
+        # A frame that has come in part: its first byte, what there is of its payload, and how many bytes are missing.
         self._first_byte = 0
-        self._blocks: list[bytes] = []
-        self._parts: list[bytes] = []
+        self._begun: Pieces | None = None
         self._missing = 0
 
     def feed(self, data: bytes) -> None:
@@ -121,25 +119,17 @@ class FrameParser:
 
     def _read_rest(self, data: bytes) -> int:
         """Reads the rest of a frame that has come in part, or more of it, and returns where that ends."""
-        missing = self._missing
+        begun, missing = self._begun, self._missing
+        assert begun is not None
         if missing > len(data):
-            self._keep(data)
+            begun.add(data)
             self._missing = missing - len(data)
             return len(data)
-        self._keep(data[:missing])
+        begun.add(data[:missing])
+        self._begun = None
         self._missing = 0
-        payload = b"".join([*self._blocks, *self._parts])
-        self._blocks.clear()
-        self._parts.clear()
-        self._take(self._first_byte, payload)
+        self._take(self._first_byte, begun.join())
         return missing
-
-    def _keep(self, part: bytes) -> None:
-        """Keeps a part of a payload; very many parts are joined, block by block."""
-        self._parts.append(part)
-        if len(self._parts) == PARTS_PER_BLOCK:
-            self._blocks.append(b"".join(self._parts))
-            self._parts.clear()
 
     def _read_frames(self, data: bytes, begin: i64) -> None:
         position = begin
@@ -214,7 +204,8 @@ class FrameParser:
         missing: i64 = length - (end - begin)
         if missing > 0:
             self._first_byte = first
-            self._keep(data[begin:])
+            self._begun = Pieces()
+            self._begun.add(data[begin:])
             self._missing = missing
             return end
         stop = end + missing

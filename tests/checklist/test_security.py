@@ -30,6 +30,7 @@ from rxnodes.testing import (
     vanish,
 )
 from rxnodes.websocket import on_error, on_receive, on_start, on_stop
+from rxnodes.websocket.settings import WebSocketSettings
 
 SECRETS = {
     "user": "planted-user",
@@ -134,7 +135,7 @@ async def readable(settings, act, log):
             str(project),
             repr(connection),
             repr(connection._driver._target),
-            repr(project._settings),
+            repr(WebSocketSettings.model_validate({"connections": {"it": settings}})),
         ]
         async with project, asyncio.timeout(5):
             watch = faults.Watch(connection)

@@ -81,7 +81,7 @@ class AiohttpLink(asyncio.Protocol):
         self._target = target
         self._sink = sink
         self.loop = asyncio.get_running_loop()
-        self._sockets: set[WatchedSocket] = set()
+        self._sockets: list[WatchedSocket] = []
         self._writer = Writer(self.loop, sink, self._sockets, target.send_queue, masks)
         self._reader = Reader(self.loop, sink, self._sockets, self._writer)
         self._keepalive: KeepAlive | None = None
@@ -127,6 +127,7 @@ class AiohttpLink(asyncio.Protocol):
         finally:
             dial.link = None
         answer = dial.answer.head
+        del dial.answer
         if answer is None:
             return
         if target.cookies is not None:
@@ -164,7 +165,7 @@ class AiohttpLink(asyncio.Protocol):
 
     def watch(self, sock: WatchedSocket) -> None:
         """Waits for the end of this socket, too, before the link is lost."""
-        self._sockets.add(sock)
+        self._sockets.append(sock)
         sock.link = self
         if self._target.is_tls and not isinstance(self.loop, asyncio.BaseEventLoop):
             # uvloop closes the descriptor below TLS before it says what has happened.
@@ -362,7 +363,7 @@ class AiohttpLink(asyncio.Protocol):
             return
         for sock in [sock for sock in self._sockets if sock.fileno() == -1]:
             sock.release()
-            self._sockets.discard(sock)
+            self._sockets.remove(sock)
         self._report_when_gone()
 
     def _report_when_gone(self) -> None:

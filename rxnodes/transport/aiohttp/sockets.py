@@ -90,9 +90,13 @@ class WatchedSocket(socket.socket):
             `None`: there is none.
     """
 
-    link: SocketOwner | None = None
-    spare: socket.socket | None = None
-    _has_ended_tcp = False
+    __slots__ = ("_has_ended_tcp", "link", "spare")
+
+    def __init__(self, family: int = -1, kind: int = -1, protocol: int = -1) -> None:
+        super().__init__(family, kind, protocol)
+        self.link: SocketOwner | None = None
+        self.spare: socket.socket | None = None
+        self._has_ended_tcp = False
 
     def keep_spare(self) -> None:
         """Makes the second descriptor, unless there is one already."""
@@ -144,7 +148,7 @@ class Dial:
     """The link for which sockets are created.
 
     Whatever is begun within a dial keeps its context, and so this object, for as long as it lives. So the dial takes
-    its link out at its end.
+    out what it holds at its end.
 
     Args:
         link: The link.
@@ -154,7 +158,7 @@ class Dial:
     Attributes:
         link: The link; `None`: the dial is done.
         target: As given.
-        answer: As given.
+        answer: As given, until the dial is done.
     """
 
     __slots__ = ("answer", "link", "target")

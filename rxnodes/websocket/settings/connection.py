@@ -24,7 +24,7 @@ from rxnodes.connection.greeting import Login
 from rxnodes.lifecycle.policy import Policy
 from rxnodes.settings.problems import explained
 from rxnodes.transport.base import Cookies, Target
-from rxnodes.websocket.settings.fields import MIB, Number, OrNone, Seconds, SecondsOrNone, Settings, is_none
+from rxnodes.websocket.settings.fields import MIB, Number, OrNone, Seconds, SecondsOrNone, Settings, is_none, shared
 from rxnodes.websocket.settings.names import HeaderName, HeaderValue, QueryName, QueryValue, SubprotocolName
 from rxnodes.websocket.settings.reconnect import ReconnectSettings
 from rxnodes.websocket.settings.route import (
@@ -124,7 +124,7 @@ class ConnectionSettings(Settings):
         int | None, BeforeValidator(Number(1, 1024 * MIB, whole=True, unit="bytes", optional=True))
     ] = MIB
     max_header_size: Annotated[int, BeforeValidator(Number(1, 1024 * MIB, whole=True, unit="bytes"))] = 64 * 1024
-    send_queue: SendQueueSettings = Field(default_factory=SendQueueSettings)
+    send_queue: SendQueueSettings = SendQueueSettings()
     compression: bool = False
     codec: Annotated[Any, BeforeValidator(_codec)] = None
     proxy: ProxyOrNone = None
@@ -132,7 +132,7 @@ class ConnectionSettings(Settings):
     local_address: Annotated[LocalAddress | None, OrNone] = None
     cookies: bool = False
     tls: TlsSettings | None = None
-    reconnect: ReconnectSettings = Field(default_factory=ReconnectSettings)
+    reconnect: ReconnectSettings = ReconnectSettings()
     before_connect: Callable[..., Any] | None = Field(default=None, repr=False)
     after_connect: Callable[..., Any] | None = Field(default=None, repr=False)
 
@@ -194,10 +194,12 @@ class ConnectionSettings(Settings):
 
     def policy(self) -> Policy:
         """The bounds that the connection's lifecycle keeps."""
-        return Policy(
-            connect_timeout=self.connect_timeout,
-            close_timeout=self.close_timeout,
-            reconnect=self.reconnect.policy(),
+        return shared(
+            Policy(
+                connect_timeout=self.connect_timeout,
+                close_timeout=self.close_timeout,
+                reconnect=self.reconnect.policy(),
+            )
         )
 
     def preparation(self) -> Preparation | None:
@@ -241,7 +243,8 @@ class ConnectionSettings(Settings):
         number = parts.port if self.port is None else self.port
         port = "" if number is None else f":{number}"
         address = f"{parts.scheme}://{host}{port}"
-        path = encoded(parts.path) or "/"
+        # Where there is no query, this is both URLs, as one object.
+        base = address + (encoded(parts.path) or "/")
         pieces = self._query_pieces(parts.query)
         headers = {name: value.get_secret_value() for name, value in self.headers.items()}
         if (credentials := credentials_of(parts)) is not None:
@@ -250,15 +253,15 @@ class ConnectionSettings(Settings):
             # RFC 6874 section 4: the name of an interface means nothing to the server.
             headers["Host"] = f"{host.partition('%')[0]}]{port}"
         return Target(
-            url=address + path + after_mark("&".join(pieces)),
-            redacted_url=address + path + after_mark("&".join(map(redacted, pieces))),
+            url=base + after_mark("&".join(pieces)),
+            redacted_url=base + after_mark("&".join(map(redacted, pieces))),
             headers=headers,
             subprotocols=self.subprotocols,
             heartbeat=self.heartbeat,
             silence_timeout=self.silence_timeout,
             max_message_size=self.max_message_size,
             max_header_size=self.max_header_size,
-            send_queue=self.send_queue.queue(),
+            send_queue=shared(self.send_queue.queue()),
             compression=self.compression,
             tls=self.tls.context if self.tls else None,
             server_hostname=self.tls.server_hostname if self.tls else None,

@@ -3,10 +3,11 @@
 # No `from __future__ import annotations` here: pydantic evaluates the annotations.
 
 import re
-from collections.abc import Container
+from collections.abc import Container, Hashable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar, cast
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationInfo
 
@@ -24,7 +25,10 @@ __all__ = [
     "Settings",
     "is_none",
     "numbers_in",
+    "shared",
 ]
+
+T = TypeVar("T")
 
 MIB = 1024 * 1024
 _DAY = 24 * 60 * 60.0
@@ -34,6 +38,16 @@ class Settings(BaseModel):
     """A table of the settings: only its own fields, no changes later, and no value in a message of pydantic."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
+
+
+def shared(value: T) -> T:
+    """The first of equal values, so that thousands of connections with the same bounds hold one object of them."""
+    return cast("T", _first_of(value))
+
+
+@lru_cache(maxsize=256)
+def _first_of(value: Hashable) -> Hashable:
+    return value
 
 
 def is_none(value: object) -> bool:

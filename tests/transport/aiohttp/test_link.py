@@ -230,6 +230,28 @@ async def test_messages_that_have_left_are_not_kept_until_the_end(transport, aut
     assert kept <= 2 * layers.TLS_RECORD_SIZE / 1000
 
 
+async def test_what_is_sent_while_others_are_told_as_sent_comes_behind_those_that_wait(transport):
+    def answers(_receipts):
+        dialled.told.sent = dialled.told.unsent
+        # As long after the burst as if a subscriber took its time.
+        dialled.link._writer._sent_at = -1.0
+        dialled.link.send(receipt(b"last"))
+
+    async with WebSocketServer(echo) as server:
+        dialled = await Dialled(transport, server.url).opened()
+        dialled.told.sent = answers
+        # The next one is part of a burst, however slow the machine is.
+        dialled.link._writer._sent_at = asyncio.get_running_loop().time() + ROOM
+        for letter in (b"a", b"b", b"c"):
+            dialled.link.send(receipt(letter * writer.WRITE_SIZE))
+        async with asyncio.timeout(ROOM):
+            while len(dialled.told.calls) < len(["opened", "a", "b", "c", "last"]):
+                await asyncio.sleep(0)
+        dialled.link.abort()
+        await dialled.lost()
+    assert [call[:1] for call in dialled.told.calls[1:5]] == ["a", "b", "c", "l"]
+
+
 # What goes wrong on our side
 
 
@@ -245,7 +267,7 @@ async def test_a_failure_of_ours_behind_the_handshake_is_logged_and_leaves_nothi
         dialled = Dialled(transport, server.url)
         dialled.told.opened = fails
         told = await dialled.lost()
-        assert dialled.link._sockets == set(), "no descriptor is left"
+        assert not dialled.link._sockets, "no descriptor is left"
     assert isinstance(told.error, ConnectError)
     assert str(told.error) == "an internal error, see the log"
     assert [(record.message, record.exc_info[0]) for record in caplog.records] == [("a link failed", BrokenError)]
