@@ -163,7 +163,7 @@ class Row:
             return f"dialling {event.url}" + (f", attempt {event.attempt}" if event.attempt > 1 else "")
         if isinstance(event, Opened):
             chosen = f", subprotocol {event.subprotocol}" if event.subprotocol else ""
-            return f"connected{' again' if event.is_reconnect else ''} in {event.elapsed * 1000:.3g} ms{chosen}"
+            return f"connected{' again' if event.is_reconnect else ''} in {_duration(event.elapsed)}{chosen}"
         if isinstance(event, Closing):
             return f"closing, begun {_ENDED_BY[event.initiator]}"
         assert isinstance(event, Dropped | Stopped)
@@ -196,6 +196,13 @@ class Row:
             **self.traffic._asdict(),
             "per_second": dict(zip(_RATED, self._rates, strict=True)),
         }
+
+
+def _duration(seconds: float) -> str:
+    """A duration for a reader: two or three digits that mean something."""
+    if seconds >= 1:
+        return f"{seconds:.1f} s"
+    return f"{seconds * 1000:.{1 if seconds < 0.01 else 0}f} ms"  # noqa: PLR2004 - from here on a millisecond is enough
 
 
 def event_as_json(event: LifecycleEvent) -> dict[str, Any]:

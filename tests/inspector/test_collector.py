@@ -68,7 +68,7 @@ async def test_a_row_says_what_a_connection_is_and_why():
         assert seen()[:4] == ("connecting", "dialling ws://chat.test/?token=***, attempt 2", 1, 2)
         assert row_of(collector)["retry_at"] is None
         project.transport.peer.accept()
-        assert seen() == ("open", "connected in 0 ms", 1, 2, False)
+        assert seen() == ("open", "connected in 0.0 ms", 1, 2, False)
         project.transport.peer.answers_close = False
         chat.stop()
         assert seen()[:2] == ("closing", "closing, begun by us")
@@ -80,6 +80,16 @@ async def test_a_row_says_what_a_connection_is_and_why():
         project.transport.peer.violate(1002)
         await chat.wait_stopped()
         assert seen()[0::2] == ("closed", 2, True)
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0.0023, "2.3 ms"), (0.156, "156 ms"), (1.61, "1.6 s"), (60, "60.0 s")])
+@virtual
+async def test_how_long_it_took_is_easy_to_read(seconds, shown):
+    async with collecting(lambda _: None, chat={"url": URL, "connect_timeout": 90}) as (collector, project):
+        project.websocket("chat").start()
+        await asyncio.sleep(seconds)
+        project.transport.peer.accept()
+        assert row_of(collector)["reason"] == f"connected in {shown}"
 
 
 @virtual
@@ -94,7 +104,7 @@ async def test_a_connection_that_was_used_before_is_shown_as_it_is():
         with Collector(project) as collector:
             rows = {row["name"]: (row["state"], row["reason"]) for row in collector.rows()}
     assert rows == {
-        "open": ("open", "connected in 0 ms"),
+        "open": ("open", "connected in 0.0 ms"),
         "closed": ("closed", "closed with 1000, ended by us"),
         "idle": ("idle", "never started"),
     }
