@@ -148,6 +148,7 @@ MASKS = [
     (r"\bin \d+\.\d s\b", "in <n> s"),
     (r"\bport \d+\b", "port <n>"),
     (r"\b127\.0\.0\.1:\d+\b", "127.0.0.1:<n>"),
+    (r"/#[\w-]{43}$", "/#<token>"),
     (r"^rxnodes \d+\.\d+\.\d+\S*:", "rxnodes <version>:"),
     (r"^([┌│└]?) +\d+\.\d  ", r"\1 <n>  "),
 ]

@@ -25,6 +25,7 @@ NAMES = {
         client_start client_send client_stop on_start on_receive on_stop on_error all_stopped until_stopped
         request request_stream expect channel on_gap Gap messages
     """,
+    "rxnodes.inspector": "Inspector",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import textwrap
 import time
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from rxnodes.cli.output import Output
     from rxnodes.connection.connection import Connection
     from rxnodes.lifecycle.events import ErrorEvent, Stopped
+    from rxnodes.recording import Recording
 
 __all__ = ["run"]
 
@@ -45,10 +47,10 @@ _STYLE_OF: Final = {"WebSocket Client Stop": BOLD, "On WebSocket Stop": BOLD, "O
 
 def run(options: argparse.Namespace, out: Output, _err: Output) -> int:
     """Plays the demo; the status is 1 where the connection did not end as it should."""
-    return run_in_order(_play(options.record, out))
+    return run_in_order(_play(options, out))
 
 
-async def _play(record_to: str | None, out: Output) -> int:
+async def _play(options: argparse.Namespace, out: Output) -> int:
     """Plays one connection from start to end, and prints what each node does."""
     async with WebSocketServer(_slow_to_close) as server:
         configuration = {"url": server.url, "connect_timeout": 2, "close_timeout": 2}
@@ -57,11 +59,19 @@ async def _play(record_to: str | None, out: Output) -> int:
         timeline = _Timeline(out, demo)
         timeline.say(f"rxnodes {rxnodes.__version__}: seven nodes, one real WebSocket, a server at port {server.port}")
         out.line()
-        timeline.head()
         row = timeline.row_for
-        recorder = Recorder(project, record_to)
-        with recorder:
-            async with project:
+        recorder = Recorder(project, options.record)
+        until_unread = None
+        async with contextlib.AsyncExitStack() as stack:
+            if options.inspect is not None:
+                # It takes longer to import than all else that the demo needs.
+                from rxnodes.cli.inspect import inspected  # noqa: PLC0415
+
+                until_unread = await stack.enter_async_context(inspected(project, options, out))
+                out.line()
+            timeline.head()
+            await stack.enter_async_context(project)
+            with recorder:
                 project.subscribe(
                     on_start(demo).pipe(row("On WebSocket Start", "open: messages can be sent")),
                     on_start(demo).pipe(client_send(demo, "hello"), row("WebSocket Client Send", '"hello"')),
@@ -77,15 +87,21 @@ async def _play(record_to: str | None, out: Output) -> int:
                     pulse().pipe(client_start(demo), row("WebSocket Client Start", "the pulse has passed already")),
                 )
                 stopped = await demo.wait_stopped()
-    out.line()
+            _conclude(stopped, recorder.recording, timeline, options)
+            if until_unread is not None:
+                timeline.say('On the live page, "Start" plays it again; Ctrl+C ends it.')
+                await until_unread()
+    return 0 if stopped.was_clean else 1
+
+
+def _conclude(stopped: Stopped, recording: Recording, timeline: _Timeline, options: argparse.Namespace) -> None:
+    """Says what was seen, or that it went wrong."""
+    timeline.say()
     if not stopped.was_clean:
-        out.line("This is not how the demo should end: a connection within this machine broke.")
-        return 1
-    if timeline.width >= NARROWEST:
-        print_picture(recorder.recording, out, timeline.width)
-        out.line()
-    _sum_up(timeline, record_to)
-    return 0
+        timeline.say("This is not how the demo should end: a connection within this machine broke.")
+        return
+    timeline.draw(recording)
+    _sum_up(timeline, options.record)
 
 
 async def _slow_to_close(peer: Peer) -> None:
@@ -122,6 +138,7 @@ def _sum_up(timeline: _Timeline, record_to: str | None) -> None:
     for text in (
         f"rxnodes draw {record_to or 'demo.jsonl'} --output demo.svg: this picture for a page or a slide"
         + ("" if record_to else ", of what rxnodes demo --record demo.jsonl has recorded"),
+        "rxnodes demo --inspect: the same on a live page",
         "README.md: such a graph in a few lines of Python",
         "rxnodes toolbox: all nodes",
         "rxnodes --help: what else there is",
@@ -159,6 +176,12 @@ class _Timeline:
     def head(self) -> None:
         """Prints what stands above the rows."""
         self._row(" ", ("ms", "state", "node"), "what", DIM)
+
+    def draw(self, recording: Recording) -> None:
+        """Prints the picture of the recording, where there is room for it."""
+        if self.width >= NARROWEST:
+            print_picture(recording, self._out, self.width)
+            self.say()
 
     def row_for(self, node: str, what: str | Callable[[T], str]) -> Callable[[Observable[T]], Observable[T]]:
         """An operator that prints a row for each pulse that comes out of the node before it."""

@@ -86,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_echo(commands)
     _add_run(commands)
     _add_draw(commands)
+    _add_inspect(commands)
     return parser
 
 
@@ -106,6 +107,7 @@ def _add_demo(commands: _Commands) -> None:
         " when. It needs no settings and no network, and ends by itself.",
     )
     _add_record(parser)
+    _add_live_page(parser, "then wait, so that it can be played again there, until Ctrl+C")
 
 
 def _add_check(commands: _Commands) -> None:
@@ -237,6 +239,47 @@ def _add_run(commands: _Commands) -> None:
     parser.add_argument("function", type=_function, metavar="MODULE:FUNCTION", help="such as app:main")
     parser.add_argument("settings", nargs="?", default="settings", metavar="SETTINGS", help="the folder (%(default)s)")
     _add_record(parser)
+    _add_live_page(parser, "its URL goes to standard error")
+
+
+def _add_inspect(commands: _Commands) -> None:
+    parser = _add_command(
+        commands,
+        "inspect",
+        "show the connections of the settings on a live page, and start and stop them there",
+        "Opens a project with the settings folder, starts nothing, and serves a page that shows its connections, and"
+        " starts and stops them. It prints the URL, which lets whoever has it do so. Ctrl+C (or SIGTERM) stops"
+        " every connection, waits until it has ended, and ends the command.",
+    )
+    parser.add_argument("settings", nargs="?", default="settings", metavar="SETTINGS", help="the folder (%(default)s)")
+    parser.add_argument(
+        "--port", dest="inspect", type=_port, default=0, metavar="N", help="the port; 0: any free one (%(default)s)"
+    )
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="the IP address to listen on, or its name (default: %(default)s)"
+    )
+    _add_token_file(parser)
+
+
+def _add_live_page(parser: argparse.ArgumentParser, more: str) -> None:
+    parser.add_argument(
+        "--inspect",
+        nargs="?",
+        const=0,
+        type=_port,
+        metavar="PORT",
+        help=f"serve a live page of the connections, at any free port unless one is given; {more}",
+    )
+    _add_token_file(parser)
+
+
+def _add_token_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--token-file",
+        metavar="FILE",
+        help="holds the token of the live page, which then goes on when the program is run again (default: a new token"
+        " each time)",
+    )
 
 
 # What an argument may be. What argparse would say by itself shows the value, which may be secret.

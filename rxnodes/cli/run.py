@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import inspect
 import operator
@@ -40,7 +41,7 @@ def run(options: argparse.Namespace, _out: Output, err: Output) -> int:
     project = Project.load(options.settings)
     try:
         with recorded_to(options.record, project):
-            run_in_order(_hold(project, function))
+            run_in_order(_hold(project, function, options, err))
     except Exception as error:  # noqa: BLE001 - so can a function
         return _tell(error, f"{name} raised {type(error).__name__}", err)
     return 0
@@ -72,9 +73,17 @@ def _find(module_name: str, path: str) -> Callable[[Project], object]:
     return cast("Callable[[Project], object]", function)
 
 
-async def _hold(project: Project, function: Callable[[Project], object]) -> None:
+async def _hold(
+    project: Project, function: Callable[[Project], object], options: argparse.Namespace, err: Output
+) -> None:
     """Opens the project for as long as the function, or else the program, runs."""
-    async with project:
+    async with contextlib.AsyncExitStack() as stack:
+        if options.inspect is not None:
+            # The page is the outer one, so that it shows the end.
+            from rxnodes.cli.inspect import inspected  # noqa: PLC0415
+
+            await stack.enter_async_context(inspected(project, options, err))
+        await stack.enter_async_context(project)
         result = function(project)
         if inspect.iscoroutine(result):
             await cast("Any", result)

@@ -15,7 +15,7 @@ def test_no_command_prints_help(capsys):
     assert cli.main([]) == 2
     printed = capsys.readouterr()
     assert not printed.out
-    for word in ("demo", "check", "toolbox", "listen", "echo", "run"):
+    for word in ("demo", "check", "toolbox", "listen", "echo", "run", "inspect"):
         assert re.search(rf"^ +{word} +\w", printed.err, re.MULTILINE)
 
 
@@ -26,7 +26,7 @@ def test_version(capsys):
     assert re.fullmatch(rf"rxnodes \d+\.\d+\.\d+ \({build}\)\n", capsys.readouterr().out)
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["check"], ["toolbox"], ["listen"], ["echo"], ["run"]])
+@pytest.mark.parametrize("command", [[], ["demo"], ["check"], ["toolbox"], ["listen"], ["echo"], ["run"], ["inspect"]])
 def test_help(command, capsys):
     with pytest.raises(SystemExit, check=lambda end: end.code == 0):
         cli.main([*command, "--help"])
@@ -45,6 +45,7 @@ def test_help(command, capsys):
         ["echo", "--port", "65536"],
         ["run"],
         ["run", "app"],
+        ["run", "app:main", "--inspect", "settings"],
     ],
 )
 def test_what_cannot_be_understood(arguments, capsys):

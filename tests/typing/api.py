@@ -49,6 +49,7 @@ from rxnodes import (
 )
 from rxnodes.codecs import as_codec
 from rxnodes.errors import RxNodesError
+from rxnodes.inspector import Inspector
 from rxnodes.recording import LeftOut, Message, Messages, Pulse, Recorder
 from rxnodes.rx.async_iterator import ObservableIterator
 from rxnodes.telemetry import instrument
@@ -392,6 +393,16 @@ async def coming_and_going(project: Project) -> None:
     project.add_websocket("news", ConnectionSettings.model_validate("ws://news.test/"))
     assert_type(await project.remove_websocket("chat"), None)
     project.call(project.remove_websocket, "feed")
+
+
+async def inspecting(project: Project) -> None:
+    async with Inspector(project, host="127.0.0.1", port=0, token=None) as inspector:
+        assert_type(inspector, Inspector)
+        assert_type(inspector.url, str)
+        assert_type(inspector.port, int)
+    Inspector(project, token=False)
+    Inspector(project, token="secret")  # noqa: S106
+    Inspector(project, token=True)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 
 async def waiting(project: Project) -> None:

@@ -1,0 +1,62 @@
+"""`rxnodes inspect`: opens a project, and serves its live page. Also what `--inspect` adds to other commands."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rxnodes.errors import RxNodesError
+from rxnodes.inspector import Inspector
+from rxnodes.project.project import Project
+from rxnodes.project.run import run as run_in_order
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from rxnodes.cli.output import Output
+
+__all__ = ["inspected", "run"]
+
+
+def run(options: argparse.Namespace, out: Output, _err: Output) -> int:
+    """Serves the page until a signal comes."""
+    return run_in_order(_serve(Project.load(options.settings), options, out))
+
+
+async def _serve(project: Project, options: argparse.Namespace, out: Output) -> int:
+    async with inspected(project, options, out, host=options.host) as until_unread, project:
+        out.line("Ctrl+C ends it.")
+        await until_unread()
+    return 0
+
+
+@contextlib.asynccontextmanager
+async def inspected(
+    project: Project, options: argparse.Namespace, out: Output, *, host: str = "127.0.0.1"
+) -> AsyncGenerator[Callable[[], Awaitable[None]], None]:
+    """Serves the page of a project, which is entered within, so that the page shows its end. Prints where it is.
+
+    What it gives waits until nobody reads any more what is printed: for ever, where nobody stops reading.
+    """
+    try:
+        inspector = Inspector(project, host, options.inspect, _read_token(options.token_file))
+    except ValueError as error:
+        raise RxNodesError(f"--token-file: {error}") from None
+    async with inspector:
+        out.line(f"live page: {inspector.url}")
+        yield partial(_until_unread, out)
+
+
+async def _until_unread(out: Output) -> None:
+    unread = asyncio.Event()
+    out.on_failure = unread.set
+    if out.failure is None:
+        await unread.wait()
+
+
+def _read_token(file: str | None) -> str | None:
+    return None if file is None else Path(file).read_text(encoding="ascii", errors="replace").strip()

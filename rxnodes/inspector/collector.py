@@ -1,0 +1,255 @@
+"""Collects what the live page shows: a row for each connection, and the latest lifecycle events of all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import secrets
+import time
+from collections import deque
+from dataclasses import dataclass
+from functools import partial
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from reactivex.disposable import CompositeDisposable, Disposable
+
+from rxnodes.inspector.rows import Row, event_as_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rxnodes.connection.connection import Connection
+    from rxnodes.lifecycle.events import LifecycleEvent
+    from rxnodes.project.project import Project
+
+__all__ = ["Collector", "Cursor"]
+
+#: How many lifecycle events are kept, of all connections together.
+EVENTS: Final = 5000
+
+#: Seconds between two counts of a connection's messages.
+SAMPLE_EVERY: Final = 1.0
+
+
+@dataclass(slots=True)
+class Cursor:
+    """How far a reader has come.
+
+    Attributes:
+        version: The latest change of a row that it has seen.
+        event: The number of the latest event that it has seen.
+        has_rows: Whether it has all rows, as they were at that version.
+    """
+
+    version: int
+    event: int
+    has_rows: bool = True
+
+
+class Collector:
+    """Follows the connections of a project, also those that come and go.
+
+    Lifecycle events are noted as they come. Messages are not: their numbers are the connections' own, which are read
+    once a second, and only while somebody reads here. Readers hold nothing here but a `Cursor`, so that a slow one
+    costs nothing: what it missed is merged, and where the events it wants are no longer kept, it is given a snapshot.
+
+    It is entered on the loop that reads it. The project may be open on that loop, on another one, or not yet.
+
+    Args:
+        project: The project.
+    """
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        # So that numbers of another run are not taken for ours.
+        self._run = secrets.token_hex(4)
+        self._rows: dict[str, Row] = {}
+        # The rows that have changed, and those whose numbers have, each with its version; the latest change is last.
+        self._changed: dict[str, int] = {}
+        self._counted: dict[str, int] = {}
+        self._version = 0
+        self._events: deque[dict[str, Any]] = deque(maxlen=EVENTS)
+        self._last_event = 0
+        self._sampled_at = -SAMPLE_EVERY
+        self._subscriptions = CompositeDisposable()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
+
+    def __enter__(self) -> Self:
+        self._loop, self._thread = asyncio.get_running_loop(), get_ident()
+        self._subscriptions = CompositeDisposable()
+        for name in self._project.configurations:
+            # Makes those that the program has not asked for yet, so that they can be seen and started.
+            self._project.websocket(name)
+        self._subscriptions.add(Disposable(self._project.follow_connections(self._follow)))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._subscriptions.dispose()
+
+    # What connections tell, in whatever thread
+
+    def _follow(self, connection: Connection) -> None:
+        row = Row(connection)
+        self._here(self._add, row)
+        following = CompositeDisposable()
+        following.add(
+            connection.lifecycle.subscribe(
+                partial(self._here, self._take, row), on_completed=partial(self._on_completed, row, following)
+            )
+        )
+        following.add(connection.latency.subscribe(partial(self._here, self._take_latency, row)))
+        self._subscriptions.add(following)
+
+    def _on_completed(self, row: Row, following: CompositeDisposable) -> None:
+        """The connection was removed, or its project has been left: then its row stays.
+
+        Which it is is asked later, since the project may be telling of a connection that has ended long ago.
+        """
+        self._subscriptions.remove(following)
+        assert self._loop is not None
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._remove_if_gone, row)
+
+    def _remove_if_gone(self, row: Row) -> None:
+        if row.connection.name not in self._project.configurations:
+            self._remove(row)
+
+    def _here(self, act: Callable[..., None], *args: object) -> None:
+        """Acts on the loop's thread."""
+        if get_ident() == self._thread:
+            act(*args)
+            return
+        assert self._loop is not None
+        # A loop that has closed meanwhile has no readers.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(act, *args)
+
+    # On the loop's thread
+
+    def _add(self, row: Row) -> None:
+        name = row.connection.name
+        if name in self._rows:
+            # One of the same name was removed a moment ago.
+            self._remove(self._rows[name])
+        self._rows[name] = row
+        self._note(self._changed, row)
+
+    def _remove(self, row: Row) -> None:
+        name = row.connection.name
+        if self._rows.get(name) is row:
+            for by_name in (self._rows, self._changed, self._counted):
+                by_name.pop(name, None)
+            self._keep({"event": "Removed", "connection": name, "at": time.time()})
+
+    def _take(self, row: Row, event: LifecycleEvent) -> None:
+        row.take(event)
+        self._note(self._changed, row)
+        self._keep(event_as_json(event))
+
+    def _take_latency(self, row: Row, round_trip: float) -> None:
+        row.take_latency(round_trip)
+        self._note(self._changed, row)
+
+    def _note(self, changes: dict[str, int], row: Row) -> None:
+        """Notes that a row has changed, behind all others."""
+        self._version += 1
+        changes.pop(row.connection.name, None)
+        changes[row.connection.name] = self._version
+
+    def _keep(self, event: dict[str, Any]) -> None:
+        self._last_event += 1
+        self._events.append({"id": self._last_event, **event})
+
+    def _sample(self) -> None:
+        """Counts the messages, where that is due."""
+        assert self._loop is not None
+        now = self._loop.time()
+        if now - self._sampled_at < SAMPLE_EVERY:
+            return
+        self._sampled_at = now
+        for row in self._rows.values():
+            if row.sample(now):
+                self._note(self._counted, row)
+
+    # For readers
+
+    def row(self, name: str) -> Row | None:
+        """The row of a connection; `None`: there is none of that name."""
+        return self._rows.get(name)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All rows as they are, in the order in which the connections came."""
+        self._sample()
+        return [row.as_json() for row in self._rows.values()]
+
+    def id_at(self, cursor: Cursor) -> str:
+        """The id with which a reader goes on later from here."""
+        return f"{self._run}.{cursor.event}"
+
+    def cursor_at(self, event_id: str) -> Cursor | None:
+        """Where a reader goes on that has an id; `None` where it needs a snapshot.
+
+        It does if the events behind that one are no longer kept, or the id is of another run.
+        """
+        run, _, number = event_id.partition(".")
+        if run != self._run or not (number.isascii() and number.isdecimal()):
+            return None
+        cursor = Cursor(version=0, event=int(number), has_rows=False)
+        return cursor if self._keeps_events_after(cursor) else None
+
+    def _keeps_events_after(self, cursor: Cursor) -> bool:
+        return self._last_event - len(self._events) <= cursor.event <= self._last_event
+
+    def snapshot(self) -> tuple[Cursor, str]:
+        """Everything there is, as JSON, and where a reader goes on behind it."""
+        rows = self.rows()
+        cursor = Cursor(self._version, self._last_event)
+        return cursor, _encoded({"now": time.time(), "rows": rows, "events": list(self._events)})
+
+    def update(self, cursor: Cursor) -> str | None:
+        """What has changed for a reader, as JSON; the cursor moves on. `None`: nothing has.
+
+        Raises:
+            LookupError: If the reader needs a snapshot, because the events that it wants are no longer kept.
+        """
+        self._sample()
+        if not self._keeps_events_after(cursor):
+            raise LookupError
+        if cursor.has_rows and (cursor.version, cursor.event) == (self._version, self._last_event):
+            return None
+        changed = self._names_after(self._changed, cursor.version) if cursor.has_rows else list(self._rows)
+        counted = self._names_after(self._counted, cursor.version) if cursor.has_rows else ()
+        news = {
+            "now": time.time(),
+            "rows": [self._rows[name].as_json() for name in changed],
+            "numbers": {name: self._rows[name].numbers for name in counted},
+            "events": self._events_after(cursor.event),
+        }
+        cursor.version, cursor.event, cursor.has_rows = self._version, self._last_event, True
+        return _encoded(news)
+
+    def _events_after(self, number: int) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        for event in reversed(self._events):
+            if event["id"] <= number:
+                break
+            found.append(event)
+        return found[::-1]
+
+    @staticmethod
+    def _names_after(changes: dict[str, int], version: int) -> list[str]:
+        """The names of the rows that have changed since, the earliest change first."""
+        found: list[str] = []
+        for name in reversed(changes):
+            if changes[name] <= version:
+                break
+            found.append(name)
+        return found[::-1]
+
+
+def _encoded(value: object) -> str:
+    """In ASCII: no line separator of Unicode is in it, and halves of surrogate pairs can be sent."""
+    return json.dumps(value, separators=(",", ":"))

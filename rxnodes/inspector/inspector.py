@@ -1,0 +1,283 @@
+"""Inspector: serves the live page of a project."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from aiohttp import web
+
+from rxnodes.errors import RxNodesError
+from rxnodes.inspector.access import Access
+from rxnodes.inspector.collector import Collector
+from rxnodes.rx.trigger import pulse
+from rxnodes.websocket.action_nodes import client_start, client_stop
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from rxnodes.inspector.access import Token
+    from rxnodes.inspector.collector import Cursor
+    from rxnodes.project.project import Project
+
+    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+__all__ = ["Inspector"]
+
+#: Seconds between two updates of a page, whatever happens meanwhile.
+UPDATE_EVERY: Final = 0.1
+
+#: Seconds after which something is sent to a page where nothing has changed, so that an end is noticed.
+KEEP_ALIVE: Final = 15.0
+
+#: Seconds in which a page must take what it is sent.
+PATIENCE: Final = 30.0
+
+#: How many pages and programs may follow at once.
+MAX_STREAMS: Final = 64
+
+_PAGE: Final = {
+    "/": ("index.html", "text/html"),
+    "/page.css": ("page.css", "text/css"),
+    "/page.js": ("page.js", "text/javascript"),
+    "/lane.js": ("lane.js", "text/javascript"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
+}
+
+_HEADERS: Final = {
+    "Server": "rxnodes",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none';"
+        " form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+class Inspector:
+    """Serves one page that shows a project's connections as they are, while the program runs.
+
+    The page has a row for each connection, also for those that are configured and not used yet: its state and why it is
+    so, its traffic, its latency, what happened lately, and buttons that start and stop it. For programs there are
+    `GET /api/connections`, `GET /api/events` (server-sent events) and `POST /api/connections/NAME/start` and `/stop`.
+
+    It may be entered before its project, so that the page shows the end, or within it. Messages pay nothing for it.
+
+    Args:
+        project: The project.
+        host: The IP address to listen on, or its name. The default lets nobody in from other machines.
+        port: The port, 0 to 65535; 0: any free one.
+        token: What a page or program must have. `None`: one is made at random. `False`: none, which is allowed on a
+            loopback address only. It is in `url`, and in no log.
+
+    Raises:
+        TypeError: If `token` is of another type.
+        ValueError: If `token` cannot be one, or is `False` where other machines can reach the page.
+        OSError: On entering, if it cannot listen there.
+        PluginDisabled: On entering, if the WebSocket plugin is switched off.
+
+    Example:
+        >>> import asyncio
+        >>> from rxnodes import Project
+        >>> async def main() -> None:
+        ...     project = Project(websocket={"chat": "ws://127.0.0.1:8080/"})
+        ...     async with Inspector(project, token="example") as inspector, project:
+        ...         print(inspector.url.replace(str(inspector.port), "PORT"))
+        >>> asyncio.run(main())
+        http://127.0.0.1:PORT/#example
+    """
+
+    def __init__(self, project: Project, host: str = "127.0.0.1", port: int = 0, token: Token = None) -> None:
+        self._project = project
+        self._host = host
+        self._port = port
+        self._access = Access(host, token)
+        self._collector = Collector(project)
+        self._runner: web.AppRunner | None = None
+        self._streams: set[asyncio.Task[Any]] = set()
+
+    def __repr__(self) -> str:
+        where = "not serving" if self._runner is None else f"at {self._origin}"
+        return f"<Inspector {where}>"
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on.
+
+        Raises:
+            RxNodesError: If it has not been entered.
+        """
+        if self._runner is None:
+            raise RxNodesError("the inspector is not serving; enter it with `async with`")
+        port: int = self._runner.addresses[0][1]
+        return port
+
+    @property
+    def url(self) -> str:
+        """Where the page is. The token is its fragment, which browsers send to nobody.
+
+        Raises:
+            RxNodesError: If it has not been entered.
+        """
+        fragment = "" if self._access.token is None else f"#{self._access.token}"
+        return f"{self._origin}/{fragment}"
+
+    @property
+    def _origin(self) -> str:
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self.port}"
+
+    async def __aenter__(self) -> Self:
+        app = web.Application(middlewares=[self._guard], client_max_size=1024)
+        app.on_response_prepare.append(_add_headers)
+        app.router.add_routes(
+            [
+                *(web.get(path, _file_handler(*page)) for path, page in _PAGE.items()),
+                web.post("/api/session", self._exchange),
+                web.get("/api/connections", self._list),
+                web.get("/api/events", self._stream, allow_head=False),
+                web.post("/api/connections/{name:.+}/start", self._start),
+                web.post("/api/connections/{name:.+}/stop", self._stop),
+            ]
+        )
+        app.on_shutdown.append(self._end_streams)
+        # A reader that goes ends its stream at once.
+        runner = web.AppRunner(
+            app, access_log=None, handle_signals=False, handler_cancellation=True, shutdown_timeout=1
+        )
+        self._collector.__enter__()
+        try:
+            await runner.setup()
+            await web.TCPSite(runner, self._host, self._port).start()
+        except BaseException:
+            self._collector.__exit__()
+            await runner.cleanup()
+            raise
+        self._runner = runner
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._runner is not None
+        runner, self._runner = self._runner, None
+        self._collector.__exit__()
+        await runner.cleanup()
+
+    async def _end_streams(self, _: web.Application) -> None:
+        for stream in tuple(self._streams):
+            stream.cancel()
+
+    # Who may do what
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Lets a request through that is for us, from us or from a program, and allowed."""
+        if not self._access.is_for_us(request.headers.get("Host", "")):
+            return _refused(403, "this host name does not lead to the inspector")
+        # The page itself tells nothing of the program.
+        if request.path not in _PAGE:
+            if not self._access.is_from_us(request.headers):
+                return _refused(403, "this request comes from another site")
+            cookie = request.cookies.get(self._cookie_name, "")
+            if not self._access.is_allowed(request.headers.get("Authorization", ""), cookie):
+                response = _refused(401, "this needs the token, as `Authorization: Bearer TOKEN`")
+                response.headers["WWW-Authenticate"] = "Bearer"
+                return response
+        return await handler(request)
+
+    @property
+    def _cookie_name(self) -> str:
+        # Cookies do not tell ports apart.
+        return f"rxnodes-inspector-{self.port}"
+
+    async def _exchange(self, _: web.Request) -> web.Response:
+        """Gives a page that has the token the cookie that it goes on with."""
+        response = web.Response(status=204)
+        response.set_cookie(self._cookie_name, self._access.cookie, path="/api/", httponly=True, samesite="Strict")
+        return response
+
+    # The connections
+
+    async def _list(self, _: web.Request) -> web.Response:
+        return web.json_response({"connections": self._collector.rows()})
+
+    async def _start(self, request: web.Request) -> web.Response:
+        return self._execute(request, client_start)
+
+    async def _stop(self, request: web.Request) -> web.Response:
+        return self._execute(request, client_stop)
+
+    def _execute(self, request: web.Request, node: Callable[..., Any]) -> web.Response:
+        """Sends a pulse through a node, which does not wait."""
+        row = self._collector.row(request.match_info["name"])
+        if row is None:
+            return _refused(404, "there is no connection of this name")
+        problems: list[Exception] = []
+        pulse().pipe(node(row.connection)).subscribe(on_error=problems.append)
+        if problems:
+            return _refused(409, str(problems[0]))
+        return web.json_response({"connection": row.connection.name, "state": row.connection.state}, status=202)
+
+    # Server-sent events
+
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        if len(self._streams) >= MAX_STREAMS:
+            return _refused(503, f"{MAX_STREAMS} pages and programs follow already")
+        stream = asyncio.current_task()
+        assert stream is not None
+        self._streams.add(stream)
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        try:
+            await response.prepare(request)
+            await self._feed(response, self._collector.cursor_at(request.headers.get("Last-Event-ID", "")))
+        except (ConnectionError, TimeoutError):
+            # Gone, or too slow: what it does not take must not be held.
+            if request.transport is not None:
+                request.transport.abort()
+        finally:
+            self._streams.discard(stream)
+        return response
+
+    async def _feed(self, response: web.StreamResponse, cursor: Cursor | None) -> None:
+        """Sends what has changed, until the reader goes. Nothing is kept for it while it takes what it was sent."""
+        loop = asyncio.get_running_loop()
+        sent_at = loop.time()
+        while True:
+            kind, news = "update", None
+            try:
+                news = None if cursor is None else self._collector.update(cursor)
+            except LookupError:
+                cursor = None
+            if cursor is None:
+                kind = "snapshot"
+                cursor, news = self._collector.snapshot()
+            if news is not None:
+                text = f"event: {kind}\nid: {self._collector.id_at(cursor)}\ndata: {news}\n\n"
+            else:
+                text = ":\n\n" if loop.time() - sent_at >= KEEP_ALIVE else ""
+            if text:
+                async with asyncio.timeout(PATIENCE):
+                    await response.write(text.encode())
+                sent_at = loop.time()
+            await asyncio.sleep(UPDATE_EVERY)
+
+
+async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(_HEADERS)
+
+
+def _refused(status: int, why: str) -> web.Response:
+    return web.json_response({"error": why}, status=status)
+
+
+def _file_handler(name: str, content_type: str) -> Handler:
+    body = Path(__file__).with_name("page").joinpath(name).read_bytes()
+
+    async def give(_: web.Request) -> web.Response:
+        return web.Response(body=body, content_type=content_type, charset="utf-8")
+
+    return give

@@ -1,0 +1,224 @@
+"""What the live page shows of one connection."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import fields
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from rxnodes.lifecycle.events import (
+    Closing,
+    Connecting,
+    Dropped,
+    ErrorEvent,
+    LifecycleEvent,
+    Opened,
+    Stopped,
+    Traffic,
+)
+from rxnodes.lifecycle.states import ConnectionState, Initiator
+
+if TYPE_CHECKING:
+    from rxnodes.connection.connection import Connection
+
+__all__ = ["Row", "event_as_json"]
+
+#: How many round trips the small line of the latency has.
+LATENCIES: Final = 30
+
+_STATE_AFTER: Final[dict[type[LifecycleEvent], ConnectionState]] = {
+    Connecting: ConnectionState.CONNECTING,
+    Opened: ConnectionState.OPEN,
+    Dropped: ConnectionState.RECONNECTING,
+    Closing: ConnectionState.CLOSING,
+    Stopped: ConnectionState.CLOSED,
+}
+
+_ENDED_BY: Final = {
+    Initiator.LOCAL: "by us",
+    Initiator.REMOTE: "by the peer",
+    Initiator.NETWORK: "by the network",
+    Initiator.TIMEOUT: "by us, since the peer did not answer in time",
+}
+
+
+_NO_TRAFFIC: Final = Traffic()
+_NO_RATES: Final = (0, 0, 0, 0)
+
+#: What is also told for each second.
+_RATED: Final = Traffic._fields[:4]
+
+
+class Row:
+    """One connection as the page shows it.
+
+    Args:
+        connection: The connection.
+
+    Attributes:
+        connection: The connection.
+        state: The state that its last lifecycle event led to.
+        traffic: What had gone over its session when it was last counted.
+        numbers: The traffic, and behind it messages and bytes received, and messages and bytes sent, each second: what
+            changes most, in its shortest form.
+    """
+
+    __slots__ = (
+        *(
+            "_counted_session",
+            "_error",
+            "_has_failed",
+            "_latencies",
+            "_rates",
+            "_reason",
+            "_retry_at",
+            "_sampled_at",
+            "_since",
+        ),
+        *("_attempt", "_session", "connection", "numbers", "state", "traffic"),
+    )
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.state = connection.state
+        self._counted_session: int
+        self.traffic: Traffic
+        self._counted_session, self.traffic = connection.for_project.traffic
+        self.numbers: tuple[int, ...] = (*self.traffic, *_NO_RATES)
+        self._session = connection.session
+        self._attempt = connection.attempt
+        self._reason = "never started" if self.state is ConnectionState.IDLE else ""
+        self._since: float | None = None
+        self._retry_at: float | None = None
+        self._has_failed = False
+        self._error: ErrorEvent | None = None
+        self._latencies: deque[float] = deque(maxlen=LATENCIES)
+        self._rates: tuple[int, int, int, int] = _NO_RATES
+        self._sampled_at: float | None = None
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Takes over what a connection that has been used before can still say."""
+        opened, stopped = self.connection.last_opened, self.connection.last_stopped
+        if self.state is ConnectionState.OPEN and opened is not None:
+            self.take(opened)
+        elif self.state is ConnectionState.CLOSED and stopped is not None:
+            self.take(stopped)
+
+    # What it is told
+
+    def take(self, event: LifecycleEvent) -> None:
+        """Follows a lifecycle event."""
+        if isinstance(event, ErrorEvent):
+            self._error = event
+            return
+        self.state = _STATE_AFTER[type(event)]
+        self._session, self._attempt = event.session, event.attempt
+        self._since = event.at.timestamp()
+        self._retry_at = self._since + event.retry_in if isinstance(event, Dropped) else None
+        self._has_failed = isinstance(event, Stopped) and event.error is not None
+        self._reason = self._why(event)
+
+    def take_latency(self, round_trip: float) -> None:
+        """Notes a round trip, in seconds."""
+        self._latencies.append(round_trip)
+
+    def sample(self, now: float) -> bool:
+        """Counts the traffic, and how much of it came each second since it was counted last.
+
+        Args:
+            now: Seconds, by a clock that only goes forward.
+
+        Returns:
+            Whether any number has changed.
+        """
+        before, (session, traffic) = self.traffic, self.connection.for_project.traffic
+        if traffic == before and self._rates is _NO_RATES:
+            self._sampled_at = now
+            return False
+        rates = _NO_RATES
+        if self._sampled_at is not None and traffic != before:
+            # A new session counts from zero.
+            base = before if session == self._counted_session else _NO_TRAFFIC
+            scale = 1 / max(now - self._sampled_at, 1e-3)
+            # Written out, because it is done for every connection once a second. What an attempt that is ending has
+            # carried may be missing for a moment.
+            rates = (
+                max(0, round((traffic[0] - base[0]) * scale)),
+                max(0, round((traffic[1] - base[1]) * scale)),
+                max(0, round((traffic[2] - base[2]) * scale)),
+                max(0, round((traffic[3] - base[3]) * scale)),
+            )
+        self._counted_session, self.traffic = session, traffic
+        self._rates, self._sampled_at = rates, now
+        self.numbers = (*traffic, *rates)
+        return True
+
+    # In words
+
+    def _why(self, event: LifecycleEvent) -> str:
+        """Why the connection is as it is, in one line."""
+        if isinstance(event, Connecting):
+            return f"dialling {event.url}" + (f", attempt {event.attempt}" if event.attempt > 1 else "")
+        if isinstance(event, Opened):
+            chosen = f", subprotocol {event.subprotocol}" if event.subprotocol else ""
+            return f"connected{' again' if event.is_reconnect else ''} in {_duration(event.elapsed)}{chosen}"
+        if isinstance(event, Closing):
+            return f"closing, begun {_ENDED_BY[event.initiator]}"
+        assert isinstance(event, Dropped | Stopped)
+        error = self._error_of(event)
+        if error:
+            return error
+        ended = "" if isinstance(event, Dropped) else f", ended {_ENDED_BY[event.initiator]}"
+        return f"closed with {event.code}" + (f' "{event.reason}"' if event.reason else "") + ended
+
+    def _error_of(self, event: Dropped | Stopped) -> str:
+        """What went wrong in the attempt that has ended; empty where nothing did."""
+        if isinstance(event, Stopped):
+            return "" if event.error is None else str(event.error)
+        error = self._error
+        is_its_own = error is not None and (error.session, error.attempt) == (event.session, event.attempt)
+        return error.message if error is not None and is_its_own else ""
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it, as plain values."""
+        return {
+            "name": self.connection.name,
+            "state": self.state.value,
+            "reason": self._reason,
+            "failed": self._has_failed,
+            "session": self._session,
+            "attempt": self._attempt,
+            "since": self._since,
+            "retry_at": self._retry_at,
+            "latency": list(self._latencies),
+            **self.traffic._asdict(),
+            "per_second": dict(zip(_RATED, self._rates, strict=True)),
+        }
+
+
+def _duration(seconds: float) -> str:
+    """A duration for a reader: two or three digits that mean something."""
+    if seconds >= 1:
+        return f"{seconds:.1f} s"
+    return f"{seconds * 1000:.{1 if seconds < 0.01 else 0}f} ms"  # noqa: PLR2004 - from here on a millisecond is enough
+
+
+def event_as_json(event: LifecycleEvent) -> dict[str, Any]:
+    """A lifecycle event as plain values: its class as `event`, `at` in seconds since 1970, and its other fields.
+
+    What its `repr` leaves out, because it may hold secrets, is left out here, too.
+    """
+    values: dict[str, Any] = {"event": type(event).__name__}
+    for field in fields(event):
+        if field.repr:
+            values[field.name] = _plain(getattr(event, field.name))
+    return values
+
+
+def _plain(value: object) -> object:
+    """What JSON has no form for: times and exceptions."""
+    if isinstance(value, datetime):
+        return value.timestamp()
+    return str(value) if isinstance(value, Exception) else value

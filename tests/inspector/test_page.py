@@ -1,0 +1,236 @@
+"""The live page in a real Chromium: what one sees, what one can do, and what nobody can do to it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from urllib.parse import urlsplit
+
+import pytest
+import pytest_asyncio
+from browser import CHROMIUM, chromium
+
+from rxnodes import Project
+from rxnodes.inspector import Inspector
+from rxnodes.testing import ScriptedTransport
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here"),
+]
+
+TOKEN = "s3cret-token"  # noqa: S105 - of the tests
+HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>\"'&amp;"
+RECONNECT = {"enabled": True, "initial_delay": 300, "max_delay": 300, "jitter": False}
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def browser(tmp_path_factory):
+    async with chromium(tmp_path_factory.mktemp("chromium")) as it:
+        yield it
+
+
+def accept(peer):
+    peer.accept()
+
+
+@contextlib.asynccontextmanager
+async def serving(script=accept, *, port=0, **connections):
+    """A project and its page; connections are given by name, with their settings beyond the URL."""
+    settings = {name: {"url": "ws://chat.test/", **more} for name, more in (connections or {"chat": {}}).items()}
+    transport = ScriptedTransport(script)
+    project = Project(websocket=settings, transport=transport)
+    async with Inspector(project, port=port, token=TOKEN) as inspector, project:
+        yield inspector, project, transport
+
+
+def row(name="chat", inner=""):
+    return f"document.querySelector('[data-connection=' + CSS.escape({json.dumps(name)}) + ']{inner}')"
+
+
+def shows(state, name="chat"):
+    return f"{row(name)}.dataset.state === {json.dumps(state)}"
+
+
+async def click(page, selector):
+    await page.run(f"{selector}.click()")
+
+
+async def test_it_shows_states_as_they_change_and_its_buttons_start_and_stop(browser):
+    async with serving(lambda _: None) as (inspector, project, transport):
+        page = await browser.open(inspector.url)
+        await page.until(shows("idle"))
+        assert await page.until("document.title") == "rxnodes"
+        # The token is gone from where it could be read over a shoulder, or by a script.
+        assert await page.run("location.href + document.cookie") == inspector.url.partition("#")[0]
+        await click(page, row(inner=" [data-action=start]"))
+        await page.until(shows("connecting"))
+        transport.peer.accept()
+        await page.until(shows("open"))
+        transport.peer.answers_close = False
+        await click(page, row(inner=" [data-action=stop]"))
+        await page.until(shows("closing"))
+        transport.peer.close(4001, "so long")
+        await page.until(shows("closed"))
+        assert 'closed with 4001 "so long"' in await page.run(row(inner=" .reason") + ".textContent")
+        await click(page, row(inner=" summary"))
+        events = await page.until(f"[...{row()}.querySelectorAll('details b')].map(it => it.textContent)")
+        assert events == ["Stopped", "Closing", "Opened", "Connecting"]
+        await page.until("document.getElementById('news').textContent === 'chat: closed'")
+        assert project.websocket("chat").session == 1
+        assert page.console == []
+        assert {urlsplit(url).netloc for url in page.requests} == {f"127.0.0.1:{inspector.port}"}
+
+
+async def test_it_counts_and_says_what_is_wrong(browser):
+    def script(peer):
+        peer.accept() if peer.target.url.endswith("good") else peer.refuse(503)
+
+    connections = {"chat": {"url": "ws://chat.test/good"}, "away": {"reconnect": RECONNECT}, "gone": {}, "idle": {}}
+    async with serving(script, **connections) as (inspector, project, transport):
+        page = await browser.open(inspector.url)
+        for name in ("chat", "away", "gone"):
+            project.websocket(name).start()
+        await page.until(shows("open"))
+        await page.until(shows("reconnecting", "away"))
+        await page.until(f"/next attempt in \\d+\\.\\d s/.test({row('away', ' .countdown')}.textContent)")
+        await page.until(shows("closed", "gone"))
+        assert await page.run(f"{row('gone')}.hasAttribute('data-failed')")
+        assert "503" in await page.run(f"{row('gone', ' .reason')}.textContent")
+        good = next(peer for peer in transport.peers if peer.target.url.endswith("good"))
+        for _ in range(1200):
+            good.send("hello")
+        # It may be counted in two seconds.
+        await page.until(f"parseInt({row('chat', ' .received .rate')}.textContent.replace(',', '')) > 100")
+        await page.until(f"{row('chat', ' .in')}.getAttribute('d')")
+        await click(page, "document.getElementById('trouble')")
+        shown = "[...document.querySelectorAll('.row:not([hidden])')].map(it => it.dataset.connection).join()"
+        await page.until(f"{shown} === 'away,gone'")
+        assert "1 reconnecting · 1 ended with an error" in await page.run(
+            "document.getElementById('counts').textContent"
+        )
+        assert page.console == []
+
+
+async def test_it_goes_on_by_itself_when_the_program_comes_back(browser):
+    async with serving() as (inspector, project, _):
+        port = inspector.port
+        page = await browser.open(inspector.url)
+        project.websocket("chat").start()
+        await page.until(shows("open"))
+    await page.until("document.body.dataset.link === 'lost'")
+    async with serving(port=port, chat={}, new={}) as (_, project, _):
+        await page.until("document.body.dataset.link === 'live'")
+        await page.until(shows("idle", "new"))
+        await page.until(shows("idle"))
+        project.websocket("chat").start()
+        await page.until(shows("open"))
+
+
+async def test_connections_come_and_go(browser):
+    async with serving() as (inspector, project, _):
+        page = await browser.open(inspector.url)
+        await page.until(shows("idle"))
+        project.add_websocket("guest", "ws://chat.test/").start()
+        await page.until(shows("open", "guest"))
+        await project.remove_websocket("guest")
+        await page.until(f"!{row('guest')}")
+
+
+async def test_without_the_token_it_shows_nothing_and_asks_for_it(browser):
+    async with serving() as (inspector, _, _):
+        page = await browser.open(inspector.url.replace(TOKEN, "wrong"))
+        await page.until("document.body.dataset.link === 'denied' && !document.getElementById('key').hidden")
+        assert await page.run("document.querySelectorAll('.row').length") == 0
+        await page.run(f"document.getElementById('token').value = {json.dumps(TOKEN)}")
+        await click(page, "document.querySelector('#key button')")
+        await page.until(shows("idle"))
+        assert await page.run("document.getElementById('key').hidden && !document.getElementById('token').value")
+
+
+async def test_it_can_be_used_by_keyboard_and_keeps_the_focus(browser):
+    focused = "(document.activeElement.dataset.action ?? document.activeElement.id)"
+    names = {f"chat {number}": {} for number in range(3)}
+    async with serving(**names) as (inspector, project, _):
+        page = await browser.open(inspector.url)
+        await page.until(shows("idle", "chat 2"))
+        await page.press("/", "/")
+        assert await page.run(focused) == "search"
+        for _ in range(3):
+            await page.press("Tab")
+        assert await page.run(focused) == "start"
+        assert await page.run("document.activeElement.getAttribute('aria-label')") == "Start chat 0"
+        await page.press("ArrowDown")
+        await page.press("Enter", "\r")
+        await page.until(shows("open", "chat 1"))
+        # Also while what it belongs to changes, or would be filtered away.
+        project.websocket("chat 1").stop()
+        await page.until(shows("closed", "chat 1"))
+        project.websocket("chat 0").start()
+        await page.until(shows("open", "chat 0"))
+        await page.run("document.getElementById('trouble').checked = true")
+        project.websocket("chat 2").start()
+        await page.until(shows("open", "chat 2"))
+        assert await page.run("document.activeElement.getAttribute('aria-label')") == "Start chat 1"
+        assert page.console == []
+
+
+async def test_nothing_scripts_in_what_peers_and_settings_say(browser):
+    def script(peer):
+        peer.accept()
+        peer.close(4000, HOSTILE)
+
+    async with serving(script, **{HOSTILE: {}, "']": {}}) as (inspector, project, _):
+        page = await browser.open(inspector.url)
+        await page.until(shows("idle", HOSTILE))
+        await page.run(
+            "window.made = []; new MutationObserver(all => all.forEach(it => it.addedNodes.forEach("
+            "node => made.push(node.nodeName)))).observe(document.body, {childList: true, subtree: true})"
+        )
+        await page.run(f"{row(HOSTILE)}.querySelector('details').open = true")
+        await click(page, row(HOSTILE, " [data-action=start]"))
+        await page.until(shows("closed", HOSTILE))
+        await project.websocket(HOSTILE).wait_stopped()
+        assert HOSTILE in await page.run(f"{row(HOSTILE, ' .reason')}.textContent")
+        await page.until(f"{row(HOSTILE)}.querySelector('details').textContent.includes({json.dumps(HOSTILE)})")
+        assert await page.run(f"{row(HOSTILE, ' .name')}.textContent") == HOSTILE
+        assert not {"IMG", "SCRIPT"} & {*await page.run("made")}
+        assert await page.run("document.querySelectorAll('img, #rows script').length") == 0
+        assert (page.dialogs, page.console) == ([], [])
+        # And were it markup, the policy would still hold.
+        with pytest.raises(AssertionError, match="TrustedHTML"):
+            await page.run("document.body.innerHTML = '<b>markup</b>'")
+
+
+async def test_a_thousand_connections_cost_no_more_than_those_that_change(browser):
+    names = {f"chat {number:03}": {} for number in range(1000)}
+    async with serving(**names) as (inspector, project, _):
+        page = await browser.open(inspector.url)
+        await page.until(shows("idle", "chat 999"))
+        await page.run(
+            "window.touched = new Set(); new MutationObserver(all => all.forEach(it => touched.add("
+            "it.target.closest?.('.row')?.dataset.connection))).observe(document.getElementById('rows'),"
+            " {childList: true, subtree: true, attributes: true, attributeFilter: ['data-state']})"
+        )
+        project.websocket("chat 700").start()
+        await page.until(shows("open", "chat 700"))
+        assert set(await page.run("[...touched]")) <= {"chat 700", None}
+        for number in range(1000):
+            project.websocket(f"chat {number:03}").start()
+        await page.until("document.getElementById('counts').textContent === '1,000 connections · 1,000 open'")
+        await page.run("document.getElementById('search').focus()")
+        for key in "099":
+            await page.press(key, key)
+        await page.until("document.querySelectorAll('.row:not([hidden])').length === 1")
+        assert page.console == []
+
+
+@pytest.mark.parametrize("width", [360, 1400])
+async def test_it_fits_its_window(browser, width):
+    async with serving(**{"x" * 200: {}, "chat": {}}) as (inspector, project, _):
+        page = await browser.open(inspector.url)
+        project.websocket("chat").start()
+        await page.until(shows("open"))
+        await page.look(width, mobile=width < 500)
+        assert await page.run("document.documentElement.scrollWidth") <= width
