@@ -40,6 +40,7 @@ def install(tmp_path, monkeypatch):
     return install
 
 
+@pytest.mark.slow
 def test_an_installed_plugin_is_found_by_its_name(install):
     before = set(discover())
     install("found_family", "found_family:plugin", entry="anything", plugin="osc")

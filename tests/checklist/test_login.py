@@ -188,6 +188,7 @@ async def test_115_a_login_that_waits_for_something_else_is_cancelled_at_once():
     assert cancelled == ["hook"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answers", [True, False])
 async def test_116_the_peer_hangs(answers, secured):
     """One timeout is over all of the attempt; then it is closed in order, or the deadline ends it."""
@@ -207,6 +208,7 @@ async def test_116_the_peer_hangs(answers, secured):
     assert outcome.took >= (SHORT if answers else 2 * SHORT) * 0.9
 
 
+@pytest.mark.slow
 async def test_116_an_answer_that_has_come_in_time_counts(secured):
     """Though the program was held up, and the hook had no turn before the timeout was over."""
 

@@ -106,6 +106,7 @@ async def test_04_the_status_of_a_refusal_is_in_the_error_event(status):
     assert outcome.stopped.error.retryable, "the settings decide"
 
 
+@pytest.mark.slow
 async def test_04_a_refusal_without_a_length_is_not_waited_for_long():
     async def endless(peer):
         await peer.respond(503, headers={"Content-Length": None})

@@ -574,6 +574,7 @@ async def test_97_the_settings_can_say_what_is_final(script, settings):
     assert stopped.attempts == 3
 
 
+@pytest.mark.slow
 async def test_97_retry_after_is_the_least_delay():
     outcome = await run_session(
         in_turn(refuse(503, {"Retry-After": "1"}), close_with(1000)),

@@ -160,6 +160,7 @@ async def test_a_reader_whose_events_are_no_longer_kept_gets_a_snapshot(monkeypa
             assert (kind, len(data["events"])) == ("snapshot", 4)
 
 
+@pytest.mark.slow
 async def test_updates_come_ten_times_a_second_however_much_happens():
     async with serving() as (client, project):
         chat, loop = project.websocket("chat"), asyncio.get_running_loop()
@@ -197,6 +198,7 @@ async def test_only_so_many_may_follow(monkeypatch):
             await stream.next()
 
 
+@pytest.mark.slow
 async def test_a_reader_that_does_not_read_is_dropped(monkeypatch):
     """What waits for it is bounded by the transport's buffer and one update."""
     monkeypatch.setattr(module, "PATIENCE", 0.2)

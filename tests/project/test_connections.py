@@ -501,6 +501,7 @@ async def _started(chat):
 # --- What is left of it -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @virtual
 async def test_nothing_of_it_is_left_in_the_project_nor_in_a_scene():
     async with empty() as project, project.scene("menu") as menu:
@@ -517,6 +518,7 @@ async def test_nothing_of_it_is_left_in_the_project_nor_in_a_scene():
         assert left() is None
 
 
+@pytest.mark.slow
 @virtual
 async def test_a_thousand_that_came_and_went_leave_nothing_behind():
     async with empty() as project:

@@ -697,6 +697,7 @@ def test_commands_on_a_loop_that_was_closed_under_the_project(factory):
     chat.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factory", [asyncio.new_event_loop, new_event_loop])
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

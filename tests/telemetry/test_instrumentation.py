@@ -86,6 +86,7 @@ async def test_nothing_is_told_twice_and_the_last_disposable_ends_it():
         assert sessions(observed) == {"chat": 3}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["disposed", "removed", "left"])
 def test_nothing_leaks(how):
     observed = Observed()
@@ -210,6 +211,7 @@ async def test_what_prometheus_scrapes():
     assert len(lines) == len(set(lines))
 
 
+@pytest.mark.slow
 def test_instrumented_before_the_global_provider_is_set():
     program = """if True:
         import asyncio

@@ -227,6 +227,7 @@ def test_beyond_so_many_connections_the_names_are_left_out_and_nothing_is_lost(o
     run()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1_000, 1_001])
 def test_names_are_told_of_a_thousand_connections(observed, count):
     project = project_of(None)
@@ -250,6 +251,7 @@ async def test_a_name_that_comes_again_goes_on_counting():
             assert observed.points("rxnodes.message.count", NAME, DIRECTION)["guest", "transmit"] == count
 
 
+@pytest.mark.slow
 async def test_no_collection_from_another_thread_counts_too_much_or_goes_back():
     """Sessions come and go over a real network, while another thread collects all the time."""
     observed = Observed()
