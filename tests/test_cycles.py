@@ -319,23 +319,28 @@ def test_a_hook_that_answers(way):
     way.run(test, before_connect=hook)
 
 
+async def fail(how, lets_go):
+    """What a hook does that comes to nothing."""
+    if how == "raises":
+        raise ValueError("no")
+    if how == "gives up":
+        raise GiveUp
+    if how == "is cancelled":
+        raise asyncio.CancelledError
+    while not lets_go.is_set():
+        try:
+            await lets_go.wait()
+        except asyncio.CancelledError:
+            if how == "is stopped":
+                raise
+
+
 @pytest.mark.parametrize("how", ["raises", "gives up", "is cancelled", "is stopped", "is left behind"])
 def test_a_hook_that_leads_to_no_dial(how, caplog):
     lets_go = asyncio.Event()
 
     async def hook(_attempt):
-        if how == "raises":
-            raise ValueError("no")
-        if how == "gives up":
-            raise GiveUp
-        if how == "is cancelled":
-            raise asyncio.CancelledError
-        while not lets_go.is_set():
-            try:
-                await lets_go.wait()
-            except asyncio.CancelledError:
-                if how == "is stopped":
-                    raise
+        await fail(how, lets_go)
 
     async def test(it, transport):
         with no_collector():
@@ -381,18 +386,7 @@ def test_a_login_that_fails(how, caplog):
 
     async def hook(greeting):
         await greeting.receive()
-        if how == "raises":
-            raise ValueError("no")
-        if how == "gives up":
-            raise GiveUp
-        if how == "is cancelled":
-            raise asyncio.CancelledError
-        while not lets_go.is_set():
-            try:
-                await lets_go.wait()
-            except asyncio.CancelledError:
-                if how == "is stopped":
-                    raise
+        await fail(how, lets_go)
 
     async def test(it, transport):
         with no_collector():
