@@ -14,7 +14,7 @@ NAMES = {
         Project Scope Connection ConnectionState Initiator CloseCode Trigger pulse __version__
         LifecycleEvent Connecting Opened Dropped Closing Stopped ErrorEvent
         RxNodesError SettingsError UnknownConfiguration PluginDisabled ConnectError ConnectionLost SendError
-        DecodeError ProtocolError CloseTimeout HandlerError RequestTimeout run Attempt BeforeConnect ConnectOptions GiveUp
+        DecodeError ProtocolError CloseTimeout HandlerError HolderLost SendUnknown RequestTimeout run Attempt BeforeConnect ConnectOptions GiveUp
         AfterConnect Greeting
         Codec Scene
         Receipt SendOutcome Sent SendDropped Unsent
