@@ -1,1 +1,1 @@
-"""Beyond one machine: connections that many workers share."""
+"""Beyond one machine: the same program as many workers, which share their connections over NATS."""
