@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from rxnodes.fleet.rules.values import Entry, Record, Wish
-from rxnodes.lifecycle.letters import EVENTS, event_of, plain_event
+from rxnodes.fleet.rules.values import Entry, Lease, Record, Tail, Wish
+from rxnodes.lifecycle.letters import event_of, plain_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from rxnodes.lifecycle.events import LifecycleEvent
-
 __all__ = [
     "VERSION",
     "Batch",
-    "Lease",
     "Unreadable",
     "batch_header",
     "batch_of",
@@ -88,9 +85,9 @@ def name_of(written: str) -> str:
 # --- Any letter -------------------------------------------------------------------------------------------------------
 
 
-def dumped(fields: Mapping[str, Any]) -> bytes:
+def dumped(plain: Mapping[str, Any]) -> bytes:
     """Plain values as a letter, with the version in front. In ASCII: a name may hold half of a surrogate pair."""
-    return _encode({"v": VERSION, **fields}).encode()
+    return _encode({"v": VERSION, **plain}).encode()
 
 
 def loaded(letter: bytes | str) -> dict[str, Any]:
@@ -100,21 +97,21 @@ def loaded(letter: bytes | str) -> dict[str, Any]:
         Unreadable: If it is none, or one of another version.
     """
     try:
-        fields: Any = json.loads(letter)
+        plain: Any = json.loads(letter)
     except ValueError as error:
         raise Unreadable("a letter that is no JSON") from error
-    if not isinstance(fields, dict) or "v" not in fields:
+    if not isinstance(plain, dict) or "v" not in plain:
         raise Unreadable("a letter without a version")
-    if fields["v"] != VERSION:
-        raise Unreadable(f"a letter of version {fields['v']!r}; this rxnodes reads version {VERSION}")
-    return fields
+    if plain["v"] != VERSION:
+        raise Unreadable(f"a letter of version {plain['v']!r}; this rxnodes reads version {VERSION}")
+    return cast("dict[str, Any]", plain)
 
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class _Reading:
-    """What goes wrong while a letter's fields are taken makes it unreadable."""
+    """What goes wrong while the values of a letter are taken makes it unreadable."""
 
     def __init__(self, what: str) -> None:
         self._what = what
@@ -128,34 +125,12 @@ class _Reading:
             raise Unreadable(f"a letter that is no {self._what}: {error!r}") from error
 
 
-# --- Leases -----------------------------------------------------------------------------------------------------------
-
-
-class Lease(NamedTuple):
-    """What a worker says of itself, with each renewal.
-
-    Attributes:
-        worker: Its id.
-        lease: Seconds for which each renewal counts.
-        capacity: How many connections it takes at most; `None`: any number.
-        joined: When it joined, in seconds since 1970, by its own clock: only to be shown.
-        names: A digest of the names that it has settings for.
-        draining: Whether it takes no more connections, and lets go of those that it has.
-        held: How many connections it holds: only to be shown.
-    """
-
-    worker: str
-    lease: float
-    capacity: int | None = None
-    joined: float = 0.0
-    names: str = ""
-    draining: bool = False
-    held: int = 0
+# --- Leases and records -----------------------------------------------------------------------------------------------
 
 
 def lease_letter(lease: Lease) -> bytes:
     """A lease as a letter."""
-    return dumped(lease._asdict())
+    return dumped({field.name: getattr(lease, field.name) for field in fields(Lease)})
 
 
 def lease_of(letter: bytes) -> Lease:
@@ -164,24 +139,14 @@ def lease_of(letter: bytes) -> Lease:
     Raises:
         Unreadable: If it is none.
     """
-    fields = loaded(letter)
+    plain = loaded(letter)
     with _Reading("lease"):
-        return Lease(**_known(fields, Lease._fields))
-
-
-# --- Records ----------------------------------------------------------------------------------------------------------
+        return Lease(**_known(plain, [field.name for field in fields(Lease)]))
 
 
 def record_letter(record: Record) -> bytes:
     """A record as a letter, without its revision, which is the store's."""
-    wish = record.wish
-    return dumped(
-        {
-            "wish": {"run": wish.run, "after": wish.after, "code": wish.code, "reason": wish.reason, "id": wish.id},
-            "holder": record.holder,
-            "epoch": record.epoch,
-        }
-    )
+    return dumped({**record._asdict(), "wish": record.wish._asdict()})
 
 
 def record_of(letter: bytes) -> Record:
@@ -190,23 +155,22 @@ def record_of(letter: bytes) -> Record:
     Raises:
         Unreadable: If it is none.
     """
-    fields = loaded(letter)
+    plain = loaded(letter)
     with _Reading("record"):
-        wish = Wish(**_known(fields["wish"], ("run", "after", "code", "reason", "id")))
-        return Record(wish=wish, holder=fields["holder"], epoch=fields["epoch"])
+        plain["wish"] = Wish(**_known(plain["wish"], Wish._fields))
+        return Record(**_known(plain, Record._fields))
 
 
 # --- Entries of the log -----------------------------------------------------------------------------------------------
 
-_ENTRY: Final = ("id", "epoch", "kind", "session", "is_live", "fulfilled")
-
 
 def entry_letter(entry: Entry) -> bytes:
-    """An entry of the log as a letter."""
-    fields: dict[str, Any] = {name: getattr(entry, name) for name in _ENTRY}
+    """An entry of the log as a letter. The sequence behind it is the store's."""
+    plain: dict[str, Any] = {"worker": entry.worker, "kind": entry.kind, "after": entry.after._asdict()}
+    del plain["after"]["sequence"]
     if entry.event is not None:
-        fields["event"] = plain_event(entry.event)
-    return dumped(fields)
+        plain["event"] = plain_event(entry.event)
+    return dumped(plain)
 
 
 def entry_of(letter: bytes) -> Entry:
@@ -215,16 +179,15 @@ def entry_of(letter: bytes) -> Entry:
     Raises:
         Unreadable: If it is none.
     """
-    fields = loaded(letter)
+    plain = loaded(letter)
     with _Reading("entry"):
-        kind = fields["kind"]
-        event: LifecycleEvent | None = event_of(kind, fields["event"]) if kind in EVENTS else None
-        return Entry(**_known(fields, _ENTRY), event=event)
+        event = event_of(plain["kind"], plain["event"]) if "event" in plain else None
+        return Entry(worker=plain["worker"], event=event, after=Tail(**_known(plain["after"], Tail._fields)))
 
 
-def _known(fields: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+def _known(plain: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     """Those of the fields that this version knows."""
-    return {name: fields[name] for name in names if name in fields}
+    return {name: plain[name] for name in names if name in plain}
 
 
 # --- Messages ---------------------------------------------------------------------------------------------------------
@@ -271,17 +234,17 @@ def batch_of(header: str, payload: bytes) -> Batch:
     Raises:
         Unreadable: If they are none, or do not fit each other.
     """
-    fields = loaded(header)
+    plain = loaded(header)
     with _Reading("batch of messages"):
-        lengths: list[int] = fields["lengths"]
+        lengths: list[int] = plain["lengths"]
         if sum(lengths) != len(payload) or min(lengths, default=0) < 0:
             raise Unreadable("the lengths of a batch do not fit its payload")
         return Batch(
-            epoch=fields["epoch"],
-            session=fields["session"],
-            attempt=fields["attempt"],
-            first=fields["first"],
-            is_binary={"binary": True, "text": False}[fields["kind"]],
+            epoch=plain["epoch"],
+            session=plain["session"],
+            attempt=plain["attempt"],
+            first=plain["first"],
+            is_binary={"binary": True, "text": False}[plain["kind"]],
             messages=tuple(_cut(payload, lengths)),
         )
 
