@@ -199,13 +199,14 @@ def _known(plain: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
 
 # --- Messages ---------------------------------------------------------------------------------------------------------
 #
-# On `messages.<token>` the holder publishes batches, where there is interest in them. Observers serve that subject. A
-# request on it without a header asks whether anybody is interested: whoever hears it answers with nothing, and where
-# nobody listens the engine says so at once. The holder asks before each dial, and every few seconds while it publishes.
-# Whoever becomes interested later first listens, and then asks the holder, see below, to publish from there on.
+# On `messages.<token>` the holder publishes batches, where there is interest in them. Observers listen there, and serve
+# `interest.<token>`: a request there asks whether anybody is interested. Whoever hears it answers with nothing, and
+# where nobody is there the engine says so at once. The holder asks before each dial, and every few seconds while it
+# publishes. Who becomes interested later first listens, and then asks the holder to publish from there on, see below.
 #
 # On `send.<worker's id>.<token>` the holder serves requests: the header says what is asked, the payload is that of a
 # message. The record says who the holder is. Each answer says whether the connection is held there at all.
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:

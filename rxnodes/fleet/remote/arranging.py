@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from rxnodes.fleet.letters import Batch
-from rxnodes.lifecycle.events import Dropped, LifecycleEvent, Opened, Stopped
+from rxnodes.fleet.remote.chronicle import Read
+from rxnodes.lifecycle.events import Dropped, Opened, Stopped
+
+if TYPE_CHECKING:
+    from rxnodes.lifecycle.events import LifecycleEvent
 
 __all__ = ["PATIENCE", "Arranging", "Missed", "Told"]
 
@@ -37,8 +41,8 @@ class Missed:
     numbers: range
 
 
-Told = LifecycleEvent | Batch | Missed
-"""What subscribers are told: an event, messages, or that some are missing."""
+Told = Read | Batch | Missed
+"""What is told: an entry of the log, messages, or that some are missing."""
 
 
 class Arranging:
@@ -72,8 +76,8 @@ class Arranging:
         self._owed: tuple[tuple[int, int], int] | None = None
         self._early: list[Batch] = []
         self._early_size = 0
-        # Events that are not told yet. The first one is an end that waits for messages.
-        self._held: deque[tuple[LifecycleEvent, int | None]] = deque()
+        # Entries that are not told yet. The first one is an end that waits for messages.
+        self._held: deque[Read] = deque()
         self.deadline: float | None = None
         self.discarded = 0
 
@@ -103,18 +107,9 @@ class Arranging:
         self._follow(event)
         self._next = None
 
-    def add_event(self, event: LifecycleEvent, count: int | None, now: float) -> list[Told]:
-        """An entry of the log has come.
-
-        Args:
-            event: The event.
-            count: For `Dropped` and `Stopped`: how many messages were published of the attempt; `None`: nobody knows.
-            now: The time, in seconds.
-
-        Returns:
-            What is to be told now, in order.
-        """
-        self._held.append((event, count))
+    def add_entry(self, read: Read, now: float) -> list[Told]:
+        """An entry of the log has come. Returns what is to be told now, in order."""
+        self._held.append(read)
         return self._work_off(now) if len(self._held) == 1 else []
 
     def add_batch(self, batch: Batch, now: float) -> list[Told]:
@@ -132,6 +127,11 @@ class Arranging:
     def elapse(self, now: float) -> list[Told]:
         """Time has passed. Returns what is to be told now, in order."""
         return self._work_off(now)
+
+    def postpone(self, now: float) -> None:
+        """What came meanwhile had to wait here: an end that waits for messages begins to wait now."""
+        if self.deadline is not None:
+            self.deadline = now + self._patience
 
     # The order
 
@@ -156,8 +156,8 @@ class Arranging:
     def _work_off(self, now: float) -> list[Told]:
         told: list[Told] = []
         while self._held:
-            event, count = self._held[0]
-            if (missing := self._missing(event, count)) is not None:
+            read = self._held[0]
+            if (missing := self._missing(read)) is not None:
                 if self.deadline is None:
                     self.deadline = now + self._patience
                 if now < self.deadline:
@@ -165,12 +165,14 @@ class Arranging:
                 told.append(missing)
             self.deadline = None
             self._held.popleft()
-            told.append(event)
-            told += self._follow(event)
+            told.append(read)
+            if read.entry.event is not None:
+                told += self._follow(read.entry.event)
         return told
 
-    def _missing(self, event: LifecycleEvent, count: int | None) -> Missed | None:
+    def _missing(self, read: Read) -> Missed | None:
         """What an end has to wait for."""
+        event, count = read.entry.event, read.entry.published
         if not self._is_wanted or self._is_over or self._next is None or count is None:
             return None
         if not isinstance(event, Dropped | Stopped) or (event.session, event.attempt) != self._attempt:
