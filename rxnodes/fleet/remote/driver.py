@@ -4,35 +4,44 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import dataclass
 from functools import partial
 from threading import RLock
 from typing import TYPE_CHECKING, Final, Protocol
 
 from rxnodes.connection.inbound import Inbound
+from rxnodes.connection.outbound import Outbound
 from rxnodes.connection.own_loop import OwnLoop
 from rxnodes.connection.publisher import Publisher
 from rxnodes.connection.waiters import Waiters
-from rxnodes.errors import RxNodesError
 from rxnodes.fleet.letters import Batch
 from rxnodes.fleet.remote.arranging import Arranging, Missed
 from rxnodes.fleet.remote.chronicle import Chronicle, Read
+from rxnodes.fleet.remote.interest import Interest
+from rxnodes.fleet.remote.sends import Sends
 from rxnodes.fleet.remote.standing import Standing, says_all
-from rxnodes.lifecycle.events import ErrorEvent, LifecycleEvent, Opened, Stopped
+from rxnodes.fleet.rules.values import Tail
+from rxnodes.lifecycle.events import ErrorEvent, Opened, Stopped
 from rxnodes.lifecycle.inputs import Reported
+from rxnodes.lifecycle.machine import Phase
 from rxnodes.rx.backpressure import PauseControl
 from rxnodes.rx.outbox import Outbox
+from rxnodes.transport.receipts import SendQueue
 from rxnodes.websocket.gaps import Gap
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterable, Sequence
+    from datetime import datetime
 
-    from rxnodes.errors import DecodeError
+    from rxnodes.errors import DecodeError, RxNodesError
+    from rxnodes.fleet.asking import From
     from rxnodes.fleet.remote.arranging import Told
     from rxnodes.fleet.remote.commander import Command
-    from rxnodes.fleet.rules.values import Record, Tail
-    from rxnodes.fleet.store import Logged
+    from rxnodes.fleet.rules.values import Record
+    from rxnodes.fleet.store import Logged, Store
     from rxnodes.lifecycle.inputs import Input
+    from rxnodes.transport.receipts import Receipt, SharedOutcome
 
 __all__ = ["RemoteDriver"]
 
@@ -43,8 +52,22 @@ MOST_PAUSED: Final = 64 * 1024 * 1024
 logger = logging.getLogger("rxnodes")
 
 
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """The state of a connection that is not here, as far as the sending of messages asks for it."""
+
+    phase: Phase = Phase.IDLE
+    session: int = 0
+    attempt: int = 0
+    is_live: bool = False
+
+
 class Headquarters(Protocol):
     """What a remote connection needs of its fleet."""
+
+    async def holder(self, name: str, looks_again: bool) -> str | None:  # noqa: FBT001 - as `Sends` asks
+        """The worker that holds a connection; `None`: none does."""
+        ...
 
     def read_history(self, name: str, tell: Callable[[list[Logged]], None]) -> None:
         """Reads the entries of a connection that are kept, and tells them."""
@@ -61,6 +84,7 @@ class RemoteDriver:
     Args:
         name: The connection's name.
         fleet: What reads histories and writes commands.
+        store: The fleet's store.
         tells_history: Whether the entries that are kept are told, too.
 
     Attributes:
@@ -71,6 +95,9 @@ class RemoteDriver:
         waiters: Those who wait for a session to open or to end.
         publisher: What the connection tells of itself.
         inbound: The messages that come.
+        outbound: The messages that are sent.
+        helm: What sends them.
+        commands: Those that are not written yet, in the order in which they were given.
         standing: How the connection stands.
         arranging: The order of events and messages.
         is_known: Whether the end of the log has been read: before that the connection counts as live.
@@ -78,12 +105,12 @@ class RemoteDriver:
     """
 
     __slots__ = (
-        *("_chronicle", "_fleet", "_heard_at", "_paused", "_paused_size", "_tells_history", "_timer", "_waiting"),
-        *("arranging", "commands", "inbound", "is_known", "loop", "name", "outbox", "pause_control", "publisher"),
-        *("pulse_observers", "standing", "waiters"),
+        *("_chronicle", "_fleet", "_heard_at", "_interest", "_paused", "_paused_size", "_revision", "_tells_history", "_timer", "_waiting"),
+        *("arranging", "commands", "helm", "inbound", "is_known", "loop", "name", "outbound", "outbox"),
+        *("pause_control", "publisher", "pulse_observers", "standing", "waiters"),
     )
 
-    def __init__(self, name: str, fleet: Headquarters, *, tells_history: bool) -> None:
+    def __init__(self, name: str, fleet: Headquarters, store: Store, *, tells_history: bool) -> None:
         self.name = name
         self._fleet = fleet
         self._tells_history = tells_history
@@ -94,10 +121,11 @@ class RemoteDriver:
         # Messages that came while consumers wanted no more.
         self._paused: list[Batch] | None = None
         self._paused_size = 0
+        # Of the record that is known.
+        self._revision = 0
         self.standing = Standing()
         self.arranging = Arranging()
         self.is_known = False
-        #: Not written yet, in the order in which they were given.
         self.commands: list[Command] = []
 
         lock = RLock()
@@ -105,9 +133,13 @@ class RemoteDriver:
         self._heard_at = loop.now()
         self.pause_control = PauseControl(self._on_pause, loop.run)
         self.outbox = outbox = Outbox(self._on_pipeline_error, self.pause_control)
-        self.waiters = Waiters(loop, self)
+        self.waiters = RemoteWaiters(loop, self)
         self.publisher = Publisher(loop, outbox, self.waiters, self, lock)
-        self.inbound = Inbound(outbox, self.pause_control, self, self.publisher.report, lock)
+        report = self.publisher.report
+        self.inbound = Inbound(outbox, self.pause_control, self, report, lock, self._note_observed)
+        self.outbound = Outbound(SendQueue(), self, loop, outbox, report, lock)
+        self.helm = Sends(self, store, partial(fleet.holder, name))
+        self._interest = Interest(self, store, partial(fleet.holder, name))
         self.pulse_observers: list[Callable[[str], object]] = []
 
     @property
@@ -128,10 +160,13 @@ class RemoteDriver:
 
     def leave(self) -> None:
         """Completes all streams: the fleet has been left."""
+        self._interest.leave()
+        self.helm.leave()
         if self._timer is not None:
             self._timer.cancel()
         self.loop.leave()
         self.publisher.complete()
+        self.outbound.outcomes.on_completed()
         self.inbound.complete()
         self.waiters.wake()
 
@@ -144,6 +179,7 @@ class RemoteDriver:
 
     def begin(self, last: Logged | None) -> None:
         """The end of the log is known: the last entry is this one."""
+        self._look_at_interest()
         chronicle = Chronicle()
         read = [] if last is None else chronicle.begin([last])
         if last is None or (not self._tells_history and read and says_all(read[0].entry)):
@@ -221,7 +257,28 @@ class RemoteDriver:
         for one in read:
             self._tell(self.arranging.add_entry(one, self._time()))
 
-    # What is told
+    # Messages
+
+    def _note_observed(self) -> None:
+        """Somebody has subscribed to the messages, or nobody does any more."""
+        if self.loop.loop is not None and not self.loop.is_left:
+            self.loop.run(self._look_at_interest)
+
+    def _look_at_interest(self) -> None:
+        self._interest.note(is_wanted=self.inbound.is_observed)
+
+    def want(self) -> None:
+        """Messages are listened to from here on."""
+        self.arranging.want()
+
+    def owe(self, position: From) -> None:
+        """The holder publishes from here on."""
+        self.arranging.owe(position.session, position.attempt, position.first)
+
+    def want_no_more(self) -> None:
+        """Messages are not listened to any more."""
+        if self.loop.loop is not None:
+            self._tell(self.arranging.want_no_more(self._time()))
 
     def take_batch(self, batch: Batch) -> None:
         """Messages have come."""
@@ -243,6 +300,8 @@ class RemoteDriver:
             for batch in batches:
                 self.take_batch(batch)
         self._wait_for_messages()
+
+    # What is told
 
     def _tell(self, told: Iterable[Told]) -> None:
         for one in told:
@@ -304,7 +363,7 @@ class RemoteDriver:
 
     # Commands
 
-    def command(self, command: Command) -> None:
+    def order(self, command: Command) -> None:
         """Gives a command, from any thread.
 
         Raises:
@@ -318,26 +377,67 @@ class RemoteDriver:
             return
         self.standing.commands += 1
         self.standing.starts += command.is_start
-        self.commands.append(command)
         self._fleet.give(self, command)
 
-    def resolve(self, command: Command, record: Record, tail: Tail) -> None:
+    def resolve(self, command: Command, record: Record, revision: int, tail: Tail) -> None:
         """A command is written, or changes nothing, by what the record and the log say there."""
-        self.standing.know(record)
+        self.know(record, revision)
         self.standing.resolve(tail, is_start=command.is_start)
         self._look_at_end()
 
-    def know(self, record: Record) -> None:
-        """The record has changed."""
-        self.standing.know(record)
+    def give_up(self, command: Command, error: RxNodesError) -> None:
+        """A command cannot be written."""
+        self.standing.resolve(Tail(), is_start=command.is_start)
+        self.feed(Reported("connect" if command.is_start else "close", error))
         self._look_at_end()
+
+    def know(self, record: Record, revision: int) -> None:
+        """The record, as it stands."""
+        if revision > self._revision:
+            self._revision = revision
+            self.standing.know(record)
+            self._look_at_end()
 
     def _look_at_end(self, _: object = None) -> None:
         """Answers those who wait for an end where no session is live, though none has ended just now."""
         if not self.is_live:
             self.outbox.send(self.publisher.answer_waiting, self.waiters.last_stopped)
 
-    # What is reported
+    # What the parts of a connection need
+
+    @property
+    def state(self) -> Elsewhere:
+        """Where it stands as far as the sending of messages asks for it: it is not here."""
+        return _ELSEWHERE
+
+    @property
+    def is_stepping(self) -> bool:
+        """Whether an input is being worked off."""
+        return False
+
+    @property
+    def link(self) -> None:
+        """There is none here."""
+
+    def give(self, receipt: Receipt) -> None:
+        """Nothing is given to a link here."""
+        raise NotImplementedError
+
+    def count_discarded(self, count: int) -> None:
+        """What is discarded here counts for no session."""
+
+    def settle(self, receipt: Receipt, outcome: SharedOutcome) -> None:
+        """Says what became of a message."""
+        self.outbound.settle_elsewhere(receipt, outcome)
+
+    def now(self) -> datetime:
+        """The time of day."""
+        return self.loop.now()
+
+    def command(self, input_: Input) -> None:
+        """Reports an error, from any thread."""
+        self.loop.check()
+        self.loop.run(partial(self.feed, input_))
 
     def feed(self, input_: Input) -> None:
         """Reports an error. Nothing else that the parts of a connection feed changes anything here."""
@@ -365,3 +465,19 @@ class RemoteDriver:
 
     def _on_pipeline_error(self, error: Exception) -> None:
         self.publisher.on_pipeline_error(error)
+
+
+class RemoteWaiters(Waiters):
+    """Those who wait, where what counts as live is not known here alone."""
+
+    __slots__ = ()
+
+    _driver: RemoteDriver
+
+    @property
+    def is_live(self) -> bool:
+        """Whether a session counts as live."""
+        return self._driver.is_live
+
+
+_ELSEWHERE: Final = Elsewhere()

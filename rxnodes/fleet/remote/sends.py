@@ -60,7 +60,12 @@ class Sends:
         connection: What they are sent for.
         store: The fleet's store.
         holder: Says which worker holds the connection; told to look again, it does not rely on what it knows.
+
+    Attributes:
+        is_held: Whether the connection is held here.
     """
+
+    is_held = False
 
     def __init__(self, connection: Sending, store: Store, holder: Callable[[bool], Awaitable[str | None]]) -> None:
         self._connection = connection
