@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from reactivex import Observable
 
     from rxnodes.codecs import Codec
-    from rxnodes.errors import RxNodesError, SendError, SendUnknown
+    from rxnodes.errors import RxNodesError, SendError
     from rxnodes.lifecycle.events import Connecting, ErrorEvent, ErrorPhase, LifecycleEvent, Opened, Stopped, Traffic
     from rxnodes.lifecycle.states import ConnectionState
     from rxnodes.transport.receipts import Receipt, SharedOutcome
@@ -118,8 +118,13 @@ class NodeSide(Protocol):
     """What nodes need of a connection beyond what users see."""
 
     @property
-    def ended(self) -> Observable[Stopped]:
-        """Every `Stopped`, once all subscribers of `lifecycle` have seen it: then no session is live."""
+    def ended(self) -> Observable[object]:
+        """Emits when no session is live any more: behind all subscribers of `lifecycle`, which saw the `Stopped`."""
+        ...
+
+    @property
+    def holding(self) -> Observable[bool]:
+        """Whether the connection is held by this process: the last value for each new subscriber, then every change."""
         ...
 
     @property
@@ -208,6 +213,19 @@ class ProjectSide(Protocol):
 
     def shutdown(self) -> None:
         """Stops the connection, and starts it never again: the project is being left, or the connection removed."""
+        ...
+
+    @property
+    def helm(self) -> Helm | None:
+        """What the connection is steered by, where it is steered from outside."""
+        ...
+
+    def steer(self, steering: Steering) -> Helm:
+        """Lets the connection be steered from outside; before it is used for anything."""
+        ...
+
+    def abort(self) -> None:
+        """Aborts what is live in this process. Where the project is being left, nothing else is waited for."""
         ...
 
     def tell_stopped(self, future: asyncio.Future[Stopped]) -> None:
@@ -325,11 +343,11 @@ class Helm(Protocol):
         ...
 
     def settle(self, receipt: Receipt, outcome: SharedOutcome) -> None:
-        """Says what became of a message that was sent through `Steering.send`."""
-        ...
+        """Says what became of a message that was sent through `Steering.send`.
 
-    def settle_unknown(self, receipt: Receipt, error: SendUnknown) -> None:
-        """Says that nobody knows. Whoever awaits the receipt is told the error, and so is everybody, by an event."""
+        With the kind `SendUnknown`: that nobody knows. Whoever awaits the receipt is told so, and everybody is, by an
+        `ErrorEvent`.
+        """
         ...
 
 
