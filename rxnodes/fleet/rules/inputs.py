@@ -142,16 +142,18 @@ class Dialling:
 
 @dataclass(frozen=True, slots=True)
 class Happened:
-    """Something else was told."""
+    """Something else was told. With a `Dropped`, how many messages of the attempt were published for observers."""
 
     event: LifecycleEvent
+    published: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The session is over. Nobody is told before `Release` or `Discard`."""
+    """The session is over. Nobody is told before `Release` or `Discard`. `published` is as with `Happened`."""
 
     event: Stopped
+    published: int | None = None
 
 
 # From the machine itself

@@ -5,9 +5,9 @@ more once seven eighths of it have passed. Others count from when they first *sa
 claim once all of it has passed. So no two act at one time as long as their clocks' rates differ by less than 14 %
 (8/7), whatever they show. The eighth between is there for clocks, and for aborting what is under way.
 
-A claimant that was stopped, or whose watch was, may not have seen a renewal that is there. So it counts only up to when
-it *sent* the last renewal of its own that it has seen come back: the store has one order for all leases, and every
-renewal made before that one was seen before it.
+A claimant that was stopped or cut off, or whose watch was, may not have seen a renewal that is there. So it counts only
+up to when it *sent* the last renewal of its own that it has seen come back: the store has one order for all leases, and
+every renewal made before that one was seen before it.
 """
 
 from __future__ import annotations
@@ -64,30 +64,28 @@ class Others:
 
     def __init__(self) -> None:
         self.leases: dict[str, Lease] = {}
-        self._revisions: dict[str, int] = {}
+        self._seen: dict[str, tuple[int, int]] = {}
         self._since: dict[str, float] = {}
         self._proven = NEVER
 
     def saw(self, lease: Lease, revision: int, now: float) -> None:
         """A lease stands like this."""
         self.leases[lease.worker] = lease
-        if self._revisions.get(lease.worker) != revision:
-            self._revisions[lease.worker] = revision
+        # A store that lost its last writes may give a revision twice.
+        seen = (revision, lease.number)
+        if self._seen.get(lease.worker) != seen:
+            self._seen[lease.worker] = seen
             self._since[lease.worker] = now
 
     def gone(self, worker: str, now: float) -> None:
         """There is no such lease any more. That alone says nothing: the store may have swept it."""
         if self.leases.pop(worker, None) is not None:
-            self._revisions.pop(worker, None)
+            del self._seen[worker]
             self._since[worker] = now
 
     def came_back(self, sent_at: float) -> None:
         """A renewal of our own that was sent then has been seen: all that was made before it, too."""
         self._proven = max(self._proven, sent_at)
-
-    def begin_anew(self, now: float) -> None:
-        """It was in doubt whether all is seen. What is seen has been so since now."""
-        self._since = dict.fromkeys(self._since, now)
 
     def since(self, worker: str, now: float) -> float:
         """Since when nothing of this worker has changed."""

@@ -181,11 +181,12 @@ class Draft:
         self.set(operation=self.state.operation + 1)
         return self.state.operation
 
-    def enqueue(self, event: LifecycleEvent | None, after: Tail) -> None:
+    def enqueue(self, event: LifecycleEvent | None, after: Tail, published: int | None = None) -> None:
         """An entry is to be appended, behind those that wait."""
         state = self.state
         entry_id = f"{state.worker}.{state.epoch}.{state.count + 1}"
-        entry = Entry(state.worker, event, after._replace(sequence=0, epoch=state.epoch, last_id=entry_id))
+        after = after._replace(sequence=0, epoch=state.epoch, last_id=entry_id)
+        entry = Entry(state.worker, event, after, published=published)
         self.set(queue=(*state.queue, entry), count=state.count + 1)
         if not state.queue:
             self.append()
@@ -194,7 +195,8 @@ class Draft:
         """The first entry that waits is on its way."""
         operation = self.operate()
         state = self.state
-        self.effects.append(Append(operation, state.queue[0], state.tail.sequence, state.tries))
+        expected = state.tail.sequence
+        self.effects.append(Append(operation, replace(state.queue[0], behind=expected), expected, state.tries))
 
 
 # Actions. They run in the row's source phase.
@@ -360,7 +362,8 @@ def log(draft: Draft) -> None:
     """What happened goes to the log."""
     assert isinstance(draft.input, Dialling | Happened | Ended)
     event = draft.input.event
-    draft.enqueue(event, _behind(draft.state, event))
+    published = None if isinstance(draft.input, Dialling) else draft.input.published
+    draft.enqueue(event, _behind(draft.state, event), published)
 
 
 def _behind(state: State, event: LifecycleEvent) -> Tail:

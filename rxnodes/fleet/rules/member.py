@@ -314,11 +314,9 @@ class Member:
 
     # What it sees
 
-    def leases_current(self, *, is_current: bool, now: Now) -> None:
+    def leases_current(self, *, is_current: bool) -> None:
         """All leases have been shown, and changes come as they are made; or that is in doubt."""
         self._sees_leases = is_current
-        if is_current:
-            self.others.begin_anew(now.clock)
 
     def records_current(self, *, is_current: bool) -> None:
         """All records have been shown, and changes come as they are made; or that is in doubt."""

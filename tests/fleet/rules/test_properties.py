@@ -81,6 +81,12 @@ class AnyFaults(RuleBasedStateMachine):
         worker.is_cut = False
         worker.connection_changed()
 
+    @rule(number=st.integers(0, 5), seconds=st.sampled_from([0.5, 1.1, 3.0]))
+    def go_blind(self, number, seconds):
+        worker = self.pick(number, which=lambda worker: not worker.is_blind)
+        if worker is not None:
+            worker.go_blind(seconds)
+
     @rule(number=st.integers(0, 5))
     def drain(self, number):
         worker = self.pick(number)

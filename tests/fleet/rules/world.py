@@ -129,6 +129,7 @@ class Worker:
         self.is_stopped = False
         self.is_cut = False
         self.is_connected = False
+        self.is_blind = False
         self.backlog = []
         self.shown = {"lease": None, "record": None}
 
@@ -177,7 +178,7 @@ class Worker:
         self.news()
 
     def told_current(self, current) -> None:
-        self.member.leases_current(is_current=current, now=self.now)
+        self.member.leases_current(is_current=current)
         self.member.records_current(is_current=current)
 
     def news(self) -> None:
@@ -185,7 +186,7 @@ class Worker:
             self.world.at(self.world.latency(), self.catch_up)
 
     def catch_up(self) -> None:
-        if not self.is_connected:
+        if not self.is_connected or self.is_blind:
             return
         store = self.world.store
         for what in ("lease", "record"):
@@ -208,6 +209,15 @@ class Worker:
                 self.member.lease_seen(value, revision, self.now)
         if is_first and self.is_connected:
             self.told_current(True)
+
+    def go_blind(self, seconds) -> None:
+        """Its watches show nothing for some time, and it is not told."""
+        self.is_blind = True
+        self.world.at(seconds, self.see_again)
+
+    def see_again(self) -> None:
+        self.is_blind = False
+        self.news()
 
     def write(self, write, done, unsure) -> None:
         """A write, with whatever goes wrong with it."""
@@ -498,6 +508,7 @@ class World:
             worker.is_cut = False
             if worker.is_stopped:
                 worker.go_on()
+            worker.see_again()
         self.connections_changed()
 
     # What must hold
