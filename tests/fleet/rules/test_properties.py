@@ -6,7 +6,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from world import LEASE, RATES, SETTLE, World
+from fleet.rules.world import LEASE, RATES, SETTLE, World
 
 pytestmark = pytest.mark.slow
 
