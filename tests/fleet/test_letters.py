@@ -36,7 +36,7 @@ from rxnodes.testing.events import error_event, opened, stopped
 names = st.text(min_size=1)
 counts = st.integers(0, 2**53)
 wishes = st.builds(Wish, st.booleans(), counts, st.integers(1000, 4999), st.text(), st.text())
-tails = st.builds(Tail, st.just(0), counts, st.text(), counts, st.booleans(), counts, counts, st.booleans())
+tails = st.builds(Tail, sequence=st.just(0), last_id=st.text(), session=counts, is_live=st.booleans(), began_at=counts)
 
 
 @given(names, names)
@@ -113,7 +113,7 @@ def test_what_a_later_version_adds_is_passed_over():
         (record_of, b'{"v":1,"holder":null}'),
         (record_of, b'{"v":1,"wish":7}'),
         (lease_of, b'{"v":1}'),
-        (entry_of, b'{"v":1,"worker":"w","after":[]}'),
+        (entry_of, b'{"v":1,"worker":"w","after":7}'),
         (entry_of, b'{"v":1,"worker":"w","kind":"Nothing","event":{},"after":{}}'),
         (entry_of, b'{"v":1,"worker":"w","kind":"Opened","event":{"at":"yesterday"},"after":{}}'),
         (lambda letter: batch_of(letter, b"ab"), b'{"v":1,"lengths":[1]}'),
