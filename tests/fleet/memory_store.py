@@ -37,6 +37,9 @@ from rxnodes.fleet.store import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+#: Bytes that an engine adds to a message, at most.
+FRAMING = 64
+
 # --- Faults -----------------------------------------------------------------------------------------------------------
 
 
@@ -251,7 +254,7 @@ class MemoryStore:
         return await self._read(read)
 
     async def _write(self, write: Callable[[], int], value: bytes = b"") -> int:
-        if len(value) > self.max_payload:
+        if len(value) + FRAMING > self.max_payload:
             raise TooLarge
         self._check()
         if self.engine.is_full:
@@ -322,7 +325,7 @@ class MemoryStore:
     # Plain messages.
 
     def publish(self, subject: str, payload: bytes, header: str = "") -> bool:
-        if len(payload) + len(header) > self.max_payload:
+        if len(payload) + len(header) + FRAMING > self.max_payload:
             raise TooLarge
         if self.is_connected:
             self._hand_on("heard", Message(subject, header, payload), lambda take, message: take(message))
@@ -333,7 +336,7 @@ class MemoryStore:
         return Closing(lambda: self.heard[subject].remove(on_message))
 
     async def request(self, subject: str, payload: bytes, header: str = "", *, timeout: float) -> bytes:  # noqa: ASYNC109
-        if len(payload) + len(header) > self.max_payload:
+        if len(payload) + len(header) + FRAMING > self.max_payload:
             raise TooLarge
         self._check()
         answered: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()

@@ -36,7 +36,7 @@ from rxnodes.testing.events import error_event, opened, stopped
 names = st.text(min_size=1)
 counts = st.integers(0, 2**53)
 wishes = st.builds(Wish, st.booleans(), counts, st.integers(1000, 4999), st.text(), st.text())
-tails = st.builds(Tail, st.just(0), counts, st.text(), counts, st.booleans(), counts, counts, st.booleans())
+tails = st.builds(Tail, sequence=st.just(0), last_id=st.text(), session=counts, is_live=st.booleans(), began_at=counts)
 
 
 @given(names, names)
