@@ -165,6 +165,9 @@ class MemoryEngine:
         for store in self.stores:
             store.tell()
 
+    def deliver_next(self) -> None:
+        self.under_way.popleft()()
+
 
 # --- A member's way to it ---------------------------------------------------------------------------------------------
 
@@ -372,7 +375,7 @@ class MemoryStore:
         if takers:
             # Timers of the same time have no order.
             self.engine.under_way.append(arrive)
-            asyncio.get_running_loop().call_later(self.engine.latency, lambda: self.engine.under_way.popleft()())
+            asyncio.get_running_loop().call_later(self.engine.latency, self.engine.deliver_next)
         return len(takers)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from fleet.rules.world import LEASE, RATES, SETTLE, World
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from fleet.rules.world import LEASE, RATES, SETTLE, World
 
 pytestmark = pytest.mark.slow
 
