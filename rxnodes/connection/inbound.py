@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from reactivex import Observable
 
     from rxnodes.codecs import Codec
-    from rxnodes.connection.driver import Driver
+    from rxnodes.connection.driving import Driving
     from rxnodes.rx.backpressure import PauseControl
     from rxnodes.rx.outbox import Outbox
 
@@ -58,11 +58,11 @@ class Inbound:
         *("_report", "_values", "_views", "binaries", "messages", "texts"),
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - it is between all of these
         self,
         outbox: Outbox,
         pause_control: PauseControl,
-        driver: Driver,
+        driver: Driving,
         report: Callable[[BaseException], None],
         lock: RLock,
         note_observed: Callable[[], None] | None = None,

@@ -256,7 +256,7 @@ def batch_of(header: str, payload: bytes) -> Batch:
     plain = loaded(header)
     with _Reading("batch of messages"):
         lengths: list[int] = plain["lengths"]
-        whole: str | bytes = {"binary": bytes, "text": bytes.decode}[plain["kind"]](payload)
+        whole: str | bytes = payload if {"binary": True, "text": False}[plain["kind"]] else payload.decode()
         if sum(lengths) != len(whole) or min(lengths, default=0) < 0:
             raise Unreadable("the lengths of a batch do not fit its payload")
         return Batch(

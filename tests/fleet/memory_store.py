@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections import defaultdict
+from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING
@@ -36,6 +36,9 @@ from rxnodes.fleet.store import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+
+#: Bytes that an engine adds to a message, at most.
+FRAMING = 64
 
 # --- Faults -----------------------------------------------------------------------------------------------------------
 
@@ -120,6 +123,7 @@ class MemoryEngine:
     lasts: dict[str, Logged] = field(default_factory=dict)
     generation: int = 0
     stores: list[MemoryStore] = field(default_factory=list)
+    under_way: deque[Callable[[], None]] = field(default_factory=deque)
 
     def store(self) -> MemoryStore:
         """One more member's way to it."""
@@ -160,6 +164,9 @@ class MemoryEngine:
     def tell(self) -> None:
         for store in self.stores:
             store.tell()
+
+    def deliver_next(self) -> None:
+        self.under_way.popleft()()
 
 
 # --- A member's way to it ---------------------------------------------------------------------------------------------
@@ -250,7 +257,7 @@ class MemoryStore:
         return await self._read(read)
 
     async def _write(self, write: Callable[[], int], value: bytes = b"") -> int:
-        if len(value) > self.max_payload:
+        if len(value) + FRAMING > self.max_payload:
             raise TooLarge
         self._check()
         if self.engine.is_full:
@@ -321,7 +328,7 @@ class MemoryStore:
     # Plain messages.
 
     def publish(self, subject: str, payload: bytes, header: str = "") -> bool:
-        if len(payload) + len(header) > self.max_payload:
+        if len(payload) + len(header) + FRAMING > self.max_payload:
             raise TooLarge
         if self.is_connected:
             self._hand_on("heard", Message(subject, header, payload), lambda take, message: take(message))
@@ -332,7 +339,7 @@ class MemoryStore:
         return Closing(lambda: self.heard[subject].remove(on_message))
 
     async def request(self, subject: str, payload: bytes, header: str = "", *, timeout: float) -> bytes:  # noqa: ASYNC109
-        if len(payload) + len(header) > self.max_payload:
+        if len(payload) + len(header) + FRAMING > self.max_payload:
             raise TooLarge
         self._check()
         answered: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
@@ -366,7 +373,9 @@ class MemoryStore:
                     hand(take, message)
 
         if takers:
-            asyncio.get_running_loop().call_later(self.engine.latency, arrive)
+            # Timers of the same time have no order.
+            self.engine.under_way.append(arrive)
+            asyncio.get_running_loop().call_later(self.engine.latency, self.engine.deliver_next)
         return len(takers)
 
 
@@ -478,6 +487,7 @@ class LogFollowing(Following):
         engine = self.store.engine
         if self._generation != engine.generation:
             self._generation, self._shown = engine.generation, None
+            self._told_current(current=False)
             self.watcher.gap("the log has gone back")
         log = [entry for entry in engine.log[self._seen(engine.log) :] if self._name in (None, entry.name)]
         if self._shown is not None or self._since == "oldest":

@@ -57,12 +57,16 @@ class NatsServer:
         self.folder.mkdir()
         self._binary = binary
         self._config = self.folder / "nats.conf"
-        self._config.write_text(
-            f'server_name: "{name}"\nhost: "127.0.0.1"\nport: {self.port}\n'
-            f'log_file: "{self.folder}/log"\nmax_traced_msg_len: 100\n'
-            f'jetstream {{ store_dir: "{self.folder}/streams" }}\n{more}\n'
-        )
+        self._more = f'server_name: "{name}"\n{more}'
+        self.limit("1GB")
         self._process = None
+
+    def limit(self, size):
+        """How much it may store, from its next start on."""
+        self._config.write_text(
+            f'host: "127.0.0.1"\nport: {self.port}\nlog_file: "{self.folder}/log"\n{self._more}\n'
+            f'jetstream {{ store_dir: "{self.folder}/streams", max_file_store: {size} }}\n'
+        )
 
     @property
     def url(self):

@@ -122,6 +122,7 @@ class NatsConnection:
         self._main: asyncio.Task[None] | None = None
         self._first: asyncio.Future[None] | None = None
         self._lost = asyncio.Event()
+        self._is_closed = False
         self._discovered: set[str] = set()
         self._subscribed: dict[Subscribed, None] = {}
         self._on_connection: list[Callable[[bool], None]] = []
@@ -150,6 +151,8 @@ class NatsConnection:
 
     async def close(self) -> None:
         """Ends all of it. Again does nothing."""
+        # nats-py may swallow a cancellation.
+        self._is_closed = True
         if self._main is not None:
             self._main.cancel()
             await asyncio.wait([self._main])
@@ -157,7 +160,7 @@ class NatsConnection:
             task.cancel()
 
     async def _run(self) -> None:
-        while True:
+        while not self._is_closed:
             client = await self._connected()
             try:
                 with contextlib.suppress(nats.errors.Error, OSError):
@@ -175,7 +178,8 @@ class NatsConnection:
         """
         while not client.is_closed:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._lost.wait(), self._options.ping)
+                async with asyncio.timeout(self._options.ping):
+                    await self._lost.wait()
 
     # --- Dialling -----------------------------------------------------------------------------------------------------
 
@@ -186,6 +190,8 @@ class NatsConnection:
         while True:
             why: Exception | None = None
             for server in self._order():
+                if self._is_closed:
+                    raise asyncio.CancelledError
                 try:
                     return await self._dialled(server)
                 except (nats.errors.Error, OSError, TimeoutError) as error:

@@ -236,7 +236,8 @@ class _Consumer:
         while missing < _MISSING and not self._useless.is_set():
             self._has_lived = False
             try:
-                await asyncio.wait_for(self._useless.wait(), _HEARTBEAT)
+                async with asyncio.timeout(_HEARTBEAT):
+                    await self._useless.wait()
             except TimeoutError:
                 missing = 0 if self._has_lived else missing + 1
 

@@ -205,7 +205,6 @@ class Arranging:
                 self.discarded += len(batch.messages)
         return told
 
-
     def _keep_early(self, batch: Batch) -> None:
         self._early.append(batch)
         self._early_size += _size(batch)

@@ -98,6 +98,6 @@ def _entries(entries: Iterable[Logged]) -> Iterator[tuple[Entry, Tail]]:
             entry = entry_of(logged.value)
         except Unreadable as error:
             # It is missing for those who follow, and so a gap before the next one.
-            logger.error("%s: an entry of the log cannot be read: %s", logged.name, error)
+            logger.warning("%s: an entry of the log cannot be read: %s", logged.name, error)
         else:
             yield entry, entry.at(logged.sequence)

@@ -12,7 +12,7 @@ from rxnodes.errors import RxNodesError
 from rxnodes.fleet.letters import Unreadable, entry_of, record_letter, record_of
 from rxnodes.fleet.rules import commands
 from rxnodes.fleet.rules.values import Record, Tail
-from rxnodes.fleet.store import Refused, StoreError, StoreFull, Unknown
+from rxnodes.fleet.store import Refused, StoreError, Unknown
 
 if TYPE_CHECKING:
     from rxnodes.fleet.rules.values import Wish
@@ -151,10 +151,7 @@ class Commander:
             except (Refused, Unknown):
                 await asyncio.sleep(wait)
                 wait = min(2 * wait, LONGEST_WAIT)
-            except StoreFull as error:
-                raise RxNodesError(f"{name!r}: the command cannot be written: {error or 'the store is full'}") from error
             except (StoreError, Unreadable) as error:
                 raise RxNodesError(f"{name!r}: the command cannot be written: {error}") from error
             else:
                 return record, revision, tail
-

@@ -34,8 +34,8 @@ class RemoteConnection:
 
     What is told of it comes from the fleet's log: each entry once, in order, whatever restarts meanwhile. Where entries
     are missing, a `Gap` is told in their place. What it is told to do is written down for the worker that holds it, or
-    will. Until what comes of a command is in the log, the connection counts as live, for `wait_started`, `wait_stopped`,
-    `all_stopped` and `until_stopped` too. All commands return at once and may be called from any thread.
+    will. Until what comes of a command is in the log, the connection counts as live, for `wait_started`,
+    `wait_stopped`, `all_stopped` and `until_stopped` too. All commands return at once, from any thread.
 
     Messages come at most once. They are published for those who are interested: while nobody subscribes to them,
     nothing is sent here. What is missed is a `Gap`.

@@ -4,44 +4,31 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass
 from functools import partial
-from threading import RLock
 from typing import TYPE_CHECKING, Final, Protocol
 
-from rxnodes.connection.inbound import Inbound
-from rxnodes.connection.outbound import Outbound
-from rxnodes.connection.own_loop import OwnLoop
-from rxnodes.connection.publisher import Publisher
-from rxnodes.connection.waiters import Waiters
 from rxnodes.fleet.letters import Batch
 from rxnodes.fleet.remote.arranging import Arranging, Missed
 from rxnodes.fleet.remote.chronicle import Chronicle, Read
 from rxnodes.fleet.remote.interest import Interest
+from rxnodes.fleet.remote.parts import RemoteParts
 from rxnodes.fleet.remote.sends import Sends
 from rxnodes.fleet.remote.standing import Standing, says_all
 from rxnodes.fleet.rules.values import Tail
-from rxnodes.lifecycle.events import ErrorEvent, Opened, Stopped
+from rxnodes.lifecycle.events import Opened, Stopped
 from rxnodes.lifecycle.inputs import Reported
-from rxnodes.lifecycle.machine import Phase
-from rxnodes.rx.backpressure import PauseControl
-from rxnodes.rx.outbox import Outbox
-from rxnodes.transport.receipts import SendQueue
 from rxnodes.websocket.gaps import Gap
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterable, Sequence
-    from datetime import datetime
 
-    from rxnodes.errors import DecodeError, RxNodesError
+    from rxnodes.errors import RxNodesError
     from rxnodes.fleet.asking import From
     from rxnodes.fleet.remote.arranging import Told
     from rxnodes.fleet.remote.commander import Command
     from rxnodes.fleet.rules.values import Record
     from rxnodes.fleet.store import Logged, Store
-    from rxnodes.lifecycle.inputs import Input
-    from rxnodes.transport.receipts import Receipt, SharedOutcome
 
 __all__ = ["RemoteDriver"]
 
@@ -50,16 +37,6 @@ __all__ = ["RemoteDriver"]
 MOST_PAUSED: Final = 64 * 1024 * 1024
 
 logger = logging.getLogger("rxnodes")
-
-
-@dataclass(frozen=True, slots=True)
-class Elsewhere:
-    """The state of a connection that is not here, as far as the sending of messages asks for it."""
-
-    phase: Phase = Phase.IDLE
-    session: int = 0
-    attempt: int = 0
-    is_live: bool = False
 
 
 class Headquarters(Protocol):
@@ -78,8 +55,8 @@ class Headquarters(Protocol):
         ...
 
 
-class RemoteDriver:
-    """Brings together the log, the messages and the parts of a connection. All of it on the loop's thread.
+class RemoteDriver(RemoteParts):
+    """Tells what the log and the messages of a connection say, and gives its commands to the fleet.
 
     Args:
         name: The connection's name.
@@ -88,30 +65,14 @@ class RemoteDriver:
         tells_history: Whether the entries that are kept are told, too.
 
     Attributes:
-        name: The connection's name.
-        loop: The connection's loop.
-        outbox: Keeps the order of notifications.
-        pause_control: Closed by consumers that cannot keep up.
-        waiters: Those who wait for a session to open or to end.
-        publisher: What the connection tells of itself.
-        inbound: The messages that come.
-        outbound: The messages that are sent.
-        helm: What sends them.
         commands: Those that are not written yet, in the order in which they were given.
         standing: How the connection stands.
         arranging: The order of events and messages.
         is_known: Whether the end of the log has been read: before that the connection counts as live.
-        pulse_observers: Those who are told of the pulses of its action nodes.
     """
 
-    __slots__ = (
-        *("_chronicle", "_fleet", "_heard_at", "_interest", "_paused", "_paused_size", "_revision", "_tells_history", "_timer", "_waiting"),
-        *("arranging", "commands", "helm", "inbound", "is_known", "loop", "name", "outbound", "outbox"),
-        *("pause_control", "publisher", "pulse_observers", "standing", "waiters"),
-    )
-
     def __init__(self, name: str, fleet: Headquarters, store: Store, *, tells_history: bool) -> None:
-        self.name = name
+        super().__init__(name)
         self._fleet = fleet
         self._tells_history = tells_history
         self._chronicle = Chronicle()
@@ -123,24 +84,13 @@ class RemoteDriver:
         self._paused_size = 0
         # Of the record that is known.
         self._revision = 0
+        self._heard_at = self.loop.now()
         self.standing = Standing()
         self.arranging = Arranging()
         self.is_known = False
         self.commands: list[Command] = []
-
-        lock = RLock()
-        self.loop = loop = OwnLoop(name)
-        self._heard_at = loop.now()
-        self.pause_control = PauseControl(self._on_pause, loop.run)
-        self.outbox = outbox = Outbox(self._on_pipeline_error, self.pause_control)
-        self.waiters = RemoteWaiters(loop, self)
-        self.publisher = Publisher(loop, outbox, self.waiters, self, lock)
-        report = self.publisher.report
-        self.inbound = Inbound(outbox, self.pause_control, self, report, lock, self._note_observed)
-        self.outbound = Outbound(SendQueue(), self, loop, outbox, report, lock)
-        self.helm = Sends(self, store, partial(fleet.holder, name))
+        self.helm = self._sends = Sends(self, store, partial(fleet.holder, name))
         self._interest = Interest(self, store, partial(fleet.holder, name))
-        self.pulse_observers: list[Callable[[str], object]] = []
 
     @property
     def session(self) -> int:
@@ -154,32 +104,26 @@ class RemoteDriver:
 
     @property
     def _ended(self) -> int:
-        return 0 if self.waiters.last_stopped is None else self.waiters.last_stopped.session
+        return self.waiters.ended_session
 
-    # Its life
+    @property
+    def tail(self) -> Tail:
+        """The end of the log, as far as it has been told."""
+        return self.standing.tail
 
     def leave(self) -> None:
         """Completes all streams: the fleet has been left."""
         self._interest.leave()
-        self.helm.leave()
+        self._sends.leave()
         if self._timer is not None:
             self._timer.cancel()
-        self.loop.leave()
-        self.publisher.complete()
-        self.outbound.outcomes.on_completed()
-        self.inbound.complete()
-        self.waiters.wake()
-
-    def disown(self) -> None:
-        """In a forked process: commands are refused, and what is still called does nothing."""
-        self.loop.disown()
-        self.waiters.disown()
+        super().leave()
 
     # The log
 
     def begin(self, last: Logged | None) -> None:
         """The end of the log is known: the last entry is this one."""
-        self._look_at_interest()
+        self.look_at_interest()
         chronicle = Chronicle()
         read = [] if last is None else chronicle.begin([last])
         if last is None or (not self._tells_history and read and says_all(read[0].entry)):
@@ -236,6 +180,7 @@ class RemoteDriver:
             # Nothing is left of this connection's log.
             self._chronicle = Chronicle()
             self._tell_gap(None)
+            self.outbox.flush()
             self._look_at_end()
 
     def _on_history_again(self, entries: list[Logged]) -> None:
@@ -259,12 +204,8 @@ class RemoteDriver:
 
     # Messages
 
-    def _note_observed(self) -> None:
+    def look_at_interest(self) -> None:
         """Somebody has subscribed to the messages, or nobody does any more."""
-        if self.loop.loop is not None and not self.loop.is_left:
-            self.loop.run(self._look_at_interest)
-
-    def _look_at_interest(self) -> None:
         self._interest.note(is_wanted=self.inbound.is_observed)
 
     def want(self) -> None:
@@ -290,7 +231,7 @@ class RemoteDriver:
         else:
             self.arranging.discarded += len(batch.messages)
 
-    def _on_pause(self, is_paused: bool) -> None:  # noqa: FBT001 - what a pause control calls
+    def on_pause(self, is_paused: bool) -> None:  # noqa: FBT001 - what a pause control calls
         """A consumer wants no more for now, or all of them want more again. Nothing can hold up the holder."""
         if is_paused:
             self._paused = []
@@ -402,82 +343,3 @@ class RemoteDriver:
         """Answers those who wait for an end where no session is live, though none has ended just now."""
         if not self.is_live:
             self.outbox.send(self.publisher.answer_waiting, self.waiters.last_stopped)
-
-    # What the parts of a connection need
-
-    @property
-    def state(self) -> Elsewhere:
-        """Where it stands as far as the sending of messages asks for it: it is not here."""
-        return _ELSEWHERE
-
-    @property
-    def is_stepping(self) -> bool:
-        """Whether an input is being worked off."""
-        return False
-
-    @property
-    def link(self) -> None:
-        """There is none here."""
-
-    def give(self, receipt: Receipt) -> None:
-        """Nothing is given to a link here."""
-        raise NotImplementedError
-
-    def count_discarded(self, count: int) -> None:
-        """What is discarded here counts for no session."""
-
-    def settle(self, receipt: Receipt, outcome: SharedOutcome) -> None:
-        """Says what became of a message."""
-        self.outbound.settle_elsewhere(receipt, outcome)
-
-    def now(self) -> datetime:
-        """The time of day."""
-        return self.loop.now()
-
-    def command(self, input_: Input) -> None:
-        """Reports an error, from any thread."""
-        self.loop.check()
-        self.loop.run(partial(self.feed, input_))
-
-    def feed(self, input_: Input) -> None:
-        """Reports an error. Nothing else that the parts of a connection feed changes anything here."""
-        if not isinstance(input_, Reported):
-            return
-        if self.loop.is_left or self.loop.why_closed():
-            logger.warning("%s: %s", self.name, input_.error)
-            return
-        tail = self.standing.tail
-        error = ErrorEvent(
-            connection=self.name,
-            session=tail.session if tail.is_live else 0,
-            attempt=tail.attempt if tail.is_live else 0,
-            at=self.loop.now(),
-            phase=input_.phase,
-            message=str(input_.error),
-            error=input_.error,
-        )
-        self.outbox.post(self.publisher.publish, error)
-        self.outbox.flush()
-
-    def refuse(self, error: DecodeError) -> None:
-        """Reports a message that cannot be shown as it was asked for."""
-        self.feed(Reported("receive", error))
-
-    def _on_pipeline_error(self, error: Exception) -> None:
-        self.publisher.on_pipeline_error(error)
-
-
-class RemoteWaiters(Waiters):
-    """Those who wait, where what counts as live is not known here alone."""
-
-    __slots__ = ()
-
-    _driver: RemoteDriver
-
-    @property
-    def is_live(self) -> bool:
-        """Whether a session counts as live."""
-        return self._driver.is_live
-
-
-_ELSEWHERE: Final = Elsewhere()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from threading import RLock
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, Self, TypeVar
 
 from rxnodes.errors import RxNodesError
 from rxnodes.fleet.remote.commander import Commander
@@ -16,7 +17,9 @@ from rxnodes.rx.event_loops import LoopThread
 from rxnodes.rx.forking import inherited, own
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Awaitable, Callable
+    from os import PathLike
 
     from rxnodes.fleet.remote.commander import Command
     from rxnodes.fleet.store import Logged, Store, Watch
@@ -52,6 +55,53 @@ class Fleet:
         self._log_watch: Watch | None = None
         self._background: LoopThread | None = None
         self._is_inherited = False
+
+    @classmethod
+    def connect(
+        cls,
+        url: str,
+        *,
+        name: str = "default",
+        credentials: str | PathLike[str] | None = None,
+        tls: ssl.SSLContext | None = None,
+        history: bool = False,
+    ) -> Self:
+        """The fleet of that name on the NATS servers at `url`, as an (async) context manager.
+
+        On a running event loop it is used with `async with`. With a plain `with` it runs an event loop in a thread of
+        its own, and every command and subscription may come from any thread. Entering it waits until a server answers.
+        Leaving it completes all streams; what the fleet does goes on. It is entered once.
+
+        Args:
+            url: Of one of the servers, such as `nats://127.0.0.1:4222`, or several with commas between them.
+            name: The fleet's name, as in the workers' `fleet.toml`.
+            credentials: A `.creds` file; `None`: what the URL says, or nothing.
+            tls: For TLS; `None`: what Python trusts by default, where the URL or a server asks for it.
+            history: Whether what happened before is told, too: from the oldest entry of the log that is kept. That is
+                told in a turn of the loop behind the first `websocket(name)`, so subscribe at once.
+
+        Returns:
+            The fleet, which is not entered yet.
+
+        Raises:
+            RxNodesError: If nats-py is not installed.
+
+        Example:
+            >>> import asyncio
+            >>> from rxnodes.websocket import on_stop
+            >>> async def main() -> None:
+            ...     async with Fleet.connect("nats://127.0.0.1:4222", name="feeds") as fleet:
+            ...         chat = fleet.websocket("chat")
+            ...         on_stop(chat).subscribe(lambda stopped: print("over:", stopped.reason))
+            ...         chat.stop(reason="enough")
+            ...         await chat.wait_stopped()
+        """
+        try:
+            from rxnodes.fleet.nats import nats_store  # noqa: PLC0415 - an extra
+        except ImportError as error:
+            raise RxNodesError("a fleet needs nats-py: pip install 'rxnodes[fleet]'") from error
+        path = None if credentials is None else Path(credentials)
+        return cls(nats_store(url, fleet=name, credentials=path, tls=tls, is_observer=True), history=history)
 
     def websocket(self, name: str) -> RemoteConnection:
         """The connection of that name; the same one each time. It may be called from any thread.

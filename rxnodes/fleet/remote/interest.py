@@ -62,9 +62,7 @@ class Interest:
         holder: As for `Sends`.
     """
 
-    def __init__(
-        self, connection: Interested, store: Store, holder: Callable[[bool], Awaitable[str | None]]
-    ) -> None:
+    def __init__(self, connection: Interested, store: Store, holder: Callable[[bool], Awaitable[str | None]]) -> None:
         self._connection = connection
         self._store = store
         self._holder = holder
@@ -146,6 +144,6 @@ class Interest:
             batch = batch_of(message.header, message.payload)
         except Unreadable as error:
             # It is missing then, and shows as a gap.
-            logger.error("%s: messages cannot be read: %s", self._connection.name, error)
+            logger.warning("%s: messages cannot be read: %s", self._connection.name, error)
         else:
             self._connection.take_batch(batch)

@@ -63,9 +63,11 @@ class Sends:
 
     Attributes:
         is_held: Whether the connection is held here.
+        is_awaited: Whether anything of it is live here.
     """
 
-    is_held = False
+    is_held: Final = False
+    is_awaited: Final = False
 
     def __init__(self, connection: Sending, store: Store, holder: Callable[[bool], Awaitable[str | None]]) -> None:
         self._connection = connection

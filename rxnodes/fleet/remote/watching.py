@@ -190,7 +190,7 @@ class Records:
         try:
             record = Record() if seen.value is None else record_of(seen.value)
         except Unreadable as error:
-            logger.error("%s: its record cannot be read: %s", seen.name, error)
+            logger.warning("%s: its record cannot be read: %s", seen.name, error)
             return
         self._known[seen.name] = (record, seen.revision)
         if (connection := self._connections.get(seen.name)) is not None:
