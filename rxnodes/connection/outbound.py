@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from threading import RLock
 
-    from rxnodes.connection.driver import Driver
+    from rxnodes.connection.driving import Driving
     from rxnodes.connection.own_loop import OwnLoop
     from rxnodes.rx.outbox import Outbox
     from rxnodes.transport.receipts import DropReason, SendQueue
@@ -46,7 +46,7 @@ class Outbound:
     def __init__(  # noqa: PLR0913, PLR0917 - it is between all of these
         self,
         queue: SendQueue,
-        driver: Driver,
+        driver: Driving,
         loop: OwnLoop,
         outbox: Outbox,
         report: Callable[[BaseException], None],

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from threading import RLock
 
-    from rxnodes.connection.driver import Driver
+    from rxnodes.connection.driving import Driving
     from rxnodes.connection.own_loop import OwnLoop
     from rxnodes.connection.waiters import Waiters
     from rxnodes.rx.outbox import Outbox
@@ -42,7 +42,7 @@ class Publisher:
         *("lifecycle", "report", "states"),
     )
 
-    def __init__(self, loop: OwnLoop, outbox: Outbox, waiters: Waiters, driver: Driver, lock: RLock) -> None:
+    def __init__(self, loop: OwnLoop, outbox: Outbox, waiters: Waiters, driver: Driving, lock: RLock) -> None:
         self._loop = loop
         self._outbox = outbox
         self._waiters = waiters

@@ -13,6 +13,7 @@ from rxnodes.lifecycle.inputs import Abort, Reported, Shutdown
 
 if TYPE_CHECKING:
     from rxnodes.connection.driver import Driver
+    from rxnodes.connection.driving import DrivingNodes
     from rxnodes.connection.protocols import Helm, Steering
     from rxnodes.errors import RxNodesError, SendError
     from rxnodes.lifecycle.events import ErrorPhase, Stopped, Traffic
@@ -24,7 +25,7 @@ __all__ = ["DriverForNodes", "DriverForProject"]
 class DriverForNodes:
     """What nodes need of a connection, on its driver."""
 
-    def __init__(self, driver: Driver) -> None:
+    def __init__(self, driver: DrivingNodes) -> None:
         self._driver = driver
         self.texts = driver.inbound.texts
         self.binaries = driver.inbound.binaries

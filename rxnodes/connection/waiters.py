@@ -16,7 +16,7 @@ from rxnodes.rx.forking import inherited
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rxnodes.connection.driver import Driver
+    from rxnodes.connection.driving import Driving
     from rxnodes.connection.own_loop import OwnLoop
     from rxnodes.lifecycle.events import Opened, Stopped
 
@@ -35,7 +35,7 @@ class Waiters:
 
     __slots__ = ("_driver", "_for_opened", "_for_stopped", "_loop", "last_opened", "last_stopped")
 
-    def __init__(self, loop: OwnLoop, driver: Driver) -> None:
+    def __init__(self, loop: OwnLoop, driver: Driving) -> None:
         self._loop = loop
         self._driver = driver
         self.last_opened: Opened | None = None
@@ -142,7 +142,7 @@ class Waiters:
         """Why there will never be an answer; `None`: there may be one."""
         if self._loop.is_left:
             return RxNodesError(
-                f"{self._loop.name!r} was removed, or the project closed before the connection was started"
+                f"{self._loop.name!r} was removed, or the {self._loop.owner} closed before the connection was started"
             )
         return self._loop.why_closed()
 

@@ -1,0 +1,435 @@
+"""The way to the servers: a client of nats-py, which is replaced by a new one when it breaks.
+
+nats-py can reconnect by itself. It is not let do that, because a client that lives on hands what it has kept to the
+next server: a write that had timed out is stored after all, minutes later. A new client has nothing to hand on. It
+knows no subscriptions either; they are kept here, and made again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import random
+import ssl
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import nats.errors
+from nats.aio.client import Client
+
+from rxnodes.errors import ConnectError, text_of
+from rxnodes.fleet.store import NobodyThere, TooLarge, Unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator
+    from pathlib import Path
+
+    from nats.aio.msg import Msg
+    from nats.aio.subscription import Subscription
+
+    from rxnodes.fleet.store import Watch
+
+__all__ = ["NatsConnection", "NatsOptions", "Subscribed"]
+
+_logger = logging.getLogger("rxnodes.fleet")
+
+#: Seconds for one server to answer a dial.
+_DIAL: Final = 2.0
+#: Seconds between two rounds of dials: the first, and the longest.
+_PAUSES: Final = (0.05, 0.5)
+#: Signs of life that may be missing.
+_PINGS: Final = 2
+#: Seconds for a client to be left in order, before it is left all the same.
+_GOODBYE: Final = 0.5
+#: Bytes that may wait for the server to take them, before what may get lost is left out.
+_MOST_WAITING: Final = 8 << 20
+#: Bytes of a message beside payload and header, at most: the protocol's own.
+_FRAMING: Final = 64
+
+_NO_RESPONDERS: Final = "503"
+
+
+@dataclass(frozen=True, slots=True)
+class NatsOptions:
+    """Where the servers are, and who asks them.
+
+    Attributes:
+        servers: Their URLs. Others of the same cluster are learned from them.
+        credentials: A `.creds` file; `None`: what the first URL says, or nothing.
+        tls: For TLS, where the URL or the server asks for it; `None`: what Python trusts by default.
+        ping: Seconds between two signs of life that are asked of a server. After two without an answer it is left.
+    """
+
+    servers: tuple[str, ...] = field(repr=False)  # a password may be in them
+    credentials: Path | None = None
+    tls: ssl.SSLContext | None = None
+    ping: float = 1.5
+
+
+class Subscribed:
+    """A subscription that outlives the clients."""
+
+    __slots__ = ("_client", "_connection", "_is_closed", "_made", "on_message", "subject")
+
+    def __init__(self, connection: NatsConnection, subject: str, on_message: Callable[[Msg], None]) -> None:
+        self.subject = subject
+        self.on_message = on_message
+        self._connection = connection
+        self._client: Client | None = None
+        self._made: Subscription | None = None
+        self._is_closed = False
+
+    def is_made_by(self, client: Client) -> bool:
+        """Whether this client has it."""
+        return self._client is client
+
+    async def made(self, client: Client) -> None:
+        """Makes it with this client."""
+        self._client = client
+        if not self._is_closed:
+            self._made = await client.subscribe(self.subject, cb=self._take)
+
+    async def unmade(self) -> None:
+        """Takes it back from the client that has it."""
+        if self._made is not None:
+            await self._made.unsubscribe()
+
+    async def _take(self, message: Msg) -> None:
+        if not self._is_closed:
+            self.on_message(message)
+
+    def close(self) -> None:
+        """Ends it."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._connection.forget(self)
+
+
+class NatsConnection:
+    """A connection to one of the servers, for ever.
+
+    Args:
+        options: Where they are.
+    """
+
+    def __init__(self, options: NatsOptions) -> None:
+        self._options = options
+        self._client: Client | None = None
+        self._main: asyncio.Task[None] | None = None
+        self._first: asyncio.Future[None] | None = None
+        self._lost = asyncio.Event()
+        self._is_closed = False
+        self._discovered: set[str] = set()
+        self._subscribed: dict[Subscribed, None] = {}
+        self._on_connection: list[Callable[[bool], None]] = []
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._being_made: set[asyncio.Task[Any]] = set()
+        self._max_payload = 1 << 20
+        self._inbox = ""
+        self._numbers: Iterator[int] = itertools.count()
+        self._waiting: dict[str, asyncio.Future[Msg]] = {}
+
+    # --- Its life -----------------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Connects. Where no server answers, it waits.
+
+        Raises:
+            ConnectError: If a server answers, and refuses for good: by credentials or by certificates.
+        """
+        self._first = asyncio.get_running_loop().create_future()
+        self._main = asyncio.create_task(self._run())
+        try:
+            await self._first
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Ends all of it. Again does nothing."""
+        # nats-py may swallow a cancellation.
+        self._is_closed = True
+        if self._main is not None:
+            self._main.cancel()
+            await asyncio.wait([self._main])
+        for task in list(self._tasks):
+            task.cancel()
+
+    async def _run(self) -> None:
+        while not self._is_closed:
+            client = await self._connected()
+            try:
+                with contextlib.suppress(nats.errors.Error, OSError):
+                    await self._install(client)
+                    await self._until_lost(client)
+            finally:
+                self._uninstall()
+                await _left(client)
+
+    async def _until_lost(self, client: Client) -> None:
+        """Returns once the client cannot be used any more.
+
+        It asks the server for a sign of life again and again, since one that hangs says nothing. It tells the end
+        itself, but for where its own closing hangs too.
+        """
+        while not client.is_closed:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._options.ping):
+                    await self._lost.wait()
+
+    # --- Dialling -----------------------------------------------------------------------------------------------------
+
+    async def _connected(self) -> Client:
+        """A client that is connected, of one server or another, as soon as any answers."""
+        pause, longest = _PAUSES
+        is_told = False
+        while True:
+            why: Exception | None = None
+            for server in self._order():
+                if self._is_closed:
+                    raise asyncio.CancelledError
+                try:
+                    return await self._dialled(server)
+                except (nats.errors.Error, OSError, TimeoutError) as error:
+                    why = error
+                    self._give_up_if_refused(error)
+            if not is_told and pause >= longest:
+                _logger.warning("No NATS server answers: %s. It is tried again and again.", text_of(why or OSError()))
+                is_told = True
+            await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - so that not all come at once
+            pause = min(2 * pause, longest)
+
+    def _order(self) -> list[str]:
+        """The servers, in any order, and those that were only heard of behind them."""
+        ours = list(self._options.servers)
+        heard_of = [url for url in self._discovered if urlsplit(url).netloc not in {_host(url) for url in ours}]
+        random.shuffle(ours)
+        random.shuffle(heard_of)
+        return ours + heard_of
+
+    async def _dialled(self, server: str) -> Client:
+        client = Client()
+        self._lost = lost = asyncio.Event()
+        failures: deque[Exception] = deque(maxlen=1)
+
+        async def on_closed() -> None:
+            lost.set()
+
+        async def on_error(error: Exception) -> None:
+            failures.append(error)
+            if not isinstance(error, nats.errors.Error | OSError):
+                _logger.error("What was told of NATS could not be taken", exc_info=error)
+
+        try:
+            async with asyncio.timeout(_DIAL):
+                await client.connect(
+                    server,
+                    name="rxnodes",
+                    allow_reconnect=False,
+                    max_reconnect_attempts=1,
+                    reconnect_time_wait=0,
+                    pending_size=0,
+                    ping_interval=self._options.ping,
+                    max_outstanding_pings=_PINGS,
+                    closed_cb=on_closed,
+                    disconnected_cb=on_closed,
+                    error_cb=on_error,
+                    **self._who(server),
+                )
+        except nats.errors.NoServersError as error:
+            await _left(client)
+            raise failures.pop() if failures else error from None
+        except BaseException:
+            await _left(client)
+            raise
+        return client
+
+    def _who(self, server: str) -> dict[str, Any]:
+        """Who we are, for a server: one that was only heard of has nothing of it in its URL."""
+        ours = urlsplit(self._options.servers[0])
+        who: dict[str, Any] = {"tls": self._options.tls}
+        if self._options.credentials is not None:
+            who["user_credentials"] = str(self._options.credentials)
+        elif ours.password is not None:
+            who |= {"user": ours.username, "password": ours.password}
+        elif ours.username:
+            who["token"] = ours.username
+        if server in self._discovered and ours.hostname:
+            who["tls_hostname"] = ours.hostname
+        return who
+
+    def _give_up_if_refused(self, error: Exception) -> None:
+        """Ends the first dial, where it makes no sense to try again."""
+        is_final = isinstance(error, ssl.SSLError) or "authorization" in text_of(error).lower()
+        if is_final and self._first is not None and not self._first.done():
+            self._first.set_exception(ConnectError(f"the NATS server refuses: {text_of(error)}", retryable=False))
+
+    # --- A client comes and goes --------------------------------------------------------------------------------------
+
+    async def _install(self, client: Client) -> None:
+        scheme = urlsplit(self._options.servers[0]).scheme
+        self._discovered |= {f"{scheme}://{server.netloc}" for server in client.discovered_servers}
+        self._inbox = client.new_inbox()
+        await client.subscribe(f"{self._inbox}.*", cb=self._answered)
+        while missing := [it for it in self._subscribed if not it.is_made_by(client)]:
+            for subscribed in missing:
+                await subscribed.made(client)
+        self._client = client
+        self._max_payload = client.max_payload
+        if self._first is not None and not self._first.done():
+            self._first.set_result(None)
+        self._tell()
+
+    def _uninstall(self) -> None:
+        self._client = None
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(Unknown("the connection to NATS has broken"))
+        self._waiting.clear()
+        self._tell()
+
+    def _tell(self) -> None:
+        for tell in list(self._on_connection):
+            tell(self._client is not None)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a client that is connected."""
+        return self._client is not None
+
+    @property
+    def max_payload(self) -> int:
+        """How many bytes the server takes at once, or the last one did."""
+        return self._max_payload
+
+    def on_connection(self, tell: Callable[[bool], None]) -> Watch:
+        """Tells at once whether it is connected, then every change."""
+        self._on_connection.append(tell)
+        tell(self.is_connected)
+        return _Told(self._on_connection, tell)
+
+    # --- What it is for -----------------------------------------------------------------------------------------------
+
+    def subscribe(self, subject: str, on_message: Callable[[Msg], None]) -> Subscribed:
+        """Subscribes, now and with every client to come. Requests go out behind it."""
+        subscribed = Subscribed(self, subject, on_message)
+        self._subscribed[subscribed] = None
+        if self._client is not None:
+            self._start(subscribed.made(self._client), self._being_made)
+        return subscribed
+
+    def forget(self, subscribed: Subscribed) -> None:
+        """Ends a subscription. Called by itself, once."""
+        del self._subscribed[subscribed]
+        if self._client is not None:
+            self._start(subscribed.unmade(), self._being_made)
+
+    def publish(self, subject: str, payload: bytes, headers: dict[str, str] | None = None) -> bool:
+        """Publishes, and returns at once: whether there was somebody to hand it to, who keeps up."""
+        self._check_size(payload, headers)
+        client = self._client
+        if client is None or client.pending_data_size > _MOST_WAITING:
+            return False
+        self._start(client.publish(subject, payload, headers=headers))
+        return True
+
+    async def request(
+        self,
+        subject: str,
+        payload: bytes,
+        headers: dict[str, str] | None = None,
+        *,
+        timeout: float,  # noqa: ASYNC109 - one timer is cheaper than a scope
+    ) -> Msg:
+        """Asks, and waits for one answer; no longer than the client lives.
+
+        Raises:
+            NobodyThere: If nobody listens there.
+            Unknown: If no answer came.
+            TooLarge: If it is.
+        """
+        self._check_size(payload, headers)
+        if self._being_made:
+            await asyncio.wait(self._being_made)
+        client = self._client
+        if client is None:
+            raise Unknown("no connection to NATS")
+        loop = asyncio.get_running_loop()
+        number = str(next(self._numbers))
+        waiting = self._waiting[number] = loop.create_future()
+        timer = loop.call_later(timeout, _time_out, waiting)
+        try:
+            await client.publish(subject, payload, reply=f"{self._inbox}.{number}", headers=headers)
+            answer = await waiting
+        except (nats.errors.Error, OSError) as error:
+            raise Unknown(text_of(error)) from error
+        finally:
+            timer.cancel()
+            self._waiting.pop(number, None)
+            waiting.cancel()
+        if answer.headers and answer.headers.get("Status") == _NO_RESPONDERS:
+            raise NobodyThere(subject)
+        return answer
+
+    async def _answered(self, message: Msg) -> None:
+        waiting = self._waiting.get(message.subject.rpartition(".")[2])
+        if waiting is not None and not waiting.done():
+            waiting.set_result(message)
+
+    def _check_size(self, payload: bytes, headers: dict[str, str] | None) -> None:
+        size = len(payload) + sum(len(name) + len(value) for name, value in (headers or {}).items())
+        if size + _FRAMING > self.max_payload:
+            raise TooLarge(f"{size} bytes; NATS takes {self.max_payload} at once")
+
+    def _start(self, what: Coroutine[Any, Any, None], among: set[asyncio.Task[Any]] | None = None) -> None:
+        task = asyncio.create_task(_quietly(what))
+        for tasks in (self._tasks, among):
+            if tasks is not None:
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
+
+
+class _Told:
+    """Who is told of the connection."""
+
+    def __init__(self, all_told: list[Callable[[bool], None]], tell: Callable[[bool], None]) -> None:
+        self._all_told = all_told
+        self._tell = tell
+
+    def close(self) -> None:
+        with contextlib.suppress(ValueError):
+            self._all_told.remove(self._tell)
+
+
+def _host(url: str) -> str:
+    """Host and port of a URL, without who asks."""
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def _time_out(waiting: asyncio.Future[Msg]) -> None:
+    if not waiting.done():
+        waiting.set_exception(Unknown("no answer came in time"))
+
+
+async def _quietly(what: Awaitable[None]) -> None:
+    # Where the client has gone meanwhile, so has what it was for.
+    with contextlib.suppress(nats.errors.Error, OSError):
+        await what
+
+
+async def _left(client: Client) -> None:
+    """Leaves a client, and its socket with it.
+
+    Closing waits for the server to take what is left, which one that hangs never does. Then the socket is closed as it
+    is: else the system would hand that over whenever the server goes on.
+    """
+    with contextlib.suppress(Exception):  # nothing that it says now is of use
+        async with asyncio.timeout(_GOODBYE):
+            await client.close()
+    writer: asyncio.StreamWriter | None = getattr(client._transport, "_io_writer", None)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage, reportUnknownMemberType, reportUnknownArgumentType]
+    if writer is not None:
+        writer.transport.abort()
