@@ -21,7 +21,7 @@ __all__ = [
     "VERSION",
     "Batch",
     "Unreadable",
-    "batch_header",
+    "batch_letter",
     "batch_of",
     "dumped",
     "entry_letter",
@@ -164,10 +164,16 @@ def record_of(letter: bytes) -> Record:
 # --- Entries of the log -----------------------------------------------------------------------------------------------
 
 
+_OF_ENTRIES: Final = ("behind", "published")
+
+
 def entry_letter(entry: Entry) -> bytes:
     """An entry of the log as a letter. The sequence behind it is the store's."""
     plain: dict[str, Any] = {"worker": entry.worker, "kind": entry.kind, "after": entry.after._asdict()}
     del plain["after"]["sequence"]
+    for name in _OF_ENTRIES:
+        if (value := getattr(entry, name)) is not None:
+            plain[name] = value
     if entry.event is not None:
         plain["event"] = plain_event(entry.event)
     return dumped(plain)
@@ -182,7 +188,8 @@ def entry_of(letter: bytes) -> Entry:
     plain = loaded(letter)
     with _Reading("entry"):
         event = event_of(plain["kind"], plain["event"]) if "event" in plain else None
-        return Entry(worker=plain["worker"], event=event, after=Tail(**_known(plain["after"], Tail._fields)))
+        after = Tail(**_known(plain["after"], Tail._fields))
+        return Entry(plain["worker"], event, after, **_known(plain, _OF_ENTRIES))
 
 
 def _known(plain: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
@@ -191,6 +198,14 @@ def _known(plain: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
 
 
 # --- Messages ---------------------------------------------------------------------------------------------------------
+#
+# On `messages.<token>` the holder publishes batches, where there is interest in them. Observers listen there, and serve
+# `interest.<token>`: a request there asks whether anybody is interested. Whoever hears it answers with nothing, and
+# where nobody is there the engine says so at once. The holder asks before each dial, and every few seconds while it
+# publishes. Who becomes interested later first listens, and then asks the holder to publish from there on, see below.
+#
+# On `send.<worker's id>.<token>` the holder serves requests: the header says what is asked, the payload is that of a
+# message. The record says who the holder is. Each answer says whether the connection is held there at all.
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,31 +216,35 @@ class Batch:
         epoch: The epoch in which they came.
         session: The number of the session.
         attempt: The number of the attempt.
-        first: The number of the first of them within the session, from 1.
-        is_binary: Whether they are binary; else each is the UTF-8 of a text.
-        messages: Their bytes.
+        first: The number of the first of them within the attempt, from 1. A batch without messages says that those
+            before this number are not coming.
+        messages: The messages, all text or all binary.
     """
 
     epoch: int
     session: int
     attempt: int
     first: int
-    is_binary: bool
-    messages: tuple[bytes, ...]
+    messages: list[str] | list[bytes]
 
 
-def batch_header(batch: Batch) -> str:
-    """What is said of a batch. Its payload is `b"".join(batch.messages)`."""
-    return dumped(
+def batch_letter(batch: Batch) -> tuple[str, bytes]:
+    """What is said of a batch, and its payload: the bytes of the messages, one behind the other.
+
+    The lengths of texts are in characters, so that the payload is decoded as one.
+    """
+    payload = b"".join(cast("list[bytes]", batch.messages)) if _is_binary(batch.messages) else _joined(batch.messages)
+    header = dumped(
         {
             "epoch": batch.epoch,
             "session": batch.session,
             "attempt": batch.attempt,
             "first": batch.first,
-            "kind": "binary" if batch.is_binary else "text",
-            "lengths": [len(message) for message in batch.messages],
+            "kind": "binary" if _is_binary(batch.messages) else "text",
+            "lengths": list(map(len, batch.messages)),
         }
-    ).decode()
+    )
+    return header.decode(), payload
 
 
 def batch_of(header: str, payload: bytes) -> Batch:
@@ -237,20 +256,28 @@ def batch_of(header: str, payload: bytes) -> Batch:
     plain = loaded(header)
     with _Reading("batch of messages"):
         lengths: list[int] = plain["lengths"]
-        if sum(lengths) != len(payload) or min(lengths, default=0) < 0:
+        whole: str | bytes = payload if {"binary": True, "text": False}[plain["kind"]] else payload.decode()
+        if sum(lengths) != len(whole) or min(lengths, default=0) < 0:
             raise Unreadable("the lengths of a batch do not fit its payload")
         return Batch(
             epoch=plain["epoch"],
             session=plain["session"],
             attempt=plain["attempt"],
             first=plain["first"],
-            is_binary={"binary": True, "text": False}[plain["kind"]],
-            messages=tuple(_cut(payload, lengths)),
+            messages=cast("list[str] | list[bytes]", list(_cut(whole, lengths))),
         )
 
 
-def _cut(payload: bytes, lengths: Iterable[int]) -> Iterator[bytes]:
+def _is_binary(messages: list[str] | list[bytes]) -> bool:
+    return bool(messages) and isinstance(messages[0], bytes)
+
+
+def _joined(texts: list[str] | list[bytes]) -> bytes:
+    return "".join(cast("list[str]", texts)).encode()
+
+
+def _cut(whole: str | bytes, lengths: Iterable[int]) -> Iterator[str | bytes]:
     at = 0
     for length in lengths:
-        yield payload[at : at + length]
+        yield whole[at : at + length]
         at += length

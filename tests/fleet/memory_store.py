@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections import defaultdict
+from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING
@@ -123,6 +123,7 @@ class MemoryEngine:
     lasts: dict[str, Logged] = field(default_factory=dict)
     generation: int = 0
     stores: list[MemoryStore] = field(default_factory=list)
+    under_way: deque[Callable[[], None]] = field(default_factory=deque)
 
     def store(self) -> MemoryStore:
         """One more member's way to it."""
@@ -163,6 +164,9 @@ class MemoryEngine:
     def tell(self) -> None:
         for store in self.stores:
             store.tell()
+
+    def deliver_next(self) -> None:
+        self.under_way.popleft()()
 
 
 # --- A member's way to it ---------------------------------------------------------------------------------------------
@@ -369,7 +373,9 @@ class MemoryStore:
                     hand(take, message)
 
         if takers:
-            asyncio.get_running_loop().call_later(self.engine.latency, arrive)
+            # Timers of the same time have no order.
+            self.engine.under_way.append(arrive)
+            asyncio.get_running_loop().call_later(self.engine.latency, self.engine.deliver_next)
         return len(takers)
 
 
@@ -481,6 +487,7 @@ class LogFollowing(Following):
         engine = self.store.engine
         if self._generation != engine.generation:
             self._generation, self._shown = engine.generation, None
+            self._told_current(current=False)
             self.watcher.gap("the log has gone back")
         log = [entry for entry in engine.log[self._seen(engine.log) :] if self._name in (None, entry.name)]
         if self._shown is not None or self._since == "oldest":

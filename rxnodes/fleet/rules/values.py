@@ -91,11 +91,17 @@ class Entry:
         event: What happened; `None`: the worker has begun to hold the connection.
         after: How the connection stands behind it, with the entry's own epoch and id. Its sequence number is not known
             before it is written.
+        behind: The sequence number of the connection's entry before this one, so that who reads the log sees whether
+            one is missing; 0: it is the first. Whoever appends it says so; `None`: nobody has.
+        published: For `Dropped` and `Stopped`: how many messages of the attempt were published for observers; `None`:
+            its writer does not know, because another worker held the connection.
     """
 
     worker: str
     event: LifecycleEvent | None
     after: Tail
+    behind: int | None = None
+    published: int | None = None
 
     @property
     def id(self) -> str:
