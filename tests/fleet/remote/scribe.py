@@ -103,12 +103,11 @@ class Scribe:
         if self.is_publishing:
             first = self.published + 1 if first is None else first
             batch = Batch(self.tail.epoch, self.tail.session, self.tail.attempt, first, list(messages))
-            header, payload = batch_letter(batch)
-            self.store.publish(messages_subject(self.name), payload, header)
+            self.store.publish(messages_subject(self.name), batch_letter(batch))
             self.published = first + len(messages) - 1
 
     def _answer(self, request):
-        asked = ask_of(request.message.header, request.message.payload)
+        asked = ask_of(request.message.payload)
         if self.answers == "not held":
             request.answer(NOT_HELD)
         elif isinstance(asked, AskForMessages):
