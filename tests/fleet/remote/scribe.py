@@ -17,7 +17,7 @@ from rxnodes.fleet.asking import (
     outcomes_letter,
     send_subject,
 )
-from rxnodes.fleet.letters import Batch, batch_letter, entry_letter, record_letter, record_of
+from rxnodes.fleet.letters import Batch, batch_letter, entry_letter, entry_of, record_letter, record_of
 from rxnodes.fleet.rules.values import Entry, Record, Tail
 from rxnodes.fleet.store import NobodyThere
 from rxnodes.lifecycle.events import Connecting, Dropped, Opened, Stopped
@@ -74,6 +74,11 @@ class Scribe:
         sequence = await self.store.append(self.name, entry_letter(entry), entry.id, before.sequence)
         self.tail = entry.at(sequence)
         return event
+
+    async def read_tail(self):
+        """How the connection stands behind the last entry that is there."""
+        stood = await self.store.last(self.name)
+        return entry_of(stood.value).at(stood.revision)
 
     async def open(self, session=1, attempt=1):
         """An attempt, to its `Opened`."""
