@@ -12,12 +12,11 @@ import logging
 import socket
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 from uuid import uuid4
 
 from rxnodes.errors import RxNodesError
 from rxnodes.fleet.letters import (
-    Unreadable,
     entry_letter,
     entry_of,
     lease_letter,
@@ -52,11 +51,9 @@ if TYPE_CHECKING:
     from rxnodes.connection.connection import Connection
     from rxnodes.fleet.rules.inputs import Effect, Input
     from rxnodes.fleet.rules.machine import State
-    from rxnodes.fleet.rules.values import Entry, Lease, Wish
-    from rxnodes.fleet.store import Seen, Store, Watch
-    from rxnodes.lifecycle.events import Connecting, Dropped, Stopped
+    from rxnodes.fleet.rules.values import Wish
+    from rxnodes.fleet.store import Store, Watch
     from rxnodes.project.project import Project
-    from rxnodes.transport.receipts import Receipt
 
 __all__ = ["Worker"]
 
