@@ -21,7 +21,7 @@ class Watching:
         self._note(entry)
 
     def is_current(self, current):
-        assert current is not self.current or not (current or self.told), "told only when it changes"
+        assert not (current and self.current), "told only when it changes"
         self.current = current
         self._news.set()
 

@@ -41,6 +41,8 @@ _logger = logging.getLogger("rxnodes.fleet")
 _DIAL: Final = 2.0
 #: Seconds between two rounds of dials: the first, and the longest.
 _PAUSES: Final = (0.05, 0.5)
+#: Seconds that do not pass.
+_NEVER: Final = 1 << 30
 #: Signs of life that may be missing.
 _PINGS: Final = 2
 #: Seconds for a client to be left in order, before it is left all the same.
@@ -91,14 +93,14 @@ class Subscribed:
         """Makes it with this client."""
         self._client = client
         if not self._is_closed:
-            self._made = await client.subscribe(self.subject, cb=self._take)
+            self._made = await _subscribed(client, self.subject, self._take)
 
     async def unmade(self) -> None:
         """Takes it back from the client that has it."""
         if self._made is not None:
             await self._made.unsubscribe()
 
-    async def _take(self, message: Msg) -> None:
+    def _take(self, message: Msg) -> None:
         if not self._is_closed:
             self.on_message(message)
 
@@ -173,13 +175,25 @@ class NatsConnection:
     async def _until_lost(self, client: Client) -> None:
         """Returns once the client cannot be used any more.
 
-        It asks the server for a sign of life again and again, since one that hangs says nothing. It tells the end
-        itself, but for where its own closing hangs too.
+        It asks the server for a sign of life again and again, since one that hangs says nothing. Whatever else comes is
+        one too, for an answer may lie behind much of it: nats-py's own pings know of no other. They are counted, not
+        timed: a loop that is busy, or was stopped, has missed none.
         """
-        while not client.is_closed:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._options.ping):
-                    await self._lost.wait()
+        silent = 0
+        pinging: asyncio.Task[None] | None = None
+        try:
+            while silent <= _PINGS and not client.is_closed:
+                if pinging is None or pinging.done():
+                    pinging = asyncio.create_task(_quietly(client.flush(_NEVER)))
+                heard = client.stats["in_msgs"]
+                try:
+                    async with asyncio.timeout(self._options.ping):
+                        await self._lost.wait()
+                except TimeoutError:
+                    silent = 0 if pinging.done() or client.stats["in_msgs"] != heard else silent + 1
+        finally:
+            if pinging is not None:
+                pinging.cancel()
 
     # --- Dialling -----------------------------------------------------------------------------------------------------
 
@@ -221,8 +235,6 @@ class NatsConnection:
 
         async def on_error(error: Exception) -> None:
             failures.append(error)
-            if not isinstance(error, nats.errors.Error | OSError):
-                _logger.error("What was told of NATS could not be taken", exc_info=error)
 
         try:
             async with asyncio.timeout(_DIAL):
@@ -233,8 +245,7 @@ class NatsConnection:
                     max_reconnect_attempts=1,
                     reconnect_time_wait=0,
                     pending_size=0,
-                    ping_interval=self._options.ping,
-                    max_outstanding_pings=_PINGS,
+                    ping_interval=_NEVER,
                     closed_cb=on_closed,
                     disconnected_cb=on_closed,
                     error_cb=on_error,
@@ -274,7 +285,7 @@ class NatsConnection:
         scheme = urlsplit(self._options.servers[0]).scheme
         self._discovered |= {f"{scheme}://{server.netloc}" for server in client.discovered_servers}
         self._inbox = client.new_inbox()
-        await client.subscribe(f"{self._inbox}.*", cb=self._answered)
+        await _subscribed(client, f"{self._inbox}.*", self._answered)
         while missing := [it for it in self._subscribed if not it.is_made_by(client)]:
             for subscribed in missing:
                 await subscribed.made(client)
@@ -375,7 +386,7 @@ class NatsConnection:
             raise NobodyThere(subject)
         return answer
 
-    async def _answered(self, message: Msg) -> None:
+    def _answered(self, message: Msg) -> None:
         waiting = self._waiting.get(message.subject.rpartition(".")[2])
         if waiting is not None and not waiting.done():
             waiting.set_result(message)
@@ -413,6 +424,37 @@ def _host(url: str) -> str:
 def _time_out(waiting: asyncio.Future[Msg]) -> None:
     if not waiting.done():
         waiting.set_exception(Unknown("no answer came in time"))
+
+
+class _HandedOn:
+    """Takes the place of a subscription's queue, and hands each message on at once."""
+
+    def __init__(self, take: Callable[[Msg], None]) -> None:
+        self._take = take
+
+    def put_nowait(self, message: Msg) -> None:
+        try:
+            self._take(message)
+        except Exception:  # who is told must not end the reading for all others
+            _logger.exception("What came from NATS could not be taken")
+
+    def qsize(self) -> int:
+        return 0
+
+
+async def _subscribed(client: Client, subject: str, take: Callable[[Msg], None]) -> Subscription:
+    """Subscribes, without the task that nats-py has for each subscription.
+
+    It would hand the messages on one turn of the loop later, cost some kilobytes, of which a worker would need one for
+    each connection, and stay behind where the client breaks while it is being closed.
+    """
+    subscription = await client.subscribe(subject, pending_bytes_limit=0)
+    queue = subscription._pending_queue  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    handed_on = _HandedOn(take)
+    subscription._pending_queue = handed_on  # type: ignore[assignment] # noqa: SLF001 # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+    while not queue.empty():
+        handed_on.put_nowait(queue.get_nowait())
+    return subscription
 
 
 async def _quietly(what: Awaitable[None]) -> None:

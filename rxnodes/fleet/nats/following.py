@@ -98,7 +98,6 @@ class Following:
         self._since = since
         self._told = told
         self._position: _Position | None = None
-        self._made_at: str | None = None
         self._is_current: bool | None = None
         self._is_closed = False
         self._can_try = asyncio.Event()
@@ -155,16 +154,13 @@ class Following:
         patience = loop.time() + _CATCHING_UP
         while True:
             info = await self._jetstream.api(f"STREAM.INFO.{self._stream}")
-            last, made_at = int(info["state"]["last_seq"]), str(info["created"])
-            is_another = self._made_at not in (None, made_at)
-            has_gone_back = self._position is not None and last < self._position.sequence
-            if has_gone_back and not is_another and loop.time() < patience:
-                await asyncio.sleep(_PAUSE)
-                continue
-            if is_another or has_gone_back:
-                self.gap("it is another one" if is_another else f"it ends at {last}, and had gone further")
-            self._made_at = made_at
-            return last
+            last = int(info["state"]["last_seq"])
+            if self._position is None or last >= self._position.sequence:
+                return last
+            if loop.time() >= patience:
+                self.gap(f"it ends at {last}, and had gone on to {self._position.sequence}")
+                return last
+            await asyncio.sleep(_PAUSE)
 
     def _start(self) -> dict[str, Any]:
         """Where the next consumer begins."""

@@ -103,8 +103,8 @@ class NatsStore:
     async def _make_again(self) -> None:
         try:
             await self._layout.make(self._jetstream)
-        except ConnectError as error:
-            _logger.error("The fleet on NATS cannot be made again: %s", error)
+        except ConnectError:
+            _logger.exception("The fleet on NATS cannot be made again")
 
     async def close(self) -> None:
         """See `Store.close`."""
