@@ -309,7 +309,7 @@ class Worker:
         await self._write(
             name,
             operation,
-            lambda: self._store.append(name, entry_letter(entry), entry.id, effect.expected),
+            lambda: self._store.append(name, entry_letter(entry), effect.expected),
             lambda sequence: Appended(operation, sequence),
         )
 
