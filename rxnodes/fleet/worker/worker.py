@@ -324,7 +324,7 @@ class Worker:
         await self._write(
             name,
             operation,
-            lambda: self.store.append(name, entry_letter(entry), entry.id, effect.expected),
+            lambda: self.store.append(name, entry_letter(entry), effect.expected),
             lambda sequence: Appended(operation, sequence),
         )
 
