@@ -188,12 +188,13 @@ class DriverHelm:
         if event is ConnectionState.CLOSED:
             # Its Stopped comes right behind it.
             self._withheld = []
-        if self._withheld is not None:
-            self._withheld.append(event)
+        withheld = self._withheld
+        if withheld is not None:
+            withheld.append(event)
             if isinstance(event, Stopped):
-                self._steering.before_stopped(event, partial(self._release, self._withheld))
-                if self._is_cut and self._withheld is not None:
-                    self._release(self._withheld, None)
+                self._steering.before_stopped(event, partial(self._release, withheld))
+                if self._is_cut:
+                    self._release(withheld, None)
             return
         if isinstance(event, Connecting):
             self._steering.before_dial(event, partial(self._go, event.session, event.attempt))

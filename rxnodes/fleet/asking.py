@@ -1,7 +1,7 @@
 """What is asked of the worker that holds a connection, and what it answers.
 
-Pure. A request's header says what is asked, its payload is that of messages. Nothing is asked twice: where no answer
-comes, nobody knows.
+A request is a line that says what is asked, and the bytes of messages behind it. Nothing is asked twice: where no
+answer comes, nobody knows.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from rxnodes.errors import SendUnknown
-from rxnodes.fleet.letters import Unreadable, dumped, loaded, token
+from rxnodes.fleet.letters import Unreadable, dumped, line_of, loaded, token, with_line
 from rxnodes.transport.receipts import SendDropped, Sent, SharedOutcome, Unsent
 
 if TYPE_CHECKING:
@@ -68,27 +68,28 @@ class AskToSend(NamedTuple):
     texts: list[bool]
     payloads: list[bytes]
 
-    def letter(self) -> tuple[str, bytes]:
-        """It as a header and a payload."""
+    def letter(self) -> bytes:
+        """It as a letter."""
         plain = {"ask": "send", "id": self.id, "texts": self.texts, "lengths": [len(it) for it in self.payloads]}
-        return dumped(plain).decode(), b"".join(self.payloads)
+        return with_line(dumped(plain), b"".join(self.payloads))
 
 
 class AskForMessages(NamedTuple):
     """Publish the messages that come from here on."""
 
-    def letter(self) -> tuple[str, bytes]:
-        """It as a header and a payload."""
-        return dumped({"ask": "messages"}).decode(), b""
+    def letter(self) -> bytes:
+        """It as a letter."""
+        return dumped({"ask": "messages"})
 
 
-def ask_of(header: str, payload: bytes) -> AskToSend | AskForMessages:
-    """What is asked by a header and a payload.
+def ask_of(letter: bytes) -> AskToSend | AskForMessages:
+    """What a letter asks.
 
     Raises:
         Unreadable: If it is nothing that this version knows.
     """
-    plain = loaded(header)
+    line, payload = line_of(letter)
+    plain = loaded(line)
     if plain.get("ask") == "messages":
         return AskForMessages()
     if plain.get("ask") != "send":

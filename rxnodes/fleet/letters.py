@@ -28,11 +28,13 @@ __all__ = [
     "entry_of",
     "lease_letter",
     "lease_of",
+    "line_of",
     "loaded",
     "name_of",
     "record_letter",
     "record_of",
     "token",
+    "with_line",
 ]
 
 VERSION: Final = 1
@@ -197,6 +199,17 @@ def _known(plain: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     return {name: plain[name] for name in names if name in plain}
 
 
+def with_line(line: bytes, payload: bytes) -> bytes:
+    """A letter that has bytes behind its line. It is no header of NATS, because those take the client long to read."""
+    return b"%b\n%b" % (line, payload)
+
+
+def line_of(letter: bytes) -> tuple[bytes, bytes]:
+    """The line of a letter, and the bytes behind it."""
+    line, _, payload = letter.partition(b"\n")
+    return line, payload
+
+
 # --- Messages ---------------------------------------------------------------------------------------------------------
 #
 # On `messages.<token>` the holder publishes batches, where there is interest in them. Observers listen there, and serve
@@ -204,8 +217,8 @@ def _known(plain: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
 # where nobody is there the engine says so at once. The holder asks before each dial, and every few seconds while it
 # publishes. Who becomes interested later first listens, and then asks the holder to publish from there on, see below.
 #
-# On `send.<worker's id>.<token>` the holder serves requests: the header says what is asked, the payload is that of a
-# message. The record says who the holder is. Each answer says whether the connection is held there at all.
+# On `send.<worker's id>.<token>` the holder serves requests: to send messages, or to publish those that come. The
+# record says who the holder is. Each answer says whether the connection is held there at all.
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,10 +241,10 @@ class Batch:
     messages: list[str] | list[bytes]
 
 
-def batch_letter(batch: Batch) -> tuple[str, bytes]:
-    """What is said of a batch, and its payload: the bytes of the messages, one behind the other.
+def batch_letter(batch: Batch) -> bytes:
+    """A batch as a letter: a line that says what it is, and the bytes of its messages, one behind the other.
 
-    The lengths of texts are in characters, so that the payload is decoded as one.
+    The lengths of texts are in characters, so that all of them are decoded as one.
     """
     payload = b"".join(cast("list[bytes]", batch.messages)) if _is_binary(batch.messages) else _joined(batch.messages)
     header = dumped(
@@ -244,16 +257,17 @@ def batch_letter(batch: Batch) -> tuple[str, bytes]:
             "lengths": list(map(len, batch.messages)),
         }
     )
-    return header.decode(), payload
+    return with_line(header, payload)
 
 
-def batch_of(header: str, payload: bytes) -> Batch:
-    """The batch of a header and a payload.
+def batch_of(letter: bytes) -> Batch:
+    """The batch of a letter.
 
     Raises:
-        Unreadable: If they are none, or do not fit each other.
+        Unreadable: If it is none, or its lengths do not fit.
     """
-    plain = loaded(header)
+    line, payload = line_of(letter)
+    plain = loaded(line)
     with _Reading("batch of messages"):
         lengths: list[int] = plain["lengths"]
         whole: str | bytes = payload if {"binary": True, "text": False}[plain["kind"]] else payload.decode()

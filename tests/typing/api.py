@@ -25,12 +25,14 @@ from rxnodes import (
     Codec,
     ConnectError,
     Connection,
+    ConnectionLost,
     ConnectionState,
     ConnectOptions,
     Drops,
     ErrorEvent,
     GiveUp,
     Greeting,
+    HolderLost,
     Initiator,
     LifecycleEvent,
     Opened,
@@ -38,11 +40,14 @@ from rxnodes import (
     Receipt,
     Scene,
     Scope,
+    SendError,
     SendOutcome,
+    SendUnknown,
     Stopped,
     Trigger,
     aiter_observable,
     for_each_async,
+    holding,
     map_async,
     pulse,
     run,
@@ -544,3 +549,22 @@ def testing(chat: Connection, project: Project) -> None:
     assert_type(asks(chat), str | None)
     assert_type(run_in_virtual_time(greet("hello")), tuple[str, int])
     assert_type(run_in_virtual_time(save("hello"), debug=True), None)
+
+
+def wire_one(scope: Scope, connection: Connection) -> None:
+    scope.subscribe(on_receive(connection))
+
+
+def holding_some_of_many(project: Project, chat: Connection, numbers: Observable[int]) -> None:
+    assert_type(holding(chat), Observable[bool])
+    numbers.pipe(client_send(chat, str, enabled=holding(chat)))
+    project.for_each(project.configurations, wire_one)
+    project.for_each(["chat"], lambda scope, connection: scope.add(connection.states.subscribe()))
+    project.for_each(["chat"], print_names)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+def print_names(name: str) -> None: ...
+
+
+def what_a_fleet_adds_to_the_errors(lost: HolderLost, unknown: SendUnknown) -> tuple[ConnectionLost, SendError]:
+    return lost, unknown

@@ -126,8 +126,8 @@ class Interest:
                 if holder is None:
                     return
                 subject = send_subject(holder, self._connection.name)
-                header, payload = AskForMessages().letter()
-                position = from_of(await self._store.request(subject, payload, header, timeout=ANSWER_WITHIN))
+                answer = await self._store.request(subject, AskForMessages().letter(), timeout=ANSWER_WITHIN)
+                position = from_of(answer)
                 if position is not None:
                     self._connection.owe(position)
                     return
@@ -141,7 +141,7 @@ class Interest:
 
     def _on_message(self, message: Message) -> None:
         try:
-            batch = batch_of(message.header, message.payload)
+            batch = batch_of(message.payload)
         except Unreadable as error:
             # It is missing then, and shows as a gap.
             logger.warning("%s: messages cannot be read: %s", self._connection.name, error)

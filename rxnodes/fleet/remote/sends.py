@@ -26,7 +26,7 @@ __all__ = ["ANSWER_WITHIN", "Sends"]
 
 #: For how many seconds an answer is waited for. The holder answers when it knows what became of the messages.
 ANSWER_WITHIN: Final = 10.0
-#: How much of a request is for its header, in bytes for each message and for all.
+#: How much of a request is for its line, in bytes for each message and for all.
 OF_EACH: Final = 16
 OF_ALL: Final = 512
 
@@ -113,13 +113,13 @@ class Sends:
 
     async def _send(self, batch: list[Receipt]) -> None:
         asked = AskToSend(uuid4().hex, [it.is_text for it in batch], [it.payload for it in batch])
-        header, payload = asked.letter()
+        letter = asked.letter()
         name = self._connection.name
         try:
             # Whoever says that it does not hold the connection has certainly not sent anything: then another does.
             for looks_again in (False, True):
                 holder = await self._holder(looks_again)
-                outcomes = None if holder is None else await self._ask(holder, header, payload)
+                outcomes = None if holder is None else await self._ask(holder, letter)
                 if outcomes is not None:
                     self._settle(batch, outcomes)
                     return
@@ -131,10 +131,10 @@ class Sends:
         else:
             self._drop(batch, "no worker holds it", "not open")
 
-    async def _ask(self, holder: str, header: str, payload: bytes) -> list[SharedOutcome] | None:
+    async def _ask(self, holder: str, letter: bytes) -> list[SharedOutcome] | None:
         name = self._connection.name
         try:
-            answer = await self._store.request(send_subject(holder, name), payload, header, timeout=ANSWER_WITHIN)
+            answer = await self._store.request(send_subject(holder, name), letter, timeout=ANSWER_WITHIN)
         except NobodyThere:
             return None
         return outcomes_of(answer, name)

@@ -116,7 +116,7 @@ class Member:
         capacity: How many connections it may hold; `None`: any number.
         settle: So many seconds after joining it claims, so that those who join together share.
         host: Where it runs, for people.
-        wishes: What the application commanded before it had joined, by connection.
+        wishes: What the application commanded before it had joined, by connection. It may change.
     """
 
     def __init__(  # noqa: PLR0913 - what a worker is told of itself
@@ -139,7 +139,7 @@ class Member:
         self._capacity = capacity
         self._settle = settle
         self._host = host
-        self._wishes = dict(wishes or {})
+        self._wishes: Mapping[str, Wish] = {} if wishes is None else wishes
         self._out: deque[Order | PutLease | ReadLease | DeleteLease | Joining] = deque()
         self._claiming = 0
         self._held = 0

@@ -69,7 +69,7 @@ class Answering:
         message = request.message
         try:
             held = self._held(name_of(message.subject.rpartition(".")[2]))
-            asked = ask_of(message.header, message.payload)
+            asked = ask_of(message.payload)
         except Unreadable as error:
             logger.warning("a request to this worker cannot be read: %s", error)
             return

@@ -16,7 +16,7 @@ __all__ = ["Errands"]
 
 logger = logging.getLogger("rxnodes")
 
-#: So many are under way at once: more only wait for each other at the store.
+#: So many are under way at once: more would only wait for each other at the store.
 AT_ONCE: Final = 128
 
 
@@ -25,27 +25,40 @@ class Errands:
 
     def __init__(self) -> None:
         self._waiting: deque[Errand] = deque()
-        self._runners: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._working = 0
 
     def run(self, errand: Errand) -> None:
         """Runs an errand as soon as there is room."""
         self._waiting.append(errand)
-        if len(self._runners) < AT_ONCE:
-            runner = asyncio.get_running_loop().create_task(self._run())
-            self._runners.add(runner)
-            runner.add_done_callback(self._runners.discard)
+        if self._working < AT_ONCE:
+            self._working += 1
+            self._keep(asyncio.get_running_loop().create_task(self._work()))
 
-    async def _run(self) -> None:
-        while self._waiting:
-            errand = self._waiting.popleft()
-            try:
-                await errand()
-            except Exception:
-                logger.exception("a worker's errand to the fleet's store failed")
+    def run_now(self, errand: Errand) -> None:
+        """Runs an errand that waits for no other: the worker's lease depends on it."""
+        self._keep(asyncio.get_running_loop().create_task(self._do(errand)))
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _work(self) -> None:
+        try:
+            while self._waiting:
+                await self._do(self._waiting.popleft())
+        finally:
+            self._working -= 1
+
+    async def _do(self, errand: Errand) -> None:
+        try:
+            await errand()
+        except Exception:
+            logger.exception("an errand to the fleet's store failed")
 
     async def end(self) -> None:
         """Gives up what is under way."""
         self._waiting.clear()
-        for runner in self._runners:
-            runner.cancel()
-        await asyncio.gather(*self._runners, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)

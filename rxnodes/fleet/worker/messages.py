@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rxnodes.fleet.asking import From, interest_subject, messages_subject
 from rxnodes.fleet.letters import Batch, batch_letter
@@ -25,6 +25,11 @@ ASK_FOR: Final = 0.5
 #: How many seconds lie between two questions while messages are published, whether anybody still is.
 ASK_EVERY: Final = 5.0
 
+#: The least time between two publications, in seconds: what comes meanwhile goes together, what comes alone at once.
+PACE: Final = 0.002
+#: How many messages go together at most.
+AT_ONCE: Final = 4096
+
 logger = logging.getLogger("rxnodes")
 
 
@@ -32,15 +37,13 @@ class Published:
     """The messages of one connection, for those who are interested. On the loop's thread, while it is held here.
 
     Whether anybody is, is asked before each dial; who becomes so later says it by `begin`. The messages of an attempt
-    are numbered from the first that is published. While nobody is interested, none is looked at.
+    are numbered from the first that is published. While nobody is interested, none is looked at. The messages of one
+    read go together, and where reads follow each other closely, those of several.
 
     Args:
         connection: The connection.
         store: The fleet's store.
         epoch: The epoch in which it is held.
-
-    Attributes:
-        count: How many messages of the attempt were published so far.
     """
 
     def __init__(self, connection: ConnectionLike, store: Store, epoch: int) -> None:
@@ -53,23 +56,35 @@ class Published:
         self._asking: asyncio.Task[None] | None = None
         self._next_question: asyncio.TimerHandle | None = None
         self._has_published = False
-        self.count = 0
+        # How many messages of the attempt there were so far. The last ones wait to be published together.
+        self._count = 0
+        self._waiting: list[Any] = []
+        self._published_at = -PACE
+        self._publication: asyncio.TimerHandle | None = None
 
     # Interest
 
     def prepare(self, session: int, attempt: int, go: Callable[[], None]) -> None:
         """An attempt is about to be dialled: asks whether anybody is interested, and then calls `go`."""
+        self._flush()
         self._attempt = (session, attempt)
-        self.count = 0
+        self._count = 0
         self._ask(go)
+
+    def finish(self) -> int:
+        """The attempt has ended: how many of its messages were published."""
+        self._flush()
+        return self._count
 
     def begin(self) -> From:
         """Somebody is interested: publishes from here on, and says from where on that is."""
+        self._flush()
         self._follow()
-        return From(*self._attempt, self.count + 1)
+        return From(*self._attempt, self._count + 1)
 
     def close(self) -> None:
         """Publishes nothing more: the connection is not held here any more."""
+        self._waiting.clear()
         self._end()
         if self._asking is not None:
             self._asking.cancel()
@@ -96,7 +111,7 @@ class Published:
     def _follow(self) -> None:
         if self._following is None:
             # Of ours, which subscribers cannot be harmed by.
-            self._following = self._connection.for_nodes.batches(is_binary=None).subscribe(self._publish)
+            self._following = self._connection.for_nodes.batches(is_binary=None).subscribe(self._take)
         if self._next_question is None:
             self._next_question = asyncio.get_running_loop().call_later(ASK_EVERY, self._ask_again)
 
@@ -104,6 +119,7 @@ class Published:
         if self._following is not None:
             self._following.dispose()
             self._following = None
+        self._flush()
         if self._next_question is not None:
             self._next_question.cancel()
             self._next_question = None
@@ -119,18 +135,38 @@ class Published:
 
     # Messages
 
-    def _publish(self, messages: list[str] | list[bytes]) -> None:
-        """Publishes what one read of the socket has brought: this is the hot path."""
-        first = self.count + 1
-        self.count += len(messages)
-        self._has_published = True
-        self._publish_from(first, messages)
+    def _take(self, messages: list[str] | list[bytes]) -> None:
+        """One read of the socket has brought these: this is the hot path."""
+        waiting = self._waiting
+        if waiting and type(waiting[0]) is not type(messages[0]):
+            self._flush()
+        waiting += messages
+        self._count += len(messages)
+        if self._publication is not None and len(waiting) < AT_ONCE:
+            return
+        loop = asyncio.get_running_loop()
+        wait = self._published_at + PACE - loop.time()
+        if wait <= 0 or len(waiting) >= AT_ONCE:
+            self._flush()
+        else:
+            self._publication = loop.call_later(wait, self._flush)
+
+    def _flush(self) -> None:
+        """Publishes what waits."""
+        if self._publication is not None:
+            self._publication.cancel()
+            self._publication = None
+        if self._waiting:
+            messages = self._waiting.copy()
+            self._waiting.clear()
+            self._has_published = True
+            self._published_at = asyncio.get_running_loop().time()
+            self._publish_from(self._count + 1 - len(messages), messages)
 
     def _publish_from(self, first: int, messages: list[str] | list[bytes]) -> None:
         """Publishes messages as one, or else each half of them by itself. One that is too large for that is skipped."""
-        header, payload = batch_letter(Batch(self._epoch, *self._attempt, first, messages))
         try:
-            self._store.publish(self._subject, payload, header)
+            self._store.publish(self._subject, batch_letter(Batch(self._epoch, *self._attempt, first, messages)))
         except TooLarge:
             if len(messages) == 1:
                 logger.warning("%s: a message is larger than the fleet's server takes", self._connection.name)

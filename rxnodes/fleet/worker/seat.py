@@ -6,7 +6,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 from uuid import uuid4
 
+from rxnodes.fleet.letters import record_of
 from rxnodes.fleet.remote.commander import Command
+from rxnodes.fleet.remote.sends import Sends
 from rxnodes.fleet.rules import commands
 from rxnodes.fleet.rules.inputs import (
     Abort,
@@ -24,10 +26,12 @@ from rxnodes.fleet.rules.inputs import (
 )
 from rxnodes.fleet.rules.machine import Phase
 from rxnodes.fleet.rules.values import ABORT, Wish
+from rxnodes.fleet.worker.messages import Published
 from rxnodes.lifecycle.events import Dropped, Opened, Stopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from rxnodes.connection.connection import Connection
     from rxnodes.connection.protocols import Helm
@@ -35,8 +39,10 @@ if TYPE_CHECKING:
     from rxnodes.fleet.rules.inputs import Effect, Input
     from rxnodes.fleet.rules.machine import State
     from rxnodes.fleet.rules.values import Entry, Record, Tail
+    from rxnodes.fleet.store import Store
     from rxnodes.lifecycle.events import Connecting, LifecycleEvent
-    from rxnodes.transport.receipts import Receipt
+    from rxnodes.lifecycle.inputs import Reported
+    from rxnodes.transport.receipts import Receipt, SharedOutcome
 
 __all__ = ["Seat", "Seats"]
 
@@ -44,15 +50,10 @@ __all__ = ["Seat", "Seats"]
 class Seats(Protocol):
     """The worker, as its seats see it."""
 
-    @property
-    def has_ever_joined(self) -> bool:
-        """Whether it has joined its fleet once."""
-        ...
-
-    @property
-    def wishes(self) -> dict[str, Wish]:
-        """What was commanded before."""
-        ...
+    store: Store
+    has_ever_joined: bool
+    #: What was commanded before that.
+    wishes: dict[str, Wish]
 
     def state(self, name: str) -> State:
         """Where it stands towards a connection."""
@@ -71,7 +72,7 @@ class Seats(Protocol):
         ...
 
     def follow(self, seat: Seat) -> None:
-        """Reads the log for a connection that is held elsewhere, until it is not live any more."""
+        """Reads the log for a connection that is held elsewhere."""
         ...
 
     def unfollow(self, seat: Seat) -> None:
@@ -80,18 +81,6 @@ class Seats(Protocol):
 
     def remove(self, name: str) -> None:
         """Lets a connection go, and claims it no more."""
-        ...
-
-    def send(self, seat: Seat, receipt: Receipt) -> None:
-        """Sends a message through the worker that holds the connection."""
-        ...
-
-    def ask_for_interest(self, seat: Seat, connecting: Connecting, dial: Callable[[], None]) -> None:
-        """Asks who wants the messages of an attempt, then dials."""
-        ...
-
-    def published(self, seat: Seat, event: Dropped | Stopped) -> int | None:
-        """How many messages of the attempt that has ended were published."""
         ...
 
 
@@ -103,26 +92,32 @@ class Seat:
         seats: The worker.
 
     Attributes:
+        name: The connection's name.
+        connection: The connection.
+        helm: What it is steered by.
         commands: What was asked for here and is not written yet, in order.
+        published: Its messages, for observers, while it is held here.
     """
 
     __slots__ = (
-        *("_begun", "_connection", "_dial", "_followed", "_is_wiring", "_release", "_seats", "_stops", "commands"),
-        *("helm", "name"),
+        *("_begun", "_dial", "_followed", "_is_wiring", "_release", "_seats", "_sends", "_stops", "commands"),
+        *("connection", "helm", "name", "published"),
     )
 
     def __init__(self, connection: Connection, seats: Seats) -> None:
         self.name = connection.name
         self.commands: list[Command] = []
-        self._connection = connection
+        self.connection = connection
+        self.published: Published | None = None
         self._seats = seats
         self._is_wiring = False
         self._begun = 0
         self._stops: Callable[[], None] | None = None
-        self._dial: tuple[Connecting, Callable[[], None]] | None = None
+        self._dial: tuple[tuple[int, int], Callable[[], None]] | None = None
         self._release: Callable[[Stopped | None], None] | None = None
         # How the log of a connection that is held elsewhere stands, while that matters here.
         self._followed: Tail | None = None
+        self._sends: Sends | None = None
         self.helm: Helm = connection.for_project.steer(self)
 
     # What the rules order
@@ -133,7 +128,7 @@ class Seat:
             case Hold():
                 self._hold()
             case LetGo():
-                self.helm.let_go()
+                self._let_go()
             case Begin(session):
                 self._begun = 0
                 self.helm.begin(session)
@@ -154,11 +149,18 @@ class Seat:
 
     def _hold(self) -> None:
         self._unfollow()
+        self.published = Published(self.connection, self._seats.store, self._state.epoch)
         self._is_wiring = True
         try:
             self.helm.hold()
         finally:
             self._is_wiring = False
+
+    def _let_go(self) -> None:
+        assert self.published is not None
+        self.published.close()
+        self.published = None
+        self.helm.let_go()
 
     def _stop(self, stop: Callable[[], None]) -> None:
         """Ends the session, as soon as it has begun: that may have to wait for what is being told."""
@@ -168,10 +170,10 @@ class Seat:
             self._stops = stop
 
     def _go(self, session: int, attempt: int) -> None:
-        if self._dial is not None:
-            (connecting, go), self._dial = self._dial, None
-            if (connecting.session, connecting.attempt) == (session, attempt):
-                self._seats.ask_for_interest(self, connecting, go)
+        if self._dial is not None and self._dial[0] == (session, attempt):
+            (_, go), self._dial = self._dial, None
+            assert self.published is not None
+            self.published.prepare(session, attempt, go)
 
     def _end(self, stopped: Stopped | None) -> None:
         release, self._release = self._release, None
@@ -182,7 +184,7 @@ class Seat:
 
     def before_dial(self, connecting: Connecting, go: Callable[[], None]) -> None:
         """An attempt begins. It dials once the log has it."""
-        self._dial = (connecting, go)
+        self._dial = ((connecting.session, connecting.attempt), go)
         self._begun = connecting.session
         self._seats.feed(self.name, Dialling(connecting))
         stops, self._stops = self._stops, None
@@ -193,12 +195,16 @@ class Seat:
         """The session is over. It is told once the log has it."""
         self._release = release
         self._dial = None
-        self._seats.feed(self.name, Ended(stopped, self._seats.published(self, stopped)))
+        self._seats.feed(self.name, Ended(stopped, self._count_published()))
 
     def saw(self, event: LifecycleEvent) -> None:
         """Every other lifecycle event."""
-        published = self._seats.published(self, event) if isinstance(event, Dropped) else None
+        published = self._count_published() if isinstance(event, Dropped) else None
         self._seats.feed(self.name, Happened(event, published))
+
+    def _count_published(self) -> int | None:
+        """How many messages of the attempt were published."""
+        return None if self.published is None else self.published.count
 
     # What is asked for here
 
@@ -257,6 +263,12 @@ class Seat:
         self._seats.know(self.name, record, revision)
         self._note()
 
+    def settle_wish(self, record: Record) -> None:
+        """A record is there. What was commanded before joining is the wish only where nobody had wished anything."""
+        if not record.wish.id:
+            self._command(Command(is_start=True))
+        self._note()
+
     def give_up(self, command: Command, error: RxNodesError) -> None:
         """A command cannot be written."""
         self.helm.report("connect" if command.is_start else "close", error)
@@ -264,11 +276,34 @@ class Seat:
 
     def send(self, receipt: Receipt) -> None:
         """A message is to be sent, and the connection is not held here."""
-        self._seats.send(self, receipt)
+        if self._sends is None:
+            self._sends = Sends(self, self._seats.store, self._holder)
+        self._sends.send(receipt)
+
+    async def _holder(self, looks_again: bool) -> str | None:  # noqa: FBT001 - as `Sends` asks
+        """The worker that holds the connection."""
+        if not looks_again:
+            return self._state.record.holder
+        stands = await self._seats.store.read_record(self.name)
+        return None if stands is None else record_of(stands.value).holder
+
+    def settle(self, receipt: Receipt, outcome: SharedOutcome) -> None:
+        """Says what became of a message that went to the holder."""
+        self.helm.settle(receipt, outcome)
+
+    def feed(self, input_: Reported) -> None:
+        """Reports why a message did not go there."""
+        self.helm.report(input_.phase, input_.error)
+
+    def now(self) -> datetime:
+        """The time of day."""
+        return self.connection.for_nodes.now()
 
     def shutdown(self) -> None:
         """The project is being left, or the connection removed."""
         self._unfollow()
+        if self._sends is not None:
+            self._sends.leave()
         self._seats.remove(self.name)
 
     # What happens elsewhere

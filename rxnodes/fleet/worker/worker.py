@@ -12,12 +12,11 @@ import logging
 import socket
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 from uuid import uuid4
 
 from rxnodes.errors import RxNodesError
 from rxnodes.fleet.letters import (
-    Unreadable,
     entry_letter,
     entry_of,
     lease_letter,
@@ -41,10 +40,13 @@ from rxnodes.fleet.rules.lease import RENEWALS
 from rxnodes.fleet.rules.member import DeleteLease, Joining, Member, Now, Order, PutLease, ReadLease
 from rxnodes.fleet.rules.values import Record, Tail
 from rxnodes.fleet.store import Refused, StoreError, Unknown
+from rxnodes.fleet.worker.answering import Answering, Held
 from rxnodes.fleet.worker.errands import Errands
 from rxnodes.fleet.worker.lease_guard import LeaseGuard
 from rxnodes.fleet.worker.log_follower import LogFollower
 from rxnodes.fleet.worker.seat import Seat
+from rxnodes.fleet.worker.watchers import LeaseWatcher, RecordWatcher
+from rxnodes.project.scope import run_to_end
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -52,11 +54,9 @@ if TYPE_CHECKING:
     from rxnodes.connection.connection import Connection
     from rxnodes.fleet.rules.inputs import Effect, Input
     from rxnodes.fleet.rules.machine import State
-    from rxnodes.fleet.rules.values import Entry, Lease, Wish
-    from rxnodes.fleet.store import Seen, Store, Watch
-    from rxnodes.lifecycle.events import Connecting, Dropped, Stopped
+    from rxnodes.fleet.rules.values import Wish
+    from rxnodes.fleet.store import Store, Watch
     from rxnodes.project.project import Project
-    from rxnodes.transport.receipts import Receipt
 
 __all__ = ["Worker"]
 
@@ -106,7 +106,7 @@ class Worker:
         settle: float = 2.0,
     ) -> None:
         self._project = project
-        self._store = store
+        self.store = store
         self._guard = LeaseGuard() if guard is None else guard
         self._lease = lease
         self._capacity = capacity
@@ -119,6 +119,8 @@ class Worker:
         self._watches: list[Watch] = []
         self._tick: asyncio.TimerHandle | None = None
         self._is_pumping = False
+        self._is_letting_go = False
+        self._answering: Answering | None = None
         self._left = asyncio.Event()
         self.wishes: dict[str, Wish] = {}
         self.has_ever_joined = False
@@ -155,7 +157,7 @@ class Worker:
     # Its life
 
     async def __aenter__(self) -> Self:
-        await self._store.open()
+        await self.store.open()
         self._member = Member(
             f"{socket.gethostname()}-{uuid4().hex[:8]}",
             self._project.configurations,
@@ -166,14 +168,14 @@ class Worker:
             wishes=self.wishes,
         )
         self._watches = [
-            self._store.watch_leases(LeaseWatcher(self)),
-            self._store.watch_records(RecordWatcher(self)),
+            self.store.watch_leases(LeaseWatcher(self._rules, self.now)),
+            self.store.watch_records(RecordWatcher(self._rules, self.know)),
         ]
         self._on_tick()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await _uncut(self._drain())
+        await run_to_end(self._drain())
 
     async def _drain(self) -> None:
         self._rules.drain(self.now())
@@ -188,7 +190,7 @@ class Worker:
             self._follower.close()
             for watch in self._watches:
                 watch.close()
-            await self._store.close()
+            await self.store.close()
 
     # The clock
 
@@ -216,7 +218,7 @@ class Worker:
         finally:
             self._is_pumping = False
         self._guard.until = self._rules.own.until if self._rules.has_joined else float("-inf")
-        if self._rules.has_left and self._errands.is_idle:
+        if self._rules.has_left and not self._is_letting_go:
             self._left.set()
 
     def _perform(self, order: Order | PutLease | ReadLease | DeleteLease | Joining) -> None:
@@ -224,22 +226,35 @@ class Worker:
             case Order(name, effect):
                 self._perform_on(name, effect)
             case PutLease():
-                self._errands.run_first(partial(self._put_lease, order))
+                self._errands.run_now(partial(self._put_lease, order))
             case ReadLease(worker):
-                self._errands.run_first(partial(self._read_lease, worker))
+                self._errands.run_now(partial(self._read_lease, worker))
             case DeleteLease():
-                self._errands.run_first(partial(self._delete_lease, order))
+                self._is_letting_go = True
+                self._errands.run_now(partial(self._delete_lease, order))
             case Joining(has_joined):
                 self._note_joining(has_joined=has_joined)
 
     def _note_joining(self, *, has_joined: bool) -> None:
+        if self._answering is not None:
+            self._answering.close()
+            self._answering = None
         if has_joined:
             self.has_ever_joined = True
+            self._answering = Answering(self.store, self.id, self._held_here)
+            self._answering.open()
             logger.info("worker %s has joined its fleet", self.id)
         elif self._rules.has_left:
             logger.info("worker %s has left its fleet", self.id)
         else:
             logger.warning("worker %s has lost its lease, and holds nothing any more", self.id)
+
+    def _held_here(self, name: str) -> Held | None:
+        """A connection that is held here, while this worker may act."""
+        seat = self._seats.get(name)
+        if seat is None or seat.published is None or not self._guard.is_allowed():
+            return None
+        return Held(seat.connection, seat.published)
 
     def _perform_on(self, name: str, effect: Effect) -> None:
         match effect:
@@ -266,17 +281,17 @@ class Worker:
         try:
             # The next one is due then.
             async with asyncio.timeout(self._lease / RENEWALS):
-                revision = await self._store.put_lease(lease.worker, lease_letter(lease), expected)
+                revision = await self.store.put_lease(lease.worker, lease_letter(lease), expected)
         except (StoreError, TimeoutError) as error:
             if not isinstance(error, Refused | Unknown | TimeoutError):
-                logger.error("the lease of worker %s cannot be written: %r", lease.worker, error)
+                logger.warning("the lease of worker %s cannot be written: %r", lease.worker, error)
             self._rules.lease_unsure(lease)
         else:
             self._rules.lease_written(lease, revision, self.now())
         self._pump()
 
     async def _read_lease(self, worker: str) -> None:
-        stands = await self._read(lambda: self._store.read_lease(worker), lambda: self._rules.id == worker)
+        stands = await self._read(lambda: self.store.read_lease(worker), lambda: self._rules.id == worker)
         if stands is None:
             return
         (found,) = stands
@@ -288,7 +303,7 @@ class Worker:
         # The store sweeps it anyway.
         with contextlib.suppress(StoreError, TimeoutError):
             async with asyncio.timeout(self._lease / RENEWALS):
-                await self._store.delete_lease(order.worker, order.revision)
+                await self.store.delete_lease(order.worker, order.revision)
         self._left.set()
 
     # Records and the log, at the store
@@ -298,7 +313,7 @@ class Worker:
         await self._write(
             name,
             operation,
-            lambda: self._store.write_record(name, record_letter(effect.record), effect.expected),
+            lambda: self.store.write_record(name, record_letter(effect.record), effect.expected),
             lambda revision: Written(operation, revision),
         )
 
@@ -309,7 +324,7 @@ class Worker:
         await self._write(
             name,
             operation,
-            lambda: self._store.append(name, entry_letter(entry), effect.expected),
+            lambda: self.store.append(name, entry_letter(entry), effect.expected),
             lambda sequence: Appended(operation, sequence),
         )
 
@@ -328,20 +343,20 @@ class Worker:
 
     def _tell_full(self, name: str, error: StoreError) -> None:
         """The store has no room: nothing goes on until it has."""
-        says = f"{name!r}: the fleet's store takes nothing: {error or 'it is full'}"
+        says = f"{name!r}: the fleet's store takes nothing: {str(error) or 'it is full'}"
         logger.error("%s", says)
         if name in self._seats:
-            self._seats[name].report_full(RxNodesError(says))
+            self._seats[name].helm.report("handler", RxNodesError(says))
 
     async def _read_last(self, name: str, operation: int) -> None:
-        stands = await self._read(lambda: self._store.last(name), partial(self._is_current, name, operation))
+        stands = await self._read(lambda: self.store.last(name), partial(self._is_current, name, operation))
         if stands is not None:
             (found,) = stands
             tail = Tail() if found is None else entry_of(found.value).at(found.revision)
             self.feed(name, LastRead(operation, tail))
 
     async def _read_record(self, name: str, operation: int) -> None:
-        stands = await self._read(lambda: self._store.read_record(name), partial(self._is_current, name, operation))
+        stands = await self._read(lambda: self.store.read_record(name), partial(self._is_current, name, operation))
         if stands is not None:
             (found,) = stands
             record = Record() if found is None else record_of(found.value)

@@ -49,56 +49,60 @@ class PermittedLink(AiohttpLink):
     def _make_sides(self, masks: Masks) -> tuple[Writer, Reader]:
         writer = PermittedWriter(self.loop, self._sink, self._sockets, self._target.send_queue, masks)
         reader = PermittedReader(self.loop, self._sink, self._sockets, writer)
-        writer.is_allowed = reader.is_allowed = self.is_allowed
+        writer.permit = reader.permit = self._permit
+        writer.forbid = reader.forbid = self._forbid
         return writer, reader
 
-    def is_allowed(self) -> bool:
-        """Whether anything may be read or written. If not, the link ends, and nothing may ever again."""
-        if self._is_aborted:
-            return False
-        if self._permit():
-            return True
-        self._error = ConnectionLost("the connection was given up, because it may be another's by now")
-        self.abort()
-        return False
-
     def _take_over(self, response: aiohttp.ClientResponse, agreement: Agreement, headers: CIMultiDict[str]) -> None:
-        if self.is_allowed():
+        if self._permit():
             super()._take_over(response, agreement, headers)
         else:
+            self._forbid()
             response.close()
+
+    def _forbid(self) -> None:
+        """Ends the link: nothing is read or written from here on, whatever may be allowed later."""
+        self._error = ConnectionLost("the connection was given up, because it may be another's by now")
+        self.abort()
 
 
 class PermittedReader(Reader):
     """Hands nothing on that may not be read.
 
     Attributes:
-        is_allowed: Whether it may be.
+        permit: Whether it may be.
+        forbid: Called where it may not.
     """
 
-    __slots__ = ("is_allowed",)
+    __slots__ = ("forbid", "permit")
 
-    is_allowed: Callable[[], bool]
+    permit: Callable[[], bool]
+    forbid: Callable[[], None]
 
     def feed(self, data: bytes) -> None:
         """Parses what has come, if it may."""
-        if self.is_allowed():
-            super().feed(data)
+        if self.permit():
+            # Looked up past `super()`, which takes as long as the question.
+            Reader.feed(self, data)
+        else:
+            self.forbid()
 
 
 class PermittedWriter(Writer):
     """Writes nothing that may not be written.
 
     Attributes:
-        is_allowed: Whether it may be.
+        permit: Whether it may be.
+        forbid: Called where it may not.
     """
 
-    __slots__ = ("is_allowed",)
+    __slots__ = ("forbid", "permit")
 
-    is_allowed: Callable[[], bool]
+    permit: Callable[[], bool]
+    forbid: Callable[[], None]
 
     def _write(self, data: bytes) -> bool:
-        if self.is_allowed():
-            return super()._write(data)
-        self._takes_no_more = True
+        if self.permit():
+            return Writer._write(self, data)  # noqa: SLF001 - as in the reader
+        self.forbid()
         return False

@@ -17,7 +17,7 @@ from rxnodes.fleet.asking import (
     outcomes_letter,
     send_subject,
 )
-from rxnodes.fleet.letters import Batch, batch_letter, entry_letter, record_letter, record_of
+from rxnodes.fleet.letters import Batch, batch_letter, entry_letter, entry_of, record_letter, record_of
 from rxnodes.fleet.rules.values import Entry, Record, Tail
 from rxnodes.fleet.store import NobodyThere
 from rxnodes.lifecycle.events import Connecting, Dropped, Opened, Stopped
@@ -75,6 +75,11 @@ class Scribe:
         self.tail = entry.at(sequence)
         return event
 
+    async def read_tail(self):
+        """How the connection stands behind the last entry that is there."""
+        stood = await self.store.last(self.name)
+        return entry_of(stood.value).at(stood.revision)
+
     async def open(self, session=1, attempt=1):
         """An attempt, to its `Opened`."""
         self.published = 0
@@ -103,12 +108,11 @@ class Scribe:
         if self.is_publishing:
             first = self.published + 1 if first is None else first
             batch = Batch(self.tail.epoch, self.tail.session, self.tail.attempt, first, list(messages))
-            header, payload = batch_letter(batch)
-            self.store.publish(messages_subject(self.name), payload, header)
+            self.store.publish(messages_subject(self.name), batch_letter(batch))
             self.published = first + len(messages) - 1
 
     def _answer(self, request):
-        asked = ask_of(request.message.header, request.message.payload)
+        asked = ask_of(request.message.payload)
         if self.answers == "not held":
             request.answer(NOT_HELD)
         elif isinstance(asked, AskForMessages):

@@ -54,7 +54,7 @@ class Bench:
 
     def listen(self):
         def take(message):
-            self.batches.append(batch_of(message.header, message.payload))
+            self.batches.append(batch_of(message.payload))
 
         watches = (
             self.observer.subscribe(messages_subject("chat"), take),
@@ -70,8 +70,7 @@ class Bench:
         await self.chat.wait_started()
 
     async def ask(self, asked):
-        header, payload = asked.letter()
-        return await self.observer.request(send_subject("w.1", "chat"), payload, header, timeout=60)
+        return await self.observer.request(send_subject("w.1", "chat"), asked.letter(), timeout=60)
 
     @property
     def told(self):
@@ -87,7 +86,7 @@ async def test_messages_are_published_to_those_who_were_there_before_the_dial():
         bench.transport.peer.send(b"b")
         await asyncio.sleep(0.1)
         assert bench.told == [(5, 1, 1, 1, ["a"]), (5, 1, 1, 2, [b"b"])]
-        assert bench.published.count == len(bench.told)
+        assert bench.published.finish() == len(bench.told)
 
 
 @in_virtual_time
@@ -113,7 +112,7 @@ async def test_nobody_is_published_to_who_has_gone():
         leave()
         await asyncio.sleep(2 * messages.ASK_EVERY)
         bench.transport.peer.send("b")
-        assert bench.published.count == 1
+        assert bench.published.finish() == 1
 
 
 @in_virtual_time
@@ -122,7 +121,7 @@ async def test_where_no_answer_comes_somebody_is_taken_to_be_interested():
         bench.observer.serve(interest_subject("chat"), lambda _: None)
         await bench.dial()
         bench.transport.peer.send("a")
-        assert bench.published.count == 1
+        assert bench.published.finish() == 1
 
 
 @in_virtual_time
@@ -132,8 +131,8 @@ async def test_what_is_too_large_goes_in_pieces_and_one_that_is_too_large_by_its
         await bench.dial()
         bench.engine.max_payload = 1000
         large, small = "x" * 600, "y" * 100
-        bench.published._publish([large, large, small])
-        bench.published._publish(["z" * 1000])
+        bench.published._take([large, large, small])
+        bench.published._take(["z" * 1000])
         await asyncio.sleep(0.1)
         assert bench.told == [(5, 1, 1, 1, [large]), (5, 1, 1, 2, [large, small]), (5, 1, 1, 5, [])]
 
