@@ -238,6 +238,15 @@ def _add_run(commands: _Commands) -> None:
     )
     parser.add_argument("function", type=_function, metavar="MODULE:FUNCTION", help="such as app:main")
     parser.add_argument("settings", nargs="?", default="settings", metavar="SETTINGS", help="the folder (%(default)s)")
+    parser.add_argument(
+        "--fleet",
+        nargs="?",
+        const="",
+        type=_servers,
+        metavar="URL",
+        help="run as a worker of a fleet, on the NATS servers at this URL, or at that of fleet.toml: the workers share"
+        " the connections; ending one drains it, and the others take over",
+    )
     _add_record(parser)
     _add_live_page(parser, "its URL goes to standard error")
 
@@ -304,6 +313,12 @@ def _port(text: str) -> int:
     if not (text.isdecimal() and int(text) <= _LAST_PORT):
         raise argparse.ArgumentTypeError(f"must be a whole number from 0 to {_LAST_PORT}")
     return int(text)
+
+
+def _servers(text: str) -> str:
+    if text and "://" not in text:
+        raise argparse.ArgumentTypeError("must be a URL such as nats://host:4222; the settings folder stands before it")
+    return text
 
 
 def _function(text: str) -> tuple[str, str]:

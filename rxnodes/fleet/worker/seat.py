@@ -204,7 +204,7 @@ class Seat:
 
     def _count_published(self) -> int | None:
         """How many messages of the attempt were published."""
-        return None if self.published is None else self.published.count
+        return None if self.published is None else self.published.finish()
 
     # What is asked for here
 
