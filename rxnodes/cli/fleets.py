@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from rxnodes.errors import PluginDisabled, RxNodesError
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from rxnodes.fleet.store import Store
     from rxnodes.settings import LoadedSettings
 
-__all__ = ["fleet_of", "store_of"]
+__all__ = ["fleet_of", "observed_fleet", "store_of"]
 
 
 def fleet_of(loaded: LoadedSettings, url: str, folder: str) -> FleetSettings:
@@ -32,6 +33,22 @@ def fleet_of(loaded: LoadedSettings, url: str, folder: str) -> FleetSettings:
     if not fleet.servers:
         raise RxNodesError(f"--fleet: no URL is given, and {folder}/fleet.toml has none")
     return fleet
+
+
+def observed_fleet(url: str, folder: str) -> FleetSettings:
+    """The settings of a fleet that is seen from outside: a URL alone is enough.
+
+    Raises:
+        SettingsError: If the settings are not usable.
+        PluginDisabled: If they are switched off.
+        RxNodesError: If no servers are known, or those of the command line are none.
+    """
+    from rxnodes import settings  # noqa: PLC0415 - where they are needed
+    from rxnodes.project.plugin_settings import installed_plugins  # noqa: PLC0415
+
+    plugins = installed_plugins()
+    is_alone = bool(url) and not Path(folder).is_dir()
+    return fleet_of(settings.from_values({}, plugins) if is_alone else settings.load(folder, plugins), url, folder)
 
 
 def store_of(fleet: FleetSettings, *, is_observer: bool) -> Store:
