@@ -129,10 +129,9 @@ async def test_a_server_that_stands_still_is_left_and_what_had_timed_out_is_not_
         server.go_on()
         await watching.until_current()
         assert told == [True, False, True]
-        # What the system had passed on is written; nothing comes any more.
-        count = len(watching.told)
-        await asyncio.sleep(0.5)
-        assert len(watching.told) == count < 100
+        # What the system had taken may be written; what was left in the client is not.
+        await asyncio.sleep(1)
+        assert len(watching.told) < 100
         assert await store.append("chat", b"", 0)
 
 
