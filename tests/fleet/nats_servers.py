@@ -146,7 +146,7 @@ class NatsCluster:
                 binary,
                 port=port,
                 name=f"s{number}",
-                more=f'cluster {{ name: "three", host: "127.0.0.1", port: {route}, routes: [{known}] }}',
+                more=f'cluster {{ name: "three", no_advertise: true, host: "127.0.0.1", port: {route}, routes: [{known}] }}',
             )
             for number, (port, route) in enumerate(zip(ports, routes, strict=True))
         ]
