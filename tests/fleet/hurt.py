@@ -21,9 +21,8 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from fleet.hurt_app import PULSE, Journal
-from fleet.nats_servers import BINARIES, NatsCluster, NatsServer
+from fleet.nats_servers import BINARIES, NatsCluster, NatsServer, leader
 
-from rxnodes import ConnectionState
 from rxnodes.fleet.letters import entry_of
 from rxnodes.fleet.nats import nats_store
 from rxnodes.fleet.remote.fleet import Fleet
@@ -85,7 +84,7 @@ class Site:
 class HurtWorker:
     """A worker: a process, and its way to each of the servers."""
 
-    def __init__(self, number, folder, site, servers, names, lease, replicas):
+    def __init__(self, number, folder, servers, settings):
         self.name = f"w{number}"
         self.folder = folder / self.name
         self.journal = folder / f"{self.name}.jsonl"
@@ -93,7 +92,7 @@ class HurtWorker:
         #: Since when it is well: it runs, is not stopped, and reaches the servers. `None`: it is not.
         self.well_since = None
         self.is_new = True
-        self._settings = {"names": names, "lease": lease, "replicas": replicas, "site": site}
+        self._settings = settings
         self._process = None
 
     async def begin(self):
@@ -116,7 +115,7 @@ class HurtWorker:
         """Starts it, and waits until it runs."""
         command = [sys.executable, "-m", "rxnodes", "run", "hurt_app:build", str(self.folder), "--fleet"]
         with (self.folder / "err").open("ab") as err:
-            self._process = subprocess.Popen(  # noqa: S603 - our own command
+            self._process = subprocess.Popen(  # noqa: S603, ASYNC220 - our own command; it does not wait
                 command,
                 cwd=HERE,
                 env=os.environ | {"HURT_JOURNAL": str(self.journal), "HURT_WORKER": self.name},
@@ -208,7 +207,9 @@ class Hurt:
         say: Is told what happens.
     """
 
-    def __init__(self, folder, seed, *, servers=1, workers=3, connections=8, lease=1.0, binary=None, say=print):
+    def __init__(  # noqa: PLR0913 - one for each thing that may be otherwise
+        self, folder, seed, *, servers=1, workers=3, connections=8, lease=1.0, binary=None, say=print
+    ):
         self.seed = seed
         self.dice = random.Random(seed)
         self.lease = lease
@@ -252,10 +253,8 @@ class Hurt:
         self._stack.push_async_callback(self.store.close)
         self.store.watch_log(self.log, since="oldest")
         self.fleet = await self._stack.enter_async_context(Fleet.connect(url, name="hurt"))
-        self.workers = [
-            HurtWorker(number, self._folder, self.site, self.servers, self.names, self.lease, replicas)
-            for number in range(self._count)
-        ]
+        settings = {"names": self.names, "lease": self.lease, "replicas": replicas, "site": self.site}
+        self.workers = [HurtWorker(number, self._folder, self.servers, settings) for number in range(self._count)]
         for worker in self.workers:
             self._stack.push_async_callback(worker.end)
         await asyncio.gather(*(worker.begin() for worker in self.workers))
@@ -286,8 +285,17 @@ class Hurt:
             *(harm(self, worker) for harm, worker in zip(harms, itertools.cycle(targets), strict=False))
         )
         await commanding
+        if {kill_server, stop_server} & set(harms):
+            await self._led()
         self.notes.write(kind="mended")
         await self._reached(own_clock())
+
+    async def _led(self):
+        """Waits until the servers serve again. The workers may have lost their leases meanwhile, and join again."""
+        for place in ("leases", "records", "log"):
+            await leader(self.servers, self.store, getattr(self.store._layout, place))
+        for worker in self.workers:
+            worker.well(is_new=True)
 
     async def _command(self):
         """Some commands, one after the other, of which the last counts."""
@@ -395,7 +403,6 @@ async def kill_server(hurt, _worker):
     server.kill()
     await asyncio.sleep(hurt.dice.uniform(0, 2 * hurt.lease))
     await server.start()
-    all_are_new(hurt)
 
 
 async def stop_server(hurt, _worker):
@@ -406,14 +413,6 @@ async def stop_server(hurt, _worker):
     await asyncio.sleep(hurt.dice.uniform(0, 2 * hurt.lease))
     if server.is_running:
         server.go_on()
-    all_are_new(hurt)
-
-
-def all_are_new(hurt):
-    """Without servers the workers have lost their leases, and join again."""
-    for worker in hurt.workers:
-        if worker.well_since is not None:
-            worker.well(is_new=True)
 
 
 HARMS = (kill_worker, stop_worker, cut_worker_off, reset_worker, slow_worker, kill_server, stop_server)
@@ -437,11 +436,11 @@ class Account:
             self._sessions(name, entries)
         notes = {worker.name: worker.notes() for worker in hurt.workers}
         for name in hurt.names:
-            self._one_at_a_time(
-                name, "said", hurt.site.said[name], key=lambda it: (it["session"], it["worker"], it["pid"]), at="heard"
-            )
+            self._one_at_a_time(name, "said", hurt.site.said[name], at="heard")
+            self.said += len(hurt.site.said[name])
             delivered = [it for all_ in notes.values() for it in all_ if it["kind"] == "message" and it["name"] == name]
-            self._one_at_a_time(name, "delivered", delivered, key=lambda it: (it["worker"], it["pid"]), at="at")
+            self.delivered += len(delivered)
+            self._one_at_a_time(name, "delivered", delivered, at="at")
         for worker in hurt.workers:
             self._told(worker, notes[worker.name])
 
@@ -482,14 +481,16 @@ class Account:
         if live:
             self._wrong(name, f"session {live} has not ended")
 
-    def _one_at_a_time(self, name, what, seen, *, key, at):
-        """Nobody does anything any more once another one has begun."""
+    def _one_at_a_time(self, name, what, seen, *, at):
+        """In each session one process acts, and not any more once the next one has begun."""
         runs = []
         for it in sorted(seen, key=lambda it: it[at]):
-            who = key(it)
+            who = (it["session"], it["worker"], it["pid"])
             if not runs or runs[-1] != who:
                 if who in runs:
-                    self._wrong(name, f"{what}: {who} again behind {runs[-1]}, at {it[at]:.3f}, of {it.get('at'):.3f}")
+                    self._wrong(name, f"{what}: {who} again behind {runs[-1]}, {it}")
+                elif runs and who[0] <= runs[-1][0]:
+                    self._wrong(name, f"{what}: {who} behind {runs[-1]}, {it}")
                 runs.append(who)
 
     def _told(self, worker, notes):
@@ -503,5 +504,6 @@ class Account:
         hurt = self._hurt
         return (
             f"seed {hurt.seed}: {hurt.rounds} rounds, {dict(hurt.faults)}; {self.sessions} sessions, {self.entries} "
-            f"entries; the slowest wish {hurt.slowest:.2f} s\n" + "\n".join(self.problems or ["nothing is wrong"])
+            f"entries, {self.said} messages heard and {self.delivered} delivered; the slowest wish {hurt.slowest:.2f} s\n"
+            + "\n".join(self.problems or ["nothing is wrong"])
         )

@@ -55,7 +55,12 @@ def wire(project, connection, worker, journal):
             stamp = {"worker": worker, "pid": os.getpid(), "session": connection.session, "at": own_clock()}
             connection.send(json.dumps(stamp))
 
+    def hear(_):
+        # Those who do not hold it hear nothing, unless they hear it from the holder.
+        if held:
+            journal.write(kind="message", name=name, session=connection.session)
+
     holding(connection).subscribe(hold)
     connection.lifecycle.subscribe(note)
-    connection.messages.subscribe(lambda text: held and journal.write(kind="message", name=name, text=text))
+    connection.messages.subscribe(hear)
     project.subscribe(reactivex.interval(PULSE).pipe(reactivex.operators.do_action(pulse)))
