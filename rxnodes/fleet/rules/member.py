@@ -68,6 +68,7 @@ class DeleteLease(NamedTuple):
 class Joining(NamedTuple):
     """Whether the worker has a lease has changed."""
 
+    worker: str
     has_joined: bool
 
 
@@ -268,7 +269,7 @@ class Member:
     def _join(self, now: Now) -> None:
         self.has_joined = True
         self._joined_at = now.clock
-        self._out.append(Joining(has_joined=True))
+        self._out.append(Joining(self.id, has_joined=True))
         for name in self._shares:
             self.feed(name, Joined(self.id, self._seconds), now)
 
@@ -279,7 +280,7 @@ class Member:
         self._in_flight = None
         for name in self._shares:
             self.feed(name, Cut(), now)
-        self._out.append(Joining(has_joined=False))
+        self._out.append(Joining(self.id, has_joined=False))
 
     def is_void(self, now: Now) -> None:
         """The store has lost what it had acknowledged: whatever was built on that is given up."""
@@ -314,7 +315,7 @@ class Member:
         if self.has_joined:
             self._out.append(DeleteLease(self.id, self._revision))
             self.has_joined = False
-            self._out.append(Joining(has_joined=False))
+            self._out.append(Joining(self.id, has_joined=False))
 
     # What it sees
 

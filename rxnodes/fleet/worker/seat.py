@@ -203,7 +203,7 @@ class Seat:
         self._seats.feed(self.name, Happened(event, published))
 
     def _count_published(self) -> int | None:
-        """How many messages of the attempt were published."""
+        """How many messages of the attempt, which has ended, were published."""
         return None if self.published is None else self.published.finish()
 
     # What is asked for here

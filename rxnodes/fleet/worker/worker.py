@@ -248,10 +248,10 @@ class Worker:
             case DeleteLease():
                 self._is_letting_go = True
                 self._errands.run_now(partial(self._delete_lease, order))
-            case Joining(has_joined):
-                self._note_joining(has_joined=has_joined)
+            case Joining(worker, has_joined):
+                self._note_joining(worker, has_joined=has_joined)
 
-    def _note_joining(self, *, has_joined: bool) -> None:
+    def _note_joining(self, worker: str, *, has_joined: bool) -> None:
         if self._answering is not None:
             self._answering.close()
             self._answering = None
@@ -260,14 +260,14 @@ class Worker:
             self._orders = None
         if has_joined:
             self.has_ever_joined = True
-            self._answering = Answering(self.store, self.id, self._held_here)
+            self._answering = Answering(self.store, worker, self._held_here)
             self._answering.open()
             self._orders = Orders(self.store, self.id, self.drain, self.let_go)
-            logger.info("worker %s has joined its fleet", self.id)
+            logger.info("worker %s has joined its fleet", worker)
         elif self._rules.has_left:
-            logger.info("worker %s has left its fleet", self.id)
+            logger.info("worker %s has left its fleet", worker)
         else:
-            logger.warning("worker %s has lost its lease, and holds nothing any more", self.id)
+            logger.warning("worker %s has lost its lease, and holds nothing any more", worker)
 
     def _held_here(self, name: str) -> Held | None:
         """A connection that is held here, while this worker may act."""
