@@ -262,7 +262,7 @@ class Worker:
             self.has_ever_joined = True
             self._answering = Answering(self.store, worker, self._held_here)
             self._answering.open()
-            self._orders = Orders(self.store, self.id, self.drain, self.let_go)
+            self._orders = Orders(self.store, worker, self.drain, self.let_go)
             logger.info("worker %s has joined its fleet", worker)
         elif self._rules.has_left:
             logger.info("worker %s has left its fleet", worker)
