@@ -208,7 +208,7 @@ class Hurt:
     """
 
     def __init__(  # noqa: PLR0913 - one for each thing that may be otherwise
-        self, folder, seed, *, servers=1, workers=3, connections=8, lease=1.0, binary=None, say=print
+        self, folder, seed, *, servers=1, workers=3, connections=8, lease=2.0, binary=None, say=print
     ):
         self.seed = seed
         self.dice = random.Random(seed)
@@ -286,11 +286,11 @@ class Hurt:
         )
         await commanding
         if {kill_server, stop_server} & set(harms):
-            await self._led()
+            await self.led()
         self.notes.write(kind="mended")
-        await self._reached(own_clock())
+        await self.reached()
 
-    async def _led(self):
+    async def led(self):
         """Waits until the servers serve again. The workers may have lost their leases meanwhile, and join again."""
         for place in ("leases", "records", "log"):
             await leader(self.servers, self.store, getattr(self.store._layout, place))
@@ -313,8 +313,9 @@ class Hurt:
         else:
             connection.stop()
 
-    async def _reached(self, mended_at):
+    async def reached(self):
         """Waits until all that is wished is so, and notes where that took too long."""
+        mended_at = own_clock()
         # Somebody must have been there for long enough to claim.
         ready = min(worker.well_since + (SETTLE if worker.is_new else self.lease) for worker in self.workers)
         due = max(mended_at, ready) + self.lease + ROOM
@@ -345,7 +346,7 @@ class Hurt:
         """The end: all is stopped, and the workers leave."""
         for name in self.names:
             await self.wish(name, run=False)
-        await self._reached(own_clock())
+        await self.reached()
         statuses = await asyncio.gather(*(worker.leave() for worker in self.workers))
         if not set(statuses) <= {0, 128 + signal.SIGTERM}:
             self.problems.append(f"workers ended with {statuses}")

@@ -5,6 +5,7 @@ To hurt it again in the same order: RXNODES_HURT_SEED=<seed> python -m pytest te
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import re
@@ -32,6 +33,32 @@ async def test_a_fleet_that_is_hurt_keeps_its_log(tmp_path, servers, seconds):
     assert account.sessions > 1
     assert account.said
     assert account.delivered
+
+
+@is_there
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_no_session_ends_where_leaders_of_three_servers_are_killed(tmp_path):
+    async with Hurt(tmp_path, 1, servers=3, workers=2, connections=6, lease=15.0) as hurt:
+        for name in hurt.names:
+            await hurt.wish(name, run=True)
+        await hurt.reached()
+        for place in (hurt.store._layout.leases, hurt.store._layout.log):
+            killed = await hurt.nats.leader(hurt.store, place)
+            killed.kill()
+            await hurt.led()
+            # Longer than a renewal takes, which the next leader must have taken.
+            await asyncio.sleep(hurt.lease / 4)
+            await killed.start()
+            await hurt.led()
+        assert not hurt.problems
+        for name in hurt.names:
+            assert [it.kind for it in hurt.log.entries[name] if it.event is not None] == ["Connecting", "Opened"]
+        assert hurt.site.open == dict.fromkeys(hurt.names, 1)
+        # Whoever holds them can still be told.
+        await hurt.stop_all()
+        account = Account(hurt)
+    assert not account.problems, str(account)
 
 
 # --- The account finds what must not be -------------------------------------------------------------------------------
