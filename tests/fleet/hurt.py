@@ -34,6 +34,8 @@ from rxnodes.testing.server.peer import CloseReceived
 ROOM = 2.0
 #: Seconds after joining in which a worker claims nothing.
 SETTLE = 2.0
+#: The statuses of a worker that has left in order.
+LEFT = {0, 128 + signal.SIGTERM}
 HERE = Path(__file__).parent
 
 
@@ -46,6 +48,7 @@ class Site:
     def __init__(self):
         self.said = defaultdict(list)
         self.open = Counter()
+        self._peers = defaultdict(set)
         self._server = WebSocketServer(self._serve)
 
     async def __aenter__(self):
@@ -63,16 +66,26 @@ class Site:
         name = request.target.partition("?")[0].strip("/")
         await peer.accept()
         self.open[name] += 1
+        self._peers[name].add(peer)
         talking = asyncio.create_task(self._talk(peer))
         try:
             while True:
                 said = json.loads(await peer.receive_message())
                 self.said[name].append(said | {"heard": own_clock()})
         except CloseReceived as end:
-            await peer.send_close(end.code)
+            if peer in self._peers[name]:
+                await peer.send_close(end.code)
         finally:
             self.open[name] -= 1
+            self._peers[name].discard(peer)
             talking.cancel()
+
+    async def close(self, name):
+        """Closes what is open of that name."""
+        for peer in list(self._peers[name]):
+            self._peers[name].discard(peer)
+            with contextlib.suppress(ConnectionError):
+                await peer.send_close(1000)
 
     async def _talk(self, peer):
         with contextlib.suppress(ConnectionError):
@@ -219,6 +232,7 @@ class Hurt:
         self.rounds = 0
         self.slowest = 0.0
         self.problems = []
+        self.ending = []
         self._folder = folder
         self._binary = binary or BINARIES[0]
         self._count = workers
@@ -279,13 +293,15 @@ class Hurt:
         self.rounds += 1
         self.say(f"round {self.rounds}: {', '.join(harm.__name__ for harm in harms) or 'nothing'}")
         self.faults.update(harm.__name__ for harm in harms)
+        # A start that comes while the peer closes may find the session live, and change nothing.
+        self.ending = self.dice.sample(self.names, len(self.names) // 3) if end_sessions in harms else []
         commanding = asyncio.create_task(self._command())
         targets = self.dice.sample(self.workers, len(self.workers))
         await asyncio.gather(
             *(harm(self, worker) for harm, worker in zip(harms, itertools.cycle(targets), strict=False))
         )
         await commanding
-        if {kill_server, stop_server} & set(harms):
+        if set(HARMS_OF_SERVERS) & set(harms):
             await self.led()
         self.notes.write(kind="mended")
         await self.reached()
@@ -299,8 +315,9 @@ class Hurt:
 
     async def _command(self):
         """Some commands, one after the other, of which the last counts."""
-        for _ in range(self.dice.randint(2, len(self.names))):
-            name = self.dice.choice(self.names)
+        names = [name for name in self.names if name not in self.ending]
+        for _ in range(self.dice.randint(2, len(names))):
+            name = self.dice.choice(names)
             await self.wish(name, self.dice.random() < 0.7)
             await asyncio.sleep(self.dice.uniform(0, 0.3))
 
@@ -337,7 +354,8 @@ class Hurt:
         for name, run in self.wished.items():
             session = self.log.live(name)
             is_open = bool(session) and self.log.kinds_of(name, session)[-1:] == ["Opened"]
-            if (is_open, self.site.open[name]) != (run, int(run)):
+            wanted = is_open if run is None else run
+            if (is_open, self.site.open[name], bool(session)) != (wanted, int(wanted), wanted):
                 kinds = self.log.kinds_of(name, session) if session else "over"
                 wrong[name] = f"wished {run}, session {session}: {kinds}, {self.site.open[name]} sockets"
         return wrong
@@ -348,7 +366,7 @@ class Hurt:
             await self.wish(name, run=False)
         await self.reached()
         statuses = await asyncio.gather(*(worker.leave() for worker in self.workers))
-        if not set(statuses) <= {0, 128 + signal.SIGTERM}:
+        if not set(statuses) <= LEFT:
             self.problems.append(f"workers ended with {statuses}")
 
 
@@ -381,6 +399,41 @@ async def cut_worker_off(hurt, worker):
     await asyncio.sleep(hurt.dice.uniform(0, 3 * hurt.lease))
     worker.black_hole(on=False)
     worker.well(is_new=True)
+
+
+async def cut_worker_half_off(hurt, worker):
+    """What it writes arrives, and it hears nothing; or the other way."""
+    if worker.well_since is None:
+        return
+    worker.well_since = None
+    way = hurt.dice.choice(["to_server", "to_client"])
+    for proxy in worker.proxies:
+        getattr(proxy, way).black_hole = True
+    await asyncio.sleep(hurt.dice.uniform(0, 3 * hurt.lease))
+    for proxy in worker.proxies:
+        getattr(proxy, way).black_hole = False
+    worker.well(is_new=True)
+
+
+async def drain_worker(hurt, worker):
+    """Ends it in order, as an update does, and starts it again."""
+    if worker.well_since is None:
+        return
+    worker.well_since = None
+    status = await worker.leave()
+    if status not in LEFT:
+        hurt.problems.append(f"{worker.name} ended with {status}")
+    await worker.start()
+
+
+async def stop_worker_then_kill_it(hurt, worker):
+    if worker.well_since is None:
+        return
+    worker.well_since = None
+    worker.signal(signal.SIGSTOP)
+    await asyncio.sleep(hurt.dice.uniform(0, 2 * hurt.lease))
+    worker.kill()
+    await worker.start()
 
 
 async def reset_worker(hurt, worker):
@@ -416,7 +469,36 @@ async def stop_server(hurt, _worker):
         server.go_on()
 
 
-HARMS = (kill_worker, stop_worker, cut_worker_off, reset_worker, slow_worker, kill_server, stop_server)
+async def kill_all_servers(hurt, _worker):
+    """All of them, and for long enough, now and then, that every lease is over."""
+    running = [server for server in hurt.servers if server.is_running]
+    for server in running:
+        server.kill()
+    await asyncio.sleep(hurt.dice.uniform(0, 2 * hurt.lease))
+    await asyncio.gather(*(server.start() for server in running))
+
+
+async def end_sessions(hurt, _worker):
+    """The peer closes some connections: what ends by itself stays ended, unless its holder dies first."""
+    for name in hurt.ending:
+        hurt.wished[name] = None
+        await hurt.site.close(name)
+        await asyncio.sleep(hurt.dice.uniform(0, hurt.lease / 2))
+
+
+HARMS_OF_SERVERS = (kill_server, stop_server, kill_all_servers)
+HARMS = (
+    kill_worker,
+    stop_worker,
+    stop_worker_then_kill_it,
+    cut_worker_off,
+    cut_worker_half_off,
+    reset_worker,
+    slow_worker,
+    drain_worker,
+    end_sessions,
+    *HARMS_OF_SERVERS,
+)
 
 
 # --- The account ------------------------------------------------------------------------------------------------------
