@@ -26,6 +26,7 @@ NAMES = {
         request request_stream expect channel on_gap Gap messages holding
     """,
     "rxnodes.inspector": "Inspector",
+    "rxnodes.fleet": "Fleet FleetSettings RemoteConnection",
 }
 
 

@@ -269,13 +269,12 @@ class Store(Protocol):
 
     # The log: one line of entries for each connection.
 
-    async def append(self, name: str, value: bytes, entry_id: str, expected: int) -> int:
+    async def append(self, name: str, value: bytes, expected: int) -> int:
         """Appends to a connection's line, behind the entry with the sequence `expected`; 0: only as the first.
 
         Args:
             name: The connection.
             value: The entry.
-            entry_id: What tells it from all others; for the same entry again, the same.
             expected: The sequence of the last entry of this connection.
 
         Returns:

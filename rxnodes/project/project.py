@@ -94,9 +94,22 @@ class Project(Scope):
             ...     print(Project.load(folder).configurations)
             ('chat',)
         """
+        return cls.of(settings.load(folder, installed_plugins()), transport)
+
+    @classmethod
+    def of(cls, loaded: settings.LoadedSettings, transport: Transport | None = None) -> Self:
+        """A project with settings that were loaded already, for whoever needs more of them than the project does.
+
+        Args:
+            loaded: The settings.
+            transport: What carries bytes; by default aiohttp.
+
+        Returns:
+            The project, which is not open yet.
+        """
         project = cls.__new__(cls)
         Scope.__init__(project, "the project", project)
-        project._prepare(settings.load(folder, installed_plugins()), transport)  # noqa: SLF001 - our own
+        project._prepare(loaded, transport)  # noqa: SLF001 - our own
         return project
 
     def _prepare(self, loaded: settings.LoadedSettings, transport: Transport | None) -> None:

@@ -30,7 +30,7 @@ class LoneWriter:
         value = json.dumps({"id": entry_id}).encode()
         while True:
             try:
-                self._at = await self._store.append(self._name, value, entry_id, self._at)
+                self._at = await self._store.append(self._name, value, self._at)
                 self.answers["yes"] += 1
                 break
             except (Refused, Unknown) as error:

@@ -246,7 +246,7 @@ class MemoryStore:
     async def read_record(self, name: str) -> Stood | None:
         return await self._read(lambda: self.engine.records.values.get(name))
 
-    async def append(self, name: str, value: bytes, entry_id: str, expected: int) -> int:
+    async def append(self, name: str, value: bytes, expected: int) -> int:
         return await self._write(lambda: self.engine.append(name, value, expected), value)
 
     async def last(self, name: str) -> Stood | None:

@@ -124,12 +124,12 @@ async def again(write):
 
 
 async def test_an_entry_is_taken_behind_the_last_one_alone(store):
-    first = await store.append("chat.eu", b"1", "a", 0)
-    other = await store.append("chat", b"x", "b", 0)
-    second = await store.append("chat.eu", b"2", "c", first)
+    first = await store.append("chat.eu", b"1", 0)
+    other = await store.append("chat", b"x", 0)
+    second = await store.append("chat.eu", b"2", first)
     for expected in (0, first, other, second + 7):
         with pytest.raises(Refused):
-            await store.append("chat.eu", b"3", "d", expected)
+            await store.append("chat.eu", b"3", expected)
     assert await store.last("chat.eu") == Stood(b"2", second)
     assert await store.last("chat") == Stood(b"x", other)
     assert await store.last("nowhere") is None
@@ -147,13 +147,13 @@ async def test_an_entry_is_taken_behind_the_last_one_alone(store):
 async def test_the_log_is_told_from_where_it_was_asked_and_then_as_it_grows(stage, store, asked, told):
     at = {"größe": 0, "b": 0}
     for name, value in (("größe", b"1"), ("b", b"2"), ("größe", b"3")):
-        at[name] = await store.append(name, value, value.hex(), at[name])
+        at[name] = await store.append(name, value, at[name])
     watching = Watching()
     (await stage.store()).watch_log(watching, **asked)
     await watching.until_current()
     assert watching.values == told
     for name, sequence in at.items():
-        await store.append(name, b"new", name, sequence)
+        await store.append(name, b"new", sequence)
     new = [(name, b"new") for name in at if asked.get("name", name) == name]
     await watching.until(lambda it: len(it.told) == len(told) + len(new))
     assert watching.values == told + new
@@ -170,11 +170,11 @@ async def test_each_entry_is_told_once_through_restarts(stage, store, since):
         await stage.away()
         await watching.until_away()
         with pytest.raises(Unknown):
-            await store.append("chat", b"lost", "lost", at)
+            await store.append("chat", b"lost", at)
         await stage.back()
         for letter in ("a", "b"):
             told.append(("chat", f"{number}{letter}".encode()))
-            at = await again(partial(store.append, *told[-1], "id", at))
+            at = await again(partial(store.append, *told[-1], at))
         await watching.until_current()
         await watching.until(lambda it: len(it.told) == len(told))
     assert watching.values == told
@@ -186,12 +186,12 @@ async def test_what_the_servers_have_lost_is_a_gap(stage, store):
     store.watch_log(log)
     store.watch_records(records)
     for name in ("a", "b"):
-        await store.append(name, b"1", "id", 0)
+        await store.append(name, b"1", 0)
         await store.write_record(name, b"1", 0)
     await records.until(lambda it: len(it.told) == 2)
     await log.until(lambda it: len(it.told) == 2)
     await stage.lose_all()
-    await again(partial(store.append, "a", b"2", "id", 0))
+    await again(partial(store.append, "a", b"2", 0))
     await again(partial(store.write_record, "a", b"2", 0))
     await log.until(lambda it: it.current and it.values == [("a", b"2")])
     await records.until(lambda it: it.current and sorted(it.values[-2:], key=str) == [("a", b"2"), ("b", None)])
@@ -205,7 +205,7 @@ async def test_a_watch_that_is_closed_tells_nothing_more(stage, store):
     await closed.until_current()
     watch.close()
     watch.close()
-    await store.append("a", b"1", "id", 0)
+    await store.append("a", b"1", 0)
     await stage.away()
     await other.until_away()
     assert (closed.told, closed.current) == ([], True)
@@ -272,7 +272,7 @@ async def test_nothing_is_kept_back_for_later(stage, store):
     while store.is_connected:
         await asyncio.sleep(0.01)
     assert store.publish("a", b"1") is False
-    for write in (partial(store.append, "chat", b"1", "id", 0), partial(store.write_record, "chat", b"1", 0)):
+    for write in (partial(store.append, "chat", b"1", 0), partial(store.write_record, "chat", b"1", 0)):
         with pytest.raises(Unknown):
             await write()
     for read in (store.last, store.read_record, store.read_lease):
@@ -294,13 +294,13 @@ async def test_a_full_engine_is_told(stage, store):
 async def append_for_ever(store):
     at = 0
     while True:
-        at = await again(partial(store.append, "chat", bytes(1000), "id", at))
+        at = await again(partial(store.append, "chat", bytes(1000), at))
 
 
 async def test_what_is_too_large_is_told_before_it_is_sent(store):
     large = bytes(store.max_payload)
     for write in (
-        partial(store.append, "chat", large, "id", 0),
+        partial(store.append, "chat", large, 0),
         partial(store.write_record, "chat", large, 0),
         partial(store.request, "chat", large, timeout=1),
     ):
@@ -309,7 +309,7 @@ async def test_what_is_too_large_is_told_before_it_is_sent(store):
     with pytest.raises(TooLarge):
         store.publish("chat", large[:-100], "x" * 100)
     assert store.is_connected
-    assert await store.append("chat", large[:-500], "id", 0) == 1
+    assert await store.append("chat", large[:-500], 0) == 1
 
 
 # --- Plain messages ---------------------------------------------------------------------------------------------------
@@ -375,6 +375,6 @@ async def test_a_store_that_is_closed_ends_what_it_had(stage, store):
     await store.close()
     assert not store.is_connected
     with pytest.raises(Unknown):
-        await store.append("chat", b"", "id", 0)
+        await store.append("chat", b"", 0)
     if not isinstance(store, MemoryStore):
         assert {task for task in asyncio.all_tasks() if task is not asyncio.current_task()} == set()

@@ -54,6 +54,7 @@ from rxnodes import (
 )
 from rxnodes.codecs import as_codec
 from rxnodes.errors import RxNodesError
+from rxnodes.fleet import Fleet, RemoteConnection
 from rxnodes.inspector import Inspector
 from rxnodes.recording import LeftOut, Message, Messages, Pulse, Recorder
 from rxnodes.rx.async_iterator import ObservableIterator
@@ -564,6 +565,26 @@ def holding_some_of_many(project: Project, chat: Connection, numbers: Observable
 
 
 def print_names(name: str) -> None: ...
+
+
+async def a_fleet_from_outside(fleet: Fleet) -> None:
+    assert_type(Fleet.connect("nats://127.0.0.1:4222", name="feeds", credentials=Path("x.creds"), history=True), Fleet)
+    async with fleet as entered:
+        assert_type(entered, Fleet)
+    chat = fleet.websocket("chat")
+    assert_type(chat, RemoteConnection)
+    assert_type(fleet.names, tuple[str, ...])
+    assert_type(fleet.call(chat.wait_stopped), Stopped)
+    assert_type(on_start(chat), Observable[Opened])
+    assert_type(await chat.send("hello"), SendOutcome)
+    assert_type(chat.messages, Observable[str | bytes])
+    fleet.subscribe(on_receive(chat).pipe(client_send(chat, str), client_start(chat), client_stop(chat)))
+    another: ConnectionLike = chat
+    nodes_take_whatever_keeps_the_protocol(fleet_project_connection(), another)
+
+
+def fleet_project_connection() -> Connection:
+    return Project().websocket("chat")
 
 
 def what_a_fleet_adds_to_the_errors(lost: HolderLost, unknown: SendUnknown) -> tuple[ConnectionLost, SendError]:

@@ -1,6 +1,6 @@
 """The store of a fleet over NATS with JetStream."""
 
-from rxnodes.fleet.nats.connection import NatsOptions
+from rxnodes.fleet.nats.client import NatsOptions
 from rxnodes.fleet.nats.layout import Layout
 from rxnodes.fleet.nats.nats_store import NatsStore, nats_store
 

@@ -13,63 +13,39 @@ import itertools
 import logging
 import random
 import ssl
-from collections import deque
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import nats.errors
-from nats.aio.client import Client
 
 from rxnodes.errors import ConnectError, text_of
+from rxnodes.fleet.nats.client import NEVER, dialled, left, subscribed
 from rxnodes.fleet.store import NobodyThere, TooLarge, Unknown
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator
-    from pathlib import Path
 
+    from nats.aio.client import Client
     from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription
 
+    from rxnodes.fleet.nats.client import NatsOptions
     from rxnodes.fleet.store import Watch
 
-__all__ = ["NatsConnection", "NatsOptions", "Subscribed"]
+__all__ = ["NatsConnection", "Subscribed"]
 
 _logger = logging.getLogger("rxnodes.fleet")
 
-#: Seconds for one server to answer a dial.
-_DIAL: Final = 2.0
 #: Seconds between two rounds of dials: the first, and the longest.
 _PAUSES: Final = (0.05, 0.5)
-#: Seconds that do not pass.
-_NEVER: Final = 1 << 30
 #: Signs of life that may be missing.
 _PINGS: Final = 2
-#: Seconds for a client to be left in order, before it is left all the same.
-_GOODBYE: Final = 0.5
 #: Bytes that may wait for the server to take them, before what may get lost is left out.
 _MOST_WAITING: Final = 8 << 20
 #: Bytes of a message beside payload and header, at most: the protocol's own.
 _FRAMING: Final = 64
 
 _NO_RESPONDERS: Final = "503"
-
-
-@dataclass(frozen=True, slots=True)
-class NatsOptions:
-    """Where the servers are, and who asks them.
-
-    Attributes:
-        servers: Their URLs. Others of the same cluster are learned from them.
-        credentials: A `.creds` file; `None`: what the first URL says, or nothing.
-        tls: For TLS, where the URL or the server asks for it; `None`: what Python trusts by default.
-        ping: Seconds between two signs of life that are asked of a server. After two without an answer it is left.
-    """
-
-    servers: tuple[str, ...] = field(repr=False)  # a password may be in them
-    credentials: Path | None = None
-    tls: ssl.SSLContext | None = None
-    ping: float = 1.5
 
 
 class Subscribed:
@@ -93,7 +69,7 @@ class Subscribed:
         """Makes it with this client."""
         self._client = client
         if not self._is_closed:
-            self._made = await _subscribed(client, self.subject, self._take)
+            self._made = await subscribed(client, self.subject, self._take)
 
     async def unmade(self) -> None:
         """Takes it back from the client that has it."""
@@ -170,7 +146,7 @@ class NatsConnection:
                     await self._until_lost(client)
             finally:
                 self._uninstall()
-                await _left(client)
+                await left(client)
 
     async def _until_lost(self, client: Client) -> None:
         """Returns once the client cannot be used any more.
@@ -182,9 +158,9 @@ class NatsConnection:
         silent = 0
         pinging: asyncio.Task[None] | None = None
         try:
-            while silent <= _PINGS and not client.is_closed:
+            while silent <= _PINGS and not client.is_closed and not self._is_closed:
                 if pinging is None or pinging.done():
-                    pinging = asyncio.create_task(_quietly(client.flush(_NEVER)))
+                    pinging = asyncio.create_task(_quietly(client.flush(NEVER)))
                 heard = client.stats["in_msgs"]
                 try:
                     async with asyncio.timeout(self._options.ping):
@@ -207,7 +183,8 @@ class NatsConnection:
                 if self._is_closed:
                     raise asyncio.CancelledError
                 try:
-                    return await self._dialled(server)
+                    self._lost = lost = asyncio.Event()
+                    return await dialled(self._options, server, lost.set)
                 except (nats.errors.Error, OSError, TimeoutError) as error:
                     why = error
                     self._give_up_if_refused(error)
@@ -225,54 +202,6 @@ class NatsConnection:
         random.shuffle(heard_of)
         return ours + heard_of
 
-    async def _dialled(self, server: str) -> Client:
-        client = Client()
-        self._lost = lost = asyncio.Event()
-        failures: deque[Exception] = deque(maxlen=1)
-
-        async def on_closed() -> None:
-            lost.set()
-
-        async def on_error(error: Exception) -> None:
-            failures.append(error)
-
-        try:
-            async with asyncio.timeout(_DIAL):
-                await client.connect(
-                    server,
-                    name="rxnodes",
-                    allow_reconnect=False,
-                    max_reconnect_attempts=1,
-                    reconnect_time_wait=0,
-                    pending_size=0,
-                    ping_interval=_NEVER,
-                    closed_cb=on_closed,
-                    disconnected_cb=on_closed,
-                    error_cb=on_error,
-                    **self._who(server),
-                )
-        except nats.errors.NoServersError as error:
-            await _left(client)
-            raise failures.pop() if failures else error from None
-        except BaseException:
-            await _left(client)
-            raise
-        return client
-
-    def _who(self, server: str) -> dict[str, Any]:
-        """Who we are, for a server: one that was only heard of has nothing of it in its URL."""
-        ours = urlsplit(self._options.servers[0])
-        who: dict[str, Any] = {"tls": self._options.tls}
-        if self._options.credentials is not None:
-            who["user_credentials"] = str(self._options.credentials)
-        elif ours.password is not None:
-            who |= {"user": ours.username, "password": ours.password}
-        elif ours.username:
-            who["token"] = ours.username
-        if server in self._discovered and ours.hostname:
-            who["tls_hostname"] = ours.hostname
-        return who
-
     def _give_up_if_refused(self, error: Exception) -> None:
         """Ends the first dial, where it makes no sense to try again."""
         is_final = isinstance(error, ssl.SSLError) or "authorization" in text_of(error).lower()
@@ -285,10 +214,10 @@ class NatsConnection:
         scheme = urlsplit(self._options.servers[0]).scheme
         self._discovered |= {f"{scheme}://{server.netloc}" for server in client.discovered_servers}
         self._inbox = client.new_inbox()
-        await _subscribed(client, f"{self._inbox}.*", self._answered)
+        await subscribed(client, f"{self._inbox}.*", self._answered)
         while missing := [it for it in self._subscribed if not it.is_made_by(client)]:
-            for subscribed in missing:
-                await subscribed.made(client)
+            for it in missing:
+                await it.made(client)
         self._client = client
         self._max_payload = client.max_payload
         if self._first is not None and not self._first.done():
@@ -327,17 +256,17 @@ class NatsConnection:
 
     def subscribe(self, subject: str, on_message: Callable[[Msg], None]) -> Subscribed:
         """Subscribes, now and with every client to come. Requests go out behind it."""
-        subscribed = Subscribed(self, subject, on_message)
-        self._subscribed[subscribed] = None
+        subscription = Subscribed(self, subject, on_message)
+        self._subscribed[subscription] = None
         if self._client is not None:
-            self._start(subscribed.made(self._client), self._being_made)
-        return subscribed
+            self._start(subscription.made(self._client), self._being_made)
+        return subscription
 
-    def forget(self, subscribed: Subscribed) -> None:
+    def forget(self, subscription: Subscribed) -> None:
         """Ends a subscription. Called by itself, once."""
-        del self._subscribed[subscribed]
+        del self._subscribed[subscription]
         if self._client is not None:
-            self._start(subscribed.unmade(), self._being_made)
+            self._start(subscription.unmade(), self._being_made)
 
     def publish(self, subject: str, payload: bytes, headers: dict[str, str] | None = None) -> bool:
         """Publishes, and returns at once: whether there was somebody to hand it to, who keeps up."""
@@ -371,7 +300,8 @@ class NatsConnection:
             raise Unknown("no connection to NATS")
         loop = asyncio.get_running_loop()
         number = str(next(self._numbers))
-        waiting = self._waiting[number] = loop.create_future()
+        waiting: asyncio.Future[Msg] = loop.create_future()
+        self._waiting[number] = waiting
         timer = loop.call_later(timeout, _time_out, waiting)
         try:
             await client.publish(subject, payload, reply=f"{self._inbox}.{number}", headers=headers)
@@ -426,52 +356,7 @@ def _time_out(waiting: asyncio.Future[Msg]) -> None:
         waiting.set_exception(Unknown("no answer came in time"))
 
 
-class _HandedOn:
-    """Takes the place of a subscription's queue, and hands each message on at once."""
-
-    def __init__(self, take: Callable[[Msg], None]) -> None:
-        self._take = take
-
-    def put_nowait(self, message: Msg) -> None:
-        try:
-            self._take(message)
-        except Exception:  # who is told must not end the reading for all others
-            _logger.exception("What came from NATS could not be taken")
-
-    def qsize(self) -> int:
-        return 0
-
-
-async def _subscribed(client: Client, subject: str, take: Callable[[Msg], None]) -> Subscription:
-    """Subscribes, without the task that nats-py has for each subscription.
-
-    It would hand the messages on one turn of the loop later, cost some kilobytes, of which a worker would need one for
-    each connection, and stay behind where the client breaks while it is being closed.
-    """
-    subscription = await client.subscribe(subject, pending_bytes_limit=0)
-    queue = subscription._pending_queue  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-    handed_on = _HandedOn(take)
-    subscription._pending_queue = handed_on  # type: ignore[assignment] # noqa: SLF001 # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
-    while not queue.empty():
-        handed_on.put_nowait(queue.get_nowait())
-    return subscription
-
-
 async def _quietly(what: Awaitable[None]) -> None:
     # Where the client has gone meanwhile, so has what it was for.
     with contextlib.suppress(nats.errors.Error, OSError):
         await what
-
-
-async def _left(client: Client) -> None:
-    """Leaves a client, and its socket with it.
-
-    Closing waits for the server to take what is left, which one that hangs never does. Then the socket is closed as it
-    is: else the system would hand that over whenever the server goes on.
-    """
-    with contextlib.suppress(Exception):  # nothing that it says now is of use
-        async with asyncio.timeout(_GOODBYE):
-            await client.close()
-    writer: asyncio.StreamWriter | None = getattr(client._transport, "_io_writer", None)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage, reportUnknownMemberType, reportUnknownArgumentType]
-    if writer is not None:
-        writer.transport.abort()

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from rxnodes.errors import ConnectError
 from rxnodes.fleet.letters import Unreadable, name_of
-from rxnodes.fleet.nats.connection import NatsConnection, NatsOptions
+from rxnodes.fleet.nats.client import NatsOptions
+from rxnodes.fleet.nats.connection import NatsConnection
 from rxnodes.fleet.nats.following import Following
 from rxnodes.fleet.nats.jetstream import DELETED, JetStream
 from rxnodes.fleet.nats.layout import Layout
@@ -180,7 +181,7 @@ class NatsStore:
 
     # --- The log ------------------------------------------------------------------------------------------------------
 
-    async def append(self, name: str, value: bytes, entry_id: str, expected: int) -> int:
+    async def append(self, name: str, value: bytes, expected: int) -> int:
         """See `Store.append`."""
         return await self._jetstream.put(self._layout.log.subject(name), value, expected)
 
@@ -290,7 +291,7 @@ class _BucketTold:
             self._unseen.clear()
         self._watcher.is_current(current)
 
-    def gap(self, _reason: str) -> None:
+    def gap(self, reason: str) -> None:  # noqa: ARG002 - a bucket's watcher sees what stands, and what went
         self._unseen = dict(self._shown)
 
 

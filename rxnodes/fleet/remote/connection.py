@@ -44,6 +44,12 @@ class RemoteConnection:
         name: The connection's name.
         codec: `None`: a codec of the workers' settings does not count here. Where none is given, messages are read as
             `str`.
+
+    Example:
+        >>> from rxnodes.fleet import Fleet
+        >>> chat = Fleet.connect("nats://127.0.0.1:4222", name="feeds").websocket("chat")
+        >>> subscription = chat.states.subscribe(lambda state: print(state.name))
+        IDLE
     """
 
     __slots__ = ("__weakref__", "_driver", "_for_nodes", "codec", "name")

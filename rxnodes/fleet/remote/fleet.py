@@ -12,11 +12,13 @@ from rxnodes.fleet.remote.connection import RemoteConnection
 from rxnodes.fleet.remote.driver import RemoteDriver
 from rxnodes.fleet.remote.watching import History, Log, Records
 from rxnodes.project.project_loop import ProjectLoop, check_awaitable, check_function
-from rxnodes.project.scope import run_to_end
+from rxnodes.project.scope import Scope, run_to_end
 from rxnodes.rx.event_loops import LoopThread
 from rxnodes.rx.forking import inherited, own
+from rxnodes.rx.schedulers import LateScheduler
 
 if TYPE_CHECKING:
+    import asyncio
     import ssl
     from collections.abc import Awaitable, Callable
     from os import PathLike
@@ -33,8 +35,10 @@ T = TypeVar("T")
 PATIENCE = 2.0
 
 
-class Fleet:
+class Fleet(Scope):
     """The connections of a fleet, as a program sees them that is no worker of it. `Fleet.connect` makes one.
+
+    It is a scope: what is subscribed in it is disposed when it is left.
 
     Args:
         store: The fleet's store.
@@ -42,6 +46,7 @@ class Fleet:
     """
 
     def __init__(self, store: Store, *, history: bool = False) -> None:
+        super().__init__("the fleet", self)
         self._store = store
         self._tells_history = history
         self._own = ProjectLoop()
@@ -54,6 +59,7 @@ class Fleet:
         self._histories: set[History] = set()
         self._log_watch: Watch | None = None
         self._background: LoopThread | None = None
+        self._late_scheduler = LateScheduler()
         self._is_inherited = False
 
     @classmethod
@@ -87,12 +93,12 @@ class Fleet:
             RxNodesError: If nats-py is not installed.
 
         Example:
-            >>> import asyncio
+            >>> from reactivex import operators as ops
             >>> from rxnodes.websocket import on_stop
             >>> async def main() -> None:
             ...     async with Fleet.connect("nats://127.0.0.1:4222", name="feeds") as fleet:
             ...         chat = fleet.websocket("chat")
-            ...         on_stop(chat).subscribe(lambda stopped: print("over:", stopped.reason))
+            ...         fleet.subscribe(on_stop(chat).pipe(ops.do_action(lambda stopped: print("over:", stopped.code))))
             ...         chat.stop(reason="enough")
             ...         await chat.wait_stopped()
         """
@@ -113,11 +119,15 @@ class Fleet:
                 none knows waits until one does.
 
         Raises:
-            RxNodesError: If the fleet has been left.
+            RxNodesError: In a process that was forked from the one that has entered the fleet.
             TypeError: If the name is not a `str`.
+
+        Example:
+            >>> Fleet.connect("nats://127.0.0.1:4222").websocket("chat")
+            <RemoteConnection 'chat' idle, session 0>
         """
         if self._is_inherited:
-            raise inherited("the fleet")
+            raise inherited(self.name)
         if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"expected the name of a connection, a str, got {type(name).__name__}")
         with self._lock:
@@ -137,7 +147,14 @@ class Fleet:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The connections that anything is known of: those that the log has entries of, and those in use here."""
+        """The connections that anything is known of: those that the log has entries of, and those in use here.
+
+        Example:
+            >>> fleet = Fleet.connect("nats://127.0.0.1:4222")
+            >>> chat = fleet.websocket("chat")
+            >>> fleet.names
+            ('chat',)
+        """
         return tuple(sorted(self._log.names))
 
     def call(self, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -161,11 +178,11 @@ class Fleet:
         async def run() -> T:
             return await check_awaitable(function(*args, **kwargs))
 
-        if self._own.loop is not None and self._own.is_here:
+        if self._own.loop is not None and self.is_on_loop():
             raise RxNodesError("call() is for other threads; on the loop's own thread, await the coroutine")
         call = self._own.hand_over(run)
         if call is None:
-            raise RxNodesError("the fleet is not entered, or has been left: nothing can be called on its loop")
+            raise self._not_open("called on its loop")
         try:
             return call.result()
         except BaseException:
@@ -181,12 +198,13 @@ class Fleet:
             own(self)
             for driver in self._drivers.values():
                 driver.loop.attach(loop, self._own.thread)
+        self._late_scheduler.attach(loop)
         try:
             await self._store.open()
             self._log_watch = self._store.watch_log(self._log)
             await self._log.is_read.wait()
         except BaseException:
-            await self._end()
+            await self._end_in_order()
             raise
         return self
 
@@ -196,15 +214,16 @@ class Fleet:
         try:
             await self._commander.finish(PATIENCE)
         finally:
-            await self._end()
+            await self._end_in_order()
 
-    async def _end(self) -> None:
+    async def _end_in_order(self) -> None:
         watches = (self._log_watch, self._records, *self._histories)
         for watch in watches:
             if watch is not None:
                 watch.close()
         for driver in list(self._drivers.values()):
             driver.leave()
+        self._end()
         self._own.leave()
         await run_to_end(self._store.close())
 
@@ -228,6 +247,27 @@ class Fleet:
         for driver in self._drivers.values():
             driver.disown()
         self._own.disown()
+
+    # What a scope needs
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop, while the fleet is entered."""
+        return self._own.loop
+
+    @property
+    def late_scheduler(self) -> LateScheduler:
+        """The scheduler for what is subscribed before the fleet is entered."""
+        return self._late_scheduler
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether this process was forked from the one that entered the fleet, which therefore does not work here."""
+        return self._is_inherited
+
+    def is_on_loop(self) -> bool:
+        """Whether this is the event loop's thread."""
+        return self._own.is_here
 
     # What its connections need
 

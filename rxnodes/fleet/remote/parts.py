@@ -69,13 +69,12 @@ class RemoteParts:
 
     helm: Steered
 
-    #: What the parts of a connection ask of what drives them here: nothing of it is here.
-    is_stepping: Final = False
-    link: Final = None
-    state: Final = _ELSEWHERE
-
     def __init__(self, name: str) -> None:
         self.name = name
+        # What the parts of a connection ask of what drives them: nothing of it is here.
+        self.is_stepping = False
+        self.link = None
+        self.state = _ELSEWHERE
         lock = RLock()
         self.loop = loop = OwnLoop(name, "fleet")
         self.pause_control = PauseControl(self.on_pause, loop.run)
@@ -86,6 +85,8 @@ class RemoteParts:
         self.inbound = Inbound(outbox, self.pause_control, self, report, lock, self._note_observed)
         self.outbound = Outbound(SendQueue(), self, loop, outbox, report, lock)
         self.pulse_observers: list[Callable[[str], object]] = []
+        # Some worker holds it, which this is none of.
+        self.publisher.holding.on_next(False)  # noqa: FBT003
 
     # What a connection is that follows a fleet
 

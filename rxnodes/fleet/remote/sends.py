@@ -66,10 +66,9 @@ class Sends:
         is_awaited: Whether anything of it is live here.
     """
 
-    is_held: Final = False
-    is_awaited: Final = False
-
     def __init__(self, connection: Sending, store: Store, holder: Callable[[bool], Awaitable[str | None]]) -> None:
+        self.is_held = False
+        self.is_awaited = False
         self._connection = connection
         self._store = store
         self._holder = holder

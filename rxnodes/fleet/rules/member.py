@@ -304,6 +304,10 @@ class Member:
         share.is_removed = True
         self.feed(name, Drain(), now)
 
+    def let_go(self, name: str, now: Now) -> None:
+        """Lets a connection go, which anybody may claim, also this worker again."""
+        self.feed(name, Drain(), now)
+
     def _may_leave(self) -> bool:
         at_work = self._filed.get(AT_WORK)
         return not at_work and (self._in_flight is None or not self.has_joined)

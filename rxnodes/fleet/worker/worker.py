@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 from datetime import UTC, datetime
 from functools import partial
@@ -44,12 +45,13 @@ from rxnodes.fleet.worker.answering import Answering, Held
 from rxnodes.fleet.worker.errands import Errands
 from rxnodes.fleet.worker.lease_guard import LeaseGuard
 from rxnodes.fleet.worker.log_follower import LogFollower
+from rxnodes.fleet.worker.orders import Orders
 from rxnodes.fleet.worker.seat import Seat
 from rxnodes.fleet.worker.watchers import LeaseWatcher, RecordWatcher
 from rxnodes.project.scope import run_to_end
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from rxnodes.connection.connection import Connection
     from rxnodes.fleet.rules.inputs import Effect, Input
@@ -121,6 +123,7 @@ class Worker:
         self._is_pumping = False
         self._is_letting_go = False
         self._answering: Answering | None = None
+        self._orders: Orders | None = None
         self._left = asyncio.Event()
         self.wishes: dict[str, Wish] = {}
         self.has_ever_joined = False
@@ -164,7 +167,7 @@ class Worker:
     async def __aenter__(self) -> Self:
         await self.store.open()
         self._member = Member(
-            f"{socket.gethostname()}-{uuid4().hex[:8]}",
+            f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}",
             self._project.configurations,
             seconds=self._lease,
             capacity=self._capacity,
@@ -180,11 +183,25 @@ class Worker:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await run_to_end(self._drain())
+        await run_to_end(self._leave())
 
-    async def _drain(self) -> None:
+    def drain(self) -> None:
+        """Ends its sessions in order, lets everything go, and leaves the fleet: `left` tells when."""
         self._rules.drain(self.now())
         self._pump()
+
+    async def left(self) -> None:
+        """Waits until it has left the fleet because it was told to `drain`, by whomever."""
+        await self._left.wait()
+
+    def let_go(self, names: Iterable[str]) -> None:
+        """Ends the sessions of these connections in order, and lets them go. Anybody may claim them."""
+        for name in names:
+            self._rules.let_go(name, self.now())
+        self._pump()
+
+    async def _leave(self) -> None:
+        self.drain()
         try:
             await self._left.wait()
         finally:
@@ -244,10 +261,14 @@ class Worker:
         if self._answering is not None:
             self._answering.close()
             self._answering = None
+        if self._orders is not None:
+            self._orders.close()
+            self._orders = None
         if has_joined:
             self.has_ever_joined = True
             self._answering = Answering(self.store, worker, self._held_here)
             self._answering.open()
+            self._orders = Orders(self.store, worker, self.drain, self.let_go)
             logger.info("worker %s has joined its fleet", worker)
         elif self._rules.has_left:
             logger.info("worker %s has left its fleet", worker)
@@ -329,7 +350,7 @@ class Worker:
         await self._write(
             name,
             operation,
-            lambda: self.store.append(name, entry_letter(entry), entry.id, effect.expected),
+            lambda: self.store.append(name, entry_letter(entry), effect.expected),
             lambda sequence: Appended(operation, sequence),
         )
 
