@@ -119,7 +119,7 @@ def _in_fleet(
             _check_wired(function(project), ":".join(options.function))
             err.line(f"joining the fleet {fleet.name!r} at {', '.join(fleet.servers)} (Ctrl+C leaves it)")
             async with worker:
-                await asyncio.get_running_loop().create_future()
+                await worker.left()
 
     return project, hold()
 

@@ -64,7 +64,7 @@ class FleetSettings(Settings):
     Example:
         >>> settings = FleetSettings.model_validate({"url": "nats://bot:s3cret@10.0.0.7:4222", "lease": 5})
         >>> settings.servers, settings.lease, settings.name
-        (('nats://10.0.0.7:4222',), 5, 'default')
+        (('nats://10.0.0.7:4222',), 5.0, 'default')
     """
 
     url: Annotated[Annotated[SecretStr, AfterValidator(_checked)] | None, OrNone] = None

@@ -98,7 +98,15 @@ class Project(Scope):
 
     @classmethod
     def of(cls, loaded: settings.LoadedSettings, transport: Transport | None = None) -> Self:
-        """A project with settings that were loaded already, for whoever needs more of them than the project."""
+        """A project with settings that were loaded already, for whoever needs more of them than the project does.
+
+        Args:
+            loaded: The settings.
+            transport: What carries bytes; by default aiohttp.
+
+        Returns:
+            The project, which is not open yet.
+        """
         project = cls.__new__(cls)
         Scope.__init__(project, "the project", project)
         project._prepare(loaded, transport)  # noqa: SLF001 - our own

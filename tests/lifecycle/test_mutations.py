@@ -1,92 +1,24 @@
-"""Changing any one transition of the table makes a test fail.
-
-Each mutant differs from the table in one row: it is missing, leads elsewhere, leaves out an action, or loses its guard.
-The tests of the machine are run against each. A mutant that survives is a rule that nothing holds.
-"""
+"""Changing any one transition of the table makes a test fail."""
 
 from __future__ import annotations
 
-import importlib.util
-import itertools
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from mutants import MachineTests, mutants, with_mutant
 
 from rxnodes.lifecycle.inputs import Reported
 from rxnodes.lifecycle.machine import TABLE, Phase, index
 
-
-def load_machine_tests():
-    spec = importlib.util.spec_from_file_location("machine_tests", Path(__file__).with_name("test_machine.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def calls(module):
-    """Every test of the module with every combination of its parameters."""
-    for name, test in vars(module).items():
-        if not name.startswith("test_"):
-            continue
-        marks = [mark for mark in getattr(test, "pytestmark", []) if mark.name == "parametrize"]
-        choices = []
-        for mark in marks:
-            names, values = mark.args[0], mark.args[1]
-            names = [part.strip() for part in names.split(",")] if isinstance(names, str) else list(names)
-            choices.append([dict(zip(names, value if len(names) > 1 else [value], strict=True)) for value in values])
-        for combination in itertools.product(*choices):
-            yield test, {key: value for part in combination for key, value in part.items()}
-
-
-MODULE = load_machine_tests()
-CALLS = list(calls(MODULE))
-
-
-def survives(table):
-    """Whether all tests of the machine pass with this table."""
-    MODULE.Machine.rows = index(table)
-    try:
-        for test, arguments in CALLS:
-            test(**arguments)
-    except (Exception, pytest.fail.Exception):  # noqa: BLE001 - however it fails, the mutant is caught
-        return False
-    finally:
-        MODULE.Machine.rows = index(TABLE)
-    return True
-
-
-def mutants():
-    for number, row in enumerate(TABLE):
-        if row.on is Reported:
-            changed = {"missing": None}
-        else:
-            changed = {"missing": None}
-            changed |= {f"to {phase.name}": replace(row, target=phase) for phase in Phase if phase is not row.target}
-            changed |= {
-                f"without {action.__name__}": replace(row, actions=row.actions[:place] + row.actions[place + 1 :])
-                for place, action in enumerate(row.actions)
-            }
-            if row.when is not None:
-                changed["without its guard"] = replace(row, when=None)
-        for what, mutant in changed.items():
-            name = f"{row.source.name} {row.on.__name__} -> {row.target.name} {what}"
-            yield pytest.param(number, mutant, id=name)
+TESTS = MachineTests(Path(__file__).with_name("test_machine.py"), index)
 
 
 def test_the_table_itself_survives():
-    assert len(CALLS) > 90
-    assert survives(TABLE)
+    assert len(TESTS.calls) > 90
+    assert TESTS.survives(TABLE)
 
 
 @pytest.mark.slow(but_every=20)
-@pytest.mark.parametrize(("number", "mutant"), list(mutants()))
+@pytest.mark.parametrize(("number", "mutant"), list(mutants(TABLE, Phase, whole=lambda row: row.on is Reported)))
 def test_a_mutant_is_caught(number, mutant, request):
-    table = list(TABLE)
-    if mutant is None:
-        del table[number]
-    else:
-        table[number] = mutant
-    assert not survives(table), f"no test holds: {request.node.callspec.id}"
+    assert not TESTS.survives(with_mutant(TABLE, number, mutant)), f"no test holds: {request.node.callspec.id}"

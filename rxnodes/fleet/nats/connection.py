@@ -158,7 +158,7 @@ class NatsConnection:
         silent = 0
         pinging: asyncio.Task[None] | None = None
         try:
-            while silent <= _PINGS and not client.is_closed:
+            while silent <= _PINGS and not client.is_closed and not self._is_closed:
                 if pinging is None or pinging.done():
                     pinging = asyncio.create_task(_quietly(client.flush(NEVER)))
                 heard = client.stats["in_msgs"]

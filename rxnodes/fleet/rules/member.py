@@ -68,6 +68,7 @@ class DeleteLease(NamedTuple):
 class Joining(NamedTuple):
     """Whether the worker has a lease has changed."""
 
+    worker: str
     has_joined: bool
 
 
@@ -142,6 +143,7 @@ class Member:
         self._wishes: Mapping[str, Wish] = {} if wishes is None else wishes
         self._out: deque[Order | PutLease | ReadLease | DeleteLease | Joining] = deque()
         self._claiming = 0
+        self._has_more = False
         self._held = 0
 
         self.id = ""
@@ -268,18 +270,18 @@ class Member:
     def _join(self, now: Now) -> None:
         self.has_joined = True
         self._joined_at = now.clock
-        self._out.append(Joining(has_joined=True))
+        self._out.append(Joining(self.id, has_joined=True))
         for name in self._shares:
             self.feed(name, Joined(self.id, self._seconds), now)
 
     def _cut(self, now: Now) -> None:
         """Holds nothing any more, and will come back under another id."""
-        self.has_joined = False
+        self.has_joined = self._has_more = False
         self._needs_id = True
         self._in_flight = None
         for name in self._shares:
             self.feed(name, Cut(), now)
-        self._out.append(Joining(has_joined=False))
+        self._out.append(Joining(self.id, has_joined=False))
 
     def is_void(self, now: Now) -> None:
         """The store has lost what it had acknowledged: whatever was built on that is given up."""
@@ -291,6 +293,7 @@ class Member:
     def drain(self, now: Now) -> None:
         """Claims nothing any more, ends its sessions in order, and lets all go. Then it leaves."""
         self.is_draining = True
+        self._has_more = False
         self.renew(now)
         for name in self._shares:
             self.feed(name, Drain(), now)
@@ -299,6 +302,10 @@ class Member:
         """Lets a connection go, and claims it no more."""
         share = self._shares[name]
         share.is_removed = True
+        self.feed(name, Drain(), now)
+
+    def let_go(self, name: str, now: Now) -> None:
+        """Lets a connection go, which anybody may claim, also this worker again."""
         self.feed(name, Drain(), now)
 
     def _may_leave(self) -> bool:
@@ -310,7 +317,7 @@ class Member:
         if self.has_joined:
             self._out.append(DeleteLease(self.id, self._revision))
             self.has_joined = False
-            self._out.append(Joining(has_joined=False))
+            self._out.append(Joining(self.id, has_joined=False))
 
     # What it sees
 
@@ -350,6 +357,9 @@ class Member:
         self._claiming += (after in CLAIMING) - (before in CLAIMING)
         self._held += (after in HELD) - (before in HELD)
         self._file(name, share)
+        if self._has_more and self._claiming <= AT_ONCE // 2:
+            # As soon as there is room for a number of them, since each look goes through all that are free.
+            self._claim_shares(now)
 
     def _file(self, name: str, share: Share) -> None:
         """Files a connection by who holds it, so that nobody looks at 10,000 of them when nothing has changed."""
@@ -372,6 +382,7 @@ class Member:
     # Claiming
 
     def _claim_shares(self, now: Now) -> None:
+        self._has_more = False
         if not (self._sees_leases and self._sees_records and self._has_room()):
             return
         alive = self._who_is_alive(now)
@@ -418,6 +429,7 @@ class Member:
     def _claim_filed(self, key: str, now: Now) -> None:
         for name in list(self._filed[key]):
             if not self._has_room():
+                self._has_more = self._claiming >= AT_ONCE
                 return
             share = self._shares[name]
             if share.free_since is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 from datetime import UTC, datetime
 from functools import partial
@@ -44,12 +45,13 @@ from rxnodes.fleet.worker.answering import Answering, Held
 from rxnodes.fleet.worker.errands import Errands
 from rxnodes.fleet.worker.lease_guard import LeaseGuard
 from rxnodes.fleet.worker.log_follower import LogFollower
+from rxnodes.fleet.worker.orders import Orders
 from rxnodes.fleet.worker.seat import Seat
 from rxnodes.fleet.worker.watchers import LeaseWatcher, RecordWatcher
 from rxnodes.project.scope import run_to_end
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from rxnodes.connection.connection import Connection
     from rxnodes.fleet.rules.inputs import Effect, Input
@@ -121,6 +123,7 @@ class Worker:
         self._is_pumping = False
         self._is_letting_go = False
         self._answering: Answering | None = None
+        self._orders: Orders | None = None
         self._left = asyncio.Event()
         self.wishes: dict[str, Wish] = {}
         self.has_ever_joined = False
@@ -144,6 +147,11 @@ class Worker:
         return self._member is not None and self._member.has_joined
 
     @property
+    def is_running(self) -> bool:
+        """Whether it has been entered, and has not left yet."""
+        return self._member is not None and not self._member.has_left
+
+    @property
     def held(self) -> tuple[str, ...]:
         """The connections that it holds."""
         rules = self._rules
@@ -159,7 +167,7 @@ class Worker:
     async def __aenter__(self) -> Self:
         await self.store.open()
         self._member = Member(
-            f"{socket.gethostname()}-{uuid4().hex[:8]}",
+            f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}",
             self._project.configurations,
             seconds=self._lease,
             capacity=self._capacity,
@@ -175,11 +183,25 @@ class Worker:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await run_to_end(self._drain())
+        await run_to_end(self._leave())
 
-    async def _drain(self) -> None:
+    def drain(self) -> None:
+        """Ends its sessions in order, lets everything go, and leaves the fleet: `left` tells when."""
         self._rules.drain(self.now())
         self._pump()
+
+    async def left(self) -> None:
+        """Waits until it has left the fleet because it was told to `drain`, by whomever."""
+        await self._left.wait()
+
+    def let_go(self, names: Iterable[str]) -> None:
+        """Ends the sessions of these connections in order, and lets them go. Anybody may claim them."""
+        for name in names:
+            self._rules.let_go(name, self.now())
+        self._pump()
+
+    async def _leave(self) -> None:
+        self.drain()
         try:
             await self._left.wait()
         finally:
@@ -232,22 +254,26 @@ class Worker:
             case DeleteLease():
                 self._is_letting_go = True
                 self._errands.run_now(partial(self._delete_lease, order))
-            case Joining(has_joined):
-                self._note_joining(has_joined=has_joined)
+            case Joining(worker, has_joined):
+                self._note_joining(worker, has_joined=has_joined)
 
-    def _note_joining(self, *, has_joined: bool) -> None:
+    def _note_joining(self, worker: str, *, has_joined: bool) -> None:
         if self._answering is not None:
             self._answering.close()
             self._answering = None
+        if self._orders is not None:
+            self._orders.close()
+            self._orders = None
         if has_joined:
             self.has_ever_joined = True
-            self._answering = Answering(self.store, self.id, self._held_here)
+            self._answering = Answering(self.store, worker, self._held_here)
             self._answering.open()
-            logger.info("worker %s has joined its fleet", self.id)
+            self._orders = Orders(self.store, worker, self.drain, self.let_go)
+            logger.info("worker %s has joined its fleet", worker)
         elif self._rules.has_left:
-            logger.info("worker %s has left its fleet", self.id)
+            logger.info("worker %s has left its fleet", worker)
         else:
-            logger.warning("worker %s has lost its lease, and holds nothing any more", self.id)
+            logger.warning("worker %s has lost its lease, and holds nothing any more", worker)
 
     def _held_here(self, name: str) -> Held | None:
         """A connection that is held here, while this worker may act."""
@@ -407,6 +433,6 @@ class Worker:
 
     def remove(self, name: str) -> None:
         """Lets a connection go, and claims it no more."""
-        if self._member is not None and not self._member.has_left:
-            self._member.remove(name, self.now())
+        if self.is_running:
+            self._rules.remove(name, self.now())
             self._pump()
