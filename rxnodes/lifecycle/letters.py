@@ -45,10 +45,10 @@ def plain_event(event: LifecycleEvent) -> dict[str, Any]:
 
     Example:
         >>> from rxnodes.testing import closing
-        >>> plain_event(closing())["initiator"]
-        'local'
+        >>> plain_event(closing())["at"]
+        '2000-01-01T00:00:00+00:00'
     """
-    return {name: _plain(getattr(event, name)) for name in _names(type(event))}
+    return {name: _plain(getattr(event, name)) for name in _names(type(event).__name__)}
 
 
 def event_of(kind: str, plain: Mapping[str, Any]) -> LifecycleEvent:
@@ -58,7 +58,7 @@ def event_of(kind: str, plain: Mapping[str, Any]) -> LifecycleEvent:
         KeyError, TypeError, ValueError: If it is none.
     """
     of_kind = EVENTS[kind]
-    values = {name: plain[name] for name in _names(of_kind)}
+    values = {name: plain[name] for name in _names(kind)}
     values["at"] = datetime.fromisoformat(values["at"]).astimezone(UTC)
     if "initiator" in values:
         values["initiator"] = Initiator(values["initiator"])
@@ -95,5 +95,5 @@ def _plain(value: Any) -> Any:
 
 
 @functools.cache
-def _names(kind: type[LifecycleEvent]) -> list[str]:
-    return [field.name for field in fields(kind) if field.repr]
+def _names(kind: str) -> list[str]:
+    return [field.name for field in fields(EVENTS[kind]) if field.repr]
