@@ -21,11 +21,13 @@ if TYPE_CHECKING:
         ConnectionLost,
         DecodeError,
         HandlerError,
+        HolderLost,
         PluginDisabled,
         ProtocolError,
         RequestTimeout,
         RxNodesError,
         SendError,
+        SendUnknown,
         SettingsError,
         UnknownConfiguration,
     )
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from rxnodes.rx.buffer import Drops
     from rxnodes.rx.trigger import Trigger, pulse
     from rxnodes.transport.receipts import Receipt, SendDropped, SendOutcome, Sent, Unsent
+    from rxnodes.websocket.holding import holding
 
 __all__ = [
     "AfterConnect",
@@ -62,6 +65,7 @@ __all__ = [
     "GiveUp",
     "Greeting",
     "HandlerError",
+    "HolderLost",
     "Initiator",
     "LifecycleEvent",
     "ObservableIterator",
@@ -77,6 +81,7 @@ __all__ = [
     "SendDropped",
     "SendError",
     "SendOutcome",
+    "SendUnknown",
     "Sent",
     "SettingsError",
     "Stopped",
@@ -86,6 +91,7 @@ __all__ = [
     "__version__",
     "aiter_observable",
     "for_each_async",
+    "holding",
     "map_async",
     "pulse",
     "run",
@@ -109,11 +115,13 @@ _HOMES = {
         "ConnectionLost",
         "DecodeError",
         "HandlerError",
+        "HolderLost",
         "PluginDisabled",
         "ProtocolError",
         "RequestTimeout",
         "RxNodesError",
         "SendError",
+        "SendUnknown",
         "SettingsError",
         "UnknownConfiguration",
     ),
@@ -125,6 +133,7 @@ _HOMES = {
     "project.run": ("run",),
     "project.scope": ("Scene", "Scope"),
     "transport.receipts": ("Receipt", "SendDropped", "SendOutcome", "Sent", "Unsent"),
+    "websocket.holding": ("holding",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -21,11 +21,13 @@ __all__ = [
     "ConnectionLost",
     "DecodeError",
     "HandlerError",
+    "HolderLost",
     "PluginDisabled",
     "ProtocolError",
     "RequestTimeout",
     "RxNodesError",
     "SendError",
+    "SendUnknown",
     "SettingsError",
     "UnknownConfiguration",
 ]
@@ -169,8 +171,22 @@ class ConnectionLost(RxNodesError):  # noqa: N818 - names what happened
         self.reason = reason
 
 
+class HolderLost(ConnectionLost):
+    """The worker of a fleet that held the connection holds it no more: it died, was cut off, or was stopped too long.
+
+    To the rest of the fleet the session has ended with this error. So it has for that worker, if it is still there.
+    """
+
+
 class SendError(RxNodesError):
     """A message could not be sent."""
+
+
+class SendUnknown(SendError):  # noqa: N818 - as CloseTimeout
+    """A message went to the worker of a fleet that holds the connection, and no answer says what became of it.
+
+    It may have been sent. It is never sent again.
+    """
 
 
 class DecodeError(RxNodesError):

@@ -34,6 +34,7 @@ import rxnodes.testing
 import rxnodes.websocket
 from rxnodes import ConnectError, Initiator, Project, SettingsError, settings
 from rxnodes.cli.main import main
+from rxnodes.fleet.settings import FleetSettings
 from rxnodes.lifecycle.machine import TABLE, Phase
 from rxnodes.project.plugin_settings import installed_plugins
 from rxnodes.recording import letters
@@ -332,7 +333,12 @@ def test_settings_are_good_and_drafts_are_not(block, workshop):
 
 MODELS = [ConnectionSettings, TlsSettings, SendQueueSettings, ReconnectSettings]
 FIELDS = {name: (model, field) for model in MODELS for name, field in model.model_fields.items()}
-ROWS = {cells[0].strip("`"): cells for cells in rows_of("docs/settings.md", "Field")}
+FIELDS |= {f"fleet.{name}": (FleetSettings, field) for name, field in FleetSettings.model_fields.items()}
+ROWS = {
+    around + cells[0].strip("`"): cells
+    for around, heading in (("", "Field"), ("fleet.", "Of a fleet"))
+    for cells in rows_of("docs/settings.md", heading)
+}
 #: What only Python can say.
 PYTHON_ONLY = {name for name, (_, field) in FIELDS.items() if re.search("Callable|SSLContext", str(field.annotation))}
 
@@ -369,8 +375,11 @@ def is_good(name, value):
     for section, model in (("reconnect", ReconnectSettings), ("send_queue", SendQueueSettings)):
         if FIELDS[name][0] is model:
             fields = {section: fields}
+    sections = {"websocket": {"connections": {"chat": {"url": "ws://127.0.0.1/", **fields}}}}
+    if FIELDS[name][0] is FleetSettings:
+        sections = {"fleet": {name.removeprefix("fleet."): value}}
     try:
-        Project(websocket={"chat": {"url": "ws://127.0.0.1/", **fields}})
+        settings.from_values(sections, installed_plugins())
     except SettingsError:
         return False
     return True

@@ -14,18 +14,19 @@ NAMES = {
         Project Scope Connection ConnectionState Initiator CloseCode Trigger pulse __version__
         LifecycleEvent Connecting Opened Dropped Closing Stopped ErrorEvent
         RxNodesError SettingsError UnknownConfiguration PluginDisabled ConnectError ConnectionLost SendError
-        DecodeError ProtocolError CloseTimeout HandlerError RequestTimeout run Attempt BeforeConnect ConnectOptions GiveUp
+        DecodeError ProtocolError CloseTimeout HandlerError HolderLost SendUnknown RequestTimeout run Attempt BeforeConnect ConnectOptions GiveUp
         AfterConnect Greeting
         Codec Scene
         Receipt SendOutcome Sent SendDropped Unsent
-        map_async for_each_async aiter_observable ObservableIterator Drops BufferOverflow
+        map_async for_each_async holding aiter_observable ObservableIterator Drops BufferOverflow
     """,
     "rxnodes.recording": "Recorder Recording Recorded record Entry Message Messages Pulse LeftOut",
     "rxnodes.websocket": """
         client_start client_send client_stop on_start on_receive on_stop on_error all_stopped until_stopped
-        request request_stream expect channel on_gap Gap messages
+        request request_stream expect channel on_gap Gap messages holding
     """,
     "rxnodes.inspector": "Inspector",
+    "rxnodes.fleet": "Fleet FleetSettings RemoteConnection",
 }
 
 

@@ -44,7 +44,17 @@ def accept(peer):
 class Chat:
     """A connection, its transport, and a journal of what it told."""
 
-    def __init__(self, script=accept, *, reconnect=None, send_queue=None, codec=None, after_connect=None, **policy):
+    def __init__(  # noqa: PLR0913 - a connection has many sides
+        self,
+        script=accept,
+        *,
+        reconnect=None,
+        send_queue=None,
+        codec=None,
+        after_connect=None,
+        journal=Journal,
+        **policy,
+    ):
         self.transport = ScriptedTransport(script)
         policy = Policy(
             reconnect=ReconnectPolicy(enabled=True, **reconnect) if reconnect is not None else ReconnectPolicy(),
@@ -63,7 +73,7 @@ class Chat:
             login=None if after_connect is None else Login(hook=after_connect, codec=codec),
         )
         self.connection.for_project.attach(asyncio.get_running_loop(), threading.get_ident())
-        self.journal = Journal()
+        self.journal = journal()
         first = []
         self.connection.states.subscribe(lambda state: self.journal.state(state) if first else first.append(state))
         self.connection.lifecycle.subscribe(self.journal.event)

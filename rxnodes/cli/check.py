@@ -11,6 +11,8 @@ from pydantic import BaseModel
 from rxnodes import settings
 from rxnodes.cli.output import printable
 from rxnodes.codecs import Codec
+from rxnodes.fleet.settings import FleetSettings
+from rxnodes.fleet.settings import plugin as fleet_plugin
 from rxnodes.project.plugin_settings import installed_plugins
 from rxnodes.websocket.settings import WebSocketSettings
 from rxnodes.wire.tunnel import Proxy
@@ -33,12 +35,25 @@ def run(options: argparse.Namespace, out: Output, _err: Output) -> int:
     out.line("Plugins")
     for name, plugin in installed.items():
         state = "on" if name in found.sections else f"off, by {found.switches[name]}"
-        out.line(f"  {plugin.title}: {state}")
+        # That the fleet's settings count is no news: most projects have none.
+        if plugin is not fleet_plugin or state != "on":
+            out.line(f"  {plugin.title}: {state}")
     section = found.sections.get("websocket")
     if isinstance(section, WebSocketSettings):
         out.line()
         _print_connections(section, out)
+    fleet = found.sections.get("fleet")
+    if isinstance(fleet, FleetSettings) and fleet != FleetSettings():
+        out.line()
+        _print_fleet(fleet, out)
     return 0
+
+
+def _print_fleet(section: FleetSettings, out: Output) -> None:
+    out.line("Fleet")
+    out.line(printable(f"  {', '.join(section.servers) or 'its servers are given where it is joined'}"))
+    for note in _notes(section):
+        out.line(printable(f"    - {note}"))
 
 
 def _print_connections(section: WebSocketSettings, out: Output) -> None:

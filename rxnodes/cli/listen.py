@@ -16,7 +16,7 @@ from rxnodes import settings
 from rxnodes.cli.output import DIM, RED, hexadecimal, printable
 from rxnodes.cli.pictures import recorded_to
 from rxnodes.cli.standard_input import sending_input
-from rxnodes.errors import PluginDisabled, UnknownConfiguration
+from rxnodes.errors import PluginDisabled, RxNodesError, UnknownConfiguration
 from rxnodes.lifecycle.events import Closing, Connecting, Dropped, ErrorEvent, LifecycleEvent, Opened, Stopped
 from rxnodes.lifecycle.states import CloseCode, Initiator
 from rxnodes.project.plugin_settings import installed_plugins
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     from rxnodes.cli.output import Output
     from rxnodes.connection.connection import Connection
+    from rxnodes.connection.protocols import ConnectionLike
+    from rxnodes.fleet.remote.fleet import Fleet
     from rxnodes.websocket.settings import WebSocketSettings
 
 __all__ = ["run"]
@@ -45,6 +47,8 @@ _UNNAMED: Final = "server"
 
 def run(options: argparse.Namespace, out: Output, err: Output) -> int:
     """Listens until the connection ends; the status says whether that was clean."""
+    if options.fleet is not None:
+        return _run_in_fleet(options, out, err)
     if "://" in options.target:
         name, fields = _UNNAMED, {"url": options.target}
     else:
@@ -76,6 +80,43 @@ def _with_options(fields: dict[str, Any], options: argparse.Namespace) -> dict[s
     queue = _set_fields(fields.get("send_queue", SendQueueSettings()))
     fields = {**fields, "headers": dict(headers), "send_queue": {**queue, "while_connecting": True}}
     return {**fields, "subprotocols": options.subprotocol} if options.subprotocol else fields
+
+
+def _run_in_fleet(options: argparse.Namespace, out: Output, err: Output) -> int:
+    """Listens to a connection of a fleet, which goes on whoever listens, until that is enough.
+
+    Raises:
+        RxNodesError: If the connection is none of a fleet, or is to be changed.
+    """
+    from rxnodes.cli.fleets import observed_fleet, store_of  # noqa: PLC0415 - few need it
+    from rxnodes.fleet.remote.fleet import Fleet  # noqa: PLC0415
+
+    if "://" in options.target:
+        raise RxNodesError("--fleet: a connection of a fleet has a name; the URL is the workers'")
+    for option in ("header", "subprotocol", "record"):
+        if getattr(options, option):
+            raise RxNodesError(f"--{option} cannot be used with --fleet: the connection is the workers'")
+    fleet = observed_fleet(options.fleet, options.settings)
+    return run_in_order(_listen_in(Fleet(store_of(fleet, is_observer=True)), options, out, err))
+
+
+async def _listen_in(fleet: Fleet, options: argparse.Namespace, out: Output, err: Output) -> int:
+    enough = asyncio.Event()
+    out.on_failure = enough.set
+    async with fleet:
+        if options.target not in fleet.names:
+            raise UnknownConfiguration(options.target, fleet.names)
+        connection = fleet.websocket(options.target)
+        err.line(printable(f"{connection.name} is {connection.state}, session {connection.session}"))
+        show: _Show = _JsonLines(out, connection) if options.json else _TextLines(out, err, lambda: False)
+        async with sending_input(connection, out, err):
+            connection.lifecycle.subscribe(show.event)
+            on_receive(connection, codec=None).subscribe(show.message)
+            for text in options.send:
+                on_start(connection).pipe(client_send(connection, text, codec=None)).subscribe()
+            if out.failure is None:
+                await enough.wait()
+    return 0
 
 
 async def _listen(
@@ -131,7 +172,7 @@ class _TextLines:
 class _JsonLines:
     """For programs: everything to standard output, one JSON object a line."""
 
-    def __init__(self, out: Output, connection: Connection) -> None:
+    def __init__(self, out: Output, connection: ConnectionLike) -> None:
         self._out = out
         self._connection = connection
 

@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 import rxnodes
+from rxnodes.cli import arguments as of
 from rxnodes.cli.output import Output
 from rxnodes.errors import RxNodesError
 from rxnodes.wire import IS_COMPILED
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _INTERRUPTED: Final = 130
-_LAST_PORT: Final = 65535
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -87,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_draw(commands)
     _add_inspect(commands)
+    _add_fleet(commands)
     return parser
 
 
@@ -160,7 +161,7 @@ def _add_listen(commands: _Commands) -> None:
         "--header",
         action="append",
         default=[],
-        type=_header,
+        type=of.header,
         metavar="'Name: value'",
         help="send this header with the handshake, in place of the settings' one of that name; may be repeated",
     )
@@ -175,7 +176,7 @@ def _add_listen(commands: _Commands) -> None:
         "--send",
         action="append",
         default=[],
-        type=_message,
+        type=of.message,
         metavar="TEXT",
         help="send this each time the connection is open; several are sent in order",
     )
@@ -183,6 +184,15 @@ def _add_listen(commands: _Commands) -> None:
         "--json",
         action="store_true",
         help="print messages and lifecycle to standard output, as one JSON object a line; binary messages as base64",
+    )
+    parser.add_argument(
+        "--fleet",
+        nargs="?",
+        const="",
+        type=of.servers,
+        metavar="URL",
+        help="listen to a connection of the fleet on the NATS servers at this URL, or at that of fleet.toml: it is"
+        " neither started nor stopped, and Ctrl+C ends the listening alone",
     )
     _add_record(parser)
 
@@ -220,7 +230,11 @@ def _add_echo(commands: _Commands) -> None:
         " closes every connection with 1001 (going away) and ends it.",
     )
     parser.add_argument(
-        "--port", type=_port, default=8080, metavar="N", help="the port; 0: any free one (default: %(default)s)"
+        "--port",
+        type=of.port,
+        default=8080,
+        metavar="N",
+        help="the port; 0: any free one (%(default)s)",
     )
     parser.add_argument(
         "--host", default="127.0.0.1", help="the IPv4 address to listen on, or its name (default: %(default)s)"
@@ -236,8 +250,17 @@ def _add_run(commands: _Commands) -> None:
         " coroutine function runs until it returns; with any other function, the project runs until Ctrl+C (or"
         " SIGTERM). Then every connection is stopped and has ended. Modules are found in the current directory, too.",
     )
-    parser.add_argument("function", type=_function, metavar="MODULE:FUNCTION", help="such as app:main")
+    parser.add_argument("function", type=of.function, metavar="MODULE:FUNCTION", help="such as app:main")
     parser.add_argument("settings", nargs="?", default="settings", metavar="SETTINGS", help="the folder (%(default)s)")
+    parser.add_argument(
+        "--fleet",
+        nargs="?",
+        const="",
+        type=of.servers,
+        metavar="URL",
+        help="run as a worker of a fleet, on the NATS servers at this URL, or at that of fleet.toml: the workers share"
+        " the connections; ending one drains it, and the others take over",
+    )
     _add_record(parser)
     _add_live_page(parser, "its URL goes to standard error")
 
@@ -253,7 +276,12 @@ def _add_inspect(commands: _Commands) -> None:
     )
     parser.add_argument("settings", nargs="?", default="settings", metavar="SETTINGS", help="the folder (%(default)s)")
     parser.add_argument(
-        "--port", dest="inspect", type=_port, default=0, metavar="N", help="the port; 0: any free one (%(default)s)"
+        "--port",
+        dest="inspect",
+        type=of.port,
+        default=0,
+        metavar="N",
+        help="the port; 0: any free one (%(default)s)",
     )
     parser.add_argument(
         "--host", default="127.0.0.1", help="the IP address to listen on, or its name (default: %(default)s)"
@@ -261,12 +289,95 @@ def _add_inspect(commands: _Commands) -> None:
     _add_token_file(parser)
 
 
+def _add_fleet(commands: _Commands) -> None:
+    parser = _add_command(
+        commands,
+        "fleet",
+        "look at a fleet of workers, and start, stop, drain and rebalance it",
+        "Workers are programs that run with `rxnodes run --fleet`. The fleet is the one of fleet.toml in the settings"
+        " folder, or the one on the NATS servers at --fleet.",
+    )
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
+    for add in (_add_status, _add_start, _add_stop, _add_drain, _add_rebalance):
+        action = add(actions)
+        action.add_argument("--fleet", default="", type=of.servers, metavar="URL", help="such as nats://127.0.0.1:4222")
+        action.add_argument(
+            "--settings", default="settings", metavar="FOLDER", help="the settings folder (%(default)s)"
+        )
+
+
+def _add_status(actions: _Commands) -> argparse.ArgumentParser:
+    parser = _add_command(
+        actions,
+        "status",
+        "show the workers, and who holds which connection",
+        "Shows the workers, and of each connection its state, its session, and the worker that holds it. It waits until"
+        " each worker has given a sign of life, or has not: up to a third of a lease.",
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="a connection; none: all")
+    parser.add_argument("--json", action="store_true", help="print JSON: one object")
+    return parser
+
+
+def _add_start(actions: _Commands) -> argparse.ArgumentParser:
+    parser = _add_command(
+        actions,
+        "start",
+        "start connections",
+        "Starts connections, whichever worker holds them, and waits until they are open. Ctrl+C ends the waiting: what"
+        " was asked for stands. The exit status is 1 if one did not open.",
+    )
+    _add_names(parser)
+    return parser
+
+
+def _add_stop(actions: _Commands) -> argparse.ArgumentParser:
+    parser = _add_command(
+        actions,
+        "stop",
+        "stop connections",
+        "Stops connections, whichever worker holds them, and waits until they have ended. Ctrl+C ends the waiting: what"
+        " was asked for stands.",
+    )
+    _add_names(parser)
+    parser.add_argument("--code", type=of.close_code, default=1000, metavar="N", help="the close code (%(default)s)")
+    parser.add_argument("--reason", type=of.reason, default="", metavar="TEXT", help="the close reason")
+    return parser
+
+
+def _add_names(parser: argparse.ArgumentParser) -> None:
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("names", nargs="*", default=[], metavar="NAME", help="a connection")
+    which.add_argument("--all", action="store_true", help="all connections of the fleet")
+
+
+def _add_drain(actions: _Commands) -> argparse.ArgumentParser:
+    parser = _add_command(
+        actions,
+        "drain",
+        "have workers leave in order",
+        "Has workers end their sessions in order, let everything go, and end. The others take over at once.",
+    )
+    parser.add_argument("workers", nargs="+", metavar="WORKER", help="its id, or its host, as status shows them")
+    return parser
+
+
+def _add_rebalance(actions: _Commands) -> argparse.ArgumentParser:
+    return _add_command(
+        actions,
+        "rebalance",
+        "let workers that came later have their share",
+        "Has workers let go what is another's share, a few connections at a time. Each session that moves is stopped in"
+        " order, and another begins.",
+    )
+
+
 def _add_live_page(parser: argparse.ArgumentParser, more: str) -> None:
     parser.add_argument(
         "--inspect",
         nargs="?",
         const=0,
-        type=_port,
+        type=of.port,
         metavar="PORT",
         help=f"serve a live page of the connections, at any free port unless one is given; {more}",
     )
@@ -280,34 +391,3 @@ def _add_token_file(parser: argparse.ArgumentParser) -> None:
         help="holds the token of the live page, which then goes on when the program is run again (default: a new token"
         " each time)",
     )
-
-
-# What an argument may be. What argparse would say by itself shows the value, which may be secret.
-
-
-def _message(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise argparse.ArgumentTypeError("the text is not valid UTF-8") from None
-    return text
-
-
-def _header(text: str) -> tuple[str, str]:
-    name, colon, value = text.partition(":")
-    if not colon:
-        raise argparse.ArgumentTypeError("must be a name, a colon and a value, such as 'Authorization: Bearer ...'")
-    return name.strip(), value.strip()
-
-
-def _port(text: str) -> int:
-    if not (text.isdecimal() and int(text) <= _LAST_PORT):
-        raise argparse.ArgumentTypeError(f"must be a whole number from 0 to {_LAST_PORT}")
-    return int(text)
-
-
-def _function(text: str) -> tuple[str, str]:
-    module, colon, name = text.partition(":")
-    if not (module and colon and name):
-        raise argparse.ArgumentTypeError("must be a module, a colon and a function in it, such as app:main")
-    return module, name

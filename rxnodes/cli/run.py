@@ -16,7 +16,7 @@ from rxnodes.errors import RxNodesError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable, Coroutine
 
     from rxnodes.cli.output import Output
     from rxnodes.project.project import Project
@@ -38,10 +38,14 @@ def run(options: argparse.Namespace, _out: Output, err: Output) -> int:
     from rxnodes.project.project import Project  # noqa: PLC0415
     from rxnodes.project.run import run as run_in_order  # noqa: PLC0415
 
-    project = Project.load(options.settings)
+    if options.fleet is None:
+        project = Project.load(options.settings)
+        main = _hold(project, function, options, err)
+    else:
+        project, main = _in_fleet(function, options, err)
     try:
         with recorded_to(options.record, project):
-            run_in_order(_hold(project, function, options, err))
+            run_in_order(main)
     except Exception as error:  # noqa: BLE001 - so can a function
         return _tell(error, f"{name} raised {type(error).__name__}", err)
     return 0
@@ -73,10 +77,9 @@ def _find(module_name: str, path: str) -> Callable[[Project], object]:
     return cast("Callable[[Project], object]", function)
 
 
-async def _hold(
-    project: Project, function: Callable[[Project], object], options: argparse.Namespace, err: Output
-) -> None:
-    """Opens the project for as long as the function, or else the program, runs."""
+@contextlib.asynccontextmanager
+async def _opened(project: Project, options: argparse.Namespace, err: Output) -> AsyncGenerator[None, None]:
+    """Opens the project, with a live page where that is asked for."""
     async with contextlib.AsyncExitStack() as stack:
         if options.inspect is not None:
             # The page is the outer one, so that it shows the end.
@@ -84,6 +87,54 @@ async def _hold(
 
             await stack.enter_async_context(inspected(project, options, err))
         await stack.enter_async_context(project)
+        yield
+
+
+def _in_fleet(
+    function: Callable[[Project], object], options: argparse.Namespace, err: Output
+) -> tuple[Project, Coroutine[Any, Any, None]]:
+    """The project as a worker of a fleet, and what runs it."""
+    from rxnodes import settings  # noqa: PLC0415 - as in `run`
+    from rxnodes.cli.fleets import fleet_of, store_of  # noqa: PLC0415
+    from rxnodes.fleet.worker.lease_guard import LeaseGuard  # noqa: PLC0415
+    from rxnodes.fleet.worker.worker import Worker  # noqa: PLC0415
+    from rxnodes.project.plugin_settings import installed_plugins  # noqa: PLC0415
+    from rxnodes.project.project import Project  # noqa: PLC0415
+    from rxnodes.transport.aiohttp import AiohttpTransport  # noqa: PLC0415
+
+    if inspect.iscoroutinefunction(function):
+        raise RxNodesError(
+            f"{':'.join(options.function)} is a coroutine function, which every worker would run: a fleet takes a plain"
+            " function that wires nodes"
+        )
+    loaded = settings.load(options.settings, installed_plugins())
+    fleet = fleet_of(loaded, options.fleet, options.settings)
+    store = store_of(fleet, is_observer=False)
+    guard = LeaseGuard()
+    project = Project.of(loaded, AiohttpTransport(guard.is_allowed))
+
+    async def hold() -> None:
+        async with _opened(project, options, err):
+            worker = Worker(project, store, guard, lease=fleet.lease, capacity=fleet.capacity)
+            _check_wired(function(project), ":".join(options.function))
+            err.line(f"joining the fleet {fleet.name!r} at {', '.join(fleet.servers)} (Ctrl+C leaves it)")
+            async with worker:
+                await worker.left()
+
+    return project, hold()
+
+
+def _check_wired(result: object, name: str) -> None:
+    if inspect.iscoroutine(result):
+        result.close()
+        raise RxNodesError(f"{name} gave a coroutine: a fleet takes a function that wires nodes, and gives nothing")
+
+
+async def _hold(
+    project: Project, function: Callable[[Project], object], options: argparse.Namespace, err: Output
+) -> None:
+    """Opens the project for as long as the function, or else the program, runs."""
+    async with _opened(project, options, err):
         result = function(project)
         if inspect.iscoroutine(result):
             await cast("Any", result)

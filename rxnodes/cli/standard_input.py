@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from rxnodes.cli.output import Output
-    from rxnodes.connection.connection import Connection
+    from rxnodes.connection.protocols import ConnectionLike
 
 __all__ = ["lines_of", "sending_input"]
 
@@ -28,7 +28,7 @@ _ENDING: Final = {ConnectionState.CLOSING, ConnectionState.CLOSED}
 
 
 @contextlib.asynccontextmanager
-async def sending_input(connection: Connection, out: Output, err: Output) -> AsyncGenerator[None]:
+async def sending_input(connection: ConnectionLike, out: Output, err: Output) -> AsyncGenerator[None]:
     """Sends each line of standard input as a text message. Its end ends nothing.
 
     On a terminal, the line that is being typed stays at the bottom, below what `out` and `err` print.
@@ -74,7 +74,7 @@ def _keyboard() -> Generator[TextIO | None]:
 
 
 @contextlib.asynccontextmanager
-async def _typing(connection: Connection, keyboard: TextIO, screens: list[Output]) -> AsyncGenerator[None]:
+async def _typing(connection: ConnectionLike, keyboard: TextIO, screens: list[Output]) -> AsyncGenerator[None]:
     # It takes a while to import, and only typing needs it.
     from rxnodes.cli.prompt import Prompt  # noqa: PLC0415
 
@@ -111,7 +111,7 @@ def _can_be_read() -> bool:
         return True
 
 
-async def _send_piped(connection: Connection, err: Output) -> None:
+async def _send_piped(connection: ConnectionLike, err: Output) -> None:
     """Sends line after line, each once the one before has left."""
     try:
         async for line in lines_of(sys.stdin.fileno()):

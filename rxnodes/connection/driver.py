@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-from copy import copy
 from functools import partial
 from threading import RLock
 from typing import TYPE_CHECKING
@@ -13,11 +12,11 @@ from rxnodes.connection.attempt_sink import AttemptSink
 from rxnodes.connection.before_connect import Attempt, HeldBack
 from rxnodes.connection.greeting import LoggingIn
 from rxnodes.connection.inbound import Inbound
+from rxnodes.connection.link_failures import check_link, failure_of
 from rxnodes.connection.outbound import OPEN, Outbound
 from rxnodes.connection.own_loop import OwnLoop
 from rxnodes.connection.publisher import Publisher
 from rxnodes.connection.waiters import Waiters
-from rxnodes.errors import ConnectError, ConnectionLost, RxNodesError
 from rxnodes.lifecycle.events import Opened, Traffic
 from rxnodes.lifecycle.inputs import (
     AbortLink,
@@ -40,7 +39,6 @@ from rxnodes.lifecycle.inputs import (
     Stop,
 )
 from rxnodes.lifecycle.machine import OPENING, Profile, State, step
-from rxnodes.lifecycle.states import ConnectionState
 from rxnodes.rx.backpressure import PauseControl
 from rxnodes.rx.outbox import Outbox
 
@@ -50,6 +48,7 @@ if TYPE_CHECKING:
 
     from rxnodes.connection.before_connect import Preparation
     from rxnodes.connection.greeting import Login
+    from rxnodes.connection.helm import DriverHelm
     from rxnodes.connection.hook_task import HookTask
     from rxnodes.errors import DecodeError
     from rxnodes.lifecycle.policy import Policy
@@ -89,11 +88,12 @@ class Driver:
         inbound: The messages that come.
         outbound: The messages that are sent.
         pulse_observers: Those who are told of the pulses of its action nodes.
+        helm: Where the connection is steered from outside, what by; `None`: it is not.
     """
 
     __slots__ = (
         *("_inputs", "_login", "_preparation", "_preparing", "_sink", "_target", "_transport"),
-        *("inbound", "is_stepping", "link", "loop", "name", "outbound", "outbox", "pause_control", "publisher"),
+        *("helm", "inbound", "is_stepping", "link", "loop", "name", "outbound", "outbox", "pause_control", "publisher"),
         *("pulse_observers", "state", "timer", "waiters"),
     )
 
@@ -113,6 +113,7 @@ class Driver:
         self._login = login
         profile = Profile(name=name, url=target.redacted_url, policy=policy, logs_in=login is not None)
         self.state = State(profile=profile)
+        self.helm: DriverHelm | None = None
         self._inputs: list[Input] = []
         self.is_stepping = False
         self.timer: asyncio.TimerHandle | None = None
@@ -167,13 +168,17 @@ class Driver:
     # The machine
 
     def command(self, input_: Input) -> None:
-        """Feeds what a user asks for, from any thread.
+        """Takes what a user asks for, from any thread.
 
         Raises:
             RxNodesError: If nobody can carry it out.
         """
         self.loop.check()
-        self.loop.run(partial(self.feed, input_))
+        self.ask(input_)
+
+    def ask(self, input_: Input) -> None:
+        """Feeds what is asked for, on the loop's thread; or else what steers the connection decides about it."""
+        self.loop.run(partial(self.feed if self.helm is None else self.helm.obey, input_))
 
     def feed(self, input_: Input) -> None:
         """Steps the machine at once. What it tells is delivered in its turn.
@@ -215,10 +220,11 @@ class Driver:
             after, effects, events = step(self.state, input_, now)
         self.state = after
         is_logged = logger.isEnabledFor(logging.DEBUG)
+        publish = self.publisher.publish if self.helm is None else self.helm.publish
         for event in events:
             if is_logged:
                 logger.debug("%s: %s", self.name, event)
-            self.outbox.post(self.publisher.publish, event)
+            self.outbox.post(publish, event)
             if isinstance(event, Opened):
                 assert self._sink is not None
                 self._sink.open_to_all()
@@ -302,11 +308,15 @@ class Driver:
         attempt = Attempt(connection=self.name, session=dial.session, attempt=dial.attempt, error=dial.last_error)
         login = None if self._login is None else LoggingIn(self._login, attempt, self)
         self._sink = sink = AttemptSink(self, dial.session, dial.attempt, login)
+        begin = partial(self._prepare, sink, dial, attempt)
         if dial.delay > 0:
             logger.info("%s: the dial waits %.3g s, since the sessions before failed", self.name, dial.delay)
-            self._preparing = HeldBack(dial.delay, sink, partial(self._prepare, sink, dial, attempt))
+        if self.helm is not None:
+            self._preparing = self.helm.hold_dial(dial, sink, begin)
+        elif dial.delay > 0:
+            self._preparing = HeldBack(dial.delay, sink, begin)
         else:
-            self._prepare(sink, dial, attempt)
+            begin()
 
     def _prepare(self, sink: AttemptSink, dial: Dial, attempt: Attempt) -> None:
         """Asks the hook, where there is one, and dials."""
@@ -324,7 +334,7 @@ class Driver:
         """Has the transport dial. Where that raises, the attempt has failed."""
         self._preparing = None
         try:
-            self.link = _check_link(self._transport.dial(target, sink))
+            self.link = check_link(self._transport.dial(target, sink))
         except BaseException as error:  # noqa: BLE001 - whatever it is, the session has to end
             self._on_transport_failure(sink, "dial", error)
             return
@@ -362,19 +372,10 @@ class Driver:
             # It is at its end already.
             return
         logger.error("%s: the transport failed, its %s raised", self.name, what, exc_info=error)
-        sink.failure = self._failure(what, error)
+        sink.failure = failure_of(what, error, self.state.phase.state)
         self._tell_link(lambda link: link.abort())
         # In another turn of the loop, behind what the link itself may have to say of its end.
         self.loop.loop.call_soon(sink.lost, None, Traffic())
-
-    def _failure(self, what: str, error: BaseException) -> RxNodesError:
-        if isinstance(error, ConnectError):
-            # Without its traceback, which would keep the attempt alive.
-            return copy(error)
-        says = f"the transport failed, its {what} raised {type(error).__name__}: the log has more"
-        if self.state.phase.state is ConnectionState.CONNECTING:
-            return ConnectError(says, retryable=False)
-        return ConnectionLost(says)
 
     def _on_pause(self, _: bool) -> None:  # noqa: FBT001 - what a pause control calls
         """A consumer wants no more for now, or all of them want more again."""
@@ -413,17 +414,6 @@ class Driver:
             self.outbox.post(_call, act)
         else:
             act()
-
-
-def _check_link(link: Link) -> Link:
-    """Refuses what could not even be told to end, such as a coroutine of a transport whose `dial` is one.
-
-    Raises:
-        TypeError: If it is no link.
-    """
-    if not hasattr(link, "abort"):
-        raise TypeError(f"dial gave {type(link).__name__}, not a link")
-    return link
 
 
 def _call(act: Callable[[], None]) -> None:

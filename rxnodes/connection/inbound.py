@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from reactivex import Observable
 
     from rxnodes.codecs import Codec
-    from rxnodes.connection.driver import Driver
+    from rxnodes.connection.driving import Driving
     from rxnodes.rx.backpressure import PauseControl
     from rxnodes.rx.outbox import Outbox
 
@@ -39,6 +39,14 @@ class Inbound:
     A message enters by `take`. It waits in the outbox while another notification is being delivered. Then the streams
     show it, one after the other: as it came, as `str`, as `bytes`, in a batch, or as the value that a codec reads.
 
+    Args:
+        outbox: Keeps the order of notifications.
+        pause_control: Closed by consumers that cannot keep up.
+        driver: Told of messages that cannot be shown as they were asked for.
+        report: Told what subscribers raise.
+        lock: That of the connection's streams.
+        note_observed: Called, in whatever thread, when a subscriber has come or gone.
+
     Attributes:
         messages: Every message as it came.
         texts: Every message as `str`.
@@ -46,24 +54,26 @@ class Inbound:
     """
 
     __slots__ = (
-        *("_batches", "_driver", "_is_completed", "_last_shared", "_outbox", "_pause_control", "_report"),
-        *("_values", "_views", "binaries", "messages", "texts"),
+        *("_batches", "_driver", "_is_completed", "_last_shared", "_note_observed", "_outbox", "_pause_control"),
+        *("_report", "_values", "_views", "binaries", "messages", "texts"),
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - it is between all of these
         self,
         outbox: Outbox,
         pause_control: PauseControl,
-        driver: Driver,
+        driver: Driving,
         report: Callable[[BaseException], None],
         lock: RLock,
+        note_observed: Callable[[], None] | None = None,
     ) -> None:
         self._outbox = outbox
         self._pause_control = pause_control
         self._report = report
         self._driver = driver
         self._is_completed = False
-        self._views = views = Views(lock)
+        self._note_observed = note_observed
+        self._views = views = Views(lock, note_observed)
         self.messages: View[str | bytes] = View(report, views)
         self.texts: View[str] = View(report, views)
         self.binaries: View[bytes] = View(report, views)
@@ -74,13 +84,19 @@ class Inbound:
 
     # What is asked for
 
+    @property
+    def is_observed(self) -> bool:
+        """Whether anybody is shown messages, in whatever form."""
+        return bool(self._views.observed) or any(stream.is_observed for stream in self._batches.values())
+
     def batches(self, *, is_binary: bool | None) -> Observable[Any]:
         """The messages of one read of the socket as a list: of `str`, of `bytes`, or (for `None`) as they came."""
         with self._views.lock:
             stream = self._batches.get(is_binary)
             if stream is not None:
                 return stream
-            stream = IsolatedSubject[Any](self._report, self._views.lock)
+            # Not one of the other views: a batch is shown besides the single messages.
+            stream = View[Any](self._report, Views(self._views.lock, self._note_observed))
             # Replaced, not changed: the loop's thread may be iterating over it.
             self._batches = {**self._batches, is_binary: stream}
             is_late = self._is_completed

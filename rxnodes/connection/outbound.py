@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from rxnodes.connection.own_loop import hand_over_lock
-from rxnodes.errors import SendError
+from rxnodes.errors import SendError, SendUnknown
 from rxnodes.lifecycle.inputs import Reported
 from rxnodes.lifecycle.machine import OPENING, Phase
 from rxnodes.rx.streams import IsolatedSubject
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from threading import RLock
 
-    from rxnodes.connection.driver import Driver
+    from rxnodes.connection.driving import Driving
     from rxnodes.connection.own_loop import OwnLoop
     from rxnodes.rx.outbox import Outbox
     from rxnodes.transport.receipts import DropReason, SendQueue
@@ -46,7 +46,7 @@ class Outbound:
     def __init__(  # noqa: PLR0913, PLR0917 - it is between all of these
         self,
         queue: SendQueue,
-        driver: Driver,
+        driver: Driving,
         loop: OwnLoop,
         outbox: Outbox,
         report: Callable[[BaseException], None],
@@ -86,6 +86,8 @@ class Outbound:
         elif self._queue.while_connecting and phase in OPENING:
             receipt.due = self._queue.due(self._now()) if due is None else due
             self._hold(receipt)
+        elif driver.helm is not None and not (driver.helm.is_held or self._loop.is_left):
+            driver.helm.send(receipt)
         else:
             # It is open without a link while the last messages of a lost one are being delivered.
             why = "has lost its peer" if phase is OPEN else f"is {phase.state.value}, not open"
@@ -244,23 +246,35 @@ class Outbound:
         state = self._driver.state
         session, attempt = (state.session, state.attempt) if state.is_live else (0, 0)
         shared = SharedOutcome(kind, self._loop.name, session, attempt, self._loop.now(), more)
+        # `Unsent` waits for the notification of the end that caused it. Earlier, the connection would still seem open,
+        # and a subscriber might send the message again.
+        if self._note(receipts, shared) and not self._driver.is_stepping and kind is not Unsent:
+            self._outbox.flush()
+
+    def settle_elsewhere(self, receipt: Receipt, shared: SharedOutcome) -> None:
+        """Notes what became of a message that went another way. That nobody knows is an `ErrorEvent`, too."""
+        if shared.kind is SendUnknown:
+            self._driver.feed(Reported("send", shared.unknown))
+        self._note((receipt,), shared)
+        self._outbox.flush()
+
+    def _note(self, receipts: Collection[Receipt], shared: SharedOutcome) -> bool:
+        """Notes on receipts what became of their messages, and returns whether anybody may wait for that."""
         for receipt in receipts:
             receipt.shared_outcome = shared
             receipt.payload = b""
-        if self.watched:
-            for receipt in receipts:
-                if receipt.is_watched:
-                    self._post_outcome(receipt, shared)
-            # `Unsent` waits for the notification of the end that caused it. Earlier, the connection would still seem
-            # open, and a subscriber might send the message again.
-            if not self._driver.is_stepping and kind is not Unsent:
-                self._outbox.flush()
+        if not self.watched:
+            return False
+        for receipt in receipts:
+            if receipt.is_watched:
+                self._post_outcome(receipt, shared)
+        return True
 
     def _post_outcome(self, receipt: Receipt, shared: SharedOutcome) -> None:
         self.watched -= 1
         for callback in receipt.take_waiters():
             self._outbox.post(partial(self._call, callback), shared)
-        if receipt.tag is not None:
+        if receipt.tag is not None and shared.kind is not SendUnknown:
             self._outbox.post(self.outcomes.on_next, shared.of(receipt))
 
     def _call(self, callback: Callable[[SharedOutcome], None], shared: SharedOutcome) -> None:

@@ -27,6 +27,10 @@ guard(hand_over_lock)
 class OwnLoop:
     """The event loop of one connection, from the moment its project opens.
 
+    Args:
+        name: The connection's name.
+        owner: What the connection belongs to, in messages.
+
     Attributes:
         name: The connection's name.
         loop: The event loop; `None` before the project opens.
@@ -36,10 +40,11 @@ class OwnLoop:
         messages: The messages that other threads have handed over, if any ever did.
     """
 
-    __slots__ = ("_clock", "is_inherited", "is_left", "loop", "messages", "name", "thread")
+    __slots__ = ("_clock", "is_inherited", "is_left", "loop", "messages", "name", "owner", "thread")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, owner: str = "project") -> None:
         self.name = name
+        self.owner = owner
         self.loop: asyncio.AbstractEventLoop | None = None
         self._clock = clock_of(None)
         self.thread = 0
@@ -103,7 +108,9 @@ class OwnLoop:
         if self.is_left:
             return
         if self.loop is None:
-            raise RxNodesError(f"{self.name!r}: its project is not open; enter it with 'async with' or 'with' first")
+            raise RxNodesError(
+                f"{self.name!r}: its {self.owner} is not open; enter it with 'async with' or 'with' first"
+            )
         if (problem := self.why_closed()) is not None:
             raise problem
 
@@ -119,7 +126,7 @@ class OwnLoop:
     def why_closed(self) -> RxNodesError | None:
         """Why nothing can happen any more where a program has closed the loop under the project; `None`: it has not."""
         if self.loop is not None and self.loop.is_closed():
-            return RxNodesError(f"{self.name!r}: the event loop was closed, and its project not left")
+            return RxNodesError(f"{self.name!r}: the event loop was closed, and its {self.owner} not left")
         return None
 
     def now(self) -> datetime:

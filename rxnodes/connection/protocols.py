@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
     from rxnodes.codecs import Codec
     from rxnodes.errors import RxNodesError, SendError
-    from rxnodes.lifecycle.events import ErrorEvent, ErrorPhase, LifecycleEvent, Opened, Stopped, Traffic
+    from rxnodes.lifecycle.events import Connecting, ErrorEvent, ErrorPhase, LifecycleEvent, Opened, Stopped, Traffic
     from rxnodes.lifecycle.states import ConnectionState
-    from rxnodes.transport.receipts import Receipt
+    from rxnodes.transport.receipts import Receipt, SharedOutcome
 
-__all__ = ["ConnectionLike", "NodeSide", "ProjectSide", "check_connection"]
+__all__ = ["ConnectionLike", "Helm", "NodeSide", "ProjectSide", "Steering", "check_connection"]
 
 T = TypeVar("T")
 
@@ -118,8 +118,13 @@ class NodeSide(Protocol):
     """What nodes need of a connection beyond what users see."""
 
     @property
-    def ended(self) -> Observable[Stopped]:
-        """Every `Stopped`, once all subscribers of `lifecycle` have seen it: then no session is live."""
+    def ended(self) -> Observable[object]:
+        """Emits when no session is live any more: behind all subscribers of `lifecycle`, which saw the `Stopped`."""
+        ...
+
+    @property
+    def holding(self) -> Observable[bool]:
+        """Whether the connection is held by this process: the last value for each new subscriber, then every change."""
         ...
 
     @property
@@ -210,6 +215,19 @@ class ProjectSide(Protocol):
         """Stops the connection, and starts it never again: the project is being left, or the connection removed."""
         ...
 
+    @property
+    def helm(self) -> Helm | None:
+        """What the connection is steered by, where it is steered from outside."""
+        ...
+
+    def steer(self, steering: Steering) -> Helm:
+        """Lets the connection be steered from outside; before it is used for anything."""
+        ...
+
+    def abort(self) -> None:
+        """Aborts what is live in this process. Where the project is being left, nothing else is waited for."""
+        ...
+
     def tell_stopped(self, future: asyncio.Future[Stopped]) -> None:
         """Gives a future, of whatever loop, what `wait_stopped` waits for."""
         ...
@@ -220,6 +238,116 @@ class ProjectSide(Protocol):
 
     def disown(self) -> None:
         """In a forked process: the connection is the parent's. Commands are refused, and the rest does nothing."""
+        ...
+
+
+class Steering(Protocol):
+    """What steers a connection from outside: the worker of a fleet.
+
+    It decides when sessions begin and end, and says so by the `Helm` that it is given. All of it is called on the
+    connection's loop, and must neither raise nor block.
+    """
+
+    @property
+    def is_live(self) -> bool:
+        """Whether a session is live anywhere, as far as is known, or what a command given here leads to is not known.
+
+        What is live at this connection itself need not count. When this becomes false, `Helm.note` is called.
+        """
+        ...
+
+    def start(self) -> None:
+        """A start was asked for here."""
+        ...
+
+    def stop(self, code: int, reason: str) -> None:
+        """A stop was asked for here."""
+        ...
+
+    def abort(self) -> None:
+        """An end without ceremony was asked for here, and the connection is not held here."""
+        ...
+
+    def send(self, receipt: Receipt) -> None:
+        """A message is to be sent, and the connection is not held here. `Helm.settle` says what became of it."""
+        ...
+
+    def shutdown(self) -> None:
+        """The project is being left, or the connection removed: nothing begins here any more.
+
+        A session under way is stopped by itself. Its `Stopped` comes to `before_stopped`, and is waited for.
+        """
+        ...
+
+    def before_dial(self, connecting: Connecting, go: Callable[[], None]) -> None:
+        """An attempt begins. It dials when `go` is called, which may be at once; never, if it has ended meanwhile."""
+        ...
+
+    def before_stopped(self, stopped: Stopped, release: Callable[[Stopped | None], None]) -> None:
+        """The session is over, and nobody is told before `release` is called, which may be at once.
+
+        `release(stopped)` tells it. `release(None)` does not, because the session is not this worker's any more: then
+        an `ErrorEvent` with a `HolderLost` is told in its place, and those who wait for the end are answered with that.
+        """
+        ...
+
+    def saw(self, event: LifecycleEvent) -> None:
+        """Every other lifecycle event that the connection makes, in order, right before its subscribers are told."""
+        ...
+
+
+class Helm(Protocol):
+    """What a connection is steered by. All of it is called on the connection's loop."""
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the connection is held here."""
+        ...
+
+    def hold(self) -> None:
+        """From here on the connection is held here: messages are sent from here, and `holding` says so."""
+        ...
+
+    def let_go(self) -> None:
+        """From here on it is not. What was told before is delivered before `holding` says so."""
+        ...
+
+    def begin(self, session: int) -> None:
+        """Begins the session of that number, which is higher than all before; only where none is live here.
+
+        While a `Stopped` is being delivered it begins behind that. Once the project is being left it does nothing.
+        """
+        ...
+
+    def stop(self, code: int, reason: str) -> None:
+        """Begins to end the live session, as `Connection.stop` does by itself."""
+        ...
+
+    def abort(self) -> None:
+        """Ends the live session without ceremony, as `Connection.abort` does by itself."""
+        ...
+
+    def tell(self, stopped: Stopped) -> None:
+        """Tells the `Stopped` of a session that another had begun and could not end; only where none is live here."""
+        ...
+
+    def note(self, event: Opened | Stopped | None = None) -> None:
+        """What has happened elsewhere, if anything: event nodes do not fire, but those who wait for it are answered.
+
+        Also called, without an event, when `Steering.is_live` has become false.
+        """
+        ...
+
+    def report(self, phase: ErrorPhase, error: RxNodesError) -> None:
+        """Publishes an `ErrorEvent`. It changes no state."""
+        ...
+
+    def settle(self, receipt: Receipt, outcome: SharedOutcome) -> None:
+        """Says what became of a message that was sent through `Steering.send`.
+
+        With the kind `SendUnknown`: that nobody knows. Whoever awaits the receipt is told so, and everybody is, by an
+        `ErrorEvent`.
+        """
         ...
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from threading import RLock
 
-    from rxnodes.connection.driver import Driver
+    from rxnodes.connection.driving import Driving
     from rxnodes.connection.own_loop import OwnLoop
     from rxnodes.connection.waiters import Waiters
     from rxnodes.rx.outbox import Outbox
@@ -31,17 +31,18 @@ class Publisher:
 
     Attributes:
         states: The `ConnectionState`: the last one for each new subscriber, then every change.
+        holding: Whether the connection is held here: always, unless a fleet says otherwise. Made late, as `ended`.
         lifecycle: Every lifecycle event. All that a subscriber can learn of a session's life, it learns here; On
             WebSocket Start, Stop and Error are filters over it.
         report: Told what subscribers raise.
     """
 
     __slots__ = (
-        *("_delivering", "_driver", "_ended", "_latency", "_loop", "_outbox", "_waiters"),
+        *("_delivering", "_driver", "_ended", "_holding", "_latency", "_loop", "_outbox", "_waiters"),
         *("lifecycle", "report", "states"),
     )
 
-    def __init__(self, loop: OwnLoop, outbox: Outbox, waiters: Waiters, driver: Driver, lock: RLock) -> None:
+    def __init__(self, loop: OwnLoop, outbox: Outbox, waiters: Waiters, driver: Driving, lock: RLock) -> None:
         self._loop = loop
         self._outbox = outbox
         self._waiters = waiters
@@ -52,17 +53,29 @@ class Publisher:
             report, ConnectionState.IDLE, self._replay, lock
         )
         self.lifecycle: IsolatedSubject[LifecycleEvent] = IsolatedSubject(report, lock)
-        # Both are made late: few connections need them, and there may be very many connections.
-        self._ended: IsolatedSubject[Stopped] | None = None
+        # All are made late: few connections need them, and there may be very many connections.
+        self._ended: IsolatedSubject[Stopped | None] | None = None
+        self._holding: IsolatedBehaviorSubject[bool] | None = None
         self._latency: IsolatedSubject[float] | None = None
 
     @property
-    def ended(self) -> IsolatedSubject[Stopped]:
-        """Every `Stopped`, once all subscribers of `lifecycle` have seen it: then no session is live."""
+    def ended(self) -> IsolatedSubject[Stopped | None]:
+        """Every `Stopped`, once all subscribers of `lifecycle` have seen it: then no session is live.
+
+        Also what else may have made `is_live` false: then the last one again.
+        """
         with self.lifecycle.lock:
             if self._ended is None:
                 self._ended = IsolatedSubject(self.report, self.lifecycle.lock)
             return self._ended
+
+    @property
+    def holding(self) -> IsolatedBehaviorSubject[bool]:
+        """Whether the connection is held here: the last value for each new subscriber, then every change."""
+        with self.lifecycle.lock:
+            if self._holding is None:
+                self._holding = IsolatedBehaviorSubject(self.report, True, self._replay, self.lifecycle.lock)  # noqa: FBT003
+            return self._holding
 
     @property
     def latency(self) -> IsolatedSubject[float]:
@@ -90,23 +103,27 @@ class Publisher:
             self._warn_where_nobody_listens(event)
         self.lifecycle.on_next(event)
         if isinstance(event, Stopped):
-            self._end(event)
+            self.end(event)
         elif isinstance(event, Opened):
             self._waiters.wake()
         self._delivering = None
 
-    def _end(self, stopped: Stopped) -> None:
+    def end(self, stopped: Stopped) -> None:
         """Every subscriber has seen `Stopped`: the session is over."""
         self._waiters.last_stopped = stopped
-        if self._ended is not None:
-            self._ended.on_next(stopped)
-        self._waiters.wake()
+        self.answer_waiting(stopped)
         self._delivering = None
         self._driver.feed(Delivered())
 
+    def answer_waiting(self, stopped: Stopped | None) -> None:
+        """Answers those who wait for an end, and for what else can be answered now."""
+        if self._ended is not None:
+            self._ended.on_next(stopped)
+        self._waiters.wake()
+
     def complete(self) -> None:
         """Completes the streams, also for those who ask for them later."""
-        for stream in (self.states, self.lifecycle, self.ended, self.latency):
+        for stream in (self.states, self.lifecycle, self.ended, self.latency, self.holding):
             stream.on_completed()
 
     def _warn_where_nobody_listens(self, event: ErrorEvent) -> None:

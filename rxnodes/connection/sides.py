@@ -8,13 +8,16 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from rxnodes.lifecycle.inputs import Reported, Shutdown
+from rxnodes.connection.helm import DriverHelm
+from rxnodes.lifecycle.inputs import Abort, Reported, Shutdown
 
 if TYPE_CHECKING:
     from rxnodes.connection.driver import Driver
+    from rxnodes.connection.driving import DrivingNodes
+    from rxnodes.connection.protocols import Helm, Steering
     from rxnodes.errors import RxNodesError, SendError
     from rxnodes.lifecycle.events import ErrorPhase, Stopped, Traffic
-    from rxnodes.rx.streams import IsolatedSubject
+    from rxnodes.rx.streams import IsolatedBehaviorSubject, IsolatedSubject
 
 __all__ = ["DriverForNodes", "DriverForProject"]
 
@@ -22,7 +25,7 @@ __all__ = ["DriverForNodes", "DriverForProject"]
 class DriverForNodes:
     """What nodes need of a connection, on its driver."""
 
-    def __init__(self, driver: Driver) -> None:
+    def __init__(self, driver: DrivingNodes) -> None:
         self._driver = driver
         self.texts = driver.inbound.texts
         self.binaries = driver.inbound.binaries
@@ -37,9 +40,14 @@ class DriverForNodes:
         self.on_handler_error = driver.publisher.report
 
     @property
-    def ended(self) -> IsolatedSubject[Stopped]:
-        """Every `Stopped`, once all subscribers have seen it."""
+    def ended(self) -> IsolatedSubject[Stopped | None]:
+        """Emits when no session is live any more."""
         return self._driver.publisher.ended
+
+    @property
+    def holding(self) -> IsolatedBehaviorSubject[bool]:
+        """Whether the connection is held here."""
+        return self._driver.publisher.holding
 
     @property
     def is_delivering(self) -> bool:
@@ -62,7 +70,7 @@ class DriverForProject:
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
         self.attach = driver.loop.attach
-        self.shutdown = partial(driver.loop.run, partial(driver.feed, Shutdown()))
+        self.shutdown = partial(driver.ask, Shutdown())
         self.tell_stopped = driver.waiters.tell_stopped
         self.detach = driver.leave
         self.disown = driver.disown
@@ -71,3 +79,18 @@ class DriverForProject:
     def traffic(self) -> tuple[int, Traffic]:
         """The live or last session, and what it has carried so far."""
         return self._driver.traffic
+
+    @property
+    def helm(self) -> Helm | None:
+        """What the connection is steered by."""
+        return self._driver.helm
+
+    def steer(self, steering: Steering) -> Helm:
+        """Lets the connection be steered."""
+        self._driver.helm = helm = DriverHelm(self._driver, steering)
+        return helm
+
+    def abort(self) -> None:
+        """Aborts what is live here."""
+        driver, helm = self._driver, self._driver.helm
+        driver.loop.run(partial(driver.feed, Abort()) if helm is None else helm.cut_short)

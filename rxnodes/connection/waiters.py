@@ -16,7 +16,7 @@ from rxnodes.rx.forking import inherited
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rxnodes.connection.driver import Driver
+    from rxnodes.connection.driving import Driving
     from rxnodes.connection.own_loop import OwnLoop
     from rxnodes.lifecycle.events import Opened, Stopped
 
@@ -35,7 +35,7 @@ class Waiters:
 
     __slots__ = ("_driver", "_for_opened", "_for_stopped", "_loop", "last_opened", "last_stopped")
 
-    def __init__(self, loop: OwnLoop, driver: Driver) -> None:
+    def __init__(self, loop: OwnLoop, driver: Driving) -> None:
         self._loop = loop
         self._driver = driver
         self.last_opened: Opened | None = None
@@ -46,8 +46,13 @@ class Waiters:
     @property
     def is_live(self) -> bool:
         """Whether a session is under way, or its `Stopped` has not reached every subscriber yet."""
-        ended = 0 if self.last_stopped is None else self.last_stopped.session
-        return self._driver.session > ended
+        helm = self._driver.helm
+        return self._driver.session > self.ended_session or (helm is not None and helm.is_awaited)
+
+    @property
+    def ended_session(self) -> int:
+        """The number of the last session that is over; 0: there was none."""
+        return 0 if self.last_stopped is None else self.last_stopped.session
 
     # Those who wait
 
@@ -119,10 +124,11 @@ class Waiters:
 
     def _opened_answer(self) -> Opened | RxNodesError | None:
         """The answer to those who wait for a session to open; `None`: there is none yet."""
-        opened = self.last_opened
-        if opened is not None and opened.session == self._driver.session:
+        opened, is_live = self.last_opened, self.is_live
+        # Of the live session, or where none is, of the last one.
+        if opened is not None and opened.session >= self.ended_session + is_live:
             return opened
-        if not self.is_live and self.last_stopped is not None:
+        if not is_live and self.last_stopped is not None:
             return _never_opened(self.last_stopped)
         return self._why_never()
 
@@ -136,7 +142,7 @@ class Waiters:
         """Why there will never be an answer; `None`: there may be one."""
         if self._loop.is_left:
             return RxNodesError(
-                f"{self._loop.name!r} was removed, or the project closed before the connection was started"
+                f"{self._loop.name!r} was removed, or the {self._loop.owner} closed before the connection was started"
             )
         return self._loop.why_closed()
 

@@ -88,6 +88,15 @@ class Connections:
             configured[name] = None
             return connection
 
+    def is_made(self, name: str) -> bool:
+        """Whether the connection of that name was asked for before."""
+        configured = self._configured()
+        _check_name(name)
+        with self._lock:
+            if name not in configured:
+                raise UnknownConfiguration(name, configured)
+            return configured[name] is None
+
     def add(self, name: str, fields: Fields) -> Connection:
         """Makes a connection of a name that is free."""
         configured = self._configured()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from rxnodes import settings
 from rxnodes.catalogue import plugins
+from rxnodes.fleet.settings import plugin as fleet_plugin
 from rxnodes.websocket.plugin import plugin as websocket_plugin
 from rxnodes.websocket.settings import WebSocketSettings
 
@@ -20,12 +21,12 @@ Given: TypeAlias = "Mapping[str, Fields]"
 
 
 def installed_plugins() -> dict[str, plugins.Plugin]:
-    """The installed plugins by name: WebSocket, and those of other packages.
+    """The installed plugins by name: WebSocket, the fleet, which has settings alone, and those of other packages.
 
     Raises:
         RxNodesError: If an installed plugin is broken.
     """
-    return plugins.discover(websocket_plugin)
+    return plugins.discover(websocket_plugin, fleet_plugin)
 
 
 def settings_from_values(

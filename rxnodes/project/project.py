@@ -1,4 +1,7 @@
-"""Project: settings, plugins, connections and scopes, opened and closed as one."""
+"""Project: settings, plugins, connections and scopes, opened and closed as one.
+
+This file is longer than others, because all that users call on a project stands here with its documentation.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,8 @@ from rxnodes.project.open_projects import note_left, note_opened
 from rxnodes.project.plugin_settings import installed_plugins, settings_from_values
 from rxnodes.project.project_loop import ProjectLoop, check_awaitable, check_function
 from rxnodes.project.scope import Scene, Scope, run_to_end, uncut, wait_all_stopped
+from rxnodes.project.wirings import Wirings
+from rxnodes.rx.arguments import check_callback
 from rxnodes.rx.event_loops import LoopThread
 from rxnodes.rx.forking import inherited, own
 from rxnodes.rx.schedulers import LateScheduler
@@ -89,14 +94,28 @@ class Project(Scope):
             ...     print(Project.load(folder).configurations)
             ('chat',)
         """
+        return cls.of(settings.load(folder, installed_plugins()), transport)
+
+    @classmethod
+    def of(cls, loaded: settings.LoadedSettings, transport: Transport | None = None) -> Self:
+        """A project with settings that were loaded already, for whoever needs more of them than the project does.
+
+        Args:
+            loaded: The settings.
+            transport: What carries bytes; by default aiohttp.
+
+        Returns:
+            The project, which is not open yet.
+        """
         project = cls.__new__(cls)
         Scope.__init__(project, "the project", project)
-        project._prepare(settings.load(folder, installed_plugins()), transport)  # noqa: SLF001 - our own
+        project._prepare(loaded, transport)  # noqa: SLF001 - our own
         return project
 
     def _prepare(self, loaded: settings.LoadedSettings, transport: Transport | None) -> None:
         self._transport = transport if transport is not None else _transport_over_aiohttp()
         self._connections = Connections(loaded, self._transport)
+        self._wirings = Wirings(self, self._connections)
         self._own = ProjectLoop()
         self._late_scheduler = LateScheduler()
         self._is_inherited = False
@@ -211,6 +230,45 @@ class Project(Scope):
         """The names of the WebSocket connections that are configured."""
         return self._connections.names
 
+    def for_each(self, names: Iterable[str], wire: Callable[[Scope, Connection], object]) -> None:
+        """Wires each of many connections while this process holds it: always, unless the project runs as a fleet.
+
+        In a fleet, a worker holds some of the connections. `wire` is called each time that this worker begins to hold
+        one, and the scope is left when it lets go. So what is wired takes memory in one worker and not in all, and
+        state, such as that of `scan`, begins anew with each holding.
+
+        ::
+
+            holding(connection):   -True------------False------True----|
+            wire(scope, ...):      -wire------------leave------wire----leave
+
+        Args:
+            names: The names of the connections, as in the settings.
+            wire: A plain function that is given a scope, in which it subscribes, and the connection. It is called on
+                the project's loop, or here if the project is not open. If it raises, what it has subscribed in the
+                scope is disposed, and there is an `ErrorEvent` of phase `handler`.
+
+        Raises:
+            UnknownConfiguration: If no connection of such a name is configured. It lists those that are.
+            PluginDisabled: If the WebSocket plugin is switched off.
+            TypeError: If `names` is a single name, or `wire` is no plain function.
+
+        Example:
+            >>> from rxnodes.websocket import client_start, on_start
+            >>> project = Project(websocket={"a": "ws://127.0.0.1:8080/", "b": "ws://127.0.0.1:8081/"})
+            >>> def wire(scope: Scope, connection: Connection) -> None:
+            ...     print("wired", connection.name)
+            ...     scope.subscribe(on_start(connection))
+            >>> project.for_each(project.configurations, wire)
+            wired a
+            wired b
+        """
+        self._check_open()
+        check_callback("wire", wire, gives="nothing")
+        if isinstance(names, str):
+            raise TypeError(f"expected the names of connections, such as [{names!r}], got one name")
+        self._wirings.add(names, wire)
+
     def scene(self, name: str, *, connections: Iterable[Connection] = ()) -> Scene:
         """A scope within the project, as an (async) context manager.
 
@@ -279,6 +337,16 @@ class Project(Scope):
             made: chat
         """
         return self._connections.follow(tell)
+
+    def steer(self, steer: Callable[[Connection], object]) -> None:
+        """Lets the connections be steered from outside, and held one by one: for the worker of a fleet.
+
+        Args:
+            steer: Called with each connection in use, and from here on with each that is made, before it can be used;
+                in whatever thread makes it. It calls `connection.for_project.steer`, unless the connection is to stay
+                as it is, and asks the project for nothing.
+        """
+        self._wirings.steer(steer)
 
     def is_on_loop(self) -> bool:
         """Whether this is the event loop's thread."""
@@ -352,7 +420,7 @@ class Project(Scope):
         """
         if self._own.can_run:
             for connection in self.connections:
-                connection.abort()
+                connection.for_project.abort()
 
     # Its life
 

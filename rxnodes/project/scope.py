@@ -7,7 +7,7 @@ import contextlib
 import logging
 from collections.abc import Iterable
 from concurrent.futures import CancelledError
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignmentDisposable
 
@@ -28,12 +28,46 @@ if TYPE_CHECKING:
     from rxnodes.connection.connection import Connection
     from rxnodes.lifecycle.events import Stopped
     from rxnodes.project.project import Project
+    from rxnodes.rx.schedulers import LateScheduler
 
 __all__ = ["Scene", "Scope", "Uncut", "run_to_end", "uncut", "wait_all_stopped"]
 
 T = TypeVar("T")
 
 logger = logging.getLogger("rxnodes")
+
+
+class Outermost(Protocol):
+    """What a scope needs of the one that all others lie in: a project, or a fleet that is seen from outside."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+        ...
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop, while it is open."""
+        ...
+
+    @property
+    def late_scheduler(self) -> LateScheduler:
+        """The scheduler for what is subscribed before it is open."""
+        ...
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether this process was forked from the one that had opened it."""
+        ...
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has been left."""
+        ...
+
+    def is_on_loop(self) -> bool:
+        """Whether this is the event loop's thread."""
+        ...
 
 
 class Scope:
@@ -58,9 +92,9 @@ class Scope:
         hello from scene 'menu'
     """
 
-    def __init__(self, name: str, project: Project) -> None:
+    def __init__(self, name: str, outermost: Outermost) -> None:
         self.name = name
-        self._project = project
+        self._outermost = outermost
         self._disposables = CompositeDisposable()
         self._has_ended = False
 
@@ -107,8 +141,8 @@ class Scope:
             check_observable("subscribe", pipeline)
         self._check_open()
         scheduler = self._scheduler()
-        if scheduler is None and not self._project.has_ended:
-            scheduler = self._project.late_scheduler
+        if scheduler is None and not self._outermost.has_ended:
+            scheduler = self._outermost.late_scheduler
         return CompositeDisposable([self._subscribe(pipeline, scheduler) for pipeline in pipelines])
 
     def add(self, disposable: abc.DisposableBase) -> abc.DisposableBase:
@@ -127,17 +161,17 @@ class Scope:
         return self._keep(disposable)
 
     def _check_open(self) -> None:
-        if self._project.is_inherited:
-            raise inherited("the project")
+        if self._outermost.is_inherited:
+            raise inherited(self._outermost.name)
         if self._has_ended:
             raise RxNodesError(f"{self.name} has been left: nothing can be subscribed in it any more")
 
     def _not_open(self, done: str) -> RxNodesError:
-        if self._project.is_inherited:
-            return inherited("the project")
-        if self._project.has_ended:
-            return RxNodesError(f"the project has been left: nothing can be {done} any more")
-        return RxNodesError("the project is not open: enter it with 'async with' or 'with' first")
+        if self._outermost.is_inherited:
+            return inherited(self._outermost.name)
+        if self._outermost.has_ended:
+            return RxNodesError(f"{self._outermost.name} has been left: nothing can be {done} any more")
+        return RxNodesError(f"{self._outermost.name} is not open: enter it with 'async with' or 'with' first")
 
     def _subscribe(self, pipeline: Observable[Any], scheduler: abc.SchedulerBase | None) -> abc.DisposableBase:
         subscription = SingleAssignmentDisposable()
@@ -171,10 +205,10 @@ class Scope:
         self._disposables.dispose()
 
     def _scheduler(self) -> abc.SchedulerBase | None:
-        loop = self._project.loop
+        loop = self._outermost.loop
         if loop is None:
             return None
-        return LoopScheduler(loop) if self._project.is_on_loop() else ThreadSafeLoopScheduler(loop)
+        return LoopScheduler(loop) if self._outermost.is_on_loop() else ThreadSafeLoopScheduler(loop)
 
     def _on_pipeline_error(self, error: Exception) -> None:
         # Raised here, the error would have to pass through Rx to the stream that notifies, and Rx swallows some.
@@ -207,6 +241,7 @@ class Scene(Scope):
 
     def __init__(self, name: str, project: Project, connections: Iterable[Connection]) -> None:
         super().__init__(f"scene {name!r}", project)
+        self._project = project
         if not isinstance(connections, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"expected a list of connections, such as [chat], got {type(connections).__name__}")
         self._connections = tuple(connections)

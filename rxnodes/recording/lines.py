@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from multidict import CIMultiDict
 
-from rxnodes import errors
-from rxnodes.errors import RxNodesError
-from rxnodes.lifecycle.events import Closing, Connecting, Dropped, ErrorEvent, Opened, Stopped
+from rxnodes.lifecycle.events import Opened
+from rxnodes.lifecycle.letters import EVENTS, error_of, plain_error
 from rxnodes.lifecycle.states import ConnectionState, Initiator
 from rxnodes.recording.entries import LeftOut, Message, Messages, Pulse, Recorded
 
@@ -29,20 +28,9 @@ __all__ = ["VERSION", "Head", "head_line", "line_of", "read"]
 VERSION: Final = 1
 
 _KINDS: Final[dict[str, type[Any]]] = {
-    kind.__name__: kind
-    for kind in (Connecting, Opened, Dropped, Closing, Stopped, ErrorEvent, Message, Messages, Pulse, LeftOut)
+    **EVENTS,
+    **{kind.__name__: kind for kind in (Message, Messages, Pulse, LeftOut)},
 }
-#: What of an exception is recorded besides its type and text: nothing of it is a secret.
-_OF_ERRORS: Final = (
-    "status",
-    "proxy_status",
-    "code",
-    "reason",
-    "retry_after",
-    "retryable",
-    "untrusted_certificate",
-)
-_ERRORS: Final[dict[str, type[RxNodesError]]] = {name: getattr(errors, name) for name in errors.__all__}
 
 
 class Head(typing.NamedTuple):
@@ -115,8 +103,8 @@ def _plain(value: object) -> object:
     """What JSON has no form for: times and exceptions."""
     if isinstance(value, datetime):
         return value.isoformat()
-    known = {name: getattr(value, name) for name in _OF_ERRORS if getattr(value, name, None) is not None}
-    return {"type": type(value).__name__, "message": str(value), **known}
+    assert isinstance(value, BaseException)
+    return plain_error(value)
 
 
 _encode = json.JSONEncoder(default=_plain, separators=(",", ":")).encode
@@ -170,22 +158,9 @@ def _recorded(fields: dict[str, Any]) -> Recorded[Entry]:
     if "initiator" in fields:
         fields["initiator"] = Initiator(fields["initiator"])
     if fields.get("error") is not None:
-        fields["error"] = _error(fields["error"])
+        fields["error"] = error_of(fields["error"])
     if "payload_base64" in fields:
         fields["payload"] = base64.b64decode(fields.pop("payload_base64"), validate=True)
     if kind is Opened:
         fields["headers"] = CIMultiDict[str]()
     return Recorded(time, cast("Entry", kind(**fields)))
-
-
-def _error(fields: Mapping[str, Any]) -> RxNodesError:
-    """An exception as it was recorded. One of a type that is not rxnodes's own becomes an `RxNodesError`."""
-    kind = _ERRORS.get(fields["type"], RxNodesError)
-    error = kind.__new__(kind, fields["message"])
-    if issubclass(kind, errors.ConnectError):
-        errors.ConnectError.__init__(cast("errors.ConnectError", error), fields["message"])
-    error.args = (fields["message"],)
-    for name in _OF_ERRORS:
-        if name in fields:
-            setattr(error, name, fields[name])
-    return error

@@ -316,18 +316,25 @@ class Views:
     """Which of the views of one source are observed.
 
     The set is replaced at every change, so that a loop over many values sees that there was one.
+
+    Args:
+        lock: That of the views.
+        tell: Called behind every change.
     """
 
-    __slots__ = ("lock", "observed")
+    __slots__ = ("_tell", "lock", "observed")
 
-    def __init__(self, lock: threading.RLock) -> None:
+    def __init__(self, lock: threading.RLock, tell: Callable[[], None] | None = None) -> None:
         self.lock = lock
+        self._tell = tell
         self.observed = _NO_VIEWS
 
     def note(self, view: View[Any]) -> None:
         """Notes whether this view is observed now."""
         with self.lock:
             self.observed = self.observed | {view} if view.is_observed else self.observed - {view}
+        if self._tell is not None:
+            self._tell()
 
 
 class View(IsolatedSubject[T]):

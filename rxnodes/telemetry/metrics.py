@@ -17,6 +17,7 @@ from opentelemetry.metrics import Observation, get_meter_provider
 from reactivex.disposable import CompositeDisposable, Disposable
 
 from rxnodes import __version__
+from rxnodes.errors import HolderLost
 from rxnodes.lifecycle.events import (
     Closing,
     Connecting,
@@ -331,6 +332,11 @@ class ConnectionMetrics:
             self.tally.add(metric, words)
 
     def _count_error(self, event: ErrorEvent) -> None:
+        if isinstance(event.error, HolderLost):
+            # In the place of a Stopped, which is told, and counted, elsewhere.
+            self._closing = None
+            self._end_attempt("failed")
+            self._take_traffic()
         kind = type(event.error).__name__
         if event.phase == "connect":
             self._error = kind
@@ -343,11 +349,14 @@ class ConnectionMetrics:
         why: Words = {ERROR_TYPE: self._error} if outcome == "failed" and self._error is not None else {}
         self._add("rxnodes.attempt.count", why | {OUTCOME: outcome})
 
-    def _end_session(self, event: Stopped) -> None:
-        self._end_attempt("stopped" if event.error is None else "failed")
+    def _take_traffic(self) -> None:
         with _lock:
             self.tally.traffic = self.tally.traffic.plus(self.since_taken())
             self._taken = self.connection.for_project.traffic
+
+    def _end_session(self, event: Stopped) -> None:
+        self._end_attempt("stopped" if event.error is None else "failed")
+        self._take_traffic()
         self._add("rxnodes.session.count", initiated_by(event) | {CODE: event.code, CLEAN: event.was_clean})
         closing, self._closing = self._closing, None
         if closing is not None:

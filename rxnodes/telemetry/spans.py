@@ -9,6 +9,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, get_tracer
 from reactivex.disposable import CompositeDisposable, Disposable
 
 from rxnodes import __version__
+from rxnodes.errors import HolderLost
 from rxnodes.lifecycle.events import Closing, Connecting, Dropped, ErrorEvent, LifecycleEvent, Opened, Stopped
 from rxnodes.telemetry.guarded import guarded
 from rxnodes.telemetry.words import (
@@ -76,6 +77,9 @@ class ConnectionSpans:
                 self._close = self._begin("websocket close", event, initiated_by(event))
             case Stopped():
                 self._end(event)
+            case ErrorEvent(error=HolderLost()):
+                # In the place of a Stopped, which is told elsewhere.
+                self.leave()
             case _:
                 pass
 

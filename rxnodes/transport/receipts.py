@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
+from rxnodes.errors import SendUnknown
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
     from datetime import datetime
@@ -88,12 +90,12 @@ class SharedOutcome(NamedTuple):
     """What became of messages that were sent or given up together, without what each has of its own.
 
     Attributes:
-        kind: Which outcome it is.
+        kind: Which outcome it is. `SendUnknown`: there is none, since whoever was to send them has not answered.
         connection: As in the outcome, and so are the rest.
         more: What this kind of outcome has beyond those.
     """
 
-    kind: type[SendOutcome]
+    kind: type[SendOutcome | SendUnknown]
     connection: str
     session: int
     attempt: int
@@ -101,10 +103,21 @@ class SharedOutcome(NamedTuple):
     more: dict[str, Any]
 
     def of(self, receipt: Receipt) -> SendOutcome:
-        """The outcome of one of them."""
+        """The outcome of one of them.
+
+        Raises:
+            SendUnknown: If there is none.
+        """
         kind, connection, session, attempt, at, more = self
+        if issubclass(kind, SendUnknown):
+            raise self.unknown
         common: dict[str, Any] = {"connection": connection, "session": session, "attempt": attempt, "at": at}
         return kind(**common, tag=receipt.tag, size=receipt.size, **more)
+
+    @property
+    def unknown(self) -> SendUnknown:
+        """What is told where there is none."""
+        return SendUnknown(f"{self.connection!r}: no answer says what became of the message, which may have been sent")
 
 
 class Sender(Protocol):
@@ -123,7 +136,8 @@ class Receipt:
     """A message that was given to a connection, and the promise to say what becomes of it.
 
     To await it gives its outcome: `Sent`, `SendDropped` or `Unsent`. Ignoring it costs nothing more. It may be awaited
-    on any event loop, more than once, and after the fact.
+    on any event loop, more than once, and after the fact. In a fleet it raises `SendUnknown` where the worker that
+    holds the connection has not answered.
 
     Attributes:
         tag: What the sender gave to recognize the message by.
@@ -167,7 +181,11 @@ class Receipt:
 
     @property
     def outcome(self) -> SendOutcome | None:
-        """What became of the message; `None` while it is under way."""
+        """What became of the message; `None` while it is under way.
+
+        Raises:
+            SendUnknown: As when it is awaited.
+        """
         return None if self.shared_outcome is None else self.shared_outcome.of(self)
 
     @property

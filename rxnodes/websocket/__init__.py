@@ -5,6 +5,7 @@ from rxnodes.websocket.channel import channel
 from rxnodes.websocket.event_nodes import on_error, on_receive, on_start, on_stop
 from rxnodes.websocket.expect import expect
 from rxnodes.websocket.gaps import Gap, on_gap
+from rxnodes.websocket.holding import holding
 from rxnodes.websocket.iteration import messages
 from rxnodes.websocket.request import request
 from rxnodes.websocket.request_stream import request_stream
@@ -18,6 +19,7 @@ __all__ = [
     "client_start",
     "client_stop",
     "expect",
+    "holding",
     "messages",
     "on_error",
     "on_gap",

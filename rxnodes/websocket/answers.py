@@ -7,7 +7,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from rxnodes.connection.matching import NO_MATCH, Wanted, key_reader
-from rxnodes.errors import ConnectionLost, DecodeError, printable
+from rxnodes.errors import ConnectionLost, DecodeError, HolderLost, printable
 from rxnodes.lifecycle.events import Dropped, ErrorEvent, LifecycleEvent, Stopped
 from rxnodes.rx.streams import Subscription
 from rxnodes.websocket.codec_argument import stream_of
@@ -220,13 +220,18 @@ class Answers:
 
     def _on_event(self, generation: int, event: LifecycleEvent) -> None:
         if isinstance(event, ErrorEvent):
-            if event.phase in {"connect", "receive", "close"} and not isinstance(event.error, DecodeError):
+            if isinstance(event.error, HolderLost):
+                # In the place of a Stopped.
+                self._end(generation, End(event.error.code, event.error.reason, event.error))
+            elif event.phase in {"connect", "receive", "close"} and not isinstance(event.error, DecodeError):
                 self._broken_by = event
         elif isinstance(event, Dropped | Stopped):
             cause = event.error if isinstance(event, Stopped) else self._cause_of(event)
-            end = End(event.code, event.reason, cause)
-            for waiter in self._all(generation):
-                _tell(self._connection, waiter, waiter.on_end, end)
+            self._end(generation, End(event.code, event.reason, cause))
+
+    def _end(self, generation: int, end: End) -> None:
+        for waiter in self._all(generation):
+            _tell(self._connection, waiter, waiter.on_end, end)
 
     def _cause_of(self, dropped: Dropped) -> Exception | None:
         """What broke the attempt: an end that is not clean is announced by an `ErrorEvent`."""

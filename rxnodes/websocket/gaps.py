@@ -11,6 +11,7 @@ from reactivex.disposable import CompositeDisposable
 
 from rxnodes.lifecycle.events import LifecycleEvent, Opened
 from rxnodes.rx.arguments import check_callback
+from rxnodes.rx.filtered import Filtered
 from rxnodes.rx.streams import IsolatedSubject
 from rxnodes.websocket.codec_argument import UNSET, read_with
 from rxnodes.websocket.event_nodes import on_start
@@ -152,6 +153,8 @@ class _GapStream(IsolatedSubject[Gap]):
         following = CompositeDisposable(
             self._side.batches(is_binary=None).subscribe(self._note_life),
             connection.latency.subscribe(self._note_life),
+            # A connection that knows of a gap by itself tells it, as one of a fleet does.
+            Filtered(connection.lifecycle, Gap).subscribe(self.on_next),
             on_start(connection).subscribe(self._on_opened, on_completed=self.on_completed),
         )
         if self._sequence is not None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, overload
 
+import reactivex
 from reactivex import operators as ops
 
 from rxnodes.rx.async_iterator import aiter_observable
 from rxnodes.websocket.codec_argument import UNSET, read_with
 from rxnodes.websocket.event_nodes import on_stop
+from rxnodes.websocket.holding import holding
 
 if TYPE_CHECKING:
+    from reactivex import Observable
     from typing_extensions import TypeForm
 
     from rxnodes.codecs import CodecOf, V
@@ -78,9 +81,9 @@ def messages(  # noqa: PLR0913 - those of on_receive and of a buffer
         on_stop(chat):                         -----------------S---
         async for message in messages(chat):      a====b====c==      and the loop ends
 
-    The loop ends after the last message before `Stopped`, or when the project closes. While the buffer is full, the
-    socket is not read, so that TCP slows the peer down. The call itself subscribes: messages that come before the loop
-    begins are not lost.
+    The loop ends after the last message before `Stopped`, or when the project closes; in a fleet, also when this
+    process does not hold the connection any more. While the buffer is full, the socket is not read, so that TCP slows
+    the peer down. The call itself subscribes: messages that come before the loop begins are not lost.
 
     Args:
         connection: The connection.
@@ -109,5 +112,13 @@ def messages(  # noqa: PLR0913 - those of on_receive and of a buffer
         ...         async for message in messages(chat):
         ...             print(message)
     """
-    session = read_with(connection, codec).pipe(ops.take_until(on_stop(connection)))
+    end = reactivex.merge(on_stop(connection), _let_go(connection))
+    session = read_with(connection, codec).pipe(ops.take_until(end))
     return aiter_observable(session, buffer=buffer, overflow=overflow, drops=drops, scope=scope)
+
+
+def _let_go(connection: ConnectionLike) -> Observable[bool]:
+    """Emits when a connection that was held here no longer is."""
+    return holding(connection).pipe(
+        ops.skip_while(lambda is_held: not is_held), ops.filter(lambda is_held: not is_held)
+    )

@@ -7,6 +7,7 @@ import pytest
 
 from rxnodes.catalogue.plugins import Plugin, discover
 from rxnodes.errors import RxNodesError
+from rxnodes.fleet.settings import plugin as fleet
 from rxnodes.project.plugin_settings import installed_plugins
 from rxnodes.websocket.plugin import plugin as websocket
 
@@ -99,7 +100,7 @@ def test_an_entry_point_that_leads_to_our_own_is_the_same_plugin(install):
     """An installation of an older version has one."""
     install("old_rxnodes", "rxnodes.websocket.plugin:plugin", entry="websocket")
     assert discover(websocket) == {"websocket": websocket}
-    assert installed_plugins() == {"websocket": websocket}
+    assert installed_plugins() == {"websocket": websocket, "fleet": fleet}
 
 
 def test_another_plugin_of_our_name_is_named(install):

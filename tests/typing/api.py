@@ -25,12 +25,14 @@ from rxnodes import (
     Codec,
     ConnectError,
     Connection,
+    ConnectionLost,
     ConnectionState,
     ConnectOptions,
     Drops,
     ErrorEvent,
     GiveUp,
     Greeting,
+    HolderLost,
     Initiator,
     LifecycleEvent,
     Opened,
@@ -38,17 +40,21 @@ from rxnodes import (
     Receipt,
     Scene,
     Scope,
+    SendError,
     SendOutcome,
+    SendUnknown,
     Stopped,
     Trigger,
     aiter_observable,
     for_each_async,
+    holding,
     map_async,
     pulse,
     run,
 )
 from rxnodes.codecs import as_codec
 from rxnodes.errors import RxNodesError
+from rxnodes.fleet import Fleet, RemoteConnection
 from rxnodes.inspector import Inspector
 from rxnodes.recording import LeftOut, Message, Messages, Pulse, Recorder
 from rxnodes.rx.async_iterator import ObservableIterator
@@ -544,3 +550,42 @@ def testing(chat: Connection, project: Project) -> None:
     assert_type(asks(chat), str | None)
     assert_type(run_in_virtual_time(greet("hello")), tuple[str, int])
     assert_type(run_in_virtual_time(save("hello"), debug=True), None)
+
+
+def wire_one(scope: Scope, connection: Connection) -> None:
+    scope.subscribe(on_receive(connection))
+
+
+def holding_some_of_many(project: Project, chat: Connection, numbers: Observable[int]) -> None:
+    assert_type(holding(chat), Observable[bool])
+    numbers.pipe(client_send(chat, str, enabled=holding(chat)))
+    project.for_each(project.configurations, wire_one)
+    project.for_each(["chat"], lambda scope, connection: scope.add(connection.states.subscribe()))
+    project.for_each(["chat"], print_names)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+def print_names(name: str) -> None: ...
+
+
+async def a_fleet_from_outside(fleet: Fleet) -> None:
+    assert_type(Fleet.connect("nats://127.0.0.1:4222", name="feeds", credentials=Path("x.creds"), history=True), Fleet)
+    async with fleet as entered:
+        assert_type(entered, Fleet)
+    chat = fleet.websocket("chat")
+    assert_type(chat, RemoteConnection)
+    assert_type(fleet.names, tuple[str, ...])
+    assert_type(fleet.call(chat.wait_stopped), Stopped)
+    assert_type(on_start(chat), Observable[Opened])
+    assert_type(await chat.send("hello"), SendOutcome)
+    assert_type(chat.messages, Observable[str | bytes])
+    fleet.subscribe(on_receive(chat).pipe(client_send(chat, str), client_start(chat), client_stop(chat)))
+    another: ConnectionLike = chat
+    nodes_take_whatever_keeps_the_protocol(fleet_project_connection(), another)
+
+
+def fleet_project_connection() -> Connection:
+    return Project().websocket("chat")
+
+
+def what_a_fleet_adds_to_the_errors(lost: HolderLost, unknown: SendUnknown) -> tuple[ConnectionLost, SendError]:
+    return lost, unknown

@@ -82,8 +82,7 @@ class AiohttpLink(asyncio.Protocol):
         self._sink = sink
         self.loop = asyncio.get_running_loop()
         self._sockets: list[WatchedSocket] = []
-        self._writer = Writer(self.loop, sink, self._sockets, target.send_queue, masks)
-        self._reader = Reader(self.loop, sink, self._sockets, self._writer)
+        self._writer, self._reader = self._make_sides(masks)
         self._keepalive: KeepAlive | None = None
         # The transport until the connection is lost; its layers, once there were any.
         self._transport: asyncio.Transport | None = None
@@ -101,6 +100,10 @@ class AiohttpLink(asyncio.Protocol):
             self._connect(session), loop=self.loop, name=f"rxnodes dial {target.redacted_url}"
         )
         self._dial.add_done_callback(self._on_dial_done)
+
+    def _make_sides(self, masks: Masks) -> tuple[Writer, Reader]:
+        writer = Writer(self.loop, self._sink, self._sockets, self._target.send_queue, masks)
+        return writer, Reader(self.loop, self._sink, self._sockets, writer)
 
     # The dial
 

@@ -10,6 +10,7 @@ from rxnodes.transport.aiohttp.allocator import keep_freed_memory
 from rxnodes.transport.aiohttp.answers import HandshakeConnector
 from rxnodes.transport.aiohttp.failures import reason_of
 from rxnodes.transport.aiohttp.link import AiohttpLink
+from rxnodes.transport.aiohttp.permitted import PermittedLink
 from rxnodes.wire.handshake import RefusedError
 from rxnodes.wire.masking import Masks
 
@@ -22,16 +23,24 @@ __all__ = ["AiohttpTransport"]
 
 
 class AiohttpTransport:
-    """Dials with aiohttp. One client session serves all links; it has no pool, limit, cookies, redirects or proxies."""
+    """Dials with aiohttp. One client session serves all links; it has no pool, limit, cookies, redirects or proxies.
 
-    def __init__(self) -> None:
+    Args:
+        permit: Asked before each read that is handed on, and before each write: whether it may be. Where it may not,
+            the link ends at once, and tells nothing but that. `None`: all may be.
+    """
+
+    def __init__(self, permit: Callable[[], bool] | None = None) -> None:
         keep_freed_memory()
+        self._permit = permit
         self._session: aiohttp.ClientSession | None = None
         self._masks = Masks(compiled_mask())
 
     def dial(self, target: Target, sink: Sink) -> AiohttpLink:
         """Begins an attempt."""
-        return AiohttpLink(self.session(), target, sink, self._masks)
+        if self._permit is None:
+            return AiohttpLink(self.session(), target, sink, self._masks)
+        return PermittedLink(self.session(), target, sink, self._masks, self._permit)
 
     def session(self) -> aiohttp.ClientSession:
         """The client session, made on the running loop when it is first needed."""

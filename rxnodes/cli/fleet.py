@@ -1,0 +1,260 @@
+"""`rxnodes fleet`: a look at a fleet, and what it is told to do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+from rxnodes.cli.fleets import observed_fleet, store_of
+from rxnodes.cli.output import DIM, RED, printable
+from rxnodes.errors import RxNodesError, UnknownConfiguration
+from rxnodes.fleet.ordering import Leave, LetGo, order_letter, order_subject
+from rxnodes.fleet.overview import Lookout
+from rxnodes.fleet.remote.fleet import Fleet
+from rxnodes.fleet.store import NobodyThere, Unknown
+from rxnodes.project.run import run as run_in_order
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from rxnodes.cli.output import Output
+    from rxnodes.fleet.ordering import WorkerOrder
+    from rxnodes.fleet.overview import ConnectionSeen, WorkerSeen
+    from rxnodes.fleet.remote.connection import RemoteConnection
+    from rxnodes.fleet.settings import FleetSettings
+
+__all__ = ["run"]
+
+#: For how many seconds the answer of a worker is waited for.
+_PATIENCE: Final = 2.0
+#: How many connections change their worker at once, when a fleet is rebalanced.
+_AT_ONCE: Final = 10
+
+
+def run(options: argparse.Namespace, out: Output, err: Output) -> int:
+    """Does what is asked for; the status says whether all of it went well."""
+    fleet = observed_fleet(options.fleet, options.settings)
+    return run_in_order(_ACTIONS[options.action](fleet, options, out, err))
+
+
+# --- status -----------------------------------------------------------------------------------------------------------
+
+
+async def _status(fleet: FleetSettings, options: argparse.Namespace, out: Output, err: Output) -> int:  # noqa: ARG001
+    async with Lookout(store_of(fleet, is_observer=True)) as lookout:
+        await lookout.see_who_is_alive()
+        connections = [lookout.connection(name) for name in _known(options.names or lookout.names, lookout.names)]
+        if options.json:
+            out.line(json.dumps(_as_json(fleet, lookout, connections)))
+        else:
+            _print_status(fleet, lookout, connections, out)
+    return 0
+
+
+def _known(names: Iterable[str], known: Iterable[str]) -> list[str]:
+    """The names, which must all be known.
+
+    Raises:
+        UnknownConfiguration: If one is not.
+    """
+    known = set(known)
+    for name in names:
+        if name not in known:
+            raise UnknownConfiguration(name, known)
+    return list(dict.fromkeys(names))
+
+
+def _as_json(fleet: FleetSettings, lookout: Lookout, connections: list[ConnectionSeen]) -> dict[str, Any]:
+    workers = [
+        {
+            "id": seen.lease.worker,
+            "host": seen.lease.host,
+            "held": seen.lease.held,
+            "capacity": seen.lease.capacity,
+            "draining": seen.lease.is_draining,
+            "alive": seen.is_alive,
+        }
+        for seen in _in_order(lookout)
+    ]
+    shown = [
+        {
+            "name": it.name,
+            "state": it.state,
+            "session": it.tail.session,
+            "wanted": it.is_wanted,
+            "holder": it.record.holder,
+            "held": lookout.is_held(it),
+        }
+        for it in connections
+    ]
+    return {"fleet": fleet.name, "servers": fleet.servers, "workers": workers, "connections": shown}
+
+
+def _in_order(lookout: Lookout) -> list[WorkerSeen]:
+    return [lookout.workers[worker] for worker in sorted(lookout.workers)]
+
+
+def _print_status(fleet: FleetSettings, lookout: Lookout, connections: list[ConnectionSeen], out: Output) -> None:
+    out.line(printable(f"fleet {fleet.name!r} at {', '.join(fleet.servers)}"))
+    out.line()
+    workers = _in_order(lookout)
+    out.line("Workers" if workers else "Workers: none")
+    width = max((len(seen.lease.worker) for seen in workers), default=0)
+    for seen in workers:
+        text = printable(f"  {seen.lease.worker:<{width}}  {_worker_in_words(seen)}")
+        out.line(text if seen.is_alive else out.painted(text, RED))
+    out.line()
+    out.line(f"Connections: {_summary(lookout, connections)}" if connections else "Connections: none")
+    width = max((len(it.name) for it in connections), default=0)
+    for it in connections:
+        is_missing = it.is_wanted and not lookout.is_held(it)
+        text = printable(f"  {it.name:<{width}}  {it.state:<12}  session {it.tail.session:<6}  {_holder(lookout, it)}")
+        out.line(out.painted(text, RED if is_missing else "" if it.is_wanted else DIM))
+
+
+def _worker_in_words(seen: WorkerSeen) -> str:
+    lease = seen.lease
+    text = f"holds {lease.held}" + (f" of {lease.capacity} at most" if lease.capacity is not None else "")
+    if not seen.is_alive:
+        return f"{text}; silent: dead, cut off, or stopped"
+    return f"{text}; draining" if lease.is_draining else text
+
+
+def _summary(lookout: Lookout, connections: list[ConnectionSeen]) -> str:
+    counts = Counter(it.state for it in connections)
+    unheld = sum(it.is_wanted and not lookout.is_held(it) for it in connections)
+    parts = [f"{count} {state}" for state, count in counts.most_common()] + ([f"{unheld} unheld"] if unheld else [])
+    return ", ".join(parts)
+
+
+def _holder(lookout: Lookout, it: ConnectionSeen) -> str:
+    if lookout.is_held(it):
+        return it.record.holder or ""
+    return "unheld" if it.is_wanted else "-"
+
+
+# --- start and stop ---------------------------------------------------------------------------------------------------
+
+
+async def _start(fleet: FleetSettings, options: argparse.Namespace, out: Output, err: Output) -> int:
+    async def start(connection: RemoteConnection) -> str:
+        connection.start()
+        opened = await connection.wait_started()
+        return f"open, session {opened.session}"
+
+    return await _command(fleet, options, start, out, err)
+
+
+async def _stop(fleet: FleetSettings, options: argparse.Namespace, out: Output, err: Output) -> int:
+    async def stop(connection: RemoteConnection) -> str:
+        was_live = connection.is_live
+        connection.stop(code=options.code, reason=options.reason)
+        if not was_live:
+            return "was not live"
+        stopped = await connection.wait_stopped()
+        reason = f' "{stopped.reason}"' if stopped.reason else ""
+        return f"stopped, session {stopped.session}: {stopped.code}{reason}"
+
+    return await _command(fleet, options, stop, out, err)
+
+
+async def _command(
+    fleet: FleetSettings,
+    options: argparse.Namespace,
+    act: Callable[[RemoteConnection], Awaitable[str]],
+    out: Output,
+    err: Output,
+) -> int:
+    """Does the same with many connections, and prints what came of each."""
+
+    async def one(connection: RemoteConnection) -> bool:
+        try:
+            says, output = await act(connection), out
+        except RxNodesError as error:
+            says, output = str(error), err
+        output.line(printable(f"{connection.name}: {says}"))
+        return output is out
+
+    async with Fleet(store_of(fleet, is_observer=True)) as remote:
+        names = remote.names if options.all else _known(options.names, remote.names)
+        results = await asyncio.gather(*(one(remote.websocket(name)) for name in names))
+    return 0 if all(results) else 1
+
+
+# --- drain and rebalance ----------------------------------------------------------------------------------------------
+
+
+async def _drain(fleet: FleetSettings, options: argparse.Namespace, out: Output, err: Output) -> int:  # noqa: ARG001
+    async with Lookout(store_of(fleet, is_observer=True)) as lookout:
+        workers = _workers(options.workers, lookout)
+        for worker in workers:
+            await _order(lookout, worker, Leave())
+            out.line(printable(f"{worker}: draining"))
+        left = set(workers)
+        while left:
+            for worker in sorted(left - {*lookout.workers}):
+                out.line(printable(f"{worker}: has left"))
+                left.discard(worker)
+            if left:
+                await lookout.change()
+    return 0
+
+
+def _workers(asked: list[str], lookout: Lookout) -> list[str]:
+    """The ids of the workers that were named, by their ids or by their hosts.
+
+    Raises:
+        RxNodesError: If there is none of that name.
+    """
+    found: dict[str, None] = {}
+    for name in asked:
+        those = [worker for worker, seen in lookout.workers.items() if name in (worker, seen.lease.host)]
+        if not those:
+            known = ", ".join(sorted(lookout.workers)) or "none"
+            raise RxNodesError(f"there is no worker {name!r}, and none on a host of that name (workers: {known})")
+        found |= dict.fromkeys(those)
+    return list(found)
+
+
+async def _order(lookout: Lookout, worker: str, order: WorkerOrder) -> None:
+    """Has a worker do something.
+
+    Raises:
+        RxNodesError: If it does not answer.
+    """
+    try:
+        await lookout.store.request(order_subject(worker), order_letter(order), timeout=_PATIENCE)
+    except (NobodyThere, Unknown):
+        raise RxNodesError(f"the worker {worker!r} does not answer") from None
+
+
+async def _rebalance(fleet: FleetSettings, options: argparse.Namespace, out: Output, err: Output) -> int:  # noqa: ARG001
+    async with Lookout(store_of(fleet, is_observer=True)) as lookout:
+        await lookout.see_who_is_alive()
+        moves = list(lookout.moves().items())
+        if not moves:
+            out.line("each worker has its share")
+        for begin in range(0, len(moves), _AT_ONCE):
+            await _move(lookout, dict(moves[begin : begin + _AT_ONCE]), out)
+    return 0
+
+
+async def _move(lookout: Lookout, moves: dict[str, str], out: Output) -> None:
+    """Has some connections let go by their holders, and waits until they are held again."""
+    epochs = {name: lookout.connection(name).record.epoch for name in moves}
+    for worker in sorted({*moves.values()}):
+        await _order(lookout, worker, LetGo([name for name, holder in moves.items() if holder == worker]))
+    while epochs:
+        for name in list(epochs):
+            record = lookout.connection(name).record
+            if record.epoch > epochs[name] and record.holder is not None:
+                del epochs[name]
+                out.line(printable(f"{name}: {moves[name]} -> {record.holder}"))
+        if epochs:
+            await lookout.change()
+
+
+_ACTIONS = {"status": _status, "start": _start, "stop": _stop, "drain": _drain, "rebalance": _rebalance}

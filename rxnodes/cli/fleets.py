@@ -1,0 +1,74 @@
+"""What the commands have in common that have to do with a fleet: its settings, and its store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from rxnodes.errors import PluginDisabled, RxNodesError
+
+if TYPE_CHECKING:
+    from rxnodes.fleet.settings import FleetSettings
+    from rxnodes.fleet.store import Store
+    from rxnodes.settings import LoadedSettings
+
+__all__ = ["fleet_of", "observed_fleet", "store_of"]
+
+
+def fleet_of(loaded: LoadedSettings, url: str, folder: str) -> FleetSettings:
+    """The settings of the fleet, with the servers of the command line where those are given.
+
+    Raises:
+        PluginDisabled: If they are switched off.
+        RxNodesError: If no servers are known, or those of the command line are none.
+    """
+    if "fleet" not in loaded.sections:
+        raise PluginDisabled("fleet", loaded.switches["fleet"])
+    fleet = cast("FleetSettings", loaded.sections["fleet"])
+    if url:
+        try:
+            fleet = fleet.at(url)
+        except ValueError as error:
+            raise RxNodesError(f"--fleet: {error}") from None
+    if not fleet.servers:
+        raise RxNodesError(f"--fleet: no URL is given, and {folder}/fleet.toml has none")
+    return fleet
+
+
+def observed_fleet(url: str, folder: str) -> FleetSettings:
+    """The settings of a fleet that is seen from outside: a URL alone is enough.
+
+    Raises:
+        SettingsError: If the settings are not usable.
+        PluginDisabled: If they are switched off.
+        RxNodesError: If no servers are known, or those of the command line are none.
+    """
+    from rxnodes import settings  # noqa: PLC0415 - where they are needed
+    from rxnodes.project.plugin_settings import installed_plugins  # noqa: PLC0415
+
+    plugins = installed_plugins()
+    is_alone = bool(url) and not Path(folder).is_dir()
+    return fleet_of(settings.from_values({}, plugins) if is_alone else settings.load(folder, plugins), url, folder)
+
+
+def store_of(fleet: FleetSettings, *, is_observer: bool) -> Store:
+    """The store of a fleet.
+
+    Raises:
+        RxNodesError: If what it needs is not installed.
+    """
+    try:
+        from rxnodes.fleet.nats import nats_store  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise RxNodesError("a fleet needs nats-py: pip install 'rxnodes[fleet]'") from error
+    assert fleet.url is not None
+    return nats_store(
+        fleet.url.get_secret_value(),
+        fleet=fleet.name,
+        credentials=fleet.credentials,
+        tls=None if fleet.tls is None else fleet.tls.context(),
+        lease=fleet.lease,
+        history=fleet.history,
+        replicas=fleet.replicas,
+        is_observer=is_observer,
+    )

@@ -1,0 +1,140 @@
+"""What of a fleet lies where on NATS: two buckets, the log, and the subjects of plain messages."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from rxnodes.errors import ConnectError
+from rxnodes.fleet.letters import token
+from rxnodes.fleet.nats.jetstream import ApiError
+from rxnodes.fleet.store import Unknown
+
+if TYPE_CHECKING:
+    from rxnodes.fleet.nats.jetstream import JetStream
+
+__all__ = ["Layout", "Place"]
+
+_logger = logging.getLogger("rxnodes.fleet")
+
+#: Seconds after which the engine sweeps a lease away that nobody has renewed. It decides nothing.
+_SWEPT_AFTER: Final = 3600
+_NANOSECONDS: Final = 1_000_000_000
+#: The error of a stream that is there with other settings.
+_IS_THERE: Final = 10058
+#: From this status on, JetStream's no is not its last word.
+_LATER: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A stream, and the subjects that it keeps: this prefix and one token.
+
+    Attributes:
+        stream: Its name.
+        prefix: What stands before the token.
+    """
+
+    stream: str
+    prefix: str
+
+    def subject(self, name: str) -> str:
+        """The subject of a name."""
+        return self.prefix + token(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What of a fleet lies where.
+
+    Attributes:
+        fleet: The fleet's name.
+        history: How many entries of the log are kept for each connection.
+        replicas: On how many servers all of it is kept, 1, 3 or 5.
+        is_ours: Whether what is there already is to be kept like this too. It is not for an observer.
+    """
+
+    fleet: str
+    history: int = 64
+    replicas: int = 1
+    is_ours: bool = True
+
+    @property
+    def leases(self) -> Place:
+        """The bucket of leases, by worker."""
+        return self._bucket("leases")
+
+    @property
+    def records(self) -> Place:
+        """The bucket of records, by connection."""
+        return self._bucket("records")
+
+    @property
+    def log(self) -> Place:
+        """The log: one subject for each connection."""
+        return Place(f"rxnodes_{token(self.fleet)}_log", f"{self.plain}log.")
+
+    @property
+    def plain(self) -> str:
+        """What stands before the subjects of plain messages."""
+        return f"rxnodes.{token(self.fleet)}."
+
+    def _bucket(self, name: str) -> Place:
+        bucket = f"rxnodes_{token(self.fleet)}_{name}"
+        return Place(f"KV_{bucket}", f"$KV.{bucket}.")
+
+    async def make(self, jetstream: JetStream) -> None:
+        """Makes what is not there yet, and changes what is kept otherwise.
+
+        Raises:
+            ConnectError: If JetStream refuses it for good.
+        """
+        for place, ours in (
+            # A bucket is a stream that keeps one entry for each subject (ADR-8).
+            (self.leases, {"max_msgs_per_subject": 1, "max_age": _SWEPT_AFTER * _NANOSECONDS, **_OF_BUCKETS}),
+            (self.records, {"max_msgs_per_subject": 1, **_OF_BUCKETS}),
+            (self.log, {"max_msgs_per_subject": self.history}),
+        ):
+            config = {"name": place.stream, "subjects": [f"{place.prefix}>"], **_OF_ALL, **ours}
+            await self._patiently(jetstream, {**config, "num_replicas": self.replicas})
+
+    async def _patiently(self, jetstream: JetStream, config: dict[str, Any]) -> None:
+        """Servers that are just starting, or choosing a leader, say no for a while."""
+        pause = 0.1
+        while True:
+            try:
+                await self._keep(jetstream, config)
+            except (ApiError, Unknown) as error:
+                if isinstance(error, ApiError) and error.code < _LATER:
+                    raise ConnectError(f"JetStream does not keep the fleet: {error}", retryable=False) from error
+                if pause > 1:
+                    _logger.warning("JetStream cannot keep the fleet yet: %s. It is asked again.", error)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, 5)
+            else:
+                return
+
+    async def _keep(self, jetstream: JetStream, config: dict[str, Any]) -> None:
+        name = config["name"]
+        try:
+            await jetstream.api(f"STREAM.CREATE.{name}", config)
+        except ApiError as error:
+            if error.number != _IS_THERE:
+                raise
+            kept = (await jetstream.api(f"STREAM.INFO.{name}"))["config"]
+            changed = {key: config[key] for key in ("max_msgs_per_subject", "num_replicas")}
+            if self.is_ours and changed.items() - kept.items():
+                await jetstream.api(f"STREAM.UPDATE.{name}", {**kept, **changed})
+
+
+_OF_ALL: Final = {
+    "retention": "limits",
+    "storage": "file",
+    "max_consumers": -1,
+    "max_msgs": -1,
+    "max_bytes": -1,
+    "duplicate_window": 120 * _NANOSECONDS,
+}
+_OF_BUCKETS: Final = {"discard": "new", "allow_rollup_hdrs": True, "deny_delete": True, "allow_direct": True}

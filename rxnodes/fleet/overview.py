@@ -1,0 +1,256 @@
+"""A look at a whole fleet: its workers, and who holds which connection."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from rxnodes.fleet.letters import Unreadable, entry_of, lease_of, record_of
+from rxnodes.fleet.remote.standing import Standing
+from rxnodes.fleet.rules.commands import is_wanted
+from rxnodes.fleet.rules.lease import RENEWALS
+from rxnodes.fleet.rules.sharing import first
+from rxnodes.fleet.rules.values import Record, Tail
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Self
+
+    from rxnodes.fleet.rules.values import Entry, Lease
+    from rxnodes.fleet.store import Logged, Seen, Store
+    from rxnodes.lifecycle.states import ConnectionState
+
+__all__ = ["ConnectionSeen", "Lookout", "WorkerSeen", "moves"]
+
+logger = logging.getLogger("rxnodes")
+
+#: A renewal that is late by so many is missing.
+_LATE: Final = 2.5
+
+
+@dataclass(slots=True)
+class WorkerSeen:
+    """A worker, as it is seen.
+
+    Attributes:
+        lease: What it says of itself.
+        is_alive: Whether its lease was renewed while somebody looked.
+    """
+
+    lease: Lease
+    is_alive: bool = False
+
+
+@dataclass(slots=True)
+class ConnectionSeen:
+    """A connection, as it is seen.
+
+    Attributes:
+        name: Its name.
+        record: Who holds it, and what is wished.
+        tail: How it stands behind the last entry of its log.
+        state: Its state.
+    """
+
+    name: str
+    record: Record
+    tail: Tail
+    state: ConnectionState
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether a session is live, or is to begin."""
+        return self.tail.is_live or is_wanted(self.record.wish, self.tail)
+
+
+class Lookout:
+    """Looks at a fleet, for as long as it is entered. The store is opened and closed with it.
+
+    Args:
+        store: The fleet's store.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._leases = _Leases()
+        self._records = _Records()
+        self._log = _Log()
+
+    async def __aenter__(self) -> Self:
+        await self.store.open()
+        # Closing the store ends them.
+        self.store.watch_leases(self._leases)
+        self.store.watch_records(self._records)
+        self.store.watch_log(self._log)
+        try:
+            for watcher in (self._leases, self._records, self._log):
+                await watcher.is_read.wait()
+        except BaseException:
+            await self.store.close()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.store.close()
+
+    async def see_who_is_alive(self) -> None:
+        """Waits until each worker has renewed its lease, or has not done so in time."""
+        seconds = max((seen.lease.seconds for seen in self.workers.values()), default=0.0)
+        try:
+            async with asyncio.timeout(_LATE * seconds / RENEWALS):
+                while not all(seen.is_alive for seen in self.workers.values()):
+                    await self.change()
+        except TimeoutError:
+            pass
+
+    async def change(self) -> None:
+        """Waits until a lease or a record changes."""
+        change = asyncio.Event()
+        self._leases.on_change = self._records.on_change = change.set
+        await change.wait()
+
+    @property
+    def workers(self) -> Mapping[str, WorkerSeen]:
+        """The workers that have a lease, by their ids."""
+        return self._leases.workers
+
+    def connection(self, name: str) -> ConnectionSeen:
+        """A connection."""
+        standing = Standing()
+        entry = self._log.lasts.get(name)
+        if entry is not None:
+            standing.recall([entry])
+        return ConnectionSeen(name, self._records.records.get(name, Record()), standing.tail, standing.state)
+
+    @property
+    def names(self) -> list[str]:
+        """The connections that anything is known of."""
+        return sorted({*self._records.records, *self._log.lasts})
+
+    def is_held(self, connection: ConnectionSeen) -> bool:
+        """Whether a worker holds it that is alive."""
+        holder = connection.record.holder
+        return holder is not None and holder in self.workers and self.workers[holder].is_alive
+
+    def moves(self) -> dict[str, str]:
+        """The connections that their holders should let go, so that each worker has its share; each with its holder."""
+        holders = {name: record.holder for name, record in self._records.records.items() if record.holder is not None}
+        leases = [seen.lease for seen in self.workers.values() if seen.is_alive and not seen.lease.is_draining]
+        found: dict[str, str] = {}
+        for names in {lease.names for lease in leases}:
+            found |= moves(holders, [lease for lease in leases if lease.names == names])
+        return found
+
+
+def moves(holders: Mapping[str, str], leases: Sequence[Lease]) -> dict[str, str]:
+    """The connections that workers should let go who hold more than their share, each with its holder.
+
+    A connection that is let go is claimed by the worker that it falls to among all who have room. So only those are let
+    go that fall to a worker with less than its share.
+
+    Args:
+        holders: For each connection its holder.
+        leases: The workers that can hold the same connections.
+
+    Example:
+        >>> from rxnodes.fleet.rules.values import Lease
+        >>> moves({"a": "old", "b": "old", "c": "old", "d": "old"}, [Lease(worker="old"), Lease(worker="new")])
+        {'b': 'old', 'c': 'old'}
+    """
+    counts = dict.fromkeys((lease.worker for lease in leases), 0)
+    for holder in holders.values():
+        if holder in counts:
+            counts[holder] += 1
+    share = math.ceil(sum(counts.values()) / len(counts))
+    most = {lease.worker: math.inf if lease.capacity is None else lease.capacity for lease in leases}
+    found: dict[str, str] = {}
+    for name, holder in sorted(holders.items()):
+        if counts.get(holder, 0) <= share:
+            continue
+        target = first(name, [holder, *(worker for worker, count in counts.items() if count < most[worker])])
+        if target is not None and target != holder and counts[target] < share:
+            counts[holder] -= 1
+            counts[target] += 1
+            found[name] = holder
+    return found
+
+
+class _Watcher:
+    """What the watchers have in common."""
+
+    def __init__(self) -> None:
+        self.is_read = asyncio.Event()
+        self.on_change: Callable[[], None] | None = None
+
+    def is_current(self, current: bool) -> None:  # noqa: FBT001 - as the store has it
+        """Whether all have been shown."""
+        if current:
+            self.is_read.set()
+
+    def note_change(self) -> None:
+        """Something has changed."""
+        on_change, self.on_change = self.on_change, None
+        if on_change is not None:
+            on_change()
+
+
+class _Leases(_Watcher):
+    def __init__(self) -> None:
+        super().__init__()
+        self.workers: dict[str, WorkerSeen] = {}
+
+    def seen(self, seen: Seen) -> None:
+        """A lease."""
+        if seen.value is None:
+            self.workers.pop(seen.name, None)
+        else:
+            try:
+                lease = lease_of(seen.value)
+            except Unreadable as error:
+                logger.warning("the lease of worker %s cannot be read: %s", seen.name, error)
+                return
+            known = self.workers.get(seen.name)
+            is_renewed = known is not None and (known.is_alive or lease.number > known.lease.number)
+            # What comes behind the first look is news.
+            self.workers[seen.name] = WorkerSeen(lease, is_renewed or (known is None and self.is_read.is_set()))
+        self.note_change()
+
+
+class _Records(_Watcher):
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: dict[str, Record] = {}
+
+    def seen(self, seen: Seen) -> None:
+        """A record."""
+        if seen.value is None:
+            self.records.pop(seen.name, None)
+        else:
+            try:
+                self.records[seen.name] = record_of(seen.value)
+            except Unreadable as error:
+                logger.warning("%s: its record cannot be read: %s", seen.name, error)
+        self.note_change()
+
+
+class _Log(_Watcher):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lasts: dict[str, tuple[Entry, Tail]] = {}
+
+    def logged(self, entry: Logged) -> None:
+        """An entry."""
+        try:
+            read = entry_of(entry.value)
+        except Unreadable as error:
+            logger.warning("%s: an entry of the log cannot be read: %s", entry.name, error)
+        else:
+            self.lasts[entry.name] = (read, read.at(entry.sequence))
+
+    def gap(self, reason: str) -> None:
+        """The log is told again."""
+        logger.warning("the fleet's log is read again: %s", reason)
+        self.lasts.clear()

@@ -1,0 +1,157 @@
+"""Writes commands as wishes into the records of their connections."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Protocol
+from uuid import uuid4
+
+from rxnodes.errors import RxNodesError
+from rxnodes.fleet.letters import Unreadable, entry_of, record_letter, record_of
+from rxnodes.fleet.rules import commands
+from rxnodes.fleet.rules.values import Record, Tail
+from rxnodes.fleet.store import Refused, StoreError, Unknown
+
+if TYPE_CHECKING:
+    from rxnodes.fleet.rules.values import Wish
+    from rxnodes.fleet.store import Store
+
+__all__ = ["Command", "Commanded", "Commander"]
+
+#: How many records are written at once.
+AT_ONCE: Final = 50
+#: How many seconds to wait where the engine does not answer, at first and at most.
+SHORTEST_WAIT: Final = 0.05
+LONGEST_WAIT: Final = 1.0
+
+logger = logging.getLogger("rxnodes")
+
+
+def new_id() -> str:
+    """What no other command has."""
+    return uuid4().hex
+
+
+@dataclass(slots=True)
+class Command:
+    """A start or a stop.
+
+    Attributes:
+        is_start: Which of the two.
+        code: Of a stop: the code of the Close frame, or `ABORT`.
+        reason: Likewise.
+        id: What no other command has.
+    """
+
+    is_start: bool
+    code: int = 1000
+    reason: str = ""
+    id: str = field(default_factory=new_id)
+
+    def wish(self, record: Record, tail: Tail) -> Wish | None:
+        """What it makes of the wish; `None`: nothing."""
+        if self.is_start:
+            return commands.start(record.wish, tail, self.id)
+        return commands.stop(record.wish, tail, self.id, code=self.code, reason=self.reason)
+
+
+class Commanded(Protocol):
+    """A connection that is given commands."""
+
+    name: str
+    #: Not written yet, in the order in which they were given.
+    commands: list[Command]
+
+    def resolve(self, command: Command, record: Record, revision: int, tail: Tail) -> None:
+        """A command is written, or changes nothing, by what the record of that revision and the log say there."""
+        ...
+
+    def give_up(self, command: Command, error: RxNodesError) -> None:
+        """A command cannot be written."""
+        ...
+
+
+class Commander:
+    """Writes the commands of many connections: those of one in their order, and some connections at once.
+
+    Args:
+        store: The fleet's store.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._queue: dict[Commanded, None] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def give(self, connection: Commanded) -> None:
+        """Writes the commands of a connection, which has one more."""
+        if len(connection.commands) > 1:
+            # Somebody is at it already.
+            return
+        self._queue[connection] = None
+        self._idle.clear()
+        if len(self._tasks) < AT_ONCE:
+            task = asyncio.get_running_loop().create_task(self._work())
+            self._tasks.add(task)
+            task.add_done_callback(self._on_done)
+
+    def _on_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not self._tasks:
+            self._idle.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("a fleet's commands cannot be written", exc_info=error)
+
+    async def finish(self, patience: float) -> None:
+        """Waits until all commands are written, but no longer than some seconds."""
+        try:
+            async with asyncio.timeout(patience):
+                await self._idle.wait()
+        except TimeoutError:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _work(self) -> None:
+        while self._queue:
+            connection = next(iter(self._queue))
+            del self._queue[connection]
+            while connection.commands:
+                command = connection.commands[0]
+                try:
+                    written = await self._write(connection.name, command)
+                except RxNodesError as error:
+                    del connection.commands[0]
+                    connection.give_up(command, error)
+                else:
+                    del connection.commands[0]
+                    connection.resolve(command, *written)
+
+    async def _write(self, name: str, command: Command) -> tuple[Record, int, Tail]:
+        """Writes a command, however long that takes. A refusal decides nothing: what stands there does.
+
+        Raises:
+            RxNodesError: If it cannot be written.
+        """
+        wait = SHORTEST_WAIT
+        while True:
+            try:
+                stands, last = await asyncio.gather(self._store.read_record(name), self._store.last(name))
+                revision = 0 if stands is None else stands.revision
+                record = Record() if stands is None else record_of(stands.value)
+                tail = Tail() if last is None else entry_of(last.value).at(last.revision)
+                wish = None if record.wish.id == command.id else command.wish(record, tail)
+                if wish is not None:
+                    record = record._replace(wish=wish)
+                    revision = await self._store.write_record(name, record_letter(record), revision)
+            except (Refused, Unknown):
+                await asyncio.sleep(wait)
+                wait = min(2 * wait, LONGEST_WAIT)
+            except (StoreError, Unreadable) as error:
+                raise RxNodesError(f"{name!r}: the command cannot be written: {error}") from error
+            else:
+                return record, revision, tail

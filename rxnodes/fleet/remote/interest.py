@@ -1,0 +1,149 @@
+"""Interest in the messages of a connection: how its holder learns of it, and how the messages come."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final, Protocol
+
+from rxnodes.fleet.asking import AskForMessages, from_of, interest_subject, messages_subject, send_subject
+from rxnodes.fleet.letters import Unreadable, batch_of
+from rxnodes.fleet.store import NobodyThere, Unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from rxnodes.fleet.asking import From
+    from rxnodes.fleet.letters import Batch
+    from rxnodes.fleet.store import Message, Request, Store, Watch
+
+__all__ = ["Interest"]
+
+#: How many seconds the holder has for its answer, and how long it is before it is asked again where none came.
+ANSWER_WITHIN: Final = 0.4
+ASK_AGAIN: Final = 0.1
+#: How many seconds messages are still listened to when nobody wants them any more: one question often follows another.
+LINGER: Final = 5.0
+
+logger = logging.getLogger("rxnodes")
+
+
+class Interested(Protocol):
+    """A connection whose messages somebody wants, or not."""
+
+    name: str
+
+    def want(self) -> None:
+        """Messages are listened to from here on."""
+        ...
+
+    def owe(self, position: From) -> None:
+        """The holder publishes from here on."""
+        ...
+
+    def want_no_more(self) -> None:
+        """Messages are not listened to any more."""
+        ...
+
+    def take_batch(self, batch: Batch) -> None:
+        """Messages have come."""
+        ...
+
+
+class Interest:
+    """Listens to the messages of one connection while somebody wants them. On the loop's thread.
+
+    First it listens, and answers that it does when the holder asks, which it does before each dial. Then it asks the
+    holder, where there is one, to publish from here on; until that has answered, again and again.
+
+    Args:
+        connection: The connection.
+        store: The fleet's store.
+        holder: As for `Sends`.
+    """
+
+    def __init__(self, connection: Interested, store: Store, holder: Callable[[bool], Awaitable[str | None]]) -> None:
+        self._connection = connection
+        self._store = store
+        self._holder = holder
+        self._is_wanted = False
+        self._watches: tuple[Watch, ...] = ()
+        self._asking: asyncio.Task[None] | None = None
+        self._lingering: asyncio.TimerHandle | None = None
+
+    def note(self, *, is_wanted: bool) -> None:
+        """Somebody wants messages, or nobody does any more."""
+        if is_wanted is self._is_wanted:
+            return
+        self._is_wanted = is_wanted
+        if not is_wanted:
+            self._lingering = asyncio.get_running_loop().call_later(LINGER, self.leave)
+            return
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
+        if not self._watches:
+            self._listen()
+
+    def leave(self) -> None:
+        """Listens no longer."""
+        for watch in self._watches:
+            watch.close()
+        self._watches = ()
+        if self._asking is not None:
+            self._asking.cancel()
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
+        self._connection.want_no_more()
+
+    def _listen(self) -> None:
+        name = self._connection.name
+        self._connection.want()
+        self._watches = (
+            self._store.subscribe(messages_subject(name), self._on_message),
+            self._store.serve(interest_subject(name), self._on_question),
+            # Behind an interruption the holder may have found nobody interested.
+            self._store.on_connection(self._on_connection),
+        )
+
+    def _on_connection(self, is_connected: bool) -> None:  # noqa: FBT001 - as the store has it
+        if is_connected and self._asking is None:
+            self._asking = asyncio.get_running_loop().create_task(self._ask())
+            self._asking.add_done_callback(self._on_asked)
+
+    def _on_asked(self, task: asyncio.Task[None]) -> None:
+        self._asking = None
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("%s: its holder cannot be asked for messages", self._connection.name, exc_info=error)
+
+    async def _ask(self) -> None:
+        """Asks the holder to publish from here on, until it says so, or there is none: the next one asks by itself."""
+        looks_again = False
+        while True:
+            try:
+                holder = await self._holder(looks_again)
+                if holder is None:
+                    return
+                subject = send_subject(holder, self._connection.name)
+                answer = await self._store.request(subject, AskForMessages().letter(), timeout=ANSWER_WITHIN)
+                position = from_of(answer)
+                if position is not None:
+                    self._connection.owe(position)
+                    return
+            except (NobodyThere, Unknown, Unreadable) as error:
+                logger.debug("%s: its holder does not answer: %r", self._connection.name, error)
+            looks_again = True
+            await asyncio.sleep(ASK_AGAIN)
+
+    def _on_question(self, request: Request) -> None:
+        request.answer(b"")
+
+    def _on_message(self, message: Message) -> None:
+        try:
+            batch = batch_of(message.payload)
+        except Unreadable as error:
+            # It is missing then, and shows as a gap.
+            logger.warning("%s: messages cannot be read: %s", self._connection.name, error)
+        else:
+            self._connection.take_batch(batch)

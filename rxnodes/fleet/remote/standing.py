@@ -1,0 +1,129 @@
+"""How a connection stands for an observer: by the log as it has been told, and by the wish as it is known.
+
+Pure: no clock, no network.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rxnodes.fleet.rules.commands import is_wanted
+from rxnodes.fleet.rules.values import Record, Tail
+from rxnodes.lifecycle.events import Closing, Connecting, Dropped, Opened, Stopped
+from rxnodes.lifecycle.states import ConnectionState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rxnodes.fleet.rules.values import Entry
+    from rxnodes.lifecycle.events import LifecycleEvent
+
+__all__ = ["Standing", "says_all", "state_behind"]
+
+_STATES: dict[type[LifecycleEvent], ConnectionState] = {
+    Connecting: ConnectionState.CONNECTING,
+    Opened: ConnectionState.OPEN,
+    Dropped: ConnectionState.RECONNECTING,
+    Closing: ConnectionState.CLOSING,
+    Stopped: ConnectionState.CLOSED,
+}
+
+
+class Standing:
+    """A connection's state, and which of its sessions counts as live.
+
+    A command is a write, and what comes of it is told by the log. Until then the session it asks for counts as live,
+    under the number that it will have.
+
+    Attributes:
+        state: The state behind what has been told.
+        tail: The end of the log, as far as it has been told.
+        record: The record, as far as it is known.
+        commands: How many commands given here are not written yet.
+        starts: How many of these are starts.
+    """
+
+    __slots__ = ("_awaited", "_old", "commands", "record", "starts", "state", "tail")
+
+    def __init__(self) -> None:
+        self.state = ConnectionState.IDLE
+        self.tail = Tail()
+        self.record = Record()
+        self.commands = 0
+        self.starts = 0
+        # The last session that had ended when this observer came.
+        self._old = 0
+        # A session whose end has to be told, because somebody here knows that it began.
+        self._awaited = 0
+
+    # In these, `ended` is the last session whose `Stopped` everybody has been told.
+
+    def session(self, ended: int) -> int:
+        """The number of the session that is wished, live or last."""
+        wished = self.record.wish.after + 1 if is_wanted(self.record.wish, self.tail) else 0
+        number = max(self.tail.session, self._awaited, wished)
+        return number + 1 if self.starts and self.has_ended(number, ended) else number
+
+    def is_live(self, ended: int) -> bool:
+        """Whether a session is live, or what a command leads to is not in the log yet."""
+        return self.commands > 0 or not self.has_ended(self.session(ended), ended)
+
+    def has_ended(self, session: int, ended: int) -> bool:
+        """Whether this session is over, and everybody has been told."""
+        return session <= max(self._old, ended)
+
+    # What the log says
+
+    def recall(self, entries: Iterable[tuple[Entry, Tail]]) -> None:
+        """Takes note of the last entries from before this observer came, the last one always among them."""
+        state: ConnectionState | None = None
+        for entry, tail in entries:
+            self.tail = tail
+            state = _STATES.get(type(entry.event), state) if entry.event is not None else state
+        tail = self.tail
+        self.state = state_behind(tail) if state is None else state
+        self._old = tail.session - tail.is_live
+
+    def follow(self, entry: Entry, tail: Tail) -> None:
+        """An entry is told."""
+        self.tail = tail
+        if entry.event is not None:
+            self.state = _STATES.get(type(entry.event), self.state)
+
+    def go_back(self) -> None:
+        """The log has lost its last entries. What was known of it may never come true."""
+        self._awaited = 0
+
+    # What the record says
+
+    def know(self, record: Record) -> None:
+        """The record has changed."""
+        if is_wanted(self.record.wish, self.tail):
+            # What was wished may have begun before it was taken back.
+            self._awaited = max(self._awaited, record.wish.after)
+        self.record = record
+
+    def resolve(self, tail: Tail, *, is_start: bool) -> None:
+        """A command is written, or changes nothing, by what the log says there."""
+        self.commands -= 1
+        self.starts -= is_start
+        self._awaited = max(self._awaited, tail.session)
+
+
+def says_all(entry: Entry) -> bool:
+    """Whether the last entry of a log is enough to know the state, the last `Opened` of a live session, and the end."""
+    event, after = entry.event, entry.after
+    if isinstance(event, Stopped):
+        return True
+    if not after.session:
+        return True
+    if not after.is_live or event is None:
+        return False
+    return isinstance(event, Opened) or (isinstance(event, Connecting | Closing) and not after.has_opened)
+
+
+def state_behind(tail: Tail) -> ConnectionState:
+    """The state where no entry is left that would say it."""
+    if tail.is_live:
+        return ConnectionState.OPEN if tail.has_opened else ConnectionState.CONNECTING
+    return ConnectionState.CLOSED if tail.session else ConnectionState.IDLE

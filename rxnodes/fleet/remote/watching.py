@@ -1,0 +1,202 @@
+"""What a fleet seen from outside watches: the log of all connections, and once they are needed, the records."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Protocol
+
+from rxnodes.fleet.letters import Unreadable, record_of
+from rxnodes.fleet.rules.values import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from rxnodes.fleet.store import Logged, Seen, Store, Watch
+
+__all__ = ["History", "Log", "Records", "Watching"]
+
+logger = logging.getLogger("rxnodes")
+
+
+class Watching(Protocol):
+    """A connection that is told what is seen."""
+
+    def begin(self, last: Logged | None) -> None:
+        """The end of the log is known: the last entry is this one."""
+        ...
+
+    def take(self, logged: Logged) -> None:
+        """An entry of the log has come."""
+        ...
+
+    def go_back(self) -> None:
+        """The log has gone back, or is another."""
+        ...
+
+    def note_current(self) -> None:
+        """All entries that there are have come."""
+        ...
+
+    def know(self, record: Record, revision: int) -> None:
+        """The record, as it stands."""
+        ...
+
+
+class Log:
+    """The log of all connections, from the last entry of each. It keeps the last one of those that nobody uses yet.
+
+    Args:
+        connections: Those in use, by name. It may change.
+
+    Attributes:
+        is_read: Set when all entries that there were have come.
+    """
+
+    def __init__(self, connections: Mapping[str, Watching]) -> None:
+        self._connections = connections
+        self._lasts: dict[str, Logged] = {}
+        self.is_read = asyncio.Event()
+
+    def begin(self, name: str) -> None:
+        """A connection is in use from here on."""
+        if self.is_read.is_set():
+            self._connections[name].begin(self._lasts.pop(name, None))
+
+    @property
+    def names(self) -> set[str]:
+        """The connections that have entries."""
+        return {*self._lasts, *self._connections}
+
+    # What the store calls
+
+    def logged(self, entry: Logged) -> None:
+        """An entry."""
+        connection = self._connections.get(entry.name)
+        if connection is None or not self.is_read.is_set():
+            self._lasts[entry.name] = entry
+        else:
+            connection.take(entry)
+
+    def is_current(self, current: bool) -> None:  # noqa: FBT001 - as the store has it
+        """Whether all that there is has come."""
+        if not current:
+            return
+        if self.is_read.is_set():
+            for connection in list(self._connections.values()):
+                connection.note_current()
+            return
+        self.is_read.set()
+        for name in list(self._connections):
+            self.begin(name)
+
+    def gap(self, reason: str) -> None:
+        """The log has gone back, or is another. All is told again."""
+        logger.warning("the fleet's log is read again: %s", reason)
+        self._lasts.clear()
+        if self.is_read.is_set():
+            for connection in list(self._connections.values()):
+                connection.go_back()
+
+
+class History:
+    """The entries of one connection that are kept.
+
+    Args:
+        tell: Called once, with all of them.
+    """
+
+    def __init__(self, tell: Callable[[list[Logged]], None]) -> None:
+        self._tell = tell
+        self._entries: list[Logged] = []
+        self._watch: Watch | None = None
+        self._is_done = False
+
+    def read(self, store: Store, name: str) -> None:
+        """Begins to read them."""
+        self._watch = store.watch_log(self, since="oldest", name=name)
+        if self._is_done:
+            self._watch.close()
+
+    def close(self) -> None:
+        """Reads no further."""
+        self._is_done = True
+        if self._watch is not None:
+            self._watch.close()
+
+    def logged(self, entry: Logged) -> None:
+        """An entry."""
+        if not self._is_done:
+            self._entries.append(entry)
+
+    def is_current(self, current: bool) -> None:  # noqa: FBT001 - as the store has it
+        """Whether all that there is has come."""
+        if current and not self._is_done:
+            self.close()
+            self._tell(self._entries)
+
+    def gap(self, reason: str) -> None:  # noqa: ARG002 - as the store has it
+        """All is told again."""
+        self._entries = []
+
+
+class Records:
+    """The records of all connections, from when they are needed.
+
+    Args:
+        store: The fleet's store.
+        connections: Those in use, by name. It may change.
+    """
+
+    def __init__(self, store: Store, connections: Mapping[str, Watching]) -> None:
+        self._store = store
+        self._connections = connections
+        self._known: dict[str, tuple[Record, int]] = {}
+        self._watch: Watch | None = None
+        self._is_read = asyncio.Event()
+
+    def need(self) -> None:
+        """Begins to watch them, unless they are watched already."""
+        if self._watch is None:
+            self._watch = self._store.watch_records(self)
+
+    def close(self) -> None:
+        """Watches them no longer."""
+        if self._watch is not None:
+            self._watch.close()
+
+    def begin(self, name: str) -> None:
+        """A connection is in use from here on."""
+        if name in self._known:
+            self._connections[name].know(*self._known[name])
+
+    async def holder(self, name: str, *, looks_again: bool) -> str | None:
+        """The worker that holds a connection; `None`: none does.
+
+        Raises:
+            Unknown: If the engine cannot be asked.
+        """
+        if looks_again:
+            stands = await self._store.read_record(name)
+            return None if stands is None else record_of(stands.value).holder
+        self.need()
+        await self._is_read.wait()
+        return self._known[name][0].holder if name in self._known else None
+
+    # What the store calls
+
+    def seen(self, seen: Seen) -> None:
+        """A record."""
+        try:
+            record = Record() if seen.value is None else record_of(seen.value)
+        except Unreadable as error:
+            logger.warning("%s: its record cannot be read: %s", seen.name, error)
+            return
+        self._known[seen.name] = (record, seen.revision)
+        if (connection := self._connections.get(seen.name)) is not None:
+            connection.know(record, seen.revision)
+
+    def is_current(self, current: bool) -> None:  # noqa: FBT001 - as the store has it
+        """Whether all that there is has been shown."""
+        if current:
+            self._is_read.set()

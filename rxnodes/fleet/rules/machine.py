@@ -1,0 +1,675 @@
+"""The machine: every transition of a worker's hold on a connection, in one table.
+
+This file is longer than others on purpose, as `rxnodes/lifecycle/machine.py` is: whoever asks why a worker did
+something reads the row, its guard and its actions.
+
+Rule 1: one operation on the store is under way at a time, and its answer carries its number. A refusal decides nothing:
+what stands there is read, and decides.
+
+Rule 2: a claim raises the epoch in the record and appends `Held` to the log before anything else. So every entry of an
+older epoch that is still on its way is refused, because it expects another last sequence.
+
+Rule 3: a session is begun, and its `Stopped` is delivered, only where the log took it in this worker's own epoch. Where
+the record or the log shows another holder or a higher epoch, the worker's own session is aborted, and nothing of it is
+told any more.
+
+Rule 4: the table alone answers inputs. An answer to an operation that is not the current one is dropped, by `is_stale`.
+Whatever else a phase does not list does nothing there, but for what the connection tells: `step` raises.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple
+
+from rxnodes.errors import HolderLost
+from rxnodes.fleet.rules.commands import is_wanted
+from rxnodes.fleet.rules.inputs import (
+    Abort,
+    Always,
+    Answer,
+    Append,
+    Appended,
+    Begin,
+    Claim,
+    Cut,
+    Deliver,
+    Dial,
+    Dialling,
+    Discard,
+    Drain,
+    Effect,
+    Ended,
+    Happened,
+    Hold,
+    Input,
+    Joined,
+    LastRead,
+    LetGo,
+    ReadLast,
+    ReadRecord,
+    RecordRead,
+    RecordSeen,
+    Release,
+    Stop,
+    Unsure,
+    WriteRecord,
+    Written,
+)
+from rxnodes.fleet.rules.values import ABORT, Entry, Record, Tail
+from rxnodes.lifecycle.events import Closing, Connecting, ErrorEvent, Opened, Stopped
+from rxnodes.lifecycle.states import CloseCode, Initiator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from rxnodes.lifecycle.events import LifecycleEvent
+
+__all__ = ["HELD", "INDEX", "TABLE", "MachineError", "Phase", "State", "Step", "Transition", "step"]
+
+#: So many entries may wait for the log. Errors beyond them are not logged.
+MOST_WAITING = 256
+
+NO_RECORD = Record()
+NO_TAIL = Tail()
+
+
+class MachineError(Exception):
+    """An input came that cannot come in this phase: a bug in the caller."""
+
+
+class Phase(Enum):
+    """Where a worker stands towards a connection."""
+
+    AWAY = "the worker has no lease"
+    WATCHING = "the worker does not hold the connection"
+    CLAIMING = "its claim is being written into the record"
+    CHECKING = "whether the claim stands is being read from the record"
+    READING = "the claim stands; the last entry of the log is being read"
+    TAKING = "`Held` is being appended to the log"
+    ENDING = "the `Stopped` of a session that another holder left behind is being appended"
+    IDLE = "held, and no session is live"
+    RUNNING = "a session is live"
+    STOPPING = "the session was told to end"
+    LOGGING = "the session is over; its `Stopped` is being appended"
+    RELEASING = "let go; that is being written into the record"
+    FENCED = "lost while a session was live; it is being aborted"
+
+    # Every step looks a phase up, and Enum's own hash is written in Python.
+    __hash__ = object.__hash__
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Everything the machine remembers of one connection.
+
+    Attributes:
+        name: The connection's name.
+        phase: Where the worker stands.
+        worker: Its id; empty: it has no lease.
+        lease: The seconds of its lease.
+        record: The newest record that was seen.
+        revision: Its revision; 0: there is none.
+        written: The record that is being written.
+        operation: The number of the last operation on the store.
+        epoch: The epoch of this worker's last claim.
+        tail: The last entry of the log that is known.
+        queue: The entries that are being appended, in order; the first is on its way.
+        count: How many entries were made in this epoch.
+        tries: How often the first of them was tried in vain.
+        session: The number of the session that was begun here.
+        asked: Whether that session was told to end: `stop` or `abort`.
+        is_draining: Whether the connection is to be let go.
+        is_overtaken: Whether the log has shown a higher epoch.
+    """
+
+    name: str
+    phase: Phase = Phase.AWAY
+    worker: str = ""
+    lease: float = 0.0
+    record: Record = NO_RECORD
+    revision: int = 0
+    written: Record = NO_RECORD
+    operation: int = 0
+    epoch: int = 0
+    tail: Tail = NO_TAIL
+    queue: tuple[Entry, ...] = ()
+    count: int = 0
+    tries: int = 0
+    session: int = 0
+    asked: str = ""
+    is_draining: bool = False
+    is_overtaken: bool = False
+
+    @property
+    def ahead(self) -> Tail:
+        """How the connection stands once all that waits for the log is in it."""
+        return self.queue[-1].after if self.queue else self.tail
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the worker holds the connection, and the log says so."""
+        return self.phase in HELD
+
+
+class Step(NamedTuple):
+    """What an input leads to: the new state, then the effects in order."""
+
+    state: State
+    effects: Sequence[Effect] = ()
+
+
+class Draft:
+    """A step in the making, which the actions of rows change one after the other."""
+
+    __slots__ = ("at", "effects", "input", "state")
+
+    def __init__(self, state: State, input_: Input, at: datetime) -> None:
+        self.state = state
+        self.input = input_
+        self.at = at
+        self.effects: list[Effect] = []
+
+    def set(self, **changes: object) -> None:
+        self.state = replace(self.state, **changes)  # type: ignore[arg-type]
+
+    def operate(self) -> int:
+        """The number of a new operation. The answer of the one before counts no more."""
+        self.set(operation=self.state.operation + 1)
+        return self.state.operation
+
+    def enqueue(self, event: LifecycleEvent | None, after: Tail, published: int | None = None) -> None:
+        """An entry is to be appended, behind those that wait."""
+        state = self.state
+        entry_id = f"{state.worker}.{state.epoch}.{state.count + 1}"
+        after = after._replace(sequence=0, epoch=state.epoch, last_id=entry_id)
+        entry = Entry(state.worker, event, after, published=published)
+        self.set(queue=(*state.queue, entry), count=state.count + 1)
+        if not state.queue:
+            self.append()
+
+    def append(self) -> None:
+        """The first entry that waits is on its way."""
+        operation = self.operate()
+        state = self.state
+        expected = state.tail.sequence
+        self.effects.append(Append(operation, replace(state.queue[0], behind=expected), expected, state.tries))
+
+
+# Actions. They run in the row's source phase.
+
+
+def join(draft: Draft) -> None:
+    """The worker has a lease."""
+    assert isinstance(draft.input, Joined)
+    draft.set(worker=draft.input.worker, lease=draft.input.lease)
+
+
+def leave(draft: Draft) -> None:
+    """The worker has no lease any more."""
+    draft.set(worker="")
+
+
+def note_record(draft: Draft) -> None:
+    """The newest record counts."""
+    assert isinstance(draft.input, RecordSeen | RecordRead)
+    if draft.input.revision >= draft.state.revision:
+        draft.set(record=draft.input.record, revision=draft.input.revision)
+
+
+def claim(draft: Draft) -> None:
+    """The record is to say that this worker holds the connection, in a new epoch."""
+    assert isinstance(draft.input, Claim)
+    state = draft.state
+    wish = state.record.wish
+    if draft.input.wish is not None and not wish.id:
+        wish = draft.input.wish
+    epoch = max(state.record.epoch, state.tail.epoch) + 1
+    draft.set(epoch=epoch, count=0, is_draining=False, is_overtaken=False)
+    _write(draft, Record(wish, state.worker, epoch, state.lease))
+
+
+def let_go(draft: Draft) -> None:
+    """The worker's scopes are left, and the record is to say that nobody holds the connection."""
+    draft.effects.append(LetGo())
+    write_release(draft)
+
+
+def write_release(draft: Draft) -> None:
+    """The record is to say that nobody holds the connection."""
+    _write(draft, draft.state.record._replace(holder=None, lease=0.0))
+
+
+def _write(draft: Draft, record: Record) -> None:
+    operation = draft.operate()
+    draft.effects.append(WriteRecord(operation, record, draft.state.revision))
+    draft.set(written=record)
+
+
+def note_written(draft: Draft) -> None:
+    """The record stands as it was written, unless a newer one was seen."""
+    assert isinstance(draft.input, Written)
+    if draft.input.revision > draft.state.revision:
+        draft.set(record=draft.state.written, revision=draft.input.revision)
+
+
+def read_record(draft: Draft) -> None:
+    """What stands in the record decides."""
+    draft.effects.append(ReadRecord(draft.operate()))
+
+
+def read_last(draft: Draft) -> None:
+    """What stands in the log decides."""
+    draft.effects.append(ReadLast(draft.operate()))
+
+
+def note_tail(draft: Draft) -> None:
+    """This is the end of the log."""
+    assert isinstance(draft.input, LastRead)
+    draft.set(tail=draft.input.tail)
+
+
+def note_overtaken(draft: Draft) -> None:
+    """Another worker has claimed the connection, and has written into the log."""
+    note_tail(draft)
+    draft.set(is_overtaken=True)
+
+
+def take(draft: Draft) -> None:
+    """`Held` goes to the end of the log."""
+    draft.enqueue(None, draft.state.tail)
+
+
+def take_again(draft: Draft) -> None:
+    """`Held` goes behind what the holder before has written meanwhile, and says how that left the connection."""
+    note_tail(draft)
+    draft.set(queue=(), tries=draft.state.tries + 1)
+    take(draft)
+
+
+def append_again(draft: Draft) -> None:
+    """The entry is not there, and nobody else has the say: once more, behind what is there."""
+    note_tail(draft)
+    draft.set(tries=draft.state.tries + 1)
+    draft.append()
+
+
+def wrote(draft: Draft) -> None:
+    """The log has taken the entry, and the next one that waits is on its way."""
+    assert isinstance(draft.input, Appended)
+    entry, *rest = draft.state.queue
+    draft.set(tail=entry.at(draft.input.sequence), queue=tuple(rest), tries=0)
+    if rest:
+        draft.append()
+
+
+def hold(draft: Draft) -> None:
+    """The worker's scopes are wired."""
+    draft.effects.append(Hold())
+
+
+def end_other(draft: Draft) -> None:
+    """The session that another holder left behind has ended with it."""
+    tail = draft.state.tail
+    stopped = Stopped(
+        connection=draft.state.name,
+        session=tail.session,
+        attempt=tail.attempt,
+        at=draft.at,
+        code=int(CloseCode.ABNORMAL_CLOSURE),
+        reason="",
+        was_clean=False,
+        initiator=Initiator.NETWORK,
+        opened=tail.has_opened,
+        duration=max(0.0, draft.at.timestamp() - tail.began_at),
+        attempts=tail.attempt,
+        messages_received=0,
+        bytes_received=0,
+        messages_sent=0,
+        bytes_sent=0,
+        unsent=0,
+        undelivered=0,
+        error=HolderLost("the worker that held the connection is gone"),
+    )
+    draft.enqueue(stopped, tail._replace(is_live=False))
+
+
+def deliver(draft: Draft) -> None:
+    """The worker's pipelines are told how the other's session ended."""
+    event = _written_event(draft)
+    assert isinstance(event, Stopped)
+    draft.effects.append(Deliver(event))
+
+
+def begin(draft: Draft) -> None:
+    """The next session begins."""
+    session = draft.state.ahead.session + 1
+    draft.set(session=session, asked="")
+    draft.effects.append(Begin(session))
+
+
+def dial(draft: Draft) -> None:
+    """The attempt may be dialled, because the log has its `Connecting`."""
+    event = _written_event(draft)
+    assert isinstance(event, Connecting)
+    draft.effects.append(Dial(event.session, event.attempt))
+
+
+def log(draft: Draft) -> None:
+    """What happened goes to the log."""
+    assert isinstance(draft.input, Dialling | Happened | Ended)
+    event = draft.input.event
+    published = None if isinstance(draft.input, Dialling) else draft.input.published
+    draft.enqueue(event, _behind(draft.state, event), published)
+
+
+def _behind(state: State, event: LifecycleEvent) -> Tail:
+    """How the connection stands behind what happened."""
+    ahead = state.ahead
+    if isinstance(event, Connecting):
+        if event.session != ahead.session:
+            ahead = ahead._replace(session=event.session, has_opened=False, began_at=event.at.timestamp())
+        return ahead._replace(is_live=True, attempt=event.attempt)
+    if isinstance(event, Opened):
+        return ahead._replace(has_opened=True)
+    if isinstance(event, Closing | Stopped):
+        # What ends unasked stays ended: it fulfils the wish.
+        fulfilled = ahead.fulfilled if state.asked else state.record.wish.id
+        return ahead._replace(fulfilled=fulfilled, is_live=isinstance(event, Closing))
+    return ahead
+
+
+def release(draft: Draft) -> None:
+    """The log has the `Stopped`, so everybody may know it."""
+    event = _written_event(draft)
+    assert isinstance(event, Stopped)
+    draft.effects.append(Release(event))
+
+
+def _written_event(draft: Draft) -> LifecycleEvent | None:
+    """What has just been written. These actions come before `wrote`, which forgets it."""
+    return draft.state.queue[0].event
+
+
+def stop(draft: Draft) -> None:
+    """The session is to end: nobody wants it any more, or the connection is to be let go."""
+    wish = draft.state.record.wish
+    if wish.allows(draft.state.session):
+        draft.set(asked="stop")
+        draft.effects.append(Stop(int(CloseCode.GOING_AWAY), ""))
+    elif wish.code == ABORT:
+        abort(draft)
+    else:
+        draft.set(asked="stop")
+        draft.effects.append(Stop(wish.code, wish.reason))
+
+
+def abort(draft: Draft) -> None:
+    """The session is to end without ceremony."""
+    draft.set(asked="abort")
+    draft.effects.append(Abort())
+
+
+def drain(draft: Draft) -> None:
+    """The connection is to be let go once no session is live."""
+    draft.set(is_draining=True)
+
+
+def leave_scopes(draft: Draft) -> None:
+    """The worker's scopes are left."""
+    draft.effects.append(LetGo())
+
+
+def discard(draft: Draft) -> None:
+    """The worker's pipelines are told that it has lost its hold, in place of `Stopped`."""
+    draft.effects.append(Discard())
+
+
+def forget(draft: Draft) -> None:
+    """What was to be written is not. An answer that still comes counts no more."""
+    draft.operate()
+    draft.set(queue=(), tries=0, is_draining=False)
+
+
+# Guards
+
+
+def is_as_seen(state: State, input_: Input) -> bool:
+    assert isinstance(input_, Claim)
+    return input_.revision == state.revision
+
+
+def is_ours(state: State, input_: Input) -> bool:
+    assert isinstance(input_, RecordRead)
+    return (input_.record.holder, input_.record.epoch) == (state.worker, state.epoch)
+
+
+def is_others(state: State, input_: Input) -> bool:
+    """Whether the log's last entry is another worker's, of this epoch or a higher one."""
+    assert isinstance(input_, LastRead)
+    tail = input_.tail
+    return tail.epoch > state.epoch or (
+        tail.epoch == state.epoch and not tail.last_id.startswith(f"{state.worker}.{state.epoch}.")
+    )
+
+
+def is_overtaken(state: State, _: Input) -> bool:
+    return state.is_overtaken or (state.record.holder, state.record.epoch) != (state.worker, state.epoch)
+
+
+def is_left_behind(state: State, _: Input) -> bool:
+    """Whether the log has a live session, though none is live here."""
+    return state.ahead.is_live
+
+
+def may_go(state: State, _: Input) -> bool:
+    """Whether the connection is to be let go, and the log has all that happened."""
+    return state.is_draining and not state.queue
+
+
+def may_begin(state: State, _: Input) -> bool:
+    return not state.is_draining and is_wanted(state.record.wish, state.ahead)
+
+
+def must_end(state: State, _: Input) -> bool:
+    return state.is_draining or not state.record.wish.allows(state.session)
+
+
+def must_hurry(state: State, _: Input) -> bool:
+    wish = state.record.wish
+    return state.asked != "abort" and wish.code == ABORT and not wish.allows(state.session)
+
+
+def has_stopped(state: State, _: Input) -> bool:
+    """Whether the entry that was written is a `Stopped`."""
+    return isinstance(state.queue[0].event, Stopped)
+
+
+def may_dial(state: State, _: Input) -> bool:
+    return isinstance(state.queue[0].event, Connecting)
+
+
+def is_flooded(state: State, input_: Input) -> bool:
+    """Whether an error is one too many: errors can come faster than the log takes them."""
+    assert isinstance(input_, Happened)
+    return isinstance(input_.event, ErrorEvent) and len(state.queue) >= MOST_WAITING
+
+
+def is_away(state: State, _: Input) -> bool:
+    return not state.worker
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A row of the table: in this phase, on this input, do these actions and go there.
+
+    Of the rows for a phase and an input the first whose guard holds counts.
+    """
+
+    source: Phase
+    on: type[Input]
+    target: Phase
+    actions: tuple[Callable[[Draft], None], ...] = ()
+    when: Callable[[State, Input], bool] | None = None
+
+
+P = Phase
+T = Transition
+
+#: Where the worker holds the connection, and the log says so.
+HELD = (P.ENDING, P.IDLE, P.RUNNING, P.STOPPING, P.LOGGING)
+
+TABLE: tuple[Transition, ...] = (
+    # The worker has no lease
+    T(P.AWAY, Joined, P.WATCHING, (join,)),
+    # The worker does not hold the connection
+    T(P.WATCHING, Claim, P.CLAIMING, (claim,), is_as_seen),
+    T(P.WATCHING, Cut, P.AWAY, (leave,)),
+    # Its claim is being written into the record
+    T(P.CLAIMING, Written, P.READING, (note_written, read_last)),
+    T(P.CLAIMING, Unsure, P.CHECKING, (read_record,)),
+    T(P.CLAIMING, Cut, P.AWAY, (forget, leave)),
+    T(P.CHECKING, RecordRead, P.READING, (note_record, read_last), is_ours),
+    T(P.CHECKING, RecordRead, P.WATCHING, (note_record, forget)),
+    T(P.CHECKING, Cut, P.AWAY, (forget, leave)),
+    # The claim stands, and the log is to say so
+    T(P.READING, LastRead, P.READING, (note_overtaken,), is_others),
+    T(P.READING, LastRead, P.TAKING, (note_tail, take)),
+    T(P.READING, Always, P.WATCHING, (forget,), is_overtaken),
+    T(P.READING, Cut, P.AWAY, (forget, leave)),
+    T(P.TAKING, Appended, P.IDLE, (wrote, hold)),
+    T(P.TAKING, LastRead, P.TAKING, (note_overtaken,), is_others),
+    T(P.TAKING, LastRead, P.TAKING, (take_again,)),
+    T(P.TAKING, Always, P.WATCHING, (forget,), is_overtaken),
+    T(P.TAKING, Cut, P.AWAY, (forget, leave)),
+    # Held, and no session is live
+    T(P.IDLE, Appended, P.IDLE, (wrote,)),
+    T(P.IDLE, Always, P.WATCHING, (forget, leave_scopes), is_overtaken),
+    T(P.IDLE, Always, P.ENDING, (end_other,), is_left_behind),
+    T(P.IDLE, Always, P.RELEASING, (let_go,), may_go),
+    T(P.IDLE, Always, P.RUNNING, (begin,), may_begin),
+    T(P.IDLE, Cut, P.AWAY, (forget, leave, leave_scopes)),
+    # Another holder left a session behind
+    T(P.ENDING, Appended, P.IDLE, (deliver, wrote), has_stopped),
+    T(P.ENDING, Appended, P.ENDING, (wrote,)),
+    T(P.ENDING, Always, P.WATCHING, (forget, leave_scopes), is_overtaken),
+    T(P.ENDING, Cut, P.AWAY, (forget, leave, leave_scopes)),
+    # A session is live
+    T(P.RUNNING, Dialling, P.RUNNING, (log,)),
+    T(P.RUNNING, Appended, P.RUNNING, (dial, wrote), may_dial),
+    T(P.RUNNING, Appended, P.RUNNING, (wrote,)),
+    T(P.RUNNING, Ended, P.LOGGING, (log,)),
+    T(P.RUNNING, Always, P.FENCED, (forget, abort), is_overtaken),
+    T(P.RUNNING, Always, P.STOPPING, (stop,), must_end),
+    T(P.RUNNING, Cut, P.FENCED, (forget, leave, abort)),
+    # It was told to end
+    T(P.STOPPING, Dialling, P.STOPPING, (log,)),
+    T(P.STOPPING, Appended, P.STOPPING, (wrote,)),
+    T(P.STOPPING, Ended, P.LOGGING, (log,)),
+    T(P.STOPPING, Always, P.FENCED, (forget, abort), is_overtaken),
+    T(P.STOPPING, Always, P.STOPPING, (abort,), must_hurry),
+    T(P.STOPPING, Cut, P.FENCED, (forget, leave, abort)),
+    # It is over, and the log is to have that first
+    T(P.LOGGING, Appended, P.IDLE, (release, wrote), has_stopped),
+    T(P.LOGGING, Appended, P.LOGGING, (wrote,)),
+    T(P.LOGGING, Always, P.WATCHING, (forget, discard, leave_scopes), is_overtaken),
+    T(P.LOGGING, Cut, P.AWAY, (forget, leave, discard, leave_scopes)),
+    # Where the log may not have taken an entry, its end decides
+    *(T(phase, Unsure, phase, (read_last,)) for phase in (P.TAKING, *HELD)),
+    *(
+        row
+        for phase in HELD
+        for row in (T(phase, LastRead, phase, (note_overtaken,), is_others), T(phase, LastRead, phase, (append_again,)))
+    ),
+    # What else is told goes to the log, too
+    *(row for phase in HELD for row in (T(phase, Happened, phase, (), is_flooded), T(phase, Happened, phase, (log,)))),
+    # Letting go
+    *(T(phase, Drain, phase, (drain,)) for phase in (P.CLAIMING, P.CHECKING, P.READING, P.TAKING, *HELD)),
+    T(P.RELEASING, Written, P.WATCHING, (note_written, forget)),
+    T(P.RELEASING, Unsure, P.RELEASING, (read_record,)),
+    T(P.RELEASING, RecordRead, P.RELEASING, (note_record, write_release), is_ours),
+    T(P.RELEASING, RecordRead, P.WATCHING, (note_record, forget)),
+    T(P.RELEASING, Always, P.WATCHING, (forget,), is_overtaken),
+    T(P.RELEASING, Cut, P.AWAY, (forget, leave)),
+    # Lost while a session was live
+    T(P.FENCED, Ended, P.AWAY, (discard, leave_scopes), is_away),
+    T(P.FENCED, Ended, P.WATCHING, (discard, leave_scopes)),
+    T(P.FENCED, Dialling, P.FENCED),
+    T(P.FENCED, Joined, P.FENCED, (join,)),
+    T(P.FENCED, Cut, P.FENCED, (leave,)),
+    # Anywhere
+    *(T(phase, RecordSeen, phase, (note_record,)) for phase in P),
+)
+
+
+def index(table: Iterable[Transition]) -> Mapping[tuple[Phase, type[Input]], Sequence[Transition]]:
+    """The table by phase and input, each entry in the table's order."""
+    rows: defaultdict[tuple[Phase, type[Input]], list[Transition]] = defaultdict(list)
+    for row in table:
+        rows[row.source, row.on].append(row)
+    return dict(rows)
+
+
+INDEX = index(TABLE)
+
+
+def is_stale(state: State, input_: Input) -> bool:
+    """Whether the input answers an operation that is not the current one."""
+    return isinstance(input_, Answer) and input_.operation != state.operation
+
+
+def in_effect(state: State, input_: Input) -> Input:
+    """What the input means: an entry that stands last in the log has been appended, whatever was answered before."""
+    if isinstance(input_, LastRead) and state.queue and input_.tail.last_id == state.queue[0].id:
+        return Appended(input_.operation, input_.tail.sequence)
+    return input_
+
+
+def step(
+    state: State,
+    input_: Input,
+    at: datetime,
+    rows: Mapping[tuple[Phase, type[Input]], Sequence[Transition]] = INDEX,
+) -> Step:
+    """What `input_` leads to in `state`.
+
+    Args:
+        state: Where the worker stands towards the connection.
+        input_: What happens.
+        at: The time, in UTC.
+        rows: The table, indexed; there to be varied by tests.
+
+    Returns:
+        The new state, with effects in order.
+
+    Raises:
+        MachineError: If the input cannot come in this phase.
+    """
+    if is_stale(state, input_):
+        return Step(state)
+    draft = Draft(state, in_effect(state, input_), at)
+    if isinstance(input_, Answer):
+        # Doubled, it counts once.
+        draft.operate()
+    if not take_row(draft, rows):
+        if isinstance(input_, Answer | Dialling | Ended):
+            raise MachineError(f"{type(input_).__name__} cannot come while {state.phase.name}")
+        return Step(state)
+    draft.input = Always()
+    while take_row(draft, rows):
+        pass
+    return Step(draft.state, draft.effects)
+
+
+def take_row(draft: Draft, rows: Mapping[tuple[Phase, type[Input]], Sequence[Transition]]) -> bool:
+    """Takes the first row that applies, if one does."""
+    for row in rows.get((draft.state.phase, type(draft.input)), ()):
+        if row.when is None or row.when(draft.state, draft.input):
+            for action in row.actions:
+                action(draft)
+            draft.set(phase=row.target)
+            return True
+    return False

@@ -1,0 +1,436 @@
+"""A worker's part in its fleet: joining, renewing, claiming, draining, and one machine for each connection.
+
+It is pure as the machines are: it is told what happens and when, and `taken` gives what is to be done. Whoever runs it,
+the worker or a simulation, performs that, and calls `tick` again and again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+from rxnodes.fleet.rules import machine
+from rxnodes.fleet.rules.inputs import Claim, Cut, Drain, Input, Joined, RecordSeen
+from rxnodes.fleet.rules.lease import RENEWALS, Others, OwnLease
+from rxnodes.fleet.rules.machine import HELD, Phase, State
+from rxnodes.fleet.rules.sharing import digest, first, may_take
+from rxnodes.fleet.rules.values import Lease, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
+
+    from rxnodes.fleet.rules.inputs import Effect
+    from rxnodes.fleet.rules.values import Wish
+
+__all__ = ["DeleteLease", "Joining", "Member", "Now", "Order", "PutLease", "ReadLease"]
+
+#: So many connections are claimed at a time.
+AT_ONCE = 50
+#: Seconds, beyond `settle`, for which a connection is left to the worker whose share it is.
+PATIENCE = 1.0
+
+CLAIMING = (Phase.CLAIMING, Phase.CHECKING, Phase.READING, Phase.TAKING)
+
+
+class Now(NamedTuple):
+    """What time it is.
+
+    Attributes:
+        at: In UTC.
+        clock: By the worker's own clock, in seconds. It never jumps, and runs while the machine is suspended.
+    """
+
+    at: datetime
+    clock: float
+
+
+class PutLease(NamedTuple):
+    """Write the lease behind this revision (0: only where there is none)."""
+
+    lease: Lease
+    expected: int
+
+
+class ReadLease(NamedTuple):
+    """Read the lease, until an answer comes."""
+
+    worker: str
+
+
+class DeleteLease(NamedTuple):
+    """Take the lease away: everything is let go."""
+
+    worker: str
+    revision: int
+
+
+class Joining(NamedTuple):
+    """Whether the worker has a lease has changed."""
+
+    worker: str
+    has_joined: bool
+
+
+class Order(NamedTuple):
+    """What is to be done for a connection."""
+
+    name: str
+    effect: Effect
+
+
+class Share:
+    """What a member knows of one connection.
+
+    Attributes:
+        key: Where it is filed: the holder's id, or one of the words below.
+        free_since: Since when it could be claimed.
+        is_removed: Whether it is to be claimed no more.
+    """
+
+    __slots__ = ("free_since", "is_removed", "key", "state")
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.key = FREE
+        self.free_since: float | None = None
+        self.is_removed = False
+
+
+#: Nobody holds it.
+FREE = ""
+#: The record says that we do, but we do not: anew, then.
+OURS = "\0ours"
+#: We hold it, or are about to, or are getting rid of what is left of it.
+AT_WORK = "\0at work"
+#: It is not in the project any more.
+REMOVED = "\0removed"
+
+
+class Member:
+    """A worker, as the rules see it.
+
+    Args:
+        identity: What no other worker has. Each time it joins, the worker's id is this and a number.
+        names: The connections that it has settings for.
+        seconds: For how long its lease holds.
+        capacity: How many connections it may hold; `None`: any number.
+        settle: So many seconds after joining it claims, so that those who join together share.
+        host: Where it runs, for people.
+        wishes: What the application commanded before it had joined, by connection. It may change.
+    """
+
+    def __init__(  # noqa: PLR0913 - what a worker is told of itself
+        self,
+        identity: str,
+        names: Iterable[str],
+        *,
+        seconds: float = 15.0,
+        capacity: int | None = None,
+        settle: float = 2.0,
+        host: str = "",
+        wishes: Mapping[str, Wish] | None = None,
+    ) -> None:
+        self._identity = identity
+        self._term = 0
+        self._shares = {name: Share(State(name)) for name in names}
+        self._filed: dict[str, dict[str, None]] = {FREE: dict.fromkeys(self._shares)}
+        self._names = digest(self._shares)
+        self._seconds = seconds
+        self._capacity = capacity
+        self._settle = settle
+        self._host = host
+        self._wishes: Mapping[str, Wish] = {} if wishes is None else wishes
+        self._out: deque[Order | PutLease | ReadLease | DeleteLease | Joining] = deque()
+        self._claiming = 0
+        self._held = 0
+
+        self.id = ""
+        self._needs_id = True
+        self.has_joined = False
+        self.is_draining = False
+        self.has_left = False
+        self.own = OwnLease(seconds)
+        self.others = Others()
+        self._ids: set[str] = set()
+        self._number = 0
+        self._sent: dict[int, float] = {}
+        self._last_sent = 0.0
+        self._in_flight: int | None = None
+        self._revision = 0
+        self._joined_at = 0.0
+        self._sees_leases = False
+        self._sees_records = False
+        self._alive: tuple[str, ...] = ()
+        self._firsts: dict[str, str | None] = {}
+
+    # What is asked of it
+
+    def state(self, name: str) -> State:
+        """Where it stands towards a connection."""
+        return self._shares[name].state
+
+    @property
+    def names(self) -> Iterable[str]:
+        """The connections that it has settings for."""
+        return self._shares.keys()
+
+    @property
+    def held(self) -> int:
+        """How many connections it holds."""
+        return self._held
+
+    def taken(self) -> Order | PutLease | ReadLease | DeleteLease | Joining | None:
+        """What is to be done next; `None`: nothing any more."""
+        return self._out.popleft() if self._out else None
+
+    # The clock
+
+    def tick(self, now: Now) -> None:
+        """Time has passed. Several times within an eighth of the lease."""
+        if self.has_joined and self.own.is_over(now.clock):
+            self._cut(now)
+        if self.has_left:
+            return
+        if self.is_draining and self._may_leave():
+            self._leave()
+            return
+        if self._in_flight is None and now.clock - self._last_sent >= self._seconds / RENEWALS:
+            self.renew(now)
+        if self.has_joined and not self.is_draining:
+            self._claim_shares(now)
+
+    # Its own lease
+
+    def renew(self, now: Now) -> None:
+        """Asks for a renewal, unless one is under way. Without a lease, for a new one under another id."""
+        if self._in_flight is not None or self.has_left:
+            return
+        if self._needs_id:
+            self._begin_term()
+        self._number += 1
+        self._in_flight = self._number
+        self._sent[self._number] = self._last_sent = now.clock
+        lease = Lease(
+            worker=self.id,
+            number=self._number,
+            seconds=self._seconds,
+            names=self._names,
+            capacity=self._capacity,
+            held=self._held + self._claiming,
+            is_draining=self.is_draining,
+            host=self._host,
+        )
+        self._out.append(PutLease(lease, self._revision))
+
+    def _begin_term(self) -> None:
+        self._needs_id = False
+        self._term += 1
+        self.id = f"{self._identity}-{self._term}"
+        self._ids.add(self.id)
+        self.own = OwnLease(self._seconds)
+        self._number = 0
+        self._sent.clear()
+        self._revision = 0
+
+    def lease_written(self, lease: Lease, revision: int, now: Now) -> None:
+        """The renewal was written, and has this revision."""
+        if lease.worker == self.id and lease.number == self._in_flight:
+            self._in_flight = None
+            self._renewed(lease.number, revision, now)
+
+    def lease_unsure(self, lease: Lease) -> None:
+        """A refusal, or no answer in time. It decides nothing."""
+        if lease.worker == self.id and lease.number == self._in_flight:
+            self._out.append(ReadLease(self.id))
+
+    def lease_read(self, worker: str, lease: Lease | None, revision: int, now: Now) -> None:
+        """The lease stands like this; `None`: there is none."""
+        if worker != self.id or self._in_flight is None:
+            return
+        number, self._in_flight = self._in_flight, None
+        if lease is None:
+            self._revision = 0
+        elif lease.number == number:
+            self._renewed(number, revision, now)
+        else:
+            self._revision = revision
+
+    def _renewed(self, number: int, revision: int, now: Now) -> None:
+        self._revision = revision
+        may_act = self.own.renewed(self._sent[number], now.clock)
+        for old in [old for old in self._sent if old < number]:
+            del self._sent[old]
+        if may_act and not self.has_joined:
+            self._join(now)
+        elif not may_act:
+            self._needs_id = not self.has_joined
+
+    def _join(self, now: Now) -> None:
+        self.has_joined = True
+        self._joined_at = now.clock
+        self._out.append(Joining(self.id, has_joined=True))
+        for name in self._shares:
+            self.feed(name, Joined(self.id, self._seconds), now)
+
+    def _cut(self, now: Now) -> None:
+        """Holds nothing any more, and will come back under another id."""
+        self.has_joined = False
+        self._needs_id = True
+        self._in_flight = None
+        for name in self._shares:
+            self.feed(name, Cut(), now)
+        self._out.append(Joining(self.id, has_joined=False))
+
+    def is_void(self, now: Now) -> None:
+        """The store has lost what it had acknowledged: whatever was built on that is given up."""
+        if self.has_joined:
+            self._cut(now)
+
+    # Leaving
+
+    def drain(self, now: Now) -> None:
+        """Claims nothing any more, ends its sessions in order, and lets all go. Then it leaves."""
+        self.is_draining = True
+        self.renew(now)
+        for name in self._shares:
+            self.feed(name, Drain(), now)
+
+    def remove(self, name: str, now: Now) -> None:
+        """Lets a connection go, and claims it no more."""
+        share = self._shares[name]
+        share.is_removed = True
+        self.feed(name, Drain(), now)
+
+    def let_go(self, name: str, now: Now) -> None:
+        """Lets a connection go, which anybody may claim, also this worker again."""
+        self.feed(name, Drain(), now)
+
+    def _may_leave(self) -> bool:
+        at_work = self._filed.get(AT_WORK)
+        return not at_work and (self._in_flight is None or not self.has_joined)
+
+    def _leave(self) -> None:
+        self.has_left = True
+        if self.has_joined:
+            self._out.append(DeleteLease(self.id, self._revision))
+            self.has_joined = False
+            self._out.append(Joining(self.id, has_joined=False))
+
+    # What it sees
+
+    def leases_current(self, *, is_current: bool) -> None:
+        """All leases have been shown, and changes come as they are made; or that is in doubt."""
+        self._sees_leases = is_current
+
+    def records_current(self, *, is_current: bool) -> None:
+        """All records have been shown, and changes come as they are made; or that is in doubt."""
+        self._sees_records = is_current
+
+    def lease_seen(self, lease: Lease, revision: int, now: Now) -> None:
+        """A lease stands like this."""
+        self.others.saw(lease, revision, now.clock)
+        if lease.worker == self.id and lease.number in self._sent:
+            self.others.came_back(self._sent[lease.number])
+
+    def lease_gone(self, worker: str, now: Now) -> None:
+        """There is no such lease any more."""
+        self.others.gone(worker, now.clock)
+
+    def record_seen(self, name: str, record: Record, revision: int, now: Now) -> None:
+        """A connection's record stands like this."""
+        self.feed(name, RecordSeen(record, revision), now)
+
+    # The machines
+
+    def feed(self, name: str, input_: Input, now: Now) -> None:
+        """Steps a connection's machine."""
+        share = self._shares.get(name)
+        if share is None:
+            return
+        before = share.state.phase
+        share.state, effects = machine.step(share.state, input_, now.at)
+        self._out.extend(Order(name, effect) for effect in effects)
+        after = share.state.phase
+        self._claiming += (after in CLAIMING) - (before in CLAIMING)
+        self._held += (after in HELD) - (before in HELD)
+        self._file(name, share)
+
+    def _file(self, name: str, share: Share) -> None:
+        """Files a connection by who holds it, so that nobody looks at 10,000 of them when nothing has changed."""
+        if share.state.phase not in (Phase.AWAY, Phase.WATCHING):
+            key = AT_WORK
+        elif share.is_removed:
+            key = REMOVED
+        else:
+            holder = share.state.record.holder
+            key = FREE if holder is None else OURS if holder in self._ids else holder
+        if key != share.key:
+            filed = self._filed[share.key]
+            del filed[name]
+            if not filed:
+                del self._filed[share.key]
+            self._filed.setdefault(key, {})[name] = None
+            share.key = key
+            share.free_since = None
+
+    # Claiming
+
+    def _claim_shares(self, now: Now) -> None:
+        if not (self._sees_leases and self._sees_records and self._has_room()):
+            return
+        alive = self._who_is_alive(now)
+        if alive != self._alive:
+            self._alive = alive
+            self._firsts.clear()
+        for key in list(self._filed):
+            if self._is_claimable(key, now):
+                self._claim_filed(key, now)
+
+    def _who_is_alive(self, now: Now) -> tuple[str, ...]:
+        """Those who can take one more connection, by what is seen of them."""
+        others = self.others
+        return tuple(
+            sorted(
+                worker
+                for worker, lease in others.leases.items()
+                if may_take(lease, self._names) and not others.seems_expired(worker, lease.seconds, now.clock)
+            )
+        )
+
+    def _is_claimable(self, key: str, now: Now) -> bool:
+        if key in (AT_WORK, REMOVED):
+            return False
+        if key == OURS:
+            return True
+        has_settled = now.clock - self._joined_at >= self._settle
+        return has_settled and (key == FREE or self._is_dead(key, now))
+
+    def _is_dead(self, holder: str, now: Now) -> bool:
+        seconds = self._shares[next(iter(self._filed[holder]))].state.record.lease
+        if not self.others.seems_expired(holder, seconds, now.clock):
+            return False
+        if self.others.is_expired(holder, seconds, now.clock):
+            return True
+        # A renewal of our own that is seen to come back proves it.
+        self.renew(now)
+        return False
+
+    def _has_room(self) -> bool:
+        is_full = self._capacity is not None and self._held + self._claiming >= self._capacity
+        return self._claiming < AT_ONCE and not is_full
+
+    def _claim_filed(self, key: str, now: Now) -> None:
+        for name in list(self._filed[key]):
+            if not self._has_room():
+                return
+            share = self._shares[name]
+            if share.free_since is None:
+                share.free_since = now.clock
+            if key == OURS or self._is_our_share(name) or now.clock - share.free_since >= self._settle + PATIENCE:
+                self.feed(name, Claim(share.state.revision, self._wishes.get(name)), now)
+
+    def _is_our_share(self, name: str) -> bool:
+        if name not in self._firsts:
+            self._firsts[name] = first(name, self._alive)
+        return self._firsts[name] == self.id

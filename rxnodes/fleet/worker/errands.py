@@ -1,0 +1,64 @@
+"""What is under way to the store: many errands, some of them at once, and no task where there is none."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    Errand = Callable[[], Coroutine[Any, Any, None]]
+
+__all__ = ["Errands"]
+
+logger = logging.getLogger("rxnodes")
+
+#: So many are under way at once: more would only wait for each other at the store.
+AT_ONCE: Final = 128
+
+
+class Errands:
+    """Runs errands, those that came first first. On the loop's thread."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Errand] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._working = 0
+
+    def run(self, errand: Errand) -> None:
+        """Runs an errand as soon as there is room."""
+        self._waiting.append(errand)
+        if self._working < AT_ONCE:
+            self._working += 1
+            self._keep(asyncio.get_running_loop().create_task(self._work()))
+
+    def run_now(self, errand: Errand) -> None:
+        """Runs an errand that waits for no other: the worker's lease depends on it."""
+        self._keep(asyncio.get_running_loop().create_task(self._do(errand)))
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _work(self) -> None:
+        try:
+            while self._waiting:
+                await self._do(self._waiting.popleft())
+        finally:
+            self._working -= 1
+
+    async def _do(self, errand: Errand) -> None:
+        try:
+            await errand()
+        except Exception:
+            logger.exception("an errand to the fleet's store failed")
+
+    async def end(self) -> None:
+        """Gives up what is under way."""
+        self._waiting.clear()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)

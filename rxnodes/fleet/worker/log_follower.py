@@ -1,0 +1,88 @@
+"""Reads the log for those connections of a worker that are held elsewhere, and that somebody waits for here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final, Protocol
+
+from rxnodes.fleet.letters import Unreadable, entry_of
+
+if TYPE_CHECKING:
+    from rxnodes.fleet.rules.values import Entry, Tail
+    from rxnodes.fleet.store import Logged, Store, Watch
+
+__all__ = ["LogFollower"]
+
+logger = logging.getLogger("rxnodes")
+
+#: How many seconds the log is still read when nobody needs it any more: one command often follows another.
+LINGER: Final = 5.0
+
+
+class Follows(Protocol):
+    """A connection for which the log is read."""
+
+    name: str
+
+    def see(self, entry: Entry, tail: Tail) -> None:
+        """An entry has come."""
+        ...
+
+
+class LogFollower:
+    """One watch of the log for all connections that need it; none while none does. On the loop's thread.
+
+    Args:
+        store: The fleet's store.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._following: dict[str, Follows] = {}
+        self._watch: Watch | None = None
+        self._lingering: asyncio.TimerHandle | None = None
+
+    def follow(self, connection: Follows) -> None:
+        """Reads the log for a connection, at least from here on."""
+        self._following[connection.name] = connection
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
+        if self._watch is None:
+            self._watch = self._store.watch_log(self)
+
+    def unfollow(self, connection: Follows) -> None:
+        """Reads it no longer."""
+        self._following.pop(connection.name, None)
+        if not self._following and self._watch is not None and self._lingering is None:
+            self._lingering = asyncio.get_running_loop().call_later(LINGER, self.close)
+
+    def close(self) -> None:
+        """Reads nothing more."""
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+
+    # What the store calls
+
+    def logged(self, entry: Logged) -> None:
+        """An entry."""
+        connection = self._following.get(entry.name)
+        if connection is None:
+            return
+        try:
+            read = entry_of(entry.value)
+        except Unreadable as error:
+            logger.warning("%s: an entry of the log cannot be read: %s", entry.name, error)
+        else:
+            connection.see(read, read.at(entry.sequence))
+
+    def is_current(self, current: bool) -> None:  # noqa: FBT001 - as the store has it
+        """What is missing comes later: nobody here waits for it to be complete."""
+
+    def gap(self, reason: str) -> None:
+        """The log is told again. The last entry of each connection is enough."""

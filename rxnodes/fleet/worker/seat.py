@@ -1,0 +1,325 @@
+"""Where a worker steers a connection from: what the connection tells and is asked for, and what the rules order."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+from uuid import uuid4
+
+from rxnodes.fleet.letters import record_of
+from rxnodes.fleet.remote.commander import Command
+from rxnodes.fleet.remote.sends import Sends
+from rxnodes.fleet.rules import commands
+from rxnodes.fleet.rules.inputs import (
+    Abort,
+    Begin,
+    Deliver,
+    Dial,
+    Dialling,
+    Discard,
+    Ended,
+    Happened,
+    Hold,
+    LetGo,
+    Release,
+    Stop,
+)
+from rxnodes.fleet.rules.machine import Phase
+from rxnodes.fleet.rules.values import ABORT, Wish
+from rxnodes.fleet.worker.messages import Published
+from rxnodes.lifecycle.events import Dropped, Opened, Stopped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from rxnodes.connection.connection import Connection
+    from rxnodes.connection.protocols import Helm
+    from rxnodes.errors import RxNodesError
+    from rxnodes.fleet.rules.inputs import Effect, Input
+    from rxnodes.fleet.rules.machine import State
+    from rxnodes.fleet.rules.values import Entry, Record, Tail
+    from rxnodes.fleet.store import Store
+    from rxnodes.lifecycle.events import Connecting, LifecycleEvent
+    from rxnodes.lifecycle.inputs import Reported
+    from rxnodes.transport.receipts import Receipt, SharedOutcome
+
+__all__ = ["Seat", "Seats"]
+
+
+class Seats(Protocol):
+    """The worker, as its seats see it."""
+
+    store: Store
+    has_ever_joined: bool
+    #: What was commanded before that.
+    wishes: dict[str, Wish]
+
+    def state(self, name: str) -> State:
+        """Where it stands towards a connection."""
+        ...
+
+    def feed(self, name: str, input_: Input) -> None:
+        """Something has happened to a connection."""
+        ...
+
+    def know(self, name: str, record: Record, revision: int) -> None:
+        """A record stands like this."""
+        ...
+
+    def give(self, seat: Seat) -> None:
+        """Writes the commands of a connection, which has one more."""
+        ...
+
+    def follow(self, seat: Seat) -> None:
+        """Reads the log for a connection that is held elsewhere."""
+        ...
+
+    def unfollow(self, seat: Seat) -> None:
+        """Reads it no longer."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Lets a connection go, and claims it no more."""
+        ...
+
+
+class Seat:
+    """Steers one connection. It is a `Steering`, and `Commanded`.
+
+    Args:
+        connection: The connection.
+        seats: The worker.
+
+    Attributes:
+        name: The connection's name.
+        connection: The connection.
+        helm: What it is steered by.
+        commands: What was asked for here and is not written yet, in order.
+        published: Its messages, for observers, while it is held here.
+    """
+
+    __slots__ = (
+        *("_begun", "_dial", "_followed", "_is_wiring", "_release", "_seats", "_sends", "_stops", "commands"),
+        *("connection", "helm", "name", "published"),
+    )
+
+    def __init__(self, connection: Connection, seats: Seats) -> None:
+        self.name = connection.name
+        self.commands: list[Command] = []
+        self.connection = connection
+        self.published: Published | None = None
+        self._seats = seats
+        self._is_wiring = False
+        self._begun = 0
+        self._stops: Callable[[], None] | None = None
+        self._dial: tuple[tuple[int, int], Callable[[], None]] | None = None
+        self._release: Callable[[Stopped | None], None] | None = None
+        # How the log of a connection that is held elsewhere stands, while that matters here.
+        self._followed: Tail | None = None
+        self._sends: Sends | None = None
+        self.helm: Helm = connection.for_project.steer(self)
+
+    # What the rules order
+
+    def perform(self, effect: Effect) -> None:
+        """Carries an effect out."""
+        match effect:
+            case Hold():
+                self._hold()
+            case LetGo():
+                self._let_go()
+            case Begin(session):
+                self._begun = 0
+                self.helm.begin(session)
+            case Dial(session, attempt):
+                self._go(session, attempt)
+            case Stop(code, reason):
+                self._stop(partial(self.helm.stop, code, reason))
+            case Abort():
+                self._stop(self.helm.abort)
+            case Release(stopped):
+                self._end(stopped)
+            case Discard():
+                self._end(None)
+            case Deliver(stopped):
+                self.helm.tell(stopped)
+            case _:
+                raise AssertionError(effect)
+
+    def _hold(self) -> None:
+        self._unfollow()
+        self.published = Published(self.connection, self._seats.store, self._state.epoch)
+        self._is_wiring = True
+        try:
+            self.helm.hold()
+        finally:
+            self._is_wiring = False
+
+    def _let_go(self) -> None:
+        assert self.published is not None
+        self.published.close()
+        self.published = None
+        self.helm.let_go()
+
+    def _stop(self, stop: Callable[[], None]) -> None:
+        """Ends the session, as soon as it has begun: that may have to wait for what is being told."""
+        if self._begun:
+            stop()
+        else:
+            self._stops = stop
+
+    def _go(self, session: int, attempt: int) -> None:
+        if self._dial is not None and self._dial[0] == (session, attempt):
+            (_, go), self._dial = self._dial, None
+            assert self.published is not None
+            self.published.prepare(session, attempt, go)
+
+    def _end(self, stopped: Stopped | None) -> None:
+        release, self._release = self._release, None
+        assert release is not None
+        release(stopped)
+
+    # What the connection tells
+
+    def before_dial(self, connecting: Connecting, go: Callable[[], None]) -> None:
+        """An attempt begins. It dials once the log has it."""
+        self._dial = ((connecting.session, connecting.attempt), go)
+        self._begun = connecting.session
+        self._seats.feed(self.name, Dialling(connecting))
+        stops, self._stops = self._stops, None
+        if stops is not None:
+            stops()
+
+    def before_stopped(self, stopped: Stopped, release: Callable[[Stopped | None], None]) -> None:
+        """The session is over. It is told once the log has it."""
+        self._release = release
+        self._dial = None
+        self._seats.feed(self.name, Ended(stopped, self._count_published()))
+
+    def saw(self, event: LifecycleEvent) -> None:
+        """Every other lifecycle event."""
+        published = self._count_published() if isinstance(event, Dropped) else None
+        self._seats.feed(self.name, Happened(event, published))
+
+    def _count_published(self) -> int | None:
+        """How many messages of the attempt, which has ended, were published."""
+        return None if self.published is None else self.published.finish()
+
+    # What is asked for here
+
+    @property
+    def is_live(self) -> bool:
+        """Whether a session is live elsewhere, as far as is known, or it is not known what a command leads to."""
+        if self.commands or self.name in self._seats.wishes:
+            return True
+        if self._followed is None:
+            return False
+        return commands.is_live(self._state.record.wish, self._followed)
+
+    @property
+    def _state(self) -> State:
+        return self._seats.state(self.name)
+
+    def start(self) -> None:
+        """A start was asked for."""
+        if not self._seats.has_ever_joined:
+            self._seats.wishes[self.name] = Wish(run=True, id=uuid4().hex)
+        elif not self._is_wiring or not self._state.record.wish.id:
+            # What is wired with each holding does not start again what the fleet has stopped.
+            self._command(Command(is_start=True))
+
+    def stop(self, code: int, reason: str) -> None:
+        """A stop was asked for."""
+        if not self._seats.has_ever_joined:
+            self._seats.wishes.pop(self.name, None)
+        elif self._is_running_here():
+            self.helm.stop(code, reason)
+        else:
+            self._command(Command(is_start=False, code=code, reason=reason))
+
+    def abort(self) -> None:
+        """An end without ceremony was asked for, of a session that is not here."""
+        self.stop(ABORT, "")
+
+    def _is_running_here(self) -> bool:
+        """Whether a session is live here that nobody has asked to end. Its own log tells that it was stopped."""
+        state = self._state
+        return not self.commands and state.phase is Phase.RUNNING and self._begun == state.session
+
+    def _command(self, command: Command) -> None:
+        state = self._state
+        if state.is_held and not self.commands and command.wish(state.record, state.ahead) is None:
+            # The holder knows both, so this changes nothing.
+            return
+        self.commands.append(command)
+        self._seats.give(self)
+
+    def resolve(self, command: Command, record: Record, revision: int, tail: Tail) -> None:  # noqa: ARG002
+        """A command was written, or changes nothing."""
+        if not self._state.is_held and commands.is_live(record.wish, tail):
+            self._followed = tail
+            self._seats.follow(self)
+        self._seats.know(self.name, record, revision)
+        self._note()
+
+    def settle_wish(self, record: Record) -> None:
+        """A record is there. What was commanded before joining is the wish only where nobody had wished anything."""
+        if not record.wish.id:
+            self._command(Command(is_start=True))
+        self._note()
+
+    def give_up(self, command: Command, error: RxNodesError) -> None:
+        """A command cannot be written."""
+        self.helm.report("connect" if command.is_start else "close", error)
+        self._note()
+
+    def send(self, receipt: Receipt) -> None:
+        """A message is to be sent, and the connection is not held here."""
+        if self._sends is None:
+            self._sends = Sends(self, self._seats.store, self._holder)
+        self._sends.send(receipt)
+
+    async def _holder(self, looks_again: bool) -> str | None:  # noqa: FBT001 - as `Sends` asks
+        """The worker that holds the connection."""
+        if not looks_again:
+            return self._state.record.holder
+        stands = await self._seats.store.read_record(self.name)
+        return None if stands is None else record_of(stands.value).holder
+
+    def settle(self, receipt: Receipt, outcome: SharedOutcome) -> None:
+        """Says what became of a message that went to the holder."""
+        self.helm.settle(receipt, outcome)
+
+    def feed(self, input_: Reported) -> None:
+        """Reports why a message did not go there."""
+        self.helm.report(input_.phase, input_.error)
+
+    def now(self) -> datetime:
+        """The time of day."""
+        return self.connection.for_nodes.now()
+
+    def shutdown(self) -> None:
+        """The project is being left, or the connection removed."""
+        self._unfollow()
+        if self._sends is not None:
+            self._sends.leave()
+        self._seats.remove(self.name)
+
+    # What happens elsewhere
+
+    def see(self, entry: Entry, tail: Tail) -> None:
+        """An entry of the log has come, while it is followed."""
+        self._followed = tail
+        self._note(entry.event if isinstance(entry.event, Opened | Stopped) else None)
+
+    def _note(self, event: Opened | Stopped | None = None) -> None:
+        if not self.is_live:
+            self._unfollow()
+        if event is not None or not self.is_live:
+            self.helm.note(event)
+
+    def _unfollow(self) -> None:
+        if self._followed is not None:
+            self._followed = None
+            self._seats.unfollow(self)

@@ -1,0 +1,432 @@
+"""Worker: a project as one of many in a fleet.
+
+`Member` decides. The worker is its shell: it asks the store, watches leases and records, steers the connections, and
+calls the clock. Nothing here runs for a connection to which nothing happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Final, Self, TypeVar
+from uuid import uuid4
+
+from rxnodes.errors import RxNodesError
+from rxnodes.fleet.letters import (
+    entry_letter,
+    entry_of,
+    lease_letter,
+    lease_of,
+    record_letter,
+    record_of,
+)
+from rxnodes.fleet.remote.commander import Commander
+from rxnodes.fleet.rules.inputs import (
+    Append,
+    Appended,
+    LastRead,
+    ReadLast,
+    ReadRecord,
+    RecordRead,
+    Unsure,
+    WriteRecord,
+    Written,
+)
+from rxnodes.fleet.rules.lease import RENEWALS
+from rxnodes.fleet.rules.member import DeleteLease, Joining, Member, Now, Order, PutLease, ReadLease
+from rxnodes.fleet.rules.values import Record, Tail
+from rxnodes.fleet.store import Refused, StoreError, Unknown
+from rxnodes.fleet.worker.answering import Answering, Held
+from rxnodes.fleet.worker.errands import Errands
+from rxnodes.fleet.worker.lease_guard import LeaseGuard
+from rxnodes.fleet.worker.log_follower import LogFollower
+from rxnodes.fleet.worker.orders import Orders
+from rxnodes.fleet.worker.seat import Seat
+from rxnodes.fleet.worker.watchers import LeaseWatcher, RecordWatcher
+from rxnodes.project.scope import run_to_end
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from rxnodes.connection.connection import Connection
+    from rxnodes.fleet.rules.inputs import Effect, Input
+    from rxnodes.fleet.rules.machine import State
+    from rxnodes.fleet.rules.values import Wish
+    from rxnodes.fleet.store import Store, Watch
+    from rxnodes.project.project import Project
+
+__all__ = ["Worker"]
+
+T = TypeVar("T")
+
+logger = logging.getLogger("rxnodes")
+
+#: Seconds to wait where the store does not answer, at first and at most.
+SHORTEST_WAIT: Final = 0.02
+LONGEST_WAIT: Final = 0.5
+#: How often the clock is looked at while a lease lasts, and the bounds of the seconds between.
+TICKS: Final = 64
+SHORTEST_TICK: Final = 0.02
+LONGEST_TICK: Final = 0.25
+
+
+class Worker:
+    """A project as one of many in a fleet: which of its connections it holds is decided with the others.
+
+    It is made on the project's loop, before the project is wired, and entered behind that:
+
+        worker = Worker(project, store, guard)
+        build(project)
+        async with worker:
+            ...
+
+    Leaving it drains: its sessions end in order, others take over, and it returns. Cancelled while it drains, it goes
+    on; `Project.abort` cuts the sessions short. It never takes longer than the sessions' own deadlines and one lease.
+
+    Args:
+        project: The project, open on this loop.
+        store: The fleet's store.
+        guard: What the project's transport asks before it reads and writes.
+        lease: The seconds of its lease.
+        capacity: How many connections it may hold; `None`: any number.
+        settle: So many seconds after joining it claims, so that those who join together share.
+    """
+
+    def __init__(  # noqa: PLR0913 - one for each setting
+        self,
+        project: Project,
+        store: Store,
+        guard: LeaseGuard | None = None,
+        *,
+        lease: float = 15.0,
+        capacity: int | None = None,
+        settle: float = 2.0,
+    ) -> None:
+        self._project = project
+        self.store = store
+        self._guard = LeaseGuard() if guard is None else guard
+        self._lease = lease
+        self._capacity = capacity
+        self._settle = settle
+        self._seats: dict[str, Seat] = {}
+        self._member: Member | None = None
+        self._errands = Errands()
+        self._commander = Commander(store)
+        self._follower = LogFollower(store)
+        self._watches: list[Watch] = []
+        self._tick: asyncio.TimerHandle | None = None
+        self._is_pumping = False
+        self._is_letting_go = False
+        self._answering: Answering | None = None
+        self._orders: Orders | None = None
+        self._left = asyncio.Event()
+        self.wishes: dict[str, Wish] = {}
+        self.has_ever_joined = False
+        project.steer(self._take)
+
+    def _take(self, connection: Connection) -> None:
+        """Steers a connection that is made, unless it was added after joining: then it stays local."""
+        if self._member is None or connection.name in self._member.names:
+            self._seats[connection.name] = Seat(connection, self)
+
+    # What it is
+
+    @property
+    def id(self) -> str:
+        """Its id in the fleet, another one each time that it joins; empty before the first time."""
+        return self._rules.id
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether it has a lease."""
+        return self._member is not None and self._member.has_joined
+
+    @property
+    def held(self) -> tuple[str, ...]:
+        """The connections that it holds."""
+        rules = self._rules
+        return tuple(name for name in rules.names if rules.state(name).is_held)
+
+    @property
+    def _rules(self) -> Member:
+        assert self._member is not None
+        return self._member
+
+    # Its life
+
+    async def __aenter__(self) -> Self:
+        await self.store.open()
+        self._member = Member(
+            f"{socket.gethostname()}-{uuid4().hex[:8]}",
+            self._project.configurations,
+            seconds=self._lease,
+            capacity=self._capacity,
+            settle=self._settle,
+            host=socket.gethostname(),
+            wishes=self.wishes,
+        )
+        self._watches = [
+            self.store.watch_leases(LeaseWatcher(self._rules, self.now)),
+            self.store.watch_records(RecordWatcher(self._rules, self.know)),
+        ]
+        self._on_tick()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await run_to_end(self._leave())
+
+    def drain(self) -> None:
+        """Ends its sessions in order, lets everything go, and leaves the fleet: `left` tells when."""
+        self._rules.drain(self.now())
+        self._pump()
+
+    async def left(self) -> None:
+        """Waits until it has left the fleet because it was told to `drain`, by whomever."""
+        await self._left.wait()
+
+    def let_go(self, names: Iterable[str]) -> None:
+        """Ends the sessions of these connections in order, and lets them go. Anybody may claim them."""
+        for name in names:
+            self._rules.let_go(name, self.now())
+        self._pump()
+
+    async def _leave(self) -> None:
+        self.drain()
+        try:
+            await self._left.wait()
+        finally:
+            if self._tick is not None:
+                self._tick.cancel()
+            await self._commander.finish(0.0)
+            await self._errands.end()
+            self._follower.close()
+            for watch in self._watches:
+                watch.close()
+            await self.store.close()
+
+    # The clock
+
+    def now(self) -> Now:
+        """What time it is."""
+        return Now(datetime.now(UTC), self._guard.clock())
+
+    def _on_tick(self) -> None:
+        self._rules.tick(self.now())
+        self._pump()
+        if not self._left.is_set():
+            seconds = min(max(self._lease / TICKS, SHORTEST_TICK), LONGEST_TICK)
+            self._tick = asyncio.get_running_loop().call_later(seconds, self._on_tick)
+
+    # What the rules order
+
+    def _pump(self) -> None:
+        """Carries out what the rules order. What that leads to comes behind it."""
+        if self._is_pumping:
+            return
+        self._is_pumping = True
+        try:
+            while (order := self._rules.taken()) is not None:
+                self._perform(order)
+        finally:
+            self._is_pumping = False
+        self._guard.until = self._rules.own.until if self._rules.has_joined else float("-inf")
+        if self._rules.has_left and not self._is_letting_go:
+            self._left.set()
+
+    def _perform(self, order: Order | PutLease | ReadLease | DeleteLease | Joining) -> None:
+        match order:
+            case Order(name, effect):
+                self._perform_on(name, effect)
+            case PutLease():
+                self._errands.run_now(partial(self._put_lease, order))
+            case ReadLease(worker):
+                self._errands.run_now(partial(self._read_lease, worker))
+            case DeleteLease():
+                self._is_letting_go = True
+                self._errands.run_now(partial(self._delete_lease, order))
+            case Joining(worker, has_joined):
+                self._note_joining(worker, has_joined=has_joined)
+
+    def _note_joining(self, worker: str, *, has_joined: bool) -> None:
+        if self._answering is not None:
+            self._answering.close()
+            self._answering = None
+        if self._orders is not None:
+            self._orders.close()
+            self._orders = None
+        if has_joined:
+            self.has_ever_joined = True
+            self._answering = Answering(self.store, worker, self._held_here)
+            self._answering.open()
+            self._orders = Orders(self.store, worker, self.drain, self.let_go)
+            logger.info("worker %s has joined its fleet", worker)
+        elif self._rules.has_left:
+            logger.info("worker %s has left its fleet", worker)
+        else:
+            logger.warning("worker %s has lost its lease, and holds nothing any more", worker)
+
+    def _held_here(self, name: str) -> Held | None:
+        """A connection that is held here, while this worker may act."""
+        seat = self._seats.get(name)
+        if seat is None or seat.published is None or not self._guard.is_allowed():
+            return None
+        return Held(seat.connection, seat.published)
+
+    def _perform_on(self, name: str, effect: Effect) -> None:
+        match effect:
+            case Append():
+                self._errands.run(partial(self._append, name, effect))
+            case WriteRecord():
+                self._errands.run(partial(self._write_record, name, effect))
+            case ReadLast(operation):
+                self._errands.run(partial(self._read_last, name, operation))
+            case ReadRecord(operation):
+                self._errands.run(partial(self._read_record, name, operation))
+            case _:
+                self._seat(name).perform(effect)
+
+    def _seat(self, name: str) -> Seat:
+        if name not in self._seats:
+            self._project.websocket(name)
+        return self._seats[name]
+
+    # The lease, at the store
+
+    async def _put_lease(self, order: PutLease) -> None:
+        lease, expected = order
+        try:
+            # The next one is due then.
+            async with asyncio.timeout(self._lease / RENEWALS):
+                revision = await self.store.put_lease(lease.worker, lease_letter(lease), expected)
+        except (StoreError, TimeoutError) as error:
+            if not isinstance(error, Refused | Unknown | TimeoutError):
+                logger.warning("the lease of worker %s cannot be written: %r", lease.worker, error)
+            self._rules.lease_unsure(lease)
+        else:
+            self._rules.lease_written(lease, revision, self.now())
+        self._pump()
+
+    async def _read_lease(self, worker: str) -> None:
+        stands = await self._read(lambda: self.store.read_lease(worker), lambda: self._rules.id == worker)
+        if stands is None:
+            return
+        (found,) = stands
+        lease = None if found is None else lease_of(found.value)
+        self._rules.lease_read(worker, lease, 0 if found is None else found.revision, self.now())
+        self._pump()
+
+    async def _delete_lease(self, order: DeleteLease) -> None:
+        # The store sweeps it anyway.
+        with contextlib.suppress(StoreError, TimeoutError):
+            async with asyncio.timeout(self._lease / RENEWALS):
+                await self.store.delete_lease(order.worker, order.revision)
+        self._left.set()
+
+    # Records and the log, at the store
+
+    async def _write_record(self, name: str, effect: WriteRecord) -> None:
+        operation = effect.operation
+        await self._write(
+            name,
+            operation,
+            lambda: self.store.write_record(name, record_letter(effect.record), effect.expected),
+            lambda revision: Written(operation, revision),
+        )
+
+    async def _append(self, name: str, effect: Append) -> None:
+        operation, entry = effect.operation, effect.entry
+        if effect.tries > 1:
+            await asyncio.sleep(min(SHORTEST_WAIT * 2**effect.tries, LONGEST_WAIT))
+        await self._write(
+            name,
+            operation,
+            lambda: self.store.append(name, entry_letter(entry), effect.expected),
+            lambda sequence: Appended(operation, sequence),
+        )
+
+    async def _write(
+        self, name: str, operation: int, write: Callable[[], Awaitable[int]], done: Callable[[int], Input]
+    ) -> None:
+        try:
+            result = done(await write())
+        except (Refused, Unknown):
+            result = Unsure(operation)
+        except StoreError as error:
+            self._tell_full(name, error)
+            await asyncio.sleep(LONGEST_WAIT)
+            result = Unsure(operation)
+        self.feed(name, result)
+
+    def _tell_full(self, name: str, error: StoreError) -> None:
+        """The store has no room: nothing goes on until it has."""
+        says = f"{name!r}: the fleet's store takes nothing: {str(error) or 'it is full'}"
+        logger.error("%s", says)
+        if name in self._seats:
+            self._seats[name].helm.report("handler", RxNodesError(says))
+
+    async def _read_last(self, name: str, operation: int) -> None:
+        stands = await self._read(lambda: self.store.last(name), partial(self._is_current, name, operation))
+        if stands is not None:
+            (found,) = stands
+            tail = Tail() if found is None else entry_of(found.value).at(found.revision)
+            self.feed(name, LastRead(operation, tail))
+
+    async def _read_record(self, name: str, operation: int) -> None:
+        stands = await self._read(lambda: self.store.read_record(name), partial(self._is_current, name, operation))
+        if stands is not None:
+            (found,) = stands
+            record = Record() if found is None else record_of(found.value)
+            self.feed(name, RecordRead(operation, record, 0 if found is None else found.revision))
+
+    def _is_current(self, name: str, operation: int) -> bool:
+        return self._rules.state(name).operation == operation
+
+    async def _read(self, read: Callable[[], Awaitable[T]], is_wanted: Callable[[], bool]) -> tuple[T] | None:
+        """Reads again and again until an answer comes; `None`: nobody wants it any more."""
+        wait = SHORTEST_WAIT
+        while is_wanted():
+            with contextlib.suppress(Unknown):
+                return (await read(),)
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, LONGEST_WAIT)
+        return None
+
+    # What its seats need
+
+    def state(self, name: str) -> State:
+        """Where it stands towards a connection."""
+        return self._rules.state(name)
+
+    def feed(self, name: str, input_: Input) -> None:
+        """Something has happened to a connection."""
+        self._rules.feed(name, input_, self.now())
+        self._pump()
+
+    def know(self, name: str, record: Record, revision: int) -> None:
+        """A record stands like this."""
+        self._rules.record_seen(name, record, revision, self.now())
+        self._pump()
+        if revision and self.wishes.pop(name, None) is not None and name in self._seats:
+            self._seats[name].settle_wish(record)
+
+    def give(self, seat: Seat) -> None:
+        """Writes the commands of a connection, which has one more."""
+        self._commander.give(seat)
+
+    def follow(self, seat: Seat) -> None:
+        """Reads the log for a connection that is held elsewhere."""
+        self._follower.follow(seat)
+
+    def unfollow(self, seat: Seat) -> None:
+        """Reads it no longer."""
+        self._follower.unfollow(seat)
+
+    def remove(self, name: str) -> None:
+        """Lets a connection go, and claims it no more."""
+        if self._member is not None and not self._member.has_left:
+            self._member.remove(name, self.now())
+            self._pump()

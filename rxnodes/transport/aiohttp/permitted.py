@@ -1,0 +1,108 @@
+"""Links that ask before they read and write: for whoever may be cut off, or stopped for a while, without noticing it.
+
+A process that was stopped goes on exactly where it was. Its sockets hold what has come meanwhile, and somebody else may
+have taken its place. So permission is asked for at the last moment: with each read that is handed on, before anything
+of it is looked at, and with each write. It is asked once for a read or a write, however many messages that has.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rxnodes.errors import ConnectionLost
+from rxnodes.transport.aiohttp.link import AiohttpLink
+from rxnodes.transport.aiohttp.reader import Reader
+from rxnodes.transport.aiohttp.writer import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import aiohttp
+    from multidict import CIMultiDict
+
+    from rxnodes.transport.base import Sink, Target
+    from rxnodes.wire.handshake import Agreement
+    from rxnodes.wire.masking import Masks
+
+__all__ = ["PermittedLink"]
+
+
+class PermittedLink(AiohttpLink):
+    """A link that ends itself at once where it may not read or write any more.
+
+    Args:
+        session: The client session that dials.
+        target: Where to, and how.
+        sink: Told what happens.
+        masks: The masks of the frames.
+        permit: Whether anything may be read or written now.
+    """
+
+    __slots__ = ("_permit",)
+
+    def __init__(
+        self, session: aiohttp.ClientSession, target: Target, sink: Sink, masks: Masks, permit: Callable[[], bool]
+    ) -> None:
+        self._permit = permit
+        super().__init__(session, target, sink, masks)
+
+    def _make_sides(self, masks: Masks) -> tuple[Writer, Reader]:
+        writer = PermittedWriter(self.loop, self._sink, self._sockets, self._target.send_queue, masks)
+        reader = PermittedReader(self.loop, self._sink, self._sockets, writer)
+        writer.permit = reader.permit = self._permit
+        writer.forbid = reader.forbid = self._forbid
+        return writer, reader
+
+    def _take_over(self, response: aiohttp.ClientResponse, agreement: Agreement, headers: CIMultiDict[str]) -> None:
+        if self._permit():
+            super()._take_over(response, agreement, headers)
+        else:
+            self._forbid()
+            response.close()
+
+    def _forbid(self) -> None:
+        """Ends the link: nothing is read or written from here on, whatever may be allowed later."""
+        self._error = ConnectionLost("the connection was given up, because it may be another's by now")
+        self.abort()
+
+
+class PermittedReader(Reader):
+    """Hands nothing on that may not be read.
+
+    Attributes:
+        permit: Whether it may be.
+        forbid: Called where it may not.
+    """
+
+    __slots__ = ("forbid", "permit")
+
+    permit: Callable[[], bool]
+    forbid: Callable[[], None]
+
+    def feed(self, data: bytes) -> None:
+        """Parses what has come, if it may."""
+        if self.permit():
+            # Looked up past `super()`, which takes as long as the question.
+            Reader.feed(self, data)
+        else:
+            self.forbid()
+
+
+class PermittedWriter(Writer):
+    """Writes nothing that may not be written.
+
+    Attributes:
+        permit: Whether it may be.
+        forbid: Called where it may not.
+    """
+
+    __slots__ = ("forbid", "permit")
+
+    permit: Callable[[], bool]
+    forbid: Callable[[], None]
+
+    def _write(self, data: bytes) -> bool:
+        if self.permit():
+            return Writer._write(self, data)  # noqa: SLF001 - as in the reader
+        self.forbid()
+        return False

@@ -1,0 +1,259 @@
+"""A fleet on the command line: `rxnodes run --fleet`, `rxnodes fleet`, and `rxnodes listen --fleet`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import sys
+
+import pytest
+from commands import fails
+from fleet.nats_servers import is_there, one
+from programs import environment, running
+
+from rxnodes.cli import main as cli
+from rxnodes.testing import WebSocketServer, echo
+
+APP = """
+from reactivex import operators as ops
+
+from rxnodes import pulse
+from rxnodes.websocket import client_send, client_start, on_start
+
+
+def build(project):
+    project.for_each(project.configurations, lambda scope, it: scope.subscribe(on_start(it).pipe(client_send(it, "hi"))))
+    project.subscribe(*(pulse().pipe(client_start(project.websocket(name))) for name in project.configurations))
+
+
+async def main(project):
+    pass
+
+
+def sneaky(project):
+    return main(project)
+"""
+
+NAMES = [f"c{number}" for number in range(8)]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with an app and settings, in which commands run."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "app.py").write_text(APP)
+    (tmp_path / "settings").mkdir()
+    yield tmp_path
+    sys.modules.pop("app", None)
+
+
+# --- What is refused --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["run", "app:main", "--fleet", "nats://h"], "app:main is a coroutine function, which every worker would run"),
+        (["run", "app:build", "--fleet"], "--fleet: no URL is given, and settings/fleet.toml has none"),
+        (["run", "app:build", "--fleet", "ws://h"], "--fleet: must be a URL such as nats://host:4222 or tls://"),
+        (["fleet", "status"], "--fleet: no URL is given, and settings/fleet.toml has none"),
+        (["fleet", "status", "--settings", "nowhere"], "nowhere: there is no such folder"),
+        (["listen", "c1", "--fleet"], "--fleet: no URL is given"),
+        (["listen", "ws://h/", "--fleet", "nats://h"], "a connection of a fleet has a name"),
+        (["listen", "c1", "--fleet", "nats://h", "--record", "it"], "--record cannot be used with --fleet"),
+        (["listen", "c1", "--fleet", "nats://h", "--header", "A: s3cret"], "--header cannot be used with --fleet"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(arguments, says, folder, capsys):
+    printed = fails(arguments, capsys)
+    assert says in printed
+    assert "s3cret" not in printed
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "app:build", "--fleet", "settings"],
+        ["fleet"],
+        ["fleet", "start"],
+        ["fleet", "stop", "c1", "--all"],
+        ["fleet", "stop", "c1", "--code", "1005"],
+        ["fleet", "stop", "c1", "--reason", "x" * 124],
+        ["fleet", "drain"],
+    ],
+)
+def test_what_cannot_be_understood_is_a_usage_error(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert ended.value.code == 2
+    assert "usage: rxnodes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "app:build", "--fleet", "nats://h"],
+        ["fleet", "status", "--fleet", "nats://h"],
+        ["listen", "c1", "--fleet", "nats://h"],
+    ],
+)
+def test_without_the_extra_it_says_what_to_install(arguments, folder, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "nats", None)
+    for module in [name for name in sys.modules if name.startswith(("rxnodes.fleet.nats", "nats."))]:
+        monkeypatch.delitem(sys.modules, module)
+    assert "pip install 'rxnodes[fleet]'" in fails(arguments, capsys)
+
+
+def test_a_fleet_that_is_switched_off_says_what_switches_it(folder, capsys):
+    (folder / "settings/plugins.toml").write_text("fleet = false")
+    assert "'fleet' is disabled; settings/plugins.toml switches it" in fails(["run", "app:build", "--fleet"], capsys)
+
+
+# --- A fleet ----------------------------------------------------------------------------------------------------------
+
+
+class Fleet:
+    """A NATS server, a WebSocket server, and workers of `app:build` as processes."""
+
+    def __init__(self, folder, stack):
+        self._folder = folder
+        self._stack = stack
+
+    async def worker(self, name="build"):
+        command = [sys.executable, "-m", "rxnodes", "run", f"app:{name}", "settings", "--fleet"]
+        return await self._stack.enter_async_context(self._running(command))
+
+    def _running(self, command):
+        return running(*command, cwd=self._folder, env=environment(PYTHONPATH=""), stdin=asyncio.subprocess.PIPE)
+
+    async def command(self, *arguments):
+        """What a command prints, and its status."""
+        async with self._running([sys.executable, "-m", "rxnodes", *arguments]) as process:
+            printed, problems = await process.communicate()
+            assert problems.decode() == ""
+            return printed.decode(), process.returncode
+
+    async def status(self):
+        printed, code = await self.command("fleet", "status", "--json")
+        assert code == 0
+        return json.loads(printed)
+
+    async def settled(self, is_so):
+        """The status, once it is as it should be."""
+        while not is_so(status := await self.status()):
+            await asyncio.sleep(0.1)
+        return status
+
+
+@contextlib.asynccontextmanager
+async def a_fleet(folder):
+    async with contextlib.AsyncExitStack() as stack:
+        server = await stack.enter_async_context(one(folder))
+        echoing = await stack.enter_async_context(WebSocketServer(echo))
+        lines = "".join(f'{name} = "{echoing.url}"\n' for name in NAMES)
+        (folder / "settings/websocket.toml").write_text(f"[connections]\n{lines}")
+        (folder / "settings/fleet.toml").write_text(f'url = "{server.url}"\nlease = 1\n')
+        yield Fleet(folder, stack)
+
+
+def all_open(status):
+    return [it["name"] for it in status["connections"] if it["state"] == "open" and it["held"]] == NAMES
+
+
+def holders(status):
+    return {it["holder"] for it in status["connections"]}
+
+
+@is_there
+@pytest.mark.slow
+async def test_a_fleet_from_its_first_worker_to_its_last(folder):
+    async with a_fleet(folder) as fleet:
+        first = await fleet.worker()
+        second = await fleet.worker()
+        joining = (await first.stderr.readline()).decode()
+        assert joining.startswith("joining the fleet 'default' at nats://127.0.0.1:")
+        status = await fleet.settled(all_open)
+        assert {worker["alive"] for worker in status["workers"]} == {True}
+        assert sum(worker["held"] for worker in status["workers"]) <= len(NAMES)
+
+        printed, code = await fleet.command("fleet", "stop", "c1", "c2", "--code", "4000", "--reason", "enough")
+        # The reason is the peer's.
+        assert sorted(printed.splitlines()) == ["c1: stopped, session 1: 4000", "c2: stopped, session 1: 4000"]
+        assert code == 0
+        assert await fleet.command("fleet", "stop", "c1") == ("c1: was not live\n", 0)
+        assert await fleet.command("fleet", "start", "c1") == ("c1: open, session 2\n", 0)
+        printed, code = await fleet.command("fleet", "status", "c1", "c2")
+        assert "Connections: 1 open, 1 closed\n" in printed
+        assert printed.startswith("fleet 'default' at nats://127.0.0.1:")
+
+        # SIGTERM drains, and the other takes over: what was stopped stays so.
+        first.send_signal(signal.SIGTERM)
+        assert await first.wait() == 143
+        status = await fleet.settled(lambda it: len(it["workers"]) == 1 and len(holders(it)) == 1)
+        assert {it["name"]: it["state"] for it in status["connections"]}["c2"] == "closed"
+
+        host = status["workers"][0]["host"]
+        printed, code = await fleet.command("fleet", "drain", host)
+        assert [line.partition(": ")[2] for line in printed.splitlines()] == ["draining", "has left"]
+        assert await second.wait() == 0
+        status = await fleet.status()
+        assert status["workers"] == []
+        assert {it["holder"] for it in status["connections"]} == {None}
+        # All but what was stopped is wanted still.
+        assert {it["name"] for it in status["connections"] if it["wanted"]} == {*NAMES} - {"c2"}
+
+
+@is_there
+@pytest.mark.slow
+async def test_a_worker_that_comes_later_gets_its_share_when_it_is_asked_for(folder):
+    async with a_fleet(folder) as fleet:
+        await fleet.worker()
+        await fleet.settled(all_open)
+        await fleet.worker()
+        status = await fleet.settled(lambda it: len(it["workers"]) == 2)
+        # Nothing moves by itself.
+        assert len(holders(status)) == 1
+        printed, code = await fleet.command("fleet", "rebalance")
+        assert code == 0
+        moved = [line.partition(":")[0] for line in printed.splitlines()]
+        assert 0 < len(moved) <= len(NAMES) / 2
+        status = await fleet.settled(all_open)
+        assert len(holders(status)) == 2
+        assert {it["name"]: it["session"] for it in status["connections"]} == {
+            name: 1 + (name in moved) for name in NAMES
+        }
+
+
+@is_there
+@pytest.mark.slow
+async def test_listening_neither_starts_nor_stops(folder):
+    async with a_fleet(folder) as fleet:
+        await fleet.worker()
+        await fleet.settled(all_open)
+        command = [sys.executable, "-m", "rxnodes", "listen", "c3", "--fleet"]
+        async with fleet._running(command) as listener:
+            assert await listener.stderr.readline() == b"c3 is open, session 1\n"
+            listener.stdin.write(b"from afar\n")
+            assert await listener.stdout.readline() == b"from afar\n"
+            assert (await fleet.command("fleet", "stop", "c3"))[1] == 0
+            assert b"closing, begun by us" in await listener.stderr.readline()
+            assert b"stopped: 1000" in await listener.stderr.readline()
+            assert (await fleet.command("fleet", "start", "c3"))[1] == 0
+            assert await listener.stdout.readline() == b"hi\n"
+            listener.send_signal(signal.SIGINT)
+            assert await listener.wait() == 130
+        assert all_open(await fleet.status())
+
+
+@is_there
+@pytest.mark.slow
+async def test_a_function_that_gives_a_coroutine_is_refused_and_nothing_joins(folder):
+    async with a_fleet(folder) as fleet:
+        worker = await fleet.worker("sneaky")
+        _, problems = await worker.communicate()
+        assert b"app:sneaky gave a coroutine: a fleet takes a function that wires nodes" in problems
+        assert worker.returncode == 1
+        # Nobody has made anything.
+        assert (await fleet.command("fleet", "status"))[0].count("none") == 2
