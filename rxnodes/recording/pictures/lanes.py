@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Band", "Label", "Lane", "Lanes", "Stretch", "Traffic", "described", "ending", "lanes_of", "seconds"]
 
-#: How long a name or a reason may be in a picture.
-LONGEST_TEXT: Final = 40
+#: How long a name may be in a picture, and what somebody said.
+LONGEST_NAME: Final = 40
+LONGEST_TEXT: Final = 80
 
 #: A start or a stop takes effect at once. What is told of it so many seconds later is drawn where its pulse is.
 AT_ONCE: Final = 0.005
@@ -158,7 +159,7 @@ def lanes_of(head: Head, recorded: Iterable[Recorded[Entry]]) -> Lanes:
     def lane_of(name: str) -> Lane:
         if name not in lanes:
             state = head.states.get(name, ConnectionState.IDLE)
-            lanes[name] = Lane(_shown(name), [Band(state, 0.0, 0.0, 0)])
+            lanes[name] = Lane(printable(name, LONGEST_NAME), [Band(state, 0.0, 0.0, 0)])
         return lanes[name]
 
     for name in head.states:
@@ -196,7 +197,7 @@ def _add_pulse(lane: Lane, time: float, pulse: Pulse) -> None:
     times = f" ×{pulse.count}" if pulse.count > 1 else ""  # noqa: RUF001 - the sign is meant
     is_stop = pulse.node == STOP
     weight = 5 if is_stop else 3 if pulse.node == START else 1
-    name = printable(pulse.node.removeprefix("WebSocket "), LONGEST_TEXT)
+    name = printable(pulse.node.removeprefix("WebSocket "), LONGEST_NAME)
     lane.nodes.append(Label(time, f"{name}{times}", weight, is_bold=is_stop, is_pulse=True))
     if pulse.node in {START, STOP}:
         lane.asked_at = time

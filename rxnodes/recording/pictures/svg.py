@@ -38,7 +38,7 @@ ROW: Final = 16
 BAND: Final = 28
 MESSAGES: Final = 26
 GAP: Final = 8
-MOST_ROWS: Final = 6
+MOST_ROWS: Final = 8
 
 #: Messages are drawn one by one up to so many in a hundredth of the width.
 SINGLE: Final = 2
@@ -163,13 +163,18 @@ class _Picture:
         return place(labels, self._scale, Room(NARROWEST * (RIGHT - LEFT) / 100, LETTER, MOST_ROWS, is_above))
 
     def _draw_labels(self, placed: Iterable[Placed], first_y: float, step: float, line_to: float) -> None:
+        # Lines first, so that a text is above those that pass it.
         for it in placed:
             x = f"{LEFT + (RIGHT - LEFT) * it.at:.2f}%"
             y = first_y + step * it.row
             near = y - 9 if y < line_to else y + 2
             self._add("line", x1=x, x2=x, y1=near, y2=line_to).set("class", "lead")
+        for it in placed:
+            x = f"{LEFT + (RIGHT - LEFT) * it.at:.2f}%"
             kind = "stop" if it.label.is_bold else ""
-            self._write(x, y, it.text, kind, anchor="end" if it.is_left else "start", dx=-4 if it.is_left else 4)
+            anchor, dx = ("end", -4) if it.is_left else ("start", 4)
+            for number, line in enumerate(it.lines):
+                self._write(x, first_y + step * it.row + ROW * number, line, kind, anchor=anchor, dx=dx)
 
     def _draw_band(self, band: Band, top: float, *, is_last: bool) -> None:
         begin, end = self._at(band.begin), EDGE if is_last else self._at(band.end)
@@ -330,4 +335,4 @@ def _share(total: int, parts: int, number: int) -> int:
 
 
 def _rows(placed: Iterable[Placed]) -> int:
-    return max((it.row + 1 for it in placed), default=0)
+    return max((it.row + len(it.lines) for it in placed), default=0)

@@ -26,7 +26,7 @@ NARROWEST: Final = 40
 #: What stands at the left of the rows, and the room at the right for the state that it ends in.
 MARGIN: Final = 7
 TAIL: Final = 7
-MOST_ROWS: Final = 6
+MOST_ROWS: Final = 8
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ class _Picture:
 
     def _labels(self, labels: Iterable[Label], *, is_above: bool) -> Iterator[Line]:
         placed = place(labels, self._scale, Room(self._last, 1, MOST_ROWS, is_above))
-        rows = max((it.row + 1 for it in placed), default=0)
+        rows = max((it.row + len(it.lines) for it in placed), default=0)
         for number in range(rows):
             yield self._label_row(placed, rows - 1 - number if is_above else number)
 
@@ -185,10 +185,11 @@ class _Picture:
             if it.row > number:
                 row[round(it.at * self._last)] = self._signs.line
         for it in placed:
-            if it.row == number:
+            if it.row <= number < it.row + len(it.lines):
+                text = it.lines[number - it.row]
                 at = round(it.at * self._last)
-                begin = max(0, at - len(it.text) + 1) if it.is_left else at
-                self._put(row, begin, it.text)
+                begin = max(0, at - len(text) + 1) if it.is_left else at
+                self._put(row, begin, text)
                 if it.label.is_bold:
-                    kinds[begin : begin + len(it.text)] = ["stop"] * len(it.text)
+                    kinds[begin : begin + len(text)] = ["stop"] * len(text)
         return self._line("", row, kinds[: self._columns])
