@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from textwrap import wrap
 from typing import TYPE_CHECKING, Final
 
+from rxnodes.recording.pictures.columns import columns, wrapped
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from rxnodes.recording.pictures.lanes import Label, Lanes
 
@@ -24,8 +26,11 @@ ALL_ROOMS: Final = 0.65
 MOST_MOMENTS: Final = 60
 #: More labels than these are not even tried.
 MOST_LABELS: Final = 40
-#: How many lines a label has at most.
+#: How many lines a label has at most, and how many columns make a line of several.
 MOST_LINES: Final = 3
+ENOUGH: Final = 16
+#: More that say the same become one.
+MOST_ALIKE: Final = 6
 
 
 class Scale:
@@ -109,10 +114,16 @@ class Room:
     rows: int
     is_above: bool
 
-    def lines(self, text: str, at: float, most: int, *, is_left: bool) -> tuple[str, ...]:
-        """A text in up to so many lines."""
-        fits = max(2, int((at if is_left else self.width + self.letter - at) / self.letter) - 1)
-        return tuple(wrap(text, fits, max_lines=most, placeholder="…"))
+    def fits(self, at: float, *, is_left: bool) -> int:
+        """How many columns a text may have that ends, or begins, there."""
+        return int((at if is_left else self.width + self.letter - at) / self.letter) - 1
+
+    def is_left(self, text: str, at: float, most: int) -> bool:
+        """Whether a text ends where it tells of something, because it has no room behind that."""
+        fits = self.fits(at, is_left=False)
+        # A text of two lines that begins there is read more easily than one that ends there, unless they are too short.
+        enough = columns(text) if most == 1 else max(ENOUGH, -(-columns(text) // 2))
+        return columns(text) > fits and fits < enough and at > self.width / 2
 
 
 def place(labels: Iterable[Label], scale: Scale, room: Room) -> list[Placed]:
@@ -121,15 +132,31 @@ def place(labels: Iterable[Label], scale: Scale, room: Room) -> list[Placed]:
     Below the band, what is too long for one line takes more. Where there is no room for that, all have one, and those
     that weigh least go.
     """
-    numbered = sorted(enumerate(labels), key=lambda it: -it[1].weight)[:MOST_LABELS]
-    if not room.is_above and len(placed := _placed(numbered, scale, room, MOST_LINES)) == len(numbered):
-        return placed
+    numbered = sorted(enumerate(_merged(labels)), key=lambda it: -it[1].weight)[:MOST_LABELS]
+    for most in () if room.is_above else range(MOST_LINES, 1, -1):
+        placed = _placed(numbered, scale, room, most)
+        if len(placed) == len(numbered):
+            return placed
     while True:
         placed = _placed(numbered, scale, room, 1)
         if len(placed) == len(numbered):
             return placed
         # Not one by one, because it is tried again with all that are left.
         del numbered[-(1 + (len(numbered) - len(placed)) // 2) :]
+
+
+def _merged(labels: Iterable[Label]) -> Iterator[Label]:
+    """Of very many labels that say the same the first, with their number; of those that count, the last."""
+    alike: defaultdict[str, list[Label]] = defaultdict(list)
+    for label in labels:
+        alike[label.series or label.text].append(label)
+    for group in alike.values():
+        if len(group) <= MOST_ALIKE:
+            yield from group
+        elif group[0].series:
+            yield group[-1]
+        else:
+            yield replace(group[0], text=f"{group[0].text} ×{len(group)}")  # noqa: RUF001 - the sign is meant
 
 
 def _placed(numbered: Sequence[tuple[int, Label]], scale: Scale, room: Room, most: int) -> list[Placed]:
@@ -141,7 +168,7 @@ def _placed(numbered: Sequence[tuple[int, Label]], scale: Scale, room: Room, mos
     rights: list[tuple[float, int, Label]] = []
     for number, label in numbered:
         at = scale.place(label.time) * room.width
-        is_left = at + (len(label.text) + 1) * room.letter > room.width + room.letter and at > room.width / 2
+        is_left = room.is_left(label.text, at, most)
         turn = -number if room.is_above else number
         (lefts if is_left else rights).append((at if is_left else -at, turn, label))
     placed: list[Placed] = []
@@ -149,8 +176,8 @@ def _placed(numbered: Sequence[tuple[int, Label]], scale: Scale, room: Room, mos
     for is_left, group in ((True, lefts), (False, rights)):
         for key, _, label in sorted(group, key=lambda it: it[:2]):
             at = abs(key)
-            lines = room.lines(label.text, at, most, is_left=is_left)
-            length = (max(map(len, lines)) + 1) * room.letter
+            lines = wrapped(label.text, max(2, room.fits(at, is_left=is_left)), most)
+            length = (max(map(columns, lines)) + 1) * room.letter
             begin, end = (at - length, at) if is_left else (at, at + length)
             row = space.take(at, begin, end, len(lines))
             if row is not None:

@@ -15,6 +15,7 @@ from rxnodes import ConnectionState, Project, pulse
 from rxnodes.recording import Message, Messages, Pulse, Recorder, Recording
 from rxnodes.recording.entries import LeftOut, Recorded
 from rxnodes.recording.lines import Head
+from rxnodes.recording.pictures.columns import columns, wrapped
 from rxnodes.recording.pictures.lanes import Label, lanes_of
 from rxnodes.recording.pictures.scale import Room, Scale, place
 from rxnodes.testing import (
@@ -198,6 +199,23 @@ def test_what_was_under_way_when_the_recording_began_is_shown():
     assert stretch.lines() == ("no On Stop yet, 1 s after the stop",)
 
 
+def test_what_is_said_very_often_is_said_once():
+    entries = [(0.0, connecting()), (0.1, opened())]
+    for attempt in range(2, 52):
+        entries.append((attempt * 10.0, dropped(1012, "restarting", retry_in=1)))
+        entries.append((attempt * 10.0 + 1, connecting(attempt=attempt)))
+        entries.append((attempt * 10.0 + 2, opened(attempt=attempt)))
+    shown = texts(recording_of(*entries).to_svg())
+    assert "Close 1012 “restarting” \u00d750" in shown
+    assert "On Start \u00d751" in shown
+    assert [text for text in shown if text.startswith("attempt")] == ["attempt 51"]
+
+
+def test_a_long_session_has_round_times_on_its_axis():
+    shown = texts(recording_of((0.0, connecting()), (0.1, opened()), (3600.0, stopped())).to_svg())
+    assert {"10 min", "30 min", "50 min", "1 h"} <= {*shown}
+
+
 @pytest.mark.slow
 def test_very_much_is_drawn_in_a_moment():
     """A thousand connections, a hundred thousand messages, and one that came back fifty times within an hour."""
@@ -223,7 +241,7 @@ def test_very_much_is_drawn_in_a_moment():
 
 
 def test_nothing_is_a_picture_too():
-    assert "Nothing was recorded." in recording_of().to_svg()
+    assert texts(recording_of().to_svg()) == ["Nothing was recorded."]
     assert recording_of().to_mermaid() == "sequenceDiagram\n"
     assert recording_of().to_text()
     assert repr(recording_of()) == "<Recording of nothing>"
@@ -282,6 +300,19 @@ def test_what_is_too_long_for_a_line_takes_more_below_the_band():
     assert above.lines[0].endswith("…")
 
 
+@pytest.mark.parametrize(
+    "text", ["the quick brown fox jumps over", "日本語の理由がとても長いです", "x" * 40, "a " * 20, " ", ""]
+)
+@pytest.mark.parametrize("fits", [2, 5, 16])
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_lines_keep_to_their_columns_and_lose_nothing_without_saying_so(text, fits, most):
+    lines = wrapped(text, fits, most)
+    assert 1 <= len(lines) <= most
+    assert max(map(columns, lines)) <= fits
+    if not lines[-1].endswith("…"):
+        assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+
+
 def test_where_there_is_no_room_what_weighs_least_goes():
     labels = [Label(0.5, f"label {weight}", weight) for weight in range(1, 9)]
     placed = place(labels, Scale([0.0, 1.0]), Room(300, 7, 3, is_above=False))
@@ -314,9 +345,14 @@ async def test_the_text_shows_the_same():
 @pytest.mark.parametrize("is_unicode", [True, False])
 @in_virtual_time
 async def test_the_text_is_never_wider_than_it_may_be(width, is_unicode):
-    for recording in (await demo(), await troubled(), hostile()):
+    wide = recording_of(
+        (0.0, connecting(connection="名前" * 30)),
+        (0.5, opened(connection="名前" * 30)),
+        (1.0, stopped(4000, "理由" * 20 + "e\u0301" * 20, connection="名前" * 30)),
+    )
+    for recording in (await demo(), await troubled(), hostile(), wide):
         lines = recording.to_text(width, is_unicode=is_unicode)
-        assert max(map(len, lines)) <= width
+        assert max(map(columns, lines)) <= width
         assert is_unicode or all(line.isascii() for line in lines)
         assert not any("\x1b" in line for line in lines)
 
