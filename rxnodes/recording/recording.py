@@ -30,7 +30,7 @@ from rxnodes.rx.schedulers import LoopScheduler
 from rxnodes.transport.scripted import ScriptedTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from datetime import datetime
     from os import PathLike
 
@@ -153,7 +153,10 @@ class Recording:
     @property
     def connections(self) -> list[str]:
         """The names of the connections, in the order in which they were first told of."""
-        told = (it.value.connection for it in self.recorded if not isinstance(it.value, LeftOut))
+        return self._names_in(self.recorded)
+
+    def _names_in(self, recorded: Iterable[Recorded[Entry]]) -> list[str]:
+        told = (it.value.connection for it in recorded if not isinstance(it.value, LeftOut))
         return list(dict.fromkeys([*self._head.states, *told]))
 
     @property
@@ -289,15 +292,15 @@ class Recording:
     def transport(self) -> ScriptedTransport:
         """A transport whose peers do again, in virtual time, what they did in the recording.
 
-        Each dial of a connection gets the next of its attempts: the handshake, the messages and the end come as long
-        after the dial as they did. What came after our Close frame comes as long after that. A dial beyond those that
-        were recorded is refused.
+        Each dial gets the next attempt that was recorded of its URL: the handshake, the messages and the end come as
+        long after the dial as they did. What came after our Close frame comes as long after that. A dial beyond those
+        that were recorded is refused.
 
         Without payloads the peers send filler of the same kind and size, and a log record says so. A login by
         `after_connect` is in no recording: play it yourself, or leave it out.
 
         Returns:
-            A transport for a project whose connections have the same URLs; where one was recorded, any URL.
+            A transport for a project whose connections have the same URLs; where one URL was recorded, any.
 
         Example:
             >>> from rxnodes import Project
@@ -417,7 +420,7 @@ class Recording:
         __tracebackhide__ = True
         name = self._name()
         expected = cells_of(parse(diagram, letters=ALL_LETTERS, tick=self._tick))
-        recorded = self._cells(name)
+        recorded = self._cells()[name]
         if expected == recorded:
             return
         above, below, pointers = align([expected, recorded], tick=self._tick)
@@ -444,15 +447,17 @@ class Recording:
         return names[0]
 
     def _rows(self) -> dict[str, str]:
-        return {name: draw(self._cells(name), tick=self._tick) for name in self.connections}
+        return {name: draw(cells, tick=self._tick) for name, cells in self._cells().items()}
 
-    def _cells(self, name: str) -> Cells:
-        cells: defaultdict[int, str] = defaultdict(str)
-        for it in self.recorded:
+    def _cells(self) -> dict[str, Cells]:
+        """The letters in each tick, by the connection's name."""
+        recorded = self.recorded
+        rows: dict[str, defaultdict[int, str]] = {name: defaultdict(str) for name in self._names_in(recorded)}
+        for it in recorded:
             letter = letter_of(it.value)
-            if letter is not None and getattr(it.value, "connection", None) == name:
-                cells[self._tick_of(it)] += letter
-        return dict(cells)
+            if letter is not None and not isinstance(it.value, LeftOut):
+                rows[it.value.connection][self._tick_of(it)] += letter
+        return {name: dict(row) for name, row in rows.items()}
 
     def _tick_of(self, recorded: Recorded[object]) -> int:
         return int(recorded.time / self._tick + ROUNDING)
