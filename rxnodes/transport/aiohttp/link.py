@@ -18,13 +18,14 @@ from rxnodes.lifecycle.events import Traffic
 from rxnodes.transport.aiohttp.answers import read_body
 from rxnodes.transport.aiohttp.cookies import add_cookies, keep_cookies
 from rxnodes.transport.aiohttp.draining import Drain, TlsTail
-from rxnodes.transport.aiohttp.failures import explain, explain_refusal, reason_of
+from rxnodes.transport.aiohttp.failures import explain, explain_refusal
 from rxnodes.transport.aiohttp.keepalive import KeepAlive
 from rxnodes.transport.aiohttp.layers import Layers
 from rxnodes.transport.aiohttp.reader import Reader
 from rxnodes.transport.aiohttp.sockets import Dial, WatchedSocket, current_dial
 from rxnodes.transport.aiohttp.takeover import take_over
 from rxnodes.transport.aiohttp.writer import Writer
+from rxnodes.transport.reasons import reason_of
 from rxnodes.wire.answer import HeadReader
 from rxnodes.wire.handshake import Handshake, RefusedError
 
