@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from rxnodes.connection.driver import Driver
-    from rxnodes.connection.greeting import LoggingIn
+    from rxnodes.connection.logging_in import LoggingIn
     from rxnodes.errors import ProtocolError, RxNodesError
     from rxnodes.transport.receipts import Receipt
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from rxnodes.connection.attempt_sink import AttemptSink
 from rxnodes.connection.before_connect import Attempt, HeldBack
-from rxnodes.connection.greeting import LoggingIn
 from rxnodes.connection.inbound import Inbound
 from rxnodes.connection.link_failures import check_link, failure_of
+from rxnodes.connection.logging_in import LoggingIn
 from rxnodes.connection.outbound import OPEN, Outbound
 from rxnodes.connection.own_loop import OwnLoop
 from rxnodes.connection.publisher import Publisher

@@ -6,7 +6,6 @@ It is longer than other files because each of its methods has its documentation.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -17,10 +16,11 @@ from reactivex import operators as ops
 from rxnodes.errors import UnknownConfiguration
 from rxnodes.lifecycle.events import ErrorEvent, LifecycleEvent, Stopped
 from rxnodes.lifecycle.states import ConnectionState
+from rxnodes.recording.diagrams import compare, diagrams_of
 from rxnodes.recording.entries import STATE_AFTER, LeftOut, Message, Recorded
-from rxnodes.recording.letters import ALL_LETTERS, described, is_incoming, letter_of
+from rxnodes.recording.letters import is_incoming
 from rxnodes.recording.lines import Head, read
-from rxnodes.recording.marbles import TICK, Cells, align, cells_of, draw, parse
+from rxnodes.recording.marbles import TICK
 from rxnodes.recording.pictures.lanes import lanes_of
 from rxnodes.recording.pictures.mermaid import mermaid
 from rxnodes.recording.pictures.svg import svg
@@ -43,9 +43,6 @@ __all__ = ["Recording"]
 
 T = TypeVar("T")
 E = TypeVar("E")
-
-#: Binary fractions are not exact. This much, in ticks, keeps an event from falling into the tick before its own.
-ROUNDING = 1e-6
 
 
 class Recording:
@@ -418,26 +415,9 @@ class Recording:
             ValueError: If the diagram cannot be read, with the place; or if there are several connections.
         """
         __tracebackhide__ = True
-        name = self._name()
-        expected = cells_of(parse(diagram, letters=ALL_LETTERS, tick=self._tick))
-        recorded = self._cells()[name]
-        if expected == recorded:
-            return
-        above, below, pointers = align([expected, recorded], tick=self._tick)
-        first = min(tick for tick in {*expected, *recorded} if expected.get(tick) != recorded.get(tick))
-        lines = [
-            f"{name!r} did not do what the diagram says:",
-            f"  expected  {above}",
-            f"  recorded  {below}",
-            f"            {pointers}",
-            f"first difference at {first * self._tick:g} s; recorded there:",
-            *(
-                f"  {described(it.value)}"
-                for it in self.recorded
-                if self._tick_of(it) == first and letter_of(it.value) is not None
-            ),
-        ]
-        raise AssertionError("\n".join(lines if first in recorded else [*lines, "  nothing"]))
+        difference = compare(diagram, self._name(), self.recorded, tick=self._tick)
+        if difference is not None:
+            raise AssertionError(difference)
 
     def _name(self) -> str:
         """The one connection's name."""
@@ -447,20 +427,8 @@ class Recording:
         return names[0]
 
     def _rows(self) -> dict[str, str]:
-        return {name: draw(cells, tick=self._tick) for name, cells in self._cells().items()}
-
-    def _cells(self) -> dict[str, Cells]:
-        """The letters in each tick, by the connection's name."""
         recorded = self.recorded
-        rows: dict[str, defaultdict[int, str]] = {name: defaultdict(str) for name in self._names_in(recorded)}
-        for it in recorded:
-            letter = letter_of(it.value)
-            if letter is not None and not isinstance(it.value, LeftOut):
-                rows[it.value.connection][self._tick_of(it)] += letter
-        return {name: dict(row) for name, row in rows.items()}
-
-    def _tick_of(self, recorded: Recorded[object]) -> int:
-        return int(recorded.time / self._tick + ROUNDING)
+        return diagrams_of(self._names_in(recorded), recorded, tick=self._tick)
 
 
 def _later(value: T, seconds: float, scheduler: abc.SchedulerBase) -> Observable[T]:

@@ -8,7 +8,6 @@ from itertools import accumulate
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
-from rxnodes.transport.aiohttp.layers import TLS_RECORD_SIZE
 from rxnodes.transport.aiohttp.pongs import OwedPongs
 from rxnodes.transport.aiohttp.sockets import count_unacknowledged, has_unread
 from rxnodes.wire.encoder import FrameEncoder
@@ -299,24 +298,12 @@ class Writer:
 
     def _count_held(self) -> int:
         """How many of the bytes that we wrote have not left."""
-        layers = self._layers
-        assert layers is not None
-        held = layers.count_held()
-        if not layers.is_tls:
-            return held
-        if layers.is_opaque:
-            # What lies below uvloop's TLS cannot be asked; the system's own buffer bounds it.
-            held += self._count_unacknowledged()
-        # A record of TLS that has left in part is of no use to the peer.
-        return held + TLS_RECORD_SIZE if held else 0
-
-    def _count_unacknowledged(self) -> int:
-        # Our own sockets, not the transport's: that one is gone as soon as TLS has seen the end.
-        return sum(map(count_unacknowledged, self._sockets))
+        assert self._layers is not None
+        return self._layers.count_held(self._sockets)
 
     def count_acknowledged(self) -> int:
         """How many of the bytes that we wrote the peer's system has acknowledged, as far as can be known."""
-        return self.written - self._count_held() - self._count_unacknowledged()
+        return self.written - self._count_held() - sum(map(count_unacknowledged, self._sockets))
 
     # Pings and pongs
 

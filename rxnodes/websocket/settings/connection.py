@@ -131,7 +131,7 @@ class ConnectionSettings(Settings):
     unix_socket: Annotated[UnixSocket | None, OrNone] = None
     local_address: Annotated[LocalAddress | None, OrNone] = None
     cookies: bool = False
-    tls: TlsSettings | None = None
+    tls: Annotated[TlsSettings | None, OrNone] = None
     reconnect: ReconnectSettings = ReconnectSettings()
     before_connect: Callable[..., Any] | None = Field(default=None, repr=False)
     after_connect: Callable[..., Any] | None = Field(default=None, repr=False)
