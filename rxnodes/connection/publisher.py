@@ -30,15 +30,14 @@ class Publisher:
     """Publishes the states and the lifecycle events of a connection, one after the other.
 
     Attributes:
-        states: The `ConnectionState`: the last one for each new subscriber, then every change.
         lifecycle: Every lifecycle event. All that a subscriber can learn of a session's life, it learns here; On
             WebSocket Start, Stop and Error are filters over it.
         report: Told what subscribers raise.
     """
 
     __slots__ = (
-        *("_delivering", "_driver", "_ended", "_latency", "_loop", "_outbox", "_waiters"),
-        *("lifecycle", "report", "states"),
+        *("_delivering", "_driver", "_ended", "_last_state", "_latency", "_loop", "_outbox", "_states", "_waiters"),
+        *("lifecycle", "report"),
     )
 
     def __init__(self, loop: OwnLoop, outbox: Outbox, waiters: Waiters, driver: Driver, lock: RLock) -> None:
@@ -48,13 +47,22 @@ class Publisher:
         self._driver = driver
         self._delivering: LifecycleEvent | None = None
         self.report = report = self._on_handler_error
-        self.states: IsolatedBehaviorSubject[ConnectionState] = IsolatedBehaviorSubject(
-            report, ConnectionState.IDLE, self._replay, lock
-        )
         self.lifecycle: IsolatedSubject[LifecycleEvent] = IsolatedSubject(report, lock)
-        # Both are made late: few connections need them, and there may be very many connections.
+        self._last_state = ConnectionState.IDLE
+        # All are made late: few connections need them, and there may be very many connections.
+        self._states: IsolatedBehaviorSubject[ConnectionState] | None = None
         self._ended: IsolatedSubject[Stopped] | None = None
         self._latency: IsolatedSubject[float] | None = None
+
+    @property
+    def states(self) -> IsolatedBehaviorSubject[ConnectionState]:
+        """The `ConnectionState`: the last one for each new subscriber, then every change."""
+        with self.lifecycle.lock:
+            if self._states is None:
+                self._states = IsolatedBehaviorSubject(
+                    self.report, lambda: self._last_state, self._replay, self.lifecycle.lock
+                )
+            return self._states
 
     @property
     def ended(self) -> IsolatedSubject[Stopped]:
@@ -80,7 +88,9 @@ class Publisher:
     def publish(self, event: ConnectionState | LifecycleEvent) -> None:
         """Delivers one notification to all."""
         if isinstance(event, ConnectionState):
-            self.states.on_next(event)
+            self._last_state = event
+            if self._states is not None:
+                self._states.on_next(event)
             return
         self._delivering = event
         if isinstance(event, Opened):

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from rxnodes.lifecycle.inputs import Reported, Shutdown
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rxnodes.connection.driver import Driver
     from rxnodes.errors import RxNodesError, SendError
     from rxnodes.lifecycle.events import ErrorPhase, Stopped, Traffic
@@ -24,12 +26,8 @@ class DriverForNodes:
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
-        self.texts = driver.inbound.texts
-        self.binaries = driver.inbound.binaries
         self.batches = driver.inbound.batches
         self.values = driver.inbound.values
-        self.pulse_observers = driver.pulse_observers
-        self.send_observers = driver.outbound.observers
         self.now = driver.loop.now
         self.run_on_loop = driver.loop.run
         self.notify = driver.outbox.send
@@ -40,6 +38,26 @@ class DriverForNodes:
     def ended(self) -> IsolatedSubject[Stopped]:
         """Every `Stopped`, once all subscribers have seen it."""
         return self._driver.publisher.ended
+
+    @property
+    def texts(self) -> IsolatedSubject[str]:
+        """Every message as `str`."""
+        return self._driver.inbound.texts
+
+    @property
+    def binaries(self) -> IsolatedSubject[bytes]:
+        """Every message as `bytes`."""
+        return self._driver.inbound.binaries
+
+    @property
+    def pulse_observers(self) -> list[Callable[[str], object]]:
+        """Those who are told of pulses."""
+        return self._driver.pulse_observers
+
+    @property
+    def send_observers(self) -> list[Callable[[list[str | bytes]], None]]:
+        """Those who are told of messages that have left."""
+        return self._driver.outbound.observers
 
     @property
     def is_delivering(self) -> bool:
