@@ -189,6 +189,9 @@ async def connections(job: Job) -> Metrics:
     number = may_open(job.connections)
     counter = Counter()
     ends = Counter()
+    # What the first connection alone brings in, such as modules, is no connection's.
+    async with connected(job):
+        pass
     before = resident_bytes()
     async with Project(websocket={f"server-{index}": job.url for index in range(number)}) as project:
         held = [project.websocket(name) for name in project.configurations]
