@@ -14,6 +14,7 @@ from reactivex import operators as ops
 import rxnodes
 from rxnodes.cli.output import BOLD, DIM, RED
 from rxnodes.cli.pictures import NARROWEST, print_picture
+from rxnodes.errors import RxNodesError
 from rxnodes.lifecycle.states import CloseCode
 from rxnodes.project.project import Project
 from rxnodes.project.run import run as run_in_order
@@ -47,6 +48,15 @@ _STYLE_OF: Final = {"WebSocket Client Stop": BOLD, "On WebSocket Stop": BOLD, "O
 
 def run(options: argparse.Namespace, out: Output, _err: Output) -> int:
     """Plays the demo; the status is 1 where the connection did not end as it should."""
+    if options.fleet:
+        if options.record or options.inspect is not None:
+            raise RxNodesError("--fleet goes without --record and --inspect")
+        from rxnodes.cli.fleets import check_installed  # noqa: PLC0415 - few need it
+
+        check_installed()
+        from rxnodes.cli import demo_fleet  # noqa: PLC0415
+
+        return demo_fleet.run(options, out)
     return run_in_order(_play(options, out))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from rxnodes.fleet.store import Store
     from rxnodes.settings import LoadedSettings
 
-__all__ = ["fleet_of", "observed_fleet", "store_of"]
+__all__ = ["check_installed", "fleet_of", "observed_fleet", "store_of"]
 
 
 def fleet_of(loaded: LoadedSettings, url: str, folder: str) -> FleetSettings:
@@ -51,16 +52,27 @@ def observed_fleet(url: str, folder: str) -> FleetSettings:
     return fleet_of(settings.from_values({}, plugins) if is_alone else settings.load(folder, plugins), url, folder)
 
 
+def check_installed() -> None:
+    """Refuses what needs NATS where its client is not installed.
+
+    Raises:
+        RxNodesError: If it is not.
+    """
+    try:
+        import_module("rxnodes.fleet.nats")
+    except ImportError as error:
+        raise RxNodesError("a fleet needs nats-py: pip install 'rxnodes[fleet]'") from error
+
+
 def store_of(fleet: FleetSettings, *, is_observer: bool) -> Store:
     """The store of a fleet.
 
     Raises:
         RxNodesError: If what it needs is not installed.
     """
-    try:
-        from rxnodes.fleet.nats import nats_store  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise RxNodesError("a fleet needs nats-py: pip install 'rxnodes[fleet]'") from error
+    check_installed()
+    from rxnodes.fleet.nats import nats_store  # noqa: PLC0415 - an extra
+
     assert fleet.url is not None
     return nats_store(
         fleet.url.get_secret_value(),

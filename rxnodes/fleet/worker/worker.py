@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 from datetime import UTC, datetime
 from functools import partial
@@ -161,7 +162,7 @@ class Worker:
     async def __aenter__(self) -> Self:
         await self.store.open()
         self._member = Member(
-            f"{socket.gethostname()}-{uuid4().hex[:8]}",
+            f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}",
             self._project.configurations,
             seconds=self._lease,
             capacity=self._capacity,
