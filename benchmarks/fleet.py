@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import nats
 
+from benchmarks.clock import Counter
 from benchmarks.fleet_parts import name_of
 from benchmarks.processes import ROOT, server
 from rxnodes.fleet import Fleet
@@ -54,9 +55,9 @@ MOST_SHOWN: Final = 20
 #: Messages for a rate, and their bytes.
 MESSAGES: Final = 200_000
 SIZES: Final = (32, 1024)
-#: So many are asked of the server at once, and so many bytes are under way at most.
-BLAST: Final = 2_000
-UNDER_WAY: Final = 6 * 1024 * 1024
+#: So many are asked of the server at once, and so many bytes.
+MOST_AT_ONCE: Final = 50_000
+UNDER_WAY: Final = 4 * 1024 * 1024
 
 
 def main(*, quick: bool, limit: float | None, json_file: Path | None) -> None:
@@ -232,28 +233,20 @@ class Scene:
     async def _messages(self, connection: RemoteConnection, size: int) -> None:
         """Messages of one connection, seen by the observer, against nats-py publishing one by one."""
         bare = await self._bare(size)
-        asked = come = 0
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def take(_: str) -> None:
-            nonlocal asked, come
-            come += 1
-            if come == MESSAGES:
-                done.set_result(None)
-            elif asked < MESSAGES and asked - come < UNDER_WAY // size:
-                # Nothing holds up the holder, so this does: more than the client takes at once would be lost.
-                connection.send(f"blast text {size} {BLAST}")
-                asked += BLAST
-
-        subscription = on_receive(connection).subscribe(take)
+        # Nothing holds up the holder, so this does: more than the client takes at once would be lost.
+        at_once = min(MOST_AT_ONCE, UNDER_WAY // size)
+        rounds = -(-MESSAGES // at_once)
+        counter = Counter()
+        subscription = on_receive(connection).subscribe(counter.on_next)
         # The holder is asked to publish.
         await asyncio.sleep(1)
         begun = time.perf_counter()
-        asked += BLAST
-        connection.send(f"blast text {size} {BLAST}")
         async with asyncio.timeout(PATIENCE):
-            await done
-        rate = MESSAGES / (time.perf_counter() - begun)
+            for _ in range(rounds):
+                seen = counter.expect(at_once)
+                connection.send(f"blast text {size} {at_once}")
+                await seen
+        rate = rounds * at_once / (time.perf_counter() - begun)
         subscription.dispose()
         says = f"  {rate:,.0f} messages/s of {size} B to a remote subscriber, {rate / bare:.1f} × bare nats-py"
         self._figures.add(f"messages.{size}", rate / bare, says)
