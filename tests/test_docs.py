@@ -575,6 +575,8 @@ PUBLIC = [
 
 def test_the_reference_has_every_public_name_once():
     shown = [name for page in DOCS for name in re.findall(r"^::: (\S+)$", TEXTS[page], re.MULTILINE)]
+    # Some functions are in a module of their name, which would be shown in their place.
+    shown = [re.sub(r"\.(\w+)\.\1$", r".\1", name) for name in shown]
     assert len(shown) == len({*shown})
     public = {f"{module}.{name}" for module in PUBLIC for name in importlib.import_module(module).__all__}
     # The testing kit has the names of recordings too.

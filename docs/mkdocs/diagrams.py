@@ -23,32 +23,32 @@ HEAD: Final = 32
 
 #: Where states stand, by their middles, and how large they are.
 STATES: Final = {
-    "IDLE": (118, 60),
-    "RECONNECTING": (450, 60),
-    "CONNECTING": (118, 230),
-    "OPEN": (640, 230),
-    "CLOSED": (118, 450),
-    "CLOSING": (640, 450),
+    "IDLE": (138, 60),
+    "RECONNECTING": (470, 60),
+    "CONNECTING": (138, 230),
+    "OPEN": (660, 230),
+    "CLOSED": (138, 450),
+    "CLOSING": (660, 450),
 }
 WIDTH, HEIGHT = 132, 36
-SIZE: Final = (760, 490)
+SIZE: Final = (790, 480)
 
 #: The way from one state to another, and where its text is: the x and y of its first line, its anchor, and how many
 #: letters a line of it has.
 WAYS: Final = {
-    ("[*]", "IDLE"): ("M118,16 V40", (0, 0, "start", 1)),
-    ("IDLE", "CONNECTING"): ("M118,78 V210", (126, 150, "start", 20)),
-    ("CONNECTING", "OPEN"): ("M184,230 H572", (400, 222, "middle", 40)),
-    ("CONNECTING", "RECONNECTING"): ("M150,212 C160,130 250,60 382,60", (198, 18, "start", 30)),
-    ("CONNECTING", "CLOSED"): ("M96,248 V430", (90, 340, "end", 15)),
-    ("CONNECTING", "CLOSING"): ("M184,246 L572,438", (380, 258, "middle", 28)),
-    ("OPEN", "RECONNECTING"): ("M640,212 C640,120 600,60 518,60", (612, 122, "end", 30)),
-    ("OPEN", "CLOSING"): ("M640,248 V430", (632, 332, "end", 18)),
-    ("OPEN", "CLOSED"): ("M572,246 L186,438", (330, 384, "start", 28)),
-    ("RECONNECTING", "CLOSING"): ("M516,50 C700,30 745,150 745,260 C745,390 745,450 708,450", (738, 330, "end", 13)),
-    ("RECONNECTING", "CONNECTING"): ("M430,78 C400,160 290,205 186,220", (345, 172, "end", 20)),
-    ("CLOSING", "CLOSED"): ("M574,450 H186", (380, 466, "middle", 40)),
-    ("CLOSED", "CONNECTING"): ("M140,432 V250", (148, 370, "start", 20)),
+    ("[*]", "IDLE"): ("M138,16 V40", (20, 0, "start", 1)),
+    ("IDLE", "CONNECTING"): ("M138,78 V210", (146, 150, "start", 20)),
+    ("CONNECTING", "OPEN"): ("M204,230 H592", (420, 222, "middle", 40)),
+    ("CONNECTING", "RECONNECTING"): ("M170,212 C180,130 270,60 402,60", (218, 18, "start", 30)),
+    ("CONNECTING", "CLOSED"): ("M116,248 V430", (110, 340, "end", 15)),
+    ("CONNECTING", "CLOSING"): ("M204,246 L592,438", (400, 258, "middle", 28)),
+    ("OPEN", "RECONNECTING"): ("M660,212 C660,120 620,60 538,60", (632, 122, "end", 30)),
+    ("OPEN", "CLOSING"): ("M660,248 V430", (652, 332, "end", 18)),
+    ("OPEN", "CLOSED"): ("M592,246 L206,438", (350, 384, "start", 28)),
+    ("RECONNECTING", "CLOSING"): ("M536,50 C720,30 765,150 765,260 C765,390 765,450 728,450", (758, 330, "end", 13)),
+    ("RECONNECTING", "CONNECTING"): ("M450,78 C420,160 310,205 206,220", (365, 172, "end", 20)),
+    ("CLOSING", "CLOSED"): ("M594,450 H206", (400, 466, "middle", 40)),
+    ("CLOSED", "CONNECTING"): ("M160,432 V250", (168, 370, "start", 20)),
 }
 
 
@@ -125,7 +125,7 @@ def _lines(text: str, letters: int) -> list[str]:
 
 def _states(lines: list[str]) -> ET.Element:
     root = _root(*SIZE, "The states of a connection, and what leads from one to another")
-    _add(root, "circle", "start", cx=118, cy=12, r=6)
+    _add(root, "circle", "start", cx=138, cy=12, r=6)
     for line in lines:
         source, target, text = re.fullmatch(r"(\S+) --> (\w+)(?:: (.+))?", line).groups()  # type: ignore[union-attr]
         if (source, target) not in WAYS:
