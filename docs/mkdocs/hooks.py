@@ -168,6 +168,10 @@ PICTURE: Final = re.compile(
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001
-    """Shows the dark form of a picture where the page is dark, and has links to lines of code checked."""
+    """Shows the dark form of a picture where the page is dark, and has links to lines of code checked.
+
+    In a table a pipe within code is escaped, which Python-Markdown leaves as it is.
+    """
+    html = re.sub(r"<code>[^<]*</code>", lambda code: code[0].replace("\\|", "|"), html)
     page.present_anchor_ids = (page.present_anchor_ids or set()) | {*re.findall(r'id="(__codelineno-[\d-]+)"', html)}
     return PICTURE.sub(r'<img class="light-only" src="\2"\3><img class="dark-only" src="\1"\3>', html)
