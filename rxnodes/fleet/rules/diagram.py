@@ -56,7 +56,7 @@ _NAMES: dict[type[Input], str] = {
     NotBegun: "session never begun",
 }
 _REASONS: dict[Callable[..., bool], str] = {
-    is_overtaken: "another holds it",
+    is_overtaken: "not the holder any more",
     is_left_behind: "session left behind",
     may_go: "draining",
     may_begin: "session wished",

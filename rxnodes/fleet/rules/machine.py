@@ -590,10 +590,10 @@ TABLE: tuple[Transition, ...] = (
     *(row for phase in HELD for row in (T(phase, Happened, phase, (), is_flooded), T(phase, Happened, phase, (log,)))),
     # Letting go
     *(T(phase, Drain, phase, (drain,)) for phase in (P.CLAIMING, P.CHECKING, P.READING, P.TAKING, *HELD)),
-    T(P.RELEASING, Written, P.WATCHING, (note_written, forget)),
+    T(P.RELEASING, Written, P.RELEASING, (note_written,)),
     T(P.RELEASING, Unsure, P.RELEASING, (read_record,)),
     T(P.RELEASING, RecordRead, P.RELEASING, (note_record, write_release), is_ours),
-    T(P.RELEASING, RecordRead, P.WATCHING, (note_record, forget)),
+    T(P.RELEASING, RecordRead, P.RELEASING, (note_record,)),
     T(P.RELEASING, Always, P.WATCHING, (forget,), is_overtaken),
     T(P.RELEASING, Cut, P.AWAY, (forget, leave)),
     # Lost while a session was live

@@ -176,6 +176,11 @@ class Member:
         """The connections that it has settings for."""
         return self._shares.keys()
 
+    def may_hold(self, name: str) -> bool:
+        """Whether it has settings for a connection, which was not removed."""
+        share = self._shares.get(name)
+        return share is not None and not share.is_removed
+
     @property
     def held(self) -> int:
         """How many connections it holds."""
@@ -334,6 +339,10 @@ class Member:
         self.others.saw(lease, revision, now.clock)
         if lease.worker == self.id and lease.number in self._sent:
             self.others.came_back(self._sent[lease.number])
+
+    def lease_changed(self, worker: str, revision: int, now: Now) -> None:
+        """A lease stands there that cannot be read, of another version of this program."""
+        self.others.changed(worker, (revision, 0), now.clock)
 
     def lease_gone(self, worker: str, now: Now) -> None:
         """There is no such lease any more."""

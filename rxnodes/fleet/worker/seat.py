@@ -254,6 +254,8 @@ class Seat:
         return not self.commands and state.phase is Phase.RUNNING and self._begun == state.session
 
     def _command(self, command: Command) -> None:
+        if not self._seats.is_running:
+            return
         state = self._state
         if state.is_held and not self.commands and command.wish(state.record, state.ahead) is None:
             # The holder knows both, so this changes nothing.

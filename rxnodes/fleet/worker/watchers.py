@@ -40,6 +40,7 @@ class LeaseWatcher:
             lease = lease_of(seen.value)
         except Unreadable as error:
             logger.warning("the lease of worker %s cannot be read: %s", seen.name, error)
+            self._rules.lease_changed(seen.name, seen.revision, self._now())
         else:
             self._rules.lease_seen(lease, seen.revision, self._now())
 
