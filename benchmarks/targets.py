@@ -94,6 +94,8 @@ TARGETS = (
     _rate("receive-32", "picows-bare", "receive 32 B / picows' listener that makes nothing", 0.75),
     _rate("pipeline", "aiohttp-subject", "map, filter, map / aiohttp feeding a Subject", 3.0),
     _rate("pipeline", "aiohttp", "the same, batched / aiohttp async for", 2.5, one="rxnodes-batched"),
+    _rate("receive-32", "rxnodes", "receive 32 B, instrumented / not", 0.98, one="rxnodes-instrumented"),
+    _rate("receive-32", "rxnodes", "receive 32 B, recorded / not", 0.7, one="rxnodes-recorded"),
     _rate("receive-4k", "aiohttp", "receive 4 KiB / aiohttp async for", 1.5),
     _rate("receive-1m", "aiohttp", "receive 1 MiB / aiohttp async for", 1.0),
     _rate("send", "aiohttp", "send bursts / aiohttp await send_str", 5.0),

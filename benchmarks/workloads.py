@@ -77,6 +77,7 @@ ENOUGH = 500
 REQUESTS = (Metric("rate", "requests", "/s", more_is_better=True),)
 
 _PEERS = ("aiohttp", "aiohttp-subject", "websockets", "websocket-client", "picows", "rxjs")
+_SEEN = ("rxnodes-instrumented", "rxnodes-recorded")
 _ON_UVLOOP = ("rxnodes-uvloop", "aiohttp-uvloop", "picows-uvloop")
 _MIB = 1024 * 1024
 
@@ -108,7 +109,7 @@ WORKLOADS = {
     "receive-32": Workload(
         title="Receive 32 B text, to one subscriber",
         function="receive",
-        contenders=("rxnodes", "rxnodes-batched", *_PEERS, "picows-bare", *_ON_UVLOOP, "raw"),
+        contenders=("rxnodes", *_SEEN, "rxnodes-batched", *_PEERS, "picows-bare", *_ON_UVLOOP, "raw"),
         metrics=RATE,
         quick_contenders=("rxnodes", "rxnodes-batched", *_PEERS, "picows-bare", "raw"),
     ),

@@ -401,6 +401,7 @@ class Authority:
 
     def __init__(self, folder: Path) -> None:
         self._authority = trustme.CA()
+        self._issued: dict[tuple[str, ...], trustme.LeafCert] = {}
         self.file = folder / "ca.pem"
         self._authority.cert_pem.write_to_path(self.file)
 
@@ -413,5 +414,8 @@ class Authority:
         import ssl
 
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._authority.issue_cert(*(names or ("localhost", "127.0.0.1"))).configure_cert(context)
+        names = names or ("localhost", "127.0.0.1")
+        if names not in self._issued:
+            self._issued[names] = self._authority.issue_cert(*names)
+        self._issued[names].configure_cert(context)
         return context

@@ -49,18 +49,15 @@ PATHS = sorted({span for span in SPANS if re.fullmatch(r"rxnodes/[\w/]*(\.py)?",
 NAMES = sorted({span for span in SPANS if re.fullmatch(r"[a-z_]+\.\w+", span)})
 
 
-@pytest.mark.parametrize("path", PATHS)
-def test_a_path_leads_somewhere(path):
-    exists = (ROOT / path).is_dir() if path.endswith("/") else (ROOT / path).is_file()
-    assert exists
+def test_every_path_leads_somewhere():
+    is_there = {True: Path.is_dir, False: Path.is_file}
+    assert [path for path in PATHS if not is_there[path.endswith("/")](ROOT / path)] == []
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_name_is_defined_in_its_module(name):
-    module, _, own = name.partition(".")
-    files = [path for path in ROOT.glob(f"rxnodes/**/{module}.py") if str(path.relative_to(ROOT)) in PATHS]
-    assert len(files) == 1, "the page names the module's path"
-    assert own in defined_in(files[0])
+def test_every_name_is_defined_in_its_module_whose_path_is_named():
+    modules = {Path(path).stem: ROOT / path for path in PATHS if path.endswith(".py")}
+    named = [(name, *name.split(".")) for name in NAMES]
+    assert [name for name, module, own in named if own not in defined_in(modules[module])] == []
 
 
 def defined_in(file):

@@ -35,6 +35,34 @@ print(chat.last_stopped.code, chat.last_stopped.was_clean, rxnodes.__version__, 
 PRINTED = f"hello\n1000 True {rxnodes.__version__} 7\n"
 
 
+#: And what can be seen of it: a picture of its recording, its metrics, and every file of its live page.
+SEEN = """
+import asyncio, re, urllib.request
+from rxnodes.inspector import Inspector
+from rxnodes.recording import Recorder
+from rxnodes.telemetry import instrument
+
+def give(url):
+    with urllib.request.urlopen(url) as answer:
+        return answer.read().decode()
+
+async def look():
+    project = Project(websocket={"chat": "ws://127.0.0.1:9/"})
+    with Recorder(project) as recorder, instrument(project):
+        async with Inspector(project, token=False) as inspector, project:
+            page = await asyncio.to_thread(give, inspector.url)
+            files = re.findall(r'(?:href|src)="([^"]+)"', page)
+            files += re.findall(r'from "./([^"]+)"', await asyncio.to_thread(give, inspector.url + "page.js"))
+            sizes = [len(await asyncio.to_thread(give, inspector.url + file)) for file in files]
+            project.websocket("chat").start()
+            await project.websocket("chat").wait_stopped()
+    print(sorted(files), min(sizes) > 100, "On Stop" in recorder.recording.to_svg())
+
+asyncio.run(look())
+"""
+LOOKED_AT = "['icon.svg', 'lane.js', 'page.css', 'page.js'] True True\n"
+
+
 def run(*command, cwd=None, timeout=60):
     done = subprocess.run(  # noqa: S603 - programs of our own
         command, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=timeout, check=False
@@ -63,14 +91,14 @@ def test_the_metadata_has_the_version_that_the_package_tells():
 
 @pytest.mark.skipif(importlib.util.find_spec("PyInstaller") is None, reason="PyInstaller is not installed")
 def test_a_frozen_program(tmp_path):
-    (tmp_path / "session.py").write_text(SESSION)
+    (tmp_path / "session.py").write_text(SESSION + SEEN)
     run(
         *(sys.executable, "-W", "ignore", "-m", "PyInstaller", "--noconfirm", "--log-level", "ERROR"),
         *("--paths", str(PACKAGE.parent), "--exclude-module", "IPython", "session.py"),
         cwd=tmp_path,
         timeout=600,
     )
-    assert run(tmp_path / "dist" / "session" / "session") == PRINTED
+    assert run(tmp_path / "dist" / "session" / "session") == PRINTED + LOOKED_AT
 
 
 # What Windows has not. asyncio's own modules are loaded before, for here they are those of a system that has it.

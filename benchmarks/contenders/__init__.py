@@ -33,6 +33,8 @@ class Contender:
 CONTENDERS = {
     "rxnodes": Contender("rxnodes", "nodes", package="rxnodes"),
     "rxnodes-batched": Contender("rxnodes, batched", "nodes_batched"),
+    "rxnodes-instrumented": Contender("rxnodes, instrumented", "nodes_instrumented", package="opentelemetry-sdk"),
+    "rxnodes-recorded": Contender("rxnodes, recorded", "nodes_recorded"),
     "rxnodes-uvloop": Contender("rxnodes on uvloop", "nodes", uses_uvloop=True, package="uvloop"),
     "aiohttp": Contender("aiohttp alone", "aiohttp_alone", package="aiohttp"),
     "aiohttp-uvloop": Contender("aiohttp alone on uvloop", "aiohttp_alone", uses_uvloop=True),

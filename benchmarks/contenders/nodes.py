@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -35,18 +36,23 @@ WAVE = 100
 NODES = 10
 
 
+#: Watches a project for as long as a block lasts.
+Watch = Callable[[Project], AbstractContextManager[object]]
+
+
 @asynccontextmanager
-async def connected(job: Job) -> AsyncIterator[Connection]:
+async def connected(job: Job, watch: Watch = nullcontext) -> AsyncIterator[Connection]:
     """A connection that is open; the project stops it at the end."""
     settings: dict[str, object] = {"url": job.url, "compression": job.is_deflated}
     if job.is_tls:
         # The server's certificate is made on the spot.
         settings["tls"] = {"verify": False}
     async with Project(websocket={"server": settings}) as project:
-        connection = project.websocket("server")
-        connection.start()
-        await connection.wait_started()
-        yield connection
+        with watch(project):
+            connection = project.websocket("server")
+            connection.start()
+            await connection.wait_started()
+            yield connection
 
 
 def received(connection: Connection, job: Job) -> Observable[Any]:
@@ -54,10 +60,10 @@ def received(connection: Connection, job: Job) -> Observable[Any]:
     return on_receive(connection) if job.is_text else on_receive(connection, codec=bytes)
 
 
-async def receive(job: Job) -> Metrics:
+async def receive(job: Job, watch: Watch = nullcontext) -> Metrics:
     """Counts messages, in so many subscribers."""
     counters = [Counter() for _ in range(job.subscribers)]
-    async with connected(job) as connection:
+    async with connected(job, watch) as connection:
         for counter in counters:
             received(connection, job).subscribe(counter.on_next)
 
@@ -183,6 +189,9 @@ async def connections(job: Job) -> Metrics:
     number = may_open(job.connections)
     counter = Counter()
     ends = Counter()
+    # What the first connection alone brings in, such as modules, is no connection's.
+    async with connected(job):
+        pass
     before = resident_bytes()
     async with Project(websocket={f"server-{index}": job.url for index in range(number)}) as project:
         held = [project.websocket(name) for name in project.configurations]

@@ -33,8 +33,11 @@ def run(options: argparse.Namespace, out: Output, _err: Output) -> int:
         picture = recording.to_svg() if kind == "svg" else recording.to_mermaid()
     if options.output is None:
         out.line(picture.rstrip("\n"))
-    else:
-        Path(options.output).write_text(picture, encoding="utf-8")
+        return 0
+    output = Path(options.output)
+    if output.exists() and output.samefile(options.file):
+        raise RxNodesError(f"{output} is the recording itself")
+    output.write_text(picture, encoding="utf-8")
     return 0
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from rxnodes.connection.driver import Driver
-    from rxnodes.connection.greeting import LoggingIn
+    from rxnodes.connection.logging_in import LoggingIn
     from rxnodes.errors import ProtocolError, RxNodesError
     from rxnodes.transport.receipts import Receipt
 
@@ -133,7 +133,7 @@ class AttemptSink:
 
     def sent(self, receipts: Collection[Receipt], /) -> None:
         """These messages have left for the network."""
-        if self._driver.outbound.observers:
+        if self._driver.outbound.is_observed:
             login = self._login
             self._driver.outbound.show([it for it in receipts if login is None or not login.has_sent(it)])
         self._driver.outbound.settle(receipts, Sent)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from rxnodes.connection.attempt_sink import AttemptSink
 from rxnodes.connection.before_connect import Attempt, HeldBack
-from rxnodes.connection.greeting import LoggingIn
 from rxnodes.connection.inbound import Inbound
 from rxnodes.connection.link_failures import check_link, failure_of
+from rxnodes.connection.logging_in import LoggingIn
 from rxnodes.connection.outbound import OPEN, Outbound
 from rxnodes.connection.own_loop import OwnLoop
 from rxnodes.connection.publisher import Publisher
@@ -87,14 +87,13 @@ class Driver:
         publisher: What the connection tells of itself.
         inbound: The messages that come.
         outbound: The messages that are sent.
-        pulse_observers: Those who are told of the pulses of its action nodes.
         helm: Where the connection is steered from outside, what by; `None`: it is not.
     """
 
     __slots__ = (
-        *("_inputs", "_login", "_preparation", "_preparing", "_sink", "_target", "_transport"),
+        *("_inputs", "_login", "_preparation", "_preparing", "_pulse_observers", "_sink", "_target", "_transport"),
         *("helm", "inbound", "is_stepping", "link", "loop", "name", "outbound", "outbox", "pause_control", "publisher"),
-        *("pulse_observers", "state", "timer", "waiters"),
+        *("state", "timer", "waiters"),
     )
 
     def __init__(  # noqa: PLR0913, PLR0917 - a connection is put together from these
@@ -131,7 +130,15 @@ class Driver:
         report = self.publisher.report
         self.inbound = Inbound(outbox, self.pause_control, self, report, lock)
         self.outbound = Outbound(target.send_queue, self, loop, outbox, report, lock)
-        self.pulse_observers: list[Callable[[str], object]] = []
+        self._pulse_observers: list[Callable[[str], object]] | None = None
+
+    @property
+    def pulse_observers(self) -> list[Callable[[str], object]]:
+        """Those who are told of the pulses of its action nodes. Made late, as the streams are."""
+        with self.publisher.lifecycle.lock:
+            if self._pulse_observers is None:
+                self._pulse_observers = []
+            return self._pulse_observers
 
     @property
     def session(self) -> int:

@@ -115,7 +115,11 @@ class DrivingNodes(Driving, Protocol):
     publisher: Publisher
     inbound: Inbound
     outbound: Outbound
-    pulse_observers: list[Callable[[str], object]]
+
+    @property
+    def pulse_observers(self) -> list[Callable[[str], object]]:
+        """Those who are told of the pulses of its action nodes."""
+        ...
 
     def command(self, input_: Input) -> None:
         """Takes what a user asks for, from any thread."""

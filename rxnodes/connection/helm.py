@@ -53,7 +53,7 @@ class DriverHelm:
         self._dial: HeldDial | None = None
         # What is to be told from the moment at which a session is over until its Stopped may be told.
         self._withheld: list[ConnectionState | LifecycleEvent] | None = None
-        driver.publisher.holding.on_next(self.is_held)
+        driver.publisher.publish_holding(self.is_held)
 
     # What it is asked to do
 
@@ -68,7 +68,7 @@ class DriverHelm:
         self._tell_held()
 
     def _tell_held(self) -> None:
-        self._driver.outbox.send(self._driver.publisher.holding.on_next, self.is_held)
+        self._driver.outbox.send(self._driver.publisher.publish_holding, self.is_held)
 
     def begin(self, session: int) -> None:
         """Begins the session of that number, behind what is being told."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from copy import copy
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeGuard, TypeVar, cast
 
 from rxnodes.errors import ConnectError, RxNodesError, text_of
+from rxnodes.transport.reasons import system_reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -138,21 +139,30 @@ class HookTask(Generic[T]):
             return copy(known)
         if isinstance(known, RxNodesError):
             return ConnectError(f"{name} raised {type(known).__name__}: {known}")
+        if known is not None:
+            # As ordinary as a dial that fails, and told like one: it may come with every attempt.
+            return ConnectError(f"{name} failed: {system_reason(known)}")
         logger.error("%s: %s raised", self._connection, name, exc_info=error)
         return ConnectError(f"{name} raised {kind}; the log has the traceback")
 
 
-def _first_known(error: BaseException) -> GiveUp | RxNodesError | None:
-    """What a hook says with exceptions of ours: one, or a group, as a `TaskGroup` raises it. Giving up comes first.
+def _first_known(error: BaseException) -> GiveUp | RxNodesError | OSError | None:
+    """What a hook says with exceptions of ours, or why its network failed.
 
-    `None`: it has raised something else as well, which the log must have.
+    The error may be a group, as a `TaskGroup` raises it. Giving up comes first. `None`: there is something else as
+    well, which the log must have.
     """
     leaves = list(_leaves(error))
     for leaf in leaves:
         if isinstance(leaf, GiveUp):
             return leaf
-    ours = [leaf for leaf in leaves if isinstance(leaf, RxNodesError)]
-    return ours[0] if ours and len(ours) == len(leaves) else None
+    known = [leaf for leaf in leaves if isinstance(leaf, RxNodesError) or _is_of_network(leaf)]
+    return known[0] if known and len(known) == len(leaves) else None
+
+
+def _is_of_network(error: BaseException) -> TypeGuard[OSError]:
+    """Whether it is the system's error, and of no file: a file that is missing is a mistake of the program."""
+    return isinstance(error, OSError) and error.filename is None and system_reason(error) is not None
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

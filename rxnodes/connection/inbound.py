@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from threading import RLock
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from weakref import WeakValueDictionary
 
 from rxnodes.codecs import decode
 from rxnodes.errors import DecodeError
 from rxnodes.rx.backpressure import deliver
-from rxnodes.rx.streams import Derived, IsolatedSubject, View, Views
+from rxnodes.rx.streams import Derived, IsolatedSubject, View, Views, log_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
-    from threading import RLock
 
     from reactivex import Observable
 
@@ -23,11 +23,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Inbound"]
 
+S = TypeVar("S", bound=IsolatedSubject[Any])
 T = TypeVar("T")
 
 #: How many messages are delivered in one go. Where one read has brought more, other work may come between.
 LONGEST_RUN: Final = 512
 
+
+#: In place of each view of a connection for which nobody has asked: nobody ever subscribes to it.
+_NOT_ASKED_FOR: Final[View[Any]] = View(log_for("nothing"), Views(RLock()))
 
 #: Of all connections from which nobody takes batches. It is replaced, never changed.
 _NO_BATCHES: dict[bool | None, IsolatedSubject[Any]] = {}
@@ -46,16 +50,11 @@ class Inbound:
         report: Told what subscribers raise.
         lock: That of the connection's streams.
         note_observed: Called, in whatever thread, when a subscriber has come or gone.
-
-    Attributes:
-        messages: Every message as it came.
-        texts: Every message as `str`.
-        binaries: Every message as `bytes`.
     """
 
     __slots__ = (
-        *("_batches", "_driver", "_is_completed", "_last_shared", "_note_observed", "_outbox", "_pause_control"),
-        *("_report", "_values", "_views", "binaries", "messages", "texts"),
+        *("_batches", "_binaries", "_driver", "_is_completed", "_last_shared", "_messages", "_note_observed"),
+        *("_outbox", "_pause_control", "_report", "_texts", "_values", "_views"),
     )
 
     def __init__(  # noqa: PLR0913, PLR0917 - it is between all of these
@@ -73,11 +72,11 @@ class Inbound:
         self._driver = driver
         self._is_completed = False
         self._note_observed = note_observed
-        self._views = views = Views(lock, note_observed)
-        self.messages: View[str | bytes] = View(report, views)
-        self.texts: View[str] = View(report, views)
-        self.binaries: View[bytes] = View(report, views)
-        # Both are made late: most connections need neither, and there may be very many connections.
+        self._views = Views(lock, note_observed)
+        # All are made late: most connections need one of them, and there may be very many connections.
+        self._messages: View[str | bytes] = _NOT_ASKED_FOR
+        self._texts: View[str] = _NOT_ASKED_FOR
+        self._binaries: View[bytes] = _NOT_ASKED_FOR
         self._batches = _NO_BATCHES
         self._values: WeakValueDictionary[Hashable, Any] | None = None
         self._last_shared: tuple[Hashable, Any] = (None, None)
@@ -89,18 +88,44 @@ class Inbound:
         """Whether anybody is shown messages, in whatever form."""
         return bool(self._views.observed) or any(stream.is_observed for stream in self._batches.values())
 
+    @property
+    def messages(self) -> View[str | bytes]:
+        """Every message as it came."""
+        with self._views.lock:
+            if self._messages is _NOT_ASKED_FOR:
+                self._messages = self._make(View(self._report, self._views))
+            return self._messages
+
+    @property
+    def texts(self) -> View[str]:
+        """Every message as `str`."""
+        with self._views.lock:
+            if self._texts is _NOT_ASKED_FOR:
+                self._texts = self._make(View(self._report, self._views))
+            return self._texts
+
+    @property
+    def binaries(self) -> View[bytes]:
+        """Every message as `bytes`."""
+        with self._views.lock:
+            if self._binaries is _NOT_ASKED_FOR:
+                self._binaries = self._make(View(self._report, self._views))
+            return self._binaries
+
     def batches(self, *, is_binary: bool | None) -> Observable[Any]:
         """The messages of one read of the socket as a list: of `str`, of `bytes`, or (for `None`) as they came."""
         with self._views.lock:
             stream = self._batches.get(is_binary)
-            if stream is not None:
-                return stream
-            # Not one of the other views: a batch is shown besides the single messages.
-            stream = View[Any](self._report, Views(self._views.lock, self._note_observed))
-            # Replaced, not changed: the loop's thread may be iterating over it.
-            self._batches = {**self._batches, is_binary: stream}
-            is_late = self._is_completed
-        if is_late:
+            if stream is None:
+                # Not one of the other views: a batch is shown besides the single messages.
+                stream = self._make(View[Any](self._report, Views(self._views.lock, self._note_observed)))
+                # Replaced, not changed: the loop's thread may be iterating over it.
+                self._batches = {**self._batches, is_binary: stream}
+            return stream
+
+    def _make(self, stream: S) -> S:
+        """A stream for which somebody asks; behind the end it has completed. The lock is held."""
+        if self._is_completed:
             stream.on_completed()
         return stream
 
@@ -155,13 +180,14 @@ class Inbound:
     def complete(self) -> None:
         """Completes the streams."""
         with self._views.lock:
-            # A batch stream that is asked for from here on is completed where it is made.
+            # A stream that is asked for from here on is completed where it is made.
             self._is_completed = True
             # It refers to the connection, and so would keep it alive.
             self._last_shared = (None, None)
-        streams: tuple[IsolatedSubject[Any], ...] = (self.messages, self.texts, self.binaries, *self._batches.values())
-        for stream in streams:
-            stream.on_completed()
+        streams: tuple[IsolatedSubject[Any], ...] = (self._messages, self._texts, self._binaries)
+        for stream in (*streams, *self._batches.values()):
+            if stream is not _NOT_ASKED_FOR:
+                stream.on_completed()
 
     # What comes
 
@@ -189,20 +215,20 @@ class Inbound:
                 stream.on_next(batch)
         done = 0
         while done < len(messages) and self._views.observed:
-            done += self.messages.emit_run(messages, done)
-            done += (self.texts if isinstance(messages[0], str) else self.binaries).emit_run(messages, done)
+            done += self._messages.emit_run(messages, done)
+            done += (self._texts if isinstance(messages[0], str) else self._binaries).emit_run(messages, done)
             for message in messages[done : done + 1]:
                 self._show_one(message)
                 done += 1
 
     def _show_one(self, message: str | bytes) -> None:
-        self.messages.on_next(message)
-        if self.texts.is_observed:
+        self._messages.on_next(message)
+        if self._texts.is_observed:
             text = message if isinstance(message, str) else self._text_of(message)
             if text is not None:
-                self.texts.on_next(text)
-        if self.binaries.is_observed:
-            self.binaries.on_next(message if isinstance(message, bytes) else message.encode())
+                self._texts.on_next(text)
+        if self._binaries.is_observed:
+            self._binaries.on_next(message if isinstance(message, bytes) else message.encode())
 
     def _in_form(self, messages: list[str] | list[bytes], *, is_binary: bool | None) -> list[str] | list[bytes]:
         if is_binary is None or is_binary is isinstance(messages[0], bytes):

@@ -35,12 +35,11 @@ class Outbound:
         watched: How many messages there are whose outcome somebody waits for.
         backlog: The messages that wait for the connection to open, if any do.
         expiry: The timer that gives up the first of them.
-        observers: Those who are told of each message that has left for the network.
     """
 
     __slots__ = (
-        *("_driver", "_lock", "_loop", "_outbox", "_outcomes", "_queue", "_report"),
-        *("backlog", "expiry", "observers", "watched"),
+        *("_driver", "_lock", "_loop", "_observers", "_outbox", "_outcomes", "_queue", "_report"),
+        *("backlog", "expiry", "watched"),
     )
 
     def __init__(  # noqa: PLR0913, PLR0917 - it is between all of these
@@ -58,12 +57,12 @@ class Outbound:
         self._outbox = outbox
         self._report = report
         self._lock = lock
-        # Made late, since only tags need it.
+        # Both are made late, since only tags need the first, and only recordings the second.
         self._outcomes: IsolatedSubject[SendOutcome] | None = None
+        self._observers: list[Callable[[list[str | bytes]], None]] | None = None
         self.watched = 0
         self.backlog: Backlog | None = None
         self.expiry: asyncio.TimerHandle | None = None
-        self.observers: list[Callable[[list[str | bytes]], None]] = []
 
     @property
     def outcomes(self) -> IsolatedSubject[SendOutcome]:
@@ -72,6 +71,19 @@ class Outbound:
             if self._outcomes is None:
                 self._outcomes = IsolatedSubject(self._report, self._lock)
             return self._outcomes
+
+    @property
+    def observers(self) -> list[Callable[[list[str | bytes]], None]]:
+        """Those who are told of each message that has left for the network."""
+        with self._lock:
+            if self._observers is None:
+                self._observers = []
+            return self._observers
+
+    @property
+    def is_observed(self) -> bool:
+        """Whether anybody is told of each message that has left."""
+        return bool(self._observers)
 
     # Sending
 

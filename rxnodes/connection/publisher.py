@@ -30,7 +30,6 @@ class Publisher:
     """Publishes the states and the lifecycle events of a connection, one after the other.
 
     Attributes:
-        states: The `ConnectionState`: the last one for each new subscriber, then every change.
         holding: Whether the connection is held here: always, unless a fleet says otherwise. Made late, as `ended`.
         lifecycle: Every lifecycle event. All that a subscriber can learn of a session's life, it learns here; On
             WebSocket Start, Stop and Error are filters over it.
@@ -38,8 +37,8 @@ class Publisher:
     """
 
     __slots__ = (
-        *("_delivering", "_driver", "_ended", "_holding", "_latency", "_loop", "_outbox", "_waiters"),
-        *("lifecycle", "report", "states"),
+        *("_delivering", "_driver", "_ended", "_holding", "_is_held", "_last_state", "_latency", "_loop", "_outbox"),
+        *("_states", "_waiters", "lifecycle", "report"),
     )
 
     def __init__(self, loop: OwnLoop, outbox: Outbox, waiters: Waiters, driver: Driving, lock: RLock) -> None:
@@ -49,14 +48,24 @@ class Publisher:
         self._driver = driver
         self._delivering: LifecycleEvent | None = None
         self.report = report = self._on_handler_error
-        self.states: IsolatedBehaviorSubject[ConnectionState] = IsolatedBehaviorSubject(
-            report, ConnectionState.IDLE, self._replay, lock
-        )
         self.lifecycle: IsolatedSubject[LifecycleEvent] = IsolatedSubject(report, lock)
+        self._last_state = ConnectionState.IDLE
+        self._is_held = True
         # All are made late: few connections need them, and there may be very many connections.
+        self._states: IsolatedBehaviorSubject[ConnectionState] | None = None
         self._ended: IsolatedSubject[Stopped | None] | None = None
         self._holding: IsolatedBehaviorSubject[bool] | None = None
         self._latency: IsolatedSubject[float] | None = None
+
+    @property
+    def states(self) -> IsolatedBehaviorSubject[ConnectionState]:
+        """The `ConnectionState`: the last one for each new subscriber, then every change."""
+        with self.lifecycle.lock:
+            if self._states is None:
+                self._states = IsolatedBehaviorSubject(
+                    self.report, lambda: self._last_state, self._replay, self.lifecycle.lock
+                )
+            return self._states
 
     @property
     def ended(self) -> IsolatedSubject[Stopped | None]:
@@ -74,7 +83,9 @@ class Publisher:
         """Whether the connection is held here: the last value for each new subscriber, then every change."""
         with self.lifecycle.lock:
             if self._holding is None:
-                self._holding = IsolatedBehaviorSubject(self.report, True, self._replay, self.lifecycle.lock)  # noqa: FBT003
+                self._holding = IsolatedBehaviorSubject(
+                    self.report, lambda: self._is_held, self._replay, self.lifecycle.lock
+                )
             return self._holding
 
     @property
@@ -85,6 +96,12 @@ class Publisher:
                 self._latency = IsolatedSubject(self.report, self.lifecycle.lock)
             return self._latency
 
+    def publish_holding(self, is_held: bool) -> None:  # noqa: FBT001 - the one value there is
+        """Delivers whether the connection is held here."""
+        self._is_held = is_held
+        if self._holding is not None:
+            self._holding.on_next(is_held)
+
     def publish_latency(self, round_trip: float) -> None:
         """Delivers the round-trip time of a ping, where anybody has ever asked for it."""
         if self._latency is not None:
@@ -93,7 +110,9 @@ class Publisher:
     def publish(self, event: ConnectionState | LifecycleEvent) -> None:
         """Delivers one notification to all."""
         if isinstance(event, ConnectionState):
-            self.states.on_next(event)
+            self._last_state = event
+            if self._states is not None:
+                self._states.on_next(event)
             return
         self._delivering = event
         if isinstance(event, Opened):

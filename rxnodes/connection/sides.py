@@ -12,6 +12,8 @@ from rxnodes.connection.helm import DriverHelm
 from rxnodes.lifecycle.inputs import Abort, Reported, Shutdown
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rxnodes.connection.driver import Driver
     from rxnodes.connection.driving import DrivingNodes
     from rxnodes.connection.protocols import Helm, Steering
@@ -27,12 +29,8 @@ class DriverForNodes:
 
     def __init__(self, driver: DrivingNodes) -> None:
         self._driver = driver
-        self.texts = driver.inbound.texts
-        self.binaries = driver.inbound.binaries
         self.batches = driver.inbound.batches
         self.values = driver.inbound.values
-        self.pulse_observers = driver.pulse_observers
-        self.send_observers = driver.outbound.observers
         self.now = driver.loop.now
         self.run_on_loop = driver.loop.run
         self.notify = driver.outbox.send
@@ -48,6 +46,26 @@ class DriverForNodes:
     def holding(self) -> IsolatedBehaviorSubject[bool]:
         """Whether the connection is held here."""
         return self._driver.publisher.holding
+
+    @property
+    def texts(self) -> IsolatedSubject[str]:
+        """Every message as `str`."""
+        return self._driver.inbound.texts
+
+    @property
+    def binaries(self) -> IsolatedSubject[bytes]:
+        """Every message as `bytes`."""
+        return self._driver.inbound.binaries
+
+    @property
+    def pulse_observers(self) -> list[Callable[[str], object]]:
+        """Those who are told of pulses."""
+        return self._driver.pulse_observers
+
+    @property
+    def send_observers(self) -> list[Callable[[list[str | bytes]], None]]:
+        """Those who are told of messages that have left."""
+        return self._driver.outbound.observers
 
     @property
     def is_delivering(self) -> bool:

@@ -33,15 +33,15 @@ class Waiters:
         last_stopped: The `Stopped` of the last session that is over: every subscriber has seen it.
     """
 
-    __slots__ = ("_driver", "_for_opened", "_for_stopped", "_loop", "last_opened", "last_stopped")
+    __slots__ = ("_driver", "_loop", "_waiting", "last_opened", "last_stopped")
 
     def __init__(self, loop: OwnLoop, driver: Driving) -> None:
         self._loop = loop
         self._driver = driver
         self.last_opened: Opened | None = None
         self.last_stopped: Stopped | None = None
-        self._for_opened: list[asyncio.Future[Opened]] = []
-        self._for_stopped: list[asyncio.Future[Stopped]] = []
+        # Each future, and what answers it. It is replaced, never changed.
+        self._waiting: tuple[tuple[Callable[[], Any], asyncio.Future[Any]], ...] = ()
 
     @property
     def is_live(self) -> bool:
@@ -58,69 +58,60 @@ class Waiters:
 
     async def opened(self) -> Opened:
         """What `Connection.wait_started` waits for."""
-        return await self._wait(self._opened_answer, self._for_opened)
+        return await self._wait(self._opened_answer)
 
     async def stopped(self) -> Stopped:
         """What `Connection.wait_stopped` waits for."""
-        return await self._wait(self._stopped_answer, self._for_stopped)
+        return await self._wait(self._stopped_answer)
 
     def tell_stopped(self, future: asyncio.Future[Stopped]) -> None:
         """Gives a future, of whatever loop, what `stopped` waits for."""
-        self._ask(future, self._stopped_answer, self._for_stopped)
+        self._ask(self._stopped_answer, future)
 
-    async def _wait(self, answer: Callable[[], T | RxNodesError | None], waiting: list[asyncio.Future[T]]) -> T:
+    async def _wait(self, answer: Callable[[], T | RxNodesError | None]) -> T:
         """Waits for an answer on the caller's own loop, whichever that is; not at all where the answer is known."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._ask(future, answer, waiting)
+        self._ask(answer, future)
         try:
             return await future
         finally:
             # An exception of the future refers to this frame. If the frame referred to it, they would be a cycle.
             del future
 
-    def _ask(
-        self, future: asyncio.Future[T], answer: Callable[[], T | RxNodesError | None], waiting: list[asyncio.Future[T]]
-    ) -> None:
+    def _ask(self, answer: Callable[[], T | RxNodesError | None], future: asyncio.Future[T]) -> None:
         self._loop.check_process()
         # On the loop, so that it comes behind what this thread has asked for before, such as a start.
-        self._loop.run(partial(self._add, future, answer, waiting))
+        self._loop.run(partial(self._add, answer, future))
 
-    def _add(
-        self, future: asyncio.Future[T], answer: Callable[[], T | RxNodesError | None], waiting: list[asyncio.Future[T]]
-    ) -> None:
+    def _add(self, answer: Callable[[], T | RxNodesError | None], future: asyncio.Future[T]) -> None:
         # Before the connection has a loop this may run on any thread, also while it is being given one.
         with hand_over_lock:
-            # Futures that are done go, so that asking again and again does not make the list grow.
-            waiting[:] = [*(other for other in waiting if not other.done()), future]
-        self._wake(answer, waiting)
+            # Futures that are done go, so that asking again and again does not make it grow.
+            self._waiting = (*(pair for pair in self._waiting if not pair[1].done()), (answer, future))
+        self.wake()
 
     # What they learn
 
     def wake(self) -> None:
         """Wakes all those for whom there is an answer."""
-        self._wake(self._stopped_answer, self._for_stopped)
-        self._wake(self._opened_answer, self._for_opened)
+        if not self._waiting:
+            return
+        with hand_over_lock:
+            asked = [(pair, pair[0]()) for pair in self._waiting]
+            self._waiting = tuple([pair for pair, known in asked if known is None])
+        for (_, future), known in asked:
+            if known is not None:
+                call_on(future.get_loop(), _resolve, future, known)
 
     def disown(self) -> None:
         """In a forked process: cancels those who wait, because their loop is the parent's."""
-        waiting: list[asyncio.Future[Any]] = [*self._for_opened, *self._for_stopped]
-        self._for_opened.clear()
-        self._for_stopped.clear()
-        for future in waiting:
+        waiting, self._waiting = self._waiting, ()
+        for _, future in waiting:
             # Its loop may be one of a thread that is not here.
             with contextlib.suppress(RuntimeError):
                 # A scope that is being left waits with futures that cannot be cancelled.
                 if not future.cancel():
                     _resolve(future, inherited(repr(self._loop.name)))
-
-    def _wake(self, answer: Callable[[], T | RxNodesError | None], waiting: list[asyncio.Future[T]]) -> None:
-        if not waiting or (known := answer()) is None:
-            return
-        with hand_over_lock:
-            answered = waiting.copy()
-            waiting.clear()
-        for future in answered:
-            call_on(future.get_loop(), _resolve, future, known)
 
     def _opened_answer(self) -> Opened | RxNodesError | None:
         """The answer to those who wait for a session to open; `None`: there is none yet."""

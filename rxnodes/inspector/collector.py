@@ -29,6 +29,9 @@ __all__ = ["Collector", "Cursor"]
 #: How many lifecycle events are kept, of all connections together.
 EVENTS: Final = 5000
 
+#: How many digits the number of an event may have. Python refuses to read very many.
+_LONGEST_NUMBER: Final = 18
+
 #: Seconds between two counts of a connection's messages.
 SAMPLE_EVERY: Final = 1.0
 
@@ -195,7 +198,7 @@ class Collector:
         It does if the events behind that one are no longer kept, or the id is of another run.
         """
         run, _, number = event_id.partition(".")
-        if run != self._run or not (number.isascii() and number.isdecimal()):
+        if run != self._run or not (number.isascii() and number.isdecimal() and len(number) <= _LONGEST_NUMBER):
             return None
         cursor = Cursor(version=0, event=int(number), has_rows=False)
         return cursor if self._keeps_events_after(cursor) else None

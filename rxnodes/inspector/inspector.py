@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from aiohttp import web
 
@@ -34,8 +35,12 @@ KEEP_ALIVE: Final = 15.0
 #: Seconds in which a page must take what it is sent.
 PATIENCE: Final = 30.0
 
-#: How many pages and programs may follow at once.
+#: How many pages and programs may follow at once, and how many may be connected, whatever they say or do not say.
 MAX_STREAMS: Final = 64
+MAX_SOCKETS: Final = 192
+
+#: Seconds in which who is connected must ask for something.
+SILENCE: Final = 60.0
 
 _PAGE: Final = {
     "/": ("index.html", "text/html"),
@@ -99,10 +104,11 @@ class Inspector:
         self._access = Access(host, token)
         self._collector = Collector(project)
         self._runner: web.AppRunner | None = None
+        self._server: asyncio.Server | None = None
         self._streams: set[asyncio.Task[Any]] = set()
 
     def __repr__(self) -> str:
-        where = "not serving" if self._runner is None else f"at {self._origin}"
+        where = "not serving" if self._server is None else f"at {self._origin}"
         return f"<Inspector {where}>"
 
     @property
@@ -112,9 +118,9 @@ class Inspector:
         Raises:
             RxNodesError: If it has not been entered.
         """
-        if self._runner is None:
+        if self._server is None:
             raise RxNodesError("the inspector is not serving; enter it with `async with`")
-        port: int = self._runner.addresses[0][1]
+        port: int = self._server.sockets[0].getsockname()[1]
         return port
 
     @property
@@ -143,17 +149,29 @@ class Inspector:
                 web.get("/api/events", self._stream, allow_head=False),
                 web.post("/api/connections/{name:.+}/start", self._start),
                 web.post("/api/connections/{name:.+}/stop", self._stop),
+                # For any name: `.` and `..` cannot be a part of a URL's path (WHATWG URL section 4.4).
+                web.post("/api/connections/start", self._start),
+                web.post("/api/connections/stop", self._stop),
             ]
         )
         app.on_shutdown.append(self._end_streams)
-        # A reader that goes ends its stream at once.
         runner = web.AppRunner(
-            app, access_log=None, handle_signals=False, handler_cancellation=True, shutdown_timeout=1
+            app,
+            access_log=None,
+            handle_signals=False,
+            # A reader that goes ends its stream at once.
+            handler_cancellation=True,
+            shutdown_timeout=1,
+            keepalive_timeout=SILENCE,
+            # No handler reads a body. What is sent as one is thrown away, but not for long.
+            lingering_time=1,
         )
         self._collector.__enter__()
         try:
             await runner.setup()
-            await web.TCPSite(runner, self._host, self._port).start()
+            assert runner.server is not None
+            door = partial(_Door, runner.server)
+            self._server = await asyncio.get_running_loop().create_server(door, self._host, self._port)
         except BaseException:
             self._collector.__exit__()
             await runner.cleanup()
@@ -163,8 +181,11 @@ class Inspector:
 
     async def __aexit__(self, *_: object) -> None:
         assert self._runner is not None
+        assert self._server is not None
         runner, self._runner = self._runner, None
+        server, self._server = self._server, None
         self._collector.__exit__()
+        server.close()
         await runner.cleanup()
 
     async def _end_streams(self, _: web.Application) -> None:
@@ -213,7 +234,8 @@ class Inspector:
 
     def _execute(self, request: web.Request, node: Callable[..., Any]) -> web.Response:
         """Sends a pulse through a node, which does not wait."""
-        row = self._collector.row(request.match_info["name"])
+        name = request.match_info.get("name") or request.query.get("name", "")
+        row = self._collector.row(name)
         if row is None:
             return _refused(404, "there is no connection of this name")
         problems: list[Exception] = []
@@ -264,6 +286,21 @@ class Inspector:
                     await response.write(text.encode())
                 sent_at = loop.time()
             await asyncio.sleep(UPDATE_EVERY)
+
+
+class _Door(asyncio.Protocol):
+    """Lets in who has connected, unless very many are in already: the program needs its descriptors itself."""
+
+    def __init__(self, server: web.Server) -> None:
+        self._server = server
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if len(self._server.connections) >= MAX_SOCKETS:
+            cast("asyncio.Transport", transport).abort()
+            return
+        handler = self._server()
+        transport.set_protocol(handler)
+        handler.connection_made(transport)
 
 
 async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:

@@ -5,7 +5,6 @@ What the `repr` of an event does not show may be secret, and is left out; so are
 
 from __future__ import annotations
 
-import functools
 from dataclasses import fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -27,6 +26,8 @@ __all__ = ["EVENTS", "error_of", "event_of", "plain_error", "plain_event"]
 EVENTS: Final[dict[str, type[LifecycleEvent]]] = {
     kind.__name__: kind for kind in (Connecting, Opened, Dropped, Closing, Stopped, ErrorEvent)
 }
+#: The names of their fields, but for what no `repr` shows.
+_NAMES: Final = {name: [field.name for field in fields(kind) if field.repr] for name, kind in EVENTS.items()}
 #: What of an exception is told besides its type and text: nothing of it is a secret.
 _OF_ERRORS: Final = (
     "status",
@@ -45,10 +46,10 @@ def plain_event(event: LifecycleEvent) -> dict[str, Any]:
 
     Example:
         >>> from rxnodes.testing import closing
-        >>> plain_event(closing())["initiator"]
-        'local'
+        >>> print(plain_event(closing())["initiator"])
+        local
     """
-    return {name: _plain(getattr(event, name)) for name in _names(type(event))}
+    return {name: _plain(getattr(event, name)) for name in _NAMES[type(event).__name__]}
 
 
 def event_of(kind: str, plain: Mapping[str, Any]) -> LifecycleEvent:
@@ -58,7 +59,7 @@ def event_of(kind: str, plain: Mapping[str, Any]) -> LifecycleEvent:
         KeyError, TypeError, ValueError: If it is none.
     """
     of_kind = EVENTS[kind]
-    values = {name: plain[name] for name in _names(of_kind)}
+    values = {name: plain[name] for name in _NAMES[kind]}
     values["at"] = datetime.fromisoformat(values["at"]).astimezone(UTC)
     if "initiator" in values:
         values["initiator"] = Initiator(values["initiator"])
@@ -92,8 +93,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
     return plain_error(value) if isinstance(value, BaseException) else value
-
-
-@functools.cache
-def _names(kind: type[LifecycleEvent]) -> list[str]:
-    return [field.name for field in fields(kind) if field.repr]

@@ -101,7 +101,8 @@ class Connections:
         """Makes a connection of a name that is free."""
         configured = self._configured()
         _check_name(name)
-        loaded = settings.from_values({"websocket": {"connections": {name: fields}}}, {"websocket": websocket_plugin})
+        values = {"websocket": {"connections": {name: fields}}}
+        loaded = settings.from_values(values, {"websocket": websocket_plugin}, lambda _: "add_websocket")
         section = cast("WebSocketSettings", loaded.sections["websocket"])
         with self._lock:
             if self._is_leaving:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
 import os
 import re
+import stat
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from rxnodes.recording.entries import LeftOut, Message, Messages, Pulse, Recorded
 from rxnodes.recording.lines import line_of, read
+from rxnodes.rx.forking import own
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -136,7 +140,8 @@ class InFile:
     A file that grows too large is written anew in a thread, without the entries that go, and then takes the place of
     the other. Lines that come meanwhile are written to the old file, and behind the new one.
 
-    Only the owner can read the file, because payloads may be secret.
+    Only the owner can read the file, because payloads may be secret. It is locked while it is written, and a forked
+    process writes nothing to it.
 
     Args:
         path: The file; one that is there is overwritten.
@@ -144,20 +149,29 @@ class InFile:
         head: Its first line.
 
     Raises:
-        OSError: If it cannot be written.
+        OSError: If it cannot be written, is no regular file, or another recorder writes to it.
     """
 
     def __init__(self, path: str | os.PathLike[str], max_bytes: int, head: bytes) -> None:
-        # Absolute, because the program may go to another folder.
-        self._path = Path(path).absolute()
+        # Absolute, because the program may go to another folder; and what a link leads to, so that the link stays.
+        self._path = Path(os.path.realpath(path))
         self._max_bytes = max_bytes
         self._head = head
         self._lock = threading.Lock()
-        self._descriptor: int | None = _create(self._path)
+        self._descriptor: int | None = _begun(self._path, head)
         self._size = 0
         self._since: list[bytes] = []
         self._rewriting: threading.Thread | None = None
-        _write(self._descriptor, head)
+        own(self)
+
+    def disown(self) -> None:
+        """In a forked process: the file is the parent's."""
+        # A thread of the parent may have held it.
+        self._lock = threading.Lock()
+        self._rewriting = None
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
 
     def add(self, *entries: Recorded[Entry]) -> None:
         """Writes entries. If that fails, the recording ends there, and a log record says so."""
@@ -198,16 +212,18 @@ class InFile:
                 os.close(self._descriptor)
                 self._descriptor = None
 
-    def _give_up(self, error: OSError) -> None:
+    def _give_up(self, error: Exception) -> None:
         assert self._descriptor is not None
         os.close(self._descriptor)
         self._descriptor = None
-        logger.error("the recording ends here: %s cannot be written: %s", self._path, error.strerror)
+        why = error.strerror if isinstance(error, OSError) else repr(error)
+        logger.error("the recording ends here: %s cannot be written: %s", self._path, why)
 
     # Where it has grown too large
 
     def _rewrite(self) -> None:
-        beside = self._path.with_name(f"{self._path.name}.{os.getpid()}.tmp")
+        # Of one name, so that what a program that was killed meanwhile has left goes with the next one.
+        beside = self._path.with_name(f".{self._path.name}.rewritten")
         try:
             with self._lock:
                 # All that is in the file by now; what comes from here on, `_since` has.
@@ -215,12 +231,19 @@ class InFile:
             with self._path.open("rb") as file:
                 lines = file.read(len(self._head) + size).splitlines(keepends=True)[1:]
             kept = _thinned(lines, self._max_bytes // 2)
-            descriptor = _create(beside)
-            _write(descriptor, self._head + b"".join(kept))
-            with self._lock:
-                self._take_over(beside, descriptor, sum(map(len, kept)))
-        except OSError as error:
             beside.unlink(missing_ok=True)
+            descriptor = _opened(beside, os.O_EXCL)
+            try:
+                _lock(descriptor, beside)
+                _write(descriptor, self._head + b"".join(kept))
+                with self._lock:
+                    self._take_over(beside, descriptor, sum(map(len, kept)))
+            except BaseException:
+                os.close(descriptor)
+                raise
+        except Exception as error:  # noqa: BLE001 - somebody else may have written to the file, or memory be short
+            with contextlib.suppress(OSError):
+                beside.unlink(missing_ok=True)
             with self._lock:
                 self._rewriting = None
                 if self._descriptor is not None:
@@ -238,8 +261,49 @@ class InFile:
         self._rewriting = None
 
 
-def _create(path: Path) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+def _begun(path: Path, head: bytes) -> int:
+    """Opens the file for this recorder alone, and writes its first line in place of what was there."""
+    # A pipe without a reader, to which this would be the writer, fails and does not wait.
+    descriptor = _opened(path, os.O_NONBLOCK)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            # It could neither be read again nor be replaced.
+            raise OSError(errno.EINVAL, "not a regular file", str(path))  # noqa: TRY301 - closed below
+        _lock(descriptor, path)
+        # One that was there may be open to others.
+        os.fchmod(descriptor, _FOR_OWNER)
+        os.ftruncate(descriptor, 0)
+        _write(descriptor, head)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+_FOR_OWNER: Final = 0o600
+
+
+def _opened(path: Path, flags: int) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | flags, _FOR_OWNER)
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    """Locks a file until it is closed, also by the death of the process."""
+    import fcntl  # noqa: PLC0415 - Windows has none, and no recordings in files
+
+    is_ours = True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Another recorder may have rewritten the file, and ended, since this one was opened.
+        is_ours = os.path.samestat(os.fstat(descriptor), path.stat())
+    except BlockingIOError:
+        is_ours = False
+    except OSError as error:
+        # Some file systems have no locks.
+        if error.errno not in {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP}:
+            raise
+    if not is_ours:
+        raise OSError(errno.EBUSY, "another recorder writes to it", str(path))
 
 
 def _write(descriptor: int, text: bytes) -> None:

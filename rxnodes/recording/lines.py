@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from multidict import CIMultiDict
 
-from rxnodes.lifecycle.events import Opened
+from rxnodes import errors
+from rxnodes.lifecycle.events import ErrorPhase, Opened
 from rxnodes.lifecycle.letters import EVENTS, error_of, plain_error
 from rxnodes.lifecycle.states import ConnectionState, Initiator
-from rxnodes.recording.entries import LeftOut, Message, Messages, Pulse, Recorded
+from rxnodes.recording.entries import Direction, Kind, LeftOut, Message, Messages, Pulse, Recorded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -31,6 +32,23 @@ _KINDS: Final[dict[str, type[Any]]] = {
     **EVENTS,
     **{kind.__name__: kind for kind in (Message, Messages, Pulse, LeftOut)},
 }
+#: What a field of an entry or an exception must be. Numbers are never below zero, and counts not zero.
+_FIELDS: Final[dict[str, Any]] = {
+    **dict.fromkeys(("connection", "url", "reason", "message", "node", "payload", "payload_base64", "type"), str),
+    **dict.fromkeys(("session", "attempt", "code", "attempts", "size", "count", "unsent", "undelivered"), int),
+    **dict.fromkeys(("messages_received", "bytes_received", "messages_sent", "bytes_sent"), int),
+    **dict.fromkeys(("messages", "pulses", "events", "status", "proxy_status"), int),
+    **dict.fromkeys(("t", "elapsed", "retry_in", "duration", "span", "retry_after"), int | float),
+    **dict.fromkeys(("is_reconnect", "was_clean", "opened", "retryable", "untrusted_certificate"), bool),
+    "subprotocol": str | None,
+}
+_CHOICES: Final[dict[str, tuple[str, ...]]] = {
+    "direction": typing.get_args(Direction),
+    "kind": typing.get_args(Kind),
+    "phase": typing.get_args(ErrorPhase),
+}
+#: No number of a recording reaches it: neither of seconds nor of bytes.
+_TOO_LARGE: Final = 1e15
 
 
 class Head(typing.NamedTuple):
@@ -127,7 +145,7 @@ def read(lines: Iterable[bytes]) -> tuple[Head, list[Recorded[Entry]]]:
 
 def _head(line: bytes) -> Head:
     fields: dict[str, Any] = {}
-    with contextlib.suppress(ValueError, TypeError):
+    with contextlib.suppress(*_UNREADABLE):
         fields = dict(json.loads(line))
     if fields.get("rxnodes") != "recording":
         raise ValueError("this is no recording of rxnodes")
@@ -135,9 +153,17 @@ def _head(line: bytes) -> Head:
         raise ValueError(f"a recording of version {fields.get('version')!r}; this rxnodes reads version {VERSION}")
     try:
         states = {name: ConnectionState(state) for name, state in fields["states"].items()}
-        return Head(datetime.fromisoformat(fields["began_at"]), states)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"line 1 of the recording cannot be read: {error!r}") from error
+        return Head(_moment(fields["began_at"]), states)
+    except _UNREADABLE as error:
+        raise ValueError(f"line 1 of the recording cannot be read: {_why(error)}") from error
+
+
+#: What reading a line that is none of ours can raise: lists within very many lists, times before all calendars.
+_UNREADABLE: Final = (ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError)
+
+
+def _why(error: Exception) -> str:
+    return f"it has no {error}" if isinstance(error, KeyError) else errors.text_of(error)
 
 
 def _entries(numbered: Iterator[tuple[int, bytes]]) -> Iterator[Recorded[Entry]]:
@@ -146,21 +172,40 @@ def _entries(numbered: Iterator[tuple[int, bytes]]) -> Iterator[Recorded[Entry]]
             return
         try:
             yield _recorded(json.loads(line))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise ValueError(f"line {number} of the recording cannot be read: {error!r}") from error
+        except _UNREADABLE as error:
+            raise ValueError(f"line {number} of the recording cannot be read: {_why(error)}") from error
 
 
 def _recorded(fields: dict[str, Any]) -> Recorded[Entry]:
+    kind = _KINDS.get(fields.pop("event"))
+    if kind is None:
+        raise ValueError("its event is none of version 1")
+    _check(fields)
     time = float(fields.pop("t"))
-    kind = _KINDS[fields.pop("event")]
     if "at" in fields:
-        fields["at"] = datetime.fromisoformat(fields["at"]).astimezone(UTC)
+        fields["at"] = _moment(fields["at"])
     if "initiator" in fields:
         fields["initiator"] = Initiator(fields["initiator"])
     if fields.get("error") is not None:
+        _check(fields["error"])
         fields["error"] = error_of(fields["error"])
     if "payload_base64" in fields:
         fields["payload"] = base64.b64decode(fields.pop("payload_base64"), validate=True)
     if kind is Opened:
         fields["headers"] = CIMultiDict[str]()
     return Recorded(time, cast("Entry", kind(**fields)))
+
+
+def _check(fields: Mapping[str, Any]) -> None:
+    """Refuses values of types that their fields never have: they would fail where they are used, which is far away."""
+    for name, value in fields.items():
+        choices = _CHOICES.get(name, (value,))
+        is_right = isinstance(value, _FIELDS.get(name, object)) and value in choices
+        if is_right and isinstance(value, int | float):
+            is_right = (name == "count") <= value < _TOO_LARGE
+        if not is_right:
+            raise ValueError(f"its {name} cannot be {errors.printable(repr(value))}")
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 from collections import defaultdict, deque
 from collections.abc import Callable
@@ -46,6 +45,7 @@ class _Script:
         closed_at: When we began to close.
         peer_closed_at: When the peer did.
         is_over: Whether nothing more is to be done.
+        refusal: How the dial is refused, where the client was told more than a dial that is refused can tell it.
     """
 
     began: float
@@ -54,6 +54,7 @@ class _Script:
     closed_at: float | None = None
     peer_closed_at: float | None = None
     is_over: bool = False
+    refusal: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def then(self, time: float, act: Act) -> None:
         """Adds what it does at a time of the recording."""
@@ -85,30 +86,29 @@ def _play(peer: ScriptedPeer, acts: Iterable[tuple[float, Act]]) -> None:
 
 
 def player(entries: Iterable[Recorded[Entry]]) -> Act:
-    """A script for a `ScriptedTransport`: each dial of a connection gets the next attempt that was recorded of it."""
-    scripts: defaultdict[str, list[_Script]] = defaultdict(list)
-    urls: dict[str, str] = {}
+    """A script for a `ScriptedTransport`: each dial gets the next attempt that was recorded of its URL."""
+    # The last attempt of each connection, and all of each URL, in the order in which they were made.
+    last: dict[str, _Script] = {}
+    attempts: defaultdict[str, deque[_Script]] = defaultdict(deque)
     is_filled = False
     for it in entries:
         value = it.value
         if isinstance(value, Connecting):
-            urls[value.connection] = value.url
-            scripts[value.connection].append(_Script(it.time))
-        elif isinstance(value, LifecycleEvent | Message | Messages) and scripts[value.connection]:
-            _add(scripts[value.connection][-1], it.time, value)
+            last[value.connection] = _Script(it.time)
+            attempts[value.url].append(last[value.connection])
+        elif isinstance(value, LifecycleEvent | Message | Messages) and value.connection in last:
+            _add(last[value.connection], it.time, value)
             is_filled = is_filled or (isinstance(value, Message | Messages) and _payload_of(value) is None)
     if is_filled:
         logger.warning("the recording has no payloads: its peers send filler of the same size")
-    left = {name: iter(of_one) for name, of_one in scripts.items()}
 
     def script(peer: ScriptedPeer) -> None:
         url = peer.target.redacted_url
-        names = [name for name in left if urls.get(name) == url] or (list(left) if len(left) == 1 else [])
-        following = next(itertools.chain.from_iterable(left[name] for name in names), None)
-        if following is None:
-            peer.refuse(f"the recording has no further dial to {url}", retryable=False)
+        following = next(iter(attempts.values())) if len(attempts) == 1 else attempts.get(url)
+        if following:
+            following.popleft().play(peer)
         else:
-            following.play(peer)
+            peer.refuse(f"the recording has no further dial to {url}", retryable=False)
 
     return script
 
@@ -120,6 +120,9 @@ def _payload_of(entry: Message | Messages) -> str | bytes | None:
 def _add(script: _Script, time: float, entry: LifecycleEvent | Message | Messages) -> None:
     """What a peer did, as one entry shows it."""
     if script.is_over:
+        if isinstance(entry, Stopped):
+            # Nor was it retried then: the code of a Close frame during a login may have said that this cannot help.
+            script.refusal["retryable"] = False
         return
     match entry:
         case Opened():
@@ -147,6 +150,8 @@ def _fail(script: _Script, time: float, error: RxNodesError) -> None:
         facts: dict[str, Any] = {
             name: getattr(error, name) for name in ("status", "retry_after", "retryable", "untrusted_certificate")
         }
+        if error.code is not None or error.proxy_status is not None:
+            script.refusal = facts
         script.then(time, lambda peer: peer.refuse(says, **facts))
     elif isinstance(error, ConnectionLost):
         script.then(time, lambda peer: peer.fail(says))

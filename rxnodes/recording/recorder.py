@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, cast
+
+from reactivex.disposable import CompositeDisposable, Disposable
 
 from rxnodes.connection.protocols import check_connection
 from rxnodes.recording.entries import Message, Messages, Pulse, Recorded
@@ -15,7 +16,7 @@ from rxnodes.recording.keeping import InFile, InMemory
 from rxnodes.recording.lines import Head, head_line
 from rxnodes.recording.marbles import TICK, parse
 from rxnodes.recording.recording import Recording
-from rxnodes.rx.schedulers import running_loop, utc_now
+from rxnodes.rx.schedulers import running_loop, stopwatch_of, utc_now
 
 if TYPE_CHECKING:
     import asyncio
@@ -64,7 +65,7 @@ class Recorder:
     Raises:
         TypeError: If it is given neither a project nor connections.
         ValueError: If `max_bytes` is not positive.
-        OSError: On entering it, if the file cannot be written.
+        OSError: On entering it, if the file cannot be written, is no regular file, or another recorder writes to it.
 
     Example:
         >>> from rxnodes import Project
@@ -96,7 +97,7 @@ class Recorder:
         self._path = path
         self._payloads = payloads
         self._max_bytes = max_bytes
-        self._tracks: list[_Track] = []
+        self._tracks: set[_Track] = set()
         self._unfollow: Callable[[], None] | None = None
         self._keeping: Keeping | None = None
         self._head: Head | None = None
@@ -114,7 +115,7 @@ class Recorder:
     def _begin(self) -> InMemory | InFile:
         if self._head is not None:
             raise RuntimeError("a recorder is entered once; make a new one")
-        clock = _clock(running_loop())
+        clock = stopwatch_of(running_loop())
         began_at = clock()
         made: list[ConnectionLike] = []
         # A first look, because the first line has the states.
@@ -125,17 +126,20 @@ class Recorder:
         )
         self._keeping = keeping
 
-        def track(connection: ConnectionLike) -> None:
-            self._tracks.append(_Track(connection, keeping, lambda: clock() - began_at, payloads=self._payloads))
+        def follow(connection: ConnectionLike) -> None:
+            track = _Track(connection, keeping, lambda: clock() - began_at, payloads=self._payloads)
+            self._tracks.add(track)
+            # A connection that is removed is not held.
+            track.begin(on_completed=partial(self._tracks.discard, track))
 
-        self._unfollow = self._follow(track)
+        self._unfollow = self._follow(follow)
         return keeping
 
     def __exit__(self, *_: object) -> None:
         assert self._unfollow is not None
         assert self._keeping is not None
         self._unfollow()
-        for track in self._tracks:
+        for track in tuple(self._tracks):
             track.end()
         self._keeping.close()
 
@@ -149,7 +153,7 @@ class Recorder:
         """
         if self._head is None or self._keeping is None:
             raise RuntimeError("nothing is recorded yet: enter the recorder with 'with' first")
-        for track in self._tracks:
+        for track in tuple(self._tracks):
             track.flush()
         return Recording(self._head, self._keeping.entries)
 
@@ -172,11 +176,6 @@ def _follower_of(
     return follow
 
 
-def _clock(loop: asyncio.AbstractEventLoop | None) -> Callable[[], float]:
-    """The monotonic clock; that of a loop in virtual time, which has a time of day of its own."""
-    return loop.time if loop is not None and hasattr(loop, "utc_now") else time.monotonic
-
-
 @dataclass(slots=True)
 class _Run:
     """What came close together."""
@@ -197,7 +196,7 @@ class _Track:
         self, connection: ConnectionLike, keeping: Keeping, now: Callable[[], float], *, payloads: bool
     ) -> None:
         self._connection = connection
-        self._side = side = connection.for_nodes
+        self._side = connection.for_nodes
         self._keeping = keeping
         self._now = now
         self._payloads = payloads
@@ -206,19 +205,26 @@ class _Track:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._on_sent = partial(self._take_messages, "out")
         self._on_pulse = self._take_pulse
-        self._subscriptions = (
-            connection.lifecycle.subscribe(self._take_event),
-            side.batches(is_binary=None).subscribe(partial(self._take_messages, "in")),
-        )
-        side.send_observers.append(self._on_sent)
-        side.pulse_observers.append(self._on_pulse)
+        self._subscriptions = CompositeDisposable()
+
+    def begin(self, on_completed: Callable[[], object]) -> None:
+        """Records until `end`, or until the connection has told everything, which calls a function."""
+
+        def complete() -> None:
+            self.end()
+            on_completed()
+
+        sends, pulses = self._side.send_observers, self._side.pulse_observers
+        sends.append(self._on_sent)
+        pulses.append(self._on_pulse)
+        self._subscriptions.add(Disposable(partial(sends.remove, self._on_sent)))
+        self._subscriptions.add(Disposable(partial(pulses.remove, self._on_pulse)))
+        self._subscriptions.add(self._side.batches(is_binary=None).subscribe(partial(self._take_messages, "in")))
+        self._subscriptions.add(self._connection.lifecycle.subscribe(self._take_event, on_completed=complete))
 
     def end(self) -> None:
         """Records no more."""
-        for subscription in self._subscriptions:
-            subscription.dispose()
-        self._side.send_observers.remove(self._on_sent)
-        self._side.pulse_observers.remove(self._on_pulse)
+        self._subscriptions.dispose()
         self.flush()
 
     # What comes

@@ -6,7 +6,6 @@ It is longer than other files because each of its methods has its documentation.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -17,10 +16,11 @@ from reactivex import operators as ops
 from rxnodes.errors import UnknownConfiguration
 from rxnodes.lifecycle.events import ErrorEvent, LifecycleEvent, Stopped
 from rxnodes.lifecycle.states import ConnectionState
+from rxnodes.recording.diagrams import compare, diagrams_of
 from rxnodes.recording.entries import STATE_AFTER, LeftOut, Message, Recorded
-from rxnodes.recording.letters import ALL_LETTERS, described, is_incoming, letter_of
+from rxnodes.recording.letters import is_incoming
 from rxnodes.recording.lines import Head, read
-from rxnodes.recording.marbles import TICK, Cells, align, cells_of, draw, parse
+from rxnodes.recording.marbles import TICK
 from rxnodes.recording.pictures.lanes import lanes_of
 from rxnodes.recording.pictures.mermaid import mermaid
 from rxnodes.recording.pictures.svg import svg
@@ -30,7 +30,7 @@ from rxnodes.rx.schedulers import LoopScheduler
 from rxnodes.transport.scripted import ScriptedTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from datetime import datetime
     from os import PathLike
 
@@ -43,9 +43,6 @@ __all__ = ["Recording"]
 
 T = TypeVar("T")
 E = TypeVar("E")
-
-#: Binary fractions are not exact. This much, in ticks, keeps an event from falling into the tick before its own.
-ROUNDING = 1e-6
 
 
 class Recording:
@@ -153,7 +150,10 @@ class Recording:
     @property
     def connections(self) -> list[str]:
         """The names of the connections, in the order in which they were first told of."""
-        told = (it.value.connection for it in self.recorded if not isinstance(it.value, LeftOut))
+        return self._names_in(self.recorded)
+
+    def _names_in(self, recorded: Iterable[Recorded[Entry]]) -> list[str]:
+        told = (it.value.connection for it in recorded if not isinstance(it.value, LeftOut))
         return list(dict.fromkeys([*self._head.states, *told]))
 
     @property
@@ -289,15 +289,15 @@ class Recording:
     def transport(self) -> ScriptedTransport:
         """A transport whose peers do again, in virtual time, what they did in the recording.
 
-        Each dial of a connection gets the next of its attempts: the handshake, the messages and the end come as long
-        after the dial as they did. What came after our Close frame comes as long after that. A dial beyond those that
-        were recorded is refused.
+        Each dial gets the next attempt that was recorded of its URL: the handshake, the messages and the end come as
+        long after the dial as they did. What came after our Close frame comes as long after that. A dial beyond those
+        that were recorded is refused.
 
         Without payloads the peers send filler of the same kind and size, and a log record says so. A login by
         `after_connect` is in no recording: play it yourself, or leave it out.
 
         Returns:
-            A transport for a project whose connections have the same URLs; where one was recorded, any URL.
+            A transport for a project whose connections have the same URLs; where one URL was recorded, any.
 
         Example:
             >>> from rxnodes import Project
@@ -415,26 +415,9 @@ class Recording:
             ValueError: If the diagram cannot be read, with the place; or if there are several connections.
         """
         __tracebackhide__ = True
-        name = self._name()
-        expected = cells_of(parse(diagram, letters=ALL_LETTERS, tick=self._tick))
-        recorded = self._cells(name)
-        if expected == recorded:
-            return
-        above, below, pointers = align([expected, recorded], tick=self._tick)
-        first = min(tick for tick in {*expected, *recorded} if expected.get(tick) != recorded.get(tick))
-        lines = [
-            f"{name!r} did not do what the diagram says:",
-            f"  expected  {above}",
-            f"  recorded  {below}",
-            f"            {pointers}",
-            f"first difference at {first * self._tick:g} s; recorded there:",
-            *(
-                f"  {described(it.value)}"
-                for it in self.recorded
-                if self._tick_of(it) == first and letter_of(it.value) is not None
-            ),
-        ]
-        raise AssertionError("\n".join(lines if first in recorded else [*lines, "  nothing"]))
+        difference = compare(diagram, self._name(), self.recorded, tick=self._tick)
+        if difference is not None:
+            raise AssertionError(difference)
 
     def _name(self) -> str:
         """The one connection's name."""
@@ -444,18 +427,8 @@ class Recording:
         return names[0]
 
     def _rows(self) -> dict[str, str]:
-        return {name: draw(self._cells(name), tick=self._tick) for name in self.connections}
-
-    def _cells(self, name: str) -> Cells:
-        cells: defaultdict[int, str] = defaultdict(str)
-        for it in self.recorded:
-            letter = letter_of(it.value)
-            if letter is not None and getattr(it.value, "connection", None) == name:
-                cells[self._tick_of(it)] += letter
-        return dict(cells)
-
-    def _tick_of(self, recorded: Recorded[object]) -> int:
-        return int(recorded.time / self._tick + ROUNDING)
+        recorded = self.recorded
+        return diagrams_of(self._names_in(recorded), recorded, tick=self._tick)
 
 
 def _later(value: T, seconds: float, scheduler: abc.SchedulerBase) -> Observable[T]:

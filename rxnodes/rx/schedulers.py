@@ -1,8 +1,9 @@
-"""Schedulers on an event loop, the loop that a subscription belongs to, and the time of day."""
+"""Schedulers on an event loop, the loop that a subscription belongs to, and clocks."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
@@ -29,6 +30,7 @@ __all__ = [
     "clock_of",
     "loop_of",
     "running_loop",
+    "stopwatch_of",
     "utc_now",
 ]
 
@@ -199,6 +201,11 @@ def _now() -> datetime:
 def clock_of(loop: asyncio.AbstractEventLoop | None) -> Callable[[], datetime]:
     """What gives the time of day in UTC. A loop in virtual time has a time of day of its own."""
     return getattr(loop, "utc_now", _now)
+
+
+def stopwatch_of(loop: asyncio.AbstractEventLoop | None) -> Callable[[], float]:
+    """What gives seconds that only go forward, whatever is set; a loop in virtual time has its own."""
+    return loop.time if loop is not None and hasattr(loop, "utc_now") else time.monotonic
 
 
 def utc_now(loop: asyncio.AbstractEventLoop | None) -> datetime:

@@ -223,20 +223,20 @@ class IsolatedBehaviorSubject(IsolatedSubject[T]):
 
     Args:
         report: Called with what a subscriber raises.
-        initial: The value that is replayed before there is another.
-        run: Calls a function on the thread that emits.
+        last: Gives the value that is replayed; called on the thread that emits.
+        run: Calls a function on that thread.
         lock: As for `IsolatedSubject`.
     """
 
     def __init__(
         self,
         report: Callable[[BaseException], None],
-        initial: T,
+        last: Callable[[], T],
         run: Callable[[Callable[[], None]], None],
         lock: threading.RLock | None = None,
     ) -> None:
         super().__init__(report, lock)
-        self._last = initial
+        self._last = last
         self._run = run
 
     def attach(self, subscription: Subscription) -> None:
@@ -245,18 +245,13 @@ class IsolatedBehaviorSubject(IsolatedSubject[T]):
         def replay_and_attach() -> None:
             if not self._is_stopped:
                 try:
-                    subscription.on_next(self._last)
+                    subscription.on_next(self._last())
                 except BaseException as error:  # noqa: BLE001 - as in on_next
                     self._report_raised(error)
             if not subscription.is_disposed:
                 super(IsolatedBehaviorSubject, self).attach(subscription)
 
         self._run(replay_and_attach)
-
-    def on_next(self, value: T) -> None:
-        """Emits a value to every subscriber, and keeps it for those to come."""
-        self._last = value
-        super().on_next(value)
 
 
 class Derived(IsolatedSubject[T]):

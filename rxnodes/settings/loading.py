@@ -46,7 +46,7 @@ from rxnodes.settings.problems import no_such_setting, problems_of, unknown
 from rxnodes.settings.shapes import SWITCHES, Switch, fits_python, is_on
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from rxnodes.catalogue.plugins import Plugin
 
@@ -134,7 +134,13 @@ def _unknown_files(folder: Path, plugins: Iterable[str]) -> list[str]:
     return problems
 
 
-def from_values(values: Mapping[str, Any], plugins: Mapping[str, Plugin]) -> LoadedSettings:
+def _argument(name: str) -> str:
+    return f"the argument {name!r}"
+
+
+def from_values(
+    values: Mapping[str, Any], plugins: Mapping[str, Plugin], source_of: Callable[[str], str] = _argument
+) -> LoadedSettings:
     """Takes settings from Python values; no file and no environment variable is read.
 
     Args:
@@ -142,20 +148,21 @@ def from_values(values: Mapping[str, Any], plugins: Mapping[str, Plugin]) -> Loa
             a mapping, or the plugin's own model. `"plugins"` holds the switches, such as
             `{"plugins": {"websocket": False}}`.
         plugins: The plugins there are, by name.
+        source_of: What a problem says of where the values of a section come from.
 
     Raises:
         SettingsError: With all problems that were found.
     """
-    places = Places(plugins, _argument)
+    places = Places(plugins, lambda name: Origin(source_of(name)))
     known = [SWITCHES, *plugins]
-    problems = [f"{_argument(name)}: {unknown(name, known)}" for name in values if name not in known]
+    problems = [f"{source_of(name)}: {unknown(name, known)}" for name in values if name not in known]
 
     def lay(name: str) -> dict[str, Any]:
         value = values.get(name, {})
         if not isinstance(value, Mapping):
-            problems.append(f"{_argument(name)}: must be a mapping")
+            problems.append(f"{source_of(name)}: must be a mapping")
             return {}
-        return places.lay(name, cast("Mapping[str, Any]", value), lambda _: _argument(name), fits_python)
+        return places.lay(name, cast("Mapping[str, Any]", value), lambda _: Origin(source_of(name)), fits_python)
 
     found: dict[str, BaseModel] = {}
 
@@ -172,10 +179,6 @@ def from_values(values: Mapping[str, Any], plugins: Mapping[str, Plugin]) -> Loa
             given = values.get(name)
             take(name, plugin.settings, given if isinstance(given, plugin.settings) else lay(name))
     return _loaded(found, plugins, places, problems)
-
-
-def _argument(name: str) -> Origin:
-    return Origin(f"the argument {name!r}")
 
 
 def _loaded(

@@ -30,6 +30,7 @@ from rxnodes.lifecycle.events import (
 )
 from rxnodes.lifecycle.states import ConnectionState
 from rxnodes.rx.forking import guard
+from rxnodes.rx.schedulers import running_loop, stopwatch_of
 from rxnodes.telemetry.guarded import guarded
 from rxnodes.telemetry.words import (
     CLEAN,
@@ -272,7 +273,7 @@ class ConnectionMetrics:
         self._taken = connection.for_project.traffic
         self._is_connecting = connection.state is ConnectionState.CONNECTING
         self._error: str | None = None
-        self._closing: Closing | None = None
+        self._closing_since: float | None = None
         with _lock:
             book.tally(name)
             book.enter(self)
@@ -304,7 +305,7 @@ class ConnectionMetrics:
             case Dropped():
                 self._end_attempt("failed")
             case Closing():
-                self._closing = event
+                self._closing_since = stopwatch_of(running_loop())()
             case Stopped():
                 self._end_session(event)
             case ErrorEvent():
@@ -358,8 +359,7 @@ class ConnectionMetrics:
         self._end_attempt("stopped" if event.error is None else "failed")
         self._take_traffic()
         self._add("rxnodes.session.count", initiated_by(event) | {CODE: event.code, CLEAN: event.was_clean})
-        closing, self._closing = self._closing, None
-        if closing is not None:
-            # The clock may have been set meanwhile.
-            took = max(0.0, (event.at - closing.at).total_seconds())
-            self._book.close_duration.record(took, self._words)
+        since, self._closing_since = self._closing_since, None
+        if since is not None:
+            # Not by the times of the events, because the clock may have been set meanwhile.
+            self._book.close_duration.record(stopwatch_of(running_loop())() - since, self._words)

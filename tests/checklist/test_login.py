@@ -11,7 +11,7 @@ import time
 
 import faults
 import pytest
-from faults import LOCAL, NETWORK, REMOTE, TIMEOUT, Authority, own_tasks, run_session
+from faults import LOCAL, NETWORK, REMOTE, TIMEOUT, own_tasks, run_session
 
 from rxnodes import (
     CloseTimeout,
@@ -33,12 +33,9 @@ LOGIN = "log me in"
 
 
 @pytest.fixture(params=["ws", "wss"])
-def secured(request, tmp_path):
+def secured(request, authority):
     """The options of a session, plain and over TLS."""
-    if request.param == "ws":
-        return {}
-    authority = Authority(tmp_path)
-    return {"tls_server": authority.server(), "tls": {"ca_file": authority.file}}
+    return {} if request.param == "ws" else authority.session()
 
 
 async def log_in(greeting):

@@ -60,7 +60,14 @@ def test_on_a_terminal_it_is_drawn_there(run_file, monkeypatch):
 
 @pytest.mark.parametrize(
     ("content", "problem"),
-    [(b"nonsense\n", "this is no recording of rxnodes"), (None, "No such file")],
+    [
+        (b"nonsense\n", "this is no recording of rxnodes"),
+        (b"", "this is no recording of rxnodes"),
+        (b"[" * 100_000, "this is no recording of rxnodes"),
+        (b'{"rxnodes":"recording","version":2}\n', "of version 2; this rxnodes reads version 1"),
+        (b'{"rxnodes":"recording","version":1,"began_at":1,"states":{}}\n', "line 1"),
+        (None, "No such file"),
+    ],
 )
 def test_what_cannot_be_drawn_is_said(content, problem, tmp_path, capsys):
     if content is not None:
@@ -69,6 +76,17 @@ def test_what_cannot_be_drawn_is_said(content, problem, tmp_path, capsys):
     printed = capsys.readouterr()
     assert not printed.out
     assert problem in printed.err
+
+
+@pytest.mark.parametrize(
+    ("output", "problem"),
+    [("run.jsonl", "run.jsonl is the recording itself"), ("nowhere/a.svg", "No such file"), (".", "Is a directory")],
+)
+def test_where_nothing_can_be_drawn_to_is_said(run_file, output, problem, tmp_path, capsys):
+    before = (tmp_path / "run.jsonl").read_bytes()
+    assert cli.main(["draw", run_file, "--output", output]) == 1
+    assert problem in capsys.readouterr().err
+    assert (tmp_path / "run.jsonl").read_bytes() == before
 
 
 def test_listen_records(chat, tmp_path, capsys):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import errno
 import json
+import os
 import threading
 from contextvars import ContextVar
 
@@ -366,6 +368,11 @@ def group(*errors):
     return BaseExceptionGroup("several", errors)
 
 
+class UnspeakableError(OSError):
+    def __str__(self):
+        raise ValueError("no text")
+
+
 TRACEBACK = "; the log has the traceback"
 
 
@@ -380,6 +387,14 @@ TRACEBACK = "; the log has the traceback"
         (group(DecodeError("no JSON"), GiveUp("wrong password")), "wrong password", False, False),
         (group(group(ConnectError("try later"))), "try later", True, False),
         (group(ConnectError("no"), ValueError()), f"after_connect raised ExceptionGroup{TRACEBACK}", True, True),
+        (ConnectionRefusedError(), f"after_connect failed: {os.strerror(errno.ECONNREFUSED)}", True, False),
+        (OSError("token [Errno 111]"), f"after_connect failed: {os.strerror(111)}", True, False),
+        (group(TimeoutError()), f"after_connect failed: {os.strerror(errno.ETIMEDOUT)}", True, False),
+        (group(TimeoutError(), KeyError()), f"after_connect raised ExceptionGroup{TRACEBACK}", True, True),
+        (OSError("token"), f"after_connect raised OSError{TRACEBACK}", True, True),
+        (UnspeakableError(), f"after_connect raised UnspeakableError{TRACEBACK}", True, True),
+        (OSError("token", "no number"), f"after_connect raised OSError{TRACEBACK}", True, True),
+        (FileNotFoundError(2, "", "token"), f"after_connect raised FileNotFoundError{TRACEBACK}", True, True),
         (ValueError("token"), f"after_connect raised ValueError{TRACEBACK}", True, True),
         (asyncio.CancelledError(), "after_connect was cancelled, by what it awaits and not by a stop", True, True),
         (GeneratorExit(), f"after_connect raised GeneratorExit{TRACEBACK}", True, True),

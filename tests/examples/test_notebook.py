@@ -1,12 +1,14 @@
-"""The notebook, executed in a kernel of its own: its cells show what is saved in it."""
+"""The notebook, executed in a kernel of its own: its cells show what is saved in it.
+
+What reads and runs it is imported where it is used: that takes seconds, and every worker imports every file of tests.
+"""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
 
 pytestmark = pytest.mark.slow
 
@@ -30,6 +32,9 @@ def shown(cell):
 
 
 def test_its_cells_show_what_is_saved_in_it():
+    import nbformat
+    from nbclient import NotebookClient
+
     saved = nbformat.read(NOTEBOOK, as_version=4)
     nbformat.validate(saved)
     run = nbformat.read(NOTEBOOK, as_version=4)
@@ -46,10 +51,13 @@ def test_its_cells_show_what_is_saved_in_it():
 def test_nothing_of_a_machine_is_saved_in_it():
     text = NOTEBOOK.read_text()
     assert "/home/" not in text
-    assert "execution" not in {key for cell in nbformat.reads(text, as_version=4).cells for key in cell.metadata}
+    assert "execution" not in {key for cell in json.loads(text)["cells"] for key in cell["metadata"]}
 
 
 def test_its_cells_can_be_run_again_and_in_another_order():
+    import nbformat
+    from nbclient import NotebookClient
+
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     saved = [(cell.source, shown(cell)) for cell in notebook.cells if cell.cell_type == "code"]
     first = {source.splitlines()[0]: number for number, (source, _) in enumerate(saved)}

@@ -101,10 +101,23 @@ async def test_a_name_may_be_any_text():
         await project.websocket(HOSTILE).wait_started()
 
 
+@pytest.mark.parametrize("name", [".", "..", "a/../b", "start", "50% + é", HOSTILE])
+async def test_any_name_can_stand_behind_the_question_mark(name):
+    """`.` and `..` cannot stand in a path: a URL without them is what is sent."""
+    async with serving(names=[name]) as (client, project):
+        assert (await client.ask(f"/api/connections/start?name={quote(name, safe='')}", "POST"))[0] == 202
+        await project.websocket(name).wait_started()
+        assert (await client.ask(f"/api/connections/stop?name={quote(name, safe='')}", "POST"))[0] == 202
+        await project.websocket(name).wait_stopped()
+
+
 @pytest.mark.parametrize(
     ("path", "method", "status"),
     [
         ("/api/connections/nobody/start", "POST", 404),
+        ("/api/connections/start", "POST", 404),
+        ("/api/connections/start?name=nobody", "POST", 404),
+        ("/api/connections/start?name=chat", "GET", 405),
         ("/api/connections/chat/start", "GET", 405),
         ("/api/connections/chat/abort", "POST", 404),
         ("/api/connections", "POST", 405),
@@ -142,8 +155,10 @@ async def test_a_reader_of_events_follows_and_goes_on_where_it_was():
             assert kind == "update"
             assert [event["event"] for event in data["events"]] == ["Closing", "Stopped"]
             assert [row["state"] for row in data["rows"]] == ["closed"]
-        async with client.events(last="of-another-run.1") as stream:
-            assert (await stream.next())[0] == "snapshot"
+        run = at.partition(".")[0]
+        for strange in ("of-another-run.1", f"{run}.{'9' * 5000}", f"{run}.-1", f"{run}.", "\u00b2"):
+            async with client.events(last=strange) as stream:
+                assert (await stream.next())[0] == "snapshot"
 
 
 async def test_a_reader_whose_events_are_no_longer_kept_gets_a_snapshot(monkeypatch):
@@ -214,6 +229,59 @@ async def test_a_reader_that_does_not_read_is_dropped(monkeypatch):
                     connection.start()
                     connection.abort()
                 await asyncio.sleep(0.01)
+        writer.transport.abort()
+
+
+async def closed_by_it(reader):
+    """Whether the inspector has closed a connection, in whatever way."""
+    with contextlib.suppress(ConnectionError):
+        async with asyncio.timeout(10):
+            while await reader.read(65536):
+                pass
+    return True
+
+
+async def test_whoever_connects_takes_no_descriptors_from_the_program(monkeypatch):
+    monkeypatch.setattr(module, "MAX_SOCKETS", 3)
+    async with serving() as (client, _):
+        port = client.inspector.port
+        ends = [await asyncio.open_connection("127.0.0.1", port) for _ in range(4)]
+        assert await closed_by_it(ends[3][0])
+        # As soon as one goes there is room again.
+        ends[0][1].transport.abort()
+        async with asyncio.timeout(10):
+            while True:
+                with contextlib.suppress(aiohttp.ClientError):
+                    assert (await client.ask("/"))[0] == 200
+                    break
+        for _, writer in ends:
+            writer.transport.abort()
+
+
+@pytest.mark.parametrize("says", ["", "GET / HTTP/1.1\r\nHost: localhost\r\n", "POST / HTTP/1.1\r\n"])
+async def test_whoever_connects_and_asks_for_nothing_is_dropped(monkeypatch, says):
+    monkeypatch.setattr(module, "SILENCE", 0.1)
+    async with serving() as (client, _):
+        reader, writer = await asyncio.open_connection("127.0.0.1", client.inspector.port)
+        writer.write(says.encode())
+        assert await closed_by_it(reader)
+        writer.transport.abort()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("token", ["wrong", TOKEN])
+async def test_a_body_without_end_is_not_read(token):
+    async with serving() as (client, _):
+        reader, writer = await asyncio.open_connection("127.0.0.1", client.inspector.port)
+        head = f"POST /api/session HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
+        writer.write(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
+        ended = asyncio.create_task(closed_by_it(reader))
+        async with asyncio.timeout(5):
+            while not ended.done():
+                writer.write(b"10000\r\n" + bytes(0x10000) + b"\r\n")
+                with contextlib.suppress(ConnectionError):
+                    await writer.drain()
+                await asyncio.sleep(0)
         writer.transport.abort()
 
 
@@ -348,6 +416,19 @@ async def test_the_token_is_in_no_log_and_no_repr(caplog):
             await client.ask(path, method, Host="evil.example")
         assert TOKEN not in repr(client.inspector)
     assert TOKEN not in caplog.text
+
+
+@pytest.mark.parametrize("request_line", ["GET / HTTP/9.9", "GET\0 / HTTP/1.1", "GET /\x80 HTTP/1.1", "G" * 10_000])
+async def test_what_is_no_http_is_refused_and_in_no_log(caplog, request_line):
+    caplog.set_level(logging.DEBUG)
+    async with serving() as (client, _):
+        reader, writer = await asyncio.open_connection("127.0.0.1", client.inspector.port)
+        writer.write(f"{request_line}\r\nAuthorization: Bearer {TOKEN}\0\r\n\r\n".encode("latin-1"))
+        async with asyncio.timeout(10):
+            answer = (await reader.read()).decode()
+        writer.transport.abort()
+    assert answer.startswith("HTTP/1.0 400")
+    assert TOKEN not in answer + caplog.text
 
 
 async def test_what_comes_is_text_and_ascii():

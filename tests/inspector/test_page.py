@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from urllib.parse import urlsplit
@@ -201,6 +202,108 @@ async def test_nothing_scripts_in_what_peers_and_settings_say(browser):
         # And were it markup, the policy would still hold.
         with pytest.raises(AssertionError, match="TrustedHTML"):
             await page.run("document.body.innerHTML = '<b>markup</b>'")
+
+
+@pytest.mark.parametrize("name", [".", "..", "a/b", "50%"])
+async def test_a_connection_of_any_name_can_be_started_and_stopped(browser, name):
+    async with serving(**{name: {}}) as (inspector, _, _):
+        page = await browser.open(inspector.url)
+        await page.until(shows("idle", name))
+        for action, state in (("start", "open"), ("stop", "closed")):
+            await click(page, row(name, f" [data-action={action}]"))
+            await page.until(shows(state, name))
+        assert page.console == []
+
+
+async def test_what_could_not_be_done_is_said_and_then_the_state_of_the_link_again(browser):
+    project = Project(websocket={"chat": "ws://chat.test/"}, transport=ScriptedTransport())
+    async with Inspector(project, token=TOKEN) as inspector:
+        page = await browser.open(inspector.url)
+        await page.until(shows("idle"))
+        await page.run("window.later = []; window.setTimeout = act => later.push(act)")
+        await click(page, row(inner=" [data-action=start]"))
+        await page.until("document.getElementById('link').textContent.includes('not open')")
+        await page.run("later.forEach(act => act())")
+        assert await page.run("document.getElementById('link').textContent") == "live"
+
+
+async def test_a_page_out_of_sight_follows_no_longer_and_goes_on_when_it_is_seen(browser):
+    """A browser has six connections for all tabs of one page, and the program answers only so many."""
+    async with serving() as (inspector, project, _):
+        page = await browser.open(inspector.url)
+        await page.until(shows("idle"))
+        await page.run("window.setTimeout = act => act()")
+        see = "Object.defineProperty(document, 'hidden', {{value: {}, configurable: true}});"
+        told = "document.dispatchEvent(new Event('visibilitychange'))"
+        await page.run(see.format("true") + told)
+        async with asyncio.timeout(10):
+            while inspector._streams:
+                await asyncio.sleep(0)
+        project.websocket("chat").start()
+        await page.run(see.format("false") + told)
+        await page.until(shows("open"))
+        assert await page.run("document.body.dataset.link") == "live"
+
+
+async def test_a_page_that_finds_no_room_says_so_and_goes_on_when_there_is(browser, monkeypatch):
+    monkeypatch.setattr("rxnodes.inspector.inspector.MAX_STREAMS", 0)
+    async with serving() as (inspector, _, _):
+        page = await browser.open(inspector.url)
+        await page.until("document.getElementById('link').textContent.startsWith('too many pages')")
+        monkeypatch.undo()
+        await page.until(shows("idle"))
+        assert await page.run("document.body.dataset.link") == "live"
+
+
+async def test_a_page_that_is_left_open_holds_a_minute_of_each_connection_also_out_of_sight(browser):
+    async with serving() as (inspector, _, _):
+        page = await browser.open(inspector.url)
+        await page.until(shows("idle"))
+        before = await held(page)
+        days = 5
+        await page.run(
+            "import('./lane.js').then(({Lane}) => {"
+            f" const lane = new Lane({row(inner=' .lane')}.cloneNode(true));"
+            f" for (let second = 0; second < {days * 86400}; second++) lane.count(second, 1, 1);"
+            " window.lane = lane; return null; })"
+        )
+        assert await held(page) - before < 1_000_000
+
+
+async def held(page):
+    """Bytes of the page's heap that are in use."""
+    await page.do("HeapProfiler.collectGarbage")
+    return (await page.do("Runtime.getHeapUsage"))["usedSize"]
+
+
+async def test_a_connection_that_is_open_for_days_has_its_band(browser):
+    async with serving() as (inspector, _, _):
+        page = await browser.open(inspector.url)
+        await page.until(shows("idle"))
+        begin, width = await page.run(
+            "import('./lane.js').then(({Lane}) => {"
+            f" const lane = new Lane({row(inner=' .lane')}.cloneNode(true));"
+            " const now = Date.now() / 1000; lane.begin(now - 3 * 86400, 'open'); lane.show(now);"
+            " const [left] = lane.svg.getAttribute('viewBox').split(' ');"
+            " const band = lane.svg.querySelector('rect');"
+            " return [band.getAttribute('x') - left, +band.getAttribute('width')]; })"
+        )
+        assert begin <= 0
+        assert begin + width > 60
+
+
+async def test_those_who_do_not_see_it_are_told_what_each_number_is(browser):
+    async with serving() as (inspector, _, _):
+        page = await browser.open(inspector.url)
+        await page.until(shows("idle"))
+        await page.look(1400)
+        await page.do("Accessibility.enable")
+        nodes = (await page.do("Accessibility.getFullAXTree"))["nodes"]
+        told = {(it["role"]["value"], it.get("name", {}).get("value")) for it in nodes if not it["ignored"]}
+        assert {("heading", "chat"), ("list", "Connections"), ("searchbox", "Search connections")} <= told
+        assert {("button", "Start chat"), ("button", "Stop chat"), ("status", "")} <= told
+        terms = {name for role, name in told if role == "StaticText"}
+        assert {"In", "Out", "Latency", "Unsent"} <= terms
 
 
 async def test_a_thousand_connections_cost_no_more_than_those_that_change(browser):

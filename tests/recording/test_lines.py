@@ -79,6 +79,26 @@ def test_entries_are_in_the_order_of_time():
         ([head_line(HEAD), b"{}\n"], "line 2"),
         ([head_line(HEAD), b'{"t": 1, "event": "Nonsense"}\n'], "line 2"),
         ([head_line(HEAD), line_of(Recorded(0.0, connecting())).replace(b"url", b"uri")], "line 2"),
+        ([b"[" * 100_000 + b"\n"], "no recording of rxnodes"),
+        ([head_line(HEAD), b"[" * 100_000 + b"\n"], "line 2"),
+        *(
+            ([head_line(HEAD), line_of(entry).replace(right, wrong)], f"line 2 .*{says}")
+            for entry, right, wrong, says in (
+                (Recorded(0.0, connecting()), b'"t":0.0', b'"t":NaN', "t cannot be nan"),
+                (Recorded(0.0, connecting()), b'"t":0.0', b'"t":-1', "t cannot be -1"),
+                (Recorded(0.0, connecting()), b'"t":0.0', b'"t":1' + b"0" * 400, "t cannot be 1000"),
+                (Recorded(0.0, connecting()), b'"t":0.0', b'"t":"0"', "t cannot be '0'"),
+                (Recorded(0.0, connecting()), b'"t":0.0,', b"", "it has no 't'"),
+                (Recorded(0.0, connecting()), b'"chat"', b'["chat"]', r"connection cannot be \['chat'\]"),
+                (Recorded(0.0, connecting()), b"2000-01-01T00:00:00+00:00", b"0001-01-01T00:00:00+23:00", ""),
+                (Recorded(0.0, connecting()), b'"Connecting"', b'["Connecting"]', ""),
+                (Recorded(0.0, stopped()), b'"code":1000', b'"code":"1000"', "code cannot be '1000'"),
+                (Recorded(0.0, ENTRIES[5]), b'"in"', b'"sideways"', "direction cannot be 'sideways'"),
+                (Recorded(0.0, ENTRIES[8]), b'"count":3', b'"count":0', "count cannot be 0"),
+                (Recorded(0.0, ENTRIES[8]), b'"size":9', b'"size":9e99', "size cannot be"),
+                (Recorded(0.0, error_event("receive")), b'"code":1006', b'"code":{}', "code cannot be"),
+            )
+        ),
     ],
 )
 def test_what_is_no_recording_is_refused(lines, problem):

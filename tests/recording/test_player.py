@@ -140,3 +140,36 @@ async def test_each_connection_meets_its_own_peer_again(tmp_path):
         recordings = [record(again.websocket(name)) for name in ("a", "b")]
         await start_both(again)
     assert [it.to_marbles() for it in recordings] == ["co-m-(Xs)", "(ces)"]
+
+
+@in_virtual_time
+async def test_connections_to_the_same_place_meet_their_peers_again_in_the_order_of_their_dials():
+    async def run_both(transport):
+        fields = {"url": URL, "reconnect": RECONNECT}
+        project = Project(websocket={"a": fields, "b": fields}, transport=transport)
+        with Recorder(project) as recorder:
+            async with project:
+                for name in ("a", "b"):
+                    project.websocket(name).start()
+                for name in ("a", "b"):
+                    await project.websocket(name).wait_stopped()
+        return recorder.recording
+
+    first = await run_both(ScriptedTransport(attempts("-o-#", "-o-m-m-m-m-X", "-o-X")))
+    assert (await run_both(first.transport())).to_marbles() == first.to_marbles()
+
+
+@in_virtual_time
+async def test_a_login_that_the_peer_ended_for_good_ends_for_good_again():
+    async def log_in(greeting):
+        await greeting.receive()
+
+    fields = {"reconnect": {**RECONNECT, "final_codes": [4401]}}
+    first = await run(
+        ScriptedTransport(attempts(peer_script("-oX", close=(1012, "again")), peer_script("-oX", close=(4401, "no")))),
+        after_connect=log_in,
+        **fields,
+    )
+    again = await run(first.transport(), **fields)
+    assert [str(it.error) for it in again.errors] == [str(it.error) for it in first.errors]
+    assert [stopped.attempts for stopped in again.stopped] == [2]

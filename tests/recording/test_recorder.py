@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import signal
 import stat
 import sys
 import textwrap
+import weakref
 
 import pytest
 from reactivex import operators as ops
@@ -155,6 +157,22 @@ async def test_a_recorder_that_is_left_leaves_nothing_behind():
     assert recorder.recording.to_marbles() == "co-m"
     with pytest.raises(RuntimeError, match="entered once"):
         recorder.__enter__()
+
+
+@in_virtual_time
+async def test_a_connection_that_was_removed_is_not_held():
+    project = Project(websocket={}, transport=ScriptedTransport(peer_script("-o-m")))
+    with Recorder(project) as recorder:
+        async with project:
+            removed = project.add_websocket("guest", "ws://guest.test/")
+            removed.start()
+            await removed.wait_started()
+            await project.remove_websocket("guest")
+            removed = weakref.ref(removed)
+            await asyncio.sleep(1)
+            gc.collect()
+            assert removed() is None
+    assert recorder.recording.to_marbles() == "c(oxs)"
 
 
 @in_virtual_time

@@ -111,7 +111,7 @@ def ending(request, reports):
     if request.param == "derived":
         return Derived(Derived(subject, lambda value, emit: emit(value)), lambda value, emit: emit(value)), subject
     if request.param == "behavior subject":
-        subject = IsolatedBehaviorSubject[int](reports, 0, at_once)
+        subject = IsolatedBehaviorSubject[int](reports, lambda: 0, at_once)
     return subject, subject
 
 
@@ -156,7 +156,7 @@ def test_it_is_an_observer_as_a_subject_is(stream, end):
 
 def test_promise_7_a_report_that_fails_keeps_nothing_from_the_others(caplog):
     seen = []
-    for stream in (IsolatedSubject(lambda _: 1 / 0), IsolatedBehaviorSubject(lambda _: 1 / 0, 0, at_once)):
+    for stream in (IsolatedSubject(lambda _: 1 / 0), IsolatedBehaviorSubject(lambda _: 1 / 0, lambda: 0, at_once)):
         stream.subscribe(lambda _: no_subscriber(), on_completed=no_subscriber)
         stream.subscribe(seen.append, on_completed=lambda: seen.append("completed"))
         stream.on_next(1)
@@ -206,26 +206,30 @@ async def test_it_can_be_awaited(stream):
 
 
 def test_83_a_late_subscriber_gets_the_last_value_delivered(reports):
-    stream = IsolatedBehaviorSubject[str](reports, "idle", at_once)
+    last = "idle"
+    stream = IsolatedBehaviorSubject[str](reports, lambda: last, at_once)
     seen = []
     stream.subscribe(lambda value: seen.append(("a", value)))
-    stream.on_next("connecting")
+    last = "connecting"
+    stream.on_next(last)
     stream.subscribe(lambda value: seen.append(("b", value)))
-    stream.on_next("open")
+    last = "open"
+    stream.on_next(last)
     assert seen == [("a", "idle"), ("a", "connecting"), ("b", "connecting"), ("a", "open"), ("b", "open")]
 
 
 def test_who_subscribes_during_a_notification_gets_it_once(reports):
-    stream = IsolatedBehaviorSubject[str](reports, "idle", at_once)
+    last = "idle"
+    stream = IsolatedBehaviorSubject[str](reports, lambda: last, at_once)
     seen = []
     stream.subscribe(lambda value: value == "open" and stream.subscribe(seen.append))
-    stream.on_next("open")
-    stream.on_next("closed")
+    for last in ("open", "closed"):
+        stream.on_next(last)
     assert seen == ["open", "closed"]
 
 
 def test_replaying_is_isolated(reports):
-    stream = IsolatedBehaviorSubject[str](reports, "idle", at_once)
+    stream = IsolatedBehaviorSubject[str](reports, lambda: "idle", at_once)
     error = ValueError("no")
     seen = []
 
@@ -241,7 +245,7 @@ def test_replaying_is_isolated(reports):
 
 def test_who_disposes_while_it_is_replayed_to_is_not_attached(reports):
     queue = []
-    stream = IsolatedBehaviorSubject[str](reports, "idle", queue.append)
+    stream = IsolatedBehaviorSubject[str](reports, lambda: "idle", queue.append)
     seen = []
     subscription = stream.subscribe(seen.append)
     subscription.dispose()

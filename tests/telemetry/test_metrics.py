@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -303,3 +304,22 @@ def test_the_metrics_are_those_of_the_page():
 
     instrument(project_of(None), meter_provider=Meters())
     assert made == shown
+
+
+@in_virtual_time
+async def test_how_long_closing_took_does_not_follow_a_clock_that_is_set(observed, monkeypatch):
+    loop = asyncio.get_running_loop()
+
+    def script(peer):
+        peer.accept()
+        peer.expect_close(lambda: loop.call_later(0.25, peer.close))
+
+    async with project_of(script) as project:
+        instrument(project, **observed.providers)
+        chat = project.websocket("chat")
+        chat.start()
+        await chat.wait_started()
+        chat.stop()
+        monkeypatch.setattr(loop, "_began_at", loop._began_at + timedelta(hours=1))
+        await chat.wait_stopped()
+    assert observed.histogram("rxnodes.close.duration") == {"chat": (1, pytest.approx(0.25))}

@@ -86,7 +86,7 @@ class RemoteParts:
         self.outbound = Outbound(SendQueue(), self, loop, outbox, report, lock)
         self.pulse_observers: list[Callable[[str], object]] = []
         # Some worker holds it, which this is none of.
-        self.publisher.holding.on_next(False)  # noqa: FBT003
+        self.publisher.publish_holding(False)  # noqa: FBT003 - the one value there is
 
     # What a connection is that follows a fleet
 

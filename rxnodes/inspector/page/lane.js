@@ -2,9 +2,11 @@
 // Everything is drawn at its own time, in seconds; moving on is nothing but another viewBox.
 
 export const SPAN = 60;
+const KEPT = SPAN + 5; // Seconds.
+const MOST = 500; // Beyond that many in a minute, nobody can tell them apart.
 
 const SVG = "http://www.w3.org/2000/svg";
-const AHEAD = 86400; // A state lasts until the next one, which is not known yet.
+const AHEAD = 1e7; // A state lasts until the next one, which is not known yet.
 const STATE_AFTER = {
   Connecting: "connecting", Opened: "open", Dropped: "reconnecting", Closing: "closing", Stopped: "closed",
 };
@@ -45,11 +47,21 @@ export class Lane {
     if (state) this.#bands.push([event.at, event.error ? "failed" : state]);
     if (event.event === "ErrorEvent") this.#marks.push([event.at, "error"]);
     if (event.event === "Stopped" || event.event === "Dropped") this.#marks.push([event.at, "end"]);
-    this.#isDrawn = false;
+    this.#forget(event.at);
   }
 
   count(at, received, sent) {
     this.#counts.push([at, received, sent]);
+    this.#forget(at);
+  }
+
+  // Also where it is not shown, since a page may be left open for days.
+  #forget(now) {
+    for (const list of [this.#bands, this.#marks, this.#counts]) {
+      // A band lasts until the next one.
+      const next = list === this.#bands ? 1 : 0;
+      while (list.length > MOST || list[next]?.[0] < now - KEPT) list.shift();
+    }
     this.#isDrawn = false;
   }
 
@@ -59,15 +71,15 @@ export class Lane {
   }
 
   #draw(now) {
-    const from = now - SPAN - 5;
-    this.#bands = this.#bands.filter((_, index) => index + 1 >= this.#bands.length || this.#bands[index + 1][0] > from);
-    this.#marks = this.#marks.filter(([at]) => at > from);
-    this.#counts = this.#counts.filter(([at]) => at > from);
+    this.#forget(now);
     this.bands.replaceChildren(...this.#bands.map(([at, state], index) => {
-      const end = this.#bands[index + 1]?.[0] ?? at + AHEAD;
+      const begin = Math.max(at, now - KEPT);
+      const end = this.#bands[index + 1]?.[0] ?? now + AHEAD;
       // The stretch between the stop and its end is what it is all about.
       const height = state === "closing" ? 16 : state === "idle" || state === "closed" ? 2 : 10;
-      return make("rect", { class: state, x: at - began, width: Math.max(end - at, 0.15), y: 22 - height / 2, height });
+      return make("rect", {
+        class: state, x: begin - began, width: Math.max(end - begin, 0.15), y: 22 - height / 2, height,
+      });
     }));
     this.marks.replaceChildren(...this.#marks.map(([at, kind]) =>
       make("line", { class: kind, x1: at - began, x2: at - began, y1: 10, y2: 34 })));

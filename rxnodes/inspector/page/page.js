@@ -298,16 +298,19 @@ setInterval(() => {
 
 async function command(name, action) {
   try {
-    const response = await fetch(`api/connections/${encodeURIComponent(name)}/${action}`, { method: "POST" });
+    // Behind the question mark, because `.` and `..` cannot be a part of a path.
+    const response = await fetch(`api/connections/${action}?name=${encodeURIComponent(name)}`, { method: "POST" });
     if (!response.ok) tell((await response.json()).error);
   } catch {
     tell("the program does not answer");
   }
 }
 
+// Says what went wrong, in the place of the link's state, for as long as it takes to read.
 function tell(text) {
   say($("news"), text);
   say($("link"), text);
+  setTimeout(() => say($("link"), linkText), 8000);
 }
 
 $("rows").addEventListener("click", (event) => {
@@ -335,29 +338,59 @@ document.addEventListener("keydown", (event) => {
 
 // --- The stream ---
 
-let stream;
+const GRACE = 10000; // Milliseconds out of sight after which a page follows no longer.
+const LONGEST_WAIT = 30000;
+
+let stream = null;
+let linkText = "";
+let wait = 1000;
+let retry, leave;
 
 function link(state, text) {
   document.body.dataset.link = state;
+  linkText = text;
   say($("link"), text);
   $("key").hidden = state !== "denied";
 }
 
 function listen() {
-  stream?.close();
-  stream = new EventSource("api/events");
-  stream.addEventListener("open", () => link("live", "live"));
-  stream.addEventListener("snapshot", (event) => take(JSON.parse(event.data), true));
-  stream.addEventListener("update", (event) => take(JSON.parse(event.data), false));
-  stream.addEventListener("error", async () => {
+  hangUp();
+  // A browser has only a few connections for all pages of one origin, and each stream takes one.
+  if (document.hidden) return;
+  const own = stream = new EventSource("api/events");
+  own.addEventListener("open", () => {
+    wait = 1000;
+    link("live", "live");
+  });
+  own.addEventListener("snapshot", (event) => take(JSON.parse(event.data), true));
+  own.addEventListener("update", (event) => take(JSON.parse(event.data), false));
+  own.addEventListener("error", async () => {
     link("lost", "the program is gone; this page goes on when it is back");
-    if (stream.readyState !== EventSource.CLOSED) return;
     // The browser tries again by itself only where there was no answer.
-    const answer = await fetch("api/connections").catch(() => null);
-    if (answer?.status === 401) link("denied", "the program wants its token");
-    else setTimeout(listen, 1000);
+    if (own.readyState !== EventSource.CLOSED) return;
+    const answer = await fetch("api/session", { method: "POST" }).catch(() => null);
+    if (own !== stream) return;
+    if (answer?.status === 401) {
+      link("denied", "the program wants its token");
+      return;
+    }
+    if (answer?.ok) link("lost", "too many pages follow the program; this one goes on when it can");
+    retry = setTimeout(listen, wait);
+    wait = Math.min(2 * wait, LONGEST_WAIT);
   });
 }
+
+function hangUp() {
+  clearTimeout(retry);
+  stream?.close();
+  stream = null;
+}
+
+document.addEventListener("visibilitychange", () => {
+  clearTimeout(leave);
+  if (document.hidden) leave = setTimeout(hangUp, GRACE);
+  else if (!stream) listen();
+});
 
 // The token, which stands in the URL's fragment, is exchanged for a cookie that no script can read.
 async function logIn(token) {

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Band", "Label", "Lane", "Lanes", "Stretch", "Traffic", "described", "ending", "lanes_of", "seconds"]
 
-#: How long a name or a reason may be in a picture.
-LONGEST_TEXT: Final = 40
+#: How long a name may be in a picture, and what somebody said.
+LONGEST_NAME: Final = 40
+LONGEST_TEXT: Final = 80
 
 #: A start or a stop takes effect at once. What is told of it so many seconds later is drawn where its pulse is.
 AT_ONCE: Final = 0.005
@@ -69,6 +70,7 @@ class Label:
         weight: The more, the sooner it is shown where there is no room for all.
         is_bold: Whether it is what the picture is about.
         is_pulse: Whether it is a pulse of an action node.
+        series: What it counts, where it does.
     """
 
     time: float
@@ -76,6 +78,7 @@ class Label:
     weight: int = 1
     is_bold: bool = False
     is_pulse: bool = False
+    series: str = ""
 
 
 @dataclass(slots=True)
@@ -158,7 +161,7 @@ def lanes_of(head: Head, recorded: Iterable[Recorded[Entry]]) -> Lanes:
     def lane_of(name: str) -> Lane:
         if name not in lanes:
             state = head.states.get(name, ConnectionState.IDLE)
-            lanes[name] = Lane(_shown(name), [Band(state, 0.0, 0.0, 0)])
+            lanes[name] = Lane(printable(name, LONGEST_NAME), [Band(state, 0.0, 0.0, 0)])
         return lanes[name]
 
     for name in head.states:
@@ -196,7 +199,7 @@ def _add_pulse(lane: Lane, time: float, pulse: Pulse) -> None:
     times = f" ×{pulse.count}" if pulse.count > 1 else ""  # noqa: RUF001 - the sign is meant
     is_stop = pulse.node == STOP
     weight = 5 if is_stop else 3 if pulse.node == START else 1
-    name = printable(pulse.node.removeprefix("WebSocket "), LONGEST_TEXT)
+    name = printable(pulse.node.removeprefix("WebSocket "), LONGEST_NAME)
     lane.nodes.append(Label(time, f"{name}{times}", weight, is_bold=is_stop, is_pulse=True))
     if pulse.node in {START, STOP}:
         lane.asked_at = time
@@ -217,7 +220,7 @@ def _add_event(lane: Lane, time: float, event: LifecycleEvent) -> None:
         lane.bands.append(Band(state, begin, time, event.attempt))
     match event:
         case Connecting() if event.attempt > 1:
-            lane.ends.append(Label(time, f"attempt {event.attempt}"))
+            lane.ends.append(Label(time, f"attempt {event.attempt}", series="attempt"))
         case Opened():
             lane.nodes.append(Label(time, "On Start", 2))
         case Dropped():
@@ -268,12 +271,26 @@ def seconds(duration: float) -> str:
     Example:
         >>> seconds(0.0000004), seconds(0.0037), seconds(0.2434), seconds(1.5), seconds(75)
         ('0 ms', '3.7 ms', '243 ms', '1.5 s', '75 s')
+        >>> seconds(150), seconds(1353), seconds(3602), seconds(100_000)
+        ('2 min 30 s', '22 min 33 s', '1 h', '27 h 47 min')
     """
     if duration < 1:
         milliseconds = duration * 1000
         return f"{milliseconds:.1f}".removesuffix(".0") + " ms" if milliseconds < 10 else f"{milliseconds:.0f} ms"  # noqa: PLR2004
-    digits = max(0, 2 - math.floor(math.log10(duration)) - 1)
-    return f"{duration:.{digits}f}".removesuffix(".0") + " s"
+    if duration < 2 * MINUTE:
+        digits = max(0, 2 - math.floor(math.log10(duration)) - 1)
+        return f"{duration:.{digits}f}".removesuffix(".0") + " s"
+    if duration < HOUR:
+        return _two(duration, MINUTE, "min", 1, "s")
+    return _two(duration, HOUR, "h", MINUTE, "min")
+
+
+MINUTE, HOUR = 60, 3600
+
+
+def _two(duration: float, large: int, name: str, small: int, small_name: str) -> str:
+    wholes, rest = divmod(round(duration / small), large // small)
+    return f"{wholes} {name} {rest} {small_name}" if rest else f"{wholes} {name}"
 
 
 def described(lanes: Lanes) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
+from rxnodes.recording.pictures.columns import columns, wrapped
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from rxnodes.recording.pictures.lanes import Label, Lanes
 
@@ -23,6 +26,11 @@ ALL_ROOMS: Final = 0.65
 MOST_MOMENTS: Final = 60
 #: More labels than these are not even tried.
 MOST_LABELS: Final = 40
+#: How many lines a label has at most, and how many columns make a line of several.
+MOST_LINES: Final = 3
+ENOUGH: Final = 16
+#: More that say the same become one.
+MOST_ALIKE: Final = 6
 
 
 class Scale:
@@ -77,14 +85,14 @@ class Placed:
 
     Attributes:
         label: The label.
-        text: Its text, as far as there is room for it.
+        lines: Its text, as far as there is room for it; the first line is the upper one.
         at: Where what it tells of happened, from 0 to 1.
-        row: Its row, from 0, counted from the band.
+        row: Its row, from 0, counted from the band; of several lines, the one next to the band.
         is_left: Whether it ends there, and does not begin there.
     """
 
     label: Label
-    text: str
+    lines: tuple[str, ...]
     at: float
     row: int
     is_left: bool
@@ -106,34 +114,100 @@ class Room:
     rows: int
     is_above: bool
 
+    def fits(self, at: float, *, is_left: bool) -> int:
+        """How many columns a text may have that ends, or begins, there."""
+        return int((at if is_left else self.width + self.letter - at) / self.letter) - 1
+
+    def is_left(self, text: str, at: float, most: int) -> bool:
+        """Whether a text ends where it tells of something, because it has no room behind that."""
+        fits = self.fits(at, is_left=False)
+        # A text of two lines that begins there is read more easily than one that ends there, unless they are too short.
+        enough = columns(text) if most == 1 else max(ENOUGH, -(-columns(text) // 2))
+        return columns(text) > fits and fits < enough and at > self.width / 2
+
 
 def place(labels: Iterable[Label], scale: Scale, room: Room) -> list[Placed]:
-    """Places labels in rows, so that they do not overlap. Where there is no room, those that weigh least go."""
-    numbered = sorted(enumerate(labels), key=lambda it: -it[1].weight)[:MOST_LABELS]
-    while True:
-        placed = _placed(numbered, scale, room)
-        if all(it.row < room.rows for it in placed):
+    """Places labels in rows, so that they do not overlap.
+
+    Below the band, what is too long for one line takes more. Where there is no room for that, all have one, and those
+    that weigh least go.
+    """
+    numbered = sorted(enumerate(_merged(labels)), key=lambda it: -it[1].weight)[:MOST_LABELS]
+    for most in () if room.is_above else range(MOST_LINES, 1, -1):
+        placed = _placed(numbered, scale, room, most)
+        if len(placed) == len(numbered):
             return placed
-        numbered.pop()
+    while True:
+        placed = _placed(numbered, scale, room, 1)
+        if len(placed) == len(numbered):
+            return placed
+        # Not one by one, because it is tried again with all that are left.
+        del numbered[-(1 + (len(numbered) - len(placed)) // 2) :]
 
 
-def _placed(numbered: Iterable[tuple[int, Label]], scale: Scale, room: Room) -> list[Placed]:
-    """From right to left, each in the lowest row that is free: so the line of one passes left of the labels below."""
-    placed: list[Placed] = []
-    free_up_to: list[float] = []
-    for _, label in sorted(numbered, key=lambda it: (-it[1].time, -it[0] if room.is_above else it[0])):
+def _merged(labels: Iterable[Label]) -> Iterator[Label]:
+    """Of very many labels that say the same the first, with their number; of those that count, the last."""
+    alike: defaultdict[str, list[Label]] = defaultdict(list)
+    for label in labels:
+        alike[label.series or label.text].append(label)
+    for group in alike.values():
+        if len(group) <= MOST_ALIKE:
+            yield from group
+        elif group[0].series:
+            yield group[-1]
+        else:
+            yield replace(group[0], text=f"{group[0].text} ×{len(group)}")  # noqa: RUF001 - the sign is meant
+
+
+def _placed(numbered: Sequence[tuple[int, Label]], scale: Scale, room: Room, most: int) -> list[Placed]:
+    """Those that end where they tell of something from left to right, then the others from right to left.
+
+    So the line from a label to its place passes beside the labels that are nearer to the band.
+    """
+    lefts: list[tuple[float, int, Label]] = []
+    rights: list[tuple[float, int, Label]] = []
+    for number, label in numbered:
         at = scale.place(label.time) * room.width
-        is_left = at + (len(label.text) + 1) * room.letter > room.width + room.letter and at > room.width / 2
-        fits = int((at if is_left else room.width + room.letter - at) / room.letter) - 1
-        text = label.text if len(label.text) <= fits else f"{label.text[: max(fits - 1, 0)]}…"
-        length = (len(text) + 1) * room.letter
-        begin, end = (at - length, at) if is_left else (at, at + length)
-        row = 0
-        while row < len(free_up_to) and end > free_up_to[row]:
-            row += 1
-        # The line to it goes through the rows below.
-        for below in range(0 if is_left else row):
-            free_up_to[below] = min(free_up_to[below], at)
-        free_up_to[row : row + 1] = [begin]
-        placed.append(Placed(label, text, at / room.width, row, is_left))
+        is_left = room.is_left(label.text, at, most)
+        turn = -number if room.is_above else number
+        (lefts if is_left else rights).append((at if is_left else -at, turn, label))
+    placed: list[Placed] = []
+    space = _Space(room.rows)
+    for is_left, group in ((True, lefts), (False, rights)):
+        for key, _, label in sorted(group, key=lambda it: it[:2]):
+            at = abs(key)
+            lines = wrapped(label.text, max(2, room.fits(at, is_left=is_left)), most)
+            length = (max(map(columns, lines)) + 1) * room.letter
+            begin, end = (at - length, at) if is_left else (at, at + length)
+            row = space.take(at, begin, end, len(lines))
+            if row is not None:
+                placed.append(Placed(label, lines, at / room.width, row, is_left))
     return placed
+
+
+class _Space:
+    """Rows, with the texts that stand in them and the lines that go through them to the band."""
+
+    def __init__(self, rows: int) -> None:
+        self._rows = rows
+        self._texts: list[tuple[int, float, float]] = []
+        self._lines: list[tuple[float, int]] = []
+
+    def take(self, at: float, begin: float, end: float, height: int) -> int | None:
+        """The lowest row for a text, where no line crosses a text if that can be; `None`: there is no room."""
+        rows = [row for row in range(self._rows - height + 1) if self._is_free(row, begin, end, height)]
+        if not rows:
+            return None
+        row = next((row for row in rows if not self._crosses(row, at, begin, end, height)), rows[0])
+        self._texts += ((row + line, begin, end) for line in range(height))
+        self._lines.append((at, row))
+        return row
+
+    def _is_free(self, row: int, begin: float, end: float, height: int) -> bool:
+        return all(
+            not row <= other < row + height or end <= left or right <= begin for other, left, right in self._texts
+        )
+
+    def _crosses(self, row: int, at: float, begin: float, end: float, height: int) -> bool:
+        through = any(begin < x < end and row + height <= other for x, other in self._lines)
+        return through or any(left < at < right and other < row for other, left, right in self._texts)

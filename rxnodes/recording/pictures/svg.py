@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from xml.etree import ElementTree as ET
 
 from rxnodes.lifecycle.states import ConnectionState
+from rxnodes.recording.pictures.columns import columns
 from rxnodes.recording.pictures.lanes import Traffic, described, seconds
 from rxnodes.recording.pictures.scale import Room, place, scale_of
 
@@ -38,7 +39,11 @@ ROW: Final = 16
 BAND: Final = 28
 MESSAGES: Final = 26
 GAP: Final = 8
-MOST_ROWS: Final = 6
+MOST_ROWS: Final = 8
+
+#: Into how many parts of the same time the axis is divided at most, and how many seconds they may have.
+TICKS: Final = 6
+ROUND: Final = (1, 2, 5, 10, 15, 30, *(60 * it for it in (1, 2, 5, 10, 15, 30, 60, 120, 360, 720)))
 
 #: Messages are drawn one by one up to so many in a hundredth of the width.
 SINGLE: Final = 2
@@ -49,17 +54,19 @@ STATES: Final = {ConnectionState.IDLE: "no session", ConnectionState.RECONNECTIN
 STYLE: Final = """
 .rxn { --ground: #ffffff; --ink: #1c2126; --faint: #59636e; --line: #c9d0d8; --stop: #c2255c; --aside: #fdf0f4;
   --idle: #e4e8ec; --connecting: #ffd57a; --open: #8fd9a8; --closing: #9cc4f7; --in: #1f6feb; --out: #8250df;
-  color-scheme: light dark; font: 12px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; }
+  --waits: #b97a00; color-scheme: light dark;
+  font: 12px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; }
 @media (prefers-color-scheme: dark) { .rxn { --ground: #14181d; --ink: #eef1f4; --faint: #a3adb8; --line: #3a434d;
   --stop: #ff8fb3; --aside: #2c1a22; --idle: #363d46; --connecting: #7d5c10; --open: #1d6b3e; --closing: #20508f;
-  --in: #79b8ff; --out: #d2a8ff; } }
-.rxn text { fill: var(--ink); } .rxn .faint { fill: var(--faint); } .rxn .bold { font-weight: 700; }
+  --in: #79b8ff; --out: #d2a8ff; --waits: #d9a520; } }
+.rxn text { fill: var(--ink); } .rxn .faint { fill: var(--faint); }
+.rxn .over { paint-order: stroke; stroke: var(--ground); stroke-width: 3px; stroke-linejoin: round; }
 .rxn .name { font-size: 14px; font-weight: 700; } .rxn .stop { fill: var(--stop); font-weight: 700; }
 .rxn .ground { fill: var(--ground); stroke: var(--line); } .rxn .aside { fill: var(--aside); }
 .rxn .lead { stroke: var(--line); } .rxn .edge { stroke: var(--stop); stroke-dasharray: 3 3; fill: none; }
 .rxn .brace { stroke: var(--stop); fill: none; stroke-width: 1.5; }
 .rxn .idle, .rxn .closed { fill: var(--idle); } .rxn .connecting { fill: var(--connecting); }
-.rxn .reconnecting { fill: var(--ground); stroke: var(--connecting); stroke-width: 3; stroke-dasharray: 6 3; }
+.rxn .reconnecting { fill: var(--ground); stroke: var(--waits); stroke-width: 3; stroke-dasharray: 6 3; }
 .rxn .open { fill: var(--open); } .rxn .closing { fill: var(--closing); }
 .rxn .in { fill: var(--in); } .rxn .out { fill: var(--out); } .rxn .pulse { fill: var(--ink); }
 .rxn .stopping { fill: var(--stop); }
@@ -95,8 +102,12 @@ class _Picture:
         self._ground.set("class", "ground")
         for lane in lanes.lanes:
             self._draw_lane(lane)
-        self._draw_axis()
-        self._draw_legend()
+        if lanes.lanes:
+            self._draw_axis()
+            self._draw_legend()
+        else:
+            self._write(f"{LEFT}%", self.y + 14, words, "faint")
+            self.y += 30
         self._root.set("width", "100%")
         self._root.set("height", f"{self.y:.0f}")
         self._ground.set("height", f"{self.y - 1:.0f}")
@@ -152,24 +163,31 @@ class _Picture:
         self._draw_pulses(lane.nodes, band_top)
         self._draw_traffic(lane.traffic, band_top)
         self.y = bottom
-        for stretch in lane.stretches:
-            self._say(stretch, bottom)
         if lane.stretches:
             self.y += 10 + ROW * max(len(stretch.lines()) for stretch in lane.stretches)
         self._draw_labels(below, self.y + 14, ROW, band_top + BAND)
+        for stretch in lane.stretches:
+            self._say(stretch, bottom)
         self.y += _rows(below) * ROW + 14
 
     def _placed(self, labels: Iterable[Label], *, is_above: bool) -> list[Placed]:
         return place(labels, self._scale, Room(NARROWEST * (RIGHT - LEFT) / 100, LETTER, MOST_ROWS, is_above))
 
     def _draw_labels(self, placed: Iterable[Placed], first_y: float, step: float, line_to: float) -> None:
+        # Lines first, so that a text is above those that pass it.
         for it in placed:
             x = f"{LEFT + (RIGHT - LEFT) * it.at:.2f}%"
             y = first_y + step * it.row
             near = y - 9 if y < line_to else y + 2
             self._add("line", x1=x, x2=x, y1=near, y2=line_to).set("class", "lead")
-            kind = "stop" if it.label.is_bold else ""
-            self._write(x, y, it.text, kind, anchor="end" if it.is_left else "start", dx=-4 if it.is_left else 4)
+        for it in placed:
+            x = f"{LEFT + (RIGHT - LEFT) * it.at:.2f}%"
+            y = first_y + step * it.row
+            # Below the band, where lines may have to pass through a text, it is set off from them.
+            kind = "stop" if it.label.is_bold else "over" if y > line_to else ""
+            anchor, dx = ("end", -4) if it.is_left else ("start", 4)
+            for number, line in enumerate(it.lines):
+                self._write(x, y + ROW * number, line, kind, anchor=anchor, dx=dx)
 
     def _draw_band(self, band: Band, top: float, *, is_last: bool) -> None:
         begin, end = self._at(band.begin), EDGE if is_last else self._at(band.end)
@@ -219,7 +237,8 @@ class _Picture:
             # By the logarithm, so that a few are seen beside very many.
             height = 6 + (MESSAGES - 10) * math.log(count) / math.log(tallest)
             y = base - height if direction == "in" else base
-            rect = self._add("rect", x=f"{at}%", width="0.9%", y=y, height=height)
+            x = max(at, LEFT)
+            rect = self._add("rect", x=f"{x}%", width=f"{at + 0.9 - x:.1f}%", y=y, height=height)
             rect.set("class", direction)
             size = sum(it.size for it in slot)
             self._add("title", rect).text = f"{count} messages {direction}, {size} bytes, at {seconds(slot[0].begin)}"
@@ -255,13 +274,13 @@ class _Picture:
         brace.set("class", "brace")
         lines = stretch.lines()
         # The first is in bold letters, which are wider.
-        need = 1.15 * LETTER * max(map(len, lines)) * 100 / NARROWEST
+        need = 1.15 * LETTER * max(map(columns, lines)) * 100 / NARROWEST
         if end - need >= LEFT:
             x, anchor = end, "end"
         else:
             x, anchor = (begin if begin + need <= EDGE else LEFT), "start"
         for number, line in enumerate(lines):
-            self._write(f"{x:.2f}%", y + 21 + number * ROW, line, "stop" if number == 0 else "", anchor=anchor)
+            self._write(f"{x:.2f}%", y + 21 + number * ROW, line, "stop over" if number == 0 else "over", anchor=anchor)
 
     # Below all lanes
 
@@ -270,15 +289,20 @@ class _Picture:
         self._add("line", x1=f"{LEFT}%", x2=f"{EDGE}%", y1=y, y2=y).set("class", "lead")
         edges = [time for lane in self._lanes.lanes for it in lane.stretches for time in (it.begin, it.end)]
         taken: list[tuple[float, float]] = []
-        for moment in dict.fromkeys([0.0, self._lanes.duration, *edges, *self._scale.moments]):
+        for moment in dict.fromkeys(
+            [0.0, self._lanes.duration, *edges, *self._scale.moments, *_round_times(self._lanes.duration)]
+        ):
             at = self._at(moment)
             text = seconds(moment) if moment else "0"
-            half = len(text) * LETTER / 2 + 4
-            begin, end = at * NARROWEST / 100 - half, at * NARROWEST / 100 + half
+            half = columns(text) * LETTER / 2 + 4
+            # The last one may be long.
+            begin = min(at * NARROWEST / 100 - half, NARROWEST - 2 * half)
+            end = begin + 2 * half
             if all(end <= left or right <= begin for left, right in taken):
                 taken.append((begin, end))
                 self._add("line", x1=f"{at:.2f}%", x2=f"{at:.2f}%", y1=y, y2=y + 4).set("class", "lead")
-                self._write(f"{at:.2f}%", y + 17, text, "faint", anchor="middle" if moment else "start")
+                x, anchor = (100.0, "end") if end == NARROWEST else (at, "middle" if moment else "start")
+                self._write(f"{x:.2f}%", y + 17, text, "faint", anchor=anchor, dx=-4 if anchor == "end" else 0)
         self.y += 36
 
     def _draw_legend(self) -> None:
@@ -300,7 +324,7 @@ class _Picture:
             self._write(f"{LEFT}%", self.y, text, "faint", dx=x + 18)
             x += length
         self.y += 18
-        notes = ["Busy moments are stretched: time is not to scale."]
+        notes = ["Busy moments are stretched: time is not to scale."] if self._lanes.duration else []
         out = self._lanes.left_out
         if out.messages or out.pulses or out.events:
             notes.append(f"Left out: {out.messages} messages, {out.pulses} pulses, {out.events} events.")
@@ -324,10 +348,18 @@ def _number(value: object) -> str:
     return f"{value:.1f}".removesuffix(".0") if isinstance(value, float) else str(value)
 
 
+def _round_times(duration: float) -> Iterable[float]:
+    """Times in between, for where nothing happens for long."""
+    step = next(
+        (step for step in ROUND if duration <= TICKS * step), 24 * 3600 * math.ceil(duration / 24 / 3600 / TICKS)
+    )
+    return (step * number for number in range(1, math.ceil(duration / step)))
+
+
 def _share(total: int, parts: int, number: int) -> int:
     """One of the parts, as equal as they can be."""
     return total * (number + 1) // parts - total * number // parts
 
 
 def _rows(placed: Iterable[Placed]) -> int:
-    return max((it.row + 1 for it in placed), default=0)
+    return max((it.row + len(it.lines) for it in placed), default=0)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from rxnodes.lifecycle.states import ConnectionState
+from rxnodes.recording.pictures.columns import column_of, columns, cut
 from rxnodes.recording.pictures.lanes import seconds
 from rxnodes.recording.pictures.scale import Room, place, scale_of
 
@@ -26,7 +27,7 @@ NARROWEST: Final = 40
 #: What stands at the left of the rows, and the room at the right for the state that it ends in.
 MARGIN: Final = 7
 TAIL: Final = 7
-MOST_ROWS: Final = 6
+MOST_ROWS: Final = 8
 
 
 @dataclass(frozen=True)
@@ -79,15 +80,27 @@ def text(lanes: Lanes, width: int, *, is_unicode: bool = True) -> list[Line]:
     """
     if width < NARROWEST:
         raise ValueError(f"a picture takes {NARROWEST} columns or more, not {width}")
+    # Before anything is placed, because it takes more columns.
+    shown = lanes.lanes if is_unicode else [_in_ascii(lane) for lane in lanes.lanes]
     picture = _Picture(scale_of(lanes), width, UNICODE if is_unicode else ASCII)
-    lines = [line for lane in lanes.lanes for line in picture.lane(lane)]
+    lines = [line for lane in shown for line in picture.lane(lane)]
     lines.append(picture.axis(lanes.duration))
-    return [[(part if is_unicode else _in_ascii(part), kind) for part, kind in line] for line in lines]
+    return [[(part if is_unicode else part.translate(_SIGNS), kind) for part, kind in line] for line in lines]
 
 
-def _in_ascii(part: str) -> str:
-    plain = part.replace("“", '"').replace("”", '"').replace("×", "x").replace("…", "...")  # noqa: RUF001 - the sign is meant
-    return plain.encode("ascii", "backslashreplace").decode()
+#: What is put in where things are placed.
+_SIGNS: Final = str.maketrans({"×": "x", "…": "~"})  # noqa: RUF001 - the sign is meant
+_QUOTES: Final = str.maketrans({"“": '"', "”": '"'})
+
+
+def _in_ascii(lane: Lane) -> Lane:
+    def plain(text: str) -> str:
+        return text.translate(_SIGNS).translate(_QUOTES).encode("ascii", "backslashreplace").decode()
+
+    def in_ascii(labels: Iterable[Label]) -> list[Label]:
+        return [replace(label, text=plain(label.text)) for label in labels]
+
+    return replace(lane, name=plain(lane.name), nodes=in_ascii(lane.nodes), ends=in_ascii(lane.ends))
 
 
 class _Picture:
@@ -99,7 +112,7 @@ class _Picture:
 
     def lane(self, lane: Lane) -> Iterator[Line]:
         """A connection, from top to bottom."""
-        yield [(lane.name[: self._columns + MARGIN], "name")]
+        yield [(cut(lane.name, self._columns + MARGIN), "name")]
         yield from self._labels(lane.nodes, is_above=True)
         if any(it.direction == "in" for it in lane.traffic):
             yield self._messages(lane, "in")
@@ -122,8 +135,14 @@ class _Picture:
         return round(self._scale.place(time) * self._last)
 
     def _put(self, row: list[str], begin: int, word: str) -> None:
-        fits = word[: self._columns - begin]
-        row[begin : begin + len(fits)] = fits
+        for letter in cut(word, self._columns - begin):
+            width = column_of(letter)
+            if width:
+                # A wide letter has two cells, of which the second is empty.
+                row[begin : begin + width] = [letter, *[""] * (width - 1)]
+                begin += width
+            else:
+                row[begin - 1] += letter
 
     def _line(self, head: str, row: Iterable[str], kinds: Iterable[str] | None = None) -> Line:
         cells = zip(row, kinds or iter(lambda: "", None), strict=False)
@@ -170,12 +189,12 @@ class _Picture:
         yield self._line("", row, ["stop"] * self._columns)
         for line in stretch.lines():
             row = [" "] * self._columns
-            self._put(row, max(0, min(begin, self._columns - len(line))), line)
+            self._put(row, max(0, min(begin, self._columns - columns(line))), line)
             yield self._line("", row, ["stop"] * self._columns)
 
     def _labels(self, labels: Iterable[Label], *, is_above: bool) -> Iterator[Line]:
         placed = place(labels, self._scale, Room(self._last, 1, MOST_ROWS, is_above))
-        rows = max((it.row + 1 for it in placed), default=0)
+        rows = max((it.row + len(it.lines) for it in placed), default=0)
         for number in range(rows):
             yield self._label_row(placed, rows - 1 - number if is_above else number)
 
@@ -185,10 +204,11 @@ class _Picture:
             if it.row > number:
                 row[round(it.at * self._last)] = self._signs.line
         for it in placed:
-            if it.row == number:
+            if it.row <= number < it.row + len(it.lines):
+                text = it.lines[number - it.row]
                 at = round(it.at * self._last)
-                begin = max(0, at - len(it.text) + 1) if it.is_left else at
-                self._put(row, begin, it.text)
+                begin = max(0, at - columns(text) + 1) if it.is_left else at
+                self._put(row, begin, text)
                 if it.label.is_bold:
-                    kinds[begin : begin + len(it.text)] = ["stop"] * len(it.text)
+                    kinds[begin : begin + columns(text)] = ["stop"] * columns(text)
         return self._line("", row, kinds[: self._columns])

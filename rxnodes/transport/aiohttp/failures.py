@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
-import re
-import socket
 import ssl
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import aiohttp
 
 from rxnodes.errors import ConnectError
+from rxnodes.transport.reasons import reason_of
 from rxnodes.wire.answer import asked_delay
 from rxnodes.wire.handshake import RefusedError
 from rxnodes.wire.tunnel import ProxyRefusedError
@@ -23,10 +20,7 @@ if TYPE_CHECKING:
 
     from rxnodes.wire.answer import AnswerHead
 
-__all__ = ["explain", "explain_refusal", "failing", "reason_of"]
-
-#: The system's numbers of errors that Python has classes for, which asyncio raises without a number.
-NUMBERS: Final = (errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED, errno.EPIPE, errno.ETIMEDOUT)
+__all__ = ["explain", "explain_refusal", "failing"]
 
 
 def explain(error: BaseException) -> ConnectError:  # noqa: PLR0911 - one return for each kind
@@ -91,24 +85,3 @@ def explain_refusal(error: RefusedError, answer: AnswerHead) -> ConnectError:
         headers=answer.headers,
         retry_after=asked_delay(answer.headers, datetime.now(UTC)),
     )
-
-
-def reason_of(error: BaseException) -> str:
-    """What the system says, without addresses or anything else that its error may carry."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        reason = error.verify_message
-    elif isinstance(error, ssl.SSLError):
-        reason = (getattr(error, "reason", None) or "").replace("_", " ").lower()
-    elif isinstance(error, socket.gaierror):
-        reason = error.strerror or ""
-    else:
-        reason = ", ".join(map(os.strerror, _error_numbers(error)))
-    return reason or "no reason given"
-
-
-def _error_numbers(error: BaseException) -> list[int]:
-    """The system's numbers of an error. One for several addresses has them in its text; asyncio's own have none."""
-    if isinstance(error, OSError) and error.errno is not None:
-        return [error.errno]
-    named = list(dict.fromkeys(map(int, re.findall(r"\[Errno (\d+)\]", str(error)))))
-    return named or [number for number in NUMBERS if isinstance(error, type(OSError(number, "")))]

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from rxnodes.transport.aiohttp.sockets import count_unacknowledged
+
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Collection
+    from socket import socket
 
 __all__ = ["Layers"]
 
@@ -39,14 +43,19 @@ class Layers:
         if below is not None:
             below.set_write_buffer_limits(high=1, low=0)
 
-    def count_held(self) -> int:
-        """How many of the bytes that we wrote asyncio still holds, on all layers."""
-        if not self.is_tls:
-            return self.transport.get_write_buffer_size()
+    def count_held(self, sockets: Collection[socket]) -> int:
+        """How many of the bytes that we wrote have not left.
+
+        Args:
+            sockets: Those of the connection. The transport lets go of its own as soon as TLS has seen the end.
+        """
         held = self.transport.get_write_buffer_size()
-        if not self.is_opaque:
-            held += self.lowest.get_write_buffer_size()
-        return held
+        if not self.is_tls:
+            return held
+        # What lies below uvloop's TLS cannot be asked; the system's own buffer bounds it.
+        held += sum(map(count_unacknowledged, sockets)) if self.is_opaque else self.lowest.get_write_buffer_size()
+        # A record of TLS that has left in part is of no use to the peer.
+        return held + TLS_RECORD_SIZE if held else 0
 
     def pause_reading(self) -> None:
         """Reads nothing from the socket any more.

@@ -18,12 +18,14 @@ from rxnodes.lifecycle.events import Traffic
 from rxnodes.transport.aiohttp.answers import read_body
 from rxnodes.transport.aiohttp.cookies import add_cookies, keep_cookies
 from rxnodes.transport.aiohttp.draining import Drain, TlsTail
-from rxnodes.transport.aiohttp.failures import explain, explain_refusal, reason_of
+from rxnodes.transport.aiohttp.failures import explain, explain_refusal
 from rxnodes.transport.aiohttp.keepalive import KeepAlive
 from rxnodes.transport.aiohttp.layers import Layers
 from rxnodes.transport.aiohttp.reader import Reader
 from rxnodes.transport.aiohttp.sockets import Dial, WatchedSocket, current_dial
+from rxnodes.transport.aiohttp.takeover import take_over
 from rxnodes.transport.aiohttp.writer import Writer
+from rxnodes.transport.reasons import reason_of
 from rxnodes.wire.answer import HeadReader
 from rxnodes.wire.handshake import Handshake, RefusedError
 
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import aiohttp
-    from aiohttp.client_proto import ResponseHandler
     from multidict import CIMultiDict
 
     from rxnodes.transport.base import Sink, Target
@@ -176,26 +177,17 @@ class AiohttpLink(asyncio.Protocol):
 
     def _take_over(self, response: aiohttp.ClientResponse, agreement: Agreement, headers: CIMultiDict[str]) -> None:
         """From here on the TCP connection is ours. No await lies between the handshake's end and this."""
-        connection = response.connection
-        assert connection is not None
-        handler, transport = connection.protocol, connection.transport
-        assert handler is not None
-        assert transport is not None
-        early = _Early()
-        handler.set_parser(early, None)
-        transport.set_protocol(self)
+        transport, early = take_over(response, self)
         self._has_taken_over = True
         self._transport = transport
         self._layers = Layers(transport)
-        # In a turn of its own: it takes longer than all of the rest, and nothing of it is waited for.
-        self.loop.call_soon(_release, handler, response)
         self._writer.open(self._layers, agreement.deflate)
         self._reader.open(self._layers, self._target.max_message_size, agreement.deflate)
         self._sink.opened(agreement.subprotocol, headers)
         if not self._is_ended:
             self._keep_alive()
-            if early.data:
-                self._reader.feed(early.data)
+            if early:
+                self._reader.feed(early)
 
     def _keep_alive(self) -> None:
         target = self._target
@@ -383,22 +375,3 @@ class AiohttpLink(asyncio.Protocol):
         self._reader.stop()
         self._writer.note_unsent()
         self._sink.lost(self._error, self.traffic)
-
-
-class _Early:
-    """Takes the bytes that came right behind the 101: aiohttp gives them to the first parser that is set."""
-
-    __slots__ = ("data",)
-
-    def __init__(self) -> None:
-        self.data = b""
-
-    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
-        self.data += data
-        return False, b""
-
-
-def _release(handler: ResponseHandler, response: aiohttp.ClientResponse) -> None:
-    """Lets go of what aiohttp made for the handshake. To aiohttp, a connection that was taken over has ended."""
-    handler.connection_lost(None)
-    response.close()

@@ -17,20 +17,21 @@ class OwedPongs:
     A pong waits while there is something to be read: a peer that has closed its socket answers it with a reset, which
     destroys the data that it had sent and we have not got yet.
 
+    Args:
+        since: From when on the first one is owed.
+
     Attributes:
-        payloads: What the pongs will repeat. Always the same list.
+        payloads: What the pongs will repeat.
     """
 
     __slots__ = ("_since", "payloads")
 
-    def __init__(self) -> None:
+    def __init__(self, since: float) -> None:
+        self._since = since
         self.payloads: list[bytes] = []
-        self._since = 0.0
 
-    def owe(self, payload: bytes, now: float) -> None:
-        """Owes a pong from the time `now` on."""
-        if not self.payloads:
-            self._since = now
+    def owe(self, payload: bytes) -> None:
+        """Owes one more."""
         self.payloads.append(payload)
         if len(self.payloads) > MAX_OWED_PONGS:
             # The latest ones matter most (RFC 6455 section 5.5.3), and a peer cannot make us hoard.
@@ -39,9 +40,3 @@ class OwedPongs:
     def are_due(self, now: float) -> bool:
         """Whether they have to go, though there is something to be read."""
         return len(self.payloads) == MAX_OWED_PONGS or now - self._since > PONG_PATIENCE
-
-    def take(self) -> list[bytes]:
-        """Takes the payloads out."""
-        payloads = self.payloads.copy()
-        self.payloads.clear()
-        return payloads

@@ -128,7 +128,7 @@ class Reader:
         except ProtocolError as error:
             violation = error
         else:
-            if self._writer.owed_pongs:
+            if self._writer.owed_pongs is not None:
                 self._writer.answer_pings(self.last_heard)
             return
         # Told outside the handler, so that the error carries no context.

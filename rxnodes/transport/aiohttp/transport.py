@@ -8,9 +8,9 @@ import aiohttp
 
 from rxnodes.transport.aiohttp.allocator import keep_freed_memory
 from rxnodes.transport.aiohttp.answers import HandshakeConnector
-from rxnodes.transport.aiohttp.failures import reason_of
 from rxnodes.transport.aiohttp.link import AiohttpLink
 from rxnodes.transport.aiohttp.permitted import PermittedLink
+from rxnodes.transport.reasons import reason_of
 from rxnodes.wire.handshake import RefusedError
 from rxnodes.wire.masking import Masks
 

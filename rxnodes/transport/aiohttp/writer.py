@@ -8,7 +8,6 @@ from itertools import accumulate
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
-from rxnodes.transport.aiohttp.layers import TLS_RECORD_SIZE
 from rxnodes.transport.aiohttp.pongs import OwedPongs
 from rxnodes.transport.aiohttp.sockets import count_unacknowledged, has_unread
 from rxnodes.wire.encoder import FrameEncoder
@@ -49,7 +48,7 @@ class Writer:
         masks: The masks of the frames.
 
     Attributes:
-        owed_pongs: The payloads of the pings that wait for their pongs.
+        owed_pongs: The pings that wait for their pongs; `None`: there are none.
         written: How many bytes were written so far.
         is_paused: Whether some of them have not left for the network.
         has_written_close: Whether our Close frame was written.
@@ -72,7 +71,6 @@ class Writer:
         "_look_delay",
         "_loop",
         "_message_limit",
-        "_pongs",
         "_queue",
         "_sent_at",
         "_sink",
@@ -114,23 +112,23 @@ class Writer:
         self._is_ended = False
         self.written = 0
 
-        # Messages that wait to be written. It is made late: a deque takes 760 bytes, a tenth of an idle connection.
+        # Messages that wait to be written. It is made late: a deque takes 760 bytes, a tenth of an idle connection. So
+        # are the two lists below, and what is owed.
         self._waiting: deque[Receipt] | None = None
         self._waiting_size = 0
         # Those that were sent too late, which wait for the end.
-        self._late: list[Receipt] = []
+        self._late: list[Receipt] | None = None
         self._sent_at = -BURST
         self._cork: asyncio.Handle | None = None
         # Messages that were written and have not left, each with how many bytes were written when it was.
-        self._in_flight: list[tuple[int, Receipt]] = []
+        self._in_flight: list[tuple[int, Receipt]] | None = None
         self._look: asyncio.TimerHandle | None = None
         self._look_delay = FIRST_LOOK
         self.messages_sent = 0
         self.bytes_sent = 0
         self.unsent = 0
 
-        self._pongs = OwedPongs()
-        self.owed_pongs = self._pongs.payloads
+        self.owed_pongs: OwedPongs | None = None
         self._close_frame: bytes | None = None
         self.has_written_close = False
         self.has_sent_close = False
@@ -148,6 +146,8 @@ class Writer:
         """Sends a message at once; those of a burst in one write at the end of the loop's turn."""
         if self._takes_no_more:
             # It is told as unsent with the end, which comes soon.
+            if self._late is None:
+                self._late = []
             self._late.append(receipt)
             return
         if self._cork is not None or self.is_paused:
@@ -218,6 +218,8 @@ class Writer:
         else:
             ends = accumulate(map(len, frames), initial=begin)
             next(ends)
+            if self._in_flight is None:
+                self._in_flight = []
             self._in_flight.extend(zip(ends, receipts, strict=True))
             self._look_later()
         return True
@@ -290,44 +292,36 @@ class Writer:
 
     def _look_again(self) -> None:
         self._look = None
-        before = len(self._in_flight)
+        in_flight = self._in_flight or ()
+        before = len(in_flight)
         self._note_sent()
-        is_stuck = 0 < before == len(self._in_flight)
+        is_stuck = 0 < before == len(in_flight)
         self._look_delay = min(2 * self._look_delay, LAST_LOOK) if is_stuck else FIRST_LOOK
         if self._in_flight:
             self._look_later()
 
     def _count_held(self) -> int:
         """How many of the bytes that we wrote have not left."""
-        layers = self._layers
-        assert layers is not None
-        held = layers.count_held()
-        if not layers.is_tls:
-            return held
-        if layers.is_opaque:
-            # What lies below uvloop's TLS cannot be asked; the system's own buffer bounds it.
-            held += self._count_unacknowledged()
-        # A record of TLS that has left in part is of no use to the peer.
-        return held + TLS_RECORD_SIZE if held else 0
-
-    def _count_unacknowledged(self) -> int:
-        # Our own sockets, not the transport's: that one is gone as soon as TLS has seen the end.
-        return sum(map(count_unacknowledged, self._sockets))
+        assert self._layers is not None
+        return self._layers.count_held(self._sockets)
 
     def count_acknowledged(self) -> int:
         """How many of the bytes that we wrote the peer's system has acknowledged, as far as can be known."""
-        return self.written - self._count_held() - self._count_unacknowledged()
+        return self.written - self._count_held() - sum(map(count_unacknowledged, self._sockets))
 
     # Pings and pongs
 
     def owe_pong(self, payload: bytes, now: float) -> None:
         """Owes a pong, unless our Close frame was written."""
-        if not self.has_written_close:
-            self._pongs.owe(payload, now)
+        if self.has_written_close:
+            return
+        if self.owed_pongs is None:
+            self.owed_pongs = OwedPongs(since=now)
+        self.owed_pongs.owe(payload)
 
     def answer_pings(self, now: float) -> None:
         """Writes the pongs that are owed, unless there is something to be read first, and time for that."""
-        if self._pongs.are_due(now) or not any(map(has_unread, self._sockets)):
+        if self.owed_pongs and (self.owed_pongs.are_due(now) or not any(map(has_unread, self._sockets))):
             self.write_pongs()
 
     def write_pongs(self) -> None:
@@ -337,7 +331,8 @@ class Writer:
 
     def _take_pongs(self) -> bytes:
         """The pongs that are owed, which go ahead of everything else that we send."""
-        return b"".join(map(self._encoder.pong, self._pongs.take()))
+        owed, self.owed_pongs = self.owed_pongs, None
+        return b"" if owed is None else b"".join(map(self._encoder.pong, owed.payloads))
 
     def write_ping(self, payload: bytes) -> None:
         """Writes a ping."""
@@ -414,12 +409,12 @@ class Writer:
 
     def note_unsent(self) -> None:
         """Tells that the messages which wait never leave."""
-        receipts = (*(self._waiting or ()), *self._late)
+        receipts = (*(self._waiting or ()), *(self._late or ()))
         if not receipts:
             return
         if self._waiting:
             self._waiting.clear()
-        self._late.clear()
+        self._late = None
         self.unsent += len(receipts)
         self._sink.unsent(receipts)
 

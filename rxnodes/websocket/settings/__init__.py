@@ -5,7 +5,8 @@ Times are in seconds, with fractions down to a millisecond. URLs, header values 
 
 TOML has no null. Where a value may be `None`, the words "none" and "off" mean it, in upper or lower case: `port`,
 `connect_timeout`, `heartbeat`, `silence_timeout`, `max_message_size`, `codec`, `proxy`, `unix_socket`, `local_address`,
-`send_queue.max_messages`, `send_queue.time_to_live`, `tls.server_hostname` and `reconnect.max_attempts`.
+`tls`, its files and `tls.server_hostname`, `send_queue.max_messages`, `send_queue.time_to_live` and
+`reconnect.max_attempts`.
 """
 
 from rxnodes.websocket.settings.connection import ConnectionSettings

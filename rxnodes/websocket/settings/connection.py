@@ -4,7 +4,8 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Final
 from urllib.parse import quote, unquote_plus
 
 from pydantic import (
@@ -51,6 +52,9 @@ from rxnodes.websocket.settings.url import (
 from rxnodes.wire.tunnel import Proxy
 
 __all__ = ["ConnectionSettings"]
+
+#: Of all connections that have none of their own.
+NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 def _codec(value: Any) -> Codec[Any] | None:
@@ -131,7 +135,7 @@ class ConnectionSettings(Settings):
     unix_socket: Annotated[UnixSocket | None, OrNone] = None
     local_address: Annotated[LocalAddress | None, OrNone] = None
     cookies: bool = False
-    tls: TlsSettings | None = None
+    tls: Annotated[TlsSettings | None, OrNone] = None
     reconnect: ReconnectSettings = ReconnectSettings()
     before_connect: Callable[..., Any] | None = Field(default=None, repr=False)
     after_connect: Callable[..., Any] | None = Field(default=None, repr=False)
@@ -255,7 +259,7 @@ class ConnectionSettings(Settings):
         return Target(
             url=base + after_mark("&".join(pieces)),
             redacted_url=base + after_mark("&".join(map(redacted, pieces))),
-            headers=headers,
+            headers=headers or NO_HEADERS,
             subprotocols=self.subprotocols,
             heartbeat=self.heartbeat,
             silence_timeout=self.silence_timeout,

@@ -59,9 +59,9 @@ class TlsSettings(Settings):
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
-    ca_file: File | None = None
-    cert_file: File | None = None
-    key_file: File | None = None
+    ca_file: Annotated[File | None, OrNone] = None
+    cert_file: Annotated[File | None, OrNone] = None
+    key_file: Annotated[File | None, OrNone] = None
     key_password: SecretStr | None = None
     verify: bool = True
     server_hostname: Annotated[Hostname | None, OrNone] = None

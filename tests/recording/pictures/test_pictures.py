@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from itertools import pairwise
 from xml.etree import ElementTree as ET
 
@@ -14,6 +15,7 @@ from rxnodes import ConnectionState, Project, pulse
 from rxnodes.recording import Message, Messages, Pulse, Recorder, Recording
 from rxnodes.recording.entries import LeftOut, Recorded
 from rxnodes.recording.lines import Head
+from rxnodes.recording.pictures.columns import columns, wrapped
 from rxnodes.recording.pictures.lanes import Label, lanes_of
 from rxnodes.recording.pictures.scale import Room, Scale, place
 from rxnodes.testing import (
@@ -197,8 +199,49 @@ def test_what_was_under_way_when_the_recording_began_is_shown():
     assert stretch.lines() == ("no On Stop yet, 1 s after the stop",)
 
 
+def test_what_is_said_very_often_is_said_once():
+    entries = [(0.0, connecting()), (0.1, opened())]
+    for attempt in range(2, 52):
+        entries.append((attempt * 10.0, dropped(1012, "restarting", retry_in=1)))
+        entries.append((attempt * 10.0 + 1, connecting(attempt=attempt)))
+        entries.append((attempt * 10.0 + 2, opened(attempt=attempt)))
+    shown = texts(recording_of(*entries).to_svg())
+    assert "Close 1012 “restarting” \u00d750" in shown
+    assert "On Start \u00d751" in shown
+    assert [text for text in shown if text.startswith("attempt")] == ["attempt 51"]
+
+
+def test_a_long_session_has_round_times_on_its_axis():
+    shown = texts(recording_of((0.0, connecting()), (0.1, opened()), (3600.0, stopped())).to_svg())
+    assert {"10 min", "30 min", "50 min", "1 h"} <= {*shown}
+
+
+@pytest.mark.slow
+def test_very_much_is_drawn_in_a_moment():
+    """A thousand connections, a hundred thousand messages, and one that came back fifty times within an hour."""
+    names = [f"feed {number:03}" for number in range(1000)]
+    entries = []
+    for number, name in enumerate(names):
+        begin = number / 1000
+        entries += [(begin, connecting(connection=name)), (begin + 0.01, opened(connection=name))]
+        common = {**COMMON, "connection": name, "direction": "in", "kind": "text", "size": 5}
+        entries += [(begin + n * 36, Message(**common)) for n in range(1, 100)]
+        entries.append((3599 + begin, stopped(1001, "bye", connection=name)))
+    for attempt in range(1, 51):
+        entries.append((attempt * 70, dropped(1012, "restarting", retry_in=1.5, connection=names[0])))
+        entries.append((attempt * 70 + 1.5, connecting(connection=names[0], attempt=attempt + 1)))
+        entries.append((attempt * 70 + 1.6, opened(connection=names[0], attempt=attempt + 1)))
+    recording = recording_of(*sorted(entries, key=lambda it: it[0]))
+    began = time.process_time()
+    assert recording.to_svg().count("On Stop") >= 1000
+    assert len(recording.to_marbles().splitlines()) == 1000
+    assert recording.to_text()
+    assert recording.to_mermaid()
+    assert time.process_time() - began < 20
+
+
 def test_nothing_is_a_picture_too():
-    assert "Nothing was recorded." in recording_of().to_svg()
+    assert texts(recording_of().to_svg()) == ["Nothing was recorded."]
     assert recording_of().to_mermaid() == "sequenceDiagram\n"
     assert recording_of().to_text()
     assert repr(recording_of()) == "<Recording of nothing>"
@@ -223,8 +266,7 @@ def test_labels_do_not_overlap():
     placed = place(labels, Scale([0.0, 1.0]), Room(300, 7, 6, is_above=True))
     spans = {}
     for it in placed:
-        at, length = it.at * 300, len(it.text) * 7
-        begin, end = (at - length, at) if it.is_left else (at, at + length)
+        begin, end = _span(it)
         assert begin >= -1
         for left, right in spans.setdefault(it.row, []):
             assert end <= left or right <= begin
@@ -232,10 +274,49 @@ def test_labels_do_not_overlap():
     assert len(placed) == len(labels)
 
 
+def _span(placed):
+    at, length = placed.at * 300, max(map(len, placed.lines)) * 7
+    return (at - length, at) if placed.is_left else (at, at + length)
+
+
+@pytest.mark.parametrize("is_above", [True, False])
+@pytest.mark.parametrize("times", [(0.0, 0.02, 0.04, 0.1), (0.9, 0.92, 1.0), (0.0, 0.05, 0.4, 0.93, 0.97, 1.0)])
+def test_no_line_crosses_a_label(times, is_above):
+    placed = place([Label(time, "a label") for time in times], Scale([0.0, 1.0]), Room(300, 7, 6, is_above))
+    assert len(placed) == len(times)
+    for it in placed:
+        begin, end = _span(it)
+        assert not [other for other in placed if other.row > it.row and begin < other.at * 300 < end]
+
+
+def test_what_is_too_long_for_a_line_takes_more_below_the_band():
+    says = "error: 'demo' is closed, not open: message not sent"
+    short, long = Label(1.0, "Close 1000"), Label(1.0, says)
+    placed = place([short, long], Scale([0.0, 1.0]), Room(300, 7, 6, is_above=False))
+    [lines] = [it.lines for it in placed if it.label is long]
+    assert len(lines) == 2
+    assert " ".join(lines) == says
+    [above] = place([long], Scale([0.0, 1.0]), Room(300, 7, 6, is_above=True))
+    assert above.lines[0].endswith("…")
+
+
+@pytest.mark.parametrize(
+    "text", ["the quick brown fox jumps over", "日本語の理由がとても長いです", "x" * 40, "a " * 20, " ", ""]
+)
+@pytest.mark.parametrize("fits", [2, 5, 16])
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_lines_keep_to_their_columns_and_lose_nothing_without_saying_so(text, fits, most):
+    lines = wrapped(text, fits, most)
+    assert 1 <= len(lines) <= most
+    assert max(map(columns, lines)) <= fits
+    if not lines[-1].endswith("…"):
+        assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+
+
 def test_where_there_is_no_room_what_weighs_least_goes():
     labels = [Label(0.5, f"label {weight}", weight) for weight in range(1, 9)]
     placed = place(labels, Scale([0.0, 1.0]), Room(300, 7, 3, is_above=False))
-    assert {it.text for it in placed} == {"label 6", "label 7", "label 8"}
+    assert {it.lines for it in placed} == {("label 6",), ("label 7",), ("label 8",)}
 
 
 # --- In a terminal ----------------------------------------------------------------------------------------------------
@@ -264,9 +345,14 @@ async def test_the_text_shows_the_same():
 @pytest.mark.parametrize("is_unicode", [True, False])
 @in_virtual_time
 async def test_the_text_is_never_wider_than_it_may_be(width, is_unicode):
-    for recording in (await demo(), await troubled(), hostile()):
+    wide = recording_of(
+        (0.0, connecting(connection="名前" * 30)),
+        (0.5, opened(connection="名前" * 30)),
+        (1.0, stopped(4000, "理由" * 20 + "e\u0301" * 20, connection="名前" * 30)),
+    )
+    for recording in (await demo(), await troubled(), hostile(), wide):
         lines = recording.to_text(width, is_unicode=is_unicode)
-        assert max(map(len, lines)) <= width
+        assert max(map(columns, lines)) <= width
         assert is_unicode or all(line.isascii() for line in lines)
         assert not any("\x1b" in line for line in lines)
 

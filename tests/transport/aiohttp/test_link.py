@@ -216,7 +216,7 @@ def test_over_tls_reading_goes_on_in_the_turn_of_the_loop_in_which_the_end_is_on
 async def test_messages_that_have_left_are_not_kept_until_the_end(transport, authority, monkeypatch):
     """Where the layer below TLS cannot be asked, and the network takes a moment to acknowledge each message."""
     monkeypatch.setattr(layers, "below_tls", lambda _transport: None)
-    monkeypatch.setattr(writer, "count_unacknowledged", lambda _sock: 1)
+    monkeypatch.setattr(layers, "count_unacknowledged", lambda _sock: 1)
     async with WebSocketServer(echo, tls=authority.server()) as server:
         url = server.url.replace("127.0.0.1", "localhost")
         context = ssl.create_default_context(cafile=authority.file)

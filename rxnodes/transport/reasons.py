@@ -1,0 +1,46 @@
+"""What the system says of what failed, without the addresses and URLs that its errors carry, and so without secrets."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import socket
+import ssl
+from typing import Final
+
+__all__ = ["reason_of", "system_reason"]
+
+#: The system's numbers of errors that Python has classes for, which asyncio raises without a number.
+NUMBERS: Final = (errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED, errno.EPIPE, errno.ETIMEDOUT)
+
+
+def system_reason(error: BaseException) -> str | None:
+    """What the system says of an error; `None`: nothing."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        reason = error.verify_message
+    elif isinstance(error, ssl.SSLError):
+        reason = (getattr(error, "reason", None) or "").replace("_", " ").lower()
+    elif isinstance(error, socket.gaierror):
+        reason = error.strerror or ""
+    else:
+        reason = ", ".join(map(os.strerror, _error_numbers(error)))
+    return reason or None
+
+
+def reason_of(error: BaseException) -> str:
+    """The same where there is always something to say."""
+    return system_reason(error) or "no reason given"
+
+
+def _error_numbers(error: BaseException) -> list[int]:
+    """The system's numbers of an error. One for several addresses has them in its text; asyncio's own have none."""
+    if isinstance(error, OSError) and isinstance(error.errno, int):
+        return [error.errno]
+    text = ""
+    with contextlib.suppress(Exception):
+        # It may be of somebody else's making, and have no text.
+        text = str(error)
+    named = list(dict.fromkeys(map(int, re.findall(r"\[Errno (\d+)\]", text))))
+    return named or [number for number in NUMBERS if isinstance(error, type(OSError(number, "")))]
