@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rxnodes.fleet.rules.values import Lease
 
-__all__ = ["RENEWALS", "SAFE", "Others", "OwnLease"]
+__all__ = ["NEVER", "RENEWALS", "SAFE", "Others", "OwnLease"]
 
 #: How often a lease is renewed while it lasts.
 RENEWALS = 8

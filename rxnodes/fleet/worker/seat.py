@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 from uuid import uuid4
@@ -94,6 +95,22 @@ class Seats(Protocol):
         ...
 
 
+@dataclass(slots=True, kw_only=True)
+class SeatCommand(Command):
+    """A command that was given to a worker.
+
+    Attributes:
+        seat: Its connection's. Where that is held here, the worker knows what the log will have.
+    """
+
+    seat: Seat
+
+    def wish(self, record: Record, tail: Tail) -> Wish | None:
+        """What it makes of the wish; `None`: nothing."""
+        state = self.seat.state
+        return Command.wish(self, record, state.ahead if state.is_held else tail)
+
+
 class Seat:
     """Steers one connection. It is a `Steering`, and `Commanded`.
 
@@ -160,7 +177,7 @@ class Seat:
     def _hold(self) -> None:
         self._unfollow()
         kind = Kept if self.name in self._seats.kept else Published
-        self.published = kind(self.connection, self._seats.store, self._state.epoch)
+        self.published = kind(self.connection, self._seats.store, self.state.epoch)
         self._is_wiring = True
         try:
             self.helm.hold()
@@ -230,19 +247,20 @@ class Seat:
             return True
         if self._followed is None:
             return False
-        return commands.is_live(self._state.record.wish, self._followed)
+        return commands.is_live(self.state.record.wish, self._followed)
 
     @property
-    def _state(self) -> State:
+    def state(self) -> State:
+        """Where the worker stands towards the connection."""
         return self._seats.state(self.name)
 
     def start(self) -> None:
         """A start was asked for."""
         if not self._seats.has_ever_joined:
             self._seats.wishes[self.name] = Wish(run=True, id=uuid4().hex)
-        elif not self._is_wiring or not self._state.record.wish.id:
+        elif not self._is_wiring or not self.state.record.wish.id:
             # What is wired with each holding does not start again what the fleet has stopped.
-            self._command(Command(is_start=True))
+            self._command(SeatCommand(seat=self, is_start=True))
 
     def stop(self, code: int, reason: str) -> None:
         """A stop was asked for."""
@@ -251,7 +269,7 @@ class Seat:
         elif self._is_running_here():
             self.helm.stop(code, reason)
         else:
-            self._command(Command(is_start=False, code=code, reason=reason))
+            self._command(SeatCommand(seat=self, is_start=False, code=code, reason=reason))
 
     def abort(self) -> None:
         """An end without ceremony was asked for, of a session that is not here."""
@@ -259,13 +277,13 @@ class Seat:
 
     def _is_running_here(self) -> bool:
         """Whether a session is live here that nobody has asked to end. Its own log tells that it was stopped."""
-        state = self._state
+        state = self.state
         return not self.commands and state.phase is Phase.RUNNING and self._begun == state.session
 
     def _command(self, command: Command) -> None:
         if not self._seats.is_running:
             return
-        state = self._state
+        state = self.state
         if state.is_held and not self.commands and command.wish(state.record, state.ahead) is None:
             # The holder knows both, so this changes nothing.
             return
@@ -274,7 +292,7 @@ class Seat:
 
     def resolve(self, command: Command, record: Record, revision: int, tail: Tail) -> None:  # noqa: ARG002
         """A command was written, or changes nothing."""
-        if not self._state.is_held and commands.is_live(record.wish, tail):
+        if not self.state.is_held and commands.is_live(record.wish, tail):
             self._followed = tail
             self._seats.follow(self)
         self._seats.know(self.name, record, revision)
@@ -283,7 +301,7 @@ class Seat:
     def settle_wish(self, record: Record) -> None:
         """A record is there. What was commanded before joining is the wish only where nobody had wished anything."""
         if not record.wish.id:
-            self._command(Command(is_start=True))
+            self._command(SeatCommand(seat=self, is_start=True))
         self._note()
 
     def give_up(self, command: Command, error: RxNodesError) -> None:
@@ -300,7 +318,7 @@ class Seat:
     async def _holder(self, looks_again: bool) -> str | None:  # noqa: FBT001 - as `Sends` asks
         """The worker that holds the connection."""
         if not looks_again:
-            return self._state.record.holder
+            return self.state.record.holder
         stands = await self._seats.store.read_record(self.name)
         return None if stands is None else record_of(stands.value).holder
 
@@ -322,7 +340,7 @@ class Seat:
         if self._sends is not None:
             self._sends.leave()
         self._seats.remove(self.name)
-        if not self._begun and self._seats.is_running and self._state.phase in (Phase.STOPPING, Phase.FENCED):
+        if not self._begun and self._seats.is_running and self.state.phase in (Phase.STOPPING, Phase.FENCED):
             # What was to begin had to wait for what is being told, and now never will.
             self._seats.feed(self.name, NotBegun())
 
