@@ -28,11 +28,12 @@ from rxnodes.fleet.rules.inputs import (
 )
 from rxnodes.fleet.rules.machine import Phase
 from rxnodes.fleet.rules.values import ABORT, Wish
+from rxnodes.fleet.worker.kept import Kept
 from rxnodes.fleet.worker.messages import Published
 from rxnodes.lifecycle.events import Dropped, Opened, Stopped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from datetime import datetime
 
     from rxnodes.connection.connection import Connection
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from rxnodes.fleet.rules.machine import State
     from rxnodes.fleet.rules.values import Entry, Record, Tail
     from rxnodes.fleet.store import Store
+    from rxnodes.fleet.worker.answering import Publishing
     from rxnodes.lifecycle.events import Connecting, LifecycleEvent
     from rxnodes.lifecycle.inputs import Reported
     from rxnodes.transport.receipts import Receipt, SharedOutcome
@@ -53,6 +55,8 @@ class Seats(Protocol):
     """The worker, as its seats see it."""
 
     store: Store
+    #: The names of connections whose messages are kept.
+    kept: Collection[str]
     has_ever_joined: bool
     #: What was commanded before that.
     wishes: dict[str, Wish]
@@ -131,7 +135,7 @@ class Seat:
         self.name = connection.name
         self.commands: list[Command] = []
         self.connection = connection
-        self.published: Published | None = None
+        self.published: Publishing | None = None
         self._seats = seats
         self._is_wiring = False
         self._begun = 0
@@ -172,7 +176,8 @@ class Seat:
 
     def _hold(self) -> None:
         self._unfollow()
-        self.published = Published(self.connection, self._seats.store, self.state.epoch)
+        kind = Kept if self.name in self._seats.kept else Published
+        self.published = kind(self.connection, self._seats.store, self.state.epoch)
         self._is_wiring = True
         try:
             self.helm.hold()
@@ -218,7 +223,11 @@ class Seat:
         """The session is over. It is told once the log has it."""
         self._release = release
         self._dial = None
-        self._seats.feed(self.name, Ended(stopped, self._count_published()))
+        ended = partial(self._seats.feed, self.name, Ended(stopped, self._count_published()))
+        if self.published is None:
+            ended()
+        else:
+            self.published.when_written(ended)
 
     def saw(self, event: LifecycleEvent) -> None:
         """Every other lifecycle event."""
