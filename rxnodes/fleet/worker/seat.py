@@ -101,12 +101,16 @@ class SeatCommand(Command):
 
     Attributes:
         seat: Its connection's. Where that is held here, the worker knows what the log will have.
+        about: The id of the wish that it is about: a newer one is not touched; `None`: of any.
     """
 
     seat: Seat
+    about: str | None = None
 
     def wish(self, record: Record, tail: Tail) -> Wish | None:
         """What it makes of the wish; `None`: nothing."""
+        if self.about not in (None, record.wish.id):
+            return None
         state = self.seat.state
         return Command.wish(self, record, state.ahead if state.is_held else tail)
 
@@ -127,7 +131,18 @@ class Seat:
     """
 
     __slots__ = (
-        *("_begun", "_dial", "_followed", "_is_wiring", "_release", "_seats", "_sends", "_stops", "commands"),
+        *(
+            "_begun",
+            "_dial",
+            "_followed",
+            "_is_wiring",
+            "_release",
+            "_seats",
+            "_sends",
+            "_stopping",
+            "_stops",
+            "commands",
+        ),
         *("connection", "helm", "name", "published"),
     )
 
@@ -142,6 +157,8 @@ class Seat:
         self._stops: Callable[[], None] | None = None
         self._dial: tuple[tuple[int, int], Callable[[], None]] | None = None
         self._release: Callable[[Stopped | None], None] | None = None
+        # The stop of the live session, until the log has its end.
+        self._stopping: SeatCommand | None = None
         # How the log of a connection that is held elsewhere stands, while that matters here.
         self._followed: Tail | None = None
         self._sends: Sends | None = None
@@ -205,8 +222,12 @@ class Seat:
 
     def _end(self, stopped: Stopped | None) -> None:
         release, self._release = self._release, None
+        stopping, self._stopping = self._stopping, None
         assert release is not None
         release(stopped)
+        if stopped is None and stopping is not None:
+            # The log may not have it, and then whoever holds the connection next would begin again.
+            self._command(stopping)
 
     # What the connection tells
 
@@ -267,6 +288,8 @@ class Seat:
         if not self._seats.has_ever_joined:
             self._seats.wishes.pop(self.name, None)
         elif self._is_running_here():
+            about = self.state.record.wish.id
+            self._stopping = SeatCommand(seat=self, is_start=False, code=code, reason=reason, about=about)
             self.helm.stop(code, reason)
         else:
             self._command(SeatCommand(seat=self, is_start=False, code=code, reason=reason))
