@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import builds, machine
+from benchmarks import builds, hurt, machine
 from benchmarks.contenders import CONTENDERS, with_compiled
 from benchmarks.job import Job, Skipped
 from benchmarks.limits import allow_many_files
@@ -36,6 +36,8 @@ NO_PORT = 9
 def main() -> None:
     """Runs the benchmarks that the command line asks for."""
     options = _options()
+    if options.only == ["hurt"]:
+        sys.exit(hurt.main([] if options.limit is None else ["--minutes", str(options.limit / 60)]))
     if options.with_node and (problem := Node().install()) is not None:
         _say(f"RxJS is skipped: {problem}\n")
     allow_many_files()
@@ -139,9 +141,11 @@ def _options() -> argparse.Namespace:
         "--only",
         action="append",
         default=[],
-        choices=WORKLOADS,
+        choices=[*WORKLOADS, "hurt"],
         metavar="NAME",
-        help="this workload; again for more: " + ", ".join(WORKLOADS),
+        help="this workload; again for more: "
+        + ", ".join(WORKLOADS)
+        + "; or hurt, by itself: an hour that hurts a fleet",
     )
     parser.add_argument("--repeats", type=int, help="how often each is measured, in a fresh process each time")
     parser.add_argument("--limit", type=float, help="seconds after which no further repeat is begun")

@@ -146,7 +146,7 @@ class NatsCluster:
                 binary,
                 port=port,
                 name=f"s{number}",
-                more=f'cluster {{ name: "three", host: "127.0.0.1", port: {route}, routes: [{known}] }}',
+                more=f'cluster {{ name: "three", no_advertise: true, host: "127.0.0.1", port: {route}, routes: [{known}] }}',
             )
             for number, (port, route) in enumerate(zip(ports, routes, strict=True))
         ]
@@ -166,15 +166,20 @@ class NatsCluster:
             server.kill()
 
     async def leader(self, store, place):
-        """The server that leads a stream, as soon as one does."""
-        async with asyncio.timeout(PATIENCE):
-            while True:
-                with contextlib.suppress(StoreError):
-                    info = await store._jetstream.api(f"STREAM.INFO.{place.stream}")
-                    leader = [it for it in self.servers if it.folder.name == info["cluster"].get("leader")]
-                    if leader:
-                        return leader[0]
-                await asyncio.sleep(0.05)
+        return await leader(self.servers, store, place)
+
+
+async def leader(servers, store, place):
+    """Which of the servers leads a stream, as soon as one does."""
+    async with asyncio.timeout(2 * PATIENCE):
+        while True:
+            with contextlib.suppress(StoreError):
+                info = await store._jetstream.api(f"STREAM.INFO.{place.stream}")
+                name = info["cluster"].get("leader") if len(servers) > 1 else servers[0].folder.name
+                leading = [server for server in servers if server.folder.name == name]
+                if leading:
+                    return leading[0]
+            await asyncio.sleep(0.05)
 
 
 @contextlib.asynccontextmanager

@@ -125,7 +125,7 @@ class Layout:
                 raise
             kept = (await jetstream.api(f"STREAM.INFO.{name}"))["config"]
             changed = {key: config[key] for key in ("max_msgs_per_subject", "num_replicas")}
-            if self.is_ours and changed.items() - kept.items():
+            if self.is_ours and any(kept.get(key) != value for key, value in changed.items()):
                 await jetstream.api(f"STREAM.UPDATE.{name}", {**kept, **changed})
 
 

@@ -35,6 +35,7 @@ __all__ = [
     "Joined",
     "LastRead",
     "LetGo",
+    "NotBegun",
     "ReadLast",
     "ReadRecord",
     "RecordRead",
@@ -156,6 +157,11 @@ class Ended:
     published: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class NotBegun:
+    """The session that was to begin never will: the project is being left, or the connection removed."""
+
+
 # From the machine itself
 
 
@@ -178,6 +184,7 @@ Input = (
     | Dialling
     | Happened
     | Ended
+    | NotBegun
     | Always
 )
 

@@ -143,6 +143,7 @@ class Member:
         self._wishes: Mapping[str, Wish] = {} if wishes is None else wishes
         self._out: deque[Order | PutLease | ReadLease | DeleteLease | Joining] = deque()
         self._claiming = 0
+        self._has_more = False
         self._held = 0
 
         self.id = ""
@@ -275,7 +276,7 @@ class Member:
 
     def _cut(self, now: Now) -> None:
         """Holds nothing any more, and will come back under another id."""
-        self.has_joined = False
+        self.has_joined = self._has_more = False
         self._needs_id = True
         self._in_flight = None
         for name in self._shares:
@@ -292,6 +293,7 @@ class Member:
     def drain(self, now: Now) -> None:
         """Claims nothing any more, ends its sessions in order, and lets all go. Then it leaves."""
         self.is_draining = True
+        self._has_more = False
         self.renew(now)
         for name in self._shares:
             self.feed(name, Drain(), now)
@@ -355,6 +357,9 @@ class Member:
         self._claiming += (after in CLAIMING) - (before in CLAIMING)
         self._held += (after in HELD) - (before in HELD)
         self._file(name, share)
+        if self._has_more and self._claiming <= AT_ONCE // 2:
+            # As soon as there is room for a number of them, since each look goes through all that are free.
+            self._claim_shares(now)
 
     def _file(self, name: str, share: Share) -> None:
         """Files a connection by who holds it, so that nobody looks at 10,000 of them when nothing has changed."""
@@ -377,6 +382,7 @@ class Member:
     # Claiming
 
     def _claim_shares(self, now: Now) -> None:
+        self._has_more = False
         if not (self._sees_leases and self._sees_records and self._has_room()):
             return
         alive = self._who_is_alive(now)
@@ -423,6 +429,7 @@ class Member:
     def _claim_filed(self, key: str, now: Now) -> None:
         for name in list(self._filed[key]):
             if not self._has_room():
+                self._has_more = self._claiming >= AT_ONCE
                 return
             share = self._shares[name]
             if share.free_since is None:

@@ -21,6 +21,7 @@ from rxnodes.fleet.rules.inputs import (
     Happened,
     Hold,
     LetGo,
+    NotBegun,
     Release,
     Stop,
 )
@@ -54,6 +55,11 @@ class Seats(Protocol):
     has_ever_joined: bool
     #: What was commanded before that.
     wishes: dict[str, Wish]
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has been entered, and has not left yet."""
+        ...
 
     def state(self, name: str) -> State:
         """Where it stands towards a connection."""
@@ -305,6 +311,9 @@ class Seat:
         if self._sends is not None:
             self._sends.leave()
         self._seats.remove(self.name)
+        if not self._begun and self._seats.is_running and self._state.phase in (Phase.STOPPING, Phase.FENCED):
+            # What was to begin had to wait for what is being told, and now never will.
+            self._seats.feed(self.name, NotBegun())
 
     # What happens elsewhere
 

@@ -147,6 +147,11 @@ class Worker:
         return self._member is not None and self._member.has_joined
 
     @property
+    def is_running(self) -> bool:
+        """Whether it has been entered, and has not left yet."""
+        return self._member is not None and not self._member.has_left
+
+    @property
     def held(self) -> tuple[str, ...]:
         """The connections that it holds."""
         rules = self._rules
@@ -428,6 +433,6 @@ class Worker:
 
     def remove(self, name: str) -> None:
         """Lets a connection go, and claims it no more."""
-        if self._member is not None and not self._member.has_left:
-            self._member.remove(name, self.now())
+        if self.is_running:
+            self._rules.remove(name, self.now())
             self._pump()

@@ -71,7 +71,7 @@ class Scribe:
         if isinstance(event, Dropped | Stopped) and published is None:
             published = self.published
         entry = Entry(self.worker, event, after, behind=before.sequence, published=published)
-        sequence = await self.store.append(self.name, entry_letter(entry), entry.id, before.sequence)
+        sequence = await self.store.append(self.name, entry_letter(entry), before.sequence)
         self.tail = entry.at(sequence)
         return event
 

@@ -108,3 +108,19 @@ def test_a_plain_with_goes_over_nats(tmp_path):
             return fleet.call(fleet.websocket("chat").wait_stopped)
 
     assert asyncio.run(main()).session == 1
+
+
+async def test_an_observer_that_comes_first_leaves_the_settings_to_the_workers(tmp_path):
+    async with one(tmp_path) as server, Fleet.connect(server.url, history=True) as fleet:
+        store = nats_store(server.url, history=3)
+        await store.open()
+        scribe = Scribe(store)
+        for number in range(1, 6):
+            await scribe.stop(session=number)
+        told = []
+        fleet.websocket("chat").lifecycle.subscribe(lambda event: told.append(event.session))
+        async with asyncio.timeout(PATIENCE):
+            while len(told) < 3:  # noqa: PLR2004
+                await asyncio.sleep(0.02)
+        assert told == [3, 4, 5]
+        await store.close()
