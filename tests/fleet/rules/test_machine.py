@@ -239,6 +239,14 @@ def at(phase):
     return Machine().to(phase)
 
 
+def test_a_copy_has_all_that_its_original_has():
+    original = State("chat")
+    for name in State.__slots__:
+        setattr(original, name, object())
+    copy = original.copy()
+    assert all(getattr(copy, name) is getattr(original, name) for name in State.__slots__)
+
+
 # Claiming
 
 
