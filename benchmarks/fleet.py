@@ -43,7 +43,7 @@ CONNECTIONS: Final = 10_000
 #: Connections of a quick run.
 FEW: Final = 1_000
 #: Seconds of the workers' leases: so much later others take over what a dead one held.
-LEASE: Final = 5.0
+LEASE: Final = 15.0
 #: Seconds for any one step, before the run is given up.
 PATIENCE: Final = 120.0
 #: `rxnodes`, with as many files as the system allows.

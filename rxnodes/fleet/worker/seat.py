@@ -28,11 +28,12 @@ from rxnodes.fleet.rules.inputs import (
 )
 from rxnodes.fleet.rules.machine import Phase
 from rxnodes.fleet.rules.values import ABORT, Wish
+from rxnodes.fleet.worker.kept import Kept
 from rxnodes.fleet.worker.messages import Published
 from rxnodes.lifecycle.events import Dropped, Opened, Stopped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from datetime import datetime
 
     from rxnodes.connection.connection import Connection
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from rxnodes.fleet.rules.machine import State
     from rxnodes.fleet.rules.values import Entry, Record, Tail
     from rxnodes.fleet.store import Store
+    from rxnodes.fleet.worker.answering import Publishing
     from rxnodes.lifecycle.events import Connecting, LifecycleEvent
     from rxnodes.lifecycle.inputs import Reported
     from rxnodes.transport.receipts import Receipt, SharedOutcome
@@ -53,6 +55,8 @@ class Seats(Protocol):
     """The worker, as its seats see it."""
 
     store: Store
+    #: The names of connections whose messages are kept.
+    kept: Collection[str]
     has_ever_joined: bool
     #: What was commanded before that.
     wishes: dict[str, Wish]
@@ -97,12 +101,16 @@ class SeatCommand(Command):
 
     Attributes:
         seat: Its connection's. Where that is held here, the worker knows what the log will have.
+        about: The id of the wish that it is about: a newer one is not touched; `None`: of any.
     """
 
     seat: Seat
+    about: str | None = None
 
     def wish(self, record: Record, tail: Tail) -> Wish | None:
         """What it makes of the wish; `None`: nothing."""
+        if self.about not in (None, record.wish.id):
+            return None
         state = self.seat.state
         return Command.wish(self, record, state.ahead if state.is_held else tail)
 
@@ -123,7 +131,18 @@ class Seat:
     """
 
     __slots__ = (
-        *("_begun", "_dial", "_followed", "_is_wiring", "_release", "_seats", "_sends", "_stops", "commands"),
+        *(
+            "_begun",
+            "_dial",
+            "_followed",
+            "_is_wiring",
+            "_release",
+            "_seats",
+            "_sends",
+            "_stopping",
+            "_stops",
+            "commands",
+        ),
         *("connection", "helm", "name", "published"),
     )
 
@@ -131,13 +150,15 @@ class Seat:
         self.name = connection.name
         self.commands: list[Command] = []
         self.connection = connection
-        self.published: Published | None = None
+        self.published: Publishing | None = None
         self._seats = seats
         self._is_wiring = False
         self._begun = 0
         self._stops: Callable[[], None] | None = None
         self._dial: tuple[tuple[int, int], Callable[[], None]] | None = None
         self._release: Callable[[Stopped | None], None] | None = None
+        # The stop of the live session, until the log has its end.
+        self._stopping: SeatCommand | None = None
         # How the log of a connection that is held elsewhere stands, while that matters here.
         self._followed: Tail | None = None
         self._sends: Sends | None = None
@@ -172,7 +193,8 @@ class Seat:
 
     def _hold(self) -> None:
         self._unfollow()
-        self.published = Published(self.connection, self._seats.store, self.state.epoch)
+        kind = Kept if self.name in self._seats.kept else Published
+        self.published = kind(self.connection, self._seats.store, self.state.epoch)
         self._is_wiring = True
         try:
             self.helm.hold()
@@ -200,8 +222,12 @@ class Seat:
 
     def _end(self, stopped: Stopped | None) -> None:
         release, self._release = self._release, None
+        stopping, self._stopping = self._stopping, None
         assert release is not None
         release(stopped)
+        if stopped is None and stopping is not None:
+            # The log may not have it, and then whoever holds the connection next would begin again.
+            self._command(stopping)
 
     # What the connection tells
 
@@ -218,7 +244,11 @@ class Seat:
         """The session is over. It is told once the log has it."""
         self._release = release
         self._dial = None
-        self._seats.feed(self.name, Ended(stopped, self._count_published()))
+        ended = partial(self._seats.feed, self.name, Ended(stopped, self._count_published()))
+        if self.published is None:
+            ended()
+        else:
+            self.published.when_written(ended)
 
     def saw(self, event: LifecycleEvent) -> None:
         """Every other lifecycle event."""
@@ -258,6 +288,8 @@ class Seat:
         if not self._seats.has_ever_joined:
             self._seats.wishes.pop(self.name, None)
         elif self._is_running_here():
+            about = self.state.record.wish.id
+            self._stopping = SeatCommand(seat=self, is_start=False, code=code, reason=reason, about=about)
             self.helm.stop(code, reason)
         else:
             self._command(SeatCommand(seat=self, is_start=False, code=code, reason=reason))

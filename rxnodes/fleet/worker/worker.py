@@ -34,7 +34,7 @@ from rxnodes.fleet.worker.watchers import LeaseWatcher, RecordWatcher
 from rxnodes.project.scope import run_to_end
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from rxnodes.connection.connection import Connection
     from rxnodes.errors import RxNodesError
@@ -74,6 +74,7 @@ class Worker:
         lease: The seconds of its lease.
         capacity: How many connections it may hold; `None`: any number.
         settle: So many seconds after joining it claims, so that those who join together share.
+        kept: The names of connections whose messages are kept, in order and without loss.
     """
 
     def __init__(  # noqa: PLR0913 - one for each setting
@@ -85,6 +86,7 @@ class Worker:
         lease: float = 15.0,
         capacity: int | None = None,
         settle: float = 2.0,
+        kept: Collection[str] = (),
     ) -> None:
         self._project = project
         self.store = store
@@ -92,6 +94,7 @@ class Worker:
         self._lease = lease
         self._capacity = capacity
         self._settle = settle
+        self.kept = kept
         self._seats: dict[str, Seat] = {}
         self._member: Member | None = None
         self._commander = Commander(store)

@@ -179,6 +179,44 @@ async def test_a_stop_on_the_holder_takes_effect_at_once():
 
 
 @virtual
+async def test_a_stop_on_a_holder_that_is_lost_before_the_log_has_it_stops_all_the_same():
+    async with Workers() as fleet:
+        fleet.join(starts("chat"))
+        await asyncio.sleep(SETTLE + 1)
+        (holder,) = fleet.hands
+        fleet.engine.stop()
+        holder["chat"].stop()
+        await asyncio.sleep(2 * LEASE)
+        fleet.engine.start()
+        await asyncio.sleep(3 * LEASE)
+        # The next one may have begun before that could be written.
+        assert not fleet.tail("chat").is_live
+        assert not fleet.record("chat").wish.run
+
+
+@virtual
+async def test_a_stop_on_a_holder_that_is_lost_overrides_nothing_newer():
+    async with Workers() as fleet:
+        for _ in range(2):
+            fleet.join(starts("chat"))
+        await asyncio.sleep(SETTLE + 1)
+        holder = fleet.holder("chat")
+        (other,) = (hand for hand in fleet.hands if hand is not holder)
+        holder.store.cut()
+        holder["chat"].stop()
+        await asyncio.sleep(3 * LEASE)
+        # The other one has taken over and begun again; it was stopped and started since.
+        other["chat"].stop()
+        await other["chat"].wait_stopped()
+        other["chat"].start()
+        await other["chat"].wait_started()
+        holder.store.restore()
+        await asyncio.sleep(3 * LEASE)
+        assert fleet.record("chat").wish.run
+        assert (fleet.tail("chat").session, fleet.tail("chat").is_live) == (3, True)
+
+
+@virtual
 async def test_no_more_than_its_capacity():
     names = [f"chat{number}" for number in range(10)]
     async with Workers(names) as fleet:
