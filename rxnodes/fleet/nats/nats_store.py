@@ -94,12 +94,13 @@ class NatsStore:
         self._watches.append(self._connection.on_connection(self._connected))
 
     def _connected(self, connected: bool) -> None:  # noqa: FBT001 - as it is told
+        if self._making is not None:
+            self._making.cancel()
+            self._making = None
         if not connected:
             self._was_away = True
         elif self._was_away:
             # Servers that have lost everything come back without it.
-            if self._making is not None:
-                self._making.cancel()
             self._making = asyncio.create_task(self._make_again())
 
     async def _make_again(self) -> None:
