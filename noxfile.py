@@ -49,9 +49,10 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """What the documentation shows: its programs, outputs, tables, links and pictures."""
-    session.install("-e", ".[test]")
-    session.run("pytest", "-q", "tests/test_docs.py", "tests/test_architecture.py", "tests/test_reliability.py")
+    """What the documentation shows: its programs, outputs, tables, links and pictures; and its site."""
+    session.install("-e", ".[test,docs]")
+    files = ("docs", "docs_types", "docs_pictures", "site", "architecture", "reliability")
+    session.run("pytest", "-q", *(f"tests/test_{name}.py" for name in files))
 
 
 @nox.session

@@ -68,31 +68,29 @@ def calls(module):
             yield test, {key: value for part in combination for key, value in part.items()}
 
 
-def mutants(table, phases, *, whole=lambda row: False):
-    """Every mutant of a table, as the parameters of a test: the row's number, and the row in its place.
+def rows(table):
+    """The rows of a table, as the parameters of a test: each one's number, and its name."""
+    names = [f"{row.source.name} {row.on.__name__} -> {row.target.name}" for row in table]
+    return [pytest.param(number, id=name) for number, name in enumerate(names)]
+
+
+def mutants(table, number, phases, *, whole=lambda row: False):
+    """The tables in which this one row is wrong, by what is wrong with it.
 
     Args:
         table: The table.
+        number: The row's place in it.
         phases: Where a row may lead.
         whole: Whether a row can only be missing.
     """
-    for number, row in enumerate(table):
-        changed = {"missing": None}
-        if not whole(row):
-            changed |= {f"to {phase.name}": replace(row, target=phase) for phase in phases if phase is not row.target}
-            changed |= {
-                f"without {action.__name__}": replace(row, actions=row.actions[:place] + row.actions[place + 1 :])
-                for place, action in enumerate(row.actions)
-            }
-            if row.when is not None:
-                changed["without its guard"] = replace(row, when=None)
-        for what, mutant in changed.items():
-            name = f"{row.source.name} {row.on.__name__} -> {row.target.name} {what}"
-            yield pytest.param(number, mutant, id=name)
-
-
-def with_mutant(table, number, mutant):
-    """The table with the mutant in that row's place."""
-    changed = list(table)
-    changed[number : number + 1] = [] if mutant is None else [mutant]
-    return changed
+    row = table[number]
+    changed = {"missing": ()}
+    if not whole(row):
+        changed |= {f"to {phase.name}": (replace(row, target=phase),) for phase in phases if phase is not row.target}
+        changed |= {
+            f"without {action.__name__}": (replace(row, actions=row.actions[:place] + row.actions[place + 1 :]),)
+            for place, action in enumerate(row.actions)
+        }
+        if row.when is not None:
+            changed["without its guard"] = (replace(row, when=None),)
+    return {what: (*table[:number], *mutant, *table[number + 1 :]) for what, mutant in changed.items()}

@@ -9,6 +9,7 @@ import doctest
 import functools
 import html
 import importlib
+import importlib.util
 import inspect
 import json
 import pkgutil
@@ -16,6 +17,7 @@ import re
 import shlex
 import signal
 import sys
+import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -51,7 +53,7 @@ from rxnodes.testing import (
 from rxnodes.websocket.settings import ConnectionSettings, ReconnectSettings, SendQueueSettings, TlsSettings
 
 ROOT = Path(__file__).parents[1]
-DOCS = sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))
+DOCS = sorted(page.relative_to(ROOT).as_posix() for page in (ROOT / "docs").rglob("*.md"))
 OTHERS = sorted({page.name for page in ROOT.glob("*.md")} - {"README.md"})
 PAGES = ["README.md", *DOCS, "examples/README.md", *OTHERS]
 TEXTS = {page: (ROOT / page).read_text() for page in PAGES}
@@ -127,12 +129,13 @@ def test_every_language_is_one_that_is_checked_here_or_elsewhere():
 def test_a_page_begins_with_when_one_needs_it(page):
     title, need = TEXTS[page].split("\n\n")[:2]
     assert title.startswith("# ")
-    assert re.fullmatch(r"Read this page when [^.]*\.", need), "one sentence, in a paragraph of its own"
+    assert re.fullmatch(r"Read this page when (?:[^.]|\.(?=\w))*\.", need), "one sentence, in a paragraph of its own"
 
 
 def test_the_documentation_has_a_table_of_all_its_pages():
-    targets = {re.sub(r"^.*\]\((.*)\)$", r"docs/\1", cells[0]) for cells in rows_of("docs/README.md", "Page")}
-    assert targets >= {*DOCS, "docs/../CHANGELOG.md", "docs/../examples/README.md"} - {"docs/README.md"}
+    targets = [re.sub(r"^.*\]\((.*)\)$", r"docs/\1", cells[0]) for cells in rows_of("docs/README.md", "Page")]
+    assert len(targets) == len({*targets})
+    assert {*targets} >= {*DOCS, "docs/../CHANGELOG.md", "docs/../examples/README.md"} - {"docs/README.md"}
     assert "](docs/README.md)" in TEXTS["README.md"]
 
 
@@ -194,7 +197,7 @@ def workshop(tmp_path, certificates):
 
 
 #: These are the files of examples/, which have tests of their own, with servers.
-PROGRAMS = [block for block in blocks("python") if not block.id.startswith("docs/recipes.md:")]
+PROGRAMS = [block for block in blocks("python") if not block.id.startswith("docs/recipes/")]
 
 
 @pytest.mark.slow
@@ -571,6 +574,38 @@ def test_every_link_leads_somewhere(page):
     links = re.findall(r"\[([^\]]*)\]\(([^)\s]+)\)", TEXTS[page])
     here = [(text, target) for text, target in links if not re.match(r"https?:", target)]
     assert [link for link in here if not leads_somewhere(page, *link)] == []
+
+
+# --- The reference of all names, and what is installed ----------------------------------------------------------------
+
+PUBLIC = [
+    "rxnodes",
+    *(
+        f"rxnodes.{name}"
+        for name in ("websocket", "websocket.jsonrpc", "recording", "testing", "inspector", "telemetry")
+    ),
+    *(["rxnodes.fleet"] if importlib.util.find_spec("rxnodes.fleet") else []),
+]
+
+
+def test_the_reference_has_every_public_name_once():
+    shown = [name for page in DOCS for name in re.findall(r"^::: (\S+)$", TEXTS[page], re.MULTILINE)]
+    # Some functions are in a module of their name, which would be shown in their place.
+    shown = [re.sub(r"\.(\w+)\.\1$", r".\1", name) for name in shown]
+    assert len(shown) == len({*shown})
+    public = {f"{module}.{name}" for module in PUBLIC for name in importlib.import_module(module).__all__}
+    # The testing kit has the names of recordings too.
+    assert {*shown} == public - {f"rxnodes.testing.{name}" for name in ("Recorded", "Recording", "record")}
+
+
+def test_every_extra_is_explained():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert {cells[0].strip("`") for cells in rows_of("docs/install.md", "Extra")} == {*extras}
+
+
+def test_the_version_to_cite_is_the_packages():
+    file = ROOT / "CITATION.cff"
+    assert f"\nversion: {rxnodes.__version__}\n" in file.read_text()
 
 
 # --- Examples in docstrings -------------------------------------------------------------------------------------------

@@ -17,6 +17,8 @@ def test_it_is_short(name):
     assert len([line for line in lines if line]) < 50
 
 
-def test_the_page_shows_each_of_them_as_it_is():
-    shown = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs/recipes.md").read_text(), re.DOTALL | re.MULTILINE)
-    assert sorted(shown) == sorted((ROOT / "examples" / name).read_text() for name in RECIPES)
+def test_a_page_shows_each_of_them_as_it_is():
+    pages = [page.read_text() for page in (ROOT / "docs/recipes").glob("*.md")]
+    shown = [text for page in pages for text in re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)]
+    names = [*RECIPES, "trading_feed.py"]
+    assert sorted(shown) == sorted((ROOT / "examples" / name).read_text() for name in names)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import groupby
 from pathlib import Path
 
 import pytest
-from mutants import MachineTests, mutants, with_mutant
+from mutants import MachineTests, mutants, rows
 
 from rxnodes.lifecycle.inputs import Reported
 from rxnodes.lifecycle.machine import TABLE, Phase, index
@@ -19,16 +18,8 @@ def test_the_table_itself_survives():
     assert TESTS.survives(TABLE)
 
 
-def mutants_by_row():
-    """The mutants of each row, as the parameters of a test: the row's number, and what takes its place."""
-    found = mutants(TABLE, Phase, whole=lambda row: row.on is Reported)
-    for number, group in groupby(found, key=lambda it: it.values[0]):
-        row = TABLE[number]
-        name = f"{row.source.name} {row.on.__name__} -> {row.target.name}"
-        yield pytest.param(number, {it.id: it.values[1] for it in group}, id=name)
-
-
 @pytest.mark.slow(but_every=20)
-@pytest.mark.parametrize(("number", "changed"), list(mutants_by_row()))
-def test_every_mutant_of_a_row_is_caught(number, changed):
-    assert [what for what, mutant in changed.items() if TESTS.survives(with_mutant(TABLE, number, mutant))] == []
+@pytest.mark.parametrize("number", rows(TABLE))
+def test_every_mutant_of_a_row_is_caught(number):
+    wrong = mutants(TABLE, number, Phase, whole=lambda row: row.on is Reported)
+    assert [what for what, table in wrong.items() if TESTS.survives(table)] == []

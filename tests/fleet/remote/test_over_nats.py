@@ -120,7 +120,7 @@ async def test_an_observer_that_comes_first_leaves_the_settings_to_the_workers(t
         told = []
         fleet.websocket("chat").lifecycle.subscribe(lambda event: told.append(event.session))
         async with asyncio.timeout(PATIENCE):
-            while len(told) < 3:  # noqa: PLR2004
+            while len(told) < 3:
                 await asyncio.sleep(0.02)
         assert told == [3, 4, 5]
         await store.close()
