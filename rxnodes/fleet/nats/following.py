@@ -105,6 +105,11 @@ class Following:
         self._main = asyncio.create_task(self._run())
         self._watch = connection.on_connection(self._connected)
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it has been ended."""
+        return self._is_closed
+
     def close(self) -> None:
         """Ends it: nothing is told any more."""
         self._is_closed = True

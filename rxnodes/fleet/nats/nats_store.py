@@ -79,6 +79,7 @@ class NatsStore:
         self._jetstream = JetStream(self._connection, timeout)
         self._layout = layout
         self._watches: list[Watch] = []
+        self._followings: list[Following] = []
         self._making: asyncio.Task[None] | None = None
         self._was_away = False
 
@@ -110,9 +111,10 @@ class NatsStore:
 
     async def close(self) -> None:
         """See `Store.close`."""
-        for watch in self._watches:
+        for watch in (*self._watches, *self._followings):
             watch.close()
         self._watches.clear()
+        self._followings.clear()
         if self._making is not None:
             self._making.cancel()
         await self._connection.close()
@@ -203,7 +205,9 @@ class NatsStore:
     ) -> Watch:
         subjects = place.prefix + subjects
         following = Following(self._connection, self._jetstream, place.stream, subjects, since=since, told=told)
-        self._watches.append(following)
+        # Observers read one history after the other.
+        self._followings = [it for it in self._followings if not it.is_closed]
+        self._followings.append(following)
         return following
 
     # --- Kept messages ------------------------------------------------------------------------------------------------
