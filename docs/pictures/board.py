@@ -185,7 +185,8 @@ class Board:
         ground.set("height", f"{y + 5:g}")
         root.set("width", "100%")
         root.set("height", f"{y + 6:g}")
-        return ET.tostring(root, encoding="us-ascii").decode() + "\n"
+        document: bytes = ET.tostring(root, encoding="us-ascii")
+        return document.decode() + "\n"
 
     def _told(self, row: Row) -> str:
         """A row in words, for those who do not see it."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import reactivex
+from reactivex import Observable
 from reactivex.disposable import SerialDisposable
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -50,7 +51,7 @@ RECONNECT = {"enabled": True, "initial_delay": 0.5, "jitter": False}
 Does = tuple[float, str, Any]
 
 
-Run = Callable[[], Awaitable[Board]]
+Run = Callable[[], Coroutine[Any, Any, Board]]
 PICTURES: dict[str, Run] = {}
 
 
@@ -303,9 +304,11 @@ async def of_expect() -> Board:
         board.watch("on the wire", on_receive(chat))
         calls, late = Trigger[str](), Trigger[str]()
         board.watch("called, and subscribed to", reactivex.merge(calls, late))
-        expected: list[Any] = []
-        board.at(0.5, lambda: (calls.fire("call"), expected.append(expect(chat, lambda text: text[0] == "b"))))
-        board.at(1.5, lambda: (late.fire("sub"), expected[0].subscribe(outcome)))
+        expected: list[Observable[str]] = []
+        calls.subscribe(lambda _: expected.append(expect(chat, lambda text: text[0] == "b")))
+        board.at(0.5, calls.fire, "call")
+        board.at(1.5, late.fire, "sub")
+        board.at(1.5, lambda: expected[0].subscribe(outcome))
         board.box("expect(chat, starts_with_b)")
         outcome = Trigger[str]()
         board.watch("result", outcome)
