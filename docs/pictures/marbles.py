@@ -12,6 +12,7 @@ import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import reactivex
 from reactivex import Observable
@@ -213,6 +214,24 @@ async def of_on_error() -> Board:
         board.box("on_error(chat)")
         board.watch("result: the phase of each event", on_error(chat), lambda event: event.phase)
         await board.run(2.4)
+    return board
+
+
+@picture("holding")
+async def of_holding() -> Board:
+    """A fleet's worker lets the connection go, and takes it again."""
+    async with connected(peer((0, "accept", None))) as chat:
+        worker: Any = Mock(is_live=False)
+        helm = chat.for_project.steer(worker)
+        helm.hold()
+        board = Board()
+        source = board.source("source", {0.4: "1", 1: "2", 1.6: "3"})
+        board.watch("holding(chat)", rxnodes.holding(chat))
+        board.at(0.7, helm.let_go)
+        board.at(1.3, helm.hold)
+        board.box("client_start(chat, enabled=holding(chat))")
+        board.watch("result", source.pipe(client_start(chat, enabled=rxnodes.holding(chat))))
+        await board.run(2)
     return board
 
 
