@@ -36,6 +36,11 @@ NO_PORT = 9
 def main() -> None:
     """Runs the benchmarks that the command line asks for."""
     options = _options()
+    if options.only == ["fleet"]:
+        from benchmarks import fleet  # noqa: PLC0415 - needs nats-py
+
+        fleet.main(quick=options.quick, limit=options.limit, json_file=options.json)
+        return
     if options.only == ["hurt"]:
         sys.exit(hurt.main([] if options.limit is None else ["--minutes", str(options.limit / 60)]))
     if options.with_node and (problem := Node().install()) is not None:
@@ -141,11 +146,11 @@ def _options() -> argparse.Namespace:
         "--only",
         action="append",
         default=[],
-        choices=[*WORKLOADS, "hurt"],
+        choices=[*WORKLOADS, "fleet", "hurt"],
         metavar="NAME",
         help="this workload; again for more: "
         + ", ".join(WORKLOADS)
-        + "; or hurt, by itself: an hour that hurts a fleet",
+        + "; or by themselves: fleet, the figures of one, and hurt, an hour that hurts one",
     )
     parser.add_argument("--repeats", type=int, help="how often each is measured, in a fresh process each time")
     parser.add_argument("--limit", type=float, help="seconds after which no further repeat is begun")

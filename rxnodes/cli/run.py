@@ -115,7 +115,7 @@ def _in_fleet(
 
     async def hold() -> None:
         async with _opened(project, options, err):
-            worker = Worker(project, store, guard, lease=fleet.lease, capacity=fleet.capacity)
+            worker = Worker(project, store, guard, lease=fleet.lease, capacity=fleet.capacity, kept=fleet.messages)
             _check_wired(function(project), ":".join(options.function))
             err.line(f"joining the fleet {fleet.name!r} at {', '.join(fleet.servers)} (Ctrl+C leaves it)")
             async with worker:

@@ -132,8 +132,13 @@ class DriverHelm:
 
     @property
     def is_awaited(self) -> bool:
-        """Whether a session counts as live for those who wait here, though none is live at this connection."""
-        return self._steering.is_live and not (self._driver.state.is_shut_down or self._driver.loop.is_left)
+        """Whether a session counts as live for those who wait here, though none is live at this connection.
+
+        While a `Stopped` is being delivered, what is to come behind it does not count yet, as with any connection.
+        """
+        state = self._driver.state
+        is_over = state.is_shut_down or self._driver.loop.is_left or state.phase is Phase.STOPPED
+        return self._steering.is_live and not is_over
 
     def obey(self, input_: Input) -> None:
         """Takes what is asked for here. Once the project has been left, that does nothing."""

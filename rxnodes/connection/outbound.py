@@ -258,29 +258,27 @@ class Outbound:
         state = self._driver.state
         session, attempt = (state.session, state.attempt) if state.is_live else (0, 0)
         shared = SharedOutcome(kind, self._loop.name, session, attempt, self._loop.now(), more)
-        # `Unsent` waits for the notification of the end that caused it. Earlier, the connection would still seem open,
-        # and a subscriber might send the message again.
-        if self._note(receipts, shared) and not self._driver.is_stepping and kind is not Unsent:
-            self._outbox.flush()
+        for receipt in receipts:
+            receipt.shared_outcome = shared
+            receipt.payload = b""
+        if self.watched:
+            for receipt in receipts:
+                if receipt.is_watched:
+                    self._post_outcome(receipt, shared)
+            # `Unsent` waits for the notification of the end that caused it. Earlier, the connection would still seem
+            # open, and a subscriber might send the message again.
+            if not self._driver.is_stepping and kind is not Unsent:
+                self._outbox.flush()
 
     def settle_elsewhere(self, receipt: Receipt, shared: SharedOutcome) -> None:
         """Notes what became of a message that went another way. That nobody knows is an `ErrorEvent`, too."""
         if shared.kind is SendUnknown:
             self._driver.feed(Reported("send", shared.unknown))
-        self._note((receipt,), shared)
-        self._outbox.flush()
-
-    def _note(self, receipts: Collection[Receipt], shared: SharedOutcome) -> bool:
-        """Notes on receipts what became of their messages, and returns whether anybody may wait for that."""
-        for receipt in receipts:
-            receipt.shared_outcome = shared
-            receipt.payload = b""
-        if not self.watched:
-            return False
-        for receipt in receipts:
-            if receipt.is_watched:
-                self._post_outcome(receipt, shared)
-        return True
+        receipt.shared_outcome = shared
+        receipt.payload = b""
+        if receipt.is_watched:
+            self._post_outcome(receipt, shared)
+            self._outbox.flush()
 
     def _post_outcome(self, receipt: Receipt, shared: SharedOutcome) -> None:
         self.watched -= 1

@@ -6,7 +6,7 @@ answer comes, nobody knows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -122,16 +122,19 @@ class From:
         session: The number of the session that is live or was last.
         attempt: The number of its last attempt.
         first: The number within it of the next message.
+        kept: Where messages are kept: the sequence behind which those of this attempt are; `None`: they are not, and
+            published for those who are there.
     """
 
     session: int
     attempt: int
     first: int
+    kept: int | None = None
 
 
 def from_letter(position: From) -> bytes:
     """The answer to a request for messages."""
-    return dumped({"held": True, "session": position.session, "attempt": position.attempt, "first": position.first})
+    return dumped({"held": True, **asdict(position)})
 
 
 def from_of(answer: bytes) -> From | None:
@@ -142,7 +145,7 @@ def from_of(answer: bytes) -> From | None:
     """
     plain = loaded(answer)
     try:
-        return From(plain["session"], plain["attempt"], plain["first"]) if plain["held"] else None
+        return From(plain["session"], plain["attempt"], plain["first"], plain.get("kept")) if plain["held"] else None
     except LookupError as error:
         raise Unreadable(f"an answer that is none: {error!r}") from error
 

@@ -2,10 +2,10 @@
 
 # No `from __future__ import annotations` here: pydantic evaluates the annotations.
 
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, SecretStr, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator
 
 from rxnodes.catalogue.plugins import Plugin
 from rxnodes.websocket.settings.fields import File, Number, OrNone, Settings
@@ -60,6 +60,9 @@ class FleetSettings(Settings):
         capacity: How many connections this worker holds at most, from 1 to 10,000,000; `None`: any number.
         replicas: On how many servers what the fleet shares is kept, from 1 to 5.
         history: How many entries of the log are kept for each connection, from 1 to 1,000,000.
+        messages: How the messages of a connection travel, by its name, where that is not at most once: `"stream"` keeps
+            them for a day, in order and without loss. It stands here and not with the connection, since it means
+            nothing to one that is not shared.
 
     Example:
         >>> settings = FleetSettings.model_validate({"url": "nats://bot:s3cret@10.0.0.7:4222", "lease": 5})
@@ -75,6 +78,7 @@ class FleetSettings(Settings):
     capacity: Annotated[int | None, BeforeValidator(Number(1, 10_000_000, whole=True, optional=True))] = None
     replicas: Annotated[int, BeforeValidator(Number(1, 5, whole=True))] = 1
     history: Annotated[int, BeforeValidator(Number(1, 1_000_000, whole=True))] = 64
+    messages: dict[ConnectionName, Literal["stream"]] = Field(default_factory=dict[ConnectionName, Literal["stream"]])
 
     @field_validator("tls")
     @classmethod

@@ -305,6 +305,31 @@ class Store(Protocol):
         """
         ...
 
+    # Kept messages: one line for each connection that keeps them.
+
+    async def keep(self, name: str, value: bytes) -> int:
+        """Puts something behind what is kept of a connection's messages. Where no answer comes, it may come twice.
+
+        Returns:
+            Its sequence.
+
+        Raises:
+            Unknown, StoreFull, TooLarge: See there.
+        """
+        ...
+
+    async def last_kept(self, name: str) -> int:
+        """The sequence of the last that is kept of a connection's messages; 0: nothing is.
+
+        Raises:
+            Unknown: If no answer came.
+        """
+        ...
+
+    def watch_kept(self, watcher: LogWatcher, name: str, *, behind: int) -> Watch:
+        """Shows what is kept of a connection's messages behind this sequence, and all that comes."""
+        ...
+
     # Plain messages, at most once. A subject is a few tokens with dots between them, behind the fleet's prefix.
 
     def publish(self, subject: str, payload: bytes, header: str = "") -> bool:

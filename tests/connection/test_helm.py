@@ -16,6 +16,7 @@ from rxnodes import (
     HolderLost,
     Initiator,
     Project,
+    RxNodesError,
     SendUnknown,
     Sent,
     Trigger,
@@ -344,6 +345,21 @@ async def test_a_connection_that_was_never_started_here_is_closed_when_such_an_e
     steering.helm.tell(replace(stopped, session=3))
     assert states == [ConnectionState.IDLE, ConnectionState.CLOSED]
     assert [it.session for it in ended] == [3]
+
+
+@virtual
+async def test_in_a_forked_process_nothing_is_asked_of_what_steers():
+    chat, steering = steered(at_once=True)
+    steering.is_live = True
+    chat.connection.for_project.disown()
+    for ask in (chat.connection.start, chat.connection.stop, chat.connection.abort, lambda: chat.connection.send("x")):
+        with pytest.raises(RxNodesError, match="was opened by the process that this one was forked from"):
+            ask()
+    chat.connection.for_project.abort()
+    chat.connection.for_project.shutdown()
+    steering.helm.begin(1)
+    assert not chat.connection.is_live
+    assert steering.told == steering.sent == []
 
 
 # --- What happens elsewhere -------------------------------------------------------------------------------------------

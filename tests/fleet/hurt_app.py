@@ -1,14 +1,17 @@
 """The program that is hurt: as a worker it tells each server who it is, all the time, and keeps a journal.
 
-What it takes from the environment: `HURT_JOURNAL`, the file to append to, and `HURT_WORKER`, who it is.
+What it takes from the environment: `HURT_JOURNAL`, the file to append to; `HURT_WORKER`, who it is; and `HURT_COMMANDS`,
+a file in which it finds commands for its pipelines.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import reactivex
+from reactivex import operators
 
 from rxnodes import ConnectionState
 from rxnodes.fleet.worker.lease_guard import own_clock
@@ -35,6 +38,19 @@ def build(project):
     journal.write(kind="begun")
     for name in project.configurations:
         wire(project, project.websocket(name), worker, journal)
+    commands = Path(os.environ["HURT_COMMANDS"]).open()  # noqa: SIM115 - for as long as the program runs
+    commands.seek(0, os.SEEK_END)
+    project.subscribe(reactivex.interval(PULSE).pipe(operators.do_action(lambda _: carry_out(project, commands))))
+
+
+def carry_out(project, commands):
+    """The commands that have come since: they are given on any worker, whoever holds the connection."""
+    for line in commands.readlines():
+        command, name = line.split()
+        if command == "start":
+            project.websocket(name).start()
+        else:
+            project.websocket(name).stop()
 
 
 def wire(project, connection, worker, journal):
@@ -55,12 +71,14 @@ def wire(project, connection, worker, journal):
             stamp = {"worker": worker, "pid": os.getpid(), "session": connection.session, "at": own_clock()}
             connection.send(json.dumps(stamp))
 
-    def hear(_):
+    def hear(text):
         # Those who do not hold it hear nothing, unless they hear it from the holder.
         if held:
             journal.write(kind="message", name=name, session=connection.session)
+            if text == "stop":
+                connection.stop()
 
     holding(connection).subscribe(hold)
     connection.lifecycle.subscribe(note)
     connection.messages.subscribe(hear)
-    project.subscribe(reactivex.interval(PULSE).pipe(reactivex.operators.do_action(pulse)))
+    project.subscribe(reactivex.interval(PULSE).pipe(operators.do_action(pulse)))

@@ -121,6 +121,7 @@ class MemoryEngine:
     records: Bucket = field(default_factory=Bucket)
     log: list[Logged] = field(default_factory=list)
     lasts: dict[str, Logged] = field(default_factory=dict)
+    kept: list[Logged] = field(default_factory=list)
     generation: int = 0
     stores: list[MemoryStore] = field(default_factory=list)
     under_way: deque[Callable[[], None]] = field(default_factory=deque)
@@ -308,6 +309,24 @@ class MemoryStore:
         if self._faults_from is not self.faults:
             self._faults_from, self._left = self.faults, iter(self.faults)
         return next(self._left, well)
+
+    async def keep(self, name: str, value: bytes) -> int:
+        def write() -> int:
+            self.engine.kept.append(Logged(name, value, len(self.engine.kept) + 1))
+            return len(self.engine.kept)
+
+        return await self._write(write, value)
+
+    async def last_kept(self, name: str) -> int:
+        def read() -> Stood:
+            return Stood(b"", max((it.sequence for it in self.engine.kept if it.name == name), default=0))
+
+        stood = await self._read(read)
+        assert stood is not None
+        return stood.revision
+
+    def watch_kept(self, watcher: LogWatcher, name: str, *, behind: int) -> Watch:
+        return self._watch(KeptFollowing(self, watcher, name, behind))
 
     # Watches.
 
@@ -501,3 +520,19 @@ class LogFollowing(Following):
     def _seen(self, log: list[Logged]) -> int:
         """How many entries of the log have been told. No sequence is left out: nothing but the last ones goes."""
         return bisect_right(log, self._shown or 0, key=lambda entry: entry.sequence)
+
+
+class KeptFollowing(Following):
+    watcher: LogWatcher
+
+    def __init__(self, store: MemoryStore, watcher: LogWatcher, name: str, behind: int) -> None:
+        super().__init__(store, watcher)
+        self._name = name
+        self._shown = behind
+
+    def tell_news(self) -> None:
+        news = self.store.engine.kept[self._shown :]
+        self._shown += len(news)
+        for entry in news:
+            if entry.name == self._name:
+                self.watcher.logged(entry)

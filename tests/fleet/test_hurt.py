@@ -13,7 +13,8 @@ from collections import defaultdict
 from types import SimpleNamespace
 
 import pytest
-from fleet.hurt import Account, Hurt
+from fleet.hurt import Hurt
+from fleet.hurt_account import Account
 from fleet.nats_servers import is_there
 
 from rxnodes.fleet.rules.values import Entry, Tail
@@ -41,7 +42,7 @@ async def test_a_fleet_that_is_hurt_keeps_its_log(tmp_path, servers, seconds):
 async def test_no_session_ends_where_leaders_of_three_servers_are_killed(tmp_path):
     async with Hurt(tmp_path, 1, servers=3, workers=2, connections=6, lease=15.0) as hurt:
         for name in hurt.names:
-            await hurt.wish(name, run=True)
+            hurt.wish(name, run=True)
         await hurt.reached()
         for place in (hurt.store._layout.leases, hurt.store._layout.log):
             killed = await hurt.nats.leader(hurt.store, place)
@@ -86,11 +87,12 @@ def message(session, worker, at, pid=1):
     return {"session": session, "worker": worker, "pid": pid, "at": at, "heard": at, "name": "c0", "kind": "message"}
 
 
-def account_of(log=RIGHT, said=(), notes=(), gaps=()):
+def account_of(log=RIGHT, said=(), notes=(), gaps=(), seen=None):
     reader = SimpleNamespace(entries={"c0": entries(*log)}, gaps=gaps)
     site = SimpleNamespace(said=defaultdict(list, c0=list(said)))
     worker = SimpleNamespace(name="a", notes=lambda: list(notes))
-    return Account(SimpleNamespace(log=reader, site=site, names=["c0"], workers=[worker], problems=[]))
+    seen = {"c0": [event for _, _, event in log if event is not None] if seen is None else seen}
+    return Account(SimpleNamespace(log=reader, site=site, names=["c0"], workers=[worker], problems=[], seen=seen))
 
 
 def test_it_finds_nothing_where_nothing_is_wrong():
@@ -113,6 +115,8 @@ def test_it_finds_nothing_where_nothing_is_wrong():
         ({"notes": [message(1, "a", 1.0), message(1, "a", 2.0, pid=2)]}, "delivered: .* behind"),
         ({"notes": [{"kind": "Stopped", "name": "c0", "session": 1, "pid": 1}] * 2}, "told 2 ends"),
         ({"gaps": ["it went back"]}, "gaps"),
+        ({"seen": SESSION}, r"an observer saw .* where .*Connecting', 2"),
+        ({"seen": [*SESSION, connecting(session=2), stopped(session=1)]}, "an observer saw"),
     ],
 )
 def test_it_finds_what_is_wrong(wrong, says):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from observed import Observed
+from steering import Steering
 
 from rxnodes import ConnectionState, Project
 from rxnodes.telemetry import instrument, metrics
@@ -323,3 +324,25 @@ async def test_how_long_closing_took_does_not_follow_a_clock_that_is_set(observe
         monkeypatch.setattr(loop, "_began_at", loop._began_at + timedelta(hours=1))
         await chat.wait_stopped()
     assert observed.histogram("rxnodes.close.duration") == {"chat": (1, pytest.approx(0.25))}
+
+
+@in_virtual_time
+async def test_what_a_session_carried_that_another_ends_is_counted_and_its_end_is_not(observed):
+    steering = Steering(at_once=True)
+    async with project_of(lambda peer: peer.accept()) as project:
+        project.steer(steering.take)
+        instrument(project, **observed.providers)
+        chat = project.websocket("chat")
+        for session in (4, 9):
+            steering.at_once = True
+            steering.helm.begin(session)
+            await chat.wait_started()
+            steering.helm.hold()
+            await chat.send("hello")
+            steering.at_once = False
+            steering.helm.abort()
+            await asyncio.sleep(1)
+            steering.release(is_lost=True)
+        assert traffic(observed) == [0, 2, 0, 10]
+        assert observed.points("rxnodes.session.count", NAME) == {}
+        assert observed.points("rxnodes.error.count", "error.type") == {("HolderLost",): 2}

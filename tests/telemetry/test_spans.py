@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from observed import Observed
 from opentelemetry.trace import SpanKind, StatusCode
+from steering import Steering
 
 from rxnodes import Closing, Connecting, Dropped, Opened, Project, Stopped
 from rxnodes.telemetry import instrument
@@ -106,3 +107,22 @@ async def test_what_is_under_way_when_it_is_disposed_ends_then():
 
 def test_the_time_of_an_event_is_exact():
     assert nanoseconds(datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)) == 1767323045_678901_000
+
+
+@in_virtual_time
+async def test_a_session_that_another_ends_leaves_no_span_open():
+    """Its `Stopped` is told elsewhere."""
+    observed, steering = Observed(), Steering(at_once=True)
+    transport = ScriptedTransport(peer_script("-o"))
+    async with Project(websocket={"chat": "ws://chat.test/"}, transport=transport) as project:
+        project.steer(steering.take)
+        instrument(project, **observed.providers)
+        chat = project.websocket("chat")
+        steering.helm.begin(4)
+        await chat.wait_started()
+        steering.at_once = False
+        steering.helm.abort()
+        await asyncio.sleep(1)
+        assert [it.name for it in observed.spans] == ["websocket connect"]
+        steering.release(is_lost=True)
+        assert [it.name for it in observed.spans] == ["websocket connect", "websocket close"]

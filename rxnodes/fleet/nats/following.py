@@ -77,7 +77,7 @@ class Following:
         jetstream: Likewise.
         stream: Its name.
         subjects: What of it is followed.
-        since: From the last entry of each subject, or from the oldest that is kept.
+        since: From the last entry of each subject, from the oldest that is kept, or behind this sequence.
         told: Who is told.
     """
 
@@ -88,7 +88,7 @@ class Following:
         stream: str,
         subjects: str,
         *,
-        since: Literal["last", "oldest"],
+        since: Literal["last", "oldest"] | int,
         told: Told,
     ) -> None:
         self._connection = connection
@@ -97,7 +97,7 @@ class Following:
         self._subjects = subjects
         self._since = since
         self._told = told
-        self._position: _Position | None = None
+        self._position = _Position(since, None) if isinstance(since, int) else None
         self._is_current: bool | None = None
         self._is_closed = False
         self._can_try = asyncio.Event()

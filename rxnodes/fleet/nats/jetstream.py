@@ -68,8 +68,8 @@ class JetStream:
         self._connection = connection
         self._timeout = timeout
 
-    async def put(self, subject: str, value: bytes, expected: int, headers: dict[str, str] | None = None) -> int:
-        """Writes behind the entry of this subject that has the `expected` sequence; 0: behind none.
+    async def put(self, subject: str, value: bytes, expected: int | None, headers: dict[str, str] | None = None) -> int:
+        """Writes behind the entry of this subject that has the `expected` sequence; 0: behind none; `None`: any.
 
         Returns:
             Its sequence.
@@ -77,7 +77,8 @@ class JetStream:
         Raises:
             Refused, Unknown, StoreFull, TooLarge: As in `Store`.
         """
-        headers = {_EXPECTED: str(expected), **(headers or {})}
+        if expected is not None:
+            headers = {_EXPECTED: str(expected), **(headers or {})}
         try:
             answer = await self._asked(subject, value, headers)
             return int(answer["seq"])

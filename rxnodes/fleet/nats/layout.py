@@ -21,6 +21,8 @@ _logger = logging.getLogger("rxnodes.fleet")
 
 #: Seconds after which the engine sweeps a lease away that nobody has renewed. It decides nothing.
 _SWEPT_AFTER: Final = 3600
+#: Seconds for which messages are kept.
+_KEPT_FOR: Final = 24 * 60 * 60
 _NANOSECONDS: Final = 1_000_000_000
 #: The error of a stream that is there with other settings.
 _IS_THERE: Final = 10058
@@ -77,6 +79,11 @@ class Layout:
         return Place(f"rxnodes_{token(self.fleet)}_log", f"{self.plain}log.")
 
     @property
+    def kept(self) -> Place:
+        """The messages that are kept: one subject for each connection."""
+        return Place(f"rxnodes_{token(self.fleet)}_kept", f"{self.plain}kept.")
+
+    @property
     def plain(self) -> str:
         """What stands before the subjects of plain messages."""
         return f"rxnodes.{token(self.fleet)}."
@@ -96,6 +103,7 @@ class Layout:
             (self.leases, {"max_msgs_per_subject": 1, "max_age": _SWEPT_AFTER * _NANOSECONDS, **_OF_BUCKETS}),
             (self.records, {"max_msgs_per_subject": 1, **_OF_BUCKETS}),
             (self.log, {"max_msgs_per_subject": self.history}),
+            (self.kept, {"max_msgs_per_subject": -1, "max_age": _KEPT_FOR * _NANOSECONDS}),
         ):
             config = {"name": place.stream, "subjects": [f"{place.prefix}>"], **_OF_ALL, **ours}
             await self._patiently(jetstream, {**config, "num_replicas": self.replicas})

@@ -93,12 +93,13 @@ class NatsStore:
         self._watches.append(self._connection.on_connection(self._connected))
 
     def _connected(self, connected: bool) -> None:  # noqa: FBT001 - as it is told
+        if self._making is not None:
+            self._making.cancel()
+            self._making = None
         if not connected:
             self._was_away = True
         elif self._was_away:
             # Servers that have lost everything come back without it.
-            if self._making is not None:
-                self._making.cancel()
             self._making = asyncio.create_task(self._make_again())
 
     async def _make_again(self) -> None:
@@ -198,12 +199,28 @@ class NatsStore:
         return self._follow(log, subjects, since, _LogTold(log, watcher))
 
     def _follow(
-        self, place: Place, subjects: str, since: Literal["last", "oldest"], told: _BucketTold | _LogTold
+        self, place: Place, subjects: str, since: Literal["last", "oldest"] | int, told: _BucketTold | _LogTold
     ) -> Watch:
         subjects = place.prefix + subjects
         following = Following(self._connection, self._jetstream, place.stream, subjects, since=since, told=told)
         self._watches.append(following)
         return following
+
+    # --- Kept messages ------------------------------------------------------------------------------------------------
+
+    async def keep(self, name: str, value: bytes) -> int:
+        """See `Store.keep`."""
+        return await self._jetstream.put(self._layout.kept.subject(name), value, None)
+
+    async def last_kept(self, name: str) -> int:
+        """See `Store.last_kept`."""
+        stored = await self._jetstream.last(self._layout.kept.stream, self._layout.kept.subject(name))
+        return 0 if stored is None else stored.sequence
+
+    def watch_kept(self, watcher: LogWatcher, name: str, *, behind: int) -> Watch:
+        """See `Store.watch_kept`."""
+        kept = self._layout.kept
+        return self._follow(kept, kept.subject(name).removeprefix(kept.prefix), behind, _LogTold(kept, watcher))
 
     # --- Plain messages -----------------------------------------------------------------------------------------------
 

@@ -17,10 +17,12 @@ from rxnodes.lifecycle.events import Dropped, Opened, Stopped
 if TYPE_CHECKING:
     from rxnodes.lifecycle.events import LifecycleEvent
 
-__all__ = ["PATIENCE", "Arranging", "Missed", "Told"]
+__all__ = ["KEPT_PATIENCE", "PATIENCE", "Arranging", "Missed", "Told"]
 
 #: How many seconds an end waits for the messages before it.
 PATIENCE: Final = 1.0
+#: How many seconds it waits where messages are kept, so that they come if the fleet's store does.
+KEPT_PATIENCE: Final = 60.0
 #: How many bytes or characters may wait for the `Opened` of their attempt. Beyond that messages are discarded, which
 #: shows as a gap.
 MOST_EARLY: Final = 16 * 1024 * 1024
@@ -51,21 +53,19 @@ class Arranging:
     Messages wait for the `Opened` of their attempt. Its `Dropped` or `Stopped` waits for as many messages as it says
     that there were. After `patience` seconds it waits no longer, and the rest is missed: what comes later is discarded.
 
-    Args:
-        patience: How many seconds an end waits.
-
     Attributes:
+        patience: How many seconds an end waits.
         deadline: When the end that waits has waited long enough; `None`: none waits.
         discarded: How many messages came too late, or too early and too many.
     """
 
     __slots__ = (
-        *("_attempt", "_early", "_early_size", "_held", "_is_over", "_is_wanted", "_next", "_owed", "_patience"),
-        *("deadline", "discarded"),
+        *("_attempt", "_early", "_early_size", "_held", "_is_over", "_is_wanted", "_next", "_owed"),
+        *("deadline", "discarded", "patience"),
     )
 
-    def __init__(self, patience: float = PATIENCE) -> None:
-        self._patience = patience
+    def __init__(self) -> None:
+        self.patience = PATIENCE
         self._is_wanted = False
         # The attempt that was open last, and whether its end has been told.
         self._attempt = (0, 0)
@@ -87,10 +87,15 @@ class Arranging:
         """From here on messages are wanted: all of the attempts that open later."""
         self._is_wanted = True
 
-    def owe(self, session: int, attempt: int, first: int) -> None:
-        """The holder says that it publishes the messages of an attempt that is under way, from this number on."""
-        self._owed = ((session, attempt), first)
-        if self._owed[0] == self._attempt and not self._is_over and self._next in {None, 1}:
+    def owe(self, session: int, attempt: int, first: int, *, is_kept: bool = False) -> None:
+        """The holder says that it publishes the messages of an attempt that is under way, from this number on.
+
+        Where they are kept, who wanted them before the attempt opened gets all of them.
+        """
+        if not is_kept:
+            self._owed = ((session, attempt), first)
+        is_under_way = (session, attempt) == self._attempt and not self._is_over
+        if is_under_way and (self._next is None or (self._next == 1 and not is_kept)):
             self._next = first
 
     def want_no_more(self, now: float) -> list[Told]:
@@ -131,7 +136,7 @@ class Arranging:
     def postpone(self, now: float) -> None:
         """What came meanwhile had to wait here: an end that waits for messages begins to wait now."""
         if self.deadline is not None:
-            self.deadline = now + self._patience
+            self.deadline = now + self.patience
 
     # The order
 
@@ -159,7 +164,7 @@ class Arranging:
             read = self._held[0]
             if (missing := self._missing(read)) is not None:
                 if self.deadline is None:
-                    self.deadline = now + self._patience
+                    self.deadline = now + self.patience
                 if now < self.deadline:
                     return told
                 told.append(missing)

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from rxnodes.fleet.letters import Batch
-from rxnodes.fleet.remote.arranging import Arranging, Missed
+from rxnodes.fleet.remote.arranging import KEPT_PATIENCE, Arranging, Missed
 from rxnodes.fleet.remote.chronicle import Chronicle, Read
 from rxnodes.fleet.remote.interest import Interest
 from rxnodes.fleet.remote.parts import RemoteParts
@@ -214,7 +214,11 @@ class RemoteDriver(RemoteParts):
 
     def owe(self, position: From) -> None:
         """The holder publishes from here on."""
-        self.arranging.owe(position.session, position.attempt, position.first)
+        self.arranging.owe(position.session, position.attempt, position.first, is_kept=position.kept is not None)
+
+    def note_kept(self) -> None:
+        """The messages are kept: an end may wait for them."""
+        self.arranging.patience = KEPT_PATIENCE
 
     def want_no_more(self) -> None:
         """Messages are not listened to any more."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from rxnodes.fleet.asking import From
     from rxnodes.fleet.letters import Batch
-    from rxnodes.fleet.store import Message, Request, Store, Watch
+    from rxnodes.fleet.store import Logged, Message, Request, Store, Watch
 
 __all__ = ["Interest"]
 
@@ -39,6 +39,10 @@ class Interested(Protocol):
 
     def owe(self, position: From) -> None:
         """The holder publishes from here on."""
+        ...
+
+    def note_kept(self) -> None:
+        """The messages are kept: an end may wait for them."""
         ...
 
     def want_no_more(self) -> None:
@@ -70,6 +74,7 @@ class Interest:
         self._watches: tuple[Watch, ...] = ()
         self._asking: asyncio.Task[None] | None = None
         self._lingering: asyncio.TimerHandle | None = None
+        self._reads_kept = False
 
     def note(self, *, is_wanted: bool) -> None:
         """Somebody wants messages, or nobody does any more."""
@@ -90,6 +95,7 @@ class Interest:
         for watch in self._watches:
             watch.close()
         self._watches = ()
+        self._reads_kept = False
         if self._asking is not None:
             self._asking.cancel()
         if self._lingering is not None:
@@ -130,6 +136,7 @@ class Interest:
                 position = from_of(answer)
                 if position is not None:
                     self._connection.owe(position)
+                    self._follow_kept(answer)
                     return
             except (NobodyThere, Unknown, Unreadable) as error:
                 logger.debug("%s: its holder does not answer: %r", self._connection.name, error)
@@ -138,10 +145,42 @@ class Interest:
 
     def _on_question(self, request: Request) -> None:
         request.answer(b"")
+        if request.message.payload:
+            # It keeps them, whether anybody is interested or not, and says where.
+            self._follow_kept(request.message.payload)
+
+    def _follow_kept(self, answer: bytes) -> None:
+        """Reads the messages where they are kept: all of the attempt that is under way, and all that come."""
+        try:
+            position = from_of(answer)
+        except Unreadable as error:
+            logger.warning("%s: where its messages are kept cannot be read: %s", self._connection.name, error)
+            return
+        if position is not None and position.kept is not None and self._is_wanted and not self._reads_kept:
+            self._reads_kept = True
+            self._connection.note_kept()
+            watch = self._store.watch_kept(self, self._connection.name, behind=position.kept)
+            self._watches = (*self._watches, watch)
+
+    # What the store calls, of messages that are kept
+
+    def logged(self, entry: Logged) -> None:
+        """Messages."""
+        self._take(entry.value)
+
+    def is_current(self, current: bool) -> None:  # noqa: FBT001 - as the store has it
+        """What is missing comes."""
+
+    def gap(self, reason: str) -> None:
+        """What is told again is known, and what was lost shows as a gap."""
+        logger.warning("%s: its messages are read again: %s", self._connection.name, reason)
 
     def _on_message(self, message: Message) -> None:
+        self._take(message.payload)
+
+    def _take(self, letter: bytes) -> None:
         try:
-            batch = batch_of(message.payload)
+            batch = batch_of(letter)
         except Unreadable as error:
             # It is missing then, and shows as a gap.
             logger.warning("%s: messages cannot be read: %s", self._connection.name, error)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rxnodes.fleet.rules.values import Lease
 
-__all__ = ["RENEWALS", "SAFE", "Others", "OwnLease"]
+__all__ = ["NEVER", "RENEWALS", "SAFE", "Others", "OwnLease"]
 
 #: How often a lease is renewed while it lasts.
 RENEWALS = 8
@@ -72,15 +72,18 @@ class Others:
         """A lease stands like this."""
         self.leases[lease.worker] = lease
         # A store that lost its last writes may give a revision twice.
-        seen = (revision, lease.number)
-        if self._seen.get(lease.worker) != seen:
-            self._seen[lease.worker] = seen
-            self._since[lease.worker] = now
+        self.changed(lease.worker, (revision, lease.number), now)
+
+    def changed(self, worker: str, seen: tuple[int, int], now: float) -> None:
+        """Something of a worker was seen, which tells a new renewal from an old one."""
+        if self._seen.get(worker) != seen:
+            self._seen[worker] = seen
+            self._since[worker] = now
 
     def gone(self, worker: str, now: float) -> None:
         """There is no such lease any more. That alone says nothing: the store may have swept it."""
-        if self.leases.pop(worker, None) is not None:
-            del self._seen[worker]
+        self.leases.pop(worker, None)
+        if self._seen.pop(worker, None) is not None:
             self._since[worker] = now
 
     def came_back(self, sent_at: float) -> None:

@@ -103,9 +103,12 @@ class Phase(Enum):
     __hash__ = object.__hash__
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class State:
     """Everything the machine remembers of one connection.
+
+    A step changes its own copy only. The class is not frozen, because a frozen one takes several times as long to copy
+    and to change.
 
     Attributes:
         name: The connection's name.
@@ -114,6 +117,7 @@ class State:
         lease: The seconds of its lease.
         record: The newest record that was seen.
         revision: Its revision; 0: there is none.
+        read_behind: That revision when the record was last asked for: the answer is not older.
         written: The record that is being written.
         operation: The number of the last operation on the store.
         epoch: The epoch of this worker's last claim.
@@ -133,6 +137,7 @@ class State:
     lease: float = 0.0
     record: Record = NO_RECORD
     revision: int = 0
+    read_behind: int = 0
     written: Record = NO_RECORD
     operation: int = 0
     epoch: int = 0
@@ -155,6 +160,29 @@ class State:
         """Whether the worker holds the connection, and the log says so."""
         return self.phase in HELD
 
+    def copy(self) -> State:
+        """A copy for one step. It is written out, because a loop over the slots takes twice as long."""
+        copy = object.__new__(State)
+        copy.name = self.name
+        copy.phase = self.phase
+        copy.worker = self.worker
+        copy.lease = self.lease
+        copy.record = self.record
+        copy.revision = self.revision
+        copy.read_behind = self.read_behind
+        copy.written = self.written
+        copy.operation = self.operation
+        copy.epoch = self.epoch
+        copy.tail = self.tail
+        copy.queue = self.queue
+        copy.count = self.count
+        copy.tries = self.tries
+        copy.session = self.session
+        copy.asked = self.asked
+        copy.is_draining = self.is_draining
+        copy.is_overtaken = self.is_overtaken
+        return copy
+
 
 class Step(NamedTuple):
     """What an input leads to: the new state, then the effects in order."""
@@ -169,27 +197,25 @@ class Draft:
     __slots__ = ("at", "effects", "input", "state")
 
     def __init__(self, state: State, input_: Input, at: datetime) -> None:
-        self.state = state
+        self.state = state.copy()
         self.input = input_
         self.at = at
         self.effects: list[Effect] = []
 
-    def set(self, **changes: object) -> None:
-        self.state = replace(self.state, **changes)  # type: ignore[arg-type]
-
     def operate(self) -> int:
         """The number of a new operation. The answer of the one before counts no more."""
-        self.set(operation=self.state.operation + 1)
+        self.state.operation += 1
         return self.state.operation
 
     def enqueue(self, event: LifecycleEvent | None, after: Tail, published: int | None = None) -> None:
         """An entry is to be appended, behind those that wait."""
         state = self.state
-        entry_id = f"{state.worker}.{state.epoch}.{state.count + 1}"
+        state.count += 1
+        entry_id = f"{state.worker}.{state.epoch}.{state.count}"
         after = after._replace(sequence=0, epoch=state.epoch, last_id=entry_id)
-        entry = Entry(state.worker, event, after, published=published)
-        self.set(queue=(*state.queue, entry), count=state.count + 1)
-        if not state.queue:
+        is_first = not state.queue
+        state.queue = (*state.queue, Entry(state.worker, event, after, published=published))
+        if is_first:
             self.append()
 
     def append(self) -> None:
@@ -206,19 +232,23 @@ class Draft:
 def join(draft: Draft) -> None:
     """The worker has a lease."""
     assert isinstance(draft.input, Joined)
-    draft.set(worker=draft.input.worker, lease=draft.input.lease)
+    draft.state.worker = draft.input.worker
+    draft.state.lease = draft.input.lease
 
 
 def leave(draft: Draft) -> None:
     """The worker has no lease any more."""
-    draft.set(worker="")
+    draft.state.worker = ""
 
 
 def note_record(draft: Draft) -> None:
-    """The newest record counts."""
+    """The newest record counts. One that is older, or gone, counts where the store has lost the newer one."""
     assert isinstance(draft.input, RecordSeen | RecordRead)
-    if draft.input.revision >= draft.state.revision:
-        draft.set(record=draft.input.record, revision=draft.input.revision)
+    state, revision = draft.state, draft.input.revision
+    is_lost = revision == 0 if isinstance(draft.input, RecordSeen) else state.revision == state.read_behind
+    if revision >= state.revision or is_lost:
+        state.record = draft.input.record
+        state.revision = revision
 
 
 def claim(draft: Draft) -> None:
@@ -229,7 +259,10 @@ def claim(draft: Draft) -> None:
     if draft.input.wish is not None and not wish.id:
         wish = draft.input.wish
     epoch = max(state.record.epoch, state.tail.epoch) + 1
-    draft.set(epoch=epoch, count=0, is_draining=False, is_overtaken=False)
+    draft.state.epoch = epoch
+    draft.state.count = 0
+    draft.state.is_draining = False
+    draft.state.is_overtaken = False
     _write(draft, Record(wish, state.worker, epoch, state.lease))
 
 
@@ -247,18 +280,20 @@ def write_release(draft: Draft) -> None:
 def _write(draft: Draft, record: Record) -> None:
     operation = draft.operate()
     draft.effects.append(WriteRecord(operation, record, draft.state.revision))
-    draft.set(written=record)
+    draft.state.written = record
 
 
 def note_written(draft: Draft) -> None:
     """The record stands as it was written, unless a newer one was seen."""
     assert isinstance(draft.input, Written)
     if draft.input.revision > draft.state.revision:
-        draft.set(record=draft.state.written, revision=draft.input.revision)
+        draft.state.record = draft.state.written
+        draft.state.revision = draft.input.revision
 
 
 def read_record(draft: Draft) -> None:
     """What stands in the record decides."""
+    draft.state.read_behind = draft.state.revision
     draft.effects.append(ReadRecord(draft.operate()))
 
 
@@ -270,13 +305,13 @@ def read_last(draft: Draft) -> None:
 def note_tail(draft: Draft) -> None:
     """This is the end of the log."""
     assert isinstance(draft.input, LastRead)
-    draft.set(tail=draft.input.tail)
+    draft.state.tail = draft.input.tail
 
 
 def note_overtaken(draft: Draft) -> None:
     """Another worker has claimed the connection, and has written into the log."""
     note_tail(draft)
-    draft.set(is_overtaken=True)
+    draft.state.is_overtaken = True
 
 
 def take(draft: Draft) -> None:
@@ -287,14 +322,15 @@ def take(draft: Draft) -> None:
 def take_again(draft: Draft) -> None:
     """`Held` goes behind what the holder before has written meanwhile, and says how that left the connection."""
     note_tail(draft)
-    draft.set(queue=(), tries=draft.state.tries + 1)
+    draft.state.queue = ()
+    draft.state.tries += 1
     take(draft)
 
 
 def append_again(draft: Draft) -> None:
     """The entry is not there, and nobody else has the say: once more, behind what is there."""
     note_tail(draft)
-    draft.set(tries=draft.state.tries + 1)
+    draft.state.tries += 1
     draft.append()
 
 
@@ -302,7 +338,9 @@ def wrote(draft: Draft) -> None:
     """The log has taken the entry, and the next one that waits is on its way."""
     assert isinstance(draft.input, Appended)
     entry, *rest = draft.state.queue
-    draft.set(tail=entry.at(draft.input.sequence), queue=tuple(rest), tries=0)
+    draft.state.tail = entry.at(draft.input.sequence)
+    draft.state.queue = tuple(rest)
+    draft.state.tries = 0
     if rest:
         draft.append()
 
@@ -346,9 +384,10 @@ def deliver(draft: Draft) -> None:
 
 
 def begin(draft: Draft) -> None:
-    """The next session begins."""
-    session = draft.state.ahead.session + 1
-    draft.set(session=session, asked="")
+    """The next session begins. A number that was used here is not used again, even if the log never had it."""
+    session = max(draft.state.ahead.session, draft.state.session) + 1
+    draft.state.session = session
+    draft.state.asked = ""
     draft.effects.append(Begin(session))
 
 
@@ -399,24 +438,24 @@ def stop(draft: Draft) -> None:
     """The session is to end: nobody wants it any more, or the connection is to be let go."""
     wish = draft.state.record.wish
     if wish.allows(draft.state.session):
-        draft.set(asked="stop")
+        draft.state.asked = "stop"
         draft.effects.append(Stop(int(CloseCode.GOING_AWAY), ""))
     elif wish.code == ABORT:
         abort(draft)
     else:
-        draft.set(asked="stop")
+        draft.state.asked = "stop"
         draft.effects.append(Stop(wish.code, wish.reason))
 
 
 def abort(draft: Draft) -> None:
     """The session is to end without ceremony."""
-    draft.set(asked="abort")
+    draft.state.asked = "abort"
     draft.effects.append(Abort())
 
 
 def drain(draft: Draft) -> None:
     """The connection is to be let go once no session is live."""
-    draft.set(is_draining=True)
+    draft.state.is_draining = True
 
 
 def leave_scopes(draft: Draft) -> None:
@@ -432,7 +471,9 @@ def discard(draft: Draft) -> None:
 def forget(draft: Draft) -> None:
     """What was to be written is not. An answer that still comes counts no more."""
     draft.operate()
-    draft.set(queue=(), tries=0, is_draining=False)
+    draft.state.queue = ()
+    draft.state.tries = 0
+    draft.state.is_draining = False
 
 
 # Guards
@@ -674,6 +715,6 @@ def take_row(draft: Draft, rows: Mapping[tuple[Phase, type[Input]], Sequence[Tra
         if row.when is None or row.when(draft.state, draft.input):
             for action in row.actions:
                 action(draft)
-            draft.set(phase=row.target)
+            draft.state.phase = row.target
             return True
     return False

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rxnodes.fleet.rules import machine
 from rxnodes.fleet.rules.inputs import Claim, Cut, Drain, Input, Joined, RecordSeen
-from rxnodes.fleet.rules.lease import RENEWALS, Others, OwnLease
+from rxnodes.fleet.rules.lease import NEVER, RENEWALS, Others, OwnLease
 from rxnodes.fleet.rules.machine import HELD, Phase, State
 from rxnodes.fleet.rules.sharing import digest, first, may_take
 from rxnodes.fleet.rules.values import Lease, Record
@@ -156,7 +156,7 @@ class Member:
         self._ids: set[str] = set()
         self._number = 0
         self._sent: dict[int, float] = {}
-        self._last_sent = 0.0
+        self._last_sent = NEVER
         self._in_flight: int | None = None
         self._revision = 0
         self._joined_at = 0.0
@@ -175,6 +175,11 @@ class Member:
     def names(self) -> Iterable[str]:
         """The connections that it has settings for."""
         return self._shares.keys()
+
+    def may_hold(self, name: str) -> bool:
+        """Whether it has settings for a connection, which was not removed."""
+        share = self._shares.get(name)
+        return share is not None and not share.is_removed
 
     @property
     def held(self) -> int:
@@ -278,6 +283,7 @@ class Member:
         """Holds nothing any more, and will come back under another id."""
         self.has_joined = self._has_more = False
         self._needs_id = True
+        self._last_sent = NEVER
         self._in_flight = None
         for name in self._shares:
             self.feed(name, Cut(), now)
@@ -334,6 +340,10 @@ class Member:
         self.others.saw(lease, revision, now.clock)
         if lease.worker == self.id and lease.number in self._sent:
             self.others.came_back(self._sent[lease.number])
+
+    def lease_changed(self, worker: str, revision: int, now: Now) -> None:
+        """A lease stands there that cannot be read, of another version of this program."""
+        self.others.changed(worker, (revision, 0), now.clock)
 
     def lease_gone(self, worker: str, now: Now) -> None:
         """There is no such lease any more."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from rxnodes.fleet.asking import NOT_HELD, AskForMessages, ask_of, from_letter, outcomes_letter
 from rxnodes.fleet.letters import Unreadable, name_of, token
@@ -14,16 +15,39 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rxnodes.connection.connection import Connection
-    from rxnodes.fleet.asking import AskToSend
+    from rxnodes.fleet.asking import AskToSend, From
     from rxnodes.fleet.store import Request, Store, Watch
-    from rxnodes.fleet.worker.messages import Published
 
-__all__ = ["Answering", "Held"]
+__all__ = ["Answering", "Held", "Publishing"]
 
 #: How many requests are remembered, so that none is carried out twice.
 REMEMBERED: Final = 4096
 
 logger = logging.getLogger("rxnodes")
+
+
+class Publishing(Protocol):
+    """The messages of a connection that is held here, for observers: `Published` or `Kept`."""
+
+    def prepare(self, session: int, attempt: int, go: Callable[[], None]) -> None:
+        """An attempt is about to be dialled, by `go`, once those are known who are interested."""
+        ...
+
+    def finish(self) -> int:
+        """The attempt has ended: how many messages of it observers are to be told."""
+        ...
+
+    def when_written(self, act: Callable[[], None]) -> None:
+        """Calls a function once all that has come is on its way."""
+        ...
+
+    async def begin(self) -> From:
+        """Somebody is interested: where the messages are, or will be."""
+        ...
+
+    def close(self) -> None:
+        """The connection is not held here any more."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +60,7 @@ class Held:
     """
 
     connection: Connection
-    published: Published
+    published: Publishing
 
 
 class Answering:
@@ -54,6 +78,7 @@ class Answering:
         self._held = held
         self._done: OrderedDict[str, None] = OrderedDict()
         self._watch: Watch | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def open(self) -> None:
         """Answers from here on."""
@@ -64,6 +89,8 @@ class Answering:
         if self._watch is not None:
             self._watch.close()
             self._watch = None
+        for task in self._tasks:
+            task.cancel()
 
     def _on_request(self, request: Request) -> None:
         message = request.message
@@ -76,12 +103,16 @@ class Answering:
         if held is None:
             request.answer(NOT_HELD)
         elif isinstance(asked, AskForMessages):
-            request.answer(from_letter(held.published.begin()))
+            self._keep(asyncio.get_running_loop().create_task(_begin(held.published, request)))
         elif asked.id not in self._done:
             self._done[asked.id] = None
             if len(self._done) > REMEMBERED:
                 self._done.popitem(last=False)
             self._send(held.connection, asked, request)
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _send(self, connection: Connection, asked: AskToSend, request: Request) -> None:
         """Sends the messages, and answers when it is known what became of all."""
@@ -99,3 +130,7 @@ class Answering:
 
         for receipt in receipts:
             receipt.follow(settled)
+
+
+async def _begin(published: Publishing, request: Request) -> None:
+    request.answer(from_letter(await published.begin()))

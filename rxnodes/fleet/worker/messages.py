@@ -76,7 +76,11 @@ class Published:
         self._flush()
         return self._count
 
-    def begin(self) -> From:
+    def when_written(self, act: Callable[[], None]) -> None:
+        """Calls a function once all that has come is published, which it is."""
+        act()
+
+    async def begin(self) -> From:
         """Somebody is interested: publishes from here on, and says from where on that is."""
         self._flush()
         self._follow()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 from uuid import uuid4
@@ -27,11 +28,12 @@ from rxnodes.fleet.rules.inputs import (
 )
 from rxnodes.fleet.rules.machine import Phase
 from rxnodes.fleet.rules.values import ABORT, Wish
+from rxnodes.fleet.worker.kept import Kept
 from rxnodes.fleet.worker.messages import Published
 from rxnodes.lifecycle.events import Dropped, Opened, Stopped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from datetime import datetime
 
     from rxnodes.connection.connection import Connection
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from rxnodes.fleet.rules.machine import State
     from rxnodes.fleet.rules.values import Entry, Record, Tail
     from rxnodes.fleet.store import Store
+    from rxnodes.fleet.worker.answering import Publishing
     from rxnodes.lifecycle.events import Connecting, LifecycleEvent
     from rxnodes.lifecycle.inputs import Reported
     from rxnodes.transport.receipts import Receipt, SharedOutcome
@@ -52,6 +55,8 @@ class Seats(Protocol):
     """The worker, as its seats see it."""
 
     store: Store
+    #: The names of connections whose messages are kept.
+    kept: Collection[str]
     has_ever_joined: bool
     #: What was commanded before that.
     wishes: dict[str, Wish]
@@ -90,6 +95,26 @@ class Seats(Protocol):
         ...
 
 
+@dataclass(slots=True, kw_only=True)
+class SeatCommand(Command):
+    """A command that was given to a worker.
+
+    Attributes:
+        seat: Its connection's. Where that is held here, the worker knows what the log will have.
+        about: The id of the wish that it is about: a newer one is not touched; `None`: of any.
+    """
+
+    seat: Seat
+    about: str | None = None
+
+    def wish(self, record: Record, tail: Tail) -> Wish | None:
+        """What it makes of the wish; `None`: nothing."""
+        if self.about not in (None, record.wish.id):
+            return None
+        state = self.seat.state
+        return Command.wish(self, record, state.ahead if state.is_held else tail)
+
+
 class Seat:
     """Steers one connection. It is a `Steering`, and `Commanded`.
 
@@ -106,7 +131,18 @@ class Seat:
     """
 
     __slots__ = (
-        *("_begun", "_dial", "_followed", "_is_wiring", "_release", "_seats", "_sends", "_stops", "commands"),
+        *(
+            "_begun",
+            "_dial",
+            "_followed",
+            "_is_wiring",
+            "_release",
+            "_seats",
+            "_sends",
+            "_stopping",
+            "_stops",
+            "commands",
+        ),
         *("connection", "helm", "name", "published"),
     )
 
@@ -114,13 +150,15 @@ class Seat:
         self.name = connection.name
         self.commands: list[Command] = []
         self.connection = connection
-        self.published: Published | None = None
+        self.published: Publishing | None = None
         self._seats = seats
         self._is_wiring = False
         self._begun = 0
         self._stops: Callable[[], None] | None = None
         self._dial: tuple[tuple[int, int], Callable[[], None]] | None = None
         self._release: Callable[[Stopped | None], None] | None = None
+        # The stop of the live session, until the log has its end.
+        self._stopping: SeatCommand | None = None
         # How the log of a connection that is held elsewhere stands, while that matters here.
         self._followed: Tail | None = None
         self._sends: Sends | None = None
@@ -155,7 +193,8 @@ class Seat:
 
     def _hold(self) -> None:
         self._unfollow()
-        self.published = Published(self.connection, self._seats.store, self._state.epoch)
+        kind = Kept if self.name in self._seats.kept else Published
+        self.published = kind(self.connection, self._seats.store, self.state.epoch)
         self._is_wiring = True
         try:
             self.helm.hold()
@@ -183,8 +222,12 @@ class Seat:
 
     def _end(self, stopped: Stopped | None) -> None:
         release, self._release = self._release, None
+        stopping, self._stopping = self._stopping, None
         assert release is not None
         release(stopped)
+        if stopped is None and stopping is not None:
+            # The log may not have it, and then whoever holds the connection next would begin again.
+            self._command(stopping)
 
     # What the connection tells
 
@@ -201,7 +244,11 @@ class Seat:
         """The session is over. It is told once the log has it."""
         self._release = release
         self._dial = None
-        self._seats.feed(self.name, Ended(stopped, self._count_published()))
+        ended = partial(self._seats.feed, self.name, Ended(stopped, self._count_published()))
+        if self.published is None:
+            ended()
+        else:
+            self.published.when_written(ended)
 
     def saw(self, event: LifecycleEvent) -> None:
         """Every other lifecycle event."""
@@ -221,28 +268,31 @@ class Seat:
             return True
         if self._followed is None:
             return False
-        return commands.is_live(self._state.record.wish, self._followed)
+        return commands.is_live(self.state.record.wish, self._followed)
 
     @property
-    def _state(self) -> State:
+    def state(self) -> State:
+        """Where the worker stands towards the connection."""
         return self._seats.state(self.name)
 
     def start(self) -> None:
         """A start was asked for."""
         if not self._seats.has_ever_joined:
             self._seats.wishes[self.name] = Wish(run=True, id=uuid4().hex)
-        elif not self._is_wiring or not self._state.record.wish.id:
+        elif not self._is_wiring or not self.state.record.wish.id:
             # What is wired with each holding does not start again what the fleet has stopped.
-            self._command(Command(is_start=True))
+            self._command(SeatCommand(seat=self, is_start=True))
 
     def stop(self, code: int, reason: str) -> None:
         """A stop was asked for."""
         if not self._seats.has_ever_joined:
             self._seats.wishes.pop(self.name, None)
         elif self._is_running_here():
+            about = self.state.record.wish.id
+            self._stopping = SeatCommand(seat=self, is_start=False, code=code, reason=reason, about=about)
             self.helm.stop(code, reason)
         else:
-            self._command(Command(is_start=False, code=code, reason=reason))
+            self._command(SeatCommand(seat=self, is_start=False, code=code, reason=reason))
 
     def abort(self) -> None:
         """An end without ceremony was asked for, of a session that is not here."""
@@ -250,11 +300,13 @@ class Seat:
 
     def _is_running_here(self) -> bool:
         """Whether a session is live here that nobody has asked to end. Its own log tells that it was stopped."""
-        state = self._state
+        state = self.state
         return not self.commands and state.phase is Phase.RUNNING and self._begun == state.session
 
     def _command(self, command: Command) -> None:
-        state = self._state
+        if not self._seats.is_running:
+            return
+        state = self.state
         if state.is_held and not self.commands and command.wish(state.record, state.ahead) is None:
             # The holder knows both, so this changes nothing.
             return
@@ -263,7 +315,7 @@ class Seat:
 
     def resolve(self, command: Command, record: Record, revision: int, tail: Tail) -> None:  # noqa: ARG002
         """A command was written, or changes nothing."""
-        if not self._state.is_held and commands.is_live(record.wish, tail):
+        if not self.state.is_held and commands.is_live(record.wish, tail):
             self._followed = tail
             self._seats.follow(self)
         self._seats.know(self.name, record, revision)
@@ -272,7 +324,7 @@ class Seat:
     def settle_wish(self, record: Record) -> None:
         """A record is there. What was commanded before joining is the wish only where nobody had wished anything."""
         if not record.wish.id:
-            self._command(Command(is_start=True))
+            self._command(SeatCommand(seat=self, is_start=True))
         self._note()
 
     def give_up(self, command: Command, error: RxNodesError) -> None:
@@ -289,7 +341,7 @@ class Seat:
     async def _holder(self, looks_again: bool) -> str | None:  # noqa: FBT001 - as `Sends` asks
         """The worker that holds the connection."""
         if not looks_again:
-            return self._state.record.holder
+            return self.state.record.holder
         stands = await self._seats.store.read_record(self.name)
         return None if stands is None else record_of(stands.value).holder
 
@@ -311,7 +363,7 @@ class Seat:
         if self._sends is not None:
             self._sends.leave()
         self._seats.remove(self.name)
-        if not self._begun and self._seats.is_running and self._state.phase in (Phase.STOPPING, Phase.FENCED):
+        if not self._begun and self._seats.is_running and self.state.phase in (Phase.STOPPING, Phase.FENCED):
             # What was to begin had to wait for what is being told, and now never will.
             self._seats.feed(self.name, NotBegun())
 

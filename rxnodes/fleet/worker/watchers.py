@@ -40,6 +40,7 @@ class LeaseWatcher:
             lease = lease_of(seen.value)
         except Unreadable as error:
             logger.warning("the lease of worker %s cannot be read: %s", seen.name, error)
+            self._rules.lease_changed(seen.name, seen.revision, self._now())
         else:
             self._rules.lease_seen(lease, seen.revision, self._now())
 
@@ -64,8 +65,12 @@ class RecordWatcher:
         """A record."""
         if seen.name not in self._rules.names:
             return
+        if seen.value is None:
+            # Nobody deletes records: the store has lost it.
+            self._know(seen.name, Record(), 0)
+            return
         try:
-            record = Record() if seen.value is None else record_of(seen.value)
+            record = record_of(seen.value)
         except Unreadable as error:
             logger.warning("%s: its record cannot be read: %s", seen.name, error)
         else:

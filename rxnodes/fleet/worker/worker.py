@@ -7,68 +7,47 @@ calls the clock. Nothing here runs for a connection to which nothing happens.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import socket
 from datetime import UTC, datetime
-from functools import partial
-from typing import TYPE_CHECKING, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Self
 from uuid import uuid4
 
-from rxnodes.errors import RxNodesError
-from rxnodes.fleet.letters import (
-    entry_letter,
-    entry_of,
-    lease_letter,
-    lease_of,
-    record_letter,
-    record_of,
-)
 from rxnodes.fleet.remote.commander import Commander
 from rxnodes.fleet.rules.inputs import (
     Append,
-    Appended,
-    LastRead,
+    Begin,
+    NotBegun,
     ReadLast,
     ReadRecord,
-    RecordRead,
-    Unsure,
     WriteRecord,
-    Written,
 )
-from rxnodes.fleet.rules.lease import RENEWALS
 from rxnodes.fleet.rules.member import DeleteLease, Joining, Member, Now, Order, PutLease, ReadLease
-from rxnodes.fleet.rules.values import Record, Tail
-from rxnodes.fleet.store import Refused, StoreError, Unknown
 from rxnodes.fleet.worker.answering import Answering, Held
-from rxnodes.fleet.worker.errands import Errands
 from rxnodes.fleet.worker.lease_guard import LeaseGuard
 from rxnodes.fleet.worker.log_follower import LogFollower
+from rxnodes.fleet.worker.operations import Operations
 from rxnodes.fleet.worker.orders import Orders
 from rxnodes.fleet.worker.seat import Seat
 from rxnodes.fleet.worker.watchers import LeaseWatcher, RecordWatcher
 from rxnodes.project.scope import run_to_end
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Collection, Iterable
 
     from rxnodes.connection.connection import Connection
+    from rxnodes.errors import RxNodesError
     from rxnodes.fleet.rules.inputs import Effect, Input
     from rxnodes.fleet.rules.machine import State
-    from rxnodes.fleet.rules.values import Wish
+    from rxnodes.fleet.rules.values import Record, Wish
     from rxnodes.fleet.store import Store, Watch
     from rxnodes.project.project import Project
 
 __all__ = ["Worker"]
 
-T = TypeVar("T")
-
 logger = logging.getLogger("rxnodes")
 
-#: Seconds to wait where the store does not answer, at first and at most.
-SHORTEST_WAIT: Final = 0.02
-LONGEST_WAIT: Final = 0.5
 #: How often the clock is looked at while a lease lasts, and the bounds of the seconds between.
 TICKS: Final = 64
 SHORTEST_TICK: Final = 0.02
@@ -95,6 +74,7 @@ class Worker:
         lease: The seconds of its lease.
         capacity: How many connections it may hold; `None`: any number.
         settle: So many seconds after joining it claims, so that those who join together share.
+        kept: The names of connections whose messages are kept, in order and without loss.
     """
 
     def __init__(  # noqa: PLR0913 - one for each setting
@@ -106,6 +86,7 @@ class Worker:
         lease: float = 15.0,
         capacity: int | None = None,
         settle: float = 2.0,
+        kept: Collection[str] = (),
     ) -> None:
         self._project = project
         self.store = store
@@ -113,15 +94,14 @@ class Worker:
         self._lease = lease
         self._capacity = capacity
         self._settle = settle
+        self.kept = kept
         self._seats: dict[str, Seat] = {}
         self._member: Member | None = None
-        self._errands = Errands()
         self._commander = Commander(store)
         self._follower = LogFollower(store)
         self._watches: list[Watch] = []
         self._tick: asyncio.TimerHandle | None = None
         self._is_pumping = False
-        self._is_letting_go = False
         self._answering: Answering | None = None
         self._orders: Orders | None = None
         self._left = asyncio.Event()
@@ -131,7 +111,7 @@ class Worker:
 
     def _take(self, connection: Connection) -> None:
         """Steers a connection that is made, unless it was added after joining: then it stays local."""
-        if self._member is None or connection.name in self._member.names:
+        if self._member is None or self._member.may_hold(connection.name):
             self._seats[connection.name] = Seat(connection, self)
 
     # What it is
@@ -175,6 +155,7 @@ class Worker:
             host=socket.gethostname(),
             wishes=self.wishes,
         )
+        self._operations = Operations(self.store, self._rules, self._lease, self.now, self._pump, self._tell_full)
         self._watches = [
             self.store.watch_leases(LeaseWatcher(self._rules, self.now)),
             self.store.watch_records(RecordWatcher(self._rules, self.know)),
@@ -208,7 +189,7 @@ class Worker:
             if self._tick is not None:
                 self._tick.cancel()
             await self._commander.finish(0.0)
-            await self._errands.end()
+            await self._operations.end()
             self._follower.close()
             for watch in self._watches:
                 watch.close()
@@ -221,11 +202,12 @@ class Worker:
         return Now(datetime.now(UTC), self._guard.clock())
 
     def _on_tick(self) -> None:
+        if self._left.is_set():
+            return
+        seconds = min(max(self._lease / TICKS, SHORTEST_TICK), LONGEST_TICK)
+        self._tick = asyncio.get_running_loop().call_later(seconds, self._on_tick)
         self._rules.tick(self.now())
         self._pump()
-        if not self._left.is_set():
-            seconds = min(max(self._lease / TICKS, SHORTEST_TICK), LONGEST_TICK)
-            self._tick = asyncio.get_running_loop().call_later(seconds, self._on_tick)
 
     # What the rules order
 
@@ -240,22 +222,19 @@ class Worker:
         finally:
             self._is_pumping = False
         self._guard.until = self._rules.own.until if self._rules.has_joined else float("-inf")
-        if self._rules.has_left and not self._is_letting_go:
+        if self._rules.has_left and self._operations.is_lease_gone:
             self._left.set()
 
     def _perform(self, order: Order | PutLease | ReadLease | DeleteLease | Joining) -> None:
         match order:
+            case Order(name, Append() | WriteRecord() | ReadLast() | ReadRecord() as effect):
+                self._operations.on_connection(name, effect)
             case Order(name, effect):
-                self._perform_on(name, effect)
-            case PutLease():
-                self._errands.run_now(partial(self._put_lease, order))
-            case ReadLease(worker):
-                self._errands.run_now(partial(self._read_lease, worker))
-            case DeleteLease():
-                self._is_letting_go = True
-                self._errands.run_now(partial(self._delete_lease, order))
+                self._steer(name, effect)
             case Joining(worker, has_joined):
                 self._note_joining(worker, has_joined=has_joined)
+            case _:
+                self._operations.on_lease(order)
 
     def _note_joining(self, worker: str, *, has_joined: bool) -> None:
         if self._answering is not None:
@@ -282,124 +261,27 @@ class Worker:
             return None
         return Held(seat.connection, seat.published)
 
-    def _perform_on(self, name: str, effect: Effect) -> None:
-        match effect:
-            case Append():
-                self._errands.run(partial(self._append, name, effect))
-            case WriteRecord():
-                self._errands.run(partial(self._write_record, name, effect))
-            case ReadLast(operation):
-                self._errands.run(partial(self._read_last, name, operation))
-            case ReadRecord(operation):
-                self._errands.run(partial(self._read_record, name, operation))
-            case _:
-                self._seat(name).perform(effect)
-
-    def _seat(self, name: str) -> Seat:
-        if name not in self._seats:
-            self._project.websocket(name)
-        return self._seats[name]
-
-    # The lease, at the store
-
-    async def _put_lease(self, order: PutLease) -> None:
-        lease, expected = order
+    def _steer(self, name: str, effect: Effect) -> None:
         try:
-            # The next one is due then.
-            async with asyncio.timeout(self._lease / RENEWALS):
-                revision = await self.store.put_lease(lease.worker, lease_letter(lease), expected)
-        except (StoreError, TimeoutError) as error:
-            if not isinstance(error, Refused | Unknown | TimeoutError):
-                logger.warning("the lease of worker %s cannot be written: %r", lease.worker, error)
-            self._rules.lease_unsure(lease)
-        else:
-            self._rules.lease_written(lease, revision, self.now())
-        self._pump()
-
-    async def _read_lease(self, worker: str) -> None:
-        stands = await self._read(lambda: self.store.read_lease(worker), lambda: self._rules.id == worker)
-        if stands is None:
+            if name not in self._seats:
+                self._project.websocket(name)
+            seat = self._seats[name]
+        except LookupError:
+            # It was removed before anybody had asked for it.
+            self._rules.remove(name, self.now())
+            if isinstance(effect, Begin):
+                self._rules.feed(name, NotBegun(), self.now())
             return
-        (found,) = stands
-        lease = None if found is None else lease_of(found.value)
-        self._rules.lease_read(worker, lease, 0 if found is None else found.revision, self.now())
-        self._pump()
-
-    async def _delete_lease(self, order: DeleteLease) -> None:
-        # The store sweeps it anyway.
-        with contextlib.suppress(StoreError, TimeoutError):
-            async with asyncio.timeout(self._lease / RENEWALS):
-                await self.store.delete_lease(order.worker, order.revision)
-        self._left.set()
-
-    # Records and the log, at the store
-
-    async def _write_record(self, name: str, effect: WriteRecord) -> None:
-        operation = effect.operation
-        await self._write(
-            name,
-            operation,
-            lambda: self.store.write_record(name, record_letter(effect.record), effect.expected),
-            lambda revision: Written(operation, revision),
-        )
-
-    async def _append(self, name: str, effect: Append) -> None:
-        operation, entry = effect.operation, effect.entry
-        if effect.tries > 1:
-            await asyncio.sleep(min(SHORTEST_WAIT * 2**effect.tries, LONGEST_WAIT))
-        await self._write(
-            name,
-            operation,
-            lambda: self.store.append(name, entry_letter(entry), effect.expected),
-            lambda sequence: Appended(operation, sequence),
-        )
-
-    async def _write(
-        self, name: str, operation: int, write: Callable[[], Awaitable[int]], done: Callable[[int], Input]
-    ) -> None:
         try:
-            result = done(await write())
-        except (Refused, Unknown):
-            result = Unsure(operation)
-        except StoreError as error:
-            self._tell_full(name, error)
-            await asyncio.sleep(LONGEST_WAIT)
-            result = Unsure(operation)
-        self.feed(name, result)
+            seat.perform(effect)
+        except Exception:
+            # Those of the other connections are carried out all the same.
+            logger.exception("%s: %s could not be carried out", name, type(effect).__name__)
 
-    def _tell_full(self, name: str, error: StoreError) -> None:
-        """The store has no room: nothing goes on until it has."""
-        says = f"{name!r}: the fleet's store takes nothing: {str(error) or 'it is full'}"
-        logger.error("%s", says)
+    def _tell_full(self, name: str, error: RxNodesError) -> None:
+        logger.error("%s", error)
         if name in self._seats:
-            self._seats[name].helm.report("handler", RxNodesError(says))
-
-    async def _read_last(self, name: str, operation: int) -> None:
-        stands = await self._read(lambda: self.store.last(name), partial(self._is_current, name, operation))
-        if stands is not None:
-            (found,) = stands
-            tail = Tail() if found is None else entry_of(found.value).at(found.revision)
-            self.feed(name, LastRead(operation, tail))
-
-    async def _read_record(self, name: str, operation: int) -> None:
-        stands = await self._read(lambda: self.store.read_record(name), partial(self._is_current, name, operation))
-        if stands is not None:
-            (found,) = stands
-            record = Record() if found is None else record_of(found.value)
-            self.feed(name, RecordRead(operation, record, 0 if found is None else found.revision))
-
-    def _is_current(self, name: str, operation: int) -> bool:
-        return self._rules.state(name).operation == operation
-
-    async def _read(self, read: Callable[[], Awaitable[T]], is_wanted: Callable[[], bool]) -> tuple[T] | None:
-        """Reads again and again until an answer comes; `None`: nobody wants it any more."""
-        wait = SHORTEST_WAIT
-        while is_wanted():
-            with contextlib.suppress(Unknown):
-                return (await read(),)
-            await asyncio.sleep(wait)
-            wait = min(2 * wait, LONGEST_WAIT)
-        return None
+            self._seats[name].helm.report("handler", error)
 
     # What its seats need
 

@@ -9,10 +9,12 @@ import pytest
 from fleet.nats_servers import is_there, one
 from fleet.remote.scribe import Scribe
 
+from rxnodes import Project
 from rxnodes.fleet.nats import nats_store
 from rxnodes.fleet.remote.fleet import Fleet
 from rxnodes.fleet.store import Refused, Unknown
-from rxnodes.testing import events
+from rxnodes.fleet.worker.worker import Worker
+from rxnodes.testing import ScriptedPeer, ScriptedTransport, events
 from rxnodes.websocket import on_receive
 
 pytestmark = is_there
@@ -124,3 +126,25 @@ async def test_an_observer_that_comes_first_leaves_the_settings_to_the_workers(t
                 await asyncio.sleep(0.02)
         assert told == [3, 4, 5]
         await store.close()
+
+
+async def test_messages_that_are_kept_come_in_order_though_the_server_is_killed(tmp_path):
+    transport = ScriptedTransport(ScriptedPeer.accept)
+    async with one(tmp_path) as server, Project(websocket={"chat": "ws://chat.test/"}, transport=transport) as project:
+        worker = Worker(project, nats_store(server.url, lease=10), lease=10, settle=0.1, kept=("chat",))
+        async with worker, Fleet.connect(server.url) as fleet, asyncio.timeout(2 * PATIENCE):
+            chat = fleet.websocket("chat")
+            told = []
+            on_receive(chat).subscribe(told.append)
+            chat.start()
+            await chat.wait_started()
+            names = [f"m{number}" for number in range(100)]
+            for place, name in enumerate(names):
+                transport.peer.send(name)
+                await asyncio.sleep(0.005)
+                if place == len(names) // 2:
+                    server.kill()
+                    await server.start()
+            while len(told) < len(names):
+                await asyncio.sleep(0.02)
+            assert told == names

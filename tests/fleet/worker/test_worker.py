@@ -7,7 +7,7 @@ import asyncio
 from fleet.worker.workers import LEASE, SETTLE, Workers
 from virtual import virtual
 
-from rxnodes import HolderLost, Initiator, pulse
+from rxnodes import ConnectionState, HolderLost, Initiator, Sent, pulse
 from rxnodes.lifecycle.events import ErrorEvent, Stopped
 from rxnodes.websocket import client_start
 
@@ -97,3 +97,231 @@ async def test_leaving_in_order_hands_over():
             assert leaving.kinds(name) == ["Connecting", "Opened", "Closing", "Stopped"]
             assert fleet.tail(name).session == 2
             assert fleet.tail(name).is_live
+
+
+@virtual
+async def test_what_build_commands_overrides_nothing():
+    async with Workers() as fleet:
+        first = fleet.join(starts("chat"))
+        await asyncio.sleep(SETTLE + 1)
+        first["chat"].stop()
+        await first["chat"].wait_stopped()
+        second = fleet.join(starts("chat"))
+        await asyncio.sleep(SETTLE + 1)
+        await first.leave()
+        await asyncio.sleep(1)
+        assert fleet.holder("chat") is second
+        assert fleet.kinds("chat")[-2:] == ["Stopped", "Held"]
+        assert not second["chat"].is_live
+
+
+@virtual
+async def test_what_build_commands_counts_where_nobody_has_wished_anything():
+    async with Workers() as fleet:
+        first = fleet.join()
+        await asyncio.sleep(SETTLE + 1)
+        assert fleet.kinds("chat") == ["Held"]
+        fleet.join(starts("chat"))
+        await asyncio.sleep(1)
+        assert fleet.kinds("chat") == ["Held", "Connecting", "Opened"]
+        assert fleet.holder("chat") is first
+
+
+def wires(project):
+    def wire(scope, connection):
+        scope.subscribe(pulse().pipe(client_start(connection)))
+
+    project.for_each(["chat"], wire)
+
+
+@virtual
+async def test_what_is_wired_with_each_holding_starts_once():
+    async with Workers() as fleet:
+        first, _ = fleet.join(wires), fleet.join(wires)
+        await asyncio.sleep(SETTLE + 1)
+        assert fleet.kinds("chat") == ["Held", "Connecting", "Opened"]
+        first["chat"].stop()
+        await first["chat"].wait_stopped()
+        holder = fleet.holder("chat")
+        (other,) = (hand for hand in fleet.hands if hand is not holder)
+        await holder.leave()
+        await asyncio.sleep(1)
+        assert fleet.holder("chat") is other
+        assert not fleet.tail("chat").is_live
+        other["chat"].start()
+        assert (await other["chat"].wait_started()).session == 2
+
+
+@virtual
+async def test_what_ends_by_itself_stays_ended():
+    async with Workers() as fleet:
+        for _ in range(2):
+            fleet.join(starts("chat"))
+        await asyncio.sleep(SETTLE + 1)
+        holder = fleet.holder("chat")
+        holder.transport.peer.close(1000, "bye")
+        assert (await holder["chat"].wait_stopped()).initiator is Initiator.REMOTE
+        await holder.leave()
+        await asyncio.sleep(1)
+        assert fleet.kinds("chat")[-3:] == ["Closing", "Stopped", "Held"]
+
+
+@virtual
+async def test_a_stop_on_the_holder_takes_effect_at_once():
+    async with Workers() as fleet:
+        hand = fleet.join(starts("chat"))
+        await asyncio.sleep(SETTLE + 1)
+        hand["chat"].stop()
+        assert hand["chat"].state is ConnectionState.CLOSING
+        hand["chat"].start()
+        await hand["chat"].wait_stopped()
+        assert (await hand["chat"].wait_started()).session == 2
+
+
+@virtual
+async def test_a_stop_on_a_holder_that_is_lost_before_the_log_has_it_stops_all_the_same():
+    async with Workers() as fleet:
+        fleet.join(starts("chat"))
+        await asyncio.sleep(SETTLE + 1)
+        (holder,) = fleet.hands
+        fleet.engine.stop()
+        holder["chat"].stop()
+        await asyncio.sleep(2 * LEASE)
+        fleet.engine.start()
+        await asyncio.sleep(3 * LEASE)
+        # The next one may have begun before that could be written.
+        assert not fleet.tail("chat").is_live
+        assert not fleet.record("chat").wish.run
+
+
+@virtual
+async def test_a_stop_on_a_holder_that_is_lost_overrides_nothing_newer():
+    async with Workers() as fleet:
+        for _ in range(2):
+            fleet.join(starts("chat"))
+        await asyncio.sleep(SETTLE + 1)
+        holder = fleet.holder("chat")
+        (other,) = (hand for hand in fleet.hands if hand is not holder)
+        holder.store.cut()
+        holder["chat"].stop()
+        await asyncio.sleep(3 * LEASE)
+        # The other one has taken over and begun again; it was stopped and started since.
+        other["chat"].stop()
+        await other["chat"].wait_stopped()
+        other["chat"].start()
+        await other["chat"].wait_started()
+        holder.store.restore()
+        await asyncio.sleep(3 * LEASE)
+        assert fleet.record("chat").wish.run
+        assert (fleet.tail("chat").session, fleet.tail("chat").is_live) == (3, True)
+
+
+@virtual
+async def test_no_more_than_its_capacity():
+    names = [f"chat{number}" for number in range(10)]
+    async with Workers(names) as fleet:
+        small = fleet.join(capacity=3)
+        await asyncio.sleep(SETTLE + 3)
+        assert len(small.worker.held) == 3
+        large = fleet.join()
+        await asyncio.sleep(SETTLE + 3)
+        assert len(large.worker.held) == 7
+
+
+@virtual
+async def test_only_what_it_has_settings_for():
+    async with Workers(("a", "b")) as fleet:
+        only_a = fleet.join(names=("a",))
+        only_b = fleet.join(names=("b",))
+        await asyncio.sleep(SETTLE + 3)
+        assert (only_a.worker.held, only_b.worker.held) == (("a",), ("b",))
+
+
+@virtual
+async def test_what_is_removed_is_let_go_and_claimed_no_more():
+    async with Workers() as fleet:
+        hand = fleet.join(starts("chat"))
+        await asyncio.sleep(SETTLE + 1)
+        await hand.project.remove_websocket("chat")
+        await asyncio.sleep(1)
+        assert fleet.kinds("chat") == ["Held", "Connecting", "Opened", "Closing", "Stopped"]
+        assert fleet.record("chat").holder is None
+        assert hand.worker.held == ()
+        local = hand.project.add_websocket("chat", "ws://test/")
+        local.start()
+        await local.wait_started()
+        assert fleet.kinds("chat")[-1] == "Stopped"
+
+
+@virtual
+async def test_leaving_without_the_store_ends_with_the_lease():
+    async with Workers() as fleet:
+        hand = fleet.join(starts("chat"))
+        await asyncio.sleep(SETTLE + 1)
+        fleet.engine.stop()
+        began = asyncio.get_running_loop().time()
+        await hand.leave()
+        assert asyncio.get_running_loop().time() - began <= LEASE
+        assert hand.kinds("chat") == ["Connecting", "Opened", "Closing", "ErrorEvent"]
+
+
+@virtual
+async def test_the_store_may_be_away_for_less_than_a_lease():
+    async with Workers() as fleet:
+        for _ in range(2):
+            fleet.join(starts("chat"))
+        await asyncio.sleep(SETTLE + 1)
+        fleet.engine.stop()
+        await asyncio.sleep(LEASE / 2)
+        fleet.engine.start()
+        await asyncio.sleep(2 * LEASE)
+        assert fleet.kinds("chat") == ["Held", "Connecting", "Opened"]
+
+
+@virtual
+async def test_a_store_that_is_full_is_told_once_and_what_waits_goes_on_later():
+    async with Workers() as fleet:
+        hand = fleet.join(starts("chat"), lease=60.0)
+        await asyncio.sleep(SETTLE + 1)
+        fleet.engine.is_full = True
+        hand["chat"].stop()
+        await asyncio.sleep(5)
+        # Stopped is not told before the log has it.
+        assert hand.kinds("chat") == ["Connecting", "Opened", "Closing", "ErrorEvent"]
+        assert "takes nothing" in hand.events[-1].message
+        hand["chat"].start()
+        await asyncio.sleep(5)
+        fleet.engine.is_full = False
+        assert (await hand["chat"].wait_stopped()).session == 1
+        await asyncio.sleep(1)
+        assert hand.kinds("chat")[4:] == ["Stopped", "ErrorEvent"]
+        assert hand.events[-1].phase == "connect"
+        assert fleet.kinds("chat")[3:] == ["Closing", "ErrorEvent", "Stopped", "ErrorEvent"]
+
+
+@virtual
+async def test_what_is_sent_elsewhere_goes_to_the_holder():
+    async with Workers() as fleet:
+        for _ in range(2):
+            fleet.join(starts("chat"))
+        await asyncio.sleep(SETTLE + 1)
+        holder = fleet.holder("chat")
+        (other,) = (hand for hand in fleet.hands if hand is not holder)
+        sent = await other["chat"].send("hello")
+        assert isinstance(sent, Sent)
+        assert holder.transport.peer.received == ["hello"]
+
+
+@virtual
+async def test_a_record_that_the_store_has_lost_is_made_again():
+    async with Workers() as fleet:
+        hand = fleet.join(starts("chat"))
+        await asyncio.sleep(SETTLE + 1)
+        fleet.engine.records.write("chat", None, fleet.engine.records.values["chat"].revision)
+        fleet.engine.tell()
+        await asyncio.sleep(1)
+        # What was wished is lost, and the session with it.
+        assert fleet.kinds("chat") == ["Held", "Connecting", "Opened", "Held", "Stopped"]
+        assert fleet.record("chat").holder == hand.worker.id
+        hand["chat"].start()
+        assert (await hand["chat"].wait_started()).session == 2
