@@ -117,6 +117,7 @@ class State:
         lease: The seconds of its lease.
         record: The newest record that was seen.
         revision: Its revision; 0: there is none.
+        read_behind: That revision when the record was last asked for: the answer is not older.
         written: The record that is being written.
         operation: The number of the last operation on the store.
         epoch: The epoch of this worker's last claim.
@@ -136,6 +137,7 @@ class State:
     lease: float = 0.0
     record: Record = NO_RECORD
     revision: int = 0
+    read_behind: int = 0
     written: Record = NO_RECORD
     operation: int = 0
     epoch: int = 0
@@ -167,6 +169,7 @@ class State:
         copy.lease = self.lease
         copy.record = self.record
         copy.revision = self.revision
+        copy.read_behind = self.read_behind
         copy.written = self.written
         copy.operation = self.operation
         copy.epoch = self.epoch
@@ -239,11 +242,13 @@ def leave(draft: Draft) -> None:
 
 
 def note_record(draft: Draft) -> None:
-    """The newest record counts."""
+    """The newest record counts. One that is older, or gone, counts where the store has lost the newer one."""
     assert isinstance(draft.input, RecordSeen | RecordRead)
-    if draft.input.revision >= draft.state.revision:
-        draft.state.record = draft.input.record
-        draft.state.revision = draft.input.revision
+    state, revision = draft.state, draft.input.revision
+    is_lost = revision == 0 if isinstance(draft.input, RecordSeen) else state.revision == state.read_behind
+    if revision >= state.revision or is_lost:
+        state.record = draft.input.record
+        state.revision = revision
 
 
 def claim(draft: Draft) -> None:
@@ -288,6 +293,7 @@ def note_written(draft: Draft) -> None:
 
 def read_record(draft: Draft) -> None:
     """What stands in the record decides."""
+    draft.state.read_behind = draft.state.revision
     draft.effects.append(ReadRecord(draft.operate()))
 
 
@@ -378,8 +384,8 @@ def deliver(draft: Draft) -> None:
 
 
 def begin(draft: Draft) -> None:
-    """The next session begins."""
-    session = draft.state.ahead.session + 1
+    """The next session begins. A number that was used here is not used again, even if the log never had it."""
+    session = max(draft.state.ahead.session, draft.state.session) + 1
     draft.state.session = session
     draft.state.asked = ""
     draft.effects.append(Begin(session))

@@ -65,8 +65,12 @@ class RecordWatcher:
         """A record."""
         if seen.name not in self._rules.names:
             return
+        if seen.value is None:
+            # Nobody deletes records: the store has lost it.
+            self._know(seen.name, Record(), 0)
+            return
         try:
-            record = Record() if seen.value is None else record_of(seen.value)
+            record = record_of(seen.value)
         except Unreadable as error:
             logger.warning("%s: its record cannot be read: %s", seen.name, error)
         else:

@@ -632,6 +632,34 @@ def test_the_newest_record_counts(phase):
     assert machine.state.record == newer
 
 
+def test_what_the_store_has_lost_is_known_no_more():
+    machine = at(Phase.IDLE)(RecordSeen(Record(), 0))
+    assert machine.phase is Phase.WATCHING
+    assert machine.state.revision == 0
+    machine = Machine().joined(OTHERS)
+    machine(Claim(machine.revision)).unsure()
+    machine(RecordRead(machine.state.operation, Record(), 0))
+    assert (machine.state.record, machine.state.revision) == (Record(), 0)
+    machine(Claim(0))
+    assert machine.effects[0].expected == 0
+
+
+def test_what_was_read_before_something_newer_was_seen_is_old():
+    machine = at(Phase.CHECKING)
+    operation, revision = machine.state.operation, machine.revision
+    machine.sees(OTHERS)
+    machine(RecordRead(operation, Record(), revision))
+    assert machine.state.record == OTHERS
+    assert machine.phase is Phase.WATCHING
+
+
+def test_a_number_that_was_used_here_is_not_used_again():
+    # The log never had the first one.
+    machine = Machine().holding()(Cut())(Dialling(connecting()))(Ended(stopped()))(Joined("w-1b", 15.0))
+    machine(Claim(machine.state.revision)).written().read_last(EMPTY).appended()
+    assert machine.effects == [Hold(), Begin(2)]
+
+
 def test_an_acknowledgement_of_what_is_older_than_what_was_seen_changes_nothing():
     machine = at(Phase.CLAIMING)
     machine.sees(Record(ENOUGH, "w-1", 1, 15.0))

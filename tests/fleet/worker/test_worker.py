@@ -310,3 +310,18 @@ async def test_what_is_sent_elsewhere_goes_to_the_holder():
         sent = await other["chat"].send("hello")
         assert isinstance(sent, Sent)
         assert holder.transport.peer.received == ["hello"]
+
+
+@virtual
+async def test_a_record_that_the_store_has_lost_is_made_again():
+    async with Workers() as fleet:
+        hand = fleet.join(starts("chat"))
+        await asyncio.sleep(SETTLE + 1)
+        fleet.engine.records.write("chat", None, fleet.engine.records.values["chat"].revision)
+        fleet.engine.tell()
+        await asyncio.sleep(1)
+        # What was wished is lost, and the session with it.
+        assert fleet.kinds("chat") == ["Held", "Connecting", "Opened", "Held", "Stopped"]
+        assert fleet.record("chat").holder == hand.worker.id
+        hand["chat"].start()
+        assert (await hand["chat"].wait_started()).session == 2

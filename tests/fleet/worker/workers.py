@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
 
 from fleet.memory_store import MemoryEngine
 
@@ -29,13 +28,12 @@ class Hand:
         self.worker = None
         self._build = build
         self._settings = {"lease": LEASE, "settle": SETTLE} | settings
-        self._stack = AsyncExitStack()
         self._over = asyncio.Event()
         self.task = asyncio.get_running_loop().create_task(self._run())
 
     async def _run(self):
         clock = asyncio.get_running_loop().time
-        urls = dict.fromkeys(self.names, "ws://test/")
+        urls = {name: f"ws://test/{name}" for name in self.names}
         async with Project(websocket=urls, transport=self.transport) as self.project:
             self.worker = Worker(self.project, self.store, LeaseGuard(clock), **self._settings)
             for name in self.names:
@@ -55,7 +53,7 @@ class Hand:
         await self.task
 
     def freeze(self):
-        """As a process that is killed, or stopped: it reaches nothing any more, and its clock stands still."""
+        """As a process that is killed is seen by the others: nothing of it reaches them any more."""
         self.store.cut()
 
 
