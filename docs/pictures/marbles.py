@@ -11,7 +11,7 @@ import contextlib
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import reactivex
 from reactivex.disposable import SerialDisposable
@@ -30,6 +30,7 @@ from rxnodes.websocket import (
     client_start,
     client_stop,
     expect,
+    holding,
     messages,
     on_error,
     on_gap,
@@ -43,6 +44,7 @@ from rxnodes.websocket import (
 
 if TYPE_CHECKING:
     from rxnodes import Connection
+    from rxnodes.connection.protocols import Helm, Steering
 
 HERE = Path(__file__).parent / "marbles"
 RECONNECT = {"enabled": True, "initial_delay": 0.5, "jitter": False}
@@ -249,6 +251,44 @@ async def of_all_stopped() -> Board:
             board.at(time, connection.stop)
         board.box("all_stopped(a, b)")
         board.watch("result", all_stopped(*both), lambda ends: f"({', '.join(map(name_of, ends))})")
+        await board.run(2.2)
+    return board
+
+
+class Held:
+    """Stands for the worker of a fleet: it says at times that the connection is held here."""
+
+    is_live = False
+    helm: Helm
+
+    def take(self, connection: Connection) -> None:
+        """Steers a connection."""
+        self.helm = connection.for_project.steer(cast("Steering", self))
+
+    def start(self) -> None:
+        """A start was asked for."""
+
+    def shutdown(self) -> None:
+        """The project is being left."""
+
+
+@picture("holding")
+async def of_holding() -> Board:
+    """A timer fires in every worker, and counts in the one that holds the connection."""
+    held = Held()
+    async with Project(websocket={"chat": "ws://chat.test/"}, transport=ScriptedTransport()) as project:
+        project.steer(held.take)
+        chat = project.websocket("chat")
+        board = Board()
+        board.watch("holding(chat)", holding(chat), str)
+        ticks = Trigger[str]()
+        board.watch("ticks", ticks)
+        board.box("client_start(chat, enabled=holding(chat))")
+        board.watch("result", ticks.pipe(client_start(chat, enabled=holding(chat))))
+        for number in range(8):
+            board.at(0.15 + 0.25 * number, ticks.fire, str(number))
+        for time, change in ((0.5, held.helm.hold), (1.25, held.helm.let_go), (1.75, held.helm.hold)):
+            board.at(time, change)
         await board.run(2.2)
     return board
 
