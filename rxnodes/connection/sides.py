@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rxnodes.connection.driving import DrivingNodes
     from rxnodes.connection.protocols import Helm, Steering
     from rxnodes.errors import RxNodesError, SendError
-    from rxnodes.lifecycle.events import ErrorPhase, Stopped, Traffic
+    from rxnodes.lifecycle.events import ErrorPhase, LifecycleEvent, Stopped, Traffic
     from rxnodes.rx.streams import IsolatedBehaviorSubject, IsolatedSubject
 
 __all__ = ["DriverForNodes", "DriverForProject"]
@@ -41,6 +41,11 @@ class DriverForNodes:
     def ended(self) -> IsolatedSubject[Stopped | None]:
         """Emits when no session is live any more."""
         return self._driver.publisher.ended
+
+    @property
+    def gaps(self) -> IsolatedSubject[LifecycleEvent]:
+        """Gaps that the connection knows of by itself."""
+        return self._driver.publisher.gaps
 
     @property
     def holding(self) -> IsolatedBehaviorSubject[bool]:
