@@ -82,7 +82,7 @@ class Inspector:
 
     Raises:
         TypeError: If `token` is of another type.
-        ValueError: If `token` cannot be one, or is `False` where other machines can reach the page.
+        ValueError: If `host` is empty, or `token` cannot be one, or is `False` where other machines can reach the page.
         OSError: On entering, if it cannot listen there.
         PluginDisabled: On entering, if the WebSocket plugin is switched off.
 
