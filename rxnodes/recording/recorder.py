@@ -236,15 +236,16 @@ class _Track:
     def _take_messages(self, direction: Direction, messages: list[str] | list[bytes] | list[str | bytes]) -> None:
         now = self._now()
         if not self._payloads:
-            for kind in (str, bytes):
-                sizes = [_size(message) for message in messages if type(message) is kind]
-                if sizes:
-                    self._join((direction, _KINDS[kind]), now, len(sizes), sum(sizes))
+            # What one read brings is of one kind; what has left may be mixed.
+            kinds = dict.fromkeys(map(type, messages))
+            for kind in kinds:
+                of_kind = messages if len(kinds) == 1 else [it for it in messages if type(it) is kind]
+                self._join((direction, _kind_of(of_kind[0])), now, len(of_kind), _size(of_kind))
             return
         common: dict[str, Any] = {"direction": direction, **self._common()}
         self._keeping.add(
             *(
-                Recorded(now, Message(**common, kind=_KINDS[type(message)], size=_size(message), payload=message))
+                Recorded(now, Message(**common, kind=_kind_of(message), size=_size([message]), payload=message))
                 for message in messages
             )
         )
@@ -315,11 +316,15 @@ class _Track:
         self._add(run.began, entry)
 
 
-_KINDS: Final[dict[type[object], Kind]] = {str: "text", bytes: "binary"}
+def _kind_of(message: str | bytes) -> Kind:
+    return "binary" if isinstance(message, bytes) else "text"
 
 
-def _size(message: str | bytes) -> int:
-    return len(message) if isinstance(message, bytes) or message.isascii() else len(message.encode())
+def _size(messages: list[str | bytes] | list[str] | list[bytes]) -> int:
+    """The bytes of messages, which are of one kind."""
+    if isinstance(messages[0], bytes) or all(map(str.isascii, cast("list[str]", messages))):
+        return sum(map(len, messages))
+    return sum(len(message.encode()) for message in cast("list[str]", messages))
 
 
 def record(connection: ConnectionLike, *, tick: float = TICK) -> Recording:

@@ -119,6 +119,26 @@ async def test_without_payloads_what_comes_close_together_is_one_entry():
         recording.messages  # noqa: B018
 
 
+class Frame(bytes):
+    """A message of a type of the program's own."""
+
+
+@pytest.mark.parametrize("payloads", [True, False])
+@in_virtual_time
+async def test_what_was_sent_is_recorded_of_whatever_type(tmp_path, payloads):
+    project = project_of(peer_script("o"))
+    chat = project.websocket("chat")
+    with Recorder(project, tmp_path / "run.jsonl", payloads=payloads):
+        async with project:
+            chat.start()
+            await chat.wait_started()
+            chat.send(Frame(b"abc"))
+            chat.send("é")
+    sent = [it for it in Recording.load(tmp_path / "run.jsonl").of(Message) if it.value.direction == "out"]
+    assert [(it.value.kind, it.value.size) for it in sent] == [("binary", 3), ("text", 2)]
+    assert [it.value.payload for it in sent] == ([b"abc", "é"] if payloads else [None, None])
+
+
 @in_virtual_time
 async def test_connections_that_come_later_are_recorded_and_others_are_not():
     transport = ScriptedTransport(peer_script("-o-X"))
