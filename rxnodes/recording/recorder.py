@@ -59,8 +59,9 @@ class Recorder:
             several.
         path: The file to record to, which is overwritten; `None`: memory.
         payloads: Whether the messages themselves are recorded. They may hold secrets.
-        max_bytes: How large the recording may become. Beyond that, half of it is given up: the oldest messages first,
-            then pulses, and lifecycle events last. A `LeftOut` tells how many went.
+        max_bytes: How large the recording may become. Beyond that, half of a file is given up, and in memory as much
+            as must be: the oldest messages first, then pulses, and lifecycle events last. A `LeftOut` tells how many
+            went.
 
     Raises:
         TypeError: If it is given neither a project nor connections.
