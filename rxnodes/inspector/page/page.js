@@ -22,6 +22,12 @@ function counted(number) {
   return Math.round(number).toLocaleString("en");
 }
 
+// What a peer says, without what turns the direction of writing or cannot be seen: a line could look like another.
+function shown(text) {
+  return text.replace(/[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g,
+    (letter) => `\\u${letter.charCodeAt(0).toString(16).padStart(4, "0")}`);
+}
+
 function bytes(number) {
   const units = ["B", "kB", "MB", "GB"];
   let unit = 0;
@@ -95,7 +101,7 @@ class Row {
     }
     this.element.toggleAttribute("data-failed", data.failed);
     say(this.part(".state"), data.failed ? "ended with an error" : data.state);
-    say(this.part(".reason"), data.reason);
+    say(this.part(".reason"), shown(data.reason));
     const isLive = !["idle", "closed"].includes(data.state);
     this.part("[data-action=start]").setAttribute("aria-disabled", isLive && data.state !== "closing");
     this.part("[data-action=stop]").setAttribute("aria-disabled", !isLive || data.state === "closing");
@@ -152,7 +158,7 @@ class Row {
       const time = item.appendChild(document.createElement("time"));
       time.textContent = TIME_OF_DAY.format(event.at * 1000);
       item.appendChild(document.createElement("b")).textContent = event.event;
-      item.appendChild(document.createElement("span")).textContent = WORDS[event.event]?.(event) ?? "";
+      item.appendChild(document.createElement("span")).textContent = shown(WORDS[event.event]?.(event) ?? "");
       return item;
     }));
   }
