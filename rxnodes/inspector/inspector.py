@@ -47,6 +47,7 @@ _PAGE: Final = {
     "/page.css": ("page.css", "text/css"),
     "/page.js": ("page.js", "text/javascript"),
     "/lane.js": ("lane.js", "text/javascript"),
+    "/words.js": ("words.js", "text/javascript"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 
