@@ -20,7 +20,7 @@ from rxnodes.recording.lines import line_of, read
 from rxnodes.rx.forking import own
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from rxnodes.recording.entries import Entry
 
@@ -138,16 +138,24 @@ class InFile:
         path: The file; one that is there is overwritten.
         max_bytes: How large it may become. Beyond that, half of it is given up.
         head: Its first line.
+        on_failure: Called in whatever thread once it cannot be written any more.
 
     Raises:
         OSError: If it cannot be written, is no regular file, or another recorder writes to it.
     """
 
-    def __init__(self, path: str | os.PathLike[str], max_bytes: int, head: bytes) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        max_bytes: int,
+        head: bytes,
+        on_failure: Callable[[], object] = lambda: None,
+    ) -> None:
         # Absolute, because the program may go to another folder; and what a link leads to, so that the link stays.
         self._path = Path(os.path.realpath(path))
         self._max_bytes = max_bytes
         self._head = head
+        self._on_failure = on_failure
         self._lock = threading.Lock()
         self._descriptor: int | None = _begun(self._path, head)
         self._size = 0
@@ -209,6 +217,7 @@ class InFile:
         self._descriptor = None
         why = error.strerror if isinstance(error, OSError) else repr(error)
         logger.error("the recording ends here: %s cannot be written: %s", self._path, why)
+        self._on_failure()
 
     # Where it has grown too large
 

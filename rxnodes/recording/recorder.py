@@ -123,7 +123,9 @@ class Recorder:
         self._follow(made.append)()
         self._head = head = Head(utc_now(running_loop()), {it.name: it.state for it in made})
         keeping = (
-            InMemory(self._max_bytes) if self._path is None else InFile(self._path, self._max_bytes, head_line(head))
+            InMemory(self._max_bytes)
+            if self._path is None
+            else InFile(self._path, self._max_bytes, head_line(head), self._listen_no_longer)
         )
         self._keeping = keeping
 
@@ -143,6 +145,11 @@ class Recorder:
         for track in tuple(self._tracks):
             track.end()
         self._keeping.close()
+
+    def _listen_no_longer(self) -> None:
+        """Nothing can be recorded any more. Who listens on would keep errors from the log, where nobody else does."""
+        for track in tuple(self._tracks):
+            track.listen_no_longer()
 
     @property
     def recording(self) -> Recording:
@@ -227,6 +234,10 @@ class _Track:
         """Records no more."""
         self._subscriptions.dispose()
         self.flush()
+
+    def listen_no_longer(self) -> None:
+        """Is told nothing any more, behind the notification under way. From any thread."""
+        self._side.run_on_loop(partial(self._side.notify, lambda _: self._subscriptions.dispose(), None))
 
     # What comes
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import json
+import os
 import signal
 import stat
 import sys
@@ -237,6 +239,30 @@ async def test_entries_come_in_order_whoever_subscribed_first():
             await chat.wait_stopped()
     kinds = [type(it.value).__name__ for it in recorder.recording.recorded]
     assert kinds == ["Connecting", "Opened", "Pulse", "Message", "Closing", "Stopped"]
+
+
+@in_virtual_time
+async def test_errors_are_in_the_log_again_where_the_disk_is_full(tmp_path, monkeypatch, caplog):
+    """With a recorder they are in the recording, and not in the log."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    project = project_of(attempts("-o-#", "r"), reconnect=RECONNECT)
+    chat = project.websocket("chat")
+    with Recorder(project, tmp_path / "run.jsonl"):
+        async with project:
+            chat.start()
+            await asyncio.sleep(0.15)
+            assert not caplog.records
+            with monkeypatch.context() as patch:
+                patch.setattr("rxnodes.recording.keeping._write", full)
+                await asyncio.sleep(0.2)
+            assert "the recording ends here" in caplog.records[0].getMessage()
+            assert not chat.for_nodes.send_observers
+            await asyncio.sleep(0.6)
+            assert caplog.records[-1].getMessage() == "chat: refused"
+    assert [type(it).__name__ for it in Recording.load(tmp_path / "run.jsonl").events] == ["Connecting", "Opened"]
 
 
 def test_pulses_of_another_thread_are_recorded():
