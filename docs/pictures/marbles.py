@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import reactivex
+from reactivex import Observable
 from reactivex.disposable import SerialDisposable
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -45,12 +47,12 @@ if TYPE_CHECKING:
     from rxnodes import Connection
 
 HERE = Path(__file__).parent / "marbles"
-RECONNECT = {"enabled": True, "initial_delay": 0.5, "jitter": False}
+RECONNECT = {"enabled": True, "initial_delay": 0.6, "jitter": False}
 
 Does = tuple[float, str, Any]
 
 
-Run = Callable[[], Awaitable[Board]]
+Run = Callable[[], Coroutine[Any, Any, Board]]
 PICTURES: dict[str, Run] = {}
 
 
@@ -215,6 +217,24 @@ async def of_on_error() -> Board:
     return board
 
 
+@picture("holding")
+async def of_holding() -> Board:
+    """A fleet's worker lets the connection go, and takes it again."""
+    async with connected(peer((0, "accept", None))) as chat:
+        worker: Any = Mock(is_live=False)
+        helm = chat.for_project.steer(worker)
+        helm.hold()
+        board = Board()
+        source = board.source("source", {0.4: "1", 1: "2", 1.6: "3"})
+        board.watch("holding(chat)", rxnodes.holding(chat))
+        board.at(0.7, helm.let_go)
+        board.at(1.3, helm.hold)
+        board.box("client_start(chat, enabled=holding(chat))")
+        board.watch("result", source.pipe(client_start(chat, enabled=rxnodes.holding(chat))))
+        await board.run(2)
+    return board
+
+
 # --- Beside them ------------------------------------------------------------------------------------------------------
 
 
@@ -257,13 +277,13 @@ async def of_all_stopped() -> Board:
 async def of_on_gap() -> Board:
     """What was missed while it was away, in time and in numbers."""
     first = peer((0, "accept", None), *says(0.3, "7", 0.6, "8"), (0.9, "reset", None))
-    async with connected(first, peer((0.4, "accept", None), *says(0.7, "11", 1, "12")), is_open=True) as chat:
+    async with connected(first, peer((0.5, "accept", None), *says(0.8, "11", 1.1, "12")), is_open=True) as chat:
         board = Board()
         board.watch("on_receive(chat)", on_receive(chat))
         board.states("chat.states", chat)
         board.box("on_gap(chat, sequence=int)")
         board.watch("result", on_gap(chat, sequence=int), lambda gap: f"9-{gap.missed[-1]}" if gap.missed else "gap")
-        await board.run(2.8)
+        await board.run(3)
     return board
 
 
@@ -303,9 +323,11 @@ async def of_expect() -> Board:
         board.watch("on the wire", on_receive(chat))
         calls, late = Trigger[str](), Trigger[str]()
         board.watch("called, and subscribed to", reactivex.merge(calls, late))
-        expected: list[Any] = []
-        board.at(0.5, lambda: (calls.fire("call"), expected.append(expect(chat, lambda text: text[0] == "b"))))
-        board.at(1.5, lambda: (late.fire("sub"), expected[0].subscribe(outcome)))
+        expected: list[Observable[str]] = []
+        calls.subscribe(lambda _: expected.append(expect(chat, lambda text: text[0] == "b")))
+        board.at(0.5, calls.fire, "call")
+        board.at(1.5, late.fire, "sub")
+        board.at(1.5, lambda: expected[0].subscribe(outcome))
         board.box("expect(chat, starts_with_b)")
         outcome = Trigger[str]()
         board.watch("result", outcome)
@@ -326,19 +348,19 @@ async def of_channel() -> Board:
         return script
 
     first = hears((0, "accept", None), *says(0.7, "a", 1, "b"), (1.3, "reset", None))
-    async with connected(first, hears((0.4, "accept", None), *says(0.7, "a")), is_open=True) as chat:
+    async with connected(first, hears((0.5, "accept", None), *says(0.8, "a")), is_open=True) as chat:
         board = Board()
         result = Trigger[str]()
         ticks = channel(chat, subscribe="+a", unsubscribe="-a", match=lambda text: text == "a")
         subscription = SerialDisposable()
         board.at(0.3, lambda: subscription.set_disposable(ticks.subscribe(result)))
-        board.at(2.7, subscription.dispose)
+        board.at(2.9, subscription.dispose)
         board.states("chat.states", chat)
         board.watch("on the wire", on_receive(chat))
         sent = board.lane("sent")
         board.box('channel(chat, subscribe="+a", match=is_a)')
-        board.watch("a subscriber, from 0.3 to 2.7 s", result)
-        await board.run(3)
+        board.watch("a subscriber, from 0.3 to 2.9 s", result)
+        await board.run(3.2)
     return board
 
 

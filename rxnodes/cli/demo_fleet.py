@@ -278,7 +278,7 @@ def _in_words(event: LifecycleEvent) -> str:
         return f"stopped: {event.error or event.reason or event.code}"
     if isinstance(event, ErrorEvent):
         return event.message
-    return {Connecting: "connecting", Opened: "open"}.get(type(event), type(event).__name__.lower())
+    return "open" if isinstance(event, Opened) else type(event).__name__.lower()
 
 
 async def _read_log(lookout: Lookout) -> Sequence[Entry]:

@@ -123,6 +123,11 @@ class NodeSide(Protocol):
         ...
 
     @property
+    def gaps(self) -> Observable[LifecycleEvent]:
+        """Gaps that the connection knows of by itself, as one of a fleet does that is seen from outside."""
+        ...
+
+    @property
     def holding(self) -> Observable[bool]:
         """Whether the connection is held by this process: the last value for each new subscriber, then every change."""
         ...

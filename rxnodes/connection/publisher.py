@@ -37,7 +37,18 @@ class Publisher:
     """
 
     __slots__ = (
-        *("_delivering", "_driver", "_ended", "_holding", "_is_held", "_last_state", "_latency", "_loop", "_outbox"),
+        *(
+            "_delivering",
+            "_driver",
+            "_ended",
+            "_gaps",
+            "_holding",
+            "_is_held",
+            "_last_state",
+            "_latency",
+            "_loop",
+            "_outbox",
+        ),
         *("_states", "_waiters", "lifecycle", "report"),
     )
 
@@ -56,6 +67,7 @@ class Publisher:
         self._ended: IsolatedSubject[Stopped | None] | None = None
         self._holding: IsolatedBehaviorSubject[bool] | None = None
         self._latency: IsolatedSubject[float] | None = None
+        self._gaps: IsolatedSubject[LifecycleEvent] | None = None
 
     @property
     def states(self) -> IsolatedBehaviorSubject[ConnectionState]:
@@ -102,6 +114,19 @@ class Publisher:
         if self._holding is not None:
             self._holding.on_next(is_held)
 
+    @property
+    def gaps(self) -> IsolatedSubject[LifecycleEvent]:
+        """Gaps that the connection knows of by itself, as one of a fleet does that is seen from outside."""
+        with self.lifecycle.lock:
+            if self._gaps is None:
+                self._gaps = IsolatedSubject(self.report, self.lifecycle.lock)
+            return self._gaps
+
+    def publish_gap(self, gap: LifecycleEvent) -> None:
+        """Delivers a gap, where anybody has ever asked for them."""
+        if self._gaps is not None:
+            self._gaps.on_next(gap)
+
     def publish_latency(self, round_trip: float) -> None:
         """Delivers the round-trip time of a ping, where anybody has ever asked for it."""
         if self._latency is not None:
@@ -142,7 +167,7 @@ class Publisher:
 
     def complete(self) -> None:
         """Completes the streams, also for those who ask for them later."""
-        for stream in (self.states, self.lifecycle, self.ended, self.latency, self.holding):
+        for stream in (self.states, self.lifecycle, self.ended, self.latency, self.holding, self.gaps):
             stream.on_completed()
 
     def _warn_where_nobody_listens(self, event: ErrorEvent) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rxnodes.connection.driving import DrivingNodes
     from rxnodes.connection.protocols import Helm, Steering
     from rxnodes.errors import RxNodesError, SendError
-    from rxnodes.lifecycle.events import ErrorPhase, Stopped, Traffic
+    from rxnodes.lifecycle.events import ErrorPhase, LifecycleEvent, Stopped, Traffic
     from rxnodes.rx.streams import IsolatedBehaviorSubject, IsolatedSubject
 
 __all__ = ["DriverForNodes", "DriverForProject"]
@@ -43,6 +43,11 @@ class DriverForNodes:
         return self._driver.publisher.ended
 
     @property
+    def gaps(self) -> IsolatedSubject[LifecycleEvent]:
+        """Gaps that the connection knows of by itself."""
+        return self._driver.publisher.gaps
+
+    @property
     def holding(self) -> IsolatedBehaviorSubject[bool]:
         """Whether the connection is held here."""
         return self._driver.publisher.holding
@@ -65,7 +70,7 @@ class DriverForNodes:
     @property
     def send_observers(self) -> list[Callable[[list[str | bytes]], None]]:
         """Those who are told of messages that have left."""
-        return self._driver.outbound.observers
+        return self._driver.outbound.ask_for_observers()
 
     @property
     def is_delivering(self) -> bool:

@@ -73,7 +73,7 @@ class FleetSettings(Settings):
     url: Annotated[Annotated[SecretStr, AfterValidator(_checked)] | None, OrNone] = None
     name: ConnectionName = "default"
     credentials: Annotated[File | None, OrNone] = None
-    tls: TlsSettings | None = None
+    tls: Annotated[TlsSettings | None, OrNone] = None
     lease: Annotated[float, BeforeValidator(Number(1, 3600, unit="seconds"))] = 15.0
     capacity: Annotated[int | None, BeforeValidator(Number(1, 10_000_000, whole=True, optional=True))] = None
     replicas: Annotated[int, BeforeValidator(Number(1, 5, whole=True))] = 1

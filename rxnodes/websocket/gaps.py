@@ -11,7 +11,6 @@ from reactivex.disposable import CompositeDisposable
 
 from rxnodes.lifecycle.events import LifecycleEvent, Opened
 from rxnodes.rx.arguments import check_callback
-from rxnodes.rx.filtered import Filtered
 from rxnodes.rx.streams import IsolatedSubject
 from rxnodes.websocket.codec_argument import UNSET, read_with
 from rxnodes.websocket.event_nodes import on_start
@@ -153,13 +152,17 @@ class _GapStream(IsolatedSubject[Gap]):
         following = CompositeDisposable(
             self._side.batches(is_binary=None).subscribe(self._note_life),
             connection.latency.subscribe(self._note_life),
-            # A connection that knows of a gap by itself tells it, as one of a fleet does.
-            Filtered(connection.lifecycle, Gap).subscribe(self.on_next),
+            self._side.gaps.subscribe(self._relay),
             on_start(connection).subscribe(self._on_opened, on_completed=self.on_completed),
         )
         if self._sequence is not None:
             following.add(self._messages.subscribe(self._count))
         return following
+
+    def _relay(self, gap: LifecycleEvent) -> None:
+        """The connection knows of a gap by itself."""
+        assert isinstance(gap, Gap)
+        self.on_next(gap)
 
     def _forget_numbers(self) -> None:
         self._number = None

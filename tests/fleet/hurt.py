@@ -18,7 +18,7 @@ from pathlib import Path
 
 from fleet.hurt_account import Account
 from fleet.hurt_app import Journal
-from fleet.hurt_parts import HurtWorker, LogReader, Site
+from fleet.hurt_parts import HurtWorker, LeaseReader, LogReader, Site
 from fleet.nats_servers import BINARIES, NatsCluster, NatsServer, leader
 
 from rxnodes.fleet import Fleet
@@ -99,6 +99,8 @@ class Hurt:
         await self.store.open()
         self._stack.push_async_callback(self.store.close)
         self.store.watch_log(self.log, since="oldest")
+        self.leases = LeaseReader()
+        self.store.watch_leases(self.leases)
         self.fleet = Fleet.connect(url, name="hurt")
         for name in self.names:
             self.fleet.websocket(name).lifecycle.subscribe(self.seen[name].append)
@@ -153,7 +155,8 @@ class Hurt:
         """Commands some connections, from outside or by workers, of which any may hold them or not."""
         names = [name for name in self.names if name not in self.ending]
         for name in self.dice.sample(names, self.dice.randint(2, len(names))):
-            by, run = self.dice.choice([None, *unharmed]), self.dice.random() < 0.7
+            joined = [worker for worker in unharmed if self.leases.has_joined(worker)]
+            by, run = self.dice.choice([None, *joined]), self.dice.random() < 0.7
             if self.dice.random() < 0.3:
                 self.wish(name, not run, by)
             self.wish(name, run, by)

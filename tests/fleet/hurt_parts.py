@@ -15,7 +15,7 @@ from pathlib import Path
 
 from fleet.hurt_app import PULSE
 
-from rxnodes.fleet.letters import entry_of
+from rxnodes.fleet.letters import entry_of, lease_of
 from rxnodes.fleet.worker.lease_guard import own_clock
 from rxnodes.testing import ChaosProxy, WebSocketServer
 from rxnodes.testing.server.peer import CloseReceived
@@ -128,6 +128,10 @@ class HurtWorker:
             await asyncio.sleep(0.05)
         self.well(is_new=True)
 
+    @property
+    def pid(self):
+        return self._process.pid
+
     def well(self, *, is_new=False):
         self.well_since, self.is_new = own_clock(), is_new
 
@@ -164,6 +168,24 @@ class HurtWorker:
         """What it has noted; a last line that was torn by a kill is left out."""
         lines = self.journal.read_bytes().split(b"\n")[:-1] if self.journal.exists() else []
         return [json.loads(line) for line in lines]
+
+
+class LeaseReader:
+    """Sees which processes have ever joined."""
+
+    def __init__(self):
+        self._joined = set()
+
+    def seen(self, seen):
+        # Behind the first renewal a worker knows that it has joined.
+        if seen.value is not None and lease_of(seen.value).number > 1:
+            self._joined.add(seen.name)
+
+    def is_current(self, current): ...
+
+    def has_joined(self, worker):
+        """Whether it has, and so commands the fleet. What it commands before that overrides nothing."""
+        return any(f"-{worker.pid}-" in name for name in self._joined)
 
 
 class LogReader:

@@ -17,6 +17,8 @@ from rxnodes.fleet.nats.jetstream import ApiError
 from rxnodes.fleet.store import Unknown
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nats.aio.msg import Msg
 
     from rxnodes.fleet.nats.connection import NatsConnection, Subscribed
@@ -79,6 +81,7 @@ class Following:
         subjects: What of it is followed.
         since: From the last entry of each subject, from the oldest that is kept, or behind this sequence.
         told: Who is told.
+        on_closed: Is told when it is closed.
     """
 
     def __init__(  # noqa: PLR0913 - what, how, and who is told
@@ -90,6 +93,7 @@ class Following:
         *,
         since: Literal["last", "oldest"] | int,
         told: Told,
+        on_closed: Callable[[Following], object],
     ) -> None:
         self._connection = connection
         self._jetstream = jetstream
@@ -97,6 +101,7 @@ class Following:
         self._subjects = subjects
         self._since = since
         self._told = told
+        self._on_closed = on_closed
         self._position = _Position(since, None) if isinstance(since, int) else None
         self._is_current: bool | None = None
         self._is_closed = False
@@ -106,8 +111,11 @@ class Following:
         self._watch = connection.on_connection(self._connected)
 
     def close(self) -> None:
-        """Ends it: nothing is told any more."""
+        """Ends it: nothing is told any more. Again does nothing."""
+        if self._is_closed:
+            return
         self._is_closed = True
+        self._on_closed(self)
         self._watch.close()
         self._main.cancel()
         if self._consumer is not None:

@@ -78,8 +78,9 @@ class NatsStore:
         self._connection = NatsConnection(options)
         self._jetstream = JetStream(self._connection, timeout)
         self._layout = layout
-        self._watches: list[Watch] = []
+        self._followed: set[Following] = set()
         self._making: asyncio.Task[None] | None = None
+        self._watch: Watch | None = None
         self._was_away = False
 
     async def open(self) -> None:
@@ -90,7 +91,7 @@ class NatsStore:
         except BaseException:
             await self._connection.close()
             raise
-        self._watches.append(self._connection.on_connection(self._connected))
+        self._watch = self._connection.on_connection(self._connected)
 
     def _connected(self, connected: bool) -> None:  # noqa: FBT001 - as it is told
         if self._making is not None:
@@ -110,9 +111,10 @@ class NatsStore:
 
     async def close(self) -> None:
         """See `Store.close`."""
-        for watch in self._watches:
-            watch.close()
-        self._watches.clear()
+        for following in list(self._followed):
+            following.close()
+        if self._watch is not None:
+            self._watch.close()
         if self._making is not None:
             self._making.cancel()
         await self._connection.close()
@@ -202,8 +204,16 @@ class NatsStore:
         self, place: Place, subjects: str, since: Literal["last", "oldest"] | int, told: _BucketTold | _LogTold
     ) -> Watch:
         subjects = place.prefix + subjects
-        following = Following(self._connection, self._jetstream, place.stream, subjects, since=since, told=told)
-        self._watches.append(following)
+        following = Following(
+            self._connection,
+            self._jetstream,
+            place.stream,
+            subjects,
+            since=since,
+            told=told,
+            on_closed=self._followed.discard,
+        )
+        self._followed.add(following)
         return following
 
     # --- Kept messages ------------------------------------------------------------------------------------------------

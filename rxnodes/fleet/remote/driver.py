@@ -288,7 +288,7 @@ class RemoteDriver(RemoteParts):
             missed=None if missed is None else missed.numbers,
         )
         self._heard_at = now
-        self.outbox.post(self.publisher.publish, gap)
+        self.outbox.post(self.publisher.publish_gap, gap)
 
     def _wait_for_messages(self) -> None:
         """Wakes up when an end has waited long enough for its messages."""

@@ -10,7 +10,7 @@ from rxnodes.errors import RxNodesError
 from rxnodes.fleet.remote.commander import Commander
 from rxnodes.fleet.remote.connection import RemoteConnection
 from rxnodes.fleet.remote.driver import RemoteDriver
-from rxnodes.fleet.remote.watching import History, Log, Records
+from rxnodes.fleet.remote.watching import Histories, Log, Records
 from rxnodes.project.project_loop import ProjectLoop, check_awaitable, check_function
 from rxnodes.project.scope import Scope, run_to_end
 from rxnodes.rx.event_loops import LoopThread
@@ -56,7 +56,7 @@ class Fleet(Scope):
         self._log = Log(self._drivers)
         self._records = Records(store, self._drivers)
         self._commander = Commander(store)
-        self._histories: set[History] = set()
+        self._histories = Histories(store)
         self._log_watch: Watch | None = None
         self._background: LoopThread | None = None
         self._late_scheduler = LateScheduler()
@@ -217,7 +217,7 @@ class Fleet(Scope):
             await self._end_in_order()
 
     async def _end_in_order(self) -> None:
-        watches = (self._log_watch, self._records, *self._histories)
+        watches = (self._log_watch, self._records, self._histories)
         for watch in watches:
             if watch is not None:
                 watch.close()
@@ -273,14 +273,7 @@ class Fleet(Scope):
 
     def read_history(self, name: str, tell: Callable[[list[Logged]], None]) -> None:
         """Reads the entries of a connection that are kept, and tells them."""
-
-        def tell_and_forget(entries: list[Logged]) -> None:
-            self._histories.discard(history)
-            tell(entries)
-
-        history = History(tell_and_forget)
-        self._histories.add(history)
-        history.read(self._store, name)
+        self._histories.read(name, tell)
 
     def give(self, driver: RemoteDriver, command: Command) -> None:
         """Writes a command, behind those that the connection was given before."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Protocol
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Final, Protocol
 
 from rxnodes.fleet.letters import Unreadable, record_of
 from rxnodes.fleet.rules.values import Record
@@ -14,7 +16,10 @@ if TYPE_CHECKING:
 
     from rxnodes.fleet.store import Logged, Seen, Store, Watch
 
-__all__ = ["History", "Log", "Records", "Watching"]
+__all__ = ["Histories", "Log", "Records", "Watching"]
+
+#: How many histories are read at once.
+AT_ONCE: Final = 50
 
 logger = logging.getLogger("rxnodes")
 
@@ -99,14 +104,50 @@ class Log:
                 connection.go_back()
 
 
+class Histories:
+    """Reads what is kept of connections' entries, of some of them at once.
+
+    Args:
+        store: The fleet's store.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._waiting: deque[tuple[str, Callable[[list[Logged]], None]]] = deque()
+        self._reading: set[History] = set()
+
+    def read(self, name: str, tell: Callable[[list[Logged]], None]) -> None:
+        """Reads the entries of a connection, and tells them."""
+        self._waiting.append((name, tell))
+        self._read_next()
+
+    def close(self) -> None:
+        """Reads nothing more."""
+        self._waiting.clear()
+        for history in self._reading:
+            history.close()
+
+    def _read_next(self) -> None:
+        while self._waiting and len(self._reading) < AT_ONCE:
+            name, tell = self._waiting.popleft()
+            history = History(partial(self._on_read, tell))
+            self._reading.add(history)
+            history.read(self._store, name)
+
+    def _on_read(self, tell: Callable[[list[Logged]], None], history: History, entries: list[Logged]) -> None:
+        self._reading.discard(history)
+        tell(entries)
+        self._read_next()
+
+
 class History:
     """The entries of one connection that are kept.
 
     Args:
-        tell: Called once, with all of them.
+        tell: Called once, with this and all of them.
     """
 
-    def __init__(self, tell: Callable[[list[Logged]], None]) -> None:
+    def __init__(self, tell: Callable[[History, list[Logged]], None]) -> None:
         self._tell = tell
         self._entries: list[Logged] = []
         self._watch: Watch | None = None
@@ -133,7 +174,7 @@ class History:
         """Whether all that there is has come."""
         if current and not self._is_done:
             self.close()
-            self._tell(self._entries)
+            self._tell(self, self._entries)
 
     def gap(self, reason: str) -> None:  # noqa: ARG002 - as the store has it
         """All is told again."""

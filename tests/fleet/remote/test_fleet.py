@@ -30,7 +30,8 @@ from rxnodes.websocket import (
 def heard(connection):
     """What the connection tells: the names of its events, with their sessions."""
     told = []
-    connection.lifecycle.subscribe(lambda event: told.append((type(event).__name__, event.session)))
+    for stream in (connection.lifecycle, on_gap(connection)):
+        stream.subscribe(lambda event: told.append((type(event).__name__, event.session)))
     return told
 
 
