@@ -92,6 +92,7 @@ async def share(project: Project, seconds: float) -> tuple[float, float]:
 async def measure(options: argparse.Namespace) -> None:
     """Measures, and prints."""
     shares: dict[str, list[float]] = {"alone": [], "nobody looks": [], "followed": []}
+    each: dict[str, list[float]] = {kind: [] for kind in shares}
     rates: list[float] = []
     async with helper("--serve", str(options.messages / options.connections)) as url:
         names = [f"feed {number:04}" for number in range(options.connections)]
@@ -110,6 +111,7 @@ async def measure(options: argparse.Namespace) -> None:
                                 await stack.enter_async_context(helper("--follow", inspector.url))
                         used, rate = await share(project, options.seconds)
                     found.append(used)
+                    each[kind].append(1e6 * used / rate)
                     rates.append(rate)
             # The server goes on sending, whatever the clients say.
             project.abort()
@@ -117,7 +119,10 @@ async def measure(options: argparse.Namespace) -> None:
     for kind, found in shares.items():
         # Each beside its neighbour in time: what else the machine does changes.
         more = statistics.median(one - other for one, other in zip(found, shares["alone"], strict=True))
-        say(f"{kind:<13} {statistics.median(found):7.2%} of a core   {more:+.2%} of a core")
+        message = statistics.median(each[kind])
+        say(
+            f"{kind:<13} {statistics.median(found):7.2%} of a core   {more:+.2%} of a core   {message:.2f} µs a message"
+        )
 
 
 def main() -> None:

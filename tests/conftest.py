@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -37,10 +38,13 @@ def authority(tmp_path_factory):
 
 
 def pytest_xdist_auto_num_workers(config):
-    """One process where only files or single tests are named: two workers take longer to start than most files last."""
+    """One process where only files or single tests are named: two workers take longer to start than most files last.
+
+    Or else one more than there are cores: a third of the time of a test it waits.
+    """
     named = [argument.partition("::")[0] for argument in config.invocation_params.args]
     is_file = [name.endswith(".py") for name in named if not name.startswith("-")]
-    return 0 if is_file and all(is_file) else None
+    return 0 if is_file and all(is_file) else (os.cpu_count() or 1) + 1
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -53,3 +57,9 @@ def pytest_collection_modifyitems(items):
             if counts[item.obj] % mark.kwargs["but_every"] == 0:
                 item.own_markers.remove(mark)
             counts[item.obj] += 1
+
+
+def pytest_collection_finish():
+    """Lets the collector pass over all that was imported, which stays anyway: looking for cycles takes a tenth then."""
+    gc.collect()
+    gc.freeze()

@@ -35,9 +35,13 @@ class MachineTests:
         machine = self._module.Machine
         before, machine.rows = machine.rows, self._index(table)
         try:
-            for test, arguments in self.calls:
+            for call in self.calls:
+                test, arguments = call
                 test(**arguments)
         except (Exception, pytest.fail.Exception):  # noqa: BLE001 - however it fails, the mutant is caught
+            # It is the likeliest to catch the next one, too.
+            self.calls.remove(call)
+            self.calls.insert(0, call)
             return False
         finally:
             machine.rows = before

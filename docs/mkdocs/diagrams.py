@@ -1,12 +1,14 @@
 """Draws the Mermaid diagrams of the pages as SVG, when the site is built.
 
 Mermaid itself is a script of three megabytes, which every reader of a page would load. What the pages need of it is
-little: calls between rooms, and the states of a connection. The text stays Mermaid, which repositories draw themselves.
+little: calls between rooms, and states. The text stays Mermaid, which repositories draw themselves.
 """
 
 from __future__ import annotations
 
 import re
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final
 from xml.etree import ElementTree as ET
 
@@ -30,8 +32,13 @@ STATES: Final = {
     "CLOSED": (138, 450),
     "CLOSING": (660, 450),
 }
-WIDTH, HEIGHT = 132, 36
+WIDTH, HEIGHT = 132, 30
 SIZE: Final = (790, 480)
+#: Where they are listed: how much lies between one and the next, and before what is written on a way.
+STATE_STEP: Final = 38
+GAP: Final = 36
+#: From which state, to which one, and what is written on the way.
+Edge = tuple[str, str, str]
 
 #: The way from one state to another, and where its text is: the x and y of its first line, its anchor, and how many
 #: letters a line of it has.
@@ -124,17 +131,53 @@ def _lines(text: str, letters: int) -> list[str]:
 
 
 def _states(lines: list[str]) -> ET.Element:
+    edges: list[Edge] = re.findall(r"^(\S+) --> (\w+)(?:: (.+))?$", "\n".join(lines), re.MULTILINE)
+    if len(edges) < len(lines):
+        raise ValueError(f"not all of these are ways from a state to another: {lines}")
+    return _placed(edges) if {target for _, target, _ in edges} <= {*STATES} else _listed(edges)
+
+
+def _placed(edges: list[Edge]) -> ET.Element:
+    """The states of a connection, each at its place."""
     root = _root(*SIZE, "The states of a connection, and what leads from one to another")
     _add(root, "circle", "start", cx=138, cy=12, r=6)
-    for line in lines:
-        source, target, text = re.fullmatch(r"(\S+) --> (\w+)(?:: (.+))?", line).groups()  # type: ignore[union-attr]
+    for source, target, text in edges:
         if (source, target) not in WAYS:
             raise ValueError(f"no way is drawn from {source} to {target}: add it to WAYS")
         way, (x, y, anchor, letters) = WAYS[source, target]
         _add(root, "path", "call", d=way, marker_end="url(#tip-call)")
-        for number, part in enumerate(_lines(text or "", letters)):
+        for number, part in enumerate(_lines(text, letters)):
             _write(root, (x, y + number * LINE), part, anchor=anchor)
-    for name, (x, y) in STATES.items():
-        _add(root, "rect", f"node {name.lower()}", x=x - WIDTH / 2, y=y - HEIGHT / 2, width=WIDTH, height=HEIGHT, rx=10)
-        _write(root, (x, y + 4), name, "name")
+    for name, middle in STATES.items():
+        _draw_state(root, name, middle)
     return root
+
+
+def _listed(edges: list[Edge]) -> ET.Element:
+    """Any others: each with the ways that lead on from it, one below the other."""
+    y = 0.0
+    far = WIDTH + 2 * GAP + LETTER * max(len(text) for _, _, text in edges)
+    root = _root(far + WIDTH + 2, 0, "States, and what leads from one to another")
+    for source, group in groupby(edges, key=itemgetter(0)):
+        ways = list(group)
+        middle = y + STATE_STEP * len(ways) / 2
+        if source == "[*]":
+            _add(root, "circle", "start", cx=WIDTH - 6, cy=middle, r=6)
+        else:
+            _draw_state(root, source, (WIDTH / 2 + 1, middle))
+        for number, (_, target, text) in enumerate(ways):
+            at = y + STATE_STEP * (number + 0.5)
+            way = f"M{WIDTH + 1},{middle:g} C{WIDTH + GAP},{middle:g} {WIDTH},{at:g} {WIDTH + GAP},{at:g} H{far - 2:g}"
+            _add(root, "path", "call", d=way, marker_end="url(#tip-call)")
+            _write(root, ((WIDTH + GAP + far) / 2 - 4, at - 4), text)
+            _draw_state(root, target, (far + WIDTH / 2, at))
+        y += STATE_STEP * len(ways) + GAP / 2
+    root.set("viewBox", f"0 0 {far + WIDTH + 2:g} {y:g}")
+    return root
+
+
+def _draw_state(root: ET.Element, name: str, middle: tuple[float, float]) -> None:
+    x, y = middle
+    kind = f"node {name.lower()}"
+    _add(root, "rect", kind, x=x - WIDTH / 2, y=y - HEIGHT / 2, width=WIDTH, height=HEIGHT, rx=10)
+    _write(root, (x, y + 4), name, "name")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import posixpath
 import re
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -57,13 +58,14 @@ LANGUAGES: Final = {".py": "python", ".toml": "toml", ".yml": "yaml", ".sh": "sh
 
 def on_config(config: MkDocsConfig) -> None:
     """Takes the navigation from the tables of docs/README.md, and draws what is Mermaid."""
-    config.nav = [{"Home": "index.md"}, {"Find your page": "pages.md"}]
+    nav: list[dict[str, object]] = [{"Home": "index.md"}, {"Find your page": "pages.md"}]
     for section in re.split(r"^## ", (ROOT / "docs/README.md").read_text(), flags=re.MULTILINE)[1:]:
         rows = re.findall(r"^\| \[([^\]]+)\]\(([^)]+)\) \|", section, re.MULTILINE)
         pages = [{title: _site_path(posixpath.normpath(f"docs/{target}"))} for title, target in rows]
-        config.nav.append({section.partition("\n")[0]: pages})
+        nav.append({section.partition("\n")[0]: pages})
+    config.nav = nav
     fence = {"name": "mermaid", "class": "mermaid", "format": drawn}
-    config.mdx_configs.setdefault("pymdownx.superfences", {})["custom_fences"] = [fence]
+    config.mdx_configs["pymdownx.superfences"] = {"custom_fences": [fence]}
 
 
 # --- Pages ------------------------------------------------------------------------------------------------------------
@@ -119,7 +121,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return markdown
     origin = ORIGIN.get(here, f"docs/{here}")
     for pattern in LINKS:
-        markdown = _everywhere_but_in_fences(markdown, lambda text, it=pattern: it.sub(_led(origin, here), text))
+        markdown = _everywhere_but_in_fences(markdown, partial(pattern.sub, _led(origin, here)))
     return markdown
 
 

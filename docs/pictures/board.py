@@ -29,7 +29,7 @@ LEFT, RIGHT = 5, 95
 #: The width of a letter, and the heights of what lies below one another, in pixels.
 LETTER: Final = 7.3
 #: Classes of texts, and from which width of the picture they are shown.
-WIDTHS: Final = {"all": 328, "w0": 560}
+WIDTHS: Final = {"all": 328, "w0": 560, "w1": 660}
 LABEL: Final = 18
 LANE: Final = 34
 BOX: Final = 30
@@ -50,7 +50,8 @@ STYLE: Final = """
 .rxm .idle, .rxm .closed { fill: var(--idle); } .rxm .connecting { fill: var(--connecting); }
 .rxm .reconnecting { fill: var(--ground); stroke: var(--connecting); stroke-width: 3; stroke-dasharray: 6 3; }
 .rxm .open { fill: var(--open); } .rxm .closing { fill: var(--closing); } .rxm .work { fill: var(--work); }
-.rxm .w0 { display: none; } @media (min-width: 560px) { .rxm .w0 { display: inline; } }
+.rxm .w0, .rxm .w1 { display: none; }
+@media (min-width: 560px) { .rxm .w0 { display: inline; } } @media (min-width: 660px) { .rxm .w1 { display: inline; } }
 """
 
 
@@ -185,7 +186,8 @@ class Board:
         ground.set("height", f"{y + 5:g}")
         root.set("width", "100%")
         root.set("height", f"{y + 6:g}")
-        return ET.tostring(root, encoding="us-ascii").decode() + "\n"
+        document: bytes = ET.tostring(root, encoding="us-ascii")
+        return document.decode() + "\n"
 
     def _told(self, row: Row) -> str:
         """A row in words, for those who do not see it."""

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import reactivex
+from reactivex import Observable
 from reactivex.disposable import SerialDisposable
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -30,7 +32,6 @@ from rxnodes.websocket import (
     client_start,
     client_stop,
     expect,
-    holding,
     messages,
     on_error,
     on_gap,
@@ -44,15 +45,14 @@ from rxnodes.websocket import (
 
 if TYPE_CHECKING:
     from rxnodes import Connection
-    from rxnodes.connection.protocols import Helm, Steering
 
 HERE = Path(__file__).parent / "marbles"
-RECONNECT = {"enabled": True, "initial_delay": 0.5, "jitter": False}
+RECONNECT = {"enabled": True, "initial_delay": 0.6, "jitter": False}
 
 Does = tuple[float, str, Any]
 
 
-Run = Callable[[], Awaitable[Board]]
+Run = Callable[[], Coroutine[Any, Any, Board]]
 PICTURES: dict[str, Run] = {}
 
 
@@ -217,6 +217,24 @@ async def of_on_error() -> Board:
     return board
 
 
+@picture("holding")
+async def of_holding() -> Board:
+    """A fleet's worker lets the connection go, and takes it again."""
+    async with connected(peer((0, "accept", None))) as chat:
+        worker: Any = Mock(is_live=False)
+        helm = chat.for_project.steer(worker)
+        helm.hold()
+        board = Board()
+        source = board.source("source", {0.4: "1", 1: "2", 1.6: "3"})
+        board.watch("holding(chat)", rxnodes.holding(chat))
+        board.at(0.7, helm.let_go)
+        board.at(1.3, helm.hold)
+        board.box("client_start(chat, enabled=holding(chat))")
+        board.watch("result", source.pipe(client_start(chat, enabled=rxnodes.holding(chat))))
+        await board.run(2)
+    return board
+
+
 # --- Beside them ------------------------------------------------------------------------------------------------------
 
 
@@ -255,55 +273,17 @@ async def of_all_stopped() -> Board:
     return board
 
 
-class Held:
-    """Stands for the worker of a fleet: it says at times that the connection is held here."""
-
-    is_live = False
-    helm: Helm
-
-    def take(self, connection: Connection) -> None:
-        """Steers a connection."""
-        self.helm = connection.for_project.steer(cast("Steering", self))
-
-    def start(self) -> None:
-        """A start was asked for."""
-
-    def shutdown(self) -> None:
-        """The project is being left."""
-
-
-@picture("holding")
-async def of_holding() -> Board:
-    """A timer fires in every worker, and counts in the one that holds the connection."""
-    held = Held()
-    async with Project(websocket={"chat": "ws://chat.test/"}, transport=ScriptedTransport()) as project:
-        project.steer(held.take)
-        chat = project.websocket("chat")
-        board = Board()
-        board.watch("holding(chat)", holding(chat), str)
-        ticks = Trigger[str]()
-        board.watch("ticks", ticks)
-        board.box("client_start(chat, enabled=holding(chat))")
-        board.watch("result", ticks.pipe(client_start(chat, enabled=holding(chat))))
-        for number in range(8):
-            board.at(0.15 + 0.25 * number, ticks.fire, str(number))
-        for time, change in ((0.5, held.helm.hold), (1.25, held.helm.let_go), (1.75, held.helm.hold)):
-            board.at(time, change)
-        await board.run(2.2)
-    return board
-
-
 @picture("on_gap")
 async def of_on_gap() -> Board:
     """What was missed while it was away, in time and in numbers."""
     first = peer((0, "accept", None), *says(0.3, "7", 0.6, "8"), (0.9, "reset", None))
-    async with connected(first, peer((0.4, "accept", None), *says(0.7, "11", 1, "12")), is_open=True) as chat:
+    async with connected(first, peer((0.5, "accept", None), *says(0.8, "11", 1.1, "12")), is_open=True) as chat:
         board = Board()
         board.watch("on_receive(chat)", on_receive(chat))
         board.states("chat.states", chat)
         board.box("on_gap(chat, sequence=int)")
         board.watch("result", on_gap(chat, sequence=int), lambda gap: f"9-{gap.missed[-1]}" if gap.missed else "gap")
-        await board.run(2.8)
+        await board.run(3)
     return board
 
 
@@ -343,9 +323,11 @@ async def of_expect() -> Board:
         board.watch("on the wire", on_receive(chat))
         calls, late = Trigger[str](), Trigger[str]()
         board.watch("called, and subscribed to", reactivex.merge(calls, late))
-        expected: list[Any] = []
-        board.at(0.5, lambda: (calls.fire("call"), expected.append(expect(chat, lambda text: text[0] == "b"))))
-        board.at(1.5, lambda: (late.fire("sub"), expected[0].subscribe(outcome)))
+        expected: list[Observable[str]] = []
+        calls.subscribe(lambda _: expected.append(expect(chat, lambda text: text[0] == "b")))
+        board.at(0.5, calls.fire, "call")
+        board.at(1.5, late.fire, "sub")
+        board.at(1.5, lambda: expected[0].subscribe(outcome))
         board.box("expect(chat, starts_with_b)")
         outcome = Trigger[str]()
         board.watch("result", outcome)
@@ -366,19 +348,19 @@ async def of_channel() -> Board:
         return script
 
     first = hears((0, "accept", None), *says(0.7, "a", 1, "b"), (1.3, "reset", None))
-    async with connected(first, hears((0.4, "accept", None), *says(0.7, "a")), is_open=True) as chat:
+    async with connected(first, hears((0.5, "accept", None), *says(0.8, "a")), is_open=True) as chat:
         board = Board()
         result = Trigger[str]()
         ticks = channel(chat, subscribe="+a", unsubscribe="-a", match=lambda text: text == "a")
         subscription = SerialDisposable()
         board.at(0.3, lambda: subscription.set_disposable(ticks.subscribe(result)))
-        board.at(2.7, subscription.dispose)
+        board.at(2.9, subscription.dispose)
         board.states("chat.states", chat)
         board.watch("on the wire", on_receive(chat))
         sent = board.lane("sent")
         board.box('channel(chat, subscribe="+a", match=is_a)')
-        board.watch("a subscriber, from 0.3 to 2.7 s", result)
-        await board.run(3)
+        board.watch("a subscriber, from 0.3 to 2.9 s", result)
+        await board.run(3.2)
     return board
 
 

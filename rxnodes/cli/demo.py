@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from reactivex import operators as ops
 
 import rxnodes
-from rxnodes.cli.output import BOLD, DIM, RED
+from rxnodes.cli.output import BOLD, DIM, RED, printable
 from rxnodes.cli.pictures import NARROWEST, print_picture
 from rxnodes.errors import RxNodesError
 from rxnodes.lifecycle.states import CloseCode
@@ -181,7 +181,8 @@ class _Timeline:
     def say(self, text: str = "", indent: str = "") -> None:
         """Prints a paragraph."""
         more = indent + "  " if indent else ""
-        self._out.lines(textwrap.fill(text, self.width, initial_indent=indent, subsequent_indent=more) or " ")
+        for line in textwrap.wrap(text, self.width, initial_indent=indent, subsequent_indent=more) or [""]:
+            self._out.line(printable(line))
 
     def head(self) -> None:
         """Prints what stands above the rows."""

@@ -45,7 +45,8 @@ async def inspected(
     try:
         inspector = Inspector(project, host, options.inspect, _read_token(options.token_file))
     except ValueError as error:
-        raise RxNodesError(f"--token-file: {error}") from None
+        option = "--token-file: " if options.token_file else "--host: "
+        raise RxNodesError(f"{option}{error}") from None
     async with inspector:
         out.line(f"live page: {inspector.url}")
         yield partial(_until_unread, out)

@@ -39,6 +39,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: After `--help` and `--version`, and with 2 for arguments that cannot be understood.
     """
+    try:
+        return _main(argv)
+    except KeyboardInterrupt:
+        # At whatever moment.
+        return _INTERRUPTED
+
+
+def _main(argv: Sequence[str] | None) -> int:
     parser = _parser()
     options = parser.parse_args(argv)
     if options.command is None:
@@ -58,8 +66,6 @@ def _run(options: argparse.Namespace, out: Output, err: Output) -> int:
     except (RxNodesError, OSError) as error:
         err.lines(f"rxnodes: {error}")
         return 1
-    except KeyboardInterrupt:
-        return _INTERRUPTED
     except SystemExit as end:
         if not isinstance(end.code, str):
             return end.code or 0

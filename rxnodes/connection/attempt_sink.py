@@ -133,7 +133,7 @@ class AttemptSink:
 
     def sent(self, receipts: Collection[Receipt], /) -> None:
         """These messages have left for the network."""
-        if self._driver.outbound.is_observed:
+        if self._driver.outbound.observers:
             login = self._login
             self._driver.outbound.show([it for it in receipts if login is None or not login.has_sent(it)])
         self._driver.outbound.settle(receipts, Sent)

@@ -44,7 +44,7 @@ from rxnodes.rx.outbox import Outbox
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from rxnodes.connection.before_connect import Preparation
     from rxnodes.connection.greeting import Login
@@ -201,15 +201,14 @@ class Driver:
         if self.is_stepping:
             return
         self.is_stepping = True
-        left: Iterator[Input] = iter(())
+        begun = 0
         try:
-            while self._inputs:
-                # What comes meanwhile goes behind these: taken from its head, a long list is moved each time.
-                left, self._inputs = iter(self._inputs), []
-                for one in left:
-                    self._step(one)
+            # With those that come meanwhile. Taken out one by one, a long list would be moved each time.
+            for one in self._inputs:
+                begun += 1
+                self._step(one)
         finally:
-            self._inputs[:0] = left
+            del self._inputs[:begun]
             self.is_stepping = False
         self.outbox.flush()
 
@@ -226,10 +225,9 @@ class Driver:
             outbound.abandon_backlog()
             after, effects, events = step(self.state, input_, now)
         self.state = after
-        is_logged = logger.isEnabledFor(logging.DEBUG)
         publish = self.publisher.publish if self.helm is None else self.helm.publish
         for event in events:
-            if is_logged:
+            if logger.isEnabledFor(logging.DEBUG):
                 logger.debug("%s: %s", self.name, event)
             self.outbox.post(publish, event)
             if isinstance(event, Opened):

@@ -35,11 +35,12 @@ class Outbound:
         watched: How many messages there are whose outcome somebody waits for.
         backlog: The messages that wait for the connection to open, if any do.
         expiry: The timer that gives up the first of them.
+        observers: Those who are told of each message that has left for the network; `None`: nobody has ever asked.
     """
 
     __slots__ = (
-        *("_driver", "_lock", "_loop", "_observers", "_outbox", "_outcomes", "_queue", "_report"),
-        *("backlog", "expiry", "watched"),
+        *("_driver", "_lock", "_loop", "_outbox", "_outcomes", "_queue", "_report"),
+        *("backlog", "expiry", "observers", "watched"),
     )
 
     def __init__(  # noqa: PLR0913, PLR0917 - it is between all of these
@@ -59,7 +60,7 @@ class Outbound:
         self._lock = lock
         # Both are made late, since only tags need the first, and only recordings the second.
         self._outcomes: IsolatedSubject[SendOutcome] | None = None
-        self._observers: list[Callable[[list[str | bytes]], None]] | None = None
+        self.observers: list[Callable[[list[str | bytes]], None]] | None = None
         self.watched = 0
         self.backlog: Backlog | None = None
         self.expiry: asyncio.TimerHandle | None = None
@@ -72,18 +73,12 @@ class Outbound:
                 self._outcomes = IsolatedSubject(self._report, self._lock)
             return self._outcomes
 
-    @property
-    def observers(self) -> list[Callable[[list[str | bytes]], None]]:
-        """Those who are told of each message that has left for the network."""
+    def ask_for_observers(self) -> list[Callable[[list[str | bytes]], None]]:
+        """Those who are told of each message that has left, to join them."""
         with self._lock:
-            if self._observers is None:
-                self._observers = []
-            return self._observers
-
-    @property
-    def is_observed(self) -> bool:
-        """Whether anybody is told of each message that has left."""
-        return bool(self._observers)
+            if self.observers is None:
+                self.observers = []
+            return self.observers
 
     # Sending
 
@@ -246,7 +241,7 @@ class Outbound:
         """Shows the observers messages that have left, behind the notification under way."""
         messages = [receipt.payload.decode() if receipt.is_text else receipt.payload for receipt in receipts]
         if messages:
-            for observe in self.observers:
+            for observe in self.observers or ():
                 self._outbox.post(observe, messages)
             if not self._driver.is_stepping:
                 self._outbox.flush()

@@ -70,7 +70,7 @@ class DriverForNodes:
     @property
     def send_observers(self) -> list[Callable[[list[str | bytes]], None]]:
         """Those who are told of messages that have left."""
-        return self._driver.outbound.observers
+        return self._driver.outbound.ask_for_observers()
 
     @property
     def is_delivering(self) -> bool:

@@ -36,14 +36,16 @@ class Access:
 
     Raises:
         TypeError: If the token is none of those.
-        ValueError: If the token is empty or has a character that `Authorization: Bearer` cannot carry, or if there is
-            to be none at an address that others can reach.
+        ValueError: If there is no host, if the token is empty or has a character that `Authorization: Bearer` cannot
+            carry, or if there is to be none at an address that others can reach.
     """
 
     def __init__(self, host: str, token: Token) -> None:
         # Callers without a type checker pass other types too.
         if not (token is None or token is False or isinstance(token, str)):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"token must be a str, None or False, not {type(token).__name__}")
+        if not host:
+            raise ValueError("host must be an address or a name, such as 127.0.0.1; 0.0.0.0 lets every machine in")
         if token is False and not _is_loopback(host):
             raise ValueError(f"token=False is for this machine alone; at {host} others can reach the page")
         if isinstance(token, str) and not _BEARER.fullmatch(token):

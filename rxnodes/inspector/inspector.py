@@ -47,6 +47,7 @@ _PAGE: Final = {
     "/page.css": ("page.css", "text/css"),
     "/page.js": ("page.js", "text/javascript"),
     "/lane.js": ("lane.js", "text/javascript"),
+    "/words.js": ("words.js", "text/javascript"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 
@@ -82,7 +83,7 @@ class Inspector:
 
     Raises:
         TypeError: If `token` is of another type.
-        ValueError: If `token` cannot be one, or is `False` where other machines can reach the page.
+        ValueError: If `host` is empty, or `token` cannot be one, or is `False` where other machines can reach the page.
         OSError: On entering, if it cannot listen there.
         PluginDisabled: On entering, if the WebSocket plugin is switched off.
 

@@ -131,14 +131,6 @@ class LeftOut:
     pulses: int = 0
     events: int = 0
 
-    def plus(self, other: LeftOut) -> LeftOut:
-        """Both together."""
-        return LeftOut(
-            messages=self.messages + other.messages,
-            pulses=self.pulses + other.pulses,
-            events=self.events + other.events,
-        )
-
 
 Entry: TypeAlias = "LifecycleEvent | Message | Messages | Pulse | LeftOut"
 """What is recorded."""

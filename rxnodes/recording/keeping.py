@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import logging
 import os
 import re
 import stat
 import threading
+import time
+from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from rxnodes.recording.entries import LeftOut, Message, Messages, Pulse, Recorded
 from rxnodes.recording.lines import line_of, read
 from rxnodes.rx.forking import own
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from rxnodes.recording.entries import Entry
 
@@ -52,68 +55,56 @@ class Keeping(Protocol):
         ...
 
 
-def _too_much(sizes: Sequence[int], ranks: Sequence[int], budget: int) -> set[int]:
-    """Which of the entries go, so that the others fit: the oldest messages first, lifecycle events last."""
-    gone: set[int] = set()
-    total = sum(sizes)
-    for rank in (_MESSAGE, _PULSE, _EVENT_OF_LIFE):
-        for number, size in enumerate(sizes):
-            if total <= budget:
-                return gone
-            if ranks[number] == rank:
-                gone.add(number)
-                total -= size
-    return gone
-
-
-def _left_out(rank: int, count: int) -> LeftOut:
-    names = {_MESSAGE: "messages", _PULSE: "pulses", _EVENT_OF_LIFE: "events"}
-    return LeftOut(**{names[rank]: count})
-
-
 # --- In memory --------------------------------------------------------------------------------------------------------
 
 
 class InMemory:
-    """Keeps entries in a list.
+    """Keeps entries in memory.
 
     Args:
-        max_bytes: How much they may take, roughly. Beyond that, half of it is given up.
+        max_bytes: How much they may take, roughly. Beyond that, the oldest messages are given up, one for each that
+            comes; then pulses, and lifecycle events last.
     """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
-        self._entries: list[Recorded[Entry]] = []
-        self._left_out = LeftOut()
+        # By rank, each with its number: what is told at the same time stays in its order.
+        self._kept: tuple[deque[tuple[int, Recorded[Entry]]], ...] = (deque(), deque(), deque())
+        self._gone = [0, 0, 0]
+        self._numbers = itertools.count()
         self._size = 0
 
     def add(self, *entries: Recorded[Entry]) -> None:
         """Keeps entries."""
         with self._lock:
-            self._entries += entries
-            self._size += sum(_size(it.value) for it in entries)
-            if self._size > self._max_bytes:
-                self._give_up_half()
+            for it in entries:
+                self._kept[_rank(it.value)].append((next(self._numbers), it))
+                self._size += _size(it.value)
+            while self._size > self._max_bytes:
+                self._give_up_one()
 
-    def _give_up_half(self) -> None:
-        sizes = [_size(it.value) for it in self._entries]
-        ranks = [_rank(it.value) for it in self._entries]
-        gone = _too_much(sizes, ranks, self._max_bytes // 2)
-        for number in gone:
-            self._left_out = self._left_out.plus(_left_out(ranks[number], _count(self._entries[number].value)))
-        self._entries = [it for number, it in enumerate(self._entries) if number not in gone]
-        self._size = sum(size for number, size in enumerate(sizes) if number not in gone)
+    def _give_up_one(self) -> None:
+        rank = next(rank for rank, kept in enumerate(self._kept) if kept)
+        _, it = self._kept[rank].popleft()
+        self._gone[rank] += _count(it.value)
+        self._size -= _size(it.value)
 
     def entries(self) -> list[Recorded[Entry]]:
         """What is kept."""
         with self._lock:
-            kept = sorted(self._entries, key=lambda it: it.time)
-            left_out: list[Recorded[Entry]] = [Recorded(0.0, self._left_out)] if self._left_out != LeftOut() else []
-            return [*left_out, *kept]
+            numbered = sorted(itertools.chain(*self._kept), key=lambda it: (it[1].time, it[0]))
+            left_out: list[Recorded[Entry]] = [Recorded(0.0, _left_out(self._gone))] if any(self._gone) else []
+        return [*left_out, *(it for _, it in numbered)]
 
     def close(self) -> None:
         """Nothing more comes."""
+
+
+def _left_out(gone: Sequence[int]) -> LeftOut:
+    """How many went, by rank."""
+    messages, pulses, events = gone
+    return LeftOut(messages=messages, pulses=pulses, events=events)
 
 
 def _size(entry: Entry) -> int:
@@ -147,16 +138,24 @@ class InFile:
         path: The file; one that is there is overwritten.
         max_bytes: How large it may become. Beyond that, half of it is given up.
         head: Its first line.
+        on_failure: Called in whatever thread once it cannot be written any more.
 
     Raises:
         OSError: If it cannot be written, is no regular file, or another recorder writes to it.
     """
 
-    def __init__(self, path: str | os.PathLike[str], max_bytes: int, head: bytes) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        max_bytes: int,
+        head: bytes,
+        on_failure: Callable[[], object] = lambda: None,
+    ) -> None:
         # Absolute, because the program may go to another folder; and what a link leads to, so that the link stays.
         self._path = Path(os.path.realpath(path))
         self._max_bytes = max_bytes
         self._head = head
+        self._on_failure = on_failure
         self._lock = threading.Lock()
         self._descriptor: int | None = _begun(self._path, head)
         self._size = 0
@@ -218,6 +217,7 @@ class InFile:
         self._descriptor = None
         why = error.strerror if isinstance(error, OSError) else repr(error)
         logger.error("the recording ends here: %s cannot be written: %s", self._path, why)
+        self._on_failure()
 
     # Where it has grown too large
 
@@ -229,8 +229,8 @@ class InFile:
                 # All that is in the file by now; what comes from here on, `_since` has.
                 size, self._since = self._size, []
             with self._path.open("rb") as file:
-                lines = file.read(len(self._head) + size).splitlines(keepends=True)[1:]
-            kept = _thinned(lines, self._max_bytes // 2)
+                file.seek(len(self._head))
+                kept = _thinned(_lines_within(file, size), self._max_bytes // 2)
             beside.unlink(missing_ok=True)
             descriptor = _opened(beside, os.O_EXCL)
             try:
@@ -311,19 +311,51 @@ def _write(descriptor: int, text: bytes) -> None:
         text = text[os.write(descriptor, text) :]
 
 
-def _thinned(lines: list[bytes], budget: int) -> list[bytes]:
-    """The lines that fit, behind one that says how many went."""
-    sums = [line for line in lines if _name(line) == b"LeftOut"]
-    lines = [line for line in lines if _name(line) != b"LeftOut"]
-    ranks = [_RANKS.get(_name(line), _EVENT_OF_LIFE) for line in lines]
-    gone = _too_much([len(line) for line in lines], ranks, budget)
-    left_out = LeftOut()
-    for line in sums:
-        left_out = left_out.plus(LeftOut(**{name: int(number) for name, number in _numbers(line)}))
-    for number in gone:
-        count = _COUNT.search(lines[number])
-        left_out = left_out.plus(_left_out(ranks[number], 1 if count is None else int(count[1])))
-    return [line_of(Recorded(0.0, left_out)), *(line for number, line in enumerate(lines) if number not in gone)]
+T = TypeVar("T")
+
+
+def _politely(items: Iterable[T]) -> Iterator[T]:
+    """Lets other threads run now and then. Otherwise the program, at each write, would wait for its turn for long."""
+    for number, item in enumerate(items):
+        if number % 256 == 0:
+            time.sleep(0)
+        yield item
+
+
+def _lines_within(file: Iterable[bytes], size: int) -> Iterator[bytes]:
+    """The lines of so many bytes."""
+    for line in _politely(file):
+        if size <= 0:
+            return
+        size -= len(line)
+        yield line
+
+
+def _thinned(lines: Iterable[bytes], budget: int) -> list[bytes]:
+    """The lines that fit, behind one that says how many went: the oldest messages first, lifecycle events last."""
+    gone = [0, 0, 0]
+    kept: list[bytes] = []
+    ranks: list[int] = []
+    size = 0
+    for line in lines:
+        name = _name(line)
+        if name == b"LeftOut":
+            before = dict(_numbers(line))
+            gone = [count + int(before[name]) for count, name in zip(gone, _LEFT_OUT, strict=True)]
+            continue
+        kept.append(line)
+        ranks.append(_RANKS.get(name, _EVENT_OF_LIFE))
+        size += len(line)
+    for rank in (_MESSAGE, _PULSE, _EVENT_OF_LIFE):
+        for number, line in _politely(enumerate(kept)):
+            if size <= budget:
+                break
+            if ranks[number] == rank:
+                count = _COUNT.search(line)
+                gone[rank] += 1 if count is None else int(count[1])
+                size -= len(line)
+                kept[number] = b""
+    return [line_of(Recorded(0.0, _left_out(gone))), *kept]
 
 
 _RANKS: Final = {b"Message": _MESSAGE, b"Messages": _MESSAGE, b"Pulse": _PULSE}
@@ -332,6 +364,9 @@ _RANKS: Final = {b"Message": _MESSAGE, b"Messages": _MESSAGE, b"Pulse": _PULSE}
 def _name(line: bytes) -> bytes:
     found = _EVENT.search(line)
     return b"" if found is None else found[1]
+
+
+_LEFT_OUT: Final = ("messages", "pulses", "events")
 
 
 def _numbers(line: bytes) -> list[tuple[str, str]]:

@@ -59,8 +59,9 @@ class Recorder:
             several.
         path: The file to record to, which is overwritten; `None`: memory.
         payloads: Whether the messages themselves are recorded. They may hold secrets.
-        max_bytes: How large the recording may become. Beyond that, half of it is given up: the oldest messages first,
-            then pulses, and lifecycle events last. A `LeftOut` tells how many went.
+        max_bytes: How large the recording may become. Beyond that, half of a file is given up, and in memory as much
+            as must be: the oldest messages first, then pulses, and lifecycle events last. A `LeftOut` tells how many
+            went.
 
     Raises:
         TypeError: If it is given neither a project nor connections.
@@ -122,7 +123,9 @@ class Recorder:
         self._follow(made.append)()
         self._head = head = Head(utc_now(running_loop()), {it.name: it.state for it in made})
         keeping = (
-            InMemory(self._max_bytes) if self._path is None else InFile(self._path, self._max_bytes, head_line(head))
+            InMemory(self._max_bytes)
+            if self._path is None
+            else InFile(self._path, self._max_bytes, head_line(head), self._listen_no_longer)
         )
         self._keeping = keeping
 
@@ -142,6 +145,11 @@ class Recorder:
         for track in tuple(self._tracks):
             track.end()
         self._keeping.close()
+
+    def _listen_no_longer(self) -> None:
+        """Nothing can be recorded any more. Who listens on would keep errors from the log, where nobody else does."""
+        for track in tuple(self._tracks):
+            track.listen_no_longer()
 
     @property
     def recording(self) -> Recording:
@@ -227,6 +235,10 @@ class _Track:
         self._subscriptions.dispose()
         self.flush()
 
+    def listen_no_longer(self) -> None:
+        """Is told nothing any more, behind the notification under way. From any thread."""
+        self._side.run_on_loop(partial(self._side.notify, lambda _: self._subscriptions.dispose(), None))
+
     # What comes
 
     def _take_event(self, event: LifecycleEvent) -> None:
@@ -236,15 +248,16 @@ class _Track:
     def _take_messages(self, direction: Direction, messages: list[str] | list[bytes] | list[str | bytes]) -> None:
         now = self._now()
         if not self._payloads:
-            for kind in (str, bytes):
-                sizes = [_size(message) for message in messages if type(message) is kind]
-                if sizes:
-                    self._join((direction, _KINDS[kind]), now, len(sizes), sum(sizes))
+            # What one read brings is of one kind; what has left may be mixed.
+            kinds = dict.fromkeys(map(type, messages))
+            for kind in kinds:
+                of_kind = messages if len(kinds) == 1 else [it for it in messages if type(it) is kind]
+                self._join((direction, _kind_of(of_kind[0])), now, len(of_kind), _size(of_kind))
             return
         common: dict[str, Any] = {"direction": direction, **self._common()}
         self._keeping.add(
             *(
-                Recorded(now, Message(**common, kind=_KINDS[type(message)], size=_size(message), payload=message))
+                Recorded(now, Message(**common, kind=_kind_of(message), size=_size([message]), payload=message))
                 for message in messages
             )
         )
@@ -315,11 +328,15 @@ class _Track:
         self._add(run.began, entry)
 
 
-_KINDS: Final[dict[type[object], Kind]] = {str: "text", bytes: "binary"}
+def _kind_of(message: str | bytes) -> Kind:
+    return "binary" if isinstance(message, bytes) else "text"
 
 
-def _size(message: str | bytes) -> int:
-    return len(message) if isinstance(message, bytes) or message.isascii() else len(message.encode())
+def _size(messages: list[str | bytes] | list[str] | list[bytes]) -> int:
+    """The bytes of messages, which are of one kind."""
+    if isinstance(messages[0], bytes) or all(map(str.isascii, cast("list[str]", messages))):
+        return sum(map(len, messages))
+    return sum(len(message.encode()) for message in cast("list[str]", messages))
 
 
 def record(connection: ConnectionLike, *, tick: float = TICK) -> Recording:

@@ -10,7 +10,7 @@ from rxnodes.rx.schedulers import running_loop
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from rxnodes.rx.backpressure import PauseControl
 
@@ -78,11 +78,13 @@ class Outbox:
         if not self._queue or self.is_delivering or self.is_put_off:
             return
         loop = running_loop()
+        before, _delivering.report = _delivering.report, self._report
         self.is_delivering = True
         try:
-            self.within(self._work_off, loop)
+            self._work_off(loop)
         finally:
             self.is_delivering = False
+            _delivering.report = before
             # Also after a KeyboardInterrupt.
             if loop is not None and self._queue:
                 self.is_put_off = True
@@ -117,21 +119,18 @@ class Outbox:
     def _work_off(self, loop: asyncio.AbstractEventLoop | None) -> None:
         """Delivers one notification after the other, until none is left or the turn has lasted long enough."""
         ends = math.inf if loop is None else loop.time() + TURN
-        left: Iterator[tuple[Callable[[Any], None], Any]] = iter(())
-        done = 0
+        begun = done = 0
         try:
-            while self._queue:
-                # What is posted meanwhile goes into a new list: taking each from the head of one list would move all
-                # the others each time.
-                left, self._queue = iter(self._queue), []
-                for deliver, value in left:
-                    deliver(value)
-                    # A list holds the messages of one read.
-                    done += len(value) if type(value) is list else 1  # pyright: ignore[reportUnknownArgumentType]
-                    if done >= AT_ONCE and loop is not None and loop.time() >= ends:
-                        return
+            # With what is posted meanwhile. Taken out one by one, a long list would be moved each time.
+            for deliver, value in self._queue:
+                begun += 1
+                deliver(value)
+                # A list holds the messages of one read.
+                done += len(value) if type(value) is list else 1  # pyright: ignore[reportUnknownArgumentType]
+                if done >= AT_ONCE and loop is not None and loop.time() >= ends:
+                    return
         finally:
-            self._queue[:0] = left
+            del self._queue[:begun]
 
     def _go_on(self) -> None:
         self.is_put_off = False

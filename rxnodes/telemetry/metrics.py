@@ -59,6 +59,9 @@ __all__ = ["MOST_NAMES", "Metrics"]
 
 #: How many connections are told apart.
 MOST_NAMES: Final = 1_000
+#: How many of them in `rxnodes.connection.count`, which has six sets of attributes for each: OpenTelemetry's SDK shows
+#: 2,000 of a metric, and beyond them, for good, all new ones as one without any attribute.
+MOST_NAMES_OF_STATES: Final = 300
 
 #: In seconds: those of OpenTelemetry's conventions for HTTP, and one more for pings in a local network.
 BUCKETS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
@@ -207,9 +210,11 @@ class Book:
     def _states(self, _: CallbackOptions) -> list[Observation]:
         """Every state for every name; 0 where no connection is in it, since a series that is gone raises no alarm."""
         with _lock:
+            # A name that was once shown takes its room for good, and so does its tally.
+            has_names = len(self._tallies) <= MOST_NAMES_OF_STATES and not self._has_left_names_out
             counts: Counter[tuple[str | None, ConnectionState]] = Counter()
             for watched in self._watched:
-                name, now = watched.shown_name, watched.connection.state
+                name, now = watched.shown_name if has_names else None, watched.connection.state
                 counts.update({(name, state): int(state is now) for state in ConnectionState})
             return [
                 Observation(count, {STATE: state.value} | ({} if name is None else {NAME: name}))

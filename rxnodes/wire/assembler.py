@@ -138,7 +138,8 @@ class MessageAssembler:
 
         Returns:
             The opcode of the run. Instead of calling this, a whole message with this opcode may be appended to `run`,
-            and counted in `run_size`, if it is neither compressed nor too big.
+            and counted in `run_size`, if it is neither compressed nor too big; one that is compressed may be given to
+            `append_packed`.
 
         Raises:
             Violation: If the peer broke the protocol.
@@ -215,6 +216,14 @@ class MessageAssembler:
         if not compressed:
             self._append(payload)
             return
+        self.append_packed(payload)
+
+    def append_packed(self, payload: bytes) -> None:
+        """Unpacks a whole message, and appends it to the run.
+
+        Raises:
+            Violation: If it cannot be unpacked, is too big, or is no text though it should be.
+        """
         self._append(self._unpack(payload))
         if self.run_size > MAX_UNPACKED_RUN:
             self._flush()

@@ -136,7 +136,8 @@ class FrameParser:
         last: i64 = len(data) - 1
         while position < last:
             if data[position] == self._run:
-                position = self._read_run(data, position)
+                is_packed = self._run & RSV1
+                position = self._read_packed_run(data, position) if is_packed else self._read_run(data, position)
             if position < last:
                 position = self._read_frame(data, position)
         if position == last:
@@ -183,6 +184,34 @@ class FrameParser:
                 # The last one was not taken.
                 more -= start - position - 2
             messages.run_size += position - begin - more - 2 * (len(run) - count)
+        return position
+
+    def _read_packed_run(self, data: bytes, begin: i64) -> i64:
+        """The same for compressed messages, each of which is unpacked.
+
+        To take them as any frame, one by one, takes 2.5 µs in place of 1.6 for one of 159 bytes, uncompiled.
+        """
+        messages = self._messages
+        max_short: i64 = self._max_short
+        end: i64 = len(data)
+        last = end - 1
+        position = begin
+        # Not a local copy of the run: where a long one is delivered meanwhile, that may end it.
+        while position < last and data[position] == self._run:
+            length: i64 = data[position + 1]
+            start = position + 2
+            if length > max_short:
+                if length != LENGTH_IN_16_BITS or start + 2 > end:
+                    break
+                length = data[start] << 8 | data[start + 1]
+                if length > self._max_size:
+                    break
+                start += 2
+            stop = start + length
+            if stop > end:
+                break
+            messages.append_packed(data[start:stop])
+            position = stop
         return position
 
     def _read_frame(self, data: bytes, position: i64) -> i64:
@@ -239,4 +268,4 @@ class FrameParser:
 
     def _take(self, first: int, payload: bytes) -> None:
         run = self._messages.on_frame(bool(first & FIN), first & OPCODE, payload, self._is_packed)
-        self._run = NO_RUN if run == NO_RUN else FIN | run
+        self._run = NO_RUN if run == NO_RUN else FIN | run | (RSV1 if self._is_packed else 0)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from rxnodes.cli import demo
 from rxnodes.testing import WebSocketServer
 
 
@@ -28,6 +29,12 @@ def _own_surroundings(monkeypatch, tmp_path):
         monkeypatch.setattr(sys, "stdin", nothing)
         yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def hurried(monkeypatch):
+    """The demo's server makes no pauses, which are for those who look at it."""
+    monkeypatch.setattr(demo, "_PACE", 0.0)
 
 
 @pytest.fixture

@@ -60,10 +60,12 @@ def test_demo_says_how_long_the_closing_took(capsys):
 
 
 @pytest.mark.parametrize("columns", [30, 60, 80])
-def test_demo_fits_any_terminal(columns, capsys, monkeypatch):
+def test_demo_fits_any_terminal(hurried, columns, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(columns))
     assert cli.main(["demo"]) == 0
-    assert max(map(len, capsys.readouterr().out.splitlines())) < columns
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) < columns
+    assert [line for line in lines if line != line.rstrip()] == []
 
 
 def test_demo_draws_what_happened_and_says_what_to_look_at_next(capsys, monkeypatch):

@@ -13,7 +13,7 @@ from rxnodes.testing import close_with
 
 
 @pytest.fixture
-def run_file(tmp_path):
+def run_file(tmp_path, hurried):
     assert cli.main(["demo", "--record", str(tmp_path / "run.jsonl")]) == 0
     return str(tmp_path / "run.jsonl")
 

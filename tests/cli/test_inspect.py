@@ -86,6 +86,11 @@ def test_a_token_that_cannot_be_one(token, settings, tmp_path, capsys):
     assert errors.startswith("rxnodes: --token-file: the token must be")
 
 
+def test_a_host_that_is_none(settings, capsys):
+    settings('connections.chat = "ws://127.0.0.1/"')
+    assert fails(["inspect", "--host", ""], capsys).startswith("rxnodes: --host: host must be")
+
+
 def test_a_page_of_nothing(capsys):
     assert "there is no such folder" in fails(["inspect"], capsys)
     with pytest.raises(SystemExit, check=lambda end: end.code == 2):

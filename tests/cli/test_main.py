@@ -54,6 +54,15 @@ def test_what_cannot_be_understood(arguments, capsys):
     assert "usage: rxnodes" in capsys.readouterr().err
 
 
+def test_ctrl_c_before_a_command_has_begun(capsys, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("argparse.ArgumentParser.parse_args", interrupted)
+    assert cli.main(["demo"]) == 130
+    assert capsys.readouterr() == ("", "")
+
+
 def test_a_message_that_is_no_text(capsys):
     with pytest.raises(SystemExit, check=lambda end: end.code == 2):
         cli.main(["listen", "chat", "--send", "\udcff"])

@@ -20,7 +20,7 @@ FULL = Path("/dev/full")
     ("env", "is_coloured"),
     [({"NO_COLOR": ""}, True), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": "", "TERM": "dumb"}, False)],
 )
-def test_colour_is_for_terminals_that_want_it(env, is_coloured, monkeypatch):
+def test_colour_is_for_terminals_that_want_it(hurried, env, is_coloured, monkeypatch):
     for name, value in ({"TERM": "xterm"} | env).items():
         monkeypatch.setenv(name, value)
     screen, terminal = os.openpty()

@@ -9,10 +9,17 @@ import pytest
 from rxnodes.inspector.access import Access
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.7", "example.com", "", "127.0.0.1.example.com"])  # noqa: S104 - it is refused
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.7", "example.com", "127.0.0.1.example.com"])  # noqa: S104 - it is refused
 def test_no_token_is_for_loopback_only(host):
     with pytest.raises(ValueError, match="others can reach the page"):
         Access(host, False)
+
+
+@pytest.mark.parametrize("token", [None, "token", False])
+def test_a_host_that_is_none_is_no_place(token):
+    """The system would take it for all addresses."""
+    with pytest.raises(ValueError, match="host must be"):
+        Access("", token)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.10", "::1", "localhost", "LocalHost"])

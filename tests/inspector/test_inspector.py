@@ -386,7 +386,7 @@ async def test_another_site_can_do_nothing_even_with_the_cookie(header):
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/page.js", "/page.css", "/lane.js", "/icon.svg", "/api/connections", "/nowhere"]
+    "path", ["/", "/page.js", "/page.css", "/lane.js", "/words.js", "/icon.svg", "/api/connections", "/nowhere"]
 )
 async def test_every_answer_has_the_headers(path):
     async with serving() as (client, _):

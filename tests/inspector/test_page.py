@@ -306,6 +306,21 @@ async def test_those_who_do_not_see_it_are_told_what_each_number_is(browser):
         assert {"In", "Out", "Latency", "Unsent"} <= terms
 
 
+async def test_what_turns_the_direction_of_writing_is_shown_and_turns_nothing(browser):
+    def script(peer):
+        peer.accept()
+        peer.close(4000, "ok\u202eko\x1b[31m\n")
+
+    async with serving(script) as (inspector, project, _):
+        page = await browser.open(inspector.url)
+        await page.until(shows("idle"))
+        await page.run(f"{row()}.querySelector('details').open = true")
+        project.websocket("chat").start()
+        await page.until(shows("closed"))
+        for part in (" .reason", " details"):
+            assert r"ok\u202eko\u001b[31m\u000a" in await page.run(f"{row(inner=part)}.textContent")
+
+
 async def test_a_thousand_connections_cost_no_more_than_those_that_change(browser):
     names = {f"chat {number:03}": {} for number in range(1000)}
     async with serving(**names) as (inspector, project, _):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import json
+import os
 import signal
 import stat
 import sys
@@ -119,6 +121,26 @@ async def test_without_payloads_what_comes_close_together_is_one_entry():
         recording.messages  # noqa: B018
 
 
+class Frame(bytes):
+    """A message of a type of the program's own."""
+
+
+@pytest.mark.parametrize("payloads", [True, False])
+@in_virtual_time
+async def test_what_was_sent_is_recorded_of_whatever_type(tmp_path, payloads):
+    project = project_of(peer_script("o"))
+    chat = project.websocket("chat")
+    with Recorder(project, tmp_path / "run.jsonl", payloads=payloads):
+        async with project:
+            chat.start()
+            await chat.wait_started()
+            chat.send(Frame(b"abc"))
+            chat.send("é")
+    sent = [it for it in Recording.load(tmp_path / "run.jsonl").of(Message) if it.value.direction == "out"]
+    assert [(it.value.kind, it.value.size) for it in sent] == [("binary", 3), ("text", 2)]
+    assert [it.value.payload for it in sent] == ([b"abc", "é"] if payloads else [None, None])
+
+
 @in_virtual_time
 async def test_connections_that_come_later_are_recorded_and_others_are_not():
     transport = ScriptedTransport(peer_script("-o-X"))
@@ -217,6 +239,30 @@ async def test_entries_come_in_order_whoever_subscribed_first():
             await chat.wait_stopped()
     kinds = [type(it.value).__name__ for it in recorder.recording.recorded]
     assert kinds == ["Connecting", "Opened", "Pulse", "Message", "Closing", "Stopped"]
+
+
+@in_virtual_time
+async def test_errors_are_in_the_log_again_where_the_disk_is_full(tmp_path, monkeypatch, caplog):
+    """With a recorder they are in the recording, and not in the log."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    project = project_of(attempts("-o-#", "r"), reconnect=RECONNECT)
+    chat = project.websocket("chat")
+    with Recorder(project, tmp_path / "run.jsonl"):
+        async with project:
+            chat.start()
+            await asyncio.sleep(0.15)
+            assert not caplog.records
+            with monkeypatch.context() as patch:
+                patch.setattr("rxnodes.recording.keeping._write", full)
+                await asyncio.sleep(0.2)
+            assert "the recording ends here" in caplog.records[0].getMessage()
+            assert not chat.for_nodes.send_observers
+            await asyncio.sleep(0.6)
+            assert caplog.records[-1].getMessage() == "chat: refused"
+    assert [type(it).__name__ for it in Recording.load(tmp_path / "run.jsonl").events] == ["Connecting", "Opened"]
 
 
 def test_pulses_of_another_thread_are_recorded():

@@ -239,6 +239,29 @@ def test_names_are_told_of_a_thousand_connections(observed, count):
     assert len(observed.points("rxnodes.message.count", NAME)) == (1_000 if count == 1_000 else 1)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [300, 500])
+def test_the_sdk_shows_every_state_however_many_connections_there_are(observed, count):
+    """It has room for 2,000 sets of attributes, and a connection has six states: an alarm must find "open"."""
+
+    @in_virtual_time
+    async def run():
+        async with project_of(lambda peer: peer.accept(), *(f"feed-{number}" for number in range(count))) as project:
+            instrument(project, **observed.providers)
+            seen = []
+            for number in range(count):
+                project.websocket(f"feed-{number}").start()
+                if number % 100 == 99:
+                    await project.websocket(f"feed-{number}").wait_started()
+                    states = observed.points("rxnodes.connection.count", NAME, "rxnodes.connection.state")
+                    assert None not in {state for _, state in states}
+                    seen.append(sum(value for (_, state), value in states.items() if state == "open"))
+            assert seen == list(range(100, count + 1, 100))
+            assert ({name for name, _ in states} == {None}) is (count > 300)
+
+    run()
+
+
 @in_virtual_time
 async def test_a_name_that_comes_again_goes_on_counting():
     observed = Observed()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from parsed import BINARY, CLOSE, MORE, PING, PONG, TEXT, Parsed, cuts_within, encoded, garbage, wires
 
 from rxnodes.testing import RSV1, Frame, close_payload, deflate
+from rxnodes.wire.deflate import Deflate
 
 # What comes, cut anywhere
 
@@ -199,6 +200,34 @@ def test_a_small_read_that_becomes_much_is_delivered_bit_by_bit():
     parsed.on_messages = lambda messages, _size: batches.append([len(message) for message in messages])
     parsed.feed(encoded(*[Frame(BINARY, deflate(bytes(600_000)), rsv=RSV1)] * 5))
     assert batches == [[600_000] * 2, [600_000] * 2, [600_000]]
+
+
+def test_compressed_messages_behind_an_end_are_not_unpacked(monkeypatch):
+    """They may become gigabytes, and nobody wants them."""
+    parsed, unpacked, decompress = Parsed(compressed=True), [], Deflate.decompress
+
+    def note(deflate, payload, limit):
+        unpacked.append(payload)
+        return decompress(deflate, payload, limit)
+
+    monkeypatch.setattr(Deflate, "decompress", note)
+    parsed.on_messages = lambda _messages, _size: parsed.parser.finish()
+    parsed.feed(encoded(*[Frame(BINARY, deflate(bytes(600_000)), rsv=RSV1)] * 5))
+    assert len(unpacked) == 2
+
+
+@pytest.mark.parametrize("kind", [TEXT, BINARY])
+@pytest.mark.parametrize("size", [30, 300, 70_000])
+def test_runs_of_messages_with_and_without_compression_in_turns(kind, size):
+    bodies = [bytes(random.choices(range(97, 123), k=size)) for _ in range(9)]
+    frames = [
+        Frame(kind, body) if at % 4 == 0 else Frame(kind, deflate(body), rsv=RSV1) for at, body in enumerate(bodies)
+    ]
+    parsed, sizes = Parsed(compressed=True), []
+    parsed.on_messages = lambda messages, size: (parsed.messages.extend(messages), sizes.append(size))
+    parsed.feed(encoded(*frames))
+    assert parsed.messages == [body.decode() if kind == TEXT else body for body in bodies]
+    assert sizes == [9 * size]
 
 
 def test_what_fails_within_the_parser_is_told_as_a_violation():

@@ -2,6 +2,7 @@
 // and of the rows out of sight only their state. Whatever the peers and the settings say is shown as text.
 
 import { Lane } from "./lane.js";
+import { bytes, counted, seconds, shown, timeOfDay, told } from "./words.js";
 
 const EVENTS_KEPT = 100;
 const NUMBERS = ["messages_received", "bytes_received", "messages_sent", "bytes_sent", "unsent", "undelivered"];
@@ -15,45 +16,6 @@ let offset = 0; // What the program's clock is ahead of ours, in seconds.
 let mustSort = true;
 
 const now = () => Date.now() / 1000 + offset;
-
-// --- Texts ---
-
-function counted(number) {
-  return Math.round(number).toLocaleString("en");
-}
-
-function bytes(number) {
-  const units = ["B", "kB", "MB", "GB"];
-  let unit = 0;
-  while (number >= 1000 && unit < units.length - 1) {
-    number /= 1000;
-    unit += 1;
-  }
-  return `${unit && number < 100 ? number.toFixed(1) : Math.round(number)} ${units[unit]}/s`;
-}
-
-function seconds(number) {
-  if (number >= 1) return `${number.toFixed(1)} s`;
-  return `${number < 0.01 ? (number * 1000).toFixed(1) : counted(number * 1000)} ms`;
-}
-
-function close(event) {
-  return `${event.code}${event.reason ? ` "${event.reason}"` : ""}, ${event.was_clean ? "clean" : "not clean"}`;
-}
-
-const WORDS = {
-  Connecting: (event) => `to ${event.url}`,
-  Opened: (event) => `after ${seconds(event.elapsed)}${event.subprotocol ? `, subprotocol ${event.subprotocol}` : ""}`,
-  Dropped: (event) => `${close(event)}; the next attempt in ${seconds(event.retry_in)}`,
-  Closing: (event) => `begun by: ${event.initiator}`,
-  Stopped: (event) => `${close(event)}, ended by: ${event.initiator}; ${counted(event.messages_received)} messages in, ` +
-    `${counted(event.messages_sent)} out, ${counted(event.unsent)} unsent`,
-  ErrorEvent: (event) => `${event.phase}: ${event.message}`,
-};
-
-const TIME_OF_DAY = new Intl.DateTimeFormat("en-GB", {
-  hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3,
-});
 
 function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
@@ -95,7 +57,7 @@ class Row {
     }
     this.element.toggleAttribute("data-failed", data.failed);
     say(this.part(".state"), data.failed ? "ended with an error" : data.state);
-    say(this.part(".reason"), data.reason);
+    say(this.part(".reason"), shown(data.reason));
     const isLive = !["idle", "closed"].includes(data.state);
     this.part("[data-action=start]").setAttribute("aria-disabled", isLive && data.state !== "closing");
     this.part("[data-action=stop]").setAttribute("aria-disabled", !isLive || data.state === "closing");
@@ -150,9 +112,9 @@ class Row {
     this.part("details ol").replaceChildren(...this.events.map((event) => {
       const item = document.createElement("li");
       const time = item.appendChild(document.createElement("time"));
-      time.textContent = TIME_OF_DAY.format(event.at * 1000);
+      time.textContent = timeOfDay(event.at);
       item.appendChild(document.createElement("b")).textContent = event.event;
-      item.appendChild(document.createElement("span")).textContent = WORDS[event.event]?.(event) ?? "";
+      item.appendChild(document.createElement("span")).textContent = told(event);
       return item;
     }));
   }

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from rxnodes.errors import printable
 from rxnodes.lifecycle.events import Closing, Connecting, Dropped, ErrorEvent, Opened, Stopped
 from rxnodes.lifecycle.states import CloseCode, Initiator
 from rxnodes.recording.entries import LeftOut, Message, Messages, Pulse
-from rxnodes.recording.pictures.lanes import ending, seconds
-from rxnodes.websocket.action_nodes import STOP
+from rxnodes.recording.pictures.lanes import LONGEST_TEXT, ending, seconds
+from rxnodes.websocket.action_nodes import START, STOP
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from rxnodes.recording.entries import Direction, Entry, Recorded
+    from rxnodes.recording.entries import Entry, Recorded
 
 __all__ = ["mermaid"]
 
@@ -22,30 +23,55 @@ __all__ = ["mermaid"]
 PLAIN = re.compile(r"[^A-Za-z0-9 .,:()_/+-]")
 
 
-def mermaid(connections: Sequence[str], recorded: Iterable[Recorded[Entry]]) -> str:
-    """The source of a sequence diagram: each connection and its peer, and what went between them."""
+#: Mermaid draws no more than 50,000 characters (its `maxTextSize`). Beyond so many lines less is told.
+MOST_LINES: Final = 500
+
+
+def mermaid(connections: Sequence[str], recorded: Sequence[Recorded[Entry]]) -> str:
+    """The source of a sequence diagram: each connection and its peer, and what went between them.
+
+    Where that is very much, what went between two events of a connection is told in sums; then the rest is left out.
+    """
     numbers = {name: number for number, name in enumerate(connections, 1)}
-    lines = ["sequenceDiagram"]
-    for name, number in numbers.items():
-        lines += [f"    participant c{number} as {_text(name)}", f"    participant p{number} as {_text(name)}: peer"]
-    writer = _Writer(numbers)
-    for it in recorded:
-        lines += (f"    {line}" for line in writer.lines_of(it))
-    return "\n".join([*lines, *(f"    {line}" for line in writer.rest())]) + "\n"
+    lines = _written(numbers, recorded, is_in_sums=False)
+    if len(lines) > MOST_LINES:
+        lines = _written(numbers, recorded, is_in_sums=True)
+    if len(lines) > MOST_LINES:
+        rest = len(lines) - MOST_LINES
+        has_begun = sum(line.startswith("rect") - (line == "end") for line in lines[:MOST_LINES])
+        lines = [*lines[:MOST_LINES], *["end"] * has_begun, f"Note over c1: and {rest} more lines"]
+    heads = [
+        line
+        for name, number in numbers.items()
+        for line in (f"participant c{number} as {_text(name)}", f"participant p{number} as {_text(name)}: peer")
+    ]
+    return "\n".join(["sequenceDiagram", *(f"    {line}" for line in [*heads, *lines])]) + "\n"
+
+
+def _written(numbers: dict[str, int], recorded: Iterable[Recorded[Entry]], *, is_in_sums: bool) -> list[str]:
+    writer = _Writer(numbers, is_in_sums=is_in_sums)
+    return [*(line for it in recorded for line in writer.lines_of(it)), *writer.rest()]
 
 
 def _text(text: str) -> str:
-    plain = PLAIN.sub(lambda match: f"#{ord(match[0])};", text)
+    plain = PLAIN.sub(lambda match: f"#{ord(match[0])};", printable(text, LONGEST_TEXT))
     # A word of Mermaid's own, which would end a block.
     return re.sub(r"\bend\b", "e#110;d", plain, flags=re.IGNORECASE)
 
 
 class _Writer:
-    """Writes entries one after the other; messages that follow one another become one arrow."""
+    """Writes entries one after the other; messages that follow one another become one arrow.
 
-    def __init__(self, numbers: dict[str, int]) -> None:
+    Args:
+        numbers: The connections' numbers, by name.
+        is_in_sums: Whether messages, and pulses that change no state, are counted up to the next event.
+    """
+
+    def __init__(self, numbers: dict[str, int], *, is_in_sums: bool) -> None:
         self._numbers = numbers
-        self._messages: tuple[int, Direction, int, int] | None = None
+        self._is_in_sums = is_in_sums
+        # By connection and direction, or node: how many, their size, and when the last one came.
+        self._sums: dict[tuple[int, str], tuple[int, int, float]] = {}
         self._set_off: int | None = None
 
     def lines_of(self, it: Recorded[Entry]) -> Iterator[str]:
@@ -56,40 +82,46 @@ class _Writer:
         number = self._numbers[entry.connection]
         if isinstance(entry, Message | Messages):
             count = entry.count if isinstance(entry, Messages) else 1
-            before = self._messages
-            if before is not None and before[:2] == (number, entry.direction):
-                self._messages = (number, entry.direction, before[2] + count, before[3] + entry.size)
-            else:
-                yield from self._arrow()
-                self._messages = (number, entry.direction, count, entry.size)
-            return
-        yield from self._arrow()
-        if isinstance(entry, Pulse):
-            yield from self._pulse(number, it.time, entry)
+            yield from self._add((number, entry.direction), count, entry.size, it.time)
+        elif isinstance(entry, Pulse) and self._is_in_sums and entry.node not in {START, STOP}:
+            yield from self._add((number, entry.node), entry.count, 0, it.time)
         else:
-            yield from self._event(number, it.time, entry)
+            yield from self._flush(number if self._is_in_sums else None)
+            if isinstance(entry, Pulse):
+                yield from self._pulse(number, it.time, entry.node, entry.count)
+            else:
+                yield from self._event(number, it.time, entry)
 
     def rest(self) -> Iterator[str]:
         """What is left when the recording is at its end."""
-        yield from self._arrow()
+        yield from self._flush(None)
         if self._set_off is not None:
             yield "end"
 
-    def _arrow(self) -> Iterator[str]:
-        if self._messages is not None:
-            number, direction, count, size = self._messages
-            arrow = f"c{number}->>p{number}" if direction == "out" else f"p{number}->>c{number}"
-            what = "a message" if count == 1 else f"{count} messages"
-            yield f"{arrow}: {what}, {size} bytes"
-            self._messages = None
+    def _add(self, key: tuple[int, str], count: int, size: int, time: float) -> Iterator[str]:
+        if not self._is_in_sums and key not in self._sums:
+            yield from self._flush(None)
+        counted, sized, _ = self._sums.get(key, (0, 0, 0.0))
+        self._sums[key] = (counted + count, sized + size, time)
 
-    def _pulse(self, number: int, time: float, pulse: Pulse) -> Iterator[str]:
-        if pulse.node == STOP and self._set_off is None:
+    def _flush(self, number: int | None) -> Iterator[str]:
+        """Writes the sums of a connection; `None`: of all."""
+        for key in [key for key in self._sums if number in {None, key[0]}]:
+            count, size, time = self._sums.pop(key)
+            of, what = key
+            if what in {"in", "out"}:
+                arrow = f"c{of}->>p{of}" if what == "out" else f"p{of}->>c{of}"
+                yield f"{arrow}: {'a message' if count == 1 else f'{count} messages'}, {size} bytes"
+            else:
+                yield from self._pulse(of, time, what, count)
+
+    def _pulse(self, number: int, time: float, node: str, count: int) -> Iterator[str]:
+        if node == STOP and self._set_off is None:
             # The stretch up to On Stop is what the picture is about.
             self._set_off = number
             yield "rect rgba(194, 37, 92, 0.1)"
-        times = f", {pulse.count} times" if pulse.count > 1 else ""
-        yield f"Note left of c{number}: {_text(pulse.node)}{times}, {seconds(time)}"
+        times = f", {count} times" if count > 1 else ""
+        yield f"Note left of c{number}: {_text(node)}{times}, {seconds(time)}"
 
     def _event(self, number: int, time: float, event: object) -> Iterator[str]:
         c, p = f"c{number}", f"p{number}"

@@ -237,12 +237,12 @@ class AiohttpLink(asyncio.Protocol):
         """What it has carried so far."""
         reader, writer = self._reader, self._writer
         return Traffic(
-            messages_received=reader.messages_received,
-            bytes_received=reader.bytes_received,
-            messages_sent=writer.messages_sent,
-            bytes_sent=writer.bytes_sent,
-            unsent=writer.unsent,
-            undelivered=reader.undelivered,
+            reader.messages_received,
+            reader.bytes_received,
+            writer.messages_sent,
+            writer.bytes_sent,
+            writer.unsent,
+            reader.undelivered,
         )
 
     def send(self, receipt: Receipt, /) -> None:

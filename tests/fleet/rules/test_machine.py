@@ -103,7 +103,7 @@ class Passing:
     def get(self, key, otherwise):
         if key[1] is Always:
             self.passed.append(key[0])
-            assert len(self.passed) < 10, "a step without an end"
+            assert len(self.passed) <= len(Phase), "a step that goes round in circles never ends"
         return self._rows.get(key, otherwise)
 
 

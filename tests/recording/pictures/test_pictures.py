@@ -404,3 +404,26 @@ def test_what_others_chose_is_no_mermaid():
         assert not set(re.sub("-[->x]*>?", "", line)) & set("<>{}%\x1b\"'")
         assert ";" not in re.sub(r"#\d+;", "", line)
         assert line.strip() == "end" or not re.search(r"\bend\b", line)
+
+
+@pytest.mark.parametrize("connections", [1, 100])
+def test_a_mermaid_diagram_is_of_a_size_that_mermaid_draws(connections):
+    """Of 50,000 characters at most."""
+    entries = []
+    for number in range(connections):
+        common = {**COMMON, "connection": f"feed {number}"}
+        own = {"connection": f"feed {number}"}
+        entries += [(0.0, connecting(**own)), (0.1, opened(**own))]
+        for exchange in range(10_000 // connections):
+            entries.append((1.0 + exchange, Pulse(**common, node="WebSocket Client Send")))
+            entries.append((1.0 + exchange, Message(**common, direction="out", kind="text", size=2)))
+            entries.append((1.5 + exchange, Message(**common, direction="in", kind="text", size=3)))
+        entries += [(1e5, Pulse(**common, node="WebSocket Client Stop")), (1e5, closing(**own)), (1e5, stopped(**own))]
+    drawn = recording_of(*sorted(entries, key=lambda it: it[0])).to_mermaid()
+    assert len(drawn) < 50_000
+    assert drawn.count("rect") == drawn.count("    end\n")
+    if connections == 1:
+        assert "    p1->>c1: 10000 messages, 30000 bytes\n" in drawn
+        assert "    Note left of c1: WebSocket Client Send, 10000 times" in drawn
+    else:
+        assert " more lines\n" in drawn
