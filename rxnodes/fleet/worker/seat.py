@@ -281,6 +281,7 @@ class Seat:
             self._seats.wishes[self.name] = Wish(run=True, id=uuid4().hex)
         elif not self._is_wiring or not self.state.record.wish.id:
             # What is wired with each holding does not start again what the fleet has stopped.
+            self._stopping = None
             self._command(SeatCommand(seat=self, is_start=True))
 
     def stop(self, code: int, reason: str) -> None:
