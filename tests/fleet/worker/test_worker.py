@@ -179,15 +179,15 @@ async def test_a_stop_on_the_holder_takes_effect_at_once():
         assert (await hand["chat"].wait_started()).session == 2
 
 
-@pytest.mark.parametrize("is_started_again", [False, True])
+@pytest.mark.parametrize(("end", "is_started_again"), [("stop", False), ("stop", True), ("abort", False)])
 @virtual
-async def test_a_stop_on_a_holder_that_is_lost_before_the_log_has_it_stops_all_the_same(is_started_again):
+async def test_a_stop_on_a_holder_that_is_lost_before_the_log_has_it_stops_all_the_same(end, is_started_again):
     async with Workers() as fleet:
         fleet.join(starts("chat"))
         await asyncio.sleep(SETTLE + 1)
         (holder,) = fleet.hands
         fleet.engine.stop()
-        holder["chat"].stop()
+        getattr(holder["chat"], end)()
         if is_started_again:
             holder["chat"].start()
         await asyncio.sleep(2 * LEASE)
