@@ -419,8 +419,8 @@ class Member:
             return False
         if key == OURS:
             return True
-        has_settled = now.clock - self._joined_at >= self._settle
-        return has_settled and (key == FREE or self._is_dead(key, now))
+        is_free = key == FREE or self._is_dead(key, now)
+        return is_free and now.clock - self._joined_at >= self._settle
 
     def _is_dead(self, holder: str, now: Now) -> bool:
         seconds = self._shares[next(iter(self._filed[holder]))].state.record.lease
