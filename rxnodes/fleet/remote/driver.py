@@ -246,9 +246,10 @@ class RemoteDriver(RemoteParts):
             self._paused = []
         elif self._paused is not None:
             batches, self._paused, self._paused_size = self._paused, None, 0
-            self.arranging.postpone(self._time())
+            self.arranging.postpone()
             for batch in batches:
                 self.take_batch(batch)
+            self._elapse()
         self._wait_for_messages()
 
     # What is told
