@@ -199,6 +199,22 @@ async def test_a_stop_on_a_holder_that_is_lost_before_the_log_has_it_stops_all_t
 
 
 @virtual
+async def test_what_ends_behind_the_lease_has_not_ended_by_itself():
+    async with Workers() as fleet:
+        holder = fleet.join(starts("chat"))
+        await asyncio.sleep(SETTLE + 1)
+        fleet.engine.stop()
+        # Past the end of the lease the transport gives its links up, before the worker looks at the clock.
+        loop, until = asyncio.get_running_loop(), holder.worker._guard.until
+        loop.call_at(until - 0.01, lambda worker: worker._tick.cancel(), holder.worker)
+        loop.call_at(until, fleet.engine.start)
+        loop.call_at(until, holder.transport.peer.reset)
+        loop.call_at(until + 0.05, holder.worker._on_tick)
+        await asyncio.sleep(3 * LEASE)
+        assert (fleet.tail("chat").session, fleet.tail("chat").is_live) == (2, True)
+
+
+@virtual
 async def test_a_stop_on_a_holder_that_is_lost_overrides_nothing_newer():
     async with Workers() as fleet:
         for _ in range(2):
