@@ -402,7 +402,9 @@ def test_the_range_is_the_one_in_the_table(name):
 
 
 def test_the_word_for_none_is_taken_where_the_table_says_so():
-    assert [name for name in ROWS if is_good(name, "none")] == [name for name in ROWS if '"none"' in ROWS[name][3]]
+    # A text may be this word, too.
+    asked = [name for name, cells in ROWS.items() if cells[3] != "text"]
+    assert [name for name in asked if is_good(name, "none")] == [name for name in ROWS if '"none"' in ROWS[name][3]]
 
 
 @pytest.mark.parametrize(

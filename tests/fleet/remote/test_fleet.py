@@ -11,7 +11,7 @@ from reactivex import operators as ops
 
 from rxnodes import ConnectionState, RxNodesError, pulse
 from rxnodes.fleet.letters import record_of
-from rxnodes.fleet.remote.fleet import Fleet
+from rxnodes.fleet.remote.fleet import PATIENCE, Fleet
 from rxnodes.fleet.rules.values import ABORT
 from rxnodes.lifecycle.events import ErrorEvent, Opened, Stopped
 from rxnodes.testing import events, in_virtual_time
@@ -250,6 +250,18 @@ async def test_leaving_waits_for_commands_and_completes_the_streams():
         await never
     chat.start()
     assert len(engine.records.changes) == 1
+
+
+@in_virtual_time
+async def test_leaving_waits_no_longer_than_some_seconds_for_a_store_that_is_away(caplog):
+    engine = MemoryEngine()
+    store = engine.store()
+    async with Fleet(store) as fleet:
+        store.cut()
+        fleet.websocket("chat").start()
+        began = asyncio.get_running_loop().time()
+    assert PATIENCE <= asyncio.get_running_loop().time() - began < PATIENCE + 1
+    assert caplog.messages == ["commands were not written, since the fleet was left: chat"]
 
 
 async def test_what_is_not_entered_refuses_commands():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from fleet.worker.workers import LEASE, SETTLE, Workers
 from virtual import virtual
 
@@ -178,20 +179,23 @@ async def test_a_stop_on_the_holder_takes_effect_at_once():
         assert (await hand["chat"].wait_started()).session == 2
 
 
+@pytest.mark.parametrize(("end", "is_started_again"), [("stop", False), ("stop", True), ("abort", False)])
 @virtual
-async def test_a_stop_on_a_holder_that_is_lost_before_the_log_has_it_stops_all_the_same():
+async def test_a_stop_on_a_holder_that_is_lost_before_the_log_has_it_stops_all_the_same(end, is_started_again):
     async with Workers() as fleet:
         fleet.join(starts("chat"))
         await asyncio.sleep(SETTLE + 1)
         (holder,) = fleet.hands
         fleet.engine.stop()
-        holder["chat"].stop()
+        getattr(holder["chat"], end)()
+        if is_started_again:
+            holder["chat"].start()
         await asyncio.sleep(2 * LEASE)
         fleet.engine.start()
         await asyncio.sleep(3 * LEASE)
         # The next one may have begun before that could be written.
-        assert not fleet.tail("chat").is_live
-        assert not fleet.record("chat").wish.run
+        assert fleet.tail("chat").is_live is is_started_again
+        assert fleet.record("chat").wish.run is is_started_again
 
 
 @virtual
