@@ -356,7 +356,9 @@ class Member:
     # The machines
 
     def feed(self, name: str, input_: Input, now: Now) -> None:
-        """Steps a connection's machine."""
+        """Steps a connection's machine. What happens behind the end of the lease happens to nothing that is held."""
+        if self.has_joined and self.own.is_over(now.clock):
+            self._cut(now)
         share = self._shares.get(name)
         if share is None:
             return

@@ -407,3 +407,36 @@ async def test_nodes_command_it():
         await settled()
         assert done == ["go"]
         assert (await scribe.record())[0].wish.code == 4002
+
+
+def test_a_forked_process_can_use_none_of_it():
+    fleet = Fleet(MemoryEngine().store())
+    chat = fleet.websocket("chat")
+    fleet.disown()
+    for use in (chat.start, chat.stop, lambda: chat.send("hello"), lambda: fleet.websocket("feed")):
+        with pytest.raises(RxNodesError, match="forked"):
+            use()
+
+
+@in_virtual_time
+async def test_it_is_a_scope():
+    engine = MemoryEngine()
+    store = engine.store()
+    await store.open()
+    scribe = Scribe(store)
+    fleet = Fleet(engine.store())
+    opened, late = [], []
+    fleet.subscribe(on_start(fleet.websocket("chat")).pipe(ops.delay(0.1), ops.do_action(opened.append)))
+    async with fleet:
+        await scribe.open()
+        await settled(0.05)
+        assert opened == []
+        await settled()
+        assert len(opened) == 1
+        fleet.subscribe(on_start(fleet.websocket("chat")).pipe(ops.delay(60), ops.do_action(late.append)))
+        await scribe.open(attempt=2)
+        await settled()
+    await settled(100)
+    assert (len(opened), late, fleet.has_ended) == (2, [], True)
+    with pytest.raises(RxNodesError, match="the fleet has been left"):
+        fleet.subscribe(on_start(fleet.websocket("chat")))
