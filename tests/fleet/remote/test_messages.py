@@ -13,6 +13,7 @@ from rxnodes import ConnectionLost, SendDropped, SendError, SendUnknown, Sent, p
 from rxnodes.fleet.remote import driver, interest
 from rxnodes.fleet.remote.arranging import PATIENCE
 from rxnodes.fleet.remote.fleet import Fleet
+from rxnodes.fleet.remote.sends import ANSWER_WITHIN
 from rxnodes.testing import events, in_virtual_time
 from rxnodes.websocket import channel, client_send, expect, messages, on_error, on_gap, on_receive, on_stop, request
 
@@ -235,6 +236,20 @@ async def test_what_is_larger_than_the_server_takes_is_dropped_and_the_rest_goes
         outcomes = [await it for it in receipts]
         assert [type(it) for it in outcomes] == [Sent, Sent, SendDropped, Sent]
         assert [len(it) for it in scribe.sent] == [1000, 1000, 1000]
+
+
+@in_virtual_time
+async def test_a_send_that_cannot_go_out_ends_and_does_not_go_out_later():
+    engine, fleet, scribe = await fleet_and_holder()
+    async with fleet, asyncio.timeout(ANSWER_WITHIN):
+        chat = fleet.websocket("chat")
+        fleet_store = engine.stores[-1]
+        fleet_store.cut()
+        with pytest.raises(SendUnknown):
+            await chat.send("lost")
+        fleet_store.restore()
+        assert isinstance(await chat.send("later"), Sent)
+        assert scribe.sent == ["later"]
 
 
 @in_virtual_time
