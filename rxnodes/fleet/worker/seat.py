@@ -83,8 +83,8 @@ class Seats(Protocol):
         """Writes the commands of a connection, which has one more."""
         ...
 
-    def follow(self, seat: Seat) -> None:
-        """Reads the log for a connection that is held elsewhere."""
+    def follow(self, seat: Seat, behind: int) -> None:
+        """Reads the log for a connection that is held elsewhere, behind this sequence number."""
         ...
 
     def unfollow(self, seat: Seat) -> None:
@@ -318,7 +318,7 @@ class Seat:
         """A command was written, or changes nothing."""
         if not self.state.is_held and commands.is_live(record.wish, tail):
             self._followed = tail
-            self._seats.follow(self)
+            self._seats.follow(self, tail.sequence)
         self._seats.know(self.name, record, revision)
         self._note()
 

@@ -305,9 +305,9 @@ class Worker:
         """Writes the commands of a connection, which has one more."""
         self._commander.give(seat)
 
-    def follow(self, seat: Seat) -> None:
-        """Reads the log for a connection that is held elsewhere."""
-        self._follower.follow(seat)
+    def follow(self, seat: Seat, behind: int) -> None:
+        """Reads the log for a connection that is held elsewhere, behind this sequence number."""
+        self._follower.follow(seat, behind)
 
     def unfollow(self, seat: Seat) -> None:
         """Reads it no longer."""

@@ -53,6 +53,28 @@ async def test_a_stop_anywhere_stops_the_session_wherever_it_is():
 
 
 @virtual
+async def test_an_end_that_is_in_the_log_before_the_command_is_answered_lets_those_go_who_wait():
+    async with Workers(("chat", "news")) as fleet:
+        fleet.join(starts("chat", "news"))
+        await asyncio.sleep(SETTLE + 1)
+        other = fleet.join()
+        await asyncio.sleep(SETTLE + 1)
+        other["news"].stop()
+        await other["news"].wait_stopped()
+        write_record = other.store.write_record
+
+        async def write_slowly(*args):
+            revision = await write_record(*args)
+            await asyncio.sleep(1)
+            return revision
+
+        other.store.write_record = write_slowly
+        other["chat"].stop()
+        async with asyncio.timeout(LEASE):
+            assert (await other["chat"].wait_stopped()).session == 1
+
+
+@virtual
 async def test_a_worker_that_is_cut_off_lets_go_before_another_takes_over():
     async with Workers() as fleet:
         for _ in range(2):
