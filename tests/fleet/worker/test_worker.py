@@ -53,7 +53,7 @@ async def test_a_stop_anywhere_stops_the_session_wherever_it_is():
 
 
 @virtual
-async def test_an_end_that_is_in_the_log_before_the_command_is_answered_lets_those_go_who_wait():
+async def test_what_is_in_the_log_before_a_command_is_answered_lets_those_go_who_wait():
     async with Workers(("chat", "news")) as fleet:
         fleet.join(starts("chat", "news"))
         await asyncio.sleep(SETTLE + 1)
@@ -61,6 +61,10 @@ async def test_an_end_that_is_in_the_log_before_the_command_is_answered_lets_tho
         await asyncio.sleep(SETTLE + 1)
         other["news"].stop()
         await other["news"].wait_stopped()
+        # The log is read for another connection already.
+        other["chat"].start()
+        async with asyncio.timeout(LEASE):
+            assert (await other["chat"].wait_started()).session == 1
         write_record = other.store.write_record
 
         async def write_slowly(*args):
@@ -339,6 +343,20 @@ async def test_a_store_that_is_full_is_told_once_and_what_waits_goes_on_later():
         assert hand.kinds("chat")[4:] == ["Stopped", "ErrorEvent"]
         assert hand.events[-1].phase == "connect"
         assert fleet.kinds("chat")[3:] == ["Closing", "ErrorEvent", "Stopped", "ErrorEvent"]
+
+
+@virtual
+async def test_a_lease_that_finds_no_room_is_told_once(caplog):
+    async with Workers() as fleet:
+        hand = fleet.join(starts("chat"))
+        await asyncio.sleep(SETTLE + 1)
+        fleet.engine.is_full = True
+        await asyncio.sleep(3 * LEASE)
+        assert not hand.worker.is_joined
+        fleet.engine.is_full = False
+        await asyncio.sleep(3 * LEASE)
+        assert fleet.kinds("chat")[-2:] == ["Connecting", "Opened"]
+    assert len([line for line in caplog.messages if "cannot be written" in line]) == 1
 
 
 @virtual
