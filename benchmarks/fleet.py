@@ -67,7 +67,7 @@ def main(*, quick: bool, limit: float | None, json_file: Path | None) -> None:
     count = FEW if quick else CONNECTIONS
     figures = Figures()
     try:
-        asyncio.run(_bounded(figures, count, limit or 600.0))
+        asyncio.run(_bounded(figures, count, 1 if quick else REPEATS, limit or 600.0))
     except TimeoutError:
         figures.say("the time is over; this is what there is so far")
     if json_file is not None:
@@ -91,7 +91,7 @@ class Figures:
         sys.stdout.flush()
 
 
-async def _bounded(figures: Figures, count: int, limit: float) -> None:
+async def _bounded(figures: Figures, count: int, repeats: int, limit: float) -> None:
     async with asyncio.timeout(limit):
         with server() as port:
             one = await _part("one", str(port), str(count))
@@ -99,21 +99,21 @@ async def _bounded(figures: Figures, count: int, limit: float) -> None:
             figures.add("one.stop", one["stop"], f"  stop all {one['stop']:.1f} s")
             figures.add("one.bytes", one["bytes"], f"  {one['bytes'] / 1024:.1f} KiB a connection")
         with nats_server() as url:
-            await _pipeline(figures, url)
+            await _pipeline(figures, url, repeats)
             with server() as port, tempfile.TemporaryDirectory() as folder:
                 settings = _settings(Path(folder), url, port, count)
                 async with Scene(figures, url, settings, count).running() as scene:
                     await scene.measure()
 
 
-async def _pipeline(figures: Figures, url: str) -> None:
+async def _pipeline(figures: Figures, url: str, repeats: int) -> None:
     """A pipeline on the holder, against the same without a fleet, each in its turn."""
     ratios: list[float] = []
     with server() as port:
-        for repeat in range(REPEATS):
+        for repeat in range(repeats):
             rates = [(await _part("local", at, str(port), f"local{repeat}"))["rate"] for at in (url, "")]
             ratios.append(rates[0] / rates[1])
-    ratio = sorted(ratios)[REPEATS // 2]
+    ratio = sorted(ratios)[repeats // 2]
     figures.add("local", ratio, f"a pipeline on the holder: {ratio:.2f} × that without a fleet")
 
 

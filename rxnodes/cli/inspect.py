@@ -18,16 +18,27 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from rxnodes.cli.output import Output
+    from rxnodes.fleet.remote.fleet import Fleet
 
 __all__ = ["inspected", "run"]
 
 
 def run(options: argparse.Namespace, out: Output, _err: Output) -> int:
     """Serves the page until a signal comes."""
-    return run_in_order(_serve(Project.load(options.settings), options, out))
+    return run_in_order(_serve(_shown(options), options, out))
 
 
-async def _serve(project: Project, options: argparse.Namespace, out: Output) -> int:
+def _shown(options: argparse.Namespace) -> Project | Fleet:
+    """What is shown: the connections of the settings, or those of a fleet."""
+    if options.fleet is None:
+        return Project.load(options.settings)
+    from rxnodes.cli.fleets import observed_fleet, store_of  # noqa: PLC0415 - few need it
+    from rxnodes.fleet.remote.fleet import Fleet  # noqa: PLC0415
+
+    return Fleet(store_of(observed_fleet(options.fleet, options.settings), is_observer=True))
+
+
+async def _serve(project: Project | Fleet, options: argparse.Namespace, out: Output) -> int:
     async with inspected(project, options, out, host=options.host) as until_unread, project:
         out.line("Ctrl+C ends it.")
         await until_unread()
@@ -36,7 +47,7 @@ async def _serve(project: Project, options: argparse.Namespace, out: Output) -> 
 
 @contextlib.asynccontextmanager
 async def inspected(
-    project: Project, options: argparse.Namespace, out: Output, *, host: str = "127.0.0.1"
+    project: Project | Fleet, options: argparse.Namespace, out: Output, *, host: str = "127.0.0.1"
 ) -> AsyncGenerator[Callable[[], Awaitable[None]], None]:
     """Serves the page of a project, which is entered within, so that the page shows its end. Prints where it is.
 

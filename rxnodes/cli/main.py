@@ -297,6 +297,15 @@ def _add_inspect(commands: _Commands) -> None:
     parser.add_argument(
         "--host", default="127.0.0.1", help="the IP address to listen on, or its name (default: %(default)s)"
     )
+    parser.add_argument(
+        "--fleet",
+        nargs="?",
+        const="",
+        type=of.servers,
+        metavar="URL",
+        help="show the connections of the fleet on the NATS servers at this URL, or at that of fleet.toml, as they are"
+        " seen from outside; Ctrl+C ends the page alone",
+    )
     _add_token_file(parser)
 
 

@@ -68,6 +68,18 @@ class AskToSend(NamedTuple):
     texts: list[bool]
     payloads: list[bytes]
 
+    @property
+    def messages(self) -> list[str | bytes]:
+        """The messages.
+
+        Raises:
+            Unreadable: If one that is to be a text is none.
+        """
+        try:
+            return [it.decode() if is_text else it for is_text, it in zip(self.texts, self.payloads, strict=True)]
+        except UnicodeDecodeError as error:
+            raise Unreadable(f"a text that is none: {error.reason}") from error
+
     def letter(self) -> bytes:
         """It as a letter."""
         plain = {"ask": "send", "id": self.id, "texts": self.texts, "lengths": [len(it) for it in self.payloads]}

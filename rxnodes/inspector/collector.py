@@ -11,20 +11,19 @@ from collections import deque
 from dataclasses import dataclass
 from functools import partial
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from reactivex.disposable import CompositeDisposable, Disposable
 
 from rxnodes.inspector.rows import Row, event_as_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
-    from rxnodes.connection.connection import Connection
+    from rxnodes.inspector.rows import Shown
     from rxnodes.lifecycle.events import LifecycleEvent
-    from rxnodes.project.project import Project
 
-__all__ = ["Collector", "Cursor"]
+__all__ = ["Collector", "Cursor", "HasConnections"]
 
 #: How many lifecycle events are kept, of all connections together.
 EVENTS: Final = 5000
@@ -34,6 +33,23 @@ _LONGEST_NUMBER: Final = 18
 
 #: Seconds between two counts of a connection's messages.
 SAMPLE_EVERY: Final = 1.0
+
+
+class HasConnections(Protocol):
+    """What has the connections that are shown: a project, or a fleet that is seen from outside."""
+
+    @property
+    def configurations(self) -> Collection[str]:
+        """The names of its connections."""
+        ...
+
+    def websocket(self, name: str) -> object:
+        """The connection of that name, which is made if it is not there yet."""
+        ...
+
+    def follow_connections(self, tell: Callable[[Shown], object], /) -> Callable[[], None]:
+        """Calls `tell` with each connection there is, and that is made from here on; returns what ends that."""
+        ...
 
 
 @dataclass(slots=True)
@@ -61,10 +77,10 @@ class Collector:
     It is entered on the loop that reads it. The project may be open on that loop, on another one, or not yet.
 
     Args:
-        project: The project.
+        project: The project, or a fleet that is seen from outside.
     """
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: HasConnections) -> None:
         self._project = project
         # So that numbers of another run are not taken for ours.
         self._run = secrets.token_hex(4)
@@ -94,7 +110,7 @@ class Collector:
 
     # What connections tell, in whatever thread
 
-    def _follow(self, connection: Connection) -> None:
+    def _follow(self, connection: Shown) -> None:
         row = Row(connection)
         self._here(self._add, row)
         following = CompositeDisposable()

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from rxnodes.inspector.access import Token
-    from rxnodes.inspector.collector import Cursor
-    from rxnodes.project.project import Project
+    from rxnodes.inspector.collector import Cursor, HasConnections
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -75,7 +74,7 @@ class Inspector:
     It may be entered before its project, so that the page shows the end, or within it. Messages pay nothing for it.
 
     Args:
-        project: The project.
+        project: The project, or a fleet that is seen from outside.
         host: The IP address to listen on, or its name. The default lets nobody in from other machines.
         port: The port, 0 to 65535; 0: any free one.
         token: What a page or program must have. `None`: one is made at random. `False`: none, which is allowed on a
@@ -98,7 +97,7 @@ class Inspector:
         http://127.0.0.1:PORT/#example
     """
 
-    def __init__(self, project: Project, host: str = "127.0.0.1", port: int = 0, token: Token = None) -> None:
+    def __init__(self, project: HasConnections, host: str = "127.0.0.1", port: int = 0, token: Token = None) -> None:
         self._project = project
         self._host = host
         self._port = port

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import fields
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
+from rxnodes.connection.protocols import ConnectionLike
 from rxnodes.lifecycle.events import (
     Closing,
     Connecting,
@@ -19,10 +20,7 @@ from rxnodes.lifecycle.events import (
 )
 from rxnodes.lifecycle.states import ConnectionState, Initiator
 
-if TYPE_CHECKING:
-    from rxnodes.connection.connection import Connection
-
-__all__ = ["Row", "event_as_json"]
+__all__ = ["Row", "Shown", "event_as_json"]
 
 #: How many round trips the small line of the latency has.
 LATENCIES: Final = 30
@@ -48,6 +46,24 @@ _NO_RATES: Final = (0, 0, 0, 0)
 
 #: What is also told for each second.
 _RATED: Final = Traffic._fields[:4]
+
+
+class HasTraffic(Protocol):
+    """What is asked of a connection beyond what nodes need."""
+
+    @property
+    def traffic(self) -> tuple[int, Traffic]:
+        """The number of the live or last session, and what it has carried so far."""
+        ...
+
+
+class Shown(ConnectionLike, Protocol):
+    """A connection that can be shown: one of a project, or of a fleet."""
+
+    @property
+    def for_project(self) -> HasTraffic:
+        """What is asked beyond what nodes need."""
+        ...
 
 
 class Row:
@@ -79,7 +95,7 @@ class Row:
         *("_attempt", "_session", "connection", "numbers", "state", "traffic"),
     )
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Shown) -> None:
         self.connection = connection
         self.state = connection.state
         self._counted_session: int

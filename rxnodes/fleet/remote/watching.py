@@ -56,12 +56,14 @@ class Log:
 
     Attributes:
         is_read: Set when all entries that there were have come.
+        use: Called with the name of each connection that is not in use yet, which then is; `None`: they stay unused.
     """
 
     def __init__(self, connections: Mapping[str, Watching]) -> None:
         self._connections = connections
         self._lasts: dict[str, Logged] = {}
         self.is_read = asyncio.Event()
+        self.use: Callable[[str], object] | None = None
 
     def begin(self, name: str) -> None:
         """A connection is in use from here on."""
@@ -73,10 +75,18 @@ class Log:
         """The connections that have entries."""
         return {*self._lasts, *self._connections}
 
+    def use_all(self) -> None:
+        """Has every connection used that there is."""
+        if self.use is not None and self.is_read.is_set():
+            for name in list(self._lasts):
+                self.use(name)
+
     # What the store calls
 
     def logged(self, entry: Logged) -> None:
         """An entry."""
+        if self.use is not None and self.is_read.is_set() and entry.name not in self._connections:
+            self.use(entry.name)
         connection = self._connections.get(entry.name)
         if connection is None or not self.is_read.is_set():
             self._lasts[entry.name] = entry
@@ -94,6 +104,7 @@ class Log:
         self.is_read.set()
         for name in list(self._connections):
             self.begin(name)
+        self.use_all()
 
     def gap(self, reason: str) -> None:
         """The log has gone back, or is another. All is told again."""

@@ -8,14 +8,14 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-from rxnodes.fleet.asking import NOT_HELD, AskForMessages, ask_of, from_letter, outcomes_letter
+from rxnodes.fleet.asking import NOT_HELD, AskForMessages, AskToSend, ask_of, from_letter, outcomes_letter
 from rxnodes.fleet.letters import Unreadable, name_of, token
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rxnodes.connection.connection import Connection
-    from rxnodes.fleet.asking import AskToSend, From
+    from rxnodes.fleet.asking import From
     from rxnodes.fleet.store import Request, Store, Watch
 
 __all__ = ["Answering", "Held", "Publishing"]
@@ -97,6 +97,7 @@ class Answering:
         try:
             held = self._held(name_of(message.subject.rpartition(".")[2]))
             asked = ask_of(message.payload)
+            messages = asked.messages if isinstance(asked, AskToSend) else []
         except Unreadable as error:
             logger.warning("a request to this worker cannot be read: %s", error)
             return
@@ -108,28 +109,26 @@ class Answering:
             self._done[asked.id] = None
             if len(self._done) > REMEMBERED:
                 self._done.popitem(last=False)
-            self._send(held.connection, asked, request)
+            _send(held.connection, messages, request)
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _send(self, connection: Connection, asked: AskToSend, request: Request) -> None:
-        """Sends the messages, and answers when it is known what became of all."""
-        receipts = [
-            connection.send(payload.decode() if is_text else payload, codec=None)
-            for is_text, payload in zip(asked.texts, asked.payloads, strict=True)
-        ]
-        left = len(receipts)
 
-        def settled(_: object) -> None:
-            nonlocal left
-            left -= 1
-            if not left:
-                request.answer(outcomes_letter(receipts))
+def _send(connection: Connection, messages: list[str | bytes], request: Request) -> None:
+    """Sends the messages, and answers when it is known what became of all."""
+    receipts = [connection.send(message, codec=None) for message in messages]
+    left = len(receipts)
 
-        for receipt in receipts:
-            receipt.follow(settled)
+    def settled(_: object) -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            request.answer(outcomes_letter(receipts))
+
+    for receipt in receipts:
+        receipt.follow(settled)
 
 
 async def _begin(published: Publishing, request: Request) -> None:

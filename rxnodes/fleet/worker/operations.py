@@ -87,6 +87,8 @@ class Operations:
         self._answered = answered
         self._on_full = tell_full
         self._errands = Errands()
+        # With a short lease there is no time for long waits.
+        self._longest_wait = min(LONGEST_WAIT, lease / (2 * RENEWALS))
         self._without_room: set[str] = set()
         self.is_lease_gone = True
 
@@ -165,7 +167,7 @@ class Operations:
     async def _append(self, name: str, effect: Append) -> None:
         operation, entry = effect.operation, effect.entry
         if effect.tries > 1:
-            await asyncio.sleep(min(SHORTEST_WAIT * 2**effect.tries, LONGEST_WAIT))
+            await asyncio.sleep(min(SHORTEST_WAIT * 2 ** min(effect.tries, 8), self._longest_wait))
         await self._write(
             name,
             operation,
@@ -222,7 +224,7 @@ class Operations:
                 return (await read(),)
             except Unknown:
                 await asyncio.sleep(wait)
-                wait = min(2 * wait, LONGEST_WAIT)
+                wait = min(2 * wait, self._longest_wait)
             except Unreadable as error:
                 # Of a version that is newer: a worker of that version may take its place.
                 logger.warning("what the fleet's store has cannot be read: %s", error)

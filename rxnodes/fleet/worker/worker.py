@@ -119,7 +119,7 @@ class Worker:
     @property
     def id(self) -> str:
         """Its id in the fleet, another one each time that it joins; empty before the first time."""
-        return self._rules.id
+        return "" if self._member is None else self._member.id
 
     @property
     def is_joined(self) -> bool:
@@ -134,8 +134,8 @@ class Worker:
     @property
     def held(self) -> tuple[str, ...]:
         """The connections that it holds."""
-        rules = self._rules
-        return tuple(name for name in rules.names if rules.state(name).is_held)
+        rules = self._member
+        return () if rules is None else tuple(name for name in rules.names if rules.state(name).is_held)
 
     @property
     def _rules(self) -> Member:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rxnodes.fleet.letters import Batch
-from rxnodes.fleet.remote.arranging import MOST_EARLY, PATIENCE, Arranging, Missed
+from rxnodes.fleet.remote.arranging import KEPT_PATIENCE, MOST_EARLY, PATIENCE, Arranging, Missed
 from rxnodes.fleet.remote.chronicle import Read
 from rxnodes.fleet.rules.values import Entry, Tail
 from rxnodes.lifecycle.events import Dropped, Opened, Stopped
@@ -124,6 +124,16 @@ def test_an_end_whose_messages_nobody_counted_does_not_wait():
     arranging.want()
     opened(arranging)
     assert kinds(end(arranging, None)) == ["Stopped"]
+
+
+def test_what_a_lost_holder_had_kept_is_waited_for():
+    arranging = Arranging()
+    arranging.patience = KEPT_PATIENCE
+    arranging.want()
+    opened(arranging)
+    assert (end(arranging, None), arranging.deadline) == ([], PATIENCE)
+    assert kinds(arranging.add_batch(batch(1, 1, 1, ["a"]), 0.5)) == ["Batch"]
+    assert kinds(arranging.elapse(PATIENCE)) == ["Stopped"]
 
 
 def test_nothing_waits_where_messages_are_not_wanted():

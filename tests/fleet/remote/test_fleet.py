@@ -11,7 +11,7 @@ from reactivex import operators as ops
 
 from rxnodes import ConnectionState, RxNodesError, pulse
 from rxnodes.fleet.letters import record_of
-from rxnodes.fleet.remote.fleet import Fleet
+from rxnodes.fleet.remote.fleet import PATIENCE, Fleet
 from rxnodes.fleet.rules.values import ABORT
 from rxnodes.lifecycle.events import ErrorEvent, Opened, Stopped
 from rxnodes.testing import events, in_virtual_time
@@ -252,6 +252,18 @@ async def test_leaving_waits_for_commands_and_completes_the_streams():
     assert len(engine.records.changes) == 1
 
 
+@in_virtual_time
+async def test_leaving_waits_no_longer_than_some_seconds_for_a_store_that_is_away(caplog):
+    engine = MemoryEngine()
+    store = engine.store()
+    async with Fleet(store) as fleet:
+        store.cut()
+        fleet.websocket("chat").start()
+        began = asyncio.get_running_loop().time()
+    assert PATIENCE <= asyncio.get_running_loop().time() - began < PATIENCE + 1
+    assert caplog.messages == ["commands were not written, since the fleet was left: chat"]
+
+
 async def test_what_is_not_entered_refuses_commands():
     chat = Fleet(MemoryEngine().store()).websocket("chat")
     with pytest.raises(RxNodesError, match="its fleet is not open"):
@@ -395,3 +407,36 @@ async def test_nodes_command_it():
         await settled()
         assert done == ["go"]
         assert (await scribe.record())[0].wish.code == 4002
+
+
+def test_a_forked_process_can_use_none_of_it():
+    fleet = Fleet(MemoryEngine().store())
+    chat = fleet.websocket("chat")
+    fleet.disown()
+    for use in (chat.start, chat.stop, lambda: chat.send("hello"), lambda: fleet.websocket("feed")):
+        with pytest.raises(RxNodesError, match="forked"):
+            use()
+
+
+@in_virtual_time
+async def test_it_is_a_scope():
+    engine = MemoryEngine()
+    store = engine.store()
+    await store.open()
+    scribe = Scribe(store)
+    fleet = Fleet(engine.store())
+    opened, late = [], []
+    fleet.subscribe(on_start(fleet.websocket("chat")).pipe(ops.delay(0.1), ops.do_action(opened.append)))
+    async with fleet:
+        await scribe.open()
+        await settled(0.05)
+        assert opened == []
+        await settled()
+        assert len(opened) == 1
+        fleet.subscribe(on_start(fleet.websocket("chat")).pipe(ops.delay(60), ops.do_action(late.append)))
+        await scribe.open(attempt=2)
+        await settled()
+    await settled(100)
+    assert (len(opened), late, fleet.has_ended) == (2, [], True)
+    with pytest.raises(RxNodesError, match="the fleet has been left"):
+        fleet.subscribe(on_start(fleet.websocket("chat")))
