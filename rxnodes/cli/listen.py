@@ -107,13 +107,14 @@ async def _listen_in(fleet: Fleet, options: argparse.Namespace, out: Output, err
         if options.target not in fleet.names:
             raise UnknownConfiguration(options.target, fleet.names)
         connection = fleet.websocket(options.target)
-        err.line(printable(f"{connection.name} is {connection.state}, session {connection.session}"))
         show: _Show = _JsonLines(out, connection) if options.json else _TextLines(out, err, lambda: False)
+        connection.lifecycle.subscribe(show.event)
+        on_receive(connection, codec=None).subscribe(show.message)
+        for text in options.send:
+            on_start(connection).pipe(client_send(connection, text, codec=None)).subscribe()
+        err.line(printable(f"{connection.name} is {connection.state}, session {connection.session}"))
+        # Behind that: the holder is told that somebody listens before it is given a line.
         async with sending_input(connection, out, err):
-            connection.lifecycle.subscribe(show.event)
-            on_receive(connection, codec=None).subscribe(show.message)
-            for text in options.send:
-                on_start(connection).pipe(client_send(connection, text, codec=None)).subscribe()
             if out.failure is None:
                 await enough.wait()
     return 0
