@@ -198,6 +198,9 @@ class Records:
     Args:
         store: The fleet's store.
         connections: Those in use, by name. It may change.
+
+    Attributes:
+        are_current: Whether all that there are have been shown, as far as is known.
     """
 
     def __init__(self, store: Store, connections: Mapping[str, Watching]) -> None:
@@ -206,6 +209,7 @@ class Records:
         self._known: dict[str, tuple[Record, int]] = {}
         self._watch: Watch | None = None
         self._is_read = asyncio.Event()
+        self.are_current = False
 
     def need(self) -> None:
         """Begins to watch them, unless they are watched already."""
@@ -250,5 +254,6 @@ class Records:
 
     def is_current(self, current: bool) -> None:  # noqa: FBT001 - as the store has it
         """Whether all that there is has been shown."""
+        self.are_current = current
         if current:
             self._is_read.set()
