@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 
 # How long an example takes says something about the machine, and what else it does.
 settings.register_profile("rxnodes", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", settings.get_profile("rxnodes"), max_examples=20)
 settings.load_profile("rxnodes")
 
 # Without bytecode each worker rewrites the asserts of all tests in every run, and each program that a test starts compiles
@@ -35,6 +36,12 @@ def authority(tmp_path_factory):
     from faults import Authority
 
     return Authority(tmp_path_factory.mktemp("authority"))
+
+
+def pytest_configure(config):
+    """In the quick tier, a fifth of the examples has to do."""
+    if config.option.markexpr == "not slow":
+        settings.load_profile("quick")
 
 
 def pytest_xdist_auto_num_workers(config):

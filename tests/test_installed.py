@@ -90,6 +90,7 @@ def test_the_metadata_has_the_version_that_the_package_tells():
 
 
 @pytest.mark.skipif(importlib.util.find_spec("PyInstaller") is None, reason="PyInstaller is not installed")
+@pytest.mark.timeout(600)  # It takes minutes where the machine is busy.
 def test_a_frozen_program(tmp_path):
     (tmp_path / "session.py").write_text(SESSION + SEEN)
     run(

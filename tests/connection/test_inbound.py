@@ -29,6 +29,31 @@ async def test_nobody_is_told_of_a_binary_message_that_nobody_wanted_as_text():
     assert "ErrorEvent" not in chat.journal.kinds
 
 
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda connection: connection.messages,
+        lambda connection: connection.for_nodes.texts,
+        lambda connection: connection.for_nodes.binaries,
+        lambda connection: connection.for_nodes.values(as_codec("json")),
+    ],
+)
+@virtual
+async def test_a_form_that_is_first_asked_for_late_shows_what_comes_and_after_the_end_completes(ask):
+    early, late = await Chat().opened(), await Chat().opened()
+    told = []
+    for chat in (early, late):
+        chat.peer.send("1")
+        if chat is early:
+            ask(chat.connection).subscribe(lambda _: told.append("message"), on_completed=lambda: told.append("|"))
+            chat.peer.send("2")
+        chat.connection.stop()
+        await chat.connection.wait_stopped()
+        chat.connection.for_project.detach()
+    ask(late.connection).subscribe(lambda _: told.append("message"), on_completed=lambda: told.append("|"))
+    assert told == ["message", "|", "|"]
+
+
 # Lists of messages
 
 

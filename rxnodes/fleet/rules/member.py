@@ -356,7 +356,9 @@ class Member:
     # The machines
 
     def feed(self, name: str, input_: Input, now: Now) -> None:
-        """Steps a connection's machine."""
+        """Steps a connection's machine. What happens behind the end of the lease happens to nothing that is held."""
+        if self.has_joined and self.own.is_over(now.clock):
+            self._cut(now)
         share = self._shares.get(name)
         if share is None:
             return
@@ -419,8 +421,8 @@ class Member:
             return False
         if key == OURS:
             return True
-        has_settled = now.clock - self._joined_at >= self._settle
-        return has_settled and (key == FREE or self._is_dead(key, now))
+        is_free = key == FREE or self._is_dead(key, now)
+        return is_free and now.clock - self._joined_at >= self._settle
 
     def _is_dead(self, holder: str, now: Now) -> bool:
         seconds = self._shares[next(iter(self._filed[holder]))].state.record.lease

@@ -31,6 +31,7 @@ from rxnodes.fleet.rules.values import ABORT, Wish
 from rxnodes.fleet.worker.kept import Kept
 from rxnodes.fleet.worker.messages import Published
 from rxnodes.lifecycle.events import Dropped, Opened, Stopped
+from rxnodes.lifecycle.states import Initiator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -131,19 +132,8 @@ class Seat:
     """
 
     __slots__ = (
-        *(
-            "_begun",
-            "_dial",
-            "_followed",
-            "_is_wiring",
-            "_release",
-            "_seats",
-            "_sends",
-            "_stopping",
-            "_stops",
-            "commands",
-        ),
-        *("connection", "helm", "name", "published"),
+        *("_begun", "_dial", "_followed", "_is_stopping", "_is_wiring", "_release", "_seats", "_sends", "_stopping"),
+        *("_stops", "commands", "connection", "helm", "name", "published"),
     )
 
     def __init__(self, connection: Connection, seats: Seats) -> None:
@@ -157,7 +147,8 @@ class Seat:
         self._stops: Callable[[], None] | None = None
         self._dial: tuple[tuple[int, int], Callable[[], None]] | None = None
         self._release: Callable[[Stopped | None], None] | None = None
-        # The stop of the live session, until the log has its end.
+        # Whether the live session was stopped here; and that stop, until the log has its end, or a start comes.
+        self._is_stopping = False
         self._stopping: SeatCommand | None = None
         # How the log of a connection that is held elsewhere stands, while that matters here.
         self._followed: Tail | None = None
@@ -222,7 +213,7 @@ class Seat:
 
     def _end(self, stopped: Stopped | None) -> None:
         release, self._release = self._release, None
-        stopping, self._stopping = self._stopping, None
+        stopping, self._stopping, self._is_stopping = self._stopping, None, False
         assert release is not None
         release(stopped)
         if stopped is None and stopping is not None:
@@ -243,6 +234,10 @@ class Seat:
     def before_stopped(self, stopped: Stopped, release: Callable[[Stopped | None], None]) -> None:
         """The session is over. It is told once the log has it."""
         self._release = release
+        is_ours = stopped.initiator is Initiator.LOCAL and stopped.error is None
+        if is_ours and not self._is_stopping and self.state.phase is Phase.RUNNING:
+            # It was aborted, which a connection that is live here does by itself.
+            self._stopping = self._stop_of_this(ABORT, "")
         self._dial = None
         ended = partial(self._seats.feed, self.name, Ended(stopped, self._count_published()))
         if self.published is None:
@@ -289,8 +284,8 @@ class Seat:
         if not self._seats.has_ever_joined:
             self._seats.wishes.pop(self.name, None)
         elif self._is_running_here():
-            about = self.state.record.wish.id
-            self._stopping = SeatCommand(seat=self, is_start=False, code=code, reason=reason, about=about)
+            self._is_stopping = True
+            self._stopping = self._stop_of_this(code, reason)
             self.helm.stop(code, reason)
         else:
             self._command(SeatCommand(seat=self, is_start=False, code=code, reason=reason))
@@ -298,6 +293,11 @@ class Seat:
     def abort(self) -> None:
         """An end without ceremony was asked for, of a session that is not here."""
         self.stop(ABORT, "")
+
+    def _stop_of_this(self, code: int, reason: str) -> SeatCommand:
+        """A stop that touches no wish but the one for which the live session was begun."""
+        about = self.state.record.wish.id
+        return SeatCommand(seat=self, is_start=False, code=code, reason=reason, about=about)
 
     def _is_running_here(self) -> bool:
         """Whether a session is live here that nobody has asked to end. Its own log tells that it was stopped."""

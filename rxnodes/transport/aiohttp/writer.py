@@ -1,4 +1,8 @@
-"""Writing: messages, pings, the pongs that are owed, and the Close frame, and knowing when they have left."""
+"""Writing: messages, pings, the pongs that are owed, and the Close frame, and knowing when they have left.
+
+It is longer than other files because it is one class on the way of a message: split in two, it would cost each message
+a call, and each connection an object.
+"""
 
 from __future__ import annotations
 

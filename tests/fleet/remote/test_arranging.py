@@ -44,7 +44,7 @@ def histories(draw):
     return log, batches
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings().max_examples)
 @given(histories(), st.data())
 def test_all_is_told_in_order_and_what_does_not_come_is_missed(history, data):
     log, batches = history

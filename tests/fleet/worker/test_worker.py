@@ -179,15 +179,15 @@ async def test_a_stop_on_the_holder_takes_effect_at_once():
         assert (await hand["chat"].wait_started()).session == 2
 
 
-@pytest.mark.parametrize("is_started_again", [False, True])
+@pytest.mark.parametrize(("end", "is_started_again"), [("stop", False), ("stop", True), ("abort", False)])
 @virtual
-async def test_a_stop_on_a_holder_that_is_lost_before_the_log_has_it_stops_all_the_same(is_started_again):
+async def test_a_stop_on_a_holder_that_is_lost_before_the_log_has_it_stops_all_the_same(end, is_started_again):
     async with Workers() as fleet:
         fleet.join(starts("chat"))
         await asyncio.sleep(SETTLE + 1)
         (holder,) = fleet.hands
         fleet.engine.stop()
-        holder["chat"].stop()
+        getattr(holder["chat"], end)()
         if is_started_again:
             holder["chat"].start()
         await asyncio.sleep(2 * LEASE)
@@ -196,6 +196,22 @@ async def test_a_stop_on_a_holder_that_is_lost_before_the_log_has_it_stops_all_t
         # The next one may have begun before that could be written.
         assert fleet.tail("chat").is_live is is_started_again
         assert fleet.record("chat").wish.run is is_started_again
+
+
+@virtual
+async def test_what_ends_behind_the_lease_has_not_ended_by_itself():
+    async with Workers() as fleet:
+        holder = fleet.join(starts("chat"))
+        await asyncio.sleep(SETTLE + 1)
+        fleet.engine.stop()
+        # Past the end of the lease the transport gives its links up, before the worker looks at the clock.
+        loop, until = asyncio.get_running_loop(), holder.worker._guard.until
+        loop.call_at(until - 0.01, lambda worker: worker._tick.cancel(), holder.worker)
+        loop.call_at(until, fleet.engine.start)
+        loop.call_at(until, holder.transport.peer.reset)
+        loop.call_at(until + 0.05, holder.worker._on_tick)
+        await asyncio.sleep(3 * LEASE)
+        assert (fleet.tail("chat").session, fleet.tail("chat").is_live) == (2, True)
 
 
 @virtual

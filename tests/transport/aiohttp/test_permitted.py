@@ -65,7 +65,7 @@ class Run:
 
     async def _hear(self, peer):
         with contextlib.suppress(EndOfStream, ConnectionError):
-            while True:
+            while not self.frames or self.frames[-1].opcode != Opcode.CLOSE:
                 self.frames.append(await peer.receive())
 
     async def _session(self, script, act):
