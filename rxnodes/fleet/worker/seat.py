@@ -314,6 +314,9 @@ class Seat:
         self.commands.append(command)
         self._seats.give(self)
 
+    def known(self) -> None:
+        """Nothing that need not be read: commands are rare here."""
+
     def resolve(self, command: Command, record: Record, revision: int, tail: Tail) -> None:  # noqa: ARG002
         """A command was written, or changes nothing."""
         if not self.state.is_held and commands.is_live(record.wish, tail):
