@@ -336,7 +336,8 @@ class RemoteDriver(RemoteParts):
 
     def known(self) -> tuple[Record, int, Tail] | None:
         """The record, its revision and the end of the log, where they are watched."""
-        if not self.is_known or not self._fleet.knows_records():
+        is_behind = self.arranging.deadline is not None
+        if not self.is_known or is_behind or not self._fleet.knows_records():
             return None
         return self.standing.record, self._revision, self.standing.tail
 

@@ -161,6 +161,27 @@ async def test_what_a_slow_consumer_leaves_waiting_is_bounded(monkeypatch):
         assert len(seen) + sum(len(gap.missed) for gap in gaps) == len("abcdefgh")
 
 
+@in_virtual_time
+async def test_a_session_that_is_not_told_yet_is_ended_by_a_stop_though_a_start_follows():
+    _, fleet, scribe = await fleet_and_holder()
+    async with fleet:
+        chat = fleet.websocket("chat")
+        on_receive(chat).subscribe()
+        await settled()
+        chat.start()
+        await settled()
+        await scribe.open()
+        # It is handed over, and its last messages are missing: its end is not told for a while.
+        await scribe.write(events.stopped(session=1), 5)
+        await scribe.open(session=2)
+        await settled()
+        assert chat.session == 1
+        chat.stop()
+        chat.start()
+        await settled()
+        assert not (await scribe.record())[0].wish.allows(2)
+
+
 # Sends
 
 
