@@ -46,7 +46,7 @@ class LogFollower:
         self._lingering: asyncio.TimerHandle | None = None
 
     def follow(self, connection: Follows, behind: int) -> None:
-        """Reads the log for a connection: the last entry, if it is this one or behind it, and all that come."""
+        """Reads the log for a connection: the last entry behind this sequence number, if any, and all that come."""
         self._following[connection.name] = connection
         last = self._lasts.get(connection.name)
         if self._lingering is not None:
@@ -54,7 +54,7 @@ class LogFollower:
             self._lingering = None
         if self._watch is None:
             self._watch = self._store.watch_log(self)
-        elif last is not None and last.sequence >= behind:
+        elif last is not None and last.sequence > behind:
             _tell(connection, last)
 
     def unfollow(self, connection: Follows) -> None:

@@ -8,7 +8,7 @@ import pytest
 from fleet.worker.workers import LEASE, SETTLE, Workers
 from virtual import virtual
 
-from rxnodes import ConnectionState, HolderLost, Initiator, Sent, pulse
+from rxnodes import ConnectionState, HolderLost, Initiator, RxNodesError, Sent, pulse
 from rxnodes.lifecycle.events import ErrorEvent, Stopped
 from rxnodes.websocket import client_start
 
@@ -61,7 +61,10 @@ async def test_what_is_in_the_log_before_a_command_is_answered_lets_those_go_who
         await asyncio.sleep(SETTLE + 1)
         other["news"].stop()
         await other["news"].wait_stopped()
-        # The log is read for another connection already.
+        # It is open already. That is not the last entry, and the log is read for another connection already.
+        fleet.holder("chat").worker._seats["chat"].helm.report("handler", RxNodesError("anything"))
+        await asyncio.sleep(0.1)
+        assert fleet.kinds("chat")[-2:] == ["Opened", "ErrorEvent"]
         other["chat"].start()
         async with asyncio.timeout(LEASE):
             assert (await other["chat"].wait_started()).session == 1
