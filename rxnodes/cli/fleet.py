@@ -189,6 +189,7 @@ async def _command(
 
 async def _drain(fleet: FleetSettings, options: argparse.Namespace, out: Output, err: Output) -> int:  # noqa: ARG001
     async with Lookout(store_of(fleet, is_observer=True)) as lookout:
+        await lookout.see_who_is_alive()
         workers = _workers(options.workers, lookout)
         for worker in workers:
             await _order(lookout, worker, Leave())
@@ -204,17 +205,18 @@ async def _drain(fleet: FleetSettings, options: argparse.Namespace, out: Output,
 
 
 def _workers(asked: list[str], lookout: Lookout) -> list[str]:
-    """The ids of the workers that were named, by their ids or by their hosts.
+    """The ids of the workers that were named, by their ids or by their hosts. Those that are dead need nothing.
 
     Raises:
         RxNodesError: If there is none of that name.
     """
+    alive = {worker: seen.lease.host for worker, seen in lookout.workers.items() if seen.is_alive}
     found: dict[str, None] = {}
     for name in asked:
-        those = [worker for worker, seen in lookout.workers.items() if name in (worker, seen.lease.host)]
+        those = [worker for worker, host in alive.items() if name in (worker, host)]
         if not those:
-            known = ", ".join(sorted(lookout.workers)) or "none"
-            raise RxNodesError(f"there is no worker {name!r}, and none on a host of that name (workers: {known})")
+            known = ", ".join(sorted(alive)) or "none"
+            raise RxNodesError(f"no worker {name!r} is alive, and none on a host of that name (workers: {known})")
         found |= dict.fromkeys(those)
     return list(found)
 

@@ -12,7 +12,7 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, Any, cast
 
-from rxnodes.errors import RxNodesError
+from rxnodes.errors import ConnectError, RxNodesError
 
 if TYPE_CHECKING:
     import argparse
@@ -46,7 +46,10 @@ def run(options: argparse.Namespace, _out: Output, err: Output) -> int:
     try:
         with recorded_to(options.record, project):
             run_in_order(main)
-    except Exception as error:  # noqa: BLE001 - so can a function
+    except Exception as error:
+        if options.fleet is not None and isinstance(error, ConnectError):
+            # Of the fleet's servers: what wires nodes connects to nothing.
+            raise
         return _tell(error, f"{name} raised {type(error).__name__}", err)
     return 0
 

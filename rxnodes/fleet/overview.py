@@ -158,7 +158,7 @@ def moves(holders: Mapping[str, str], leases: Sequence[Lease]) -> dict[str, str]
     Example:
         >>> from rxnodes.fleet.rules.values import Lease
         >>> moves({"a": "old", "b": "old", "c": "old", "d": "old"}, [Lease(worker="old"), Lease(worker="new")])
-        {'b': 'old', 'c': 'old'}
+        {'a': 'old', 'd': 'old'}
     """
     counts = dict.fromkeys((lease.worker for lease in leases), 0)
     for holder in holders.values():

@@ -15,6 +15,7 @@ from commands import fails
 from fleet.nats_servers import is_there, one
 from programs import environment, running
 
+from rxnodes import ConnectError
 from rxnodes.cli import main as cli
 from rxnodes.fleet.nats import nats_store
 from rxnodes.fleet.overview import Lookout
@@ -120,6 +121,17 @@ def test_the_demo_of_a_fleet_goes_alone(capsys):
     assert "--fleet goes without --record and --inspect" in fails(["demo", "--fleet", "--record", "it"], capsys)
 
 
+def test_servers_that_refuse_are_told_plainly(folder, capsys, monkeypatch):
+    class Refusing:
+        async def open(self):
+            raise ConnectError("the NATS server refuses: 'Authorization Violation'", retryable=False)
+
+    monkeypatch.setattr("rxnodes.cli.fleets.store_of", lambda *_, **__: Refusing())
+    joining, says = fails(["run", "app:build", "--fleet", "nats://h"], capsys).splitlines()
+    assert joining.startswith("joining the fleet")
+    assert says == "rxnodes: the NATS server refuses: 'Authorization Violation'"
+
+
 def test_a_fleet_that_is_switched_off_says_what_switches_it(folder, capsys):
     (folder / "settings/plugins.toml").write_text("fleet = false")
     assert "'fleet' is disabled; settings/plugins.toml switches it" in fails(["run", "app:build", "--fleet"], capsys)
@@ -212,11 +224,16 @@ async def test_a_fleet_from_its_first_worker_to_its_last(folder):
         assert fleet.holders == {*fleet.workers}
 
         [worker] = fleet.workers.values()
+        # One that is killed leaves a lease behind, which is not waited for.
+        killed = await fleet.worker()
+        await fleet.until(lambda: len(fleet.workers) == 2)
+        killed.kill()
+        await killed.wait()
         printed, code = await fleet.command("fleet", "drain", worker.lease.host)
         assert [line.partition(": ")[2] for line in printed.splitlines()] == ["draining", "has left"]
         assert await second.wait() == 0
         status = json.loads((await fleet.command("fleet", "status", "--json"))[0])
-        assert status["workers"] == []
+        assert [it["alive"] for it in status["workers"]] == [False]
         assert {it["holder"] for it in status["connections"]} == {None}
         # All but what was stopped is wanted still.
         assert {it["name"] for it in status["connections"] if it["wanted"]} == {*NAMES} - {"c2"}

@@ -8,7 +8,7 @@ import logging
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import nats.errors
 from nats.aio.client import Client
@@ -101,9 +101,9 @@ def _who(options: NatsOptions, server: str) -> dict[str, Any]:
     if options.credentials is not None:
         who["user_credentials"] = str(options.credentials)
     elif ours.password is not None:
-        who |= {"user": ours.username, "password": ours.password}
+        who |= {"user": unquote(ours.username or ""), "password": unquote(ours.password)}
     elif ours.username:
-        who["token"] = ours.username
+        who["token"] = unquote(ours.username)
     if server not in options.servers and ours.hostname:
         who["tls_hostname"] = ours.hostname
     return who

@@ -68,6 +68,10 @@ class Commanded(Protocol):
     #: Not written yet, in the order in which they were given.
     commands: list[Command]
 
+    def known(self) -> tuple[Record, int, Tail] | None:
+        """The record, its revision and the end of the log, where they are watched; `None`: they have to be read."""
+        ...
+
     def resolve(self, command: Command, record: Record, revision: int, tail: Tail) -> None:
         """A command is written, or changes nothing, by what the record of that revision and the log say there."""
         ...
@@ -136,7 +140,9 @@ class Commander:
             while connection.commands:
                 command = connection.commands[0]
                 try:
-                    written = await self._write(connection.name, command)
+                    written = await self._write_known(connection, command) or await self._write(
+                        connection.name, command
+                    )
                 except RxNodesError as error:
                     del connection.commands[0]
                     connection.give_up(command, error)
@@ -144,6 +150,19 @@ class Commander:
                     del connection.commands[0]
                     connection.resolve(command, *written)
             self._commanded.discard(connection)
+
+    async def _write_known(self, connection: Commanded, command: Command) -> tuple[Record, int, Tail] | None:
+        """Writes a command behind what is known, which may be old; `None`: that has to be read."""
+        known = connection.known()
+        wish = None if known is None else command.wish(known[0], known[2])
+        if known is None or wish is None:
+            return None
+        record = known[0]._replace(wish=wish)
+        try:
+            revision = await self._store.write_record(connection.name, record_letter(record), known[1])
+        except StoreError:
+            return None
+        return record, revision, known[2]
 
     async def _write(self, name: str, command: Command) -> tuple[Record, int, Tail]:
         """Writes a command, however long that takes. A refusal decides nothing: what stands there does.

@@ -58,6 +58,10 @@ class Headquarters(Protocol):
         """Writes a command."""
         ...
 
+    def knows_records(self) -> bool:
+        """Whether all records are known as they stand."""
+        ...
+
 
 class RemoteDriver(RemoteParts):
     """Tells what the log and the messages of a connection say, and gives its commands to the fleet.
@@ -329,6 +333,13 @@ class RemoteDriver(RemoteParts):
         self.standing.commands += 1
         self.standing.starts += command.is_start
         self._fleet.give(self, command)
+
+    def known(self) -> tuple[Record, int, Tail] | None:
+        """The record, its revision and the end of the log, where they are watched."""
+        is_behind = self.arranging.deadline is not None
+        if not self.is_known or is_behind or not self._fleet.knows_records():
+            return None
+        return self.standing.record, self._revision, self.standing.tail
 
     def resolve(self, command: Command, record: Record, revision: int, tail: Tail) -> None:
         """A command is written, or changes nothing, by what the record and the log say there."""

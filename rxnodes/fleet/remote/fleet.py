@@ -326,6 +326,10 @@ class Fleet(Scope):
         driver.commands.append(command)
         self._commander.give(driver)
 
+    def knows_records(self) -> bool:
+        """Whether all records are known as they stand."""
+        return self._records.are_current
+
     async def holder(self, name: str, looks_again: bool) -> str | None:  # noqa: FBT001 - as `Sends` asks
         """The worker that holds a connection; `None`: none does."""
         return await self._records.holder(name, looks_again=looks_again)

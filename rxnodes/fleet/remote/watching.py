@@ -198,6 +198,9 @@ class Records:
     Args:
         store: The fleet's store.
         connections: Those in use, by name. It may change.
+
+    Attributes:
+        are_current: Whether all that there are have been shown, as far as is known.
     """
 
     def __init__(self, store: Store, connections: Mapping[str, Watching]) -> None:
@@ -205,7 +208,7 @@ class Records:
         self._connections = connections
         self._known: dict[str, tuple[Record, int]] = {}
         self._watch: Watch | None = None
-        self._is_read = asyncio.Event()
+        self.are_current = False
 
     def need(self) -> None:
         """Begins to watch them, unless they are watched already."""
@@ -228,11 +231,11 @@ class Records:
         Raises:
             Unknown: If the engine cannot be asked.
         """
-        if looks_again:
+        self.need()
+        if looks_again or not self.are_current:
+            # The watch may come back minutes later. A read says by itself when there is no answer.
             stands = await self._store.read_record(name)
             return None if stands is None else record_of(stands.value).holder
-        self.need()
-        await self._is_read.wait()
         return self._known[name][0].holder if name in self._known else None
 
     # What the store calls
@@ -250,5 +253,4 @@ class Records:
 
     def is_current(self, current: bool) -> None:  # noqa: FBT001 - as the store has it
         """Whether all that there is has been shown."""
-        if current:
-            self._is_read.set()
+        self.are_current = current

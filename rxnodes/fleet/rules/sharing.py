@@ -42,7 +42,7 @@ def first(name: str, workers: Iterable[str]) -> str | None:
 
 
 def _weight(worker: str, name: str) -> bytes:
-    return blake2b(name.encode("utf-8", "surrogatepass"), key=worker.encode()[:64], digest_size=8).digest()
+    return blake2b(f"{worker}\0{name}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
 def may_take(lease: Lease, names: str) -> bool:

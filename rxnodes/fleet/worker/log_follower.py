@@ -40,17 +40,22 @@ class LogFollower:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._following: dict[str, Follows] = {}
+        # The last entry of each connection, while the log is read: nobody may have followed that connection yet.
+        self._lasts: dict[str, Logged] = {}
         self._watch: Watch | None = None
         self._lingering: asyncio.TimerHandle | None = None
 
-    def follow(self, connection: Follows) -> None:
-        """Reads the log for a connection, at least from here on."""
+    def follow(self, connection: Follows, behind: int) -> None:
+        """Reads the log for a connection: the last entry behind this sequence number, if any, and all that come."""
         self._following[connection.name] = connection
+        last = self._lasts.get(connection.name)
         if self._lingering is not None:
             self._lingering.cancel()
             self._lingering = None
         if self._watch is None:
             self._watch = self._store.watch_log(self)
+        elif last is not None and last.sequence > behind:
+            _tell(connection, last)
 
     def unfollow(self, connection: Follows) -> None:
         """Reads it no longer."""
@@ -66,23 +71,29 @@ class LogFollower:
         if self._watch is not None:
             self._watch.close()
             self._watch = None
+        self._lasts.clear()
 
     # What the store calls
 
     def logged(self, entry: Logged) -> None:
         """An entry."""
+        self._lasts[entry.name] = entry
         connection = self._following.get(entry.name)
-        if connection is None:
-            return
-        try:
-            read = entry_of(entry.value)
-        except Unreadable as error:
-            logger.warning("%s: an entry of the log cannot be read: %s", entry.name, error)
-        else:
-            connection.see(read, read.at(entry.sequence))
+        if connection is not None:
+            _tell(connection, entry)
 
     def is_current(self, current: bool) -> None:  # noqa: FBT001 - as the store has it
         """What is missing comes later: nobody here waits for it to be complete."""
 
-    def gap(self, reason: str) -> None:
+    def gap(self, reason: str) -> None:  # noqa: ARG002 - as the store has it
         """The log is told again. The last entry of each connection is enough."""
+        self._lasts.clear()
+
+
+def _tell(connection: Follows, entry: Logged) -> None:
+    try:
+        read = entry_of(entry.value)
+    except Unreadable as error:
+        logger.warning("%s: an entry of the log cannot be read: %s", entry.name, error)
+    else:
+        connection.see(read, read.at(entry.sequence))

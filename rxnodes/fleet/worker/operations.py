@@ -90,6 +90,7 @@ class Operations:
         # With a short lease there is no time for long waits.
         self._longest_wait = min(LONGEST_WAIT, lease / (2 * RENEWALS))
         self._without_room: set[str] = set()
+        self._is_lease_without_room = False
         self.is_lease_gone = True
 
     def on_lease(self, order: PutLease | ReadLease | DeleteLease) -> None:
@@ -129,10 +130,12 @@ class Operations:
             async with asyncio.timeout(self._lease / RENEWALS):
                 revision = await self._store.put_lease(lease.worker, lease_letter(lease), expected)
         except (StoreError, TimeoutError) as error:
-            if not isinstance(error, Refused | Unknown | TimeoutError):
+            if not (isinstance(error, Refused | Unknown | TimeoutError) or self._is_lease_without_room):
+                self._is_lease_without_room = True
                 logger.warning("the lease of worker %s cannot be written: %r", lease.worker, error)
             self._rules.lease_unsure(lease)
         else:
+            self._is_lease_without_room = False
             self._rules.lease_written(lease, revision, self._now())
         self._answered()
 

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 from uuid import uuid4
 
-from rxnodes.fleet.letters import record_of
+from rxnodes.fleet.letters import entry_of, record_of
 from rxnodes.fleet.remote.commander import Command
 from rxnodes.fleet.remote.sends import Sends
 from rxnodes.fleet.rules import commands
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from rxnodes.fleet.rules.inputs import Effect, Input
     from rxnodes.fleet.rules.machine import State
     from rxnodes.fleet.rules.values import Entry, Record, Tail
-    from rxnodes.fleet.store import Store
+    from rxnodes.fleet.store import Logged, Store
     from rxnodes.fleet.worker.answering import Publishing
     from rxnodes.lifecycle.events import Connecting, LifecycleEvent
     from rxnodes.lifecycle.inputs import Reported
@@ -83,12 +83,16 @@ class Seats(Protocol):
         """Writes the commands of a connection, which has one more."""
         ...
 
-    def follow(self, seat: Seat) -> None:
-        """Reads the log for a connection that is held elsewhere."""
+    def follow(self, seat: Seat, behind: int) -> None:
+        """Reads the log for a connection that is held elsewhere, behind this sequence number."""
         ...
 
     def unfollow(self, seat: Seat) -> None:
         """Reads it no longer."""
+        ...
+
+    def read_history(self, name: str, tell: Callable[[list[Logged]], None]) -> None:
+        """Reads the entries of a connection that are kept, and tells them."""
         ...
 
     def remove(self, name: str) -> None:
@@ -314,11 +318,17 @@ class Seat:
         self.commands.append(command)
         self._seats.give(self)
 
-    def resolve(self, command: Command, record: Record, revision: int, tail: Tail) -> None:  # noqa: ARG002
+    def known(self) -> None:
+        """Nothing that need not be read: commands are rare here."""
+
+    def resolve(self, command: Command, record: Record, revision: int, tail: Tail) -> None:
         """A command was written, or changes nothing."""
         if not self.state.is_held and commands.is_live(record.wish, tail):
             self._followed = tail
-            self._seats.follow(self)
+            self._seats.follow(self, tail.sequence)
+            if command.is_start and tail.is_live and tail.has_opened:
+                # What its wait_started gives may lie anywhere in the log.
+                self._seats.read_history(self.name, self._recall)
         self._seats.know(self.name, record, revision)
         self._note()
 
@@ -374,6 +384,16 @@ class Seat:
         """An entry of the log has come, while it is followed."""
         self._followed = tail
         self._note(entry.event if isinstance(entry.event, Opened | Stopped) else None)
+
+    def _recall(self, entries: list[Logged]) -> None:
+        """The entries that are kept were read: the live session was open before anybody here followed it."""
+        if self._followed is None:
+            return
+        for logged in reversed(entries):
+            event = entry_of(logged.value).event
+            if isinstance(event, Opened) and event.session == self._followed.session:
+                self._note(event)
+                return
 
     def _note(self, event: Opened | Stopped | None = None) -> None:
         if not self.is_live:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Self
 from uuid import uuid4
 
 from rxnodes.fleet.remote.commander import Commander
+from rxnodes.fleet.remote.watching import Histories
 from rxnodes.fleet.rules.inputs import (
     Append,
     Begin,
@@ -34,14 +35,14 @@ from rxnodes.fleet.worker.watchers import LeaseWatcher, RecordWatcher
 from rxnodes.project.scope import run_to_end
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from rxnodes.connection.connection import Connection
     from rxnodes.errors import RxNodesError
     from rxnodes.fleet.rules.inputs import Effect, Input
     from rxnodes.fleet.rules.machine import State
     from rxnodes.fleet.rules.values import Record, Wish
-    from rxnodes.fleet.store import Store, Watch
+    from rxnodes.fleet.store import Logged, Store, Watch
     from rxnodes.project.project import Project
 
 __all__ = ["Worker"]
@@ -99,6 +100,7 @@ class Worker:
         self._member: Member | None = None
         self._commander = Commander(store)
         self._follower = LogFollower(store)
+        self._histories = Histories(store)
         self._watches: list[Watch] = []
         self._tick: asyncio.TimerHandle | None = None
         self._is_pumping = False
@@ -191,6 +193,7 @@ class Worker:
             await self._commander.finish(0.0)
             await self._operations.end()
             self._follower.close()
+            self._histories.close()
             for watch in self._watches:
                 watch.close()
             await self.store.close()
@@ -305,13 +308,17 @@ class Worker:
         """Writes the commands of a connection, which has one more."""
         self._commander.give(seat)
 
-    def follow(self, seat: Seat) -> None:
-        """Reads the log for a connection that is held elsewhere."""
-        self._follower.follow(seat)
+    def follow(self, seat: Seat, behind: int) -> None:
+        """Reads the log for a connection that is held elsewhere, behind this sequence number."""
+        self._follower.follow(seat, behind)
 
     def unfollow(self, seat: Seat) -> None:
         """Reads it no longer."""
         self._follower.unfollow(seat)
+
+    def read_history(self, name: str, tell: Callable[[list[Logged]], None]) -> None:
+        """Reads the entries of a connection that are kept, and tells them."""
+        self._histories.read(name, tell)
 
     def remove(self, name: str) -> None:
         """Lets a connection go, and claims it no more."""

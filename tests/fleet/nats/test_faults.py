@@ -231,7 +231,12 @@ BY_TOKEN = 'authorization { token: "s3cr3t" }'  # noqa: S105 - likewise
 
 @pytest.mark.parametrize(
     ("config", "right", "wrong"),
-    [(BY_PASSWORD, "me:s3cr3t", "me:wr0ng"), (BY_PASSWORD, "me:s3cr3t", ""), (BY_TOKEN, "s3cr3t", "wr0ng")],
+    [
+        (BY_PASSWORD, "me:s3cr3t", "me:wr0ng"),
+        (BY_PASSWORD, "me:s3cr3t", ""),
+        (BY_TOKEN, "s3cr3t", "wr0ng"),
+        (BY_PASSWORD.replace("s3cr3t", "s3cr3t,/@:%"), "me:s3cr3t%2C%2F%40%3A%25", "me:wr0ng"),
+    ],
 )
 async def test_who_is_refused_is_told_at_once_and_without_secrets(tmp_path, config, right, wrong):
     async with one(tmp_path, more=config) as server:

@@ -13,6 +13,7 @@ from rxnodes import ConnectionLost, SendDropped, SendError, SendUnknown, Sent, p
 from rxnodes.fleet.remote import driver, interest
 from rxnodes.fleet.remote.arranging import PATIENCE
 from rxnodes.fleet.remote.fleet import Fleet
+from rxnodes.fleet.remote.sends import ANSWER_WITHIN
 from rxnodes.testing import events, in_virtual_time
 from rxnodes.websocket import channel, client_send, expect, messages, on_error, on_gap, on_receive, on_stop, request
 
@@ -160,6 +161,27 @@ async def test_what_a_slow_consumer_leaves_waiting_is_bounded(monkeypatch):
         assert len(seen) + sum(len(gap.missed) for gap in gaps) == len("abcdefgh")
 
 
+@in_virtual_time
+async def test_a_session_that_is_not_told_yet_is_ended_by_a_stop_though_a_start_follows():
+    _, fleet, scribe = await fleet_and_holder()
+    async with fleet:
+        chat = fleet.websocket("chat")
+        on_receive(chat).subscribe()
+        await settled()
+        chat.start()
+        await settled()
+        await scribe.open()
+        # It is handed over, and its last messages are missing: its end is not told for a while.
+        await scribe.write(events.stopped(session=1), 5)
+        await scribe.open(session=2)
+        await settled()
+        assert chat.session == 1
+        chat.stop()
+        chat.start()
+        await settled()
+        assert not (await scribe.record())[0].wish.allows(2)
+
+
 # Sends
 
 
@@ -235,6 +257,20 @@ async def test_what_is_larger_than_the_server_takes_is_dropped_and_the_rest_goes
         outcomes = [await it for it in receipts]
         assert [type(it) for it in outcomes] == [Sent, Sent, SendDropped, Sent]
         assert [len(it) for it in scribe.sent] == [1000, 1000, 1000]
+
+
+@in_virtual_time
+async def test_a_send_that_cannot_go_out_ends_and_does_not_go_out_later():
+    engine, fleet, scribe = await fleet_and_holder()
+    async with fleet, asyncio.timeout(ANSWER_WITHIN):
+        chat = fleet.websocket("chat")
+        fleet_store = engine.stores[-1]
+        fleet_store.cut()
+        with pytest.raises(SendUnknown):
+            await chat.send("lost")
+        fleet_store.restore()
+        assert isinstance(await chat.send("later"), Sent)
+        assert scribe.sent == ["later"]
 
 
 @in_virtual_time

@@ -13,12 +13,13 @@ from rxnodes.fleet.rules.values import Lease
 NAMES = [f"chat{number}" for number in range(2000)]
 
 
-def test_shares_are_even_and_only_those_of_a_worker_that_left_move():
-    workers = ["w-1", "w-2", "w-3", "w-4"]
+@pytest.mark.parametrize("host", ["w", "a" * 64], ids=["short", "as long as the name of a host can be"])
+def test_shares_are_even_and_only_those_of_a_worker_that_left_move(host):
+    workers = [f"{host}-{number}" for number in range(1, 5)]
     shares = {name: first(name, workers) for name in NAMES}
     assert all(400 < count < 600 for count in Counter(shares.values()).values())
     without = {name: first(name, workers[:3]) for name in NAMES}
-    assert {shares[name] for name in NAMES if without[name] != shares[name]} == {"w-4"}
+    assert {shares[name] for name in NAMES if without[name] != shares[name]} == {workers[3]}
     assert first("chat", []) is None
 
 

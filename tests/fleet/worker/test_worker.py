@@ -8,7 +8,7 @@ import pytest
 from fleet.worker.workers import LEASE, SETTLE, Workers
 from virtual import virtual
 
-from rxnodes import ConnectionState, HolderLost, Initiator, Sent, pulse
+from rxnodes import ConnectionState, HolderLost, Initiator, RxNodesError, Sent, pulse
 from rxnodes.lifecycle.events import ErrorEvent, Stopped
 from rxnodes.websocket import client_start
 
@@ -50,6 +50,35 @@ async def test_a_stop_anywhere_stops_the_session_wherever_it_is():
         assert other.events == []
         other["chat"].start()
         assert (await other["chat"].wait_started()).session == 2
+
+
+@virtual
+async def test_what_is_in_the_log_before_a_command_is_answered_lets_those_go_who_wait():
+    async with Workers(("chat", "news")) as fleet:
+        fleet.join(starts("chat", "news"))
+        await asyncio.sleep(SETTLE + 1)
+        other = fleet.join()
+        await asyncio.sleep(SETTLE + 1)
+        other["news"].stop()
+        await other["news"].wait_stopped()
+        # It is open already. That is not the last entry, and the log is read for another connection already.
+        fleet.holder("chat").worker._seats["chat"].helm.report("handler", RxNodesError("anything"))
+        await asyncio.sleep(0.1)
+        assert fleet.kinds("chat")[-2:] == ["Opened", "ErrorEvent"]
+        other["chat"].start()
+        async with asyncio.timeout(LEASE):
+            assert (await other["chat"].wait_started()).session == 1
+        write_record = other.store.write_record
+
+        async def write_slowly(*args):
+            revision = await write_record(*args)
+            await asyncio.sleep(1)
+            return revision
+
+        other.store.write_record = write_slowly
+        other["chat"].stop()
+        async with asyncio.timeout(LEASE):
+            assert (await other["chat"].wait_stopped()).session == 1
 
 
 @virtual
@@ -317,6 +346,20 @@ async def test_a_store_that_is_full_is_told_once_and_what_waits_goes_on_later():
         assert hand.kinds("chat")[4:] == ["Stopped", "ErrorEvent"]
         assert hand.events[-1].phase == "connect"
         assert fleet.kinds("chat")[3:] == ["Closing", "ErrorEvent", "Stopped", "ErrorEvent"]
+
+
+@virtual
+async def test_a_lease_that_finds_no_room_is_told_once(caplog):
+    async with Workers() as fleet:
+        hand = fleet.join(starts("chat"))
+        await asyncio.sleep(SETTLE + 1)
+        fleet.engine.is_full = True
+        await asyncio.sleep(3 * LEASE)
+        assert not hand.worker.is_joined
+        fleet.engine.is_full = False
+        await asyncio.sleep(3 * LEASE)
+        assert fleet.kinds("chat")[-2:] == ["Connecting", "Opened"]
+    assert len([line for line in caplog.messages if "cannot be written" in line]) == 1
 
 
 @virtual
