@@ -15,9 +15,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from rxnodes.fleet.rules.values import Lease
 
-__all__ = ["NEVER", "RENEWALS", "SAFE", "Others", "OwnLease"]
+__all__ = ["NEVER", "REMEMBERED", "RENEWALS", "SAFE", "Others", "OwnLease"]
 
 #: How often a lease is renewed while it lasts.
 RENEWALS = 8
@@ -25,6 +27,8 @@ RENEWALS = 8
 SAFE = 7 / 8
 
 NEVER = float("-inf")
+#: For how many seconds a worker is remembered of whom nothing comes. Longer than a store shows a lease, and than one is.
+REMEMBERED = 2 * 3600
 
 
 class OwnLease:
@@ -85,6 +89,13 @@ class Others:
         self.leases.pop(worker, None)
         if self._seen.pop(worker, None) is not None:
             self._since[worker] = now
+
+    def forget(self, now: float, needed: Container[str]) -> None:
+        """Forgets those of whom nothing has come for long, but for those that are needed: no store says what it swept."""
+        for worker in [it for it, since in self._since.items() if now - since >= REMEMBERED and it not in needed]:
+            del self._since[worker]
+            self._seen.pop(worker, None)
+            self.leases.pop(worker, None)
 
     def came_back(self, sent_at: float) -> None:
         """A renewal of our own that was sent then has been seen: all that was made before it, too."""

@@ -340,6 +340,7 @@ class Member:
         self.others.saw(lease, revision, now.clock)
         if lease.worker == self.id and lease.number in self._sent:
             self.others.came_back(self._sent[lease.number])
+            self.others.forget(now.clock, self._filed)
 
     def lease_changed(self, worker: str, revision: int, now: Now) -> None:
         """A lease stands there that cannot be read, of another version of this program."""

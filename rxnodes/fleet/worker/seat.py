@@ -385,6 +385,11 @@ class Seat:
         self._followed = tail
         self._note(entry.event if isinstance(entry.event, Opened | Stopped) else None)
 
+    def look_at_wish(self) -> None:
+        """The wish may have changed. It and the log come by two ways: whichever is the last ends what is waited for."""
+        if self._followed is not None and not self.is_live:
+            self._note()
+
     def _recall(self, entries: list[Logged]) -> None:
         """The entries that are kept were read: the live session was open before anybody here followed it."""
         if self._followed is None:

@@ -301,8 +301,11 @@ class Worker:
         """A record stands like this."""
         self._rules.record_seen(name, record, revision, self.now())
         self._pump()
-        if revision and self.wishes.pop(name, None) is not None and name in self._seats:
-            self._seats[name].settle_wish(record)
+        seat = self._seats.get(name)
+        if revision and self.wishes.pop(name, None) is not None and seat is not None:
+            seat.settle_wish(record)
+        elif seat is not None:
+            seat.look_at_wish()
 
     def give(self, seat: Seat) -> None:
         """Writes the commands of a connection, which has one more."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rxnodes.fleet.rules.lease import SAFE, Others, OwnLease
+from rxnodes.fleet.rules.lease import REMEMBERED, SAFE, Others, OwnLease
 from rxnodes.fleet.rules.values import Lease
 
 
@@ -53,6 +53,19 @@ def test_any_renewal_counts(renewal):
     assert not others.is_expired("w-1", 16.0, 130.0)
     others.came_back(126.0)
     assert others.is_expired("w-1", 16.0, 130.0)
+
+
+def test_who_is_silent_for_long_is_forgotten_unless_its_connections_are_still_to_be_claimed():
+    others = Others()
+    for worker in ("gone", "needed", "alive"):
+        others.saw(lease(worker), 7, 100.0)
+    others.saw(lease("alive", number=2), 8, 200.0)
+    others.came_back(116.0)
+    others.forget(100.0 + REMEMBERED, {"needed"})
+    assert {*others.leases} == {"needed", "alive"}
+    assert others.is_expired("needed", 16.0, 100.0 + REMEMBERED)
+    # Whoever is needed later after all is waited for anew.
+    assert not others.seems_expired("gone", 16.0, 100.0 + REMEMBERED)
 
 
 def test_the_longer_of_what_record_and_lease_say_counts():

@@ -9,8 +9,9 @@ from fleet.worker.workers import LEASE, SETTLE, Workers
 from virtual import virtual
 
 from rxnodes import ConnectionState, HolderLost, Initiator, RxNodesError, Sent, pulse
+from rxnodes.fleet.remote.fleet import Fleet
 from rxnodes.lifecycle.events import ErrorEvent, Stopped
-from rxnodes.websocket import client_start
+from rxnodes.websocket import all_stopped, client_start
 
 
 def starts(*names):
@@ -79,6 +80,24 @@ async def test_what_is_in_the_log_before_a_command_is_answered_lets_those_go_who
         other["chat"].stop()
         async with asyncio.timeout(LEASE):
             assert (await other["chat"].wait_stopped()).session == 1
+
+
+@virtual
+async def test_a_start_that_another_takes_back_lets_those_go_who_wait():
+    async with Workers(("chat", "news")) as fleet:
+        full = fleet.join(capacity=1)
+        await asyncio.sleep(SETTLE + 1)
+        (name,) = {"chat", "news"} - {*full.worker.held}
+        full[name].start()
+        await asyncio.sleep(0.1)
+        ends = []
+        all_stopped(full[name]).subscribe(ends.append)
+        await asyncio.sleep(0.1)
+        assert ends == []
+        async with Fleet(fleet.engine.store()) as outside:
+            outside.websocket(name).stop()
+        await asyncio.sleep(0.1)
+        assert ends == [(None,)]
 
 
 @virtual
