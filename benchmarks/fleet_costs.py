@@ -123,9 +123,7 @@ class Part:
 
     def __init__(self, part: str, url: str, port: int) -> None:
         command = [sys.executable, "-m", "benchmarks.fleet_costs", part, url, str(port)]
-        self._process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.said()
 
     def said(self) -> float:

@@ -45,8 +45,10 @@ class Costs:
     tick: float = 15.0 / 64
     #: One way between a worker and the servers, in one data centre. Assumed.
     hop: float = 0.00025
-    #: From a dial to the open connection, or from a Close to its end. Assumed.
+    #: From a dial to the open connection. Assumed.
     dial: float = 0.05
+    #: From a Close to the end. Assumed.
+    close: float = 0.05
     #: For the server to write a record: 10,000 claims in 0.7 s, fifty at once, nats-server 2.10 to 2.15.
     record: float = 0.7 / 10_000
     #: For the server to append to the log, or to read from it: 25,000 appends a second over 100,000 subjects.
@@ -136,9 +138,14 @@ class Fleet:
     def all_work(self, workers: np.ndarray, seconds: float) -> None:
         """Several workers work, each as long."""
         self.spent[workers] += seconds
-        self.load.add(self.load.cpu, self.now, seconds * float(workers.sum() if workers.dtype == bool else len(workers)))
+        self.load.add(self.load.cpu, self.now, seconds * len(self.spent[workers]))
         self._free[workers] = np.maximum(self._free[workers], self.now) + seconds
-        self.still = max(self.still, seconds)
+
+    def weigh(self, number: int) -> None:
+        """Each worker finds out whose shares these are, which it weighs for each worker: all of them in one turn."""
+        workers = int(self.alive.sum())
+        self.all_work(self.alive, number * workers * self.costs.weigh)
+        self.still = max(self.still, float(self._free[self.alive].max()) - self.now)
 
     def write(self, number: int) -> float:
         """Records are written."""
@@ -155,12 +162,8 @@ class Fleet:
 
     def show(self, shard: int, number: int) -> float:
         """So many records of a shard have changed, and whoever watches them is shown that."""
-        if self._watchers is None or shard == EVERYTHING:
-            who = self.alive
-            size = int(who.sum())
-        else:
-            who = self._watchers[shard]
-            size = len(who)
+        who = self.alive if self._watchers is None else self._watchers[shard]
+        size = len(self.spent[who])
         self.load.add(self.load.messages, self.now, number * size)
         self.all_work(who, number * self.costs.watch)
         shown = self._serve("deliver", number * size * self.costs.deliver / self.costs.cores)
@@ -232,7 +235,7 @@ class Fleet:
         """Sessions are closed."""
         yield self.work(worker, number * self.costs.stop)
         yield self.log(number)  # `Closing`
-        yield self.now + self.costs.dial
+        yield self.now + self.costs.close
         yield self.log(number)  # `Stopped`
 
     @property
