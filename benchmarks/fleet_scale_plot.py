@@ -43,6 +43,7 @@ def plot(found: Mapping[str, Sequence[Found]], path: Path, title: str, promise: 
         panel(one)
         one.tick_params(labelsize=8)
         one.spines[["top", "right"]].set_visible(False)
+    figure.legend(*figure.axes[-1].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     figure.axes[0].axvline(promise, color="#cf222e", linewidth=1, linestyle="--")
     figure.axes[0].text(promise, -0.65, " lease + 2 s", color="#cf222e", fontsize=8)
     # Texts stay texts; and without a date and random names the same figures give the same file.
@@ -76,4 +77,3 @@ def _draw_seconds(found: Mapping[str, Sequence[Found]], axes: Axes) -> None:
     axes.set_xlabel("s", fontsize=8)
     axes.set_title("A tenth lost: messages a second for each worker", fontsize=9, loc="left")
     axes.grid(visible=True, alpha=0.3)
-    axes.legend(fontsize=8)
