@@ -27,7 +27,7 @@ RENEWALS = 8
 SAFE = 7 / 8
 
 NEVER = float("-inf")
-#: For how many seconds a worker is remembered of whom nothing comes. Longer than a store shows a lease, and than one is.
+#: For how many seconds a worker is remembered of whom nothing comes: longer than any lease, or a store shows one.
 REMEMBERED = 2 * 3600
 
 
@@ -91,7 +91,7 @@ class Others:
             self._since[worker] = now
 
     def forget(self, now: float, needed: Container[str]) -> None:
-        """Forgets those of whom nothing has come for long, but for those that are needed: no store says what it swept."""
+        """Forgets those of whom nothing has come for long, unless they are needed: no store says what it swept."""
         for worker in [it for it, since in self._since.items() if now - since >= REMEMBERED and it not in needed]:
             del self._since[worker]
             self._seen.pop(worker, None)
