@@ -136,8 +136,7 @@ class FrameParser:
         last: i64 = len(data) - 1
         while position < last:
             if data[position] == self._run:
-                is_packed = self._run & RSV1
-                position = self._read_packed_run(data, position) if is_packed else self._read_run(data, position)
+                position = self._read_run(data, position)
             if position < last:
                 position = self._read_frame(data, position)
         if position == last:
@@ -187,7 +186,7 @@ class FrameParser:
         return position
 
     def _read_packed_run(self, data: bytes, begin: i64) -> i64:
-        """The same for compressed messages, each of which is unpacked.
+        """The same for compressed messages that follow one, each of which is unpacked.
 
         To take them as any frame, one by one, takes 2.5 µs in place of 1.6 for one of 159 bytes, uncompiled.
         """
@@ -197,7 +196,7 @@ class FrameParser:
         last = end - 1
         position = begin
         # Not a local copy of the run: where a long one is delivered meanwhile, that may end it.
-        while position < last and data[position] == self._run:
+        while position < last and data[position] == self._run | RSV1:
             length: i64 = data[position + 1]
             start = position + 2
             if length > max_short:
@@ -239,7 +238,8 @@ class FrameParser:
             return end
         stop = end + missing
         self._take(first, data[begin:stop])
-        return stop
+        # Here, and not beside the other run: that takes compiled code a seventh longer for what is not compressed.
+        return self._read_packed_run(data, stop) if self._is_packed else stop
 
     def _check(self, first: int, second: int) -> None:
         """Refuses a frame that is wrong by its first two bytes."""
@@ -268,4 +268,4 @@ class FrameParser:
 
     def _take(self, first: int, payload: bytes) -> None:
         run = self._messages.on_frame(bool(first & FIN), first & OPCODE, payload, self._is_packed)
-        self._run = NO_RUN if run == NO_RUN else FIN | run | (RSV1 if self._is_packed else 0)
+        self._run = NO_RUN if run == NO_RUN else FIN | run

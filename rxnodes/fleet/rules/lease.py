@@ -27,7 +27,7 @@ RENEWALS = 8
 SAFE = 7 / 8
 
 NEVER = float("-inf")
-#: For how many seconds a worker is remembered of whom nothing comes. No store shows a lease for longer.
+#: For how many seconds a worker is remembered of whom nothing comes: longer than any lease, or a store shows one.
 REMEMBERED = 2 * 3600
 
 
@@ -91,10 +91,9 @@ class Others:
             self._since[worker] = now
 
     def forget(self, now: float, needed: Container[str]) -> None:
-        """Forgets those of whom nothing has come for long, but for those needed: no store says what it has swept."""
-        silent = [worker for worker, since in self._since.items() if now - since >= REMEMBERED]
-        for worker in [it for it in silent if it not in needed]:
-            self._since.pop(worker)
+        """Forgets those of whom nothing has come for long, unless they are needed: no store says what it swept."""
+        for worker in [it for it, since in self._since.items() if now - since >= REMEMBERED and it not in needed]:
+            del self._since[worker]
             self._seen.pop(worker, None)
             self.leases.pop(worker, None)
 
