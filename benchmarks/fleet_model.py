@@ -56,18 +56,19 @@ class Costs:
     record: float = 0.7 / 10_000
     #: For the server to append to the log, or to read from it: 25,000 appends a second over 100,000 subjects.
     append: float = 1 / 25_000
-    #: CPU of a worker to claim a connection: `python -m benchmarks.fleet_costs`, as all that follow.
-    claim: float = 600e-6
+    #: CPU of a worker to claim a connection: `python -m benchmarks.fleet_costs`, as all that follow:
+    #: medians of four runs on a busy machine of two CPUs, Python 3.11, from which single runs differed by up to 45 %.
+    claim: float = 780e-6
     #: … to begin a session on what it holds, until that is open.
-    begin: float = 1450e-6
+    begin: float = 2100e-6
     #: … to take over a connection whose holder has died, until it is open: with the claim.
-    takeover: float = 2000e-6
+    takeover: float = 3000e-6
     #: … to stop a session.
-    stop: float = 575e-6
+    stop: float = 850e-6
     #: … to be shown a change of a record, or of a lease.
-    watch: float = 98e-6
+    watch: float = 134e-6
     #: … to weigh one connection, or shard, for one worker.
-    weigh: float = 1.0e-6
+    weigh: float = 1.5e-6
     #: CPU of the servers to deliver one change to one who watches.
     deliver: float = 3.8e-6
     #: CPUs of the servers: three of eight. Assumed.
