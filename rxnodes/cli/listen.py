@@ -18,7 +18,7 @@ from rxnodes.cli.pictures import recorded_to
 from rxnodes.cli.standard_input import sending_input
 from rxnodes.errors import PluginDisabled, RxNodesError, UnknownConfiguration
 from rxnodes.lifecycle.events import Closing, Connecting, Dropped, ErrorEvent, LifecycleEvent, Opened, Stopped
-from rxnodes.lifecycle.states import CloseCode, Initiator
+from rxnodes.lifecycle.states import CloseCode, ConnectionState, Initiator
 from rxnodes.project.plugin_settings import installed_plugins
 from rxnodes.project.project import Project
 from rxnodes.project.run import run as run_in_order
@@ -112,6 +112,9 @@ async def _listen_in(fleet: Fleet, options: argparse.Namespace, out: Output, err
         on_receive(connection, codec=None).subscribe(show.message)
         for text in options.send:
             on_start(connection).pipe(client_send(connection, text, codec=None)).subscribe()
+            if connection.state is ConnectionState.OPEN:
+                # It has opened before anybody listened here.
+                connection.send(text, codec=None)
         err.line(printable(f"{connection.name} is {connection.state}, session {connection.session}"))
         # Behind that: the holder is told that somebody listens before it is given a line.
         async with sending_input(connection, out, err):

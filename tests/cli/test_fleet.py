@@ -274,6 +274,11 @@ async def test_listening_neither_starts_nor_stops(folder):
                 listener.stdin.write(b"from afar\n")
                 await asyncio.wait([heard], timeout=1)
             assert heard.result() == b"from afar\n"
+            async with fleet.running("listen", "c3", "--fleet", "--send", "from another") as another:
+                while (line := await listener.stdout.readline()) != b"from another\n":
+                    assert line == b"from afar\n"
+                another.send_signal(signal.SIGINT)
+                assert await another.wait() == 130
             assert (await fleet.command("fleet", "stop", "c3"))[1] == 0
             assert b"closing, begun by us" in await listener.stderr.readline()
             assert b"stopped: 1000" in await listener.stderr.readline()
