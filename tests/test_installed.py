@@ -60,7 +60,7 @@ async def look():
 
 asyncio.run(look())
 """
-LOOKED_AT = "['icon.svg', 'lane.js', 'page.css', 'page.js', 'words.js'] True True\n"
+LOOKED_AT = "['icon.svg', 'lane.js', 'page.css', 'page.js', 'words.js', 'workers.js'] True True\n"
 
 
 def run(*command, cwd=None, timeout=60):

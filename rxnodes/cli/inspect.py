@@ -19,27 +19,36 @@ if TYPE_CHECKING:
 
     from rxnodes.cli.output import Output
     from rxnodes.fleet.remote.fleet import Fleet
+    from rxnodes.fleet.roster import Roster
 
 __all__ = ["inspected", "run"]
 
 
 def run(options: argparse.Namespace, out: Output, _err: Output) -> int:
     """Serves the page until a signal comes."""
-    return run_in_order(_serve(_shown(options), options, out))
+    return run_in_order(_serve(*_shown(options), options, out))
 
 
-def _shown(options: argparse.Namespace) -> Project | Fleet:
-    """What is shown: the connections of the settings, or those of a fleet."""
+def _shown(options: argparse.Namespace) -> tuple[Project | Fleet, Roster | None]:
+    """What is shown: the connections of the settings, or those of a fleet and its workers."""
     if options.fleet is None:
-        return Project.load(options.settings)
+        return Project.load(options.settings), None
     from rxnodes.cli.fleets import observed_fleet, store_of  # noqa: PLC0415 - few need it
     from rxnodes.fleet.remote.fleet import Fleet  # noqa: PLC0415
+    from rxnodes.fleet.roster import Roster  # noqa: PLC0415
 
-    return Fleet(store_of(observed_fleet(options.fleet, options.settings), is_observer=True))
+    settings = observed_fleet(options.fleet, options.settings)
+    return Fleet(store_of(settings, is_observer=True)), Roster(store_of(settings, is_observer=True))
 
 
-async def _serve(project: Project | Fleet, options: argparse.Namespace, out: Output) -> int:
-    async with inspected(project, options, out, host=options.host) as until_unread, project:
+async def _serve(project: Project | Fleet, workers: Roster | None, options: argparse.Namespace, out: Output) -> int:
+    async with contextlib.AsyncExitStack() as stack:
+        until_unread = await stack.enter_async_context(
+            inspected(project, options, out, host=options.host, workers=workers)
+        )
+        if workers is not None:
+            await stack.enter_async_context(workers)
+        await stack.enter_async_context(project)
         out.line("Ctrl+C ends it.")
         await until_unread()
     return 0
@@ -47,14 +56,19 @@ async def _serve(project: Project | Fleet, options: argparse.Namespace, out: Out
 
 @contextlib.asynccontextmanager
 async def inspected(
-    project: Project | Fleet, options: argparse.Namespace, out: Output, *, host: str = "127.0.0.1"
+    project: Project | Fleet,
+    options: argparse.Namespace,
+    out: Output,
+    *,
+    host: str = "127.0.0.1",
+    workers: Roster | None = None,
 ) -> AsyncGenerator[Callable[[], Awaitable[None]], None]:
     """Serves the page of a project, which is entered within, so that the page shows its end. Prints where it is.
 
     What it gives waits until nobody reads any more what is printed: for ever, where nobody stops reading.
     """
     try:
-        inspector = Inspector(project, host, options.inspect, _read_token(options.token_file))
+        inspector = Inspector(project, host, options.inspect, _read_token(options.token_file), workers=workers)
     except ValueError as error:
         option = "--token-file: " if options.token_file else "--host: "
         raise RxNodesError(f"{option}{error}") from None

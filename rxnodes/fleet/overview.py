@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import time
+from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from rxnodes.fleet.letters import Unreadable, entry_of, lease_of, record_of
 from rxnodes.fleet.remote.standing import Standing
@@ -23,12 +25,15 @@ if TYPE_CHECKING:
     from rxnodes.fleet.store import Logged, Seen, Store
     from rxnodes.lifecycle.states import ConnectionState
 
-__all__ = ["ConnectionSeen", "Lookout", "WorkerSeen", "moves"]
+__all__ = ["ConnectionSeen", "Leases", "Lookout", "Records", "Takeover", "WorkerSeen", "moves"]
 
 logger = logging.getLogger("rxnodes")
 
 #: A renewal that is late by so many is missing.
 _LATE: Final = 2.5
+
+#: How many takeovers are remembered.
+_TAKEOVERS: Final = 100
 
 
 @dataclass(slots=True)
@@ -38,10 +43,29 @@ class WorkerSeen:
     Attributes:
         lease: What it says of itself.
         is_alive: Whether its lease was renewed while somebody looked.
+        renewed_at: When its last renewal was seen here, in seconds since 1970: of one that was there before, when it
+            was first looked at.
     """
 
     lease: Lease
     is_alive: bool = False
+    renewed_at: float = 0.0
+
+
+class Takeover(NamedTuple):
+    """A connection went from a worker that did not let it go to another one.
+
+    Attributes:
+        at: When it was seen, in seconds since 1970.
+        connection: The connection's name.
+        before: The worker whose lease had run out.
+        after: The worker that holds the connection from then on.
+    """
+
+    at: float
+    connection: str
+    before: str
+    after: str
 
 
 @dataclass(slots=True)
@@ -75,8 +99,8 @@ class Lookout:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._leases = _Leases()
-        self._records = _Records()
+        self._leases = Leases()
+        self._records = Records()
         self._log = _Log()
 
     async def __aenter__(self) -> Self:
@@ -183,10 +207,12 @@ class _Watcher:
 
     def __init__(self) -> None:
         self.is_read = asyncio.Event()
+        self.sees_all = False
         self.on_change: Callable[[], None] | None = None
 
     def is_current(self, current: bool) -> None:  # noqa: FBT001 - as the store has it
         """Whether all have been shown."""
+        self.sees_all = current
         if current:
             self.is_read.set()
 
@@ -197,7 +223,13 @@ class _Watcher:
             on_change()
 
 
-class _Leases(_Watcher):
+class Leases(_Watcher):
+    """Follows the leases.
+
+    Attributes:
+        workers: The workers that have one, by their ids.
+    """
+
     def __init__(self) -> None:
         super().__init__()
         self.workers: dict[str, WorkerSeen] = {}
@@ -213,16 +245,26 @@ class _Leases(_Watcher):
                 logger.warning("the lease of worker %s cannot be read: %s", seen.name, error)
                 return
             known = self.workers.get(seen.name)
-            is_renewed = known is not None and (known.is_alive or lease.number > known.lease.number)
-            # What comes behind the first look is news.
-            self.workers[seen.name] = WorkerSeen(lease, is_renewed or (known is None and self.is_read.is_set()))
+            # What comes behind the first look is news. A lease may be shown twice.
+            is_news = self.is_read.is_set() if known is None else lease.number > known.lease.number
+            was_alive = known is not None and known.is_alive
+            renewed_at = time.time() if known is None or is_news else known.renewed_at
+            self.workers[seen.name] = WorkerSeen(lease, was_alive or is_news, renewed_at)
         self.note_change()
 
 
-class _Records(_Watcher):
+class Records(_Watcher):
+    """Follows the records.
+
+    Attributes:
+        records: Those that are there, by the connections' names.
+        takeovers: The latest that were seen, the last one last.
+    """
+
     def __init__(self) -> None:
         super().__init__()
         self.records: dict[str, Record] = {}
+        self.takeovers: deque[Takeover] = deque(maxlen=_TAKEOVERS)
 
     def seen(self, seen: Seen) -> None:
         """A record."""
@@ -230,10 +272,17 @@ class _Records(_Watcher):
             self.records.pop(seen.name, None)
         else:
             try:
-                self.records[seen.name] = record_of(seen.value)
+                self._put(seen.name, record_of(seen.value))
             except Unreadable as error:
                 logger.warning("%s: its record cannot be read: %s", seen.name, error)
         self.note_change()
+
+    def _put(self, name: str, record: Record) -> None:
+        before, after = self.records.get(name, Record()).holder, record.holder
+        # A holder that lets go leaves the record without one, so this one did not.
+        if before is not None and after is not None and before != after:
+            self.takeovers.append(Takeover(time.time(), name, before, after))
+        self.records[name] = record
 
 
 class _Log(_Watcher):

@@ -12,6 +12,7 @@ from aiohttp import web
 from rxnodes.errors import RxNodesError
 from rxnodes.inspector.access import Access
 from rxnodes.inspector.collector import Collector
+from rxnodes.inspector.workers import WorkersReader
 from rxnodes.rx.trigger import pulse
 from rxnodes.websocket.action_nodes import client_start, client_stop
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from rxnodes.inspector.access import Token
     from rxnodes.inspector.collector import Cursor, HasConnections
+    from rxnodes.inspector.workers import HasWorkers
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -47,6 +49,7 @@ _PAGE: Final = {
     "/page.js": ("page.js", "text/javascript"),
     "/lane.js": ("lane.js", "text/javascript"),
     "/words.js": ("words.js", "text/javascript"),
+    "/workers.js": ("workers.js", "text/javascript"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 
@@ -79,6 +82,8 @@ class Inspector:
         port: The port, 0 to 65535; 0: any free one.
         token: What a page or program must have. `None`: one is made at random. `False`: none, which is allowed on a
             loopback address only. It is in `url`, and in no log.
+        workers: What knows the workers of the fleet, which the page shows above the connections, and
+            `GET /api/workers` tells. `None`: there is no fleet.
 
     Raises:
         TypeError: If `token` is of another type.
@@ -97,12 +102,21 @@ class Inspector:
         http://127.0.0.1:PORT/#example
     """
 
-    def __init__(self, project: HasConnections, host: str = "127.0.0.1", port: int = 0, token: Token = None) -> None:
+    def __init__(
+        self,
+        project: HasConnections,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        token: Token = None,
+        *,
+        workers: HasWorkers | None = None,
+    ) -> None:
         self._project = project
         self._host = host
         self._port = port
         self._access = Access(host, token)
         self._collector = Collector(project)
+        self._workers = workers
         self._runner: web.AppRunner | None = None
         self._server: asyncio.Server | None = None
         self._streams: set[asyncio.Task[Any]] = set()
@@ -146,6 +160,7 @@ class Inspector:
                 *(web.get(path, _file_handler(*page)) for path, page in _PAGE.items()),
                 web.post("/api/session", self._exchange),
                 web.get("/api/connections", self._list),
+                web.get("/api/workers", self._list_workers),
                 web.get("/api/events", self._stream, allow_head=False),
                 web.post("/api/connections/{name:.+}/start", self._start),
                 web.post("/api/connections/{name:.+}/stop", self._stop),
@@ -226,6 +241,11 @@ class Inspector:
     async def _list(self, _: web.Request) -> web.Response:
         return web.json_response({"connections": self._collector.rows()})
 
+    async def _list_workers(self, _: web.Request) -> web.Response:
+        if self._workers is None:
+            return _refused(404, "there is no fleet")
+        return web.json_response(self._workers.told())
+
     async def _start(self, request: web.Request) -> web.Response:
         return self._execute(request, client_start)
 
@@ -268,6 +288,7 @@ class Inspector:
         """Sends what has changed, until the reader goes. Nothing is kept for it while it takes what it was sent."""
         loop = asyncio.get_running_loop()
         sent_at = loop.time()
+        workers = WorkersReader(self._workers)
         while True:
             kind, news = "update", None
             try:
@@ -277,10 +298,12 @@ class Inspector:
             if cursor is None:
                 kind = "snapshot"
                 cursor, news = self._collector.snapshot()
-            if news is not None:
-                text = f"event: {kind}\nid: {self._collector.id_at(cursor)}\ndata: {news}\n\n"
-            else:
-                text = ":\n\n" if loop.time() - sent_at >= KEEP_ALIVE else ""
+            text = "" if news is None else f"event: {kind}\nid: {self._collector.id_at(cursor)}\ndata: {news}\n\n"
+            if (changed := workers.news(loop.time())) is not None:
+                # Without an id: with `Last-Event-ID` all of it is told again.
+                text += f"event: workers\ndata: {changed}\n\n"
+            if not text and loop.time() - sent_at >= KEEP_ALIVE:
+                text = ":\n\n"
             if text:
                 async with asyncio.timeout(PATIENCE):
                     await response.write(text.encode())

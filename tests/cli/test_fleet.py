@@ -10,6 +10,7 @@ import shutil
 import signal
 import sys
 
+import aiohttp
 import pytest
 from commands import fails
 from fleet.nats_servers import is_there, one
@@ -145,11 +146,11 @@ class Fleet:
 
     def __init__(self, folder, stack, lookout):
         self._folder = folder
-        self._stack = stack
-        self._lookout = lookout
+        self.stack = stack
+        self.lookout = lookout
 
     async def worker(self, name="build"):
-        return await self._stack.enter_async_context(self.running("run", f"app:{name}", "settings", "--fleet"))
+        return await self.stack.enter_async_context(self.running("run", f"app:{name}", "settings", "--fleet"))
 
     def running(self, *arguments):
         command = [sys.executable, "-m", "rxnodes", *arguments]
@@ -165,15 +166,15 @@ class Fleet:
 
     @property
     def workers(self):
-        return self._lookout.workers
+        return self.lookout.workers
 
     @property
     def connections(self):
-        return {name: self._lookout.connection(name) for name in self._lookout.names}
+        return {name: self.lookout.connection(name) for name in self.lookout.names}
 
     @property
     def open(self):
-        return [name for name, it in self.connections.items() if it.state == "open" and self._lookout.is_held(it)]
+        return [name for name, it in self.connections.items() if it.state == "open" and self.lookout.is_held(it)]
 
     @property
     def holders(self):
@@ -182,7 +183,7 @@ class Fleet:
     async def until(self, is_so):
         while not is_so():
             # Leases are renewed all the time.
-            await self._lookout.change()
+            await self.lookout.change()
 
 
 @contextlib.asynccontextmanager
@@ -331,3 +332,34 @@ async def test_the_demo_is_interrupted_in_order(folder):
         await demo.communicate()
     assert demo.returncode == 130
     assert [path.name for path in folder.iterdir() if path.name.startswith("rxnodes-")] == []
+
+
+@is_there
+@pytest.mark.slow
+async def test_the_live_page_tells_who_took_over_from_a_worker_that_was_killed(folder):
+    async with a_fleet(folder) as fleet, aiohttp.ClientSession() as session:
+        killed = await fleet.worker()
+        await fleet.until(lambda: fleet.open == NAMES)
+        [old] = fleet.workers
+        await fleet.worker()
+        await fleet.until(lambda: len(fleet.workers) == 2)
+        [new] = {*fleet.workers} - {old}
+        page = await fleet.stack.enter_async_context(fleet.running("inspect", "settings", "--fleet"))
+        origin, token = (await page.stdout.readline()).decode().removeprefix("live page: ").strip().split("/#")
+
+        async def told(is_so):
+            headers = {"Authorization": f"Bearer {token}"}
+            while True:
+                async with session.get(f"{origin}/api/workers", headers=headers) as response:
+                    workers = await response.json()
+                if is_so(workers):
+                    return workers
+                await fleet.lookout.change()
+
+        before = await told(lambda it: it["current"] and all(worker["alive"] for worker in it["workers"]))
+        assert {worker["id"] for worker in before["workers"]} == {old, new}
+        held = {name for name, holder in before["holders"].items() if holder == old}
+        killed.kill()
+        after = await told(lambda it: {*it["holders"].values()} == {new})
+        assert {it["connection"] for it in after["takeovers"]} == held
+        assert {(it["from"], it["to"]) for it in after["takeovers"]} == {(old, new)}

@@ -52,6 +52,16 @@ class Stream:
 
     async def next(self):
         """The kind, the id and the data of the next event."""
+        fields = await self._fields()
+        return fields["event"], fields["id"], json.loads(fields["data"])
+
+    async def told(self):
+        """The kind and the data of the next event, which has no id."""
+        fields = await self._fields()
+        assert "id" not in fields
+        return fields["event"], json.loads(fields["data"])
+
+    async def _fields(self):
         fields = {}
         async with asyncio.timeout(10):
             while (line := (await self._content.readline()).decode()) != "\n" or not fields:
@@ -60,7 +70,7 @@ class Stream:
                 name, colon, value = line.rstrip("\n").partition(": ")
                 if colon:
                     fields[name] = value
-        return fields["event"], fields["id"], json.loads(fields["data"])
+        return fields
 
     async def until(self, state):
         while True:
@@ -386,7 +396,8 @@ async def test_another_site_can_do_nothing_even_with_the_cookie(header):
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/page.js", "/page.css", "/lane.js", "/words.js", "/icon.svg", "/api/connections", "/nowhere"]
+    "path",
+    ["/", "/page.js", "/page.css", "/lane.js", "/words.js", "/workers.js", "/icon.svg", "/api/connections", "/nowhere"],
 )
 async def test_every_answer_has_the_headers(path):
     async with serving() as (client, _):

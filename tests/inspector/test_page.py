@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
 from urllib.parse import urlsplit
 
 import pytest
@@ -37,12 +38,12 @@ def accept(peer):
 
 
 @contextlib.asynccontextmanager
-async def serving(script=accept, *, port=0, **connections):
+async def serving(script=accept, *, port=0, workers=None, **connections):
     """A project and its page; connections are given by name, with their settings beyond the URL."""
     settings = {name: {"url": "ws://chat.test/", **more} for name, more in (connections or {"chat": {}}).items()}
     transport = ScriptedTransport(script)
     project = Project(websocket=settings, transport=transport)
-    async with Inspector(project, port=port, token=TOKEN) as inspector, project:
+    async with Inspector(project, port=port, token=TOKEN, workers=workers) as inspector, project:
         yield inspector, project, transport
 
 
@@ -352,3 +353,71 @@ async def test_it_fits_its_window(browser, width):
         await page.until(shows("open"))
         await page.look(width, mobile=width < 500)
         assert await page.run("document.documentElement.scrollWidth") <= width
+
+
+# --- A fleet's workers ------------------------------------------------------------------------------------------------
+
+
+class Staff:
+    """What knows the workers of a fleet."""
+
+    def __init__(self, *workers):
+        self.parts = {
+            "current": True,
+            "workers": [staff_member(id=worker) for worker in workers],
+            "holders": {"chat": workers[0]},
+            "takeovers": [],
+        }
+
+    def told(self):
+        return dict(self.parts)
+
+
+def staff_member(**changes):
+    worker = {"host": "here", "held": 1, "capacity": None, "draining": False, "alive": True, "lease": 600}
+    return {**worker, "renewed_at": time.time(), **changes}
+
+
+def part(selector):
+    return f"document.querySelector({json.dumps(selector)}).textContent"
+
+
+async def test_it_shows_workers_their_leases_and_takeovers_where_there_is_a_fleet(browser):
+    staff = Staff("w1", "w2", HOSTILE)
+    async with serving(workers=staff) as (inspector, _, _):
+        page = await browser.open(inspector.url)
+        await page.until(f"{part('[data-worker=w1] .standing')} === 'alive'")
+        assert await page.run(part("#staff")) == "3 workers"
+        await page.until(f"{row(inner=' .holder')}.textContent === 'w1'")
+        assert HOSTILE in await page.run(part("#workers"))
+        assert await page.run("document.getElementById('takeovers').hidden")
+
+        late = [staff_member(id="w1", renewed_at=0), staff_member(id="w2", renewed_at=time.time() - 300)]
+        staff.parts["workers"] = [*late, staff_member(id=HOSTILE, draining=True, held=2, capacity=3)]
+        staff.parts["holders"] = {"chat": HOSTILE}
+        staff.parts["takeovers"] = [
+            {"at": 0, "connection": name, "from": "w1", "to": HOSTILE} for name in ("chat", HOSTILE)
+        ]
+        await page.until(f"{row(inner=' .holder')}.textContent === {json.dumps(HOSTILE)}")
+        standings = await page.run("[...document.querySelectorAll('.worker .standing')].map(it => it.textContent)")
+        assert standings == ["gone", "silent", "draining"]
+        assert "holds 2 of 3 at most" in await page.run(part("#workers"))
+        line = await page.run(part("#takeovers li span"))
+        assert line == f"{HOSTILE} took over from w1: chat, {HOSTILE}"
+        await page.until(f"{part('#news')}.includes('worker w1: gone')")
+
+        # While the store is out of reach nobody can be seen to renew.
+        staff.parts["current"] = False
+        await page.until("!document.getElementById('away').hidden")
+        await page.look(360, mobile=True)
+        assert await page.run("document.documentElement.scrollWidth") <= 360
+        assert await page.run("document.querySelectorAll('img, main script').length") == 0
+        assert (page.dialogs, page.console) == ([], [])
+
+
+async def test_without_a_fleet_it_says_nothing_of_workers(browser):
+    async with serving() as (inspector, _, _):
+        page = await browser.open(inspector.url)
+        await page.until(shows("idle"))
+        assert not await page.run("document.getElementById('fleet').checkVisibility()")
+        assert await page.run(f"{row(inner=' .holder')}.textContent") == ""

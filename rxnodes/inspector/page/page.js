@@ -3,6 +3,7 @@
 
 import { Lane } from "./lane.js";
 import { bytes, counted, seconds, shown, timeOfDay, told } from "./words.js";
+import { forgetWorkers, holder, moveWorkers, takeWorkers } from "./workers.js";
 
 const EVENTS_KEPT = 100;
 const NUMBERS = ["messages_received", "bytes_received", "messages_sent", "bytes_sent", "unsent", "undelivered"];
@@ -92,6 +93,7 @@ class Row {
     this.isCurrent = true;
     const { session, attempt, latency, unsent, per_second: rates } = this.data;
     say(this.part(".session"), session ? `session ${session}, attempt ${attempt}` : "");
+    say(this.part(".holder"), holder(this.data.name));
     for (const [side, messages, size] of [
       [".received", rates.messages_received, rates.bytes_received], [".sent", rates.messages_sent, rates.bytes_sent],
     ]) {
@@ -177,6 +179,16 @@ function take(news, isSnapshot) {
   arrange();
 }
 
+function takeStaff(news) {
+  takeWorkers(news);
+  for (const [name, state] of moveWorkers(now())) changes.set(name, state);
+  if (!news.holders) return;
+  for (const row of rows.values()) {
+    row.isCurrent = false;
+    row.show();
+  }
+}
+
 function sum() {
   const counts = new Map();
   for (const { data } of rows.values()) {
@@ -246,7 +258,9 @@ setInterval(() => {
 const isStill = matchMedia("(prefers-reduced-motion: reduce)").matches;
 setInterval(() => {
   const time = now();
-  if (!document.hidden && document.body.dataset.link === "live") for (const row of visible) row.move(time);
+  if (document.hidden || document.body.dataset.link !== "live") return;
+  for (const row of visible) row.move(time);
+  for (const [name, state] of moveWorkers(time)) changes.set(name, state);
 }, isStill ? 1000 : 100);
 
 setInterval(() => {
@@ -322,10 +336,12 @@ function listen() {
   const own = stream = new EventSource("api/events");
   own.addEventListener("open", () => {
     wait = 1000;
+    forgetWorkers();
     link("live", "live");
   });
   own.addEventListener("snapshot", (event) => take(JSON.parse(event.data), true));
   own.addEventListener("update", (event) => take(JSON.parse(event.data), false));
+  own.addEventListener("workers", (event) => takeStaff(JSON.parse(event.data)));
   own.addEventListener("error", async () => {
     link("lost", "the program is gone; this page goes on when it is back");
     // The browser tries again by itself only where there was no answer.
