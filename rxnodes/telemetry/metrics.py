@@ -340,7 +340,7 @@ class ConnectionMetrics:
     def _count_error(self, event: ErrorEvent) -> None:
         if isinstance(event.error, HolderLost):
             # In the place of a Stopped, which is told, and counted, elsewhere.
-            self._closing = None
+            self._closing_since = None
             self._end_attempt("failed")
             self._take_traffic()
         kind = type(event.error).__name__

@@ -13,7 +13,7 @@ from steering import Steering
 
 from rxnodes import ConnectionState, Project
 from rxnodes.telemetry import instrument, metrics
-from rxnodes.testing import ScriptedTransport, WebSocketServer, attempts, echo, in_virtual_time, peer_script
+from rxnodes.testing import ScriptedTransport, WebSocketServer, attempts, echo, in_virtual_time, peer_script, stopped
 
 NAME = "rxnodes.connection.name"
 DIRECTION = "network.io.direction"
@@ -369,3 +369,6 @@ async def test_what_a_session_carried_that_another_ends_is_counted_and_its_end_i
         assert traffic(observed) == [0, 2, 0, 10]
         assert observed.points("rxnodes.session.count", NAME) == {}
         assert observed.points("rxnodes.error.count", "error.type") == {("HolderLost",): 2}
+        # Of a session that another had begun, it is not known when it began to close.
+        steering.helm.tell(stopped(connection="chat", session=10))
+    assert observed.histogram("rxnodes.close.duration") == {}
