@@ -289,11 +289,6 @@ class Member:
             self.feed(name, Cut(), now)
         self._out.append(Joining(self.id, has_joined=False))
 
-    def is_void(self, now: Now) -> None:
-        """The store has lost what it had acknowledged: whatever was built on that is given up."""
-        if self.has_joined:
-            self._cut(now)
-
     # Leaving
 
     def drain(self, now: Now) -> None:
