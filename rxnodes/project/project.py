@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, ParamSpec, Self, TypeVar
 
 from rxnodes import settings
 from rxnodes.catalogue.toolbox import Toolbox
-from rxnodes.errors import RxNodesError
 from rxnodes.project.connections import Connections
 from rxnodes.project.open_projects import note_left, note_opened
 from rxnodes.project.plugin_settings import installed_plugins, settings_from_values
-from rxnodes.project.project_loop import ProjectLoop, check_awaitable, check_function
+from rxnodes.project.project_loop import ProjectLoop, result_of
 from rxnodes.project.scope import Scene, Scope, run_to_end, uncut, wait_all_stopped
 from rxnodes.project.wirings import Wirings
 from rxnodes.rx.arguments import check_callback
@@ -380,23 +379,10 @@ class Project(Scope):
             ...     print(type(project.call(chat.send, "hello")).__name__)
             Sent
         """
-        check_function(function)
-        self._check_process()
-
-        async def run() -> T:
-            return await check_awaitable(function(*args, **kwargs))
-
-        if self._own.loop is not None and self.is_on_loop():
-            raise RxNodesError("call() is for other threads; on the loop's own thread, await the coroutine")
-        call = self._own.hand_over(run)
+        call = self._own.call(function, *args, **kwargs)
         if call is None:
             raise self._not_open("called on its loop")
-        try:
-            return call.result()
-        except BaseException:
-            # The waiting was interrupted, or else the call is over and this does nothing.
-            call.cancel()
-            raise
+        return result_of(call)
 
     def abort(self) -> None:
         """Aborts every connection, and returns; it may be called from any thread.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from rxnodes.errors import RxNodesError
 from rxnodes.rx.forking import part
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Future
 
-__all__ = ["ProjectLoop", "check_awaitable", "check_function"]
+__all__ = ["ProjectLoop", "result_of"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -76,18 +77,35 @@ class ProjectLoop:
         with self._lock:
             return None if self.loop is None else asyncio.run_coroutine_threadsafe(function(), self.loop)
 
+    def call(self, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> Future[T] | None:
+        """Calls a function on the loop, from another thread, and awaits what it gives; `None`: there is no loop.
 
-def check_function(function: object) -> None:
-    """Refuses what `call()` cannot call.
+        Raises:
+            RxNodesError: If this is the loop's own thread, which would wait for itself.
+            TypeError: If `function` is not callable. If what it gives cannot be awaited, the future has the error.
+        """
+        if not callable(function):
+            raise TypeError(f"call() takes a function and its arguments, not {_what_was_called(function)}")
 
-    Raises:
-        TypeError: If it is not callable.
-    """
-    if not callable(function):
-        raise TypeError(f"call() takes a function and its arguments, not {_what_was_called(function)}")
+        async def run() -> T:
+            return await _check_awaitable(function(*args, **kwargs))
+
+        if self.loop is not None and self.is_here:
+            raise RxNodesError("call() is for other threads; on the loop's own thread, await the coroutine")
+        return self.hand_over(run)
 
 
-def check_awaitable(value: Awaitable[T]) -> Awaitable[T]:
+def result_of(call: Future[T]) -> T:
+    """Waits for the result of a call."""
+    try:
+        return call.result()
+    except BaseException:
+        # The waiting was interrupted, or else the call is over and this does nothing.
+        call.cancel()
+        raise
+
+
+def _check_awaitable(value: Awaitable[T]) -> Awaitable[T]:
     """Refuses what a function gave to `call()` that cannot be awaited.
 
     Raises:

@@ -296,7 +296,7 @@ def test_a_plain_scene_whose_call_is_cancelled_again_and_again():
         def cancel_calls():
             if chat.state is ConnectionState.CLOSING:
                 for task in asyncio.all_tasks():
-                    if task.get_coro().__qualname__ == "Project.call.<locals>.run":
+                    if task.get_coro().__qualname__ == "ProjectLoop.call.<locals>.run":
                         task.cancel()
                 asyncio.get_running_loop().call_soon(cancel_calls)
 

@@ -11,7 +11,7 @@ from rxnodes.fleet.remote.commander import Commander
 from rxnodes.fleet.remote.connection import RemoteConnection
 from rxnodes.fleet.remote.driver import RemoteDriver
 from rxnodes.fleet.remote.watching import Histories, Log, Records
-from rxnodes.project.project_loop import ProjectLoop, check_awaitable, check_function
+from rxnodes.project.project_loop import ProjectLoop, result_of
 from rxnodes.project.scope import Scope, run_to_end
 from rxnodes.rx.event_loops import LoopThread
 from rxnodes.rx.forking import inherited, own
@@ -212,22 +212,10 @@ class Fleet(Scope):
             TypeError: If `function` is not callable, or its result cannot be awaited.
             concurrent.futures.CancelledError: If the fleet was left before the coroutine was done.
         """
-        check_function(function)
-
-        async def run() -> T:
-            return await check_awaitable(function(*args, **kwargs))
-
-        if self._own.loop is not None and self.is_on_loop():
-            raise RxNodesError("call() is for other threads; on the loop's own thread, await the coroutine")
-        call = self._own.hand_over(run)
+        call = self._own.call(function, *args, **kwargs)
         if call is None:
             raise self._not_open("called on its loop")
-        try:
-            return call.result()
-        except BaseException:
-            # The waiting was interrupted, or else the call is over and this does nothing.
-            call.cancel()
-            raise
+        return result_of(call)
 
     # Its life
 
