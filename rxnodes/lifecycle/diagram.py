@@ -7,19 +7,48 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rxnodes.lifecycle.inputs import Delivered, Elapsed, HandshakeDone, Lost, Reported, Shutdown, Violated
 from rxnodes.lifecycle.machine import TABLE, Phase, open_, will_retry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from enum import Enum
 
     from rxnodes.lifecycle.inputs import Input
     from rxnodes.lifecycle.machine import Transition
-    from rxnodes.lifecycle.states import ConnectionState
 
-__all__ = ["mermaid", "table"]
+__all__ = ["drawn", "mermaid", "name_of", "table", "words_of", "written"]
+
+
+class Row(Protocol):
+    """A row of a table of transitions, whatever machine it is of."""
+
+    @property
+    def source(self) -> Enum:
+        """In which phase."""
+        ...
+
+    @property
+    def on(self) -> type[Any]:
+        """On which input."""
+        ...
+
+    @property
+    def target(self) -> Enum:
+        """Where it leads."""
+        ...
+
+    @property
+    def actions(self) -> Sequence[Callable[..., object]]:
+        """What is done."""
+        ...
+
+    @property
+    def when(self) -> Callable[..., bool] | None:
+        """Where it applies."""
+        ...
 
 
 _NAMES: dict[type[Input], str] = {
@@ -34,42 +63,60 @@ _NAMES: dict[type[Input], str] = {
 
 def mermaid(rows: Iterable[Transition] = TABLE) -> str:
     """The states that users see, and what leads from one to another, as a Mermaid diagram."""
-    labels: defaultdict[tuple[ConnectionState, ConnectionState], list[str]] = defaultdict(list)
-    for row in rows:
-        # Where the peer closed during the login, the attempt opens first, and what follows is as while open.
-        opens = open_ in row.actions
-        edge = (row.source.state, Phase.OPEN.state if opens else row.target.state)
-        if edge[0] is not edge[1]:
-            label = _name(row) if opens else _label(row)
-            if label not in labels[edge]:
-                labels[edge].append(label)
-    lines = ["stateDiagram-v2", f"    [*] --> {Phase.IDLE.state.name}"]
-    lines += [f"    {source.name} --> {target.name}: {', '.join(names)}" for (source, target), names in labels.items()]
-    return "\n".join(lines) + "\n"
+    return drawn(Phase.IDLE.state, filter(None, map(_edge, rows)))
+
+
+def _edge(row: Transition) -> tuple[Enum, Enum, str] | None:
+    # Where the peer closed during the login, the attempt opens first, and what follows is as while open.
+    opens = open_ in row.actions
+    source, target = row.source.state, Phase.OPEN.state if opens else row.target.state
+    return None if source is target else (source, target, _name(row) if opens else _label(row))
 
 
 def table(rows: Iterable[Transition] = TABLE) -> str:
     """Every transition of the table, as Markdown."""
+    return written(row for row in rows if row.on is not Reported)
+
+
+def _label(row: Transition) -> str:
+    return f"{_name(row)} and {words_of(will_retry)}" if row.when is will_retry else _name(row)
+
+
+def _name(row: Transition) -> str:
+    return name_of(row.on, _NAMES)
+
+
+# Of any machine's table
+
+
+def drawn(first: Enum, edges: Iterable[tuple[Enum, Enum, str]]) -> str:
+    """A Mermaid diagram of the state in which all begins, and of edges with their labels, each label once."""
+    labels: defaultdict[tuple[Enum, Enum], dict[str, None]] = defaultdict(dict)
+    for source, target, label in edges:
+        labels[source, target][label] = None
+    lines = ["stateDiagram-v2", f"    [*] --> {first.name}"]
+    lines += [f"    {source.name} --> {target.name}: {', '.join(names)}" for (source, target), names in labels.items()]
+    return "\n".join(lines) + "\n"
+
+
+def written(rows: Iterable[Row]) -> str:
+    """Transitions as a table in Markdown."""
     lines = ["| Phase | Input | If | Then | Next phase |", "|---|---|---|---|---|"]
     for row in rows:
-        if row.on is Reported:
-            continue
-        guard = _words(row.when.__name__) if row.when else ""
-        actions = ", ".join(_words(action.__name__) for action in row.actions)
+        guard = words_of(row.when) if row.when else ""
+        actions = ", ".join(map(words_of, row.actions))
         lines.append(f"| {row.source.name} | {row.on.__name__} | {guard} | {actions} | {row.target.name} |")
     return "\n".join(lines) + "\n"
 
 
-def _label(row: Transition) -> str:
-    return f"{_name(row)} and {_words(will_retry.__name__)}" if row.when is will_retry else _name(row)
+def name_of(input_: type[Any], names: Mapping[type[Any], str]) -> str:
+    """What an input is called in a diagram: by these names, or else by that of its class."""
+    return names.get(input_) or re.sub(r"(?<!^)(?=[A-Z])", " ", input_.__name__).lower()
 
 
-def _name(row: Transition) -> str:
-    return _NAMES.get(row.on) or _words(re.sub(r"(?<!^)(?=[A-Z])", "_", row.on.__name__)).lower()
-
-
-def _words(name: str) -> str:
-    return name.strip("_").replace("_", " ")
+def words_of(function: Callable[..., object]) -> str:
+    """The name of an action or a guard in words."""
+    return function.__name__.strip("_").replace("_", " ")
 
 
 if __name__ == "__main__":

@@ -5,8 +5,6 @@ Run `python -m rxnodes.fleet.rules.diagram` to print what belongs into the docum
 
 from __future__ import annotations
 
-import re
-from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from rxnodes.fleet.rules.inputs import (
@@ -34,6 +32,7 @@ from rxnodes.fleet.rules.machine import (
     may_go,
     must_end,
 )
+from rxnodes.lifecycle.diagram import drawn, name_of, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -67,15 +66,7 @@ _REASONS: dict[Callable[..., bool], str] = {
 
 def mermaid(rows: Iterable[Transition] = TABLE) -> str:
     """Where a worker stands towards a connection, and what leads from one to another, as a Mermaid diagram."""
-    labels: defaultdict[tuple[Phase, Phase], list[str]] = defaultdict(list)
-    for row in rows:
-        if row.source is not row.target:
-            label = _label(row)
-            if label not in labels[row.source, row.target]:
-                labels[row.source, row.target].append(label)
-    lines = ["stateDiagram-v2", f"    [*] --> {Phase.AWAY.name}"]
-    lines += [f"    {source.name} --> {target.name}: {', '.join(names)}" for (source, target), names in labels.items()]
-    return "\n".join(lines) + "\n"
+    return drawn(Phase.AWAY, ((row.source, row.target, _label(row)) for row in rows if row.source is not row.target))
 
 
 def phases() -> str:
@@ -85,28 +76,17 @@ def phases() -> str:
 
 def table(rows: Iterable[Transition] = TABLE) -> str:
     """Every transition of the table, as Markdown."""
-    lines = ["| Phase | Input | If | Then | Next phase |", "|---|---|---|---|---|"]
-    for row in rows:
-        if row.on is RecordSeen:
-            continue
-        guard = _words(row.when.__name__) if row.when else ""
-        actions = ", ".join(_words(action.__name__) for action in row.actions)
-        lines.append(f"| {row.source.name} | {row.on.__name__} | {guard} | {actions} | {row.target.name} |")
-    return "\n".join(lines) + "\n"
+    return written(row for row in rows if row.on is not RecordSeen)
 
 
 def _label(row: Transition) -> str:
     if row.on is Always:
         assert row.when is not None
         return _REASONS[row.when]
-    name = _NAMES.get(row.on) or _words(re.sub(r"(?<!^)(?=[A-Z])", "_", row.on.__name__)).lower()
+    name = name_of(row.on, _NAMES)
     if row.on is Ended and row.source is Phase.FENCED:
         return f"{name}, {'without' if row.when is is_away else 'with'} a lease"
     return name
-
-
-def _words(name: str) -> str:
-    return name.strip("_").replace("_", " ")
 
 
 if __name__ == "__main__":
