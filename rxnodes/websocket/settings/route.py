@@ -8,12 +8,12 @@ import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
-from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
+from urllib.parse import SplitResult, unquote_to_bytes
 
 from pydantic import AfterValidator, PlainValidator, SecretStr, ValidationInfo
 
 from rxnodes.websocket.settings.fields import is_none
-from rxnodes.websocket.settings.url import credentials_of, sendable_host, userinfo_of
+from rxnodes.websocket.settings.url import credentials_of, parts_of, sendable_host, userinfo_of
 from rxnodes.wire.tunnel import Credentials, Proxy
 
 __all__ = [
@@ -58,17 +58,8 @@ def parse_proxy(url: str) -> Proxy:
     Raises:
         ValueError: If it names none. The text repeats no part of the URL, since any part may be secret.
     """
-    if not url.isprintable() or " " in url or "\\" in url:
-        raise ValueError("must not contain spaces, line breaks, control characters or backslashes")
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise ValueError("must be a URL such as http://host:3128, with a port from 1 to 65535") from None
-    if parts.scheme not in _PORTS or not url.partition(":")[2].startswith("//"):
-        raise ValueError(f'must begin with http://, socks5:// or socks5h://, or be "{ENVIRONMENT}" (or "none")')
-    if port == 0:
-        raise ValueError("must have a port from 1 to 65535")
+    begins = f'must begin with http://, socks5:// or socks5h://, or be "{ENVIRONMENT}" (or "none")'
+    parts, port = parts_of(url, _PORTS, such_as="http://host:3128", begins=begins)
     if parts.path not in {"", "/"} or parts.query or parts.fragment:
         raise ValueError("must have nothing behind host and port")
     return Proxy(

@@ -3,13 +3,24 @@
 import base64
 import ipaddress
 import re
+from collections.abc import Container
 from typing import Annotated
 from urllib.parse import SplitResult, quote, unquote_to_bytes, urlsplit
 
 import yarl
 from pydantic import AfterValidator, SecretStr
 
-__all__ = ["Url", "after_mark", "credentials_of", "encoded", "redacted", "sendable_host", "split_url", "userinfo_of"]
+__all__ = [
+    "Url",
+    "after_mark",
+    "credentials_of",
+    "encoded",
+    "parts_of",
+    "redacted",
+    "sendable_host",
+    "split_url",
+    "userinfo_of",
+]
 
 _DELETE = 0x7F
 
@@ -29,17 +40,7 @@ def split_url(url: str) -> SplitResult:
     Raises:
         ValueError: If it cannot. The text repeats no part of the URL, since any part may be secret.
     """
-    if not url.isprintable() or " " in url or "\\" in url:
-        raise ValueError("must not contain spaces, line breaks, control characters or backslashes")
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise ValueError("must be a URL such as ws://host:8080/path, with a port from 1 to 65535") from None
-    if parts.scheme not in {"ws", "wss"} or not url.partition(":")[2].startswith("//"):
-        raise ValueError("must begin with ws:// or wss://")
-    if port == 0:
-        raise ValueError("must have a port from 1 to 65535")
+    parts, _ = parts_of(url, {"ws", "wss"}, such_as="ws://host:8080/path", begins="must begin with ws:// or wss://")
     sendable_host(parts)
     credentials_of(parts)
     if "#" in url:
@@ -47,6 +48,32 @@ def split_url(url: str) -> SplitResult:
             'must not have a fragment ("#...", RFC 6455 section 3); write %23 for a "#" in a path or query'
         )
     return parts
+
+
+def parts_of(url: str, schemes: Container[str], *, such_as: str, begins: str) -> tuple[SplitResult, int | None]:
+    """The parts of a URL with one of these schemes, and its port, if it has one.
+
+    Args:
+        url: The URL.
+        schemes: Those that are meant.
+        such_as: An example.
+        begins: How it must begin, in words.
+
+    Raises:
+        ValueError: If it is none. The text repeats no part of it, since any part may be secret.
+    """
+    if not url.isprintable() or " " in url or "\\" in url:
+        raise ValueError("must not contain spaces, line breaks, control characters or backslashes")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ValueError(f"must be a URL such as {such_as}, with a port from 1 to 65535") from None
+    if parts.scheme not in schemes or not url.partition(":")[2].startswith("//"):
+        raise ValueError(begins)
+    if port == 0:
+        raise ValueError("must have a port from 1 to 65535")
+    return parts, port
 
 
 def sendable_host(parts: SplitResult) -> str:
