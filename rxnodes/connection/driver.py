@@ -15,6 +15,7 @@ from rxnodes.connection.link_failures import check_link, failure_of
 from rxnodes.connection.logging_in import LoggingIn
 from rxnodes.connection.outbound import OPEN, Outbound
 from rxnodes.connection.own_loop import OwnLoop
+from rxnodes.connection.parts import Parts
 from rxnodes.connection.publisher import Publisher
 from rxnodes.connection.waiters import Waiters
 from rxnodes.lifecycle.events import Opened, Traffic
@@ -60,7 +61,7 @@ __all__ = ["Driver"]
 logger = logging.getLogger("rxnodes")
 
 
-class Driver:
+class Driver(Parts):
     """Brings together the machine, the transport, and the parts of a connection. All of it on the loop's thread.
 
     An input steps the machine at once, so that the state is true when a command returns. What the machine tells joins
@@ -82,18 +83,12 @@ class Driver:
         timer: The machine's timer, while it runs.
         pause_control: Closed by consumers that cannot keep up.
         outbox: Keeps the order of notifications.
-        loop: The connection's loop.
-        waiters: Those who wait for a session to open or to end.
-        publisher: What the connection tells of itself.
-        inbound: The messages that come.
-        outbound: The messages that are sent.
         helm: Where the connection is steered from outside, what by; `None`: it is not.
     """
 
     __slots__ = (
         *("_inputs", "_login", "_preparation", "_preparing", "_pulse_observers", "_sink", "_target", "_transport"),
-        *("helm", "inbound", "is_stepping", "link", "loop", "name", "outbound", "outbox", "pause_control", "publisher"),
-        *("state", "timer", "waiters"),
+        *("helm", "is_stepping", "link", "name", "outbox", "pause_control", "state", "timer"),
     )
 
     def __init__(  # noqa: PLR0913, PLR0917 - a connection is put together from these
@@ -156,21 +151,6 @@ class Driver:
         if sink is None or link is None:
             return state.session, state.traffic
         return state.session, state.traffic.plus(sink.beyond_login(link.traffic))
-
-    # Its life
-
-    def leave(self) -> None:
-        """Completes all streams: the end is for good, and no session is live any more."""
-        self.loop.leave()
-        self.publisher.complete()
-        self.outbound.outcomes.on_completed()
-        self.inbound.complete()
-        self.waiters.wake()
-
-    def disown(self) -> None:
-        """In a forked process: commands are refused, and what is still called does nothing."""
-        self.loop.disown()
-        self.waiters.disown()
 
     # The machine
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from rxnodes.connection.inbound import Inbound
 from rxnodes.connection.outbound import Outbound
 from rxnodes.connection.own_loop import OwnLoop
+from rxnodes.connection.parts import Parts
 from rxnodes.connection.publisher import Publisher
 from rxnodes.connection.waiters import Waiters
 from rxnodes.lifecycle.events import ErrorEvent
@@ -48,7 +49,7 @@ class Elsewhere:
 _ELSEWHERE: Final = Elsewhere()
 
 
-class RemoteParts:
+class RemoteParts(Parts):
     """Brings together the parts of a connection that is elsewhere. All of it on the loop's thread.
 
     Args:
@@ -56,13 +57,8 @@ class RemoteParts:
 
     Attributes:
         name: The connection's name.
-        loop: The connection's loop.
         outbox: Keeps the order of notifications.
         pause_control: Closed by consumers that cannot keep up.
-        waiters: Those who wait for a session to open or to end.
-        publisher: What the connection tells of itself.
-        inbound: The messages that come.
-        outbound: The messages that are sent.
         helm: What sends them.
         pulse_observers: Those who are told of the pulses of its action nodes.
     """
@@ -112,21 +108,6 @@ class RemoteParts:
     def look_at_interest(self) -> None:
         """Somebody has subscribed to the messages, or nobody does any more."""
         raise NotImplementedError
-
-    # Its life
-
-    def leave(self) -> None:
-        """Completes all streams: the fleet has been left."""
-        self.loop.leave()
-        self.publisher.complete()
-        self.outbound.outcomes.on_completed()
-        self.inbound.complete()
-        self.waiters.wake()
-
-    def disown(self) -> None:
-        """In a forked process: commands are refused, and what is still called does nothing."""
-        self.loop.disown()
-        self.waiters.disown()
 
     # What the parts ask
 
