@@ -24,19 +24,21 @@ class Deadlines(Generic[W]):
         tell: Tells one that its time is over, which removes it. It does not raise.
     """
 
-    __slots__ = ("_due", "_tell", "_timer")
+    __slots__ = ("_due", "_strikes_at", "_tell", "_timer")
 
     def __init__(self, tell: Callable[[W], None]) -> None:
         self._tell = tell
         # When each is due; one inner dict for each length of time.
         self._due: dict[float, dict[W, float]] = {}
         self._timer: asyncio.TimerHandle | None = None
+        # When the timer is due. It is not asked itself: uvloop's knows nothing of less than half a millisecond.
+        self._strikes_at = 0.0
 
     def add(self, seconds: float, waiter: W) -> None:
         """The waiter will be told when so many seconds are over, counted from now."""
         due = asyncio.get_running_loop().time() + seconds
         self._due.setdefault(seconds, {})[waiter] = due
-        if self._timer is None or due < self._timer.when():
+        if self._timer is None or due < self._strikes_at:
             self._set_timer(due)
 
     def remove(self, seconds: float, waiter: W) -> None:
@@ -52,13 +54,13 @@ class Deadlines(Generic[W]):
     def _set_timer(self, due: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._strikes_at = due
         self._timer = asyncio.get_running_loop().call_at(due, self._strike)
 
     def _strike(self) -> None:
         """Somebody's time may be over. The one for whom the timer was set may have gone."""
-        assert self._timer is not None
         # A loop may call a timer a moment too early.
-        now = max(self._timer.when(), asyncio.get_running_loop().time())
+        now = max(self._strikes_at, asyncio.get_running_loop().time())
         self._timer = None
         for waiters in tuple(self._due.values()):
             for waiter, _ in tuple(takewhile(lambda item: item[1] <= now, waiters.items())):
