@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import replace
 from itertools import count
 
+from fleet.memory_store import MemoryEngine
+
 from rxnodes.fleet.asking import (
     NOT_HELD,
     AskForMessages,
@@ -131,3 +133,11 @@ class Scribe:
 async def settled(seconds=0.1):
     """Lets everything that is under way arrive. In virtual time."""
     await asyncio.sleep(seconds)
+
+
+async def in_memory():
+    """A fleet's store in memory, and one who writes into it."""
+    engine = MemoryEngine()
+    store = engine.store()
+    await store.open()
+    return engine, Scribe(store)

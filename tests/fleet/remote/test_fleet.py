@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 from fleet.memory_store import Chance, MemoryEngine, lost_answer, lost_request, refused_for_nothing
-from fleet.remote.scribe import Scribe, settled
+from fleet.remote.scribe import Scribe, in_memory, settled
 from reactivex import operators as ops
 
 from rxnodes import ConnectionState, RxNodesError, pulse
@@ -41,10 +41,7 @@ def sessions(*numbers):
 
 @in_virtual_time
 async def test_nodes_fire_for_what_the_log_says_from_when_they_ask():
-    engine = MemoryEngine()
-    store = engine.store()
-    await store.open()
-    scribe = Scribe(store)
+    engine, scribe = await in_memory()
     await scribe.open(session=1)
     await scribe.stop(session=1)
     async with Fleet(engine.store()) as fleet:
@@ -70,10 +67,7 @@ async def test_nodes_fire_for_what_the_log_says_from_when_they_ask():
 
 @in_virtual_time
 async def test_history_is_told_from_the_oldest_entry_that_is_kept():
-    engine = MemoryEngine()
-    store = engine.store()
-    await store.open()
-    scribe = Scribe(store)
+    engine, scribe = await in_memory()
     for number in (1, 2):
         await scribe.open(session=number)
         await scribe.stop(session=number)
@@ -102,10 +96,7 @@ async def test_history_is_told_from_the_oldest_entry_that_is_kept():
 )
 @in_virtual_time
 async def test_how_a_connection_stands_is_known_whatever_the_last_entry_is(kept, state, waits_for):
-    engine = MemoryEngine()
-    store = engine.store()
-    await store.open()
-    scribe = Scribe(store)
+    engine, scribe = await in_memory()
     for event in kept:
         await scribe.write(event)
     async with Fleet(engine.store()) as fleet:
@@ -123,10 +114,7 @@ async def test_how_a_connection_stands_is_known_whatever_the_last_entry_is(kept,
 
 @in_virtual_time
 async def test_commands_are_wishes_and_count_as_live_until_the_log_says_what_came_of_them():
-    engine = MemoryEngine()
-    store = engine.store()
-    await store.open()
-    scribe = Scribe(store)
+    engine, scribe = await in_memory()
     async with Fleet(engine.store()) as fleet:
         chat = fleet.websocket("chat")
         ends, held = [], []
@@ -154,10 +142,7 @@ async def test_commands_are_wishes_and_count_as_live_until_the_log_says_what_cam
 
 @in_virtual_time
 async def test_a_start_while_closing_counts_as_live_to_the_end_of_the_next_session():
-    engine = MemoryEngine()
-    store = engine.store()
-    await store.open()
-    scribe = Scribe(store)
+    engine, scribe = await in_memory()
     async with Fleet(engine.store()) as fleet:
         chat = fleet.websocket("chat")
         chat.start()
@@ -272,10 +257,7 @@ async def test_what_is_not_entered_refuses_commands():
 
 @in_virtual_time
 async def test_abort_asks_for_an_end_without_a_handshake():
-    engine = MemoryEngine()
-    store = engine.store()
-    await store.open()
-    scribe = Scribe(store)
+    engine, scribe = await in_memory()
     async with Fleet(engine.store()) as fleet:
         chat = fleet.websocket("chat")
         chat.start()
@@ -289,10 +271,7 @@ async def test_abort_asks_for_an_end_without_a_handshake():
 
 @in_virtual_time
 async def test_entries_that_have_fallen_out_of_the_history_are_a_gap():
-    engine = MemoryEngine()
-    store = engine.store()
-    await store.open()
-    scribe = Scribe(store)
+    engine, scribe = await in_memory()
     away = engine.store()
     async with Fleet(away) as fleet:
         chat = fleet.websocket("chat")
@@ -340,10 +319,7 @@ async def test_a_log_that_goes_back_is_a_gap_and_goes_on_behind_what_was_told():
 
 @in_virtual_time
 async def test_a_log_that_loses_everything_is_a_gap():
-    engine = MemoryEngine()
-    store = engine.store()
-    await store.open()
-    scribe = Scribe(store)
+    engine, scribe = await in_memory()
     async with Fleet(engine.store()) as fleet:
         told = heard(fleet.websocket("chat"))
         await scribe.open()
@@ -396,10 +372,7 @@ def test_a_plain_with_works_from_any_thread():
 
 @in_virtual_time
 async def test_nodes_command_it():
-    engine = MemoryEngine()
-    store = engine.store()
-    await store.open()
-    scribe = Scribe(store)
+    engine, scribe = await in_memory()
     async with Fleet(engine.store()) as fleet:
         chat = fleet.websocket("chat")
         done = []
@@ -420,10 +393,7 @@ def test_a_forked_process_can_use_none_of_it():
 
 @in_virtual_time
 async def test_it_is_a_scope():
-    engine = MemoryEngine()
-    store = engine.store()
-    await store.open()
-    scribe = Scribe(store)
+    engine, scribe = await in_memory()
     fleet = Fleet(engine.store())
     opened, late = [], []
     fleet.subscribe(on_start(fleet.websocket("chat")).pipe(ops.delay(0.1), ops.do_action(opened.append)))

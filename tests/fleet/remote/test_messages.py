@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 from fleet.memory_store import MemoryEngine
-from fleet.remote.scribe import Scribe, settled
+from fleet.remote.scribe import Scribe, in_memory, settled
 from reactivex import operators as ops
 
 from rxnodes import ConnectionLost, SendDropped, SendError, SendUnknown, Sent, pulse
@@ -19,10 +19,7 @@ from rxnodes.websocket import channel, client_send, expect, messages, on_error, 
 
 
 async def fleet_and_holder():
-    engine = MemoryEngine()
-    store = engine.store()
-    await store.open()
-    scribe = Scribe(store)
+    engine, scribe = await in_memory()
     await scribe.claim()
     return engine, Fleet(engine.store()), scribe
 
