@@ -229,9 +229,24 @@ class Hurt:
 
 
 def starved():
-    """For how many seconds anything on this machine has had to wait for a CPU, where the system counts that."""
-    pressure = Path("/proc/pressure/cpu")
-    return int(pressure.read_text().split()[4].removeprefix("total=")) / 1e6 if pressure.exists() else 0.0
+    """For how many seconds the processes of this run have had to wait for a CPU, as far as the system counts that.
+
+    It counts by control group. Where the run has none to itself, it is what anything on this machine has waited.
+    """
+    pressure = next((path for path in pressures() if path.exists()), None)
+    return int(pressure.read_text().split()[4].removeprefix("total=")) / 1e6 if pressure else 0.0
+
+
+def pressures():
+    """Where Linux tells it, what is closer to this process first."""
+    groups = Path("/proc/self/cgroup")
+    own = (
+        [line.removeprefix("0::/") for line in groups.read_text().splitlines() if line.startswith("0::/")]
+        if groups.exists()
+        else []
+    )
+    yield from (Path(root, *own, "cpu.pressure") for root in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified"))
+    yield Path("/proc/pressure/cpu")
 
 
 # --- Harms ------------------------------------------------------------------------------------------------------------
