@@ -27,7 +27,7 @@ from rxnodes.fleet.rules.inputs import (
     Stop,
 )
 from rxnodes.fleet.rules.machine import Phase
-from rxnodes.fleet.rules.values import ABORT, Wish
+from rxnodes.fleet.rules.values import ABORT, Tail, Wish
 from rxnodes.fleet.worker.kept import Kept
 from rxnodes.fleet.worker.messages import Published
 from rxnodes.lifecycle.events import Dropped, Opened, Stopped
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from rxnodes.errors import RxNodesError
     from rxnodes.fleet.rules.inputs import Effect, Input
     from rxnodes.fleet.rules.machine import State
-    from rxnodes.fleet.rules.values import Entry, Record, Tail
+    from rxnodes.fleet.rules.values import Entry, Record
     from rxnodes.fleet.store import Logged, Store
     from rxnodes.fleet.worker.answering import Publishing
     from rxnodes.lifecycle.events import Connecting, LifecycleEvent
@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from rxnodes.transport.receipts import Receipt, SharedOutcome
 
 __all__ = ["Seat", "Seats"]
+
+NO_TAIL = Tail()
 
 
 class Seats(Protocol):
@@ -107,17 +109,27 @@ class SeatCommand(Command):
     Attributes:
         seat: Its connection's. Where that is held here, the worker knows what the log will have.
         about: The id of the wish that it is about: a newer one is not touched; `None`: of any.
+        seen: Of a start: how the connection stood when it was given, with what the log had not taken yet.
     """
 
     seat: Seat
     about: str | None = None
+    seen: Tail = NO_TAIL
 
     def wish(self, record: Record, tail: Tail) -> Wish | None:
-        """What it makes of the wish; `None`: nothing."""
+        """What it makes of the wish; `None`: nothing.
+
+        What waits for the log may never get there, or long after the worker has lost its hold. So the command is judged
+        with it and without it, and what either asks for is written.
+        """
         if self.about not in (None, record.wish.id):
             return None
         state = self.seat.state
-        return Command.wish(self, record, state.ahead if state.is_held else tail)
+        stands = [state.ahead, state.tail] if state.is_held else [tail]
+        if self.seen.session == stands[0].session:
+            stands.append(self.seen)
+        wishes = (Command.wish(self, record, it) for it in stands)
+        return next((wish for wish in wishes if wish is not None), None)
 
 
 class Seat:
@@ -280,8 +292,15 @@ class Seat:
             self._seats.wishes[self.name] = Wish(run=True, id=uuid4().hex)
         elif not self._is_wiring or not self.state.record.wish.id:
             # What is wired with each holding does not start again what the fleet has stopped.
+            self._command(self._start())
             self._stopping = None
-            self._command(SeatCommand(seat=self, is_start=True))
+
+    def _start(self) -> SeatCommand:
+        """A start, behind the end of the live session if that was stopped here."""
+        seen = self.state.ahead
+        if self._stopping is not None and self._stopping.about is not None:
+            seen = seen._replace(fulfilled=self._stopping.about)
+        return SeatCommand(seat=self, is_start=True, seen=seen)
 
     def stop(self, code: int, reason: str) -> None:
         """A stop was asked for."""
@@ -335,7 +354,7 @@ class Seat:
     def settle_wish(self, record: Record) -> None:
         """A record is there. What was commanded before joining is the wish only where nobody had wished anything."""
         if not record.wish.id:
-            self._command(SeatCommand(seat=self, is_start=True))
+            self._command(self._start())
         self._note()
 
     def give_up(self, command: Command, error: RxNodesError) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
+from fleet.memory_store import late_request
 from fleet.worker.workers import LEASE, SETTLE, Workers
 from virtual import virtual
 
@@ -244,6 +246,50 @@ async def test_a_stop_on_a_holder_that_is_lost_before_the_log_has_it_stops_all_t
         # The next one may have begun before that could be written.
         assert fleet.tail("chat").is_live is is_started_again
         assert fleet.record("chat").wish.run is is_started_again
+
+
+@pytest.mark.parametrize("by_peer", [False, True])
+@virtual
+async def test_a_start_behind_an_end_that_the_log_takes_too_late_begins_again(by_peer):
+    async with Workers() as fleet:
+        holder = fleet.join(starts("chat"))
+        await asyncio.sleep(SETTLE + 1)
+        # What tells of the end is under way until the hold is lost, and comes before anybody has claimed again.
+        is_lost_after = LEASE * 7 / 8 + 0.02
+        holder.store.faults = [replace(late_request, arrives=is_lost_after + 0.06)]
+        if by_peer:
+            holder.transport.peer.close(1001, "away")
+        else:
+            holder["chat"].stop()
+        await asyncio.sleep(0)
+        holder.store.cut()
+        holder["chat"].start()
+        await asyncio.sleep(is_lost_after)
+        assert not holder.worker.held
+        holder.store.restore()
+        await asyncio.sleep(3 * LEASE)
+        assert fleet.kinds("chat")[2:] == ["Opened", "Closing", "Held", "Stopped", "Connecting", "Opened"]
+
+
+@pytest.mark.parametrize("by_peer", [False, True])
+@virtual
+async def test_a_stop_behind_an_end_that_the_log_never_takes_stops_all_the_same(by_peer):
+    async with Workers() as fleet:
+        holder = fleet.join(starts("chat"))
+        await asyncio.sleep(SETTLE + 1)
+        holder.store.cut()
+        if by_peer:
+            holder.transport.peer.close(1001, "away")
+        else:
+            holder["chat"].stop()
+        await asyncio.sleep(0.1)
+        # It is over here, and waits for the log.
+        holder["chat"].stop()
+        await asyncio.sleep(2 * LEASE)
+        holder.store.restore()
+        await asyncio.sleep(3 * LEASE)
+        assert not fleet.tail("chat").is_live
+        assert not fleet.record("chat").wish.run
 
 
 @virtual
