@@ -56,14 +56,16 @@ def pytest_xdist_auto_num_workers(config):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Keeps one case in so many of a matrix in the quick tier, where the mark is `slow(but_every=so_many)`."""
+    """Keeps one case in so many of a matrix in the quick tier, and moves to the front what is to begin first."""
     counts = Counter()
     for item in items:
-        mark = next((mark for mark in item.own_markers if mark.name == "slow" and mark.kwargs), None)
+        mark = next((mark for mark in item.own_markers if mark.name == "slow" and "but_every" in mark.kwargs), None)
         if mark is not None:
             if counts[item.obj] % mark.kwargs["but_every"] == 0:
                 item.own_markers.remove(mark)
             counts[item.obj] += 1
+    # They wait, long and mostly: one process gets them all, and the others have the cores, and take over the rest of its part.
+    items.sort(key=lambda item: not any(mark.kwargs.get("first") for mark in item.iter_markers("slow")))
 
 
 def pytest_collection_finish():

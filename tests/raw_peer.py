@@ -7,7 +7,6 @@ the account to which a client's is compared. TLS goes through memory, so that th
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import select
@@ -15,12 +14,18 @@ import socket
 import ssl
 import struct
 import sys
-import termios
 import threading
 import time
 from dataclasses import dataclass, field
+from unittest import SkipTest
 
 from rxnodes.testing import Close, Frame, Opcode, accept_key, parse_close, take_frame
+
+try:
+    import fcntl
+    import termios
+except ImportError as error:
+    raise SkipTest("the system does not say what it holds of a connection: Windows") from error
 
 #: How long anything may take, on however busy a machine.
 PATIENCE = 10.0

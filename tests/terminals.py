@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import select
 import signal
 import struct
 import subprocess
 import sys
-import termios
 import time
+from unittest import SkipTest
 
 import pyte
 import pytest
 from programs import PATIENCE, environment
+
+try:
+    import fcntl
+    import termios
+except ImportError as error:
+    raise SkipTest("there are no terminals of Unix: Windows") from error
 
 
 class Terminal:

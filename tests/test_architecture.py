@@ -34,6 +34,9 @@ def test_every_room_is_shown():
     modules = {path.name for path in ROOT.glob("rxnodes/*.py") if not path.name.startswith("__")}
     assert len(shown) == len(set(shown))
     assert {*shown} == rooms | modules
+    tests = {f"{path.name}/" for path in ROOT.glob("tests/*")}
+    tests |= {path.name.removeprefix("test_") for path in ROOT.glob("tests/test_*.py")}
+    assert {*shown} - tests == set(), "has no tests in a place of the same name"
 
 
 def test_the_layers_are_those_that_are_held():

@@ -29,7 +29,6 @@ import trustme
 import websockets
 from programs import PATIENCE, ended, environment, running
 from pydantic import BaseModel
-from terminals import Terminal
 
 import rxnodes
 import rxnodes.recording
@@ -288,6 +287,9 @@ async def run_command(command, folder):
 
 def type_at(command, url):
     """What is on the terminal after the lines that the page shows behind "> " were typed, and Ctrl+C."""
+    # Here, because Windows has none.
+    from terminals import Terminal
+
     words = [word.replace("ws://127.0.0.1:8080/", url) for word in command.words[1:]]
     with Terminal(*words, columns=120) as terminal:
         for number, line in enumerate(command.output.splitlines()[:-2]):

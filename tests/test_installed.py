@@ -104,7 +104,7 @@ def test_a_frozen_program(tmp_path):
 
 # What Windows has not. asyncio's own modules are loaded before, for here they are those of a system that has it.
 TAKE_AWAY = """
-import asyncio, multiprocessing, os, signal, socket, sys
+import asyncio, multiprocessing, os, select, signal, socket, sys
 
 pair, family = socket.socketpair, socket.AF_UNIX
 # Windows has its own way.
@@ -113,7 +113,9 @@ socket.socketpair = lambda: pair(family)
 for name in ("fcntl", "termios", "resource", "pwd", "grp", "uvloop"):
     sys.modules[name] = None
 for module, names in {
-    os: ("fork", "register_at_fork", "getuid"),
+    os: ("fork", "register_at_fork", "getuid", "mkfifo", "killpg", "openpty", "O_NONBLOCK", "O_CLOEXEC"),
+    signal: ("SIGKILL", "SIGSTOP", "SIGCONT", "SIGHUP", "SIGUSR1", "SIGALRM"),
+    select: ("poll", "epoll"),
     socket: ("AF_UNIX", "MSG_DONTWAIT", "TCP_INFO"),
     asyncio.SelectorEventLoop: ("add_signal_handler",),
 }.items():
@@ -157,6 +159,35 @@ run_in_virtual_time(main())
 
 def test_a_session_over_the_network_where_much_is_missing():
     assert run(sys.executable, "-c", TAKE_AWAY + SESSION) == PRINTED
+
+
+@pytest.mark.parametrize(
+    ("what", "says"),
+    [
+        ("Project(websocket={'chat': {'url': 'ws://a/', 'unix_socket': '/a'}})", "this system has no unix sockets"),
+        ("Recorder(Project(websocket={'chat': 'ws://a/'}), 'run.jsonl').__enter__()", "this system cannot lock a file"),
+    ],
+)
+def test_what_cannot_be_where_much_is_missing_says_so(what, says):
+    program = f"""{TAKE_AWAY}
+from rxnodes import Project
+from rxnodes.recording import Recorder
+
+try:
+    {what}
+except Exception as error:
+    print(error)
+"""
+    assert says in run(sys.executable, "-c", program)
+
+
+def test_every_test_is_collected_or_skipped_where_much_is_missing(request):
+    program = f"""{TAKE_AWAY}
+import pytest
+
+sys.exit(pytest.main(["--collect-only", "-qq", "--numprocesses=0", "-p", "no:cacheprovider"]))
+"""
+    assert "SKIPPED" in run(sys.executable, "-c", program, cwd=request.config.rootpath)
 
 
 def test_a_program_is_run_where_much_is_missing():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -18,6 +19,17 @@ PATIENCE = 20
 def project(script=accept):
     transport = ScriptedTransport(script)
     return Project(websocket={"chat": "ws://chat.test/"}, transport=transport), transport
+
+
+@contextlib.contextmanager
+def opened_in_a_thread(script=accept, **fields):
+    """A project in a thread of its own whose connection is open, that connection, and its transport."""
+    transport = ScriptedTransport(script)
+    with Project(websocket={"chat": {"url": "ws://chat.test/", **fields}}, transport=transport) as project:
+        chat = project.websocket("chat")
+        chat.start()
+        project.call(chat.wait_started)
+        yield project, chat, transport
 
 
 def at_once(*actions):

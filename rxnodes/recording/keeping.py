@@ -19,6 +19,14 @@ from rxnodes.recording.entries import LeftOut, Message, Messages, Pulse, Recorde
 from rxnodes.recording.lines import line_of, read
 from rxnodes.rx.forking import own
 
+try:
+    import fcntl
+except ImportError:
+    # As on Windows, which could not replace a file that is open either.
+    has_locks = False
+else:
+    has_locks = True
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -263,6 +271,8 @@ class InFile:
 
 def _begun(path: Path, head: bytes) -> int:
     """Opens the file for this recorder alone, and writes its first line in place of what was there."""
+    if not has_locks:
+        raise OSError(errno.ENOTSUP, "this system cannot lock a file, so recordings stay in memory", str(path))
     # A pipe without a reader, to which this would be the writer, fails and does not wait.
     descriptor = _opened(path, os.O_NONBLOCK)
     try:
@@ -289,11 +299,9 @@ def _opened(path: Path, flags: int) -> int:
 
 def _lock(descriptor: int, path: Path) -> None:
     """Locks a file until it is closed, also by the death of the process."""
-    import fcntl  # noqa: PLC0415 - Windows has none, and no recordings in files
-
     is_ours = True
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # pyright: ignore[reportPossiblyUnboundVariable]
         # Another recorder may have rewritten the file, and ended, since this one was opened.
         is_ours = os.path.samestat(os.fstat(descriptor), path.stat())
     except BlockingIOError:

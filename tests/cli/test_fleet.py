@@ -199,7 +199,7 @@ async def a_fleet(folder):
 
 
 @is_there
-@pytest.mark.slow
+@pytest.mark.slow(first=True)
 async def test_a_fleet_from_its_first_worker_to_its_last(folder):
     async with a_fleet(folder) as fleet:
         first = await fleet.worker()
@@ -262,7 +262,7 @@ async def test_a_worker_that_comes_later_gets_its_share_when_it_is_asked_for(fol
 
 
 @is_there
-@pytest.mark.slow
+@pytest.mark.slow(first=True)
 async def test_listening_neither_starts_nor_stops(folder):
     async with a_fleet(folder) as fleet:
         await fleet.worker()

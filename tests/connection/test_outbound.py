@@ -10,6 +10,7 @@ import time
 
 import pytest
 from reactivex import Subject
+from threads import opened_in_a_thread
 from virtual import Chat, accept, virtual
 
 from rxnodes import (
@@ -132,11 +133,7 @@ async def _awaiting(receipt):
 
 
 def test_a_receipt_is_awaited_on_another_loop_than_the_connections():
-    transport = ScriptedTransport(unread)
-    with Project(websocket={"chat": "ws://chat.test/"}, transport=transport) as project:
-        chat = project.websocket("chat")
-        chat.start()
-        project.call(chat.wait_started)
+    with opened_in_a_thread(unread) as (project, chat, transport):
         receipt = chat.send("from another thread")
         assert receipt.size == 19
 
@@ -150,11 +147,7 @@ def test_a_receipt_is_awaited_on_another_loop_than_the_connections():
 
 
 def test_a_receipt_that_is_settled_while_another_thread_begins_to_wait():
-    transport = ScriptedTransport(unread)
-    with Project(websocket={"chat": "ws://chat.test/"}, transport=transport) as project:
-        chat = project.websocket("chat")
-        chat.start()
-        project.call(chat.wait_started)
+    with opened_in_a_thread(unread) as (project, chat, transport):
         receipt = chat.send("x")
         held, going = threading.Event(), threading.Event()
 
@@ -175,11 +168,7 @@ def test_a_receipt_that_is_settled_while_another_thread_begins_to_wait():
 
 
 def test_a_loop_that_has_closed_waits_for_nothing():
-    transport = ScriptedTransport(unread)
-    with Project(websocket={"chat": {"url": "ws://chat.test/", "close_timeout": 0.1}}, transport=transport) as project:
-        chat = project.websocket("chat")
-        chat.start()
-        project.call(chat.wait_started)
+    with opened_in_a_thread(unread, close_timeout=0.1) as (_, chat, _):
         receipt = chat.send("x")
         with pytest.raises(TimeoutError):
             asyncio.run(asyncio.wait_for(_awaiting(receipt), 0.01))

@@ -19,6 +19,8 @@ from rxnodes.recording.keeping import InFile, InMemory
 from rxnodes.recording.lines import Head, head_line, line_of
 from rxnodes.testing import connecting, events, opened, stopped
 
+pytest.importorskip("fcntl", reason="recordings are kept in memory only: Windows")
+
 HEAD = Head(events.AT, {})
 COMMON = {"connection": "chat", "session": 1, "attempt": 1, "at": events.AT}
 

@@ -13,6 +13,7 @@ import pydantic
 import pytest
 from conversing import Told, errors_of, idle, no_match, no_message
 from reactivex import operators as ops
+from threads import opened_in_a_thread
 from virtual import Chat, virtual
 
 from rxnodes import ConnectionState, Project, SendError
@@ -364,12 +365,8 @@ async def test_a_channel_that_nobody_uses_is_forgotten():
 
 
 def test_subscribers_of_a_channel_come_and_go_from_other_threads():
-    transport = ScriptedTransport(lambda peer: peer.accept())
-    with Project(websocket={"chat": "ws://chat.test/"}, transport=transport) as project:
-        chat = project.websocket("chat")
+    with opened_in_a_thread() as (project, chat, transport):
         stream = channel(chat, subscribe="subscribe", unsubscribe="unsubscribe", match=lambda _: True)
-        chat.start()
-        project.call(chat.wait_started)
         seen = []
 
         def come_and_go():

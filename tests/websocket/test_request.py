@@ -14,19 +14,18 @@ import reactivex
 from conversing import Told, busy, errors_of, idle, no_match, no_message
 from reactivex import operators as ops
 from reactivex.testing import TestScheduler
+from threads import opened_in_a_thread
 from virtual import Chat, virtual
 
 from rxnodes import (
     ConnectionLost,
     DecodeError,
-    Project,
     ProtocolError,
     RequestTimeout,
     SendError,
     pulse,
 )
 from rxnodes.codecs import as_codec
-from rxnodes.testing import ScriptedTransport
 from rxnodes.transport.receipts import SendQueue
 from rxnodes.websocket import channel, on_receive, on_start, request
 
@@ -422,11 +421,7 @@ async def test_requests_can_be_made_within_notifications():
 
 
 def test_a_request_from_another_thread():
-    transport = ScriptedTransport(lambda peer: peer.accept())
-    with Project(websocket={"chat": "ws://chat.test/"}, transport=transport) as project:
-        chat = project.websocket("chat")
-        chat.start()
-        project.call(chat.wait_started)
+    with opened_in_a_thread() as (project, chat, transport):
         threads, answers, has_completed = [], [], threading.Event()
 
         def answered(answer):
@@ -446,11 +441,7 @@ def test_a_request_from_another_thread():
 
 
 def test_one_that_is_given_up_before_the_loop_hears_of_it_is_never_sent():
-    transport = ScriptedTransport(lambda peer: peer.accept())
-    with Project(websocket={"chat": "ws://chat.test/"}, transport=transport) as project:
-        chat = project.websocket("chat")
-        chat.start()
-        project.call(chat.wait_started)
+    with opened_in_a_thread() as (project, chat, transport):
         stream = channel(chat, subscribe="subscribe", unsubscribe="unsubscribe", match=lambda _: True)
         with busy(project):
             request(chat, "ask", match=lambda _: True).subscribe().dispose()
@@ -655,11 +646,7 @@ async def test_ways_of_reading_that_nobody_uses_are_forgotten():
 
 
 def test_a_request_is_awaited_on_another_loop():
-    transport = ScriptedTransport(lambda peer: peer.accept())
-    with Project(websocket={"chat": "ws://chat.test/"}, transport=transport) as project:
-        chat = project.websocket("chat")
-        chat.start()
-        project.call(chat.wait_started)
+    with opened_in_a_thread() as (project, chat, transport):
 
         async def answer(text):
             transport.peer.send(text)

@@ -9,10 +9,10 @@ import pytest
 from conversing import Told, errors_of, idle
 from reactivex import operators as ops
 from reactivex.testing import TestScheduler
+from threads import opened_in_a_thread
 from virtual import Chat, virtual
 
-from rxnodes import ConnectionLost, Project, RequestTimeout, SendError
-from rxnodes.testing import ScriptedTransport
+from rxnodes import ConnectionLost, RequestTimeout, SendError
 from rxnodes.transport.receipts import SendQueue
 from rxnodes.websocket import request_stream
 
@@ -240,11 +240,7 @@ async def test_a_question_that_is_not_sent_is_an_error_and_not_cancelled():
 
 
 def test_it_is_cancelled_from_another_thread():
-    transport = ScriptedTransport(lambda peer: peer.accept())
-    with Project(websocket={"chat": "ws://chat.test/"}, transport=transport) as project:
-        chat = project.websocket("chat")
-        chat.start()
-        project.call(chat.wait_started)
+    with opened_in_a_thread() as (project, chat, transport):
         ask(chat).subscribe().dispose()
         subscription = ask(chat).subscribe()
         project.call(asyncio.sleep, 0)

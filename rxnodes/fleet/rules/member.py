@@ -9,19 +9,19 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
-from rxnodes.fleet.rules import machine
-from rxnodes.fleet.rules.inputs import Claim, Cut, Drain, Input, Joined, RecordSeen
+from rxnodes.fleet.rules.inputs import Claim, Cut, Drain, Joined, RecordSeen
 from rxnodes.fleet.rules.lease import NEVER, RENEWALS, Others, OwnLease
-from rxnodes.fleet.rules.machine import HELD, Phase, State
-from rxnodes.fleet.rules.sharing import digest, first, may_take
-from rxnodes.fleet.rules.values import Lease, Record
+from rxnodes.fleet.rules.shares import AT_WORK, FREE, OURS, REMOVED, Shares
+from rxnodes.fleet.rules.sharing import first, may_take
+from rxnodes.fleet.rules.values import Lease
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
-    from rxnodes.fleet.rules.inputs import Effect
-    from rxnodes.fleet.rules.values import Wish
+    from rxnodes.fleet.rules.inputs import Effect, Input
+    from rxnodes.fleet.rules.machine import State
+    from rxnodes.fleet.rules.values import Record, Wish
 
 __all__ = ["DeleteLease", "Joining", "Member", "Now", "Order", "PutLease", "ReadLease"]
 
@@ -29,8 +29,6 @@ __all__ = ["DeleteLease", "Joining", "Member", "Now", "Order", "PutLease", "Read
 AT_ONCE = 50
 #: Seconds, beyond `settle`, for which a connection is left to the worker whose share it is.
 PATIENCE = 1.0
-
-CLAIMING = (Phase.CLAIMING, Phase.CHECKING, Phase.READING, Phase.TAKING)
 
 
 class Now(NamedTuple):
@@ -79,34 +77,6 @@ class Order(NamedTuple):
     effect: Effect
 
 
-class Share:
-    """What a member knows of one connection.
-
-    Attributes:
-        key: Where it is filed: the holder's id, or one of the words below.
-        free_since: Since when it could be claimed.
-        is_removed: Whether it is to be claimed no more.
-    """
-
-    __slots__ = ("free_since", "is_removed", "key", "state")
-
-    def __init__(self, state: State) -> None:
-        self.state = state
-        self.key = FREE
-        self.free_since: float | None = None
-        self.is_removed = False
-
-
-#: Nobody holds it.
-FREE = ""
-#: The record says that we do, but we do not: anew, then.
-OURS = "\0ours"
-#: We hold it, or are about to, or are getting rid of what is left of it.
-AT_WORK = "\0at work"
-#: It is not in the project any more.
-REMOVED = "\0removed"
-
-
 class Member:
     """A worker, as the rules see it.
 
@@ -133,18 +103,14 @@ class Member:
     ) -> None:
         self._identity = identity
         self._term = 0
-        self._shares = {name: Share(State(name)) for name in names}
-        self._filed: dict[str, dict[str, None]] = {FREE: dict.fromkeys(self._shares)}
-        self._names = digest(self._shares)
+        self._shares = Shares(names)
         self._seconds = seconds
         self._capacity = capacity
         self._settle = settle
         self._host = host
         self._wishes: Mapping[str, Wish] = {} if wishes is None else wishes
         self._out: deque[Order | PutLease | ReadLease | DeleteLease | Joining] = deque()
-        self._claiming = 0
         self._has_more = False
-        self._held = 0
 
         self.id = ""
         self._needs_id = True
@@ -153,7 +119,6 @@ class Member:
         self.has_left = False
         self.own = OwnLease(seconds)
         self.others = Others()
-        self._ids: set[str] = set()
         self._number = 0
         self._sent: dict[int, float] = {}
         self._last_sent = NEVER
@@ -169,22 +134,22 @@ class Member:
 
     def state(self, name: str) -> State:
         """Where it stands towards a connection."""
-        return self._shares[name].state
+        return self._shares.all[name].state
 
     @property
     def names(self) -> Iterable[str]:
         """The connections that it has settings for."""
-        return self._shares.keys()
+        return self._shares.all.keys()
 
     def may_hold(self, name: str) -> bool:
         """Whether it has settings for a connection, which was not removed."""
-        share = self._shares.get(name)
+        share = self._shares.all.get(name)
         return share is not None and not share.is_removed
 
     @property
     def held(self) -> int:
         """How many connections it holds."""
-        return self._held
+        return self._shares.held
 
     def taken(self) -> Order | PutLease | ReadLease | DeleteLease | Joining | None:
         """What is to be done next; `None`: nothing any more."""
@@ -221,9 +186,9 @@ class Member:
             worker=self.id,
             number=self._number,
             seconds=self._seconds,
-            names=self._names,
+            names=self._shares.digest,
             capacity=self._capacity,
-            held=self._held + self._claiming,
+            held=self._shares.taken,
             is_draining=self.is_draining,
             host=self._host,
         )
@@ -233,7 +198,7 @@ class Member:
         self._needs_id = False
         self._term += 1
         self.id = f"{self._identity}-{self._term}"
-        self._ids.add(self.id)
+        self._shares.own_ids.add(self.id)
         self.own = OwnLease(self._seconds)
         self._number = 0
         self._sent.clear()
@@ -276,7 +241,7 @@ class Member:
         self.has_joined = True
         self._joined_at = now.clock
         self._out.append(Joining(self.id, has_joined=True))
-        for name in self._shares:
+        for name in self._shares.all:
             self.feed(name, Joined(self.id, self._seconds), now)
 
     def _cut(self, now: Now) -> None:
@@ -285,7 +250,7 @@ class Member:
         self._needs_id = True
         self._last_sent = NEVER
         self._in_flight = None
-        for name in self._shares:
+        for name in self._shares.all:
             self.feed(name, Cut(), now)
         self._out.append(Joining(self.id, has_joined=False))
 
@@ -296,13 +261,12 @@ class Member:
         self.is_draining = True
         self._has_more = False
         self.renew(now)
-        for name in self._shares:
+        for name in self._shares.all:
             self.feed(name, Drain(), now)
 
     def remove(self, name: str, now: Now) -> None:
         """Lets a connection go, and claims it no more."""
-        share = self._shares[name]
-        share.is_removed = True
+        self._shares.all[name].is_removed = True
         self.feed(name, Drain(), now)
 
     def let_go(self, name: str, now: Now) -> None:
@@ -310,8 +274,7 @@ class Member:
         self.feed(name, Drain(), now)
 
     def _may_leave(self) -> bool:
-        at_work = self._filed.get(AT_WORK)
-        return not at_work and (self._in_flight is None or not self.has_joined)
+        return AT_WORK not in self._shares.filed and (self._in_flight is None or not self.has_joined)
 
     def _leave(self) -> None:
         self.has_left = True
@@ -335,7 +298,7 @@ class Member:
         self.others.saw(lease, revision, now.clock)
         if lease.worker == self.id and lease.number in self._sent:
             self.others.came_back(self._sent[lease.number])
-            self.others.forget(now.clock, self._filed)
+            self.others.forget(now.clock, self._shares.filed)
 
     def lease_changed(self, worker: str, revision: int, now: Now) -> None:
         """A lease stands there that cannot be read, of another version of this program."""
@@ -355,37 +318,12 @@ class Member:
         """Steps a connection's machine. What happens behind the end of the lease happens to nothing that is held."""
         if self.has_joined and self.own.is_over(now.clock):
             self._cut(now)
-        share = self._shares.get(name)
-        if share is None:
+        if name not in self._shares.all:
             return
-        before = share.state.phase
-        share.state, effects = machine.step(share.state, input_, now.at)
-        self._out.extend(Order(name, effect) for effect in effects)
-        after = share.state.phase
-        self._claiming += (after in CLAIMING) - (before in CLAIMING)
-        self._held += (after in HELD) - (before in HELD)
-        self._file(name, share)
-        if self._has_more and self._claiming <= AT_ONCE // 2:
+        self._out.extend(Order(name, effect) for effect in self._shares.step(name, input_, now.at))
+        if self._has_more and self._shares.claiming <= AT_ONCE // 2:
             # As soon as there is room for a number of them, since each look goes through all that are free.
             self._claim_shares(now)
-
-    def _file(self, name: str, share: Share) -> None:
-        """Files a connection by who holds it, so that nobody looks at 10,000 of them when nothing has changed."""
-        if share.state.phase not in (Phase.AWAY, Phase.WATCHING):
-            key = AT_WORK
-        elif share.is_removed:
-            key = REMOVED
-        else:
-            holder = share.state.record.holder
-            key = FREE if holder is None else OURS if holder in self._ids else holder
-        if key != share.key:
-            filed = self._filed[share.key]
-            del filed[name]
-            if not filed:
-                del self._filed[share.key]
-            self._filed.setdefault(key, {})[name] = None
-            share.key = key
-            share.free_since = None
 
     # Claiming
 
@@ -397,7 +335,7 @@ class Member:
         if alive != self._alive:
             self._alive = alive
             self._firsts.clear()
-        for key in list(self._filed):
+        for key in list(self._shares.filed):
             if self._is_claimable(key, now):
                 self._claim_filed(key, now)
 
@@ -408,7 +346,7 @@ class Member:
             sorted(
                 worker
                 for worker, lease in others.leases.items()
-                if may_take(lease, self._names) and not others.seems_expired(worker, lease.seconds, now.clock)
+                if may_take(lease, self._shares.digest) and not others.seems_expired(worker, lease.seconds, now.clock)
             )
         )
 
@@ -421,7 +359,7 @@ class Member:
         return is_free and now.clock - self._joined_at >= self._settle
 
     def _is_dead(self, holder: str, now: Now) -> bool:
-        seconds = self._shares[next(iter(self._filed[holder]))].state.record.lease
+        seconds = next(iter(self._shares.filed[holder].values())).state.record.lease
         if not self.others.seems_expired(holder, seconds, now.clock):
             return False
         if self.others.is_expired(holder, seconds, now.clock):
@@ -431,15 +369,14 @@ class Member:
         return False
 
     def _has_room(self) -> bool:
-        is_full = self._capacity is not None and self._held + self._claiming >= self._capacity
-        return self._claiming < AT_ONCE and not is_full
+        is_full = self._capacity is not None and self._shares.taken >= self._capacity
+        return self._shares.claiming < AT_ONCE and not is_full
 
     def _claim_filed(self, key: str, now: Now) -> None:
-        for name in list(self._filed[key]):
+        for name, share in list(self._shares.filed[key].items()):
             if not self._has_room():
-                self._has_more = self._claiming >= AT_ONCE
+                self._has_more = self._shares.claiming >= AT_ONCE
                 return
-            share = self._shares[name]
             if share.free_since is None:
                 share.free_since = now.clock
             if key == OURS or self._is_our_share(name) or now.clock - share.free_since >= self._settle + PATIENCE:

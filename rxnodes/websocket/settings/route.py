@@ -5,6 +5,7 @@
 import ipaddress
 import os
 import re
+import socket
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
@@ -112,6 +113,8 @@ ProxyOrNone = Annotated[Proxy | Environment | None, PlainValidator(_proxy)]
 
 def _unix_socket(path: Path, info: ValidationInfo) -> Path:
     """The path; a relative one begins at the settings folder. The socket itself may come later."""
+    if not hasattr(socket, "AF_UNIX"):
+        raise ValueError("cannot be used, because this system has no unix sockets")
     context: dict[str, Path] = info.context or {}
     path = context.get("folder", Path()) / path
     if not 0 < len(os.fsencode(path)) <= _LONGEST_PATH or "\0" in str(path):

@@ -81,7 +81,7 @@ async def write_under(kill, store, url, seconds, count):
 
 
 @binaries
-@pytest.mark.parametrize("seconds", [1.5, pytest.param(12, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seconds", [1.5, pytest.param(12, marks=pytest.mark.slow(first=True))])
 async def test_all_entries_stand_once_though_the_server_is_killed_under_them(tmp_path, binary, seconds):
     async with one(tmp_path, binary) as server, store_on(server.url) as store:
 
@@ -95,7 +95,7 @@ async def test_all_entries_stand_once_though_the_server_is_killed_under_them(tmp
         await write_under(kill, store, server.url, seconds, count=20)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(first=True)
 @binaries
 async def test_all_entries_stand_once_though_the_leader_of_three_is_killed(tmp_path, binary):
     async with three(tmp_path, binary) as cluster, store_on(cluster.url, replicas=3) as store:
@@ -205,7 +205,7 @@ async def test_a_long_log_is_read_through_though_signs_of_life_lie_behind_it(tmp
         assert told == [True]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(first=True)
 @binaries
 async def test_of_three_servers_one_may_be_killed_or_stand_still(tmp_path, binary):
     async with three(tmp_path, binary) as cluster, store_on(cluster.url, replicas=3) as store:
