@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import secrets
 import time
 from collections import deque
@@ -91,7 +92,9 @@ class Collector:
         self._version = 0
         self._events: deque[dict[str, Any]] = deque(maxlen=EVENTS)
         self._last_event = 0
-        self._sampled_at = -SAMPLE_EVERY
+        # The rows in the order in which they are to be counted.
+        self._to_count: deque[Row] = deque()
+        self._looked_at = float("-inf")
         self._subscriptions = CompositeDisposable()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
@@ -154,6 +157,7 @@ class Collector:
             # One of the same name was removed a moment ago.
             self._remove(self._rows[name])
         self._rows[name] = row
+        self._to_count.appendleft(row)
         self._note(self._changed, row)
 
     def _remove(self, row: Row) -> None:
@@ -161,6 +165,7 @@ class Collector:
         if self._rows.get(name) is row:
             for by_name in (self._rows, self._changed, self._counted):
                 by_name.pop(name, None)
+            self._to_count.remove(row)
             self._keep({"event": "Removed", "connection": name, "at": time.time()})
 
     def _take(self, row: Row, event: LifecycleEvent) -> None:
@@ -183,13 +188,20 @@ class Collector:
         self._events.append({"id": self._last_event, **event})
 
     def _sample(self) -> None:
-        """Counts the messages, where that is due."""
+        """Counts the messages of the rows that are due, those that were counted longest ago first.
+
+        Of very many rows each look counts the share that falls to the time since the last one, so that they never
+        hold up the program all at once.
+        """
         assert self._loop is not None
         now = self._loop.time()
-        if now - self._sampled_at < SAMPLE_EVERY:
-            return
-        self._sampled_at = now
-        for row in self._rows.values():
+        share = min(1, (now - self._looked_at) / SAMPLE_EVERY)
+        self._looked_at = now
+        for _ in range(math.ceil(share * len(self._to_count))):
+            row = self._to_count[0]
+            if now - row.counted_at < SAMPLE_EVERY:
+                break
+            self._to_count.rotate(-1)
             if row.sample(now):
                 self._note(self._counted, row)
 

@@ -75,6 +75,7 @@ class Row:
     Attributes:
         connection: The connection.
         state: The state that its last lifecycle event led to.
+        counted_at: When its traffic was last counted, by the clock of whoever counts.
         traffic: What had gone over its session when it was last counted.
         numbers: The traffic, and behind it messages and bytes received, and messages and bytes sent, each second: what
             changes most, in its shortest form.
@@ -83,24 +84,26 @@ class Row:
     __slots__ = (
         *(
             "_counted_session",
+            "_counts",
             "_error",
             "_has_failed",
             "_latencies",
             "_rates",
             "_reason",
             "_retry_at",
-            "_sampled_at",
             "_since",
         ),
-        *("_attempt", "_session", "connection", "numbers", "state", "traffic"),
+        *("_attempt", "_session", "connection", "counted_at", "numbers", "state", "traffic"),
     )
 
     def __init__(self, connection: Shown) -> None:
         self.connection = connection
         self.state = connection.state
+        # Held, because it is asked for every connection once a second.
+        self._counts = connection.for_project
         self._counted_session: int
         self.traffic: Traffic
-        self._counted_session, self.traffic = connection.for_project.traffic
+        self._counted_session, self.traffic = self._counts.traffic
         self.numbers: tuple[int, ...] = (*self.traffic, *_NO_RATES)
         self._session = connection.session
         self._attempt = connection.attempt
@@ -111,7 +114,7 @@ class Row:
         self._error: ErrorEvent | None = None
         self._latencies: deque[float] = deque(maxlen=LATENCIES)
         self._rates: tuple[int, int, int, int] = _NO_RATES
-        self._sampled_at: float | None = None
+        self.counted_at = float("-inf")
         self._catch_up()
 
     def _catch_up(self) -> None:
@@ -149,15 +152,16 @@ class Row:
         Returns:
             Whether any number has changed.
         """
-        before, (session, traffic) = self.traffic, self.connection.for_project.traffic
-        if traffic == before and self._rates is _NO_RATES:
-            self._sampled_at = now
+        before, (session, traffic) = self.traffic, self._counts.traffic
+        elapsed, self.counted_at = now - self.counted_at, now
+        if traffic == before and self._rates == _NO_RATES:
             return False
         rates = _NO_RATES
-        if self._sampled_at is not None and traffic != before:
+        if traffic != before:
             # A new session counts from zero.
             base = before if session == self._counted_session else _NO_TRAFFIC
-            scale = 1 / max(now - self._sampled_at, 1e-3)
+            # It is 0 for the first count, since nobody knows since when.
+            scale = 1 / max(elapsed, 1e-3)
             # Written out, because it is done for every connection once a second. What an attempt that is ending has
             # carried may be missing for a moment.
             rates = (
@@ -167,7 +171,7 @@ class Row:
                 max(0, round((traffic[3] - base[3]) * scale)),
             )
         self._counted_session, self.traffic = session, traffic
-        self._rates, self._sampled_at = rates, now
+        self._rates = rates
         self.numbers = (*traffic, *rates)
         return True
 

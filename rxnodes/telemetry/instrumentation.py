@@ -56,9 +56,9 @@ def instrument(
         meter_provider: Takes the metrics; `None`: OpenTelemetry's global one, which does nothing until it is set.
         tracer_provider: Takes the spans; `None` likewise.
         logger_provider: Takes the log events; `None` likewise.
-        by_connection: Whether metrics have the connection's name. Beyond 1,000 names they lose it in any case, and
-            `rxnodes.connection.count` beyond 300, since a series for each would overwhelm what stores them. Spans and
-            log events always have it.
+        by_connection: Whether metrics have the connection's name. From 1,000 names on they lose it in any case, since
+            the SDK has no room for more, and of `rxnodes.connection.count` all states but `open` from 200 on. Spans
+            and log events always have it.
 
     Returns:
         A disposable that ends it. What was counted by then stays in the counters. Without it, it ends with the project.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from threading import RLock
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 from weakref import WeakKeyDictionary
 
 from opentelemetry.metrics import Observation, get_meter_provider
@@ -57,14 +57,22 @@ if TYPE_CHECKING:
 
 __all__ = ["MOST_NAMES", "Metrics"]
 
-#: How many connections are told apart.
-MOST_NAMES: Final = 1_000
-#: How many of them in `rxnodes.connection.count`, which has six sets of attributes for each: OpenTelemetry's SDK shows
-#: 2,000 of a metric, and beyond them, for good, all new ones as one without any attribute.
-MOST_NAMES_OF_STATES: Final = 300
+# OpenTelemetry's SDK keeps 2,000 sets of attributes of a metric, for good, and tells all further ones as one that has
+# none of them. What is told in place of the names must find room there behind them.
+
+#: How many connections are told apart. Two directions of each, and two of all together, are the 2,000.
+MOST_NAMES: Final = 999
+#: How many of them in each of their six states; more of them in `open` alone. 199 in six states, 800 more in one, and
+#: the six of all together are the 2,000.
+MOST_NAMES_IN_EACH_STATE: Final = 199
+#: How many sets of attributes there may be of a counter of events, which has several for a name.
+MOST_SETS: Final = 1_800
 
 #: In seconds: those of OpenTelemetry's conventions for HTTP, and one more for pings in a local network.
 BUCKETS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
+
+#: Attributes, as they are counted by.
+Items: TypeAlias = tuple[tuple[str, str | bool | int | float], ...]
 
 #: Guards all tallies. It is held for moments only: events are rare, and so are collections.
 _lock = RLock()
@@ -83,9 +91,7 @@ class Tally:
     """
 
     words: Words
-    counts: defaultdict[str, Counter[tuple[tuple[str, str | bool | int | float], ...]]] = field(
-        default_factory=lambda: defaultdict(Counter)
-    )
+    counts: defaultdict[str, Counter[Items]] = field(default_factory=lambda: defaultdict(Counter))
     traffic: Traffic = field(default_factory=Traffic)
     reported: Traffic = field(default_factory=Traffic)
 
@@ -174,13 +180,22 @@ class Book:
     # What is collected
 
     def _counted(self, metric: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
+        told: set[tuple[Items, Items]] = set()
+
         def observe(_: CallbackOptions) -> list[Observation]:
             with _lock:
-                return [
-                    Observation(count, dict(words) | tally.words)
+                counts = {
+                    (words, tuple(tally.words.items())): count
                     for tally in self._tallies.values()
                     for words, count in tally.counts[metric].items()
-                ]
+                }
+                if len(told) <= MOST_SETS:
+                    told.update(counts)
+                has_room = len(told) <= MOST_SETS
+                shown: Counter[Items] = Counter()
+                for (words, name), count in counts.items():
+                    shown[words + name if has_room else words] += count
+                return [Observation(count, dict(words)) for words, count in shown.items()]
 
         return observe
 
@@ -208,14 +223,19 @@ class Book:
             yield tally, tally.reported
 
     def _states(self, _: CallbackOptions) -> list[Observation]:
-        """Every state for every name; 0 where no connection is in it, since a series that is gone raises no alarm."""
+        """Every state, of every name or of all; 0 where nobody is in it, since a series that is gone raises no alarm.
+
+        Of many names it is told alone whether they are open, which is what alarms ask for.
+        """
         with _lock:
             # A name that was once shown takes its room for good, and so does its tally.
-            has_names = len(self._tallies) <= MOST_NAMES_OF_STATES and not self._has_left_names_out
+            has_room = len(self._tallies) <= MOST_NAMES_IN_EACH_STATE
             counts: Counter[tuple[str | None, ConnectionState]] = Counter()
             for watched in self._watched:
-                name, now = watched.shown_name if has_names else None, watched.connection.state
-                counts.update({(name, state): int(state is now) for state in ConnectionState})
+                name, now = watched.shown_name, watched.connection.state
+                for state in ConnectionState:
+                    shown = name if has_room or state is ConnectionState.OPEN else None
+                    counts[shown, state] += state is now
             return [
                 Observation(count, {STATE: state.value} | ({} if name is None else {NAME: name}))
                 for (name, state), count in counts.items()

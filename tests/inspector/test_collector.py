@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import time
+from collections import Counter
 
 import pytest
 from virtual import accept, virtual
@@ -140,6 +141,28 @@ async def test_traffic_is_counted_once_a_second_and_rates_come_with_it():
         project.transport.peer.send("hi")
         await asyncio.sleep(1)
         assert update(collector, cursor)["numbers"]["chat"] == [1, 2, 0, 0, 0, 0, 1, 2, 0, 0]
+
+
+@virtual
+async def test_many_connections_are_counted_by_turns():
+    """So that no count holds up the program for long; each of them is counted once a second all the same."""
+    async with collecting(**{f"chat {number}": URL for number in range(100)}) as (collector, project):
+        for connection in project.connections:
+            connection.start()
+        await asyncio.gather(*(connection.wait_started() for connection in project.connections))
+        cursor, _ = snapshot(collector)
+        looks = []
+        for _ in range(29):
+            for peer in project.transport.peers:
+                peer.send("hello")
+            await asyncio.sleep(0.11)
+            news = update(collector, cursor)
+            looks.append(news["numbers"] if news else {})
+        assert not any(looks[:9]), "nothing is counted before its second is over"
+        assert max(map(len, looks)) <= 12, "11 of 100, and one more where the clock is not exact"
+        counted = Counter(name for numbers in looks for name in numbers)
+        assert counted == dict.fromkeys(project.configurations, 2)
+        assert {numbers[6] for look in looks for numbers in look.values()} == {9}
 
 
 @virtual
