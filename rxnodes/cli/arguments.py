@@ -10,7 +10,7 @@ from typing import Final
 
 from rxnodes.lifecycle.states import check_close, is_close_code
 
-__all__ = ["close_code", "function", "header", "message", "port", "reason", "servers"]
+__all__ = ["check_together", "close_code", "function", "header", "message", "port", "reason", "servers"]
 
 _LAST_PORT: Final = 65535
 
@@ -64,7 +64,13 @@ def servers(text: str) -> str:
 
 def function(text: str) -> tuple[str, str]:
     """A module, and a function in it."""
-    module, colon, name = text.partition(":")
-    if not (module and colon and name):
+    module, _, name = text.partition(":")
+    if not all(part.isidentifier() for dotted in (module, name) for part in dotted.split(".")):
         raise argparse.ArgumentTypeError("must be a module, a colon and a function in it, such as app:main")
     return module, name
+
+
+def check_together(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Refuses, as the parser does, an option that does nothing without another one."""
+    if getattr(options, "token_file", None) is not None and options.inspect is None:
+        parser.error("--token-file goes with --inspect")

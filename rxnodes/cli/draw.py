@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rxnodes.cli.pictures import NARROWEST, print_picture
 from rxnodes.errors import RxNodesError
@@ -18,10 +18,21 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
+_KINDS: Final = {
+    "": "svg",
+    ".svg": "svg",
+    ".mmd": "mermaid",
+    ".mermaid": "mermaid",
+    ".md": "mermaid",
+    ".txt": "text",
+}
+
 
 def run(options: argparse.Namespace, out: Output, _err: Output) -> int:
     """Draws a recording to a file or to standard output."""
     recording = _load(options.file)
+    if options.output is not None and Path(options.output).exists() and Path(options.output).samefile(options.file):
+        raise RxNodesError(f"{options.output} is the recording itself")
     kind = options.to or _kind_for(options.output)
     width = max(shutil.get_terminal_size().columns - 1, NARROWEST)
     if kind == "text" and options.output is None:
@@ -34,10 +45,7 @@ def run(options: argparse.Namespace, out: Output, _err: Output) -> int:
     if options.output is None:
         out.line(picture.rstrip("\n"))
         return 0
-    output = Path(options.output)
-    if output.exists() and output.samefile(options.file):
-        raise RxNodesError(f"{output} is the recording itself")
-    output.write_text(picture, encoding="utf-8")
+    Path(options.output).write_text(picture, encoding="utf-8")
     return 0
 
 
@@ -50,7 +58,16 @@ def _load(path: str) -> Recording:
 
 
 def _kind_for(output: str | None) -> str:
-    """What suits where it goes: a file of that name, a terminal, or a pipe."""
+    """What suits where it goes: a file of that name, a terminal, or a pipe.
+
+    Raises:
+        RxNodesError: If a file of that name holds something else.
+    """
     if output is None:
         return "text" if sys.stdout is not None and sys.stdout.isatty() else "svg"  # pyright: ignore[reportUnnecessaryComparison]
-    return {".txt": "text", ".mmd": "mermaid", ".mermaid": "mermaid", ".md": "mermaid"}.get(Path(output).suffix, "svg")
+    suffix = Path(output).suffix
+    if suffix not in _KINDS:
+        raise RxNodesError(
+            f"{output}: a name that ends with {' or '.join(filter(None, _KINDS))} says what to draw, or --to"
+        )
+    return _KINDS[suffix]

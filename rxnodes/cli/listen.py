@@ -53,9 +53,15 @@ def run(options: argparse.Namespace, out: Output, err: Output) -> int:
         name, fields = _UNNAMED, {"url": options.target}
     else:
         name, fields = options.target, _configured(options.target, options.settings)
-    project = Project(websocket={name: _with_options(fields, options)})
+    project = Project.of(_from_command_line({name: _with_options(fields, options)}))
     with recorded_to(options.record, project):
         return run_in_order(_listen(project, project.websocket(name), options, out, err))
+
+
+def _from_command_line(connections: dict[str, Any]) -> settings.LoadedSettings:
+    # What is wrong in what the settings folder has was said when that was loaded.
+    values = {"websocket": {"connections": connections}}
+    return settings.from_values(values, installed_plugins(), lambda _: "the command line")
 
 
 def _configured(name: str, folder: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
+from rxnodes.cli import arguments
 from rxnodes.cli.output import Output
 from rxnodes.cli.parser import make_parser
 from rxnodes.errors import RxNodesError
@@ -42,6 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         # At whatever moment.
         return _INTERRUPTED
+    except RuntimeError as error:
+        # Python 3.11 raises this for what interrupts the making of a class, as while a module is imported.
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            return _INTERRUPTED
+        raise
 
 
 def _main(argv: Sequence[str] | None) -> int:
@@ -50,6 +56,7 @@ def _main(argv: Sequence[str] | None) -> int:
     if options.command is None:
         parser.print_help(sys.stderr)
         return 2
+    arguments.check_together(parser, options)
     out, err = Output(sys.stdout), Output(sys.stderr)
     status = _run(options, out, err)
     if out.failure is not None and not isinstance(out.failure, BrokenPipeError):
@@ -61,8 +68,11 @@ def _main(argv: Sequence[str] | None) -> int:
 def _run(options: argparse.Namespace, out: Output, err: Output) -> int:
     try:
         status: int = import_module(f"rxnodes.cli.{options.command}").run(options, out, err)
-    except (RxNodesError, OSError) as error:
+    except RxNodesError as error:
         err.lines(f"rxnodes: {error}")
+        return 1
+    except OSError as error:
+        err.lines(f"rxnodes: {_in_words(error)}")
         return 1
     except SystemExit as end:
         if not isinstance(end.code, str):
@@ -71,3 +81,10 @@ def _run(options: argparse.Namespace, out: Output, err: Output) -> int:
         err.lines(end.code)
         return 1
     return status
+
+
+def _in_words(error: OSError) -> str:
+    """What the system says, without its number."""
+    if error.strerror is None:
+        return str(error)
+    return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"

@@ -46,7 +46,7 @@ def run(options: argparse.Namespace, _out: Output, err: Output) -> int:
     try:
         with recorded_to(options.record, project):
             run_in_order(main)
-    except Exception as error:
+    except (Exception, asyncio.CancelledError) as error:
         if options.fleet is not None and isinstance(error, ConnectError):
             # Of the fleet's servers: what wires nodes connects to nothing.
             raise
@@ -58,7 +58,7 @@ def _find(module_name: str, path: str) -> Callable[[Project], object]:
     """Imports the function.
 
     Raises:
-        RxNodesError: If there is no such module, nothing of that name in it, or what is there cannot be called.
+        RxNodesError: If there is no such module, nothing of that name in it, or what is there cannot be run.
     """
     # As `python -m` does, which a command that is installed as a program does not.
     sys.path.insert(0, os.getcwd())  # noqa: PTH109 - needs no pathlib
@@ -77,6 +77,8 @@ def _find(module_name: str, path: str) -> Callable[[Project], object]:
         raise RxNodesError(f"the module {module_name!r} has no {path!r}") from error
     if not callable(function):
         raise RxNodesError(f"{module_name}:{path} is not a function, but {type(function).__name__}")
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise RxNodesError(f"{module_name}:{path} is a generator function, for it has a yield: nothing of it would run")
     return cast("Callable[[Project], object]", function)
 
 
@@ -145,7 +147,7 @@ async def _hold(
             await asyncio.get_running_loop().create_future()
 
 
-def _tell(error: Exception, what: str, err: Output) -> int:
+def _tell(error: BaseException, what: str, err: Output) -> int:
     """Prints the traceback, from where the code is not ours, and what it means."""
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_globals.get("__name__", "").partition(".")[0] in _NOT_THEIRS:

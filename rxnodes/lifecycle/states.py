@@ -68,13 +68,15 @@ def check_close(code: int, reason: str) -> None:
     """Refuses what a Close frame cannot carry.
 
     Raises:
-        TypeError: If the code is no number.
+        TypeError: If the code is no number, or the reason no text.
         ValueError: If the code must not be sent (RFC 6455 section 7.4), or the reason is longer than 123 bytes of UTF-8
             (section 5.5) or not encodable at all.
     """
     # Callers without a type checker pass other types too.
     if not isinstance(code, int):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"a close code must be an int, not {type(code).__name__}")
+    if not isinstance(reason, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"a close reason must be a str, not {type(reason).__name__}")
     if not is_close_code(code):
         raise ValueError(f"close code {code} must not be sent; use 1000 to 1003, 1007 to 1014, or 3000 to 4999")
     try:

@@ -7,13 +7,14 @@ import contextlib
 import logging
 from collections.abc import Iterable
 from concurrent.futures import CancelledError
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignmentDisposable
 
 from rxnodes.connection.protocols import check_connection
 from rxnodes.errors import RxNodesError
-from rxnodes.rx.arguments import check_observable
+from rxnodes.rx.arguments import check_disposable, check_observable
 from rxnodes.rx.event_loops import call_on
 from rxnodes.rx.forking import inherited
 from rxnodes.rx.outbox import pipeline_reporter
@@ -95,7 +96,7 @@ class Scope:
     def __init__(self, name: str, outermost: Outermost) -> None:
         self.name = name
         self._outermost = outermost
-        self._disposables = CompositeDisposable()
+        self._kept: dict[object, abc.DisposableBase] = {}
         self._has_ended = False
 
     @property
@@ -146,7 +147,7 @@ class Scope:
         return CompositeDisposable([self._subscribe(pipeline, scheduler) for pipeline in pipelines])
 
     def add(self, disposable: abc.DisposableBase) -> abc.DisposableBase:
-        """Disposes something when the scope is left.
+        """Disposes something when the scope is left. What it raises then is logged, and harms nothing else.
 
         Args:
             disposable: Anything that can be disposed, such as a subscription that was made without the scope.
@@ -156,7 +157,9 @@ class Scope:
 
         Raises:
             RxNodesError: If the scope has been left.
+            TypeError: If it cannot be disposed.
         """
+        check_disposable("add", disposable)
         self._check_open()
         return self._keep(disposable)
 
@@ -192,17 +195,26 @@ class Scope:
 
     def _keep(self, disposable: abc.DisposableBase) -> abc.DisposableBase:
         """Disposes it when the scope ends; at once, if the scope has ended meanwhile."""
-        self._disposables.add(disposable)
+        key = object()
+        self._kept[key] = disposable
+        lifetime = Disposable(partial(self._let_go, key))
+        if self._has_ended:
+            lifetime.dispose()
+        return lifetime
 
-        def dispose() -> None:
-            self._disposables.remove(disposable)
-
-        return Disposable(dispose)
+    def _let_go(self, key: object) -> None:
+        kept = self._kept.pop(key, None)
+        if kept is not None:
+            kept.dispose()
 
     def _end(self) -> None:
-        """Disposes everything that was subscribed in the scope."""
+        """Disposes everything that was subscribed in the scope, also if one of the pipelines raises in its cleanup."""
         self._has_ended = True
-        self._disposables.dispose()
+        for key in list(self._kept):
+            try:
+                self._let_go(key)
+            except Exception as error:  # noqa: BLE001 - reported
+                self._on_pipeline_error(error)
 
     def _scheduler(self) -> abc.SchedulerBase | None:
         loop = self._outermost.loop

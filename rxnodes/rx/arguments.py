@@ -8,7 +8,7 @@ from typing import Any
 
 from reactivex import Observable
 
-__all__ = ["UNSET", "check_callback", "check_count", "check_observable"]
+__all__ = ["UNSET", "check_callback", "check_count", "check_disposable", "check_flag", "check_observable"]
 
 
 class _Unset:
@@ -51,6 +51,27 @@ def check_count(name: str, value: Any, *, least: int) -> int:
     if count < least:
         raise ValueError(f"{name}: expected {least} or more, got {count}")
     return count
+
+
+def check_flag(name: str, value: object, *, is_optional: bool = False) -> None:
+    """Checks that an argument is a `bool`: another value, such as "no", would count as true.
+
+    Raises:
+        TypeError: If it is neither a `bool` nor, where that `is_optional`, `None`.
+    """
+    if not (isinstance(value, bool) or (value is None and is_optional)):
+        wanted = "True, False or None" if is_optional else "True or False"
+        raise TypeError(f"{name}: expected {wanted}, got {type(value).__name__}")
+
+
+def check_disposable(name: str, value: object) -> None:
+    """Checks that an argument can be disposed.
+
+    Raises:
+        TypeError: If it has no `dispose`.
+    """
+    if not callable(getattr(value, "dispose", None)):
+        raise TypeError(f"{name}: expected a disposable, such as a subscription, got {type(value).__name__}")
 
 
 def check_observable(name: str, value: object) -> None:

@@ -177,8 +177,9 @@ def client_send(  # noqa: PLR0913 - a node has its attributes
         A pipeable operator that emits each pulse unchanged. What a function raises is the pipeline's error.
 
     Raises:
-        TypeError: If a constant is of the wrong type, `codec` is no codec or given together with `is_binary`, `tag` is
-            no plain function, or `enabled` or `pass_through` no switch.
+        TypeError: If a constant is of the wrong type, `codec` is no codec or given together with `is_binary`,
+            `is_binary` is neither a `bool` nor `None`, `tag` is no plain function, or `enabled` or `pass_through` no
+            switch.
         ValueError: If a constant holds an unpaired surrogate, which UTF-8 cannot encode, or does not fit the codec; if
             no codec has that name, or its package is not installed.
 

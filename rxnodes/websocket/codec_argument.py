@@ -8,7 +8,7 @@ from rxnodes.codecs import AS_BYTES, AS_TEXT, as_codec, encode, for_any_type
 from rxnodes.connection.outbound import to_payload
 from rxnodes.connection.protocols import check_connection
 from rxnodes.errors import SendError
-from rxnodes.rx.arguments import UNSET, check_callback
+from rxnodes.rx.arguments import UNSET, check_callback, check_flag
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,7 @@ def read_with(connection: ConnectionLike, codec: Any = UNSET, *, batched: bool =
         batched: Whether to emit lists, one for each read of the socket.
 
     Raises:
-        TypeError: If an argument is no connection or no codec.
+        TypeError: If an argument is no connection or no codec, or `batched` is no `bool`.
         ValueError: If no codec has that name, or its package is not installed.
     """
     return stream_of(connection, reader_of(connection, codec), batched=batched)
@@ -45,6 +45,7 @@ def reader_of(connection: ConnectionLike, codec: Any = UNSET) -> Codec[Any] | No
 
 def stream_of(connection: ConnectionLike, reader: Codec[Any] | None, *, batched: bool = False) -> Observable[Any]:
     """The messages of a connection, as this codec reads them."""
+    check_flag("batched", batched)
     # The connection has streams of its own for what needs no decoding.
     if reader is None:
         return connection.for_nodes.batches(is_binary=None) if batched else connection.messages
@@ -79,7 +80,8 @@ class Writer:
         takes_any_type: Whether a value may be of another type than the codec's.
 
     Raises:
-        TypeError: If an argument is no connection or no codec, or if `codec` and `is_binary` are both given.
+        TypeError: If an argument is no connection or no codec, if `is_binary` is neither a `bool` nor `None`, or if
+            `codec` and `is_binary` are both given.
         ValueError: If no codec has that name, or its package is not installed.
     """
 
@@ -97,7 +99,7 @@ class Writer:
         if is_binary is UNSET:
             is_binary = None
         else:
-            check_only_one_given(codec)
+            check_is_binary(is_binary, codec)
             codec = None
         writer = _codec_of(connection, codec, default=None)
         self._connection = connection
@@ -138,8 +140,9 @@ class Writer:
         return lambda: self.send(message())
 
 
-def check_only_one_given(codec: Any) -> None:
-    """Refuses a codec, with a `TypeError`, where `is_binary` is given."""
+def check_is_binary(is_binary: bool | None, codec: Any) -> None:  # noqa: FBT001 - it is what is checked
+    """Refuses, with a `TypeError`, an `is_binary` of another type, and a codec beside it."""
+    check_flag("is_binary", is_binary, is_optional=True)
     if codec is not UNSET:
         raise TypeError("expected is_binary or codec, got both; codec=str, bytes or None says the same as is_binary")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from rxnodes.connection.protocols import check_connection
 from rxnodes.lifecycle.events import Opened, Stopped
 from rxnodes.rx.filtered import Filtered
-from rxnodes.websocket.codec_argument import UNSET, check_only_one_given, read_with
+from rxnodes.websocket.codec_argument import UNSET, check_is_binary, read_with
 
 if TYPE_CHECKING:
     from reactivex import Observable
@@ -121,7 +121,8 @@ def on_receive(
         stop, until the peer's Close frame, are emitted too; none comes after `Stopped`.
 
     Raises:
-        TypeError: If `codec` is no codec, or is given together with `is_binary`.
+        TypeError: If `codec` is no codec or is given together with `is_binary`, `is_binary` is neither a `bool` nor
+            `None`, or `batched` is no `bool`.
         ValueError: If no codec has that name, or its package is not installed.
 
     Example:
@@ -131,7 +132,7 @@ def on_receive(
         >>> numbers = on_receive(chat, codec=list[int]).subscribe(lambda numbers: print(sum(numbers)))
     """
     if is_binary is not UNSET:
-        check_only_one_given(codec)
+        check_is_binary(is_binary, codec)
         codec = None if is_binary is None else bytes if is_binary else str
     return read_with(connection, codec, batched=batched)
 

@@ -80,7 +80,12 @@ def test_what_cannot_be_drawn_is_said(content, problem, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("output", "problem"),
-    [("run.jsonl", "run.jsonl is the recording itself"), ("nowhere/a.svg", "No such file"), (".", "Is a directory")],
+    [
+        ("run.jsonl", "run.jsonl is the recording itself"),
+        ("nowhere/a.svg", "rxnodes: nowhere/a.svg: No such file"),
+        (".", "Is a directory"),
+        ("a.png", "a.png: a name that ends with .svg or"),
+    ],
 )
 def test_where_nothing_can_be_drawn_to_is_said(run_file, output, problem, tmp_path, capsys):
     before = (tmp_path / "run.jsonl").read_bytes()

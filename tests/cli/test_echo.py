@@ -115,4 +115,5 @@ def test_it_ends_when_nobody_reads_what_it_prints(server):
 
 def test_a_port_that_is_taken(capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        assert "in use" in fails(["echo", "--port", str(taken.getsockname()[1])], capsys)
+        errors = fails(["echo", "--port", str(taken.getsockname()[1])], capsys)
+    assert errors.startswith("rxnodes: Address already in use")

@@ -123,7 +123,7 @@ def test_headers_join_those_of_the_settings_and_subprotocols_replace_them(chat, 
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["http://127.0.0.1/"], "connections.server.url: must begin with ws:// or wss://"),
+        (["http://127.0.0.1/"], "the command line: connections.server.url: must begin with ws:// or wss://"),
         (["ws://127.0.0.1/", "--header", f"no name: {SECRETS[0]}"], "must be a header name"),
         (["ws://127.0.0.1/", "--subprotocol", "a b"], "must be a subprotocol name"),
     ],

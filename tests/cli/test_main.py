@@ -45,6 +45,8 @@ def test_help(command, capsys):
         ["echo", "--port", "65536"],
         ["run"],
         ["run", "app"],
+        ["run", "./app:main"],
+        ["demo", "--token-file", "token"],
         ["run", "app:main", "--inspect", "settings"],
     ],
 )
@@ -54,9 +56,19 @@ def test_what_cannot_be_understood(arguments, capsys):
     assert "usage: rxnodes" in capsys.readouterr().err
 
 
-def test_ctrl_c_before_a_command_has_begun(capsys, monkeypatch):
+def _as_python_3_11_tells_it():
+    """While a class is made, as one of a module that is imported."""
+    raise RuntimeError("Error calling __set_name__") from KeyboardInterrupt()
+
+
+def _as_it_is():
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("interrupt", [_as_it_is, _as_python_3_11_tells_it])
+def test_ctrl_c_before_a_command_has_begun(interrupt, capsys, monkeypatch):
     def interrupted(*_):
-        raise KeyboardInterrupt
+        interrupt()
 
     monkeypatch.setattr("argparse.ArgumentParser.parse_args", interrupted)
     assert cli.main(["demo"]) == 130

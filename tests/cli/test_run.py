@@ -12,6 +12,7 @@ from rxnodes.cli import main as cli
 from rxnodes.testing import echo, never_answer_close
 
 PROGRAM = """
+import asyncio
 import functools
 import sys
 
@@ -49,6 +50,16 @@ async def fails(project):
     graph(project)
     await project.websocket("chat").wait_started()
     raise ValueError("in the middle")
+
+
+async def waits(project):
+    task = asyncio.create_task(asyncio.sleep(60))
+    task.cancel()
+    await task
+
+
+def pieces(project):
+    yield
 
 
 async def leaves(project):
@@ -114,6 +125,7 @@ def test_a_second_signal_aborts(chat):
         ("a_program:mian", "the module 'a_program' has no 'mian'"),
         ("a_program:Names.sooner", "the module 'a_program' has no 'Names.sooner'"),
         ("a_program:value", "a_program:value is not a function, but int"),
+        ("a_program:pieces", "a_program:pieces is a generator function, for it has a yield: nothing of it would run"),
     ],
 )
 def test_what_is_no_function(function, problem, capsys):
@@ -131,6 +143,7 @@ def test_without_settings(capsys):
     [
         ("a_program:raises", 'a_program.py", line ', "rxnodes: a_program:raises raised UnknownConfiguration"),
         ("a_program:fails", 'a_program.py", line ', "rxnodes: a_program:fails raised ValueError"),
+        ("a_program:waits", 'a_program.py", line ', "rxnodes: a_program:waits raised CancelledError"),
         ("of_no_use:main", 'of_no_use.py", line 1', "rxnodes: of_no_use cannot be imported"),
         ("no_python:main", 'no_python.py", line 1', "rxnodes: no_python cannot be imported"),
     ],

@@ -94,8 +94,10 @@ async def test_commands_after_the_close_do_nothing(caplog):
 
 
 @virtual
-async def test_a_close_code_is_a_number():
+async def test_a_close_code_is_a_number_and_a_reason_is_text():
     chat = await Chat().opened()
     with pytest.raises(TypeError, match="a close code must be an int, not str"):
         chat.connection.stop(code="1000")
+    with pytest.raises(TypeError, match="a close reason must be a str, not bytes"):
+        chat.connection.stop(reason=b"bye")
     assert chat.connection.state is ConnectionState.OPEN

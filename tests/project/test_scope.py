@@ -235,7 +235,7 @@ async def test_what_is_over_is_not_kept():
             it.subscribe(pulse())
             it.subscribe(Trigger()).dispose()
             it.subscribe(pulse().pipe(ops.map(lambda _: 1 / 0)))
-        assert len(it._disposables) == 0
+        assert len(it._kept) == 0
 
 
 @virtual
@@ -250,6 +250,32 @@ async def test_something_of_ones_own_is_disposed_with_the_scope():
     assert not trigger.is_observed
     with pytest.raises(RxNodesError, match="the project has been left"):
         it.add(trigger.subscribe())
+    with pytest.raises(TypeError, match="add: expected a disposable, such as a subscription, got function"):
+        project()[0].add(lambda: None)
+
+
+@pytest.mark.parametrize("is_scene", [False, True])
+@virtual
+async def test_a_pipeline_whose_cleanup_raises_holds_up_nothing(is_scene, caplog):
+    """Neither the other pipelines, nor the connections, nor what is left behind the scope."""
+    it, _ = project()
+    chat = it.websocket("chat")
+    before, behind = Trigger(), Trigger()
+    async with it:
+        async with it.scene("menu", connections=[chat]) as scene:
+            scope = scene if is_scene else it
+            scope.subscribe(
+                before,
+                Trigger().pipe(ops.finally_action(lambda: 1 / 0)),
+                behind.pipe(ops.finally_action(lambda: 1 / 0)),
+            )
+            chat.start()
+            await chat.wait_started()
+        assert chat.last_stopped.was_clean
+    assert not before.is_observed
+    assert not behind.is_observed
+    where = "scene 'menu'" if is_scene else "the project"
+    assert [record.getMessage() for record in caplog.records] == [f"{where}: a pipeline ended with an error"] * 2
 
 
 @virtual

@@ -290,6 +290,20 @@ async def test_what_send_takes_the_nodes_take(message):
 
 
 @pytest.mark.parametrize(
+    ("node", "given", "problem"),
+    [
+        (on_receive, {"is_binary": "no"}, "is_binary: expected True, False or None, got str"),
+        (client_send, {"is_binary": 1}, "is_binary: expected True, False or None, got int"),
+        (on_receive, {"batched": None}, "batched: expected True or False, got NoneType"),
+    ],
+)
+@virtual
+async def test_a_switch_is_no_other_value_that_would_count_as_one(node, given, problem):
+    with pytest.raises(TypeError, match=problem):
+        node(Chat().connection, **given)
+
+
+@pytest.mark.parametrize(
     ("message", "given", "sent"),
     [
         ({"a": 1}, {}, '{"a":1}'),
