@@ -341,13 +341,18 @@ async def test_the_live_page_tells_who_took_over_from_a_worker_that_was_killed(f
         killed = await fleet.worker()
         await fleet.until(lambda: fleet.open == NAMES)
         [old] = fleet.workers
-        await fleet.worker()
+        run = fleet.running("run", "app:build", "settings", "--fleet", "--inspect")
+        worker = await fleet.stack.enter_async_context(run)
         await fleet.until(lambda: len(fleet.workers) == 2)
         [new] = {*fleet.workers} - {old}
-        page = await fleet.stack.enter_async_context(fleet.running("inspect", "settings", "--fleet"))
-        origin, token = (await page.stdout.readline()).decode().removeprefix("live page: ").strip().split("/#")
+        outside = await fleet.stack.enter_async_context(fleet.running("inspect", "settings", "--fleet"))
+        pages = [
+            (await printed.readline()).decode().removeprefix("live page: ").strip().split("/#")
+            for printed in (worker.stderr, outside.stdout)
+        ]
 
-        async def told(is_so):
+        async def told(page, is_so):
+            origin, token = page
             headers = {"Authorization": f"Bearer {token}"}
             while True:
                 async with session.get(f"{origin}/api/workers", headers=headers) as response:
@@ -356,10 +361,12 @@ async def test_the_live_page_tells_who_took_over_from_a_worker_that_was_killed(f
                     return workers
                 await fleet.lookout.change()
 
-        before = await told(lambda it: it["current"] and all(worker["alive"] for worker in it["workers"]))
-        assert {worker["id"] for worker in before["workers"]} == {old, new}
+        for page in pages:
+            before = await told(page, lambda it: it["current"] and all(worker["alive"] for worker in it["workers"]))
+            assert {worker["id"] for worker in before["workers"]} == {old, new}
         held = {name for name, holder in before["holders"].items() if holder == old}
         killed.kill()
-        after = await told(lambda it: {*it["holders"].values()} == {new})
-        assert {it["connection"] for it in after["takeovers"]} == held
-        assert {(it["from"], it["to"]) for it in after["takeovers"]} == {(old, new)}
+        for page in pages:
+            after = await told(page, lambda it: {*it["holders"].values()} == {new})
+            assert {it["connection"] for it in after["takeovers"]} == held
+            assert {(it["from"], it["to"]) for it in after["takeovers"]} == {(old, new)}
