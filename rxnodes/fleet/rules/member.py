@@ -226,6 +226,7 @@ class Member:
             held=self._held + self._claiming,
             is_draining=self.is_draining,
             host=self._host,
+            at=now.at.timestamp(),
         )
         self._out.append(PutLease(lease, self._revision))
 
