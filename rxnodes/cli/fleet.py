@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,6 +31,8 @@ __all__ = ["run"]
 
 #: For how many seconds the answer of a worker is waited for.
 _PATIENCE: Final = 2.0
+#: From how many seconds on a duration is told in minutes.
+_MINUTES: Final = 120
 #: How many connections change their worker at once, when a fleet is rebalanced.
 _AT_ONCE: Final = 10
 
@@ -76,6 +79,7 @@ def _as_json(fleet: FleetSettings, lookout: Lookout, connections: list[Connectio
             "capacity": seen.lease.capacity,
             "draining": seen.lease.is_draining,
             "alive": seen.is_alive,
+            "renewed_at": seen.lease.at,
         }
         for seen in _in_order(lookout)
     ]
@@ -117,10 +121,15 @@ def _print_status(fleet: FleetSettings, lookout: Lookout, connections: list[Conn
 
 def _worker_in_words(seen: WorkerSeen) -> str:
     lease = seen.lease
-    text = f"holds {lease.held}" + (f" of {lease.capacity} at most" if lease.capacity is not None else "")
     if not seen.is_alive:
-        return f"{text}; silent: dead, cut off, or stopped"
+        return f"held {lease.held}; silent for {_duration(time.time() - lease.at)}: dead, cut off, or stopped"
+    text = f"holds {lease.held}" + (f" of {lease.capacity} at most" if lease.capacity is not None else "")
     return f"{text}; draining" if lease.is_draining else text
+
+
+def _duration(seconds: float) -> str:
+    """So many seconds, for people. The clocks of two machines need not agree."""
+    return f"{max(seconds, 0):.0f} s" if seconds < _MINUTES else f"{seconds / 60:.0f} min"
 
 
 def _summary(lookout: Lookout, connections: list[ConnectionSeen]) -> str:
@@ -187,7 +196,7 @@ async def _command(
 # --- drain and rebalance ----------------------------------------------------------------------------------------------
 
 
-async def _drain(fleet: FleetSettings, options: argparse.Namespace, out: Output, err: Output) -> int:  # noqa: ARG001
+async def _drain(fleet: FleetSettings, options: argparse.Namespace, out: Output, err: Output) -> int:
     async with Lookout(store_of(fleet, is_observer=True)) as lookout:
         await lookout.see_who_is_alive()
         workers = _workers(options.workers, lookout)
@@ -195,13 +204,21 @@ async def _drain(fleet: FleetSettings, options: argparse.Namespace, out: Output,
             await _order(lookout, worker, Leave())
             out.line(printable(f"{worker}: draining"))
         left = set(workers)
+        are_lost = False
         while left:
-            for worker in sorted(left - {*lookout.workers}):
-                out.line(printable(f"{worker}: has left"))
+            for worker in sorted(left):
+                seen = lookout.workers.get(worker)
+                if seen is None:
+                    out.line(printable(f"{worker}: has left"))
+                elif not seen.is_alive:
+                    are_lost = True
+                    err.line(printable(f"{worker}: lost its lease before it had left: dead, cut off, or stopped"))
+                else:
+                    continue
                 left.discard(worker)
             if left:
                 await lookout.change()
-    return 0
+    return int(are_lost)
 
 
 def _workers(asked: list[str], lookout: Lookout) -> list[str]:
@@ -245,7 +262,11 @@ async def _rebalance(fleet: FleetSettings, options: argparse.Namespace, out: Out
 
 
 async def _move(lookout: Lookout, moves: dict[str, str], out: Output) -> None:
-    """Has some connections let go by their holders, and waits until they are held again."""
+    """Has some connections let go by their holders, and waits until they are held again.
+
+    Raises:
+        RxNodesError: If nobody is left who could hold them.
+    """
     epochs = {name: lookout.connection(name).record.epoch for name in moves}
     for worker in sorted({*moves.values()}):
         await _order(lookout, worker, LetGo([name for name, holder in moves.items() if holder == worker]))
@@ -256,6 +277,8 @@ async def _move(lookout: Lookout, moves: dict[str, str], out: Output) -> None:
                 del epochs[name]
                 out.line(printable(f"{name}: {moves[name]} -> {record.holder}"))
         if epochs:
+            if not any(seen.is_alive for seen in lookout.workers.values()):
+                raise RxNodesError(f"no worker is alive any more that could hold {', '.join(sorted(epochs))}")
             await lookout.change()
 
 

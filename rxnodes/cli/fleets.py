@@ -83,4 +83,5 @@ def store_of(fleet: FleetSettings, *, is_observer: bool) -> Store:
         history=fleet.history,
         replicas=fleet.replicas,
         is_observer=is_observer,
+        keeps=bool(fleet.messages),
     )

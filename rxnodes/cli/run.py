@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine
 
     from rxnodes.cli.output import Output
+    from rxnodes.fleet.roster import Roster
     from rxnodes.project.project import Project
 
 __all__ = ["run"]
@@ -83,14 +84,16 @@ def _find(module_name: str, path: str) -> Callable[[Project], object]:
 
 
 @contextlib.asynccontextmanager
-async def _opened(project: Project, options: argparse.Namespace, err: Output) -> AsyncGenerator[None, None]:
-    """Opens the project, with a live page where that is asked for."""
+async def _opened(
+    project: Project, options: argparse.Namespace, err: Output, workers: Roster | None = None
+) -> AsyncGenerator[None, None]:
+    """Opens the project, with a live page where that is asked for: of it, and of the workers of its fleet."""
     async with contextlib.AsyncExitStack() as stack:
         if options.inspect is not None:
             # The page is the outer one, so that it shows the end.
             from rxnodes.cli.inspect import inspected  # noqa: PLC0415
 
-            await stack.enter_async_context(inspected(project, options, err))
+            await stack.enter_async_context(inspected(project, options, err, workers=workers))
         await stack.enter_async_context(project)
         yield
 
@@ -101,6 +104,7 @@ def _in_fleet(
     """The project as a worker of a fleet, and what runs it."""
     from rxnodes import settings  # noqa: PLC0415 - as in `run`
     from rxnodes.cli.fleets import fleet_of, store_of  # noqa: PLC0415
+    from rxnodes.fleet.roster import Roster  # noqa: PLC0415
     from rxnodes.fleet.worker.lease_guard import LeaseGuard  # noqa: PLC0415
     from rxnodes.fleet.worker.worker import Worker  # noqa: PLC0415
     from rxnodes.project.plugin_settings import installed_plugins  # noqa: PLC0415
@@ -115,15 +119,17 @@ def _in_fleet(
     loaded = settings.load(options.settings, installed_plugins())
     fleet = fleet_of(loaded, options.fleet, options.settings)
     store = store_of(fleet, is_observer=False)
+    # A way to the servers of its own, as of any other who looks: the worker's is busy with what its lease depends on.
+    roster = None if options.inspect is None else Roster(store_of(fleet, is_observer=True))
     guard = LeaseGuard()
     project = Project.of(loaded, AiohttpTransport(guard.is_allowed))
 
     async def hold() -> None:
-        async with _opened(project, options, err):
+        async with _opened(project, options, err, roster):
             worker = Worker(project, store, guard, lease=fleet.lease, capacity=fleet.capacity, kept=fleet.messages)
             _check_wired(function(project), ":".join(options.function))
             err.line(f"joining the fleet {fleet.name!r} at {', '.join(fleet.servers)} (Ctrl+C leaves it)")
-            async with worker:
+            async with roster or contextlib.nullcontext(), worker:
                 await worker.left()
 
     return project, hold()

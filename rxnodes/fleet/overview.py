@@ -32,6 +32,9 @@ logger = logging.getLogger("rxnodes")
 #: A renewal that is late by so many is missing.
 _LATE: Final = 2.5
 
+#: For how many seconds a worker is listed whose lease has run out: the store sweeps it then, without a word.
+_LISTED: Final = 3600
+
 #: How many takeovers are remembered.
 _TAKEOVERS: Final = 100
 
@@ -42,7 +45,7 @@ class WorkerSeen:
 
     Attributes:
         lease: What it says of itself.
-        is_alive: Whether its lease was renewed while somebody looked.
+        is_alive: Whether its lease was renewed while somebody looked, and has not run out since.
         renewed_at: When its last renewal was seen here, in seconds since 1970: of one that was there before, when it
             was first looked at.
     """
@@ -113,11 +116,12 @@ class Lookout:
             for watcher in (self._leases, self._records, self._log):
                 await watcher.is_read.wait()
         except BaseException:
-            await self.store.close()
+            await self.__aexit__()
             raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._leases.close()
         await self.store.close()
 
     async def see_who_is_alive(self) -> None:
@@ -131,7 +135,7 @@ class Lookout:
             pass
 
     async def change(self) -> None:
-        """Waits until a lease or a record changes."""
+        """Waits until a lease or a record changes, or a lease runs out."""
         change = asyncio.Event()
         self._leases.on_change = self._records.on_change = change.set
         await change.wait()
@@ -224,7 +228,7 @@ class _Watcher:
 
 
 class Leases(_Watcher):
-    """Follows the leases.
+    """Follows the leases, on the event loop.
 
     Attributes:
         workers: The workers that have one, by their ids.
@@ -233,24 +237,61 @@ class Leases(_Watcher):
     def __init__(self) -> None:
         super().__init__()
         self.workers: dict[str, WorkerSeen] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+
+    def close(self) -> None:
+        """Counts no lease any more."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+
+    def is_current(self, current: bool) -> None:  # noqa: FBT001 - as the store has it
+        """Whether all have been shown. While that is in doubt, no lease runs out."""
+        super().is_current(current)
+        self.close()
+        if current:
+            for worker in self.workers:
+                self._count(worker)
 
     def seen(self, seen: Seen) -> None:
         """A lease."""
         if seen.value is None:
-            self.workers.pop(seen.name, None)
-        else:
-            try:
-                lease = lease_of(seen.value)
-            except Unreadable as error:
-                logger.warning("the lease of worker %s cannot be read: %s", seen.name, error)
-                return
-            known = self.workers.get(seen.name)
-            # What comes behind the first look is news. A lease may be shown twice.
-            is_news = self.is_read.is_set() if known is None else lease.number > known.lease.number
-            was_alive = known is not None and known.is_alive
-            renewed_at = time.time() if known is None or is_news else known.renewed_at
-            self.workers[seen.name] = WorkerSeen(lease, was_alive or is_news, renewed_at)
+            self._forget(seen.name)
+            return
+        try:
+            lease = lease_of(seen.value)
+        except Unreadable as error:
+            logger.warning("the lease of worker %s cannot be read: %s", seen.name, error)
+            return
+        known = self.workers.get(seen.name)
+        # What comes behind the first look is news. A lease may be shown twice.
+        is_news = self.is_read.is_set() if known is None else lease.number > known.lease.number
+        if known is None or is_news:
+            self.workers[seen.name] = WorkerSeen(lease, is_news, time.time())
+            self._count(seen.name)
         self.note_change()
+
+    def _count(self, worker: str) -> None:
+        """Its lease lasts from here on."""
+        self._wait(worker, self.workers[worker].lease.seconds, self._run_out)
+
+    def _run_out(self, worker: str) -> None:
+        self.workers[worker].is_alive = False
+        self._wait(worker, _LISTED, self._forget)
+        self.note_change()
+
+    def _forget(self, worker: str) -> None:
+        self.workers.pop(worker, None)
+        timer = self._timers.pop(worker, None)
+        if timer is not None:
+            timer.cancel()
+        self.note_change()
+
+    def _wait(self, worker: str, seconds: float, then: Callable[[str], None]) -> None:
+        timer = self._timers.get(worker)
+        if timer is not None:
+            timer.cancel()
+        self._timers[worker] = asyncio.get_running_loop().call_later(seconds, then, worker)
 
 
 class Records(_Watcher):

@@ -37,6 +37,7 @@ class Roster:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._leases.close()
         await self._store.close()
 
     def told(self) -> dict[str, Any]:

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 import re
 import shutil
 import signal
 import sys
+from types import SimpleNamespace
 
 import aiohttp
 import pytest
 from commands import fails
 from fleet.nats_servers import is_there, one
+from fleet.worker.workers import LEASE, SETTLE, Workers
 from programs import environment, running
 
-from rxnodes import ConnectError
+from rxnodes import ConnectError, RxNodesError
+from rxnodes.cli import fleet as command
 from rxnodes.cli import main as cli
+from rxnodes.cli.output import Output
 from rxnodes.fleet.nats import nats_store
 from rxnodes.fleet.overview import Lookout
-from rxnodes.testing import WebSocketServer, echo
+from rxnodes.fleet.settings import FleetSettings
+from rxnodes.testing import WebSocketServer, echo, in_virtual_time
 
 APP = """
 from reactivex import operators as ops
@@ -136,6 +142,70 @@ def test_servers_that_refuse_are_told_plainly(folder, capsys, monkeypatch):
 def test_a_fleet_that_is_switched_off_says_what_switches_it(folder, capsys):
     (folder / "settings/plugins.toml").write_text("fleet = false")
     assert "'fleet' is disabled; settings/plugins.toml switches it" in fails(["run", "app:build", "--fleet"], capsys)
+
+
+# --- Workers that die meanwhile, in virtual time ----------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def workers_whose_peer_never_answers_a_close(monkeypatch):
+    """Two workers, of which the first holds all. A fleet's commands act on them."""
+
+    def mute(peer):
+        peer.accept()
+        peer.expect_close(lambda: None)
+
+    async with Workers(NAMES) as fleet, asyncio.timeout(10 * LEASE):
+        monkeypatch.setattr("rxnodes.cli.fleet.store_of", lambda *_, **__: fleet.engine.store())
+        fleet.join(lambda project: [project.websocket(name).start() for name in NAMES], script=mute)
+        await asyncio.sleep(SETTLE + 1)
+        fleet.join()
+        await asyncio.sleep(1)
+        yield fleet
+
+
+def printing():
+    return Output(io.TextIOWrapper(io.BytesIO(), encoding="utf-8"))
+
+
+def printed(output):
+    return output._stream.buffer.getvalue().decode()
+
+
+@in_virtual_time
+async def test_a_drain_ends_where_the_worker_dies_before_it_has_left(monkeypatch):
+    async with workers_whose_peer_never_answers_a_close(monkeypatch) as fleet:
+        out, err = printing(), printing()
+        draining = asyncio.ensure_future(
+            command._drain(FleetSettings(), SimpleNamespace(workers=[fleet.hands[0].worker.id]), out, err)
+        )
+        await asyncio.sleep(1)
+        fleet.hands[0].freeze()
+        assert await draining == 1
+        assert "lost its lease before it had left" in printed(err)
+
+
+@in_virtual_time
+async def test_a_rebalance_ends_where_all_workers_die(monkeypatch):
+    async with workers_whose_peer_never_answers_a_close(monkeypatch) as fleet:
+        moving = asyncio.ensure_future(command._rebalance(FleetSettings(), SimpleNamespace(), printing(), printing()))
+        await asyncio.sleep(1)
+        for hand in fleet.hands:
+            hand.freeze()
+        with pytest.raises(RxNodesError, match="no worker is alive any more that could hold c"):
+            await moving
+
+
+@in_virtual_time
+async def test_the_status_says_for_how_long_a_worker_is_silent(monkeypatch):
+    async with workers_whose_peer_never_answers_a_close(monkeypatch) as fleet:
+        dead = fleet.hands[0].worker.id
+        fleet.hands[0].freeze()
+        await asyncio.sleep(LEASE)
+        out = printing()
+        assert await command._status(FleetSettings(), SimpleNamespace(names=[], json=False), out, out) == 0
+        [told] = [line for line in printed(out).splitlines() if dead in line]
+        assert re.search(r"held 8; silent for \d+ s: dead, cut off, or stopped", told)
 
 
 # --- A fleet ----------------------------------------------------------------------------------------------------------
@@ -341,13 +411,18 @@ async def test_the_live_page_tells_who_took_over_from_a_worker_that_was_killed(f
         killed = await fleet.worker()
         await fleet.until(lambda: fleet.open == NAMES)
         [old] = fleet.workers
-        await fleet.worker()
+        run = fleet.running("run", "app:build", "settings", "--fleet", "--inspect")
+        worker = await fleet.stack.enter_async_context(run)
         await fleet.until(lambda: len(fleet.workers) == 2)
         [new] = {*fleet.workers} - {old}
-        page = await fleet.stack.enter_async_context(fleet.running("inspect", "settings", "--fleet"))
-        origin, token = (await page.stdout.readline()).decode().removeprefix("live page: ").strip().split("/#")
+        outside = await fleet.stack.enter_async_context(fleet.running("inspect", "settings", "--fleet"))
+        pages = [
+            (await printed.readline()).decode().removeprefix("live page: ").strip().split("/#")
+            for printed in (worker.stderr, outside.stdout)
+        ]
 
-        async def told(is_so):
+        async def told(page, is_so):
+            origin, token = page
             headers = {"Authorization": f"Bearer {token}"}
             while True:
                 async with session.get(f"{origin}/api/workers", headers=headers) as response:
@@ -356,10 +431,12 @@ async def test_the_live_page_tells_who_took_over_from_a_worker_that_was_killed(f
                     return workers
                 await fleet.lookout.change()
 
-        before = await told(lambda it: it["current"] and all(worker["alive"] for worker in it["workers"]))
-        assert {worker["id"] for worker in before["workers"]} == {old, new}
+        for page in pages:
+            before = await told(page, lambda it: it["current"] and all(worker["alive"] for worker in it["workers"]))
+            assert {worker["id"] for worker in before["workers"]} == {old, new}
         held = {name for name, holder in before["holders"].items() if holder == old}
         killed.kill()
-        after = await told(lambda it: {*it["holders"].values()} == {new})
-        assert {it["connection"] for it in after["takeovers"]} == held
-        assert {(it["from"], it["to"]) for it in after["takeovers"]} == {(old, new)}
+        for page in pages:
+            after = await told(page, lambda it: {*it["holders"].values()} == {new})
+            assert {it["connection"] for it in after["takeovers"]} == held
+            assert {(it["from"], it["to"]) for it in after["takeovers"]} == {(old, new)}

@@ -51,6 +51,30 @@ async def test_a_lookout_sees_who_is_alive_and_who_holds_what():
 
 
 @virtual
+async def test_a_worker_that_dies_while_somebody_looks_is_told_and_in_the_end_listed_no_more():
+    async with Workers(NAMES) as fleet:
+        fleet.join(), fleet.join()
+        await asyncio.sleep(SETTLE + 1)
+        async with Lookout(fleet.engine.store()) as lookout:
+            await lookout.see_who_is_alive()
+            dead, living = (hand.worker.id for hand in fleet.hands)
+            # What cannot be seen is not told.
+            lookout.store.cut()
+            await asyncio.sleep(2 * LEASE)
+            lookout.store.restore()
+            await asyncio.sleep(LEASE)
+            assert [lookout.workers[worker].is_alive for worker in (dead, living)] == [True, True]
+            fleet.hands[0].freeze()
+            began = asyncio.get_running_loop().time()
+            while lookout.workers[dead].is_alive:
+                await lookout.change()
+            assert asyncio.get_running_loop().time() - began <= LEASE
+            assert lookout.workers[living].is_alive
+            await asyncio.sleep(3600)
+            assert {*lookout.workers} == {living}
+
+
+@virtual
 async def test_a_worker_that_is_told_to_leave_drains():
     async with Workers(NAMES) as fleet:
         for _ in range(2):

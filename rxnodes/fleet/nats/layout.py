@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from rxnodes.errors import ConnectError
@@ -13,6 +14,8 @@ from rxnodes.fleet.nats.jetstream import ApiError
 from rxnodes.fleet.store import Unknown
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from rxnodes.fleet.nats.jetstream import JetStream
 
 __all__ = ["Layout", "Place"]
@@ -28,6 +31,12 @@ _NANOSECONDS: Final = 1_000_000_000
 _IS_THERE: Final = 10058
 #: From this status on, JetStream's no is not its last word.
 _LATER: Final = 500
+#: Nor is it while servers are starting, which do not know each other yet.
+_NO_PEERS: Final = 10005
+#: The error of servers that cannot set as much aside.
+_NO_ROOM: Final = 10047
+#: How many bytes the servers are asked to set aside, at first and in the end.
+_ASIDE: Final = (1 << 50, 1 << 20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +65,14 @@ class Layout:
         history: How many entries of the log are kept for each connection.
         replicas: On how many servers all of it is kept, 1, 3 or 5.
         is_ours: Whether what is there already is to be kept like this too. It is not for an observer.
+        keeps: Whether messages are kept: then these are bounded, so that they never take the room of all else.
     """
 
     fleet: str
     history: int = 64
     replicas: int = 1
     is_ours: bool = True
+    keeps: bool = False
 
     @property
     def leases(self) -> Place:
@@ -106,23 +117,9 @@ class Layout:
             (self.kept, {"max_msgs_per_subject": -1, "max_age": _KEPT_FOR * _NANOSECONDS}),
         ):
             config = {"name": place.stream, "subjects": [f"{place.prefix}>"], **_OF_ALL, **ours}
-            await self._patiently(jetstream, {**config, "num_replicas": self.replicas})
-
-    async def _patiently(self, jetstream: JetStream, config: dict[str, Any]) -> None:
-        """Servers that are just starting, or choosing a leader, say no for a while."""
-        pause = 0.1
-        while True:
-            try:
-                await self._keep(jetstream, config)
-            except (ApiError, Unknown) as error:
-                if isinstance(error, ApiError) and error.code < _LATER:
-                    raise ConnectError(f"JetStream does not keep the fleet: {error}", retryable=False) from error
-                if pause > 1:
-                    _logger.warning("JetStream cannot keep the fleet yet: %s. It is asked again.", error)
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, 5)
-            else:
-                return
+            await _patiently(partial(self._keep, jetstream, {**config, "num_replicas": self.replicas}))
+        if self.keeps:
+            await _patiently(partial(self._bound_kept, jetstream))
 
     async def _keep(self, jetstream: JetStream, config: dict[str, Any]) -> None:
         name = config["name"]
@@ -135,6 +132,48 @@ class Layout:
             changed = {key: config[key] for key in ("max_msgs_per_subject", "num_replicas")}
             if self.is_ours and any(kept.get(key) != value for key, value in changed.items()):
                 await jetstream.api(f"STREAM.UPDATE.{name}", {**kept, **changed})
+
+    async def _bound_kept(self, jetstream: JetStream) -> None:
+        """Bounds what kept messages may take to three quarters of what the servers can set aside, at most.
+
+        Servers that are full refuse leases too. A stream that is full refuses messages alone. How much room there is no
+        server says, but whether it can set some aside. What somebody else has set stays.
+        """
+        name = self.kept.stream
+        config = (await jetstream.api(f"STREAM.INFO.{name}"))["config"]
+        if config["max_bytes"] != -1:
+            return
+        size, least = _ASIDE
+        while True:
+            try:
+                await jetstream.api(f"STREAM.UPDATE.{name}", {**config, "discard": "new", "max_bytes": size})
+                break
+            except ApiError as error:
+                if error.number != _NO_ROOM or size <= least:
+                    raise
+                size //= 2
+        await jetstream.api(f"STREAM.UPDATE.{name}", {**config, "discard": "new", "max_bytes": size * 3 // 4})
+
+
+async def _patiently(act: Callable[[], Awaitable[None]]) -> None:
+    """Does something that servers which are just starting, or choosing a leader, refuse for a while.
+
+    Raises:
+        ConnectError: If they refuse it for good.
+    """
+    pause = 0.1
+    while True:
+        try:
+            await act()
+        except (ApiError, Unknown) as error:
+            if isinstance(error, ApiError) and error.code < _LATER and error.number != _NO_PEERS:
+                raise ConnectError(f"JetStream does not keep the fleet: {error}", retryable=False) from error
+            if pause > 1:
+                _logger.warning("JetStream cannot keep the fleet yet: %s. It is asked again.", error)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, 5)
+        else:
+            return
 
 
 _OF_ALL: Final = {

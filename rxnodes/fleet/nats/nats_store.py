@@ -46,6 +46,7 @@ def nats_store(  # noqa: PLR0913 - one for each setting
     history: int = 64,
     replicas: int = 1,
     is_observer: bool = False,
+    keeps: bool = False,
 ) -> NatsStore:
     """The store of a fleet, as its settings have it.
 
@@ -58,10 +59,11 @@ def nats_store(  # noqa: PLR0913 - one for each setting
         history: How many entries of the log are kept for each connection.
         replicas: On how many servers all of it is kept.
         is_observer: Whether what is there already stays as it is.
+        keeps: Whether messages are kept, which then leave room for all else.
     """
     urls = tuple(url.strip() for url in servers.split(",") if url.strip())
     options = NatsOptions(urls, credentials, tls, ping=lease / 10)
-    layout = Layout(fleet, history, replicas, is_ours=not is_observer)
+    layout = Layout(fleet, history, replicas, is_ours=not is_observer, keeps=keeps and not is_observer)
     return NatsStore(options, layout, timeout=min(lease / 4, _LONGEST))
 
 

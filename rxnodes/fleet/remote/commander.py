@@ -99,7 +99,7 @@ class Commander:
 
     def give(self, connection: Commanded) -> None:
         """Writes the commands of a connection, which has one more."""
-        if len(connection.commands) > 1:
+        if connection in self._commanded:
             # Somebody is at it already.
             return
         self._queue[connection] = None
@@ -137,19 +137,23 @@ class Commander:
         while self._queue:
             connection = next(iter(self._queue))
             del self._queue[connection]
-            while connection.commands:
-                command = connection.commands[0]
-                try:
-                    written = await self._write_known(connection, command) or await self._write(
-                        connection.name, command
-                    )
-                except RxNodesError as error:
-                    del connection.commands[0]
-                    connection.give_up(command, error)
-                else:
-                    del connection.commands[0]
-                    connection.resolve(command, *written)
-            self._commanded.discard(connection)
+            try:
+                # What is told of one may lead to the next.
+                while connection.commands:
+                    await self._write_next(connection)
+            finally:
+                self._commanded.discard(connection)
+
+    async def _write_next(self, connection: Commanded) -> None:
+        command = connection.commands[0]
+        try:
+            written = await self._write_known(connection, command) or await self._write(connection.name, command)
+        except RxNodesError as error:
+            del connection.commands[0]
+            connection.give_up(command, error)
+        else:
+            del connection.commands[0]
+            connection.resolve(command, *written)
 
     async def _write_known(self, connection: Commanded, command: Command) -> tuple[Record, int, Tail] | None:
         """Writes a command behind what is known, which may be old; `None`: that has to be read."""

@@ -275,6 +275,8 @@ class RemoteDriver(RemoteParts):
         is_old = event is not None and event.session > 0 and standing.has_ended(event.session, self._ended)
         if read.is_behind_gap:
             self._tell_gap(None)
+            is_told = isinstance(event, Stopped) or read.tail.is_live
+            self.outbox.post(self._pass_over, read.tail.session - is_told)
         standing.follow(read.entry, read.tail)
         if standing.state is not before:
             self.outbox.post(self.publisher.publish, standing.state)
@@ -284,6 +286,10 @@ class RemoteDriver(RemoteParts):
             self._heard_at = self.loop.now()
         else:
             self.outbox.post(self._look_at_end, None)
+
+    def _pass_over(self, session: int) -> None:
+        self.standing.pass_over(session)
+        self._look_at_end()
 
     def _tell_gap(self, missed: Missed | None) -> None:
         """Something is missing: of the log, or messages."""

@@ -43,7 +43,7 @@ class Standing:
         starts: How many of these are starts.
     """
 
-    __slots__ = ("_awaited", "_old", "commands", "record", "starts", "state", "tail")
+    __slots__ = ("_awaited", "_awaited_in", "_old", "commands", "record", "starts", "state", "tail")
 
     def __init__(self) -> None:
         self.state = ConnectionState.IDLE
@@ -51,17 +51,18 @@ class Standing:
         self.record = Record()
         self.commands = 0
         self.starts = 0
-        # The last session that had ended when this observer came.
+        # The last session that had ended when this observer came, or whose end is missing for good.
         self._old = 0
-        # A session whose end has to be told, because somebody here knows that it began.
+        # A session whose end has to be told, because somebody knows that it began, and the epoch in which that was so.
         self._awaited = 0
+        self._awaited_in = 0
 
     # In these, `ended` is the last session whose `Stopped` everybody has been told.
 
     def session(self, ended: int) -> int:
         """The number of the session that is wished, live or last."""
         wished = self.record.wish.after + 1 if is_wanted(self.record.wish, self.tail) else 0
-        number = max(self.tail.session, self._awaited, wished)
+        number = max(self.tail.session, 0 if self._is_overtaken else self._awaited, wished)
         return number + 1 if self.starts and self.has_ended(number, ended) else number
 
     def is_live(self, ended: int) -> bool:
@@ -71,6 +72,16 @@ class Standing:
     def has_ended(self, session: int, ended: int) -> bool:
         """Whether this session is over, and everybody has been told."""
         return session <= max(self._old, ended)
+
+    @property
+    def _is_overtaken(self) -> bool:
+        """Whether another holder has claimed since, and the log has not the session that is awaited: it never will."""
+        return self.tail.epoch > self._awaited_in and self.tail.session < self._awaited
+
+    def _await(self, session: int, epoch: int) -> None:
+        if session > self._awaited:
+            self._awaited = session
+            self._awaited_in = epoch
 
     # What the log says
 
@@ -90,6 +101,10 @@ class Standing:
         if entry.event is not None:
             self.state = _STATES.get(type(entry.event), self.state)
 
+    def pass_over(self, session: int) -> None:
+        """Entries are missing: whatever sessions there were up to this one, no end of them will be told any more."""
+        self._old = max(self._old, session)
+
     def go_back(self) -> None:
         """The log has lost its last entries. What was known of it may never come true."""
         self._awaited = 0
@@ -100,14 +115,14 @@ class Standing:
         """The record has changed."""
         if is_wanted(self.record.wish, self.tail):
             # What was wished may have begun before it was taken back.
-            self._awaited = max(self._awaited, record.wish.after)
+            self._await(record.wish.after, record.epoch)
         self.record = record
 
     def resolve(self, tail: Tail, *, is_start: bool) -> None:
         """A command is written, or changes nothing, by what the log says there."""
         self.commands -= 1
         self.starts -= is_start
-        self._awaited = max(self._awaited, tail.session)
+        self._await(tail.session, tail.epoch)
 
 
 def says_all(entry: Entry) -> bool:

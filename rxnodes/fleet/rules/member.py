@@ -191,6 +191,7 @@ class Member:
             held=self._shares.taken,
             is_draining=self.is_draining,
             host=self._host,
+            at=now.at.timestamp(),
         )
         self._out.append(PutLease(lease, self._revision))
 

@@ -136,6 +136,7 @@ class Lease:
         held: How many it holds.
         is_draining: Whether it is leaving, and claims nothing any more.
         host: Where it runs, for people.
+        at: When it said so, by its own clock, in seconds since 1970, for people.
     """
 
     worker: str
@@ -146,3 +147,4 @@ class Lease:
     held: int = 0
     is_draining: bool = False
     host: str = ""
+    at: float = 0.0

@@ -39,7 +39,8 @@ class LogFollower:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._following: dict[str, Follows] = {}
+        # Who follows, and behind which sequence number: the watch may lag behind what was read.
+        self._following: dict[str, tuple[Follows, int]] = {}
         # The last entry of each connection, while the log is read: nobody may have followed that connection yet.
         self._lasts: dict[str, Logged] = {}
         self._watch: Watch | None = None
@@ -47,15 +48,14 @@ class LogFollower:
 
     def follow(self, connection: Follows, behind: int) -> None:
         """Reads the log for a connection: the last entry behind this sequence number, if any, and all that come."""
-        self._following[connection.name] = connection
-        last = self._lasts.get(connection.name)
+        self._following[connection.name] = (connection, behind)
         if self._lingering is not None:
             self._lingering.cancel()
             self._lingering = None
         if self._watch is None:
             self._watch = self._store.watch_log(self)
-        elif last is not None and last.sequence > behind:
-            _tell(connection, last)
+        elif (last := self._lasts.get(connection.name)) is not None:
+            self._tell(last)
 
     def unfollow(self, connection: Follows) -> None:
         """Reads it no longer."""
@@ -78,9 +78,7 @@ class LogFollower:
     def logged(self, entry: Logged) -> None:
         """An entry."""
         self._lasts[entry.name] = entry
-        connection = self._following.get(entry.name)
-        if connection is not None:
-            _tell(connection, entry)
+        self._tell(entry)
 
     def is_current(self, current: bool) -> None:  # noqa: FBT001 - as the store has it
         """What is missing comes later: nobody here waits for it to be complete."""
@@ -88,12 +86,15 @@ class LogFollower:
     def gap(self, reason: str) -> None:  # noqa: ARG002 - as the store has it
         """The log is told again. The last entry of each connection is enough."""
         self._lasts.clear()
+        self._following = {name: (connection, 0) for name, (connection, _) in self._following.items()}
 
-
-def _tell(connection: Follows, entry: Logged) -> None:
-    try:
-        read = entry_of(entry.value)
-    except Unreadable as error:
-        logger.warning("%s: an entry of the log cannot be read: %s", entry.name, error)
-    else:
-        connection.see(read, read.at(entry.sequence))
+    def _tell(self, entry: Logged) -> None:
+        connection, behind = self._following.get(entry.name, (None, 0))
+        if connection is None or entry.sequence <= behind:
+            return
+        try:
+            read = entry_of(entry.value)
+        except Unreadable as error:
+            logger.warning("%s: an entry of the log cannot be read: %s", entry.name, error)
+        else:
+            connection.see(read, read.at(entry.sequence))

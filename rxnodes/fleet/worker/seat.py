@@ -289,7 +289,7 @@ class Seat:
     def start(self) -> None:
         """A start was asked for."""
         if not self._seats.has_ever_joined:
-            self._seats.wishes[self.name] = Wish(run=True, id=uuid4().hex)
+            self._wish()
         elif not self._is_wiring or not self.state.record.wish.id:
             # What is wired with each holding does not start again what the fleet has stopped.
             self._command(self._start())
@@ -302,9 +302,16 @@ class Seat:
             seen = seen._replace(fulfilled=self._stopping.about)
         return SeatCommand(seat=self, is_start=True, seen=seen)
 
+    def _wish(self) -> None:
+        """A start was asked for before joining, when the record may have been seen already."""
+        if self._seats.is_running and self.state.revision:
+            self.settle_wish(self.state.record)
+        else:
+            self._seats.wishes[self.name] = Wish(run=True, id=uuid4().hex)
+
     def stop(self, code: int, reason: str) -> None:
         """A stop was asked for."""
-        if not self._seats.has_ever_joined:
+        if not (self._seats.has_ever_joined or self.commands):
             self._seats.wishes.pop(self.name, None)
         elif self._is_running_here():
             self._is_stopping = True

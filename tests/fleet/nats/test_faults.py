@@ -16,13 +16,13 @@ import time
 import pytest
 import trustme
 from fleet.lone_writer import LoneWriter
-from fleet.nats_servers import BINARIES, NatsServer, is_there, one, three, version
+from fleet.nats_servers import BINARIES, NatsCluster, NatsServer, is_there, one, three, version
 from fleet.watching import Watching
 from nacl.signing import SigningKey
 
 from rxnodes import ConnectError
 from rxnodes.fleet.nats import nats_store
-from rxnodes.fleet.store import Unknown
+from rxnodes.fleet.store import StoreFull, Unknown
 
 pytestmark = is_there
 
@@ -270,6 +270,26 @@ async def test_it_waits_where_no_server_answers(tmp_path, caplog):
         server.kill()
 
 
+@binaries
+@pytest.mark.slow
+async def test_it_waits_for_as_many_servers_as_there_are_replicas(tmp_path, binary):
+    cluster = NatsCluster(tmp_path, binary)
+    try:
+        for server in cluster.servers[:2]:
+            server.launch()
+        for server in cluster.servers[:2]:
+            await server.listening()
+        store = nats_store(cluster.url, lease=8.0, replicas=3)
+        opening = asyncio.create_task(store.open())
+        await asyncio.wait([opening], timeout=3)
+        assert not opening.done()
+        await cluster.servers[2].start()
+        await asyncio.wait_for(opening, 30)
+        await store.close()
+    finally:
+        cluster.kill()
+
+
 async def test_opening_can_be_cancelled(tmp_path):
     store = nats_store(NatsServer(tmp_path, BINARIES[0]).url)
     with pytest.raises(TimeoutError):
@@ -358,3 +378,38 @@ def encoded(prefix, raw):
 
 def without_padding(part):
     return base64.urlsafe_b64encode(part.encode() if isinstance(part, str) else part).decode().rstrip("=")
+
+
+# --- Messages that are kept leave room for all else -------------------------------------------------------------------
+
+
+async def keep_for_ever(store):
+    while True:
+        with contextlib.suppress(Unknown):
+            await store.keep("chat", bytes(500_000))
+
+
+@binaries
+async def test_a_stream_that_is_full_of_messages_takes_no_room_from_leases_records_and_the_log(tmp_path, binary):
+    server = NatsServer(tmp_path, binary)
+    server.limit("16MB")
+    await server.start()
+    try:
+        # As of a fleet that kept none before.
+        async with store_on(server.url), store_on(server.url, keeps=True) as store:
+            with pytest.raises(StoreFull):
+                await keep_for_ever(store)
+            for number in range(1, 100):
+                assert await store.put_lease(f"w{number}", bytes(500), 0)
+                assert await store.write_record(f"c{number}", bytes(500), 0)
+                assert await store.append(f"c{number}", bytes(10_000), 0)
+        # What somebody has set stays.
+        async with store_on(server.url, keeps=True) as store:
+            kept = await store._jetstream.api(f"STREAM.INFO.{store._layout.kept.stream}")
+            assert kept["config"]["max_bytes"] < 16 << 20
+            config = {**kept["config"], "max_bytes": 14_000_000}
+            await store._jetstream.api(f"STREAM.UPDATE.{store._layout.kept.stream}", config)
+        async with store_on(server.url, keeps=True) as store:
+            await store.keep("chat", bytes(500_000))
+    finally:
+        server.kill()

@@ -291,6 +291,29 @@ async def test_entries_that_have_fallen_out_of_the_history_are_a_gap():
 
 
 @in_virtual_time
+async def test_an_end_that_has_fallen_out_of_the_history_is_not_waited_for():
+    engine, scribe = await in_memory()
+    away = engine.store()
+    async with Fleet(away) as fleet:
+        chat = fleet.websocket("chat")
+        await scribe.open()
+        await settled()
+        told, held = heard(chat), []
+        pulse().pipe(until_stopped(chat)).subscribe(held.append)
+        away.cut()
+        await scribe.write(events.stopped())
+        await scribe.write(None)
+        # The history is short.
+        engine.log.pop(-2)
+        away.restore()
+        await settled()
+        assert (told, chat.is_live, len(held)) == ([("Gap", 1)], False, 1)
+        await scribe.open(session=2)
+        await settled()
+        assert (told[1:], chat.is_live) == ([("Connecting", 2), ("Opened", 2)], True)
+
+
+@in_virtual_time
 async def test_a_log_that_goes_back_is_a_gap_and_goes_on_behind_what_was_told():
     engine = MemoryEngine()
     store = engine.store()

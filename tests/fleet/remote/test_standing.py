@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from rxnodes.fleet.remote.standing import Standing
 from rxnodes.fleet.rules.values import Entry, Record, Tail, Wish
 from rxnodes.lifecycle.states import ConnectionState
@@ -41,6 +43,19 @@ def test_a_session_whose_holder_was_lost_has_ended_though_the_next_one_is_wished
     assert not standing.is_live(1)
     standing.follow(*behind(events.connecting(session=2), session=2, is_live=True))
     assert standing.is_live(1)
+
+
+@pytest.mark.parametrize("is_record_first", [True, False])
+def test_a_session_that_only_a_holder_who_is_lost_knew_of_is_not_waited_for(is_record_first):
+    standing = Standing()
+    standing.know(Record(Wish(run=True, after=0, id="a"), epoch=1))
+    held = behind(None, epoch=2)
+    stop = Record(Wish(run=False, after=1, id="b"), epoch=1)
+    steps = [lambda: standing.know(stop), lambda: standing.follow(*held)]
+    for step in steps if is_record_first else reversed(steps):
+        assert standing.is_live(0)
+        step()
+    assert not standing.is_live(0)
 
 
 def test_a_log_that_has_gone_back_is_not_waited_for():

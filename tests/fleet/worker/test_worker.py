@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from fleet.memory_store import late_request
+from fleet.memory_store import late_request, lost_request
 from fleet.worker.workers import LEASE, SETTLE, Workers
 from virtual import virtual
 
@@ -176,6 +176,28 @@ async def test_what_build_commands_counts_where_nobody_has_wished_anything():
         await asyncio.sleep(1)
         assert fleet.kinds("chat") == ["Held", "Connecting", "Opened"]
         assert fleet.holder("chat") is first
+
+
+@pytest.mark.parametrize("stands", ["nothing", "wished", "stopped"])
+@virtual
+async def test_what_is_commanded_once_the_records_are_seen_and_no_lease_is_there_yet_counts_likewise(stands):
+    async with Workers() as fleet:
+        first = fleet.join(starts("chat") if stands == "stopped" else lambda _: None)
+        await asyncio.sleep(SETTLE + 1)
+        if stands == "stopped":
+            first["chat"].stop()
+            await first["chat"].wait_stopped()
+        late = fleet.join()
+        # Its lease comes late; the records are seen by then.
+        late.store.faults = [lost_request, lost_request]
+        await asyncio.sleep(0.1)
+        assert not late.worker.is_joined
+        late["chat"].start()
+        if stands == "nothing":
+            late["chat"].stop()
+        await asyncio.sleep(2 * LEASE)
+        assert late.worker.is_joined
+        assert fleet.tail("chat").is_live is late["chat"].is_live is (stands == "wished")
 
 
 def wires(project):
