@@ -115,6 +115,7 @@ async def test_it_counts_and_says_what_is_wrong(browser):
         assert page.console == []
 
 
+@pytest.mark.slow
 async def test_it_goes_on_by_itself_when_the_program_comes_back(browser):
     async with serving() as (inspector, project, _):
         port = inspector.port
@@ -256,6 +257,7 @@ async def test_a_page_that_finds_no_room_says_so_and_goes_on_when_there_is(brows
         assert await page.run("document.body.dataset.link") == "live"
 
 
+@pytest.mark.slow
 async def test_a_page_that_is_left_open_holds_a_minute_of_each_connection_also_out_of_sight(browser):
     async with serving() as (inspector, _, _):
         page = await browser.open(inspector.url)
@@ -322,6 +324,7 @@ async def test_what_turns_the_direction_of_writing_is_shown_and_turns_nothing(br
             assert r"ok\u202eko\u001b[31m\u000a" in await page.run(f"{row(inner=part)}.textContent")
 
 
+@pytest.mark.slow
 async def test_a_thousand_connections_cost_no_more_than_those_that_change(browser):
     names = {f"chat {number:03}": {} for number in range(1000)}
     async with serving(**names) as (inspector, project, _):

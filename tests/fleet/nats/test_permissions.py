@@ -51,6 +51,7 @@ async def test_they_are_enough_for_a_worker_and_an_observer(tmp_path, kept):
         assert "Violation" not in log
 
 
+@pytest.mark.slow
 async def test_they_are_for_this_fleet_alone(tmp_path):
     async with one(tmp_path, more=CONFIG) as server, asyncio.timeout(30):
         store = nats_store(server.url.replace("//", "//bot:s3cret@"), fleet="prices", lease=1)
