@@ -107,7 +107,8 @@ async def test_it_counts_and_says_what_is_wrong(browser):
         await page.until(f"parseInt({row('chat', ' .received .rate')}.textContent.replace(',', '')) > 100")
         await page.until(f"{row('chat', ' .in')}.getAttribute('d')")
         await click(page, "document.getElementById('trouble')")
-        shown = "[...document.querySelectorAll('.row:not([hidden])')].map(it => it.dataset.connection).join()"
+        seen = "[...document.querySelectorAll('.row')].filter(it => it.checkVisibility())"
+        shown = f"{seen}.map(it => it.dataset.connection).join()"
         await page.until(f"{shown} === 'away,gone'")
         assert "1 reconnecting · 1 ended with an error" in await page.run(
             "document.getElementById('counts').textContent"
@@ -344,7 +345,7 @@ async def test_a_thousand_connections_cost_no_more_than_those_that_change(browse
         await page.run("document.getElementById('search').focus()")
         for key in "099":
             await page.press(key, key)
-        await page.until("document.querySelectorAll('.row:not([hidden])').length === 1")
+        await page.until("[...document.querySelectorAll('.row')].filter(it => it.checkVisibility()).length === 1")
         assert page.console == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections import defaultdict
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from rxnodes.recording.pictures.lanes import Label, Lanes
 
-__all__ = ["Placed", "Room", "Scale", "place", "scale_of"]
+__all__ = ["Placed", "Room", "Scale", "place", "scale_of", "turned"]
 
 #: What happens within this part of the whole time is drawn at one place.
 SAME: Final = 1 / 5000
@@ -103,20 +104,22 @@ class Room:
     """The room for labels beside a band.
 
     Attributes:
-        width: The width of the picture.
+        width: The width of the time.
+        tail: What there is behind it, for the state in which it ends.
         letter: The width of a letter.
         rows: How many rows there may be.
         is_above: Whether it is above the band. There the last of those that happen together stands next to the band.
     """
 
     width: float
+    tail: float
     letter: float
     rows: int
     is_above: bool
 
     def fits(self, at: float, *, is_left: bool) -> int:
         """How many columns a text may have that ends, or begins, there."""
-        return int((at if is_left else self.width + self.letter - at) / self.letter) - 1
+        return int((at if is_left else self.width + self.tail + self.letter - at) / self.letter) - 1
 
     def is_left(self, text: str, at: float, most: int) -> bool:
         """Whether a text ends where it tells of something, because it has no room behind that."""
@@ -145,6 +148,44 @@ def place(labels: Iterable[Label], scale: Scale, room: Room) -> list[Placed]:
         del numbered[-(1 + (len(numbered) - len(placed)) // 2) :]
 
 
+def turned(placed: Sequence[Placed], rooms: Sequence[Room]) -> dict[Placed, int]:
+    """Which of the labels that end where they tell of something can begin there in wider rooms, and from which on.
+
+    Args:
+        placed: The labels, as they were placed in a narrower room.
+        rooms: The wider rooms, the narrowest first.
+
+    Returns:
+        The number of the first of those rooms, by the label.
+    """
+    found: dict[Placed, int] = {}
+    for it in sorted((it for it in placed if it.is_left), key=lambda it: -it.at):
+        for number, room in enumerate(rooms):
+            others = [(other, other.is_left and found.get(other, len(rooms)) > number) for other in placed]
+            if _can_begin(it, others, room):
+                found[it] = number
+                break
+    return found
+
+
+def _can_begin(it: Placed, others: Iterable[tuple[Placed, bool]], room: Room) -> bool:
+    begin = it.at * room.width
+    end = begin + _length(it.lines, room)
+    for other, is_left in others:
+        at, length = other.at * room.width, _length(other.lines, room)
+        left, right = (at - length, at) if is_left else (at, at + length)
+        is_beside = other.row < it.row + len(it.lines) and it.row < other.row + len(other.lines)
+        is_in_the_way = is_beside and begin < right and left < end
+        passes = other.row > it.row and begin < at < end
+        if other is not it and (is_in_the_way or passes):
+            return False
+    return end <= room.width + room.tail
+
+
+def _length(lines: Iterable[str], room: Room) -> float:
+    return (max(map(columns, lines)) + 1) * room.letter
+
+
 def _merged(labels: Iterable[Label]) -> Iterator[Label]:
     """Of very many labels that say the same the first, with their number; of those that count, the last."""
     alike: defaultdict[str, list[Label]] = defaultdict(list)
@@ -166,23 +207,32 @@ def _placed(numbered: Sequence[tuple[int, Label]], scale: Scale, room: Room, mos
     """
     lefts: list[tuple[float, int, Label]] = []
     rights: list[tuple[float, int, Label]] = []
-    for number, label in numbered:
+    reaches_to = math.inf
+    for number, label in sorted(numbered, key=lambda it: (it[1].time, it[0]), reverse=True):
         at = scale.place(label.time) * room.width
-        is_left = room.is_left(label.text, at, most)
+        # Or else its line would cross the text of a later one that ends where it tells of something.
+        follows = reaches_to < at and columns(label.text) <= room.fits(at, is_left=True)
+        is_left = follows or room.is_left(label.text, at, most)
         turn = -number if room.is_above else number
         (lefts if is_left else rights).append((at if is_left else -at, turn, label))
+        if is_left:
+            reaches_to = min(reaches_to, at - _length(_lines(label, at, room, most, is_left=True), room))
     placed: list[Placed] = []
     space = _Space(room.rows)
     for is_left, group in ((True, lefts), (False, rights)):
         for key, _, label in sorted(group, key=lambda it: it[:2]):
             at = abs(key)
-            lines = wrapped(label.text, max(2, room.fits(at, is_left=is_left)), most)
-            length = (max(map(columns, lines)) + 1) * room.letter
+            lines = _lines(label, at, room, most, is_left=is_left)
+            length = _length(lines, room)
             begin, end = (at - length, at) if is_left else (at, at + length)
             row = space.take(at, begin, end, len(lines))
             if row is not None:
                 placed.append(Placed(label, lines, at / room.width, row, is_left))
     return placed
+
+
+def _lines(label: Label, at: float, room: Room, most: int, *, is_left: bool) -> tuple[str, ...]:
+    return wrapped(label.text, max(2, room.fits(at, is_left=is_left)), most)
 
 
 class _Space:

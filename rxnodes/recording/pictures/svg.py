@@ -16,10 +16,10 @@ from xml.etree import ElementTree as ET
 from rxnodes.lifecycle.states import ConnectionState
 from rxnodes.recording.pictures.columns import columns
 from rxnodes.recording.pictures.lanes import Traffic, described, seconds
-from rxnodes.recording.pictures.scale import Room, place, scale_of
+from rxnodes.recording.pictures.scale import Room, place, scale_of, turned
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from rxnodes.recording.pictures.lanes import Band, Label, Lane, Lanes, Stretch
     from rxnodes.recording.pictures.scale import Placed, Scale
@@ -71,7 +71,10 @@ STYLE: Final = """
 .rxn .in { fill: var(--in); } .rxn .out { fill: var(--out); } .rxn .pulse { fill: var(--ink); }
 .rxn .stopping { fill: var(--stop); }
 .rxn .w0, .rxn .w1 { display: none; }
-@media (min-width: 600px) { .rxn .w0 { display: inline; } } @media (min-width: 1000px) { .rxn .w1 { display: inline; } }
+@media (min-width: 600px) {
+  .rxn .w0 { display: inline; } .rxn .b0 { text-anchor: start; transform: translateX(8px); } }
+@media (min-width: 1000px) {
+  .rxn .w1 { display: inline; } .rxn .b1 { text-anchor: start; transform: translateX(8px); } }
 """
 
 
@@ -171,21 +174,24 @@ class _Picture:
         self.y += _rows(below) * ROW + 14
 
     def _placed(self, labels: Iterable[Label], *, is_above: bool) -> list[Placed]:
-        return place(labels, self._scale, Room(NARROWEST * (RIGHT - LEFT) / 100, LETTER, MOST_ROWS, is_above))
+        return place(labels, self._scale, _room(NARROWEST, is_above=is_above))
 
-    def _draw_labels(self, placed: Iterable[Placed], first_y: float, step: float, line_to: float) -> None:
+    def _draw_labels(self, placed: Sequence[Placed], first_y: float, step: float, line_to: float) -> None:
         # Lines first, so that a text is above those that pass it.
         for it in placed:
             x = f"{LEFT + (RIGHT - LEFT) * it.at:.2f}%"
             y = first_y + step * it.row
             near = y - 9 if y < line_to else y + 2
             self._add("line", x1=x, x2=x, y1=near, y2=line_to).set("class", "lead")
+        begins = turned(placed, [_room(width, is_above=step < 0) for width in WIDER])
         for it in placed:
             x = f"{LEFT + (RIGHT - LEFT) * it.at:.2f}%"
             y = first_y + step * it.row
             # Below the band, where lines may have to pass through a text, it is set off from them.
             kind = "stop" if it.label.is_bold else "over" if y > line_to else ""
             anchor, dx = ("end", -4) if it.is_left else ("start", 4)
+            if it in begins:
+                kind = f"{kind} b{begins[it]}".strip()
             for number, line in enumerate(it.lines):
                 self._write(x, y + ROW * number, line, kind, anchor=anchor, dx=dx)
 
@@ -354,6 +360,11 @@ def _round_times(duration: float) -> Iterable[float]:
         (step for step in ROUND if duration <= TICKS * step), 24 * 3600 * math.ceil(duration / 24 / 3600 / TICKS)
     )
     return (step * number for number in range(1, math.ceil(duration / step)))
+
+
+def _room(width: float, *, is_above: bool) -> Room:
+    """The room for labels where the picture is so wide."""
+    return Room(width * (RIGHT - LEFT) / 100, width * (EDGE - RIGHT) / 100, LETTER, MOST_ROWS, is_above)
 
 
 def _share(total: int, parts: int, number: int) -> int:

@@ -24,9 +24,9 @@ Line: TypeAlias = "list[tuple[str, str]]"
 
 NARROWEST: Final = 40
 
-#: What stands at the left of the rows, and the room at the right for the state that it ends in.
+#: What stands at the left of the rows, and which part of the width is left at the right, for the state that it ends in.
 MARGIN: Final = 7
-TAIL: Final = 7
+TAIL: Final = 1 / 8
 MOST_ROWS: Final = 8
 
 
@@ -107,7 +107,8 @@ class _Picture:
     def __init__(self, scale: Scale, width: int, signs: _Signs) -> None:
         self._scale = scale
         self._columns = width - MARGIN
-        self._last = width - MARGIN - TAIL
+        self._tail = int(width * TAIL)
+        self._last = self._columns - self._tail
         self._signs = signs
 
     def lane(self, lane: Lane) -> Iterator[Line]:
@@ -193,7 +194,7 @@ class _Picture:
             yield self._line("", row, ["stop"] * self._columns)
 
     def _labels(self, labels: Iterable[Label], *, is_above: bool) -> Iterator[Line]:
-        placed = place(labels, self._scale, Room(self._last, 1, MOST_ROWS, is_above))
+        placed = place(labels, self._scale, Room(self._last, self._tail - 1, 1, MOST_ROWS, is_above))
         rows = max((it.row + len(it.lines) for it in placed), default=0)
         for number in range(rows):
             yield self._label_row(placed, rows - 1 - number if is_above else number)

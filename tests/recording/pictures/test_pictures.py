@@ -17,7 +17,7 @@ from rxnodes.recording.entries import LeftOut, Recorded
 from rxnodes.recording.lines import Head
 from rxnodes.recording.pictures.columns import columns, wrapped
 from rxnodes.recording.pictures.lanes import Label, lanes_of
-from rxnodes.recording.pictures.scale import Room, Scale, place
+from rxnodes.recording.pictures.scale import Placed, Room, Scale, place, turned
 from rxnodes.testing import (
     ScriptedTransport,
     attempts,
@@ -263,7 +263,7 @@ def test_the_scale_gives_room_to_each_moment_and_keeps_the_order():
 
 def test_labels_do_not_overlap():
     labels = [Label(time, f"label {time}") for time in (0.0, 0.1, 0.1, 0.2, 0.5, 0.9, 1.0)]
-    placed = place(labels, Scale([0.0, 1.0]), Room(300, 7, 6, is_above=True))
+    placed = place(labels, Scale([0.0, 1.0]), Room(300, 0, 7, 6, is_above=True))
     spans = {}
     for it in placed:
         begin, end = _span(it)
@@ -282,21 +282,35 @@ def _span(placed):
 @pytest.mark.parametrize("is_above", [True, False])
 @pytest.mark.parametrize("times", [(0.0, 0.02, 0.04, 0.1), (0.9, 0.92, 1.0), (0.0, 0.05, 0.4, 0.93, 0.97, 1.0)])
 def test_no_line_crosses_a_label(times, is_above):
-    placed = place([Label(time, "a label") for time in times], Scale([0.0, 1.0]), Room(300, 7, 6, is_above))
+    placed = place([Label(time, "a label") for time in times], Scale([0.0, 1.0]), Room(300, 0, 7, 6, is_above))
     assert len(placed) == len(times)
     for it in placed:
         begin, end = _span(it)
         assert not [other for other in placed if other.row > it.row and begin < other.at * 300 < end]
 
 
+def test_a_label_begins_where_it_tells_of_something_once_there_is_room():
+    """As the late send of the demo, which is no part of the stretch before it."""
+    on_stop, send = Label(0.9, "On Stop"), Label(0.95, "Client Send")
+    wider = [Room(width, 60 * width / 900, 7, 6, is_above=True) for width in (500, 900, 2000)]
+    placed = place([on_stop, send], Scale([0.0, 1.0]), Room(300, 0, 7, 6, is_above=True))
+    assert [it.is_left for it in placed] == [True, True]
+    # That of On Stop would be crossed by the line of the send, up to where they are 56 pixels apart.
+    assert {it.label: number for it, number in turned(placed, wider).items()} == {send: 1, on_stop: 2}
+    # Of two in a row, the one does not begin where the other would be touched.
+    long = Label(0.9, "longer than there is room")
+    placed = [Placed(it, (it.text,), it.time, 0, is_left=True) for it in (long, send)]
+    assert {it.label for it in turned(placed, wider)} == {send}
+
+
 def test_what_is_too_long_for_a_line_takes_more_below_the_band():
     says = "error: 'demo' is closed, not open: message not sent"
     short, long = Label(1.0, "Close 1000"), Label(1.0, says)
-    placed = place([short, long], Scale([0.0, 1.0]), Room(300, 7, 6, is_above=False))
+    placed = place([short, long], Scale([0.0, 1.0]), Room(300, 0, 7, 6, is_above=False))
     [lines] = [it.lines for it in placed if it.label is long]
     assert len(lines) == 2
     assert " ".join(lines) == says
-    [above] = place([long], Scale([0.0, 1.0]), Room(300, 7, 6, is_above=True))
+    [above] = place([long], Scale([0.0, 1.0]), Room(300, 0, 7, 6, is_above=True))
     assert above.lines[0].endswith("…")
 
 
@@ -315,7 +329,7 @@ def test_lines_keep_to_their_columns_and_lose_nothing_without_saying_so(text, fi
 
 def test_where_there_is_no_room_what_weighs_least_goes():
     labels = [Label(0.5, f"label {weight}", weight) for weight in range(1, 9)]
-    placed = place(labels, Scale([0.0, 1.0]), Room(300, 7, 3, is_above=False))
+    placed = place(labels, Scale([0.0, 1.0]), Room(300, 0, 7, 3, is_above=False))
     assert {it.lines for it in placed} == {("label 6",), ("label 7",), ("label 8",)}
 
 
@@ -329,15 +343,15 @@ async def test_the_text_shows_the_same():
         "       Client Start",
         "       On Start",
         "       Client Send",
-        "       Client Stop                                                On Stop",
-        "in     ●               ●               ●                ●               │",
-        f"state  ▒ closing {'▒' * 55}·······",
-        "out    ●                                                                │",
-        f"       └{'─' * 64}┘",
+        "       Client Stop                                                    On Stop",
+        "in     ●               ●               ●              ●               │",
+        f"state  ▒ closing {'▒' * 53}·········",
+        "out    ●                                                              │",
+        f"       └{'─' * 62}┘",
         "       On Stop: 240 ms after the pulse",
         "       3 messages still came in between",
-        "                                                     Close 1000 “goodbye”",
-        "       0                                                           240 ms",
+        "                                                   Close 1000 “goodbye”",
+        "       0                                                         240 ms",
     ]
 
 
