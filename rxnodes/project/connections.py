@@ -55,10 +55,9 @@ class Connections:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names that are configured."""
-        configured = self._configured()
+        """The names that are configured; none where the plugin is off."""
         with self._lock:
-            return tuple(configured)
+            return tuple(self._configurations or ())
 
     @property
     def in_use(self) -> tuple[Connection, ...]:

@@ -226,7 +226,7 @@ class Project(Scope):
 
     @property
     def configurations(self) -> tuple[str, ...]:
-        """The names of the WebSocket connections that are configured."""
+        """The names of the WebSocket connections that are configured; none where the plugin is switched off."""
         return self._connections.names
 
     def for_each(self, names: Iterable[str], wire: Callable[[Scope, Connection], object]) -> None:

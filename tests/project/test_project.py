@@ -78,6 +78,7 @@ def test_a_disabled_plugin_has_nothing():
     with pytest.raises(PluginDisabled, match="websocket"):
         it.websocket("chat")
     assert len(it.toolbox) == 0
+    assert it.configurations == ()
 
 
 def test_load_from_a_folder(tmp_path):

@@ -80,7 +80,7 @@ async def test_a_scope_that_was_left_is_refused_and_one_that_lives_keeps_no_iter
     async with Project() as project:
         for _ in range(3):
             assert [item async for item in aiter_observable(reactivex.of(1), scope=project)] == [1]
-        assert len(project._disposables) == 0
+        assert len(project._kept) == 0
     with pytest.raises(RxNodesError, match="the project has been left"):
         aiter_observable(reactivex.of(1), scope=project)
 

@@ -64,7 +64,7 @@ def test_the_url_of_a_proxy(url, proxy):
         (f"http://{SECRET}@proxy.test:99999", "a port from 1 to 65535"),
         ("http://proxy.test:0", "a port from 1 to 65535"),
         (f"http://proxy.test/{SECRET}", "nothing behind host and port"),
-        ("http://", "valid host"),
+        ("http://", "valid host, such as http://host:8080"),
         (f"http://{SECRET} @proxy.test", "spaces"),
         (f"http://a%3A:{SECRET}@proxy.test", "colon"),
         (f"socks5://{SECRET}@proxy.test", "1 to 255 bytes"),

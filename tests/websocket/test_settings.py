@@ -239,7 +239,7 @@ def test_a_redacted_url_has_no_secret(url, fields, expected):
         ("ws://2130706433/", "four numbers"),
         ("ws://256.0.0.1/", "four numbers"),
         ("ws://010.0.0.1/", "four numbers"),
-        ("ws://[fe80::1]/", "network interface"),
+        ("ws://[fe80::1]/", "network interface of a link-local address, such as ws://"),
         ("ws://[fe80::1%25]/", "host"),
         ("ws://[fe80::1%é]/", "network interface"),
         ("ws://h:٣/", "port from 1 to 65535"),

@@ -85,28 +85,32 @@ def sendable_host(parts: SplitResult) -> str:
     host = parts.hostname or ""
     if ":" in host:
         # RFC 6874 has "%25" between an address and its interface, and allows the plain "%" that others write.
-        return f"[{_ip_address_v6(host.replace('%25', '%', 1))}]"
+        return f"[{_ip_address_v6(host.replace('%25', '%', 1), parts.scheme)}]"
     try:
         name = yarl.URL.build(scheme="ws", host=host).raw_host or ""
     except ValueError:
         name = ""
     # RFC 1035 section 2.3.4: the lengths of a label and of the name, which may end in a dot.
     if not re.fullmatch(r"(?!.{254})[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?", name):
-        raise ValueError("must have a valid host, such as ws://host:8080/path")
+        raise ValueError(f"must have a valid host, such as {parts.scheme}://host:8080")
     if re.fullmatch(r"[0-9.]+", name) and not _is_ip_address(name):
         raise ValueError("must have a host name or an IP address; one of version 4 is four numbers from 0 to 255")
     return name
 
 
-def _ip_address_v6(host: str) -> str:
+def _ip_address_v6(host: str, scheme: str) -> str:
     try:
         address = ipaddress.IPv6Address(host)
     except ValueError:
-        raise ValueError("must have a valid host, such as ws://[::1]:8080/path") from None
+        raise ValueError(f"must have a valid host, such as {scheme}://[::1]:8080") from None
     if not re.fullmatch(r"[A-Za-z0-9._~-]+", address.scope_id or "none"):
-        raise ValueError("must have a valid network interface behind the % of its host, such as ws://[fe80::1%eth0]/")
+        raise ValueError(
+            f"must have a valid network interface behind the % of its host, such as {scheme}://[fe80::1%eth0]:8080"
+        )
     if address.scope_id is None and address.is_link_local:
-        raise ValueError("must name the network interface of a link-local address, such as ws://[fe80::1%eth0]/")
+        raise ValueError(
+            f"must name the network interface of a link-local address, such as {scheme}://[fe80::1%eth0]:8080"
+        )
     return host
 
 
