@@ -363,7 +363,8 @@ class Member:
             return
         before = share.state.phase
         share.state, effects = machine.step(share.state, input_, now.at)
-        self._out.extend(Order(name, effect) for effect in effects)
+        for effect in effects:
+            self._out.append(Order(name, effect))
         after = share.state.phase
         self._claiming += (after in CLAIMING) - (before in CLAIMING)
         self._held += (after in HELD) - (before in HELD)
