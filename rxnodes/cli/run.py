@@ -17,7 +17,7 @@ from rxnodes.errors import ConnectError, RxNodesError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 
     from rxnodes.cli.output import Output
     from rxnodes.project.project import Project
@@ -59,7 +59,7 @@ def run(options: argparse.Namespace, _out: Output, err: Output) -> int:
 
 
 @contextlib.contextmanager
-def _collecting_rarely() -> Iterator[None]:
+def _collecting_rarely() -> Generator[None, None, None]:
     """Has Python look for cycles of objects less often than every 700 objects, and never among those of now.
 
     A connection is some hundred objects that stay. To look through them again and again took a tenth of the time in

@@ -223,7 +223,8 @@ def line_of(letter: bytes) -> tuple[bytes, bytes]:
 #
 # On `messages.<token>` the holder publishes batches, where there is interest in them. Observers listen there, and serve
 # `interest.<token>`: a request there asks whether anybody is interested. Whoever hears it answers with nothing, and
-# where nobody is there the engine says so at once. The holder asks before each dial, and every few seconds while it
+# where nobody is there the engine says so at once. On `interest` listens who is interested in any connection's. The
+# holder asks before each dial, first there and for all that it is about to dial, and every few seconds while it
 # publishes. Who becomes interested later first listens, and then asks the holder to publish from there on, see below.
 #
 # On `send.<worker's id>.<token>` the holder serves requests: to send messages, or to publish those that come. The
