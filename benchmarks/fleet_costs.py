@@ -23,7 +23,7 @@ from benchmarks.processes import ROOT, server
 from rxnodes import Project
 from rxnodes.fleet.nats import nats_store
 from rxnodes.fleet.rules.member import Member
-from rxnodes.fleet.rules.sharing import first
+from rxnodes.fleet.rules.sharing import Candidates
 from rxnodes.fleet.worker.lease_guard import LeaseGuard
 from rxnodes.fleet.worker.worker import Worker
 from rxnodes.transport.aiohttp import AiohttpTransport
@@ -163,10 +163,10 @@ def measure() -> dict[str, float]:
         successor.kill()
         found["deliver"] = asyncio.run(_deliveries(url))
     begun = time.process_time()
-    workers = [f"machine-{number}-12345-abcdef01-1" for number in range(1000)]
-    for number in range(100):
-        first(name_of(number), workers)
-    found["weigh"] = (time.process_time() - begun) * 1e6 / 100 / len(workers)
+    workers = Candidates([f"machine-{number}-12345-abcdef01-1" for number in range(1000)])
+    for number in range(1000):
+        workers.first(name_of(number))
+    found["weigh"] = (time.process_time() - begun) * 1e6 / 1000 / len(workers.ids)
     before = resident_bytes()
     member = Member("m", [name_of(number) for number in range(100_000)])
     found["share_bytes"] = (resident_bytes() - before) / sum(1 for _ in member.names)

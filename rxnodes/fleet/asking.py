@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rxnodes.transport.receipts import Receipt, SendOutcome
 
 __all__ = [
+    "ANY_INTEREST",
     "NOT_HELD",
     "AskForMessages",
     "AskToSend",
@@ -50,6 +51,10 @@ def messages_subject(name: str) -> str:
 def interest_subject(name: str) -> str:
     """Where it is asked who is interested in them."""
     return f"interest.{token(name)}"
+
+
+#: Where it is asked whether anybody is interested in the messages of any connection.
+ANY_INTEREST: Final = "interest"
 
 
 # --- What is asked ----------------------------------------------------------------------------------------------------

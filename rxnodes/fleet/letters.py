@@ -48,6 +48,8 @@ class Unreadable(ValueError):  # noqa: N818 - says what it is
 
 _PLAIN: Final = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-")
 _BYTE: Final = re.compile(r"_([0-9A-F]{2})|[a-zA-Z0-9-]")
+#: A name that is its own token, as most are.
+_is_plain: Final = re.compile(r"[a-zA-Z0-9-]*").fullmatch
 
 
 def token(name: str) -> str:
@@ -57,6 +59,8 @@ def token(name: str) -> str:
         >>> token("chat.eu 1"), token("größe_m")
         ('chat_2Eeu_201', 'gr_C3_B6_C3_9Fe_5Fm')
     """
+    if _is_plain(name):
+        return name
     return "".join(chr(byte) if byte in _PLAIN else f"_{byte:02X}" for byte in name.encode("utf-8", "surrogatepass"))
 
 
@@ -70,6 +74,8 @@ def name_of(written: str) -> str:
         >>> name_of("chat_2Eeu_201")
         'chat.eu 1'
     """
+    if _is_plain(written):
+        return written
     raw = bytearray()
     at = 0
     while at < len(written):
@@ -99,7 +105,7 @@ def loaded(letter: bytes | str) -> dict[str, Any]:
         Unreadable: If it is none, or one of another version.
     """
     try:
-        plain: Any = json.loads(letter)
+        plain: Any = _decode(letter if isinstance(letter, str) else letter.decode())
     except ValueError as error:
         raise Unreadable("a letter that is no JSON") from error
     if not isinstance(plain, dict) or "v" not in plain:
@@ -110,6 +116,7 @@ def loaded(letter: bytes | str) -> dict[str, Any]:
 
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
+_decode = json.JSONDecoder().decode
 
 
 class _Reading:
@@ -159,23 +166,25 @@ def record_of(letter: bytes) -> Record:
     """
     plain = loaded(letter)
     with _Reading("record"):
-        plain["wish"] = Wish(**_known(plain["wish"], Wish._fields))
-        return Record(**_known(plain, Record._fields))
+        plain["wish"] = Wish._make(map(plain["wish"].get, Wish._fields, Wish()))
+        return Record._make(map(plain.get, Record._fields, Record()))
 
 
 # --- Entries of the log -----------------------------------------------------------------------------------------------
 
 
-_OF_ENTRIES: Final = ("behind", "published")
+#: What an entry says of how the connection stands behind it: the sequence behind it is the store's.
+_AFTER: Final = Tail._fields[1:]
 
 
 def entry_letter(entry: Entry) -> bytes:
-    """An entry of the log as a letter. The sequence behind it is the store's."""
-    plain: dict[str, Any] = {"worker": entry.worker, "kind": entry.kind, "after": entry.after._asdict()}
-    del plain["after"]["sequence"]
-    for name in _OF_ENTRIES:
-        if (value := getattr(entry, name)) is not None:
-            plain[name] = value
+    """An entry of the log as a letter."""
+    after = dict(zip(_AFTER, entry.after[1:], strict=True))
+    plain: dict[str, Any] = {"worker": entry.worker, "kind": entry.kind, "after": after}
+    if entry.behind is not None:
+        plain["behind"] = entry.behind
+    if entry.published is not None:
+        plain["published"] = entry.published
     if entry.event is not None:
         plain["event"] = plain_event(entry.event)
     return dumped(plain)
@@ -190,8 +199,8 @@ def entry_of(letter: bytes) -> Entry:
     plain = loaded(letter)
     with _Reading("entry"):
         event = event_of(plain["kind"], plain["event"]) if "event" in plain else None
-        after = Tail(**_known(plain["after"], Tail._fields))
-        return Entry(plain["worker"], event, after, **_known(plain, _OF_ENTRIES))
+        after = Tail._make(map(plain["after"].get, Tail._fields, Tail()))
+        return Entry(plain["worker"], event, after, plain.get("behind"), plain.get("published"))
 
 
 def _known(plain: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
@@ -214,7 +223,8 @@ def line_of(letter: bytes) -> tuple[bytes, bytes]:
 #
 # On `messages.<token>` the holder publishes batches, where there is interest in them. Observers listen there, and serve
 # `interest.<token>`: a request there asks whether anybody is interested. Whoever hears it answers with nothing, and
-# where nobody is there the engine says so at once. The holder asks before each dial, and every few seconds while it
+# where nobody is there the engine says so at once. On `interest` listens who is interested in any connection's. The
+# holder asks before each dial, first there and for all that it is about to dial, and every few seconds while it
 # publishes. Who becomes interested later first listens, and then asks the holder to publish from there on, see below.
 #
 # On `send.<worker's id>.<token>` the holder serves requests: to send messages, or to publish those that come. The

@@ -14,7 +14,7 @@ from rxnodes.fleet.letters import Unreadable, entry_of, lease_of, record_of
 from rxnodes.fleet.remote.standing import Standing
 from rxnodes.fleet.rules.commands import is_wanted
 from rxnodes.fleet.rules.lease import RENEWALS
-from rxnodes.fleet.rules.sharing import first
+from rxnodes.fleet.rules.sharing import Candidates
 from rxnodes.fleet.rules.values import Record, Tail
 
 if TYPE_CHECKING:
@@ -185,8 +185,9 @@ def moves(holders: Mapping[str, str], leases: Sequence[Lease]) -> dict[str, str]
 
     Example:
         >>> from rxnodes.fleet.rules.values import Lease
-        >>> moves({"a": "old", "b": "old", "c": "old", "d": "old"}, [Lease(worker="old"), Lease(worker="new")])
-        {'a': 'old', 'd': 'old'}
+        >>> holders = dict.fromkeys(("red", "green", "blue", "white"), "old")
+        >>> moves(holders, [Lease(worker="old"), Lease(worker="new")])
+        {'blue': 'old', 'green': 'old'}
     """
     counts = dict.fromkeys((lease.worker for lease in leases), 0)
     for holder in holders.values():
@@ -198,7 +199,8 @@ def moves(holders: Mapping[str, str], leases: Sequence[Lease]) -> dict[str, str]
     for name, holder in sorted(holders.items()):
         if counts.get(holder, 0) <= share:
             continue
-        target = first(name, [holder, *(worker for worker, count in counts.items() if count < most[worker])])
+        takers = Candidates([holder, *(worker for worker, count in counts.items() if count < most[worker])])
+        target = takers.first(name)
         if target is not None and target != holder and counts[target] < share:
             counts[holder] -= 1
             counts[target] += 1

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from rxnodes import errors
@@ -28,6 +29,7 @@ EVENTS: Final[dict[str, type[LifecycleEvent]]] = {
 }
 #: The names of their fields, but for what no `repr` shows.
 _NAMES: Final = {name: [field.name for field in fields(kind) if field.repr] for name, kind in EVENTS.items()}
+_VALUES: Final = {name: attrgetter(*names) for name, names in _NAMES.items()}
 #: What of an exception is told besides its type and text: nothing of it is a secret.
 _OF_ERRORS: Final = (
     "status",
@@ -49,7 +51,12 @@ def plain_event(event: LifecycleEvent) -> dict[str, Any]:
         >>> print(plain_event(closing())["initiator"])
         local
     """
-    return {name: _plain(getattr(event, name)) for name in _NAMES[type(event).__name__]}
+    kind = type(event).__name__
+    plain = dict(zip(_NAMES[kind], _VALUES[kind](event), strict=True))
+    plain["at"] = event.at.isoformat()
+    if plain.get("error") is not None:
+        plain["error"] = plain_error(plain["error"])
+    return plain
 
 
 def event_of(kind: str, plain: Mapping[str, Any]) -> LifecycleEvent:
@@ -87,9 +94,3 @@ def error_of(plain: Mapping[str, Any]) -> RxNodesError:
         if name in plain:
             setattr(error, name, plain[name])
     return error
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return plain_error(value) if isinstance(value, BaseException) else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 
@@ -14,12 +15,17 @@ from rxnodes.testing import echo, never_answer_close
 PROGRAM = """
 import asyncio
 import functools
+import gc
 import sys
 
 from rxnodes import pulse
 from rxnodes.websocket import client_send, client_start, on_receive, on_start, on_stop
 
 value = 5
+
+
+async def collects(project):
+    print(gc.get_threshold()[0], gc.get_freeze_count())
 
 
 def graph(project):
@@ -108,6 +114,18 @@ def test_a_function_runs_until_a_signal_comes(number, status, chat):
 
 
 @pytest.mark.slow
+def test_what_lives_long_is_not_looked_through_while_a_program_runs(settings, capsys):
+    settings("")
+    before = gc.get_threshold(), gc.get_freeze_count()
+
+    assert cli.main(["run", "a_program:collects"]) == 0
+
+    threshold, frozen = map(int, capsys.readouterr().out.split())
+    assert threshold > before[0][0]
+    assert frozen > before[1]
+    assert (gc.get_threshold(), gc.get_freeze_count()) == (before[0], 0)
+
+
 def test_a_second_signal_aborts(chat):
     chat(never_answer_close, "close_timeout = 60")
     with child("run", "a_program:graph") as process:

@@ -12,7 +12,7 @@ from rxnodes import pulse
 from rxnodes.fleet.letters import Unreadable, dumped
 from rxnodes.fleet.ordering import TAKEN, Leave, LetGo, order_letter, order_of, order_subject
 from rxnodes.fleet.overview import Lookout, moves
-from rxnodes.fleet.rules.sharing import first
+from rxnodes.fleet.rules.sharing import Candidates
 from rxnodes.fleet.rules.values import Lease
 from rxnodes.websocket import client_start
 
@@ -122,7 +122,7 @@ def test_only_what_falls_to_a_worker_with_less_than_its_share_moves(count, other
     found = moves(held_by("old", count), leases)
     share = -(-count // len(leases))
     workers = [lease.worker for lease in leases]
-    gets = [first(name, workers) for name in found]
+    gets = [Candidates(workers).first(name) for name in found]
     assert {*found.values()} <= {"old"}
     assert count - len(found) >= share
     assert "old" not in gets

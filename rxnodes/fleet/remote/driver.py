@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rxnodes.fleet.asking import From
     from rxnodes.fleet.remote.arranging import Told
     from rxnodes.fleet.remote.commander import Command
+    from rxnodes.fleet.remote.interest import Presence
     from rxnodes.fleet.rules.values import Record
     from rxnodes.fleet.store import Logged, Store
 
@@ -41,6 +42,8 @@ logger = logging.getLogger("rxnodes")
 
 class Headquarters(Protocol):
     """What a remote connection needs of its fleet."""
+
+    presence: Presence
 
     def note_known(self, name: str) -> None:
         """From here on it is known how a connection stands, and what comes is told."""
@@ -98,7 +101,7 @@ class RemoteDriver(RemoteParts):
         self.is_known = False
         self.commands: list[Command] = []
         self.helm = self._sends = Sends(self, store, partial(fleet.holder, name))
-        self._interest = Interest(self, store, partial(fleet.holder, name))
+        self._interest = Interest(self, store, fleet.presence, partial(fleet.holder, name))
 
     @property
     def session(self) -> int:

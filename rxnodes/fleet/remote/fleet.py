@@ -10,6 +10,7 @@ from rxnodes.errors import RxNodesError
 from rxnodes.fleet.remote.commander import Commander
 from rxnodes.fleet.remote.connection import RemoteConnection
 from rxnodes.fleet.remote.driver import RemoteDriver
+from rxnodes.fleet.remote.interest import Presence
 from rxnodes.fleet.remote.watching import Histories, Log, Records
 from rxnodes.project.project_loop import ProjectLoop, result_of
 from rxnodes.project.scope import Scope, run_to_end
@@ -57,6 +58,7 @@ class Fleet(Scope):
         self._records = Records(store, self._drivers)
         self._commander = Commander(store)
         self._histories = Histories(store)
+        self.presence = Presence(store)
         self._log_watch: Watch | None = None
         self._followers: list[Callable[[RemoteConnection], object]] = []
         self._background: LoopThread | None = None

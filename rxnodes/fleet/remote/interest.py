@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final, Protocol
 
-from rxnodes.fleet.asking import AskForMessages, from_of, interest_subject, messages_subject, send_subject
+from rxnodes.fleet.asking import ANY_INTEREST, AskForMessages, from_of, interest_subject, messages_subject, send_subject
 from rxnodes.fleet.letters import Unreadable, batch_of
 from rxnodes.fleet.store import NobodyThere, Unknown
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rxnodes.fleet.letters import Batch
     from rxnodes.fleet.store import Logged, Message, Request, Store, Watch
 
-__all__ = ["Interest"]
+__all__ = ["Interest", "Presence"]
 
 #: How many seconds the holder has for its answer, and how long it is before it is asked again where none came: at first
 #: and at most.
@@ -55,6 +55,44 @@ class Interested(Protocol):
         ...
 
 
+class Presence:
+    """Answers for all connections of a fleet seen from outside, while messages of any are wanted. On the loop's thread.
+
+    Args:
+        store: The fleet's store.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._wanted = 0
+        self._watch: Watch | None = None
+
+    def enter(self) -> Watch:
+        """Somebody wants messages of one more connection, until that is closed."""
+        if self._watch is None:
+            self._watch = self._store.serve(ANY_INTEREST, lambda request: request.answer(b""))
+        self._wanted += 1
+        return _Place(self._leave)
+
+    def _leave(self) -> None:
+        self._wanted -= 1
+        if not self._wanted and self._watch is not None:
+            self._watch.close()
+            self._watch = None
+
+
+class _Place:
+    """That messages of one connection are wanted."""
+
+    def __init__(self, leave: Callable[[], None]) -> None:
+        self._leave: Callable[[], None] | None = leave
+
+    def close(self) -> None:
+        leave, self._leave = self._leave, None
+        if leave is not None:
+            leave()
+
+
 class Interest:
     """Listens to the messages of one connection while somebody wants them. On the loop's thread.
 
@@ -64,12 +102,20 @@ class Interest:
     Args:
         connection: The connection.
         store: The fleet's store.
+        presence: Answers for all connections.
         holder: As for `Sends`.
     """
 
-    def __init__(self, connection: Interested, store: Store, holder: Callable[[bool], Awaitable[str | None]]) -> None:
+    def __init__(
+        self,
+        connection: Interested,
+        store: Store,
+        presence: Presence,
+        holder: Callable[[bool], Awaitable[str | None]],
+    ) -> None:
         self._connection = connection
         self._store = store
+        self._presence = presence
         self._holder = holder
         self._is_wanted = False
         self._watches: tuple[Watch, ...] = ()
@@ -110,6 +156,7 @@ class Interest:
         self._watches = (
             self._store.subscribe(messages_subject(name), self._on_message),
             self._store.serve(interest_subject(name), self._on_question),
+            self._presence.enter(),
             # Behind an interruption the holder may have found nobody interested.
             self._store.on_connection(self._on_connection),
         )

@@ -20,7 +20,7 @@ Whatever else a phase does not list does nothing there, but for what the connect
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -223,7 +223,9 @@ class Draft:
         operation = self.operate()
         state = self.state
         expected = state.tail.sequence
-        self.effects.append(Append(operation, replace(state.queue[0], behind=expected), expected, state.tries))
+        first = state.queue[0]
+        entry = Entry(first.worker, first.event, first.after, expected, first.published)
+        self.effects.append(Append(operation, entry, expected, state.tries))
 
 
 # Actions. They run in the row's source phase.

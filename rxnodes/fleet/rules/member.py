@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rxnodes.fleet.rules.inputs import Claim, Cut, Drain, Joined, RecordSeen
 from rxnodes.fleet.rules.lease import NEVER, RENEWALS, Others, OwnLease
 from rxnodes.fleet.rules.shares import AT_WORK, FREE, OURS, REMOVED, Shares
-from rxnodes.fleet.rules.sharing import first, may_take
+from rxnodes.fleet.rules.sharing import Candidates, may_take
 from rxnodes.fleet.rules.values import Lease
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ __all__ = ["DeleteLease", "Joining", "Member", "Now", "Order", "PutLease", "Read
 
 #: So many connections are claimed at a time.
 AT_ONCE = 50
+#: So many times a worker is weighed for a connection in one look, at most: that takes a tenth of a second.
+MOST_WEIGHED = 1_000_000
 #: Seconds, beyond `settle`, for which a connection is left to the worker whose share it is.
 PATIENCE = 1.0
 
@@ -127,8 +129,9 @@ class Member:
         self._joined_at = 0.0
         self._sees_leases = False
         self._sees_records = False
-        self._alive: tuple[str, ...] = ()
+        self._alive = Candidates(())
         self._firsts: dict[str, str | None] = {}
+        self._may_weigh = MOST_WEIGHED
 
     # What is asked of it
 
@@ -321,7 +324,8 @@ class Member:
             self._cut(now)
         if name not in self._shares.all:
             return
-        self._out.extend(Order(name, effect) for effect in self._shares.step(name, input_, now.at))
+        for effect in self._shares.step(name, input_, now.at):
+            self._out.append(Order(name, effect))
         if self._has_more and self._shares.claiming <= AT_ONCE // 2:
             # As soon as there is room for a number of them, since each look goes through all that are free.
             self._claim_shares(now)
@@ -333,9 +337,10 @@ class Member:
         if not (self._sees_leases and self._sees_records and self._has_room()):
             return
         alive = self._who_is_alive(now)
-        if alive != self._alive:
-            self._alive = alive
+        if alive != self._alive.ids:
+            self._alive = Candidates(alive)
             self._firsts.clear()
+        self._may_weigh = MOST_WEIGHED
         for key in list(self._shares.filed):
             if self._is_claimable(key, now):
                 self._claim_filed(key, now)
@@ -378,6 +383,8 @@ class Member:
             if not self._has_room():
                 self._has_more = self._shares.claiming >= AT_ONCE
                 return
+            if self._may_weigh < 0:
+                return
             if share.free_since is None:
                 share.free_since = now.clock
             if key == OURS or self._is_our_share(name) or now.clock - share.free_since >= self._settle + PATIENCE:
@@ -385,5 +392,6 @@ class Member:
 
     def _is_our_share(self, name: str) -> bool:
         if name not in self._firsts:
-            self._firsts[name] = first(name, self._alive)
+            self._firsts[name] = self._alive.first(name)
+            self._may_weigh -= len(self._alive.ids)
         return self._firsts[name] == self.id

@@ -7,14 +7,14 @@ All who know the same workers come to the same result, and where one leaves, onl
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from rxnodes.fleet.rules.values import Lease
 
-__all__ = ["digest", "first", "may_take"]
+__all__ = ["Candidates", "digest", "may_take"]
 
 
 def digest(names: Iterable[str]) -> str:
@@ -31,18 +31,40 @@ def digest(names: Iterable[str]) -> str:
     return hashed.hexdigest()
 
 
-def first(name: str, workers: Iterable[str]) -> str | None:
-    """Which of the workers is to hold a connection; `None`: there are none.
+class Candidates:
+    """Workers that can take one more connection, each of which has a weight for each.
+
+    A name is hashed once for all of them, and each of them once for all names: what is left for each pair is a
+    multiplication. It mixes, because the product's upper bits depend on all bits of both.
+
+    Args:
+        ids: Their ids. Where two weigh the same, the one that comes first in the alphabet counts.
 
     Example:
-        >>> first("chat", ["a", "b", "c"]) == first("chat", ["c", "b", "a"])
+        >>> Candidates(["a", "b", "c"]).first("chat") == Candidates(["c", "b", "a"]).first("chat")
         True
     """
-    return max(workers, key=lambda worker: _weight(worker, name), default=None)
+
+    def __init__(self, ids: Iterable[str]) -> None:
+        self.ids = tuple(sorted(ids))
+        self._hashes = [_hash(worker) for worker in self.ids]
+
+    def first(self, name: str) -> str | None:
+        """Which of them is to hold a connection; `None`: there are none."""
+        if not self.ids:
+            return None
+        hashed = _hash(name)
+        weights = [(hashed ^ it) * _ODD & _BITS for it in self._hashes]
+        return self.ids[weights.index(max(weights))]
 
 
-def _weight(worker: str, name: str) -> bytes:
-    return blake2b(f"{worker}\0{name}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
+_BITS: Final = (1 << 64) - 1
+#: 2**64 by the golden ratio: an odd number whose bits follow no pattern (Knuth, The Art of Computer Programming, 6.4).
+_ODD: Final = 0x9E3779B97F4A7C15
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
 
 
 def may_take(lease: Lease, names: str) -> bool:

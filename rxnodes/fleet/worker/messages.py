@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rxnodes.fleet.asking import From, interest_subject, messages_subject
 from rxnodes.fleet.letters import Batch, batch_letter
 from rxnodes.fleet.store import NobodyThere, TooLarge, Unknown
+from rxnodes.fleet.worker.inquiry import ASK_FOR
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,11 +18,10 @@ if TYPE_CHECKING:
 
     from rxnodes.connection.protocols import ConnectionLike
     from rxnodes.fleet.store import Store
+    from rxnodes.fleet.worker.inquiry import Inquiry
 
-__all__ = ["ASK_EVERY", "ASK_FOR", "Published"]
+__all__ = ["ASK_EVERY", "Published"]
 
-#: For how many seconds an answer is waited for, before somebody is taken to be interested. A dial waits for it.
-ASK_FOR: Final = 0.5
 #: How many seconds lie between two questions while messages are published, whether anybody still is.
 ASK_EVERY: Final = 5.0
 
@@ -44,12 +44,14 @@ class Published:
         connection: The connection.
         store: The fleet's store.
         epoch: The epoch in which it is held.
+        inquiry: Asks for all connections of the worker.
     """
 
-    def __init__(self, connection: ConnectionLike, store: Store, epoch: int) -> None:
+    def __init__(self, connection: ConnectionLike, store: Store, epoch: int, inquiry: Inquiry) -> None:
         self._connection = connection
         self._store = store
         self._epoch = epoch
+        self._inquiry = inquiry
         self._subject = messages_subject(connection.name)
         self._attempt = (0, 0)
         self._following: abc.DisposableBase | None = None
@@ -100,17 +102,22 @@ class Published:
         self._asking = asyncio.get_running_loop().create_task(self._find_out(behind))
 
     async def _find_out(self, behind: Callable[[], None]) -> None:
+        # To publish in vain costs little; not to publish costs messages.
+        if await self._inquiry.is_anybody_there() and await self._may_be_wanted():
+            self._follow()
+        else:
+            self._end()
+        self._asking = None
+        behind()
+
+    async def _may_be_wanted(self) -> bool:
         try:
             await self._store.request(interest_subject(self._connection.name), b"", timeout=ASK_FOR)
         except NobodyThere:
-            self._end()
+            return False
         except Unknown:
-            # To publish in vain costs little; not to publish costs messages.
-            self._follow()
-        else:
-            self._follow()
-        self._asking = None
-        behind()
+            pass
+        return True
 
     def _follow(self) -> None:
         if self._following is None:

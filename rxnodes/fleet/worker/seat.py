@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from rxnodes.fleet.rules.values import Entry, Record
     from rxnodes.fleet.store import Logged, Store
     from rxnodes.fleet.worker.answering import Publishing
+    from rxnodes.fleet.worker.inquiry import Inquiry
     from rxnodes.lifecycle.events import Connecting, LifecycleEvent
     from rxnodes.lifecycle.inputs import Reported
     from rxnodes.transport.receipts import Receipt, SharedOutcome
@@ -58,6 +59,7 @@ class Seats(Protocol):
     """The worker, as its seats see it."""
 
     store: Store
+    inquiry: Inquiry
     #: The names of connections whose messages are kept.
     kept: Collection[str]
     has_ever_joined: bool
@@ -200,8 +202,11 @@ class Seat:
 
     def _hold(self) -> None:
         self._unfollow()
-        kind = Kept if self.name in self._seats.kept else Published
-        self.published = kind(self.connection, self._seats.store, self.state.epoch)
+        seats, epoch = self._seats, self.state.epoch
+        if self.name in seats.kept:
+            self.published = Kept(self.connection, seats.store, epoch)
+        else:
+            self.published = Published(self.connection, seats.store, epoch, seats.inquiry)
         self._is_wiring = True
         try:
             self.helm.hold()

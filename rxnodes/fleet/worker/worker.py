@@ -26,6 +26,7 @@ from rxnodes.fleet.rules.inputs import (
 )
 from rxnodes.fleet.rules.member import DeleteLease, Joining, Member, Now, Order, PutLease, ReadLease
 from rxnodes.fleet.worker.answering import Answering, Held
+from rxnodes.fleet.worker.inquiry import Inquiry
 from rxnodes.fleet.worker.lease_guard import LeaseGuard
 from rxnodes.fleet.worker.log_follower import LogFollower
 from rxnodes.fleet.worker.operations import Operations
@@ -91,6 +92,7 @@ class Worker:
     ) -> None:
         self._project = project
         self.store = store
+        self.inquiry = Inquiry(store)
         self._guard = LeaseGuard() if guard is None else guard
         self._lease = lease
         self._capacity = capacity

@@ -4,6 +4,7 @@ import base64
 import ipaddress
 import re
 from collections.abc import Container
+from functools import lru_cache
 from typing import Annotated
 from urllib.parse import SplitResult, quote, unquote_to_bytes, urlsplit
 
@@ -82,7 +83,12 @@ def sendable_host(parts: SplitResult) -> str:
     Raises:
         ValueError: If it is neither. Each dial would fail.
     """
-    host = parts.hostname or ""
+    return _sendable(parts.hostname or "")
+
+
+@lru_cache(maxsize=256)
+def _sendable(host: str) -> str:
+    """It by itself, and once for a host, since thousands of connections often lead to one."""
     if ":" in host:
         # RFC 6874 has "%25" between an address and its interface, and allows the plain "%" that others write.
         return f"[{_ip_address_v6(host.replace('%25', '%', 1), parts.scheme)}]"

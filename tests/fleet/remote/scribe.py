@@ -9,6 +9,7 @@ from itertools import count
 from fleet.memory_store import MemoryEngine
 
 from rxnodes.fleet.asking import (
+    ANY_INTEREST,
     NOT_HELD,
     AskForMessages,
     From,
@@ -99,7 +100,8 @@ class Scribe:
 
     async def ask_for_interest(self):
         try:
-            await self.store.request(interest_subject(self.name), b"", timeout=0.5)
+            for subject in (ANY_INTEREST, interest_subject(self.name)):
+                await self.store.request(subject, b"", timeout=0.5)
         except NobodyThere:
             self.is_publishing = False
         else:

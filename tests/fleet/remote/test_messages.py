@@ -45,6 +45,18 @@ async def test_nothing_is_published_that_nobody_asked_for():
 
 
 @in_virtual_time
+async def test_interest_in_one_connection_outlives_that_in_another():
+    _, fleet, scribe = await fleet_and_holder()
+    async with fleet:
+        subscriptions = [on_receive(fleet.websocket(name)).subscribe() for name in ("chat", "other")]
+        await settled()
+        subscriptions[1].dispose()
+        await settled(interest.LINGER + 1)
+        await scribe.ask_for_interest()
+        assert scribe.is_publishing
+
+
+@in_virtual_time
 async def test_interest_is_known_before_the_dial_and_messages_come_between_opened_and_stopped():
     _, fleet, scribe = await fleet_and_holder()
     chat = fleet.websocket("chat")

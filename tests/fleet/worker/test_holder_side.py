@@ -9,6 +9,7 @@ from fleet.memory_store import MemoryEngine
 
 from rxnodes import Project, Sent, Unsent
 from rxnodes.fleet.asking import (
+    ANY_INTEREST,
     AskForMessages,
     AskToSend,
     From,
@@ -22,10 +23,13 @@ from rxnodes.fleet.letters import batch_of
 from rxnodes.fleet.store import NobodyThere, Unknown
 from rxnodes.fleet.worker import messages
 from rxnodes.fleet.worker.answering import Answering, Held
+from rxnodes.fleet.worker.inquiry import Inquiry
 from rxnodes.fleet.worker.messages import Published
 from rxnodes.testing import ScriptedPeer, ScriptedTransport, in_virtual_time
 
 AMOUNT = 3
+#: Where those are asked who are interested in its messages.
+INTEREST = (ANY_INTEREST, interest_subject("chat"))
 
 
 class Bench:
@@ -40,7 +44,7 @@ class Bench:
         self.project = Project(websocket={"chat": "ws://chat.test/"}, transport=self.transport)
         await self.project.__aenter__()
         self.chat = self.project.websocket("chat")
-        self.published = Published(self.chat, self.store, epoch=5)
+        self.published = Published(self.chat, self.store, 5, Inquiry(self.store))
         self.held = {"chat": Held(self.chat, self.published)}
         self.answering = Answering(self.store, "w.1", self.held.get)
         self.answering.open()
@@ -58,7 +62,7 @@ class Bench:
 
         watches = (
             self.observer.subscribe(messages_subject("chat"), take),
-            self.observer.serve(interest_subject("chat"), lambda request: request.answer(b"")),
+            *(self.observer.serve(it, lambda request: request.answer(b"")) for it in INTEREST),
         )
         return lambda: [watch.close() for watch in watches]
 
@@ -118,10 +122,34 @@ async def test_nobody_is_published_to_who_has_gone():
 @in_virtual_time
 async def test_where_no_answer_comes_somebody_is_taken_to_be_interested():
     async with Bench() as bench:
-        bench.observer.serve(interest_subject("chat"), lambda _: None)
+        for subject in INTEREST:
+            bench.observer.serve(subject, lambda _: None)
         await bench.dial()
         bench.transport.peer.send("a")
         assert bench.published.finish() == 1
+
+
+@in_virtual_time
+async def test_those_who_ask_while_a_question_is_under_way_share_the_next_one():
+    async with Bench() as bench:
+        questions = asyncio.Queue()
+        watch = bench.observer.serve(ANY_INTEREST, questions.put_nowait)
+        inquiry = Inquiry(bench.store)
+
+        def ask():
+            return asyncio.gather(*(inquiry.is_anybody_there() for _ in range(10)))
+
+        first = ask()
+        question = await questions.get()
+        meanwhile = ask()
+        question.answer(b"")
+        assert await first == [True] * 10
+        assert not meanwhile.done()
+        (await questions.get()).answer(b"")
+        assert await meanwhile == [True] * 10
+        watch.close()
+        assert await ask() == [False] * 10
+        assert questions.empty()
 
 
 @in_virtual_time

@@ -1,0 +1,52 @@
+"""Asks on behalf of many connections whether anybody is interested in messages at all: mostly nobody is."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from rxnodes.fleet.asking import ANY_INTEREST
+from rxnodes.fleet.store import NobodyThere, Unknown
+
+if TYPE_CHECKING:
+    from rxnodes.fleet.store import Store
+
+__all__ = ["ASK_FOR", "Inquiry"]
+
+#: For how many seconds an answer is waited for, before somebody is taken to be interested. A dial waits for it.
+ASK_FOR: Final = 0.5
+
+
+class Inquiry:
+    """One question at a time, for all connections of a worker. On the loop's thread.
+
+    Who asks while a question is under way shares the next one: the answer to this one may be older than an interest
+    that was there before.
+
+    Args:
+        store: The fleet's store.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._asked: asyncio.Task[bool] | None = None
+        self._next: asyncio.Task[bool] | None = None
+
+    async def is_anybody_there(self) -> bool:
+        """Whether anybody is interested in the messages of any connection, or that is not known."""
+        if self._next is None:
+            self._next = asyncio.get_running_loop().create_task(self._ask_behind(self._asked))
+        # Who gives up waits no more; the others do.
+        return await asyncio.shield(self._next)
+
+    async def _ask_behind(self, before: asyncio.Task[bool] | None) -> bool:
+        if before is not None:
+            await asyncio.wait([before])
+        self._asked, self._next = self._next, None
+        try:
+            await self._store.request(ANY_INTEREST, b"", timeout=ASK_FOR)
+        except NobodyThere:
+            return False
+        except Unknown:
+            pass
+        return True
