@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rxnodes.connection.outbound import Outbound
     from rxnodes.connection.own_loop import OwnLoop
     from rxnodes.connection.publisher import Publisher
+    from rxnodes.connection.waiters import Waiters
     from rxnodes.errors import DecodeError
     from rxnodes.lifecycle.inputs import Input
     from rxnodes.lifecycle.machine import Phase
@@ -55,6 +56,10 @@ class Steered(Protocol):
     @property
     def is_awaited(self) -> bool:
         """Whether a session counts as live for those who wait here, though none is live at this connection."""
+        ...
+
+    def find_out(self) -> None:
+        """Somebody waits for how the connection stands. Until that is known here it counts as live."""
         ...
 
     def send(self, receipt: Receipt) -> None:
@@ -113,6 +118,7 @@ class DrivingNodes(Driving, Protocol):
     loop: OwnLoop
     outbox: Outbox
     publisher: Publisher
+    waiters: Waiters
     inbound: Inbound
     outbound: Outbound
 

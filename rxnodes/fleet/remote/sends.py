@@ -75,6 +75,9 @@ class Sends:
         self._waiting: deque[Receipt] = deque()
         self._task: asyncio.Task[None] | None = None
 
+    def find_out(self) -> None:
+        """Nothing: whoever asks here reads the log, and counts as live what is not known of it yet."""
+
     def send(self, receipt: Receipt) -> None:
         """Sends a message behind those before it."""
         self._waiting.append(receipt)

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from rxnodes.fleet.rules.machine import State
     from rxnodes.fleet.rules.values import Record, Wish
     from rxnodes.fleet.store import Logged, Store, Watch
+    from rxnodes.fleet.worker.log_follower import Follows
     from rxnodes.project.project import Project
 
 __all__ = ["Worker"]
@@ -109,6 +110,8 @@ class Worker:
         self._left = asyncio.Event()
         self.wishes: dict[str, Wish] = {}
         self.has_ever_joined = False
+        # Those for whom somebody waits since before the worker was entered.
+        self._asked: dict[Seat, None] = {}
         project.steer(self._take)
 
     def _take(self, connection: Connection) -> None:
@@ -163,6 +166,8 @@ class Worker:
             self.store.watch_records(RecordWatcher(self._rules, self.know)),
         ]
         self._on_tick()
+        for seat in self._asked:
+            seat.find_out()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -311,13 +316,18 @@ class Worker:
         """Writes the commands of a connection, which has one more."""
         self._commander.give(seat)
 
-    def follow(self, seat: Seat, behind: int) -> None:
-        """Reads the log for a connection that is held elsewhere, behind this sequence number."""
-        self._follower.follow(seat, behind)
+    def find_out_later(self, seat: Seat) -> None:
+        """Asks a seat to find out how its connection stands, once the worker has been entered."""
+        if self._member is None:
+            self._asked[seat] = None
 
-    def unfollow(self, seat: Seat) -> None:
+    def follow(self, connection: Follows, behind: int) -> None:
+        """Reads the log for a connection that is held elsewhere, behind this sequence number."""
+        self._follower.follow(connection, behind)
+
+    def unfollow(self, connection: Follows) -> None:
         """Reads it no longer."""
-        self._follower.unfollow(seat)
+        self._follower.unfollow(connection)
 
     def read_history(self, name: str, tell: Callable[[list[Logged]], None]) -> None:
         """Reads the entries of a connection that are kept, and tells them."""
