@@ -118,9 +118,13 @@ class DrivingNodes(Driving, Protocol):
     loop: OwnLoop
     outbox: Outbox
     publisher: Publisher
-    waiters: Waiters
     inbound: Inbound
     outbound: Outbound
+
+    @property
+    def waiters(self) -> Waiters:
+        """Those who wait for it to open or to end."""
+        ...
 
     @property
     def pulse_observers(self) -> list[Callable[[str], object]]:

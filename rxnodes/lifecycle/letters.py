@@ -1,6 +1,7 @@
 """Events and exceptions as plain values that JSON has, and back: for recordings, and for the log of a fleet.
 
-What the `repr` of an event does not show may be secret, and is left out; so are an exception's headers and body.
+What the `repr` of an event does not show may be secret, and is left out; so are an exception's headers and body, and a
+subprotocol that is a token.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from rxnodes import errors
 from rxnodes.errors import ConnectError, RxNodesError
 from rxnodes.headers import Headers
 from rxnodes.lifecycle.events import Closing, Connecting, Dropped, ErrorEvent, Opened, Stopped
+from rxnodes.lifecycle.secret_text import SecretText
 from rxnodes.lifecycle.states import Initiator
 
 if TYPE_CHECKING:
@@ -90,6 +92,8 @@ def error_of(plain: Mapping[str, Any]) -> RxNodesError:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, SecretText):
+        return None
     if isinstance(value, datetime):
         return value.isoformat()
     return plain_error(value) if isinstance(value, BaseException) else value
