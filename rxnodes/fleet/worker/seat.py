@@ -84,7 +84,7 @@ class Seats(Reads, Protocol):
         ...
 
     def find_out_later(self, seat: Seat) -> None:
-        """Asks a seat to find out how its connection stands, once the worker has been entered."""
+        """Asks a seat to find out how its connection stands, once its record may be read, or has been seen."""
         ...
 
     def remove(self, name: str) -> None:
@@ -336,7 +336,7 @@ class Seat:
 
     def find_out(self) -> None:
         """Somebody waits for how the connection stands, which nobody here may know."""
-        if not self._seats.is_running:
+        if not self._seats.is_running or self.name in self._seats.wishes:
             self._seats.find_out_later(self)
         elif self.state.is_held:
             if not self.state.ahead.is_live:

@@ -110,8 +110,8 @@ class Worker:
         self._left = asyncio.Event()
         self.wishes: dict[str, Wish] = {}
         self.has_ever_joined = False
-        # Those for whom somebody waits since before the worker was entered.
-        self._asked: dict[Seat, None] = {}
+        # Where somebody waits since before the worker was entered, or before the record was seen.
+        self._asked: set[Seat] = set()
         project.steer(self._take)
 
     def _take(self, connection: Connection) -> None:
@@ -166,8 +166,8 @@ class Worker:
             self.store.watch_records(RecordWatcher(self._rules, self.know)),
         ]
         self._on_tick()
-        for seat in self._asked:
-            seat.find_out()
+        for seat in tuple(self._asked):
+            self._find_out(seat)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -308,6 +308,7 @@ class Worker:
         self._pump()
         seat = self._seats.get(name)
         if revision and self.wishes.pop(name, None) is not None and seat is not None:
+            self._find_out(seat)
             seat.settle_wish(record)
         elif seat is not None:
             seat.look_at_wish()
@@ -317,9 +318,13 @@ class Worker:
         self._commander.give(seat)
 
     def find_out_later(self, seat: Seat) -> None:
-        """Asks a seat to find out how its connection stands, once the worker has been entered."""
-        if self._member is None:
-            self._asked[seat] = None
+        """Asks a seat to find out how its connection stands, once its record may be read, or has been seen."""
+        self._asked.add(seat)
+
+    def _find_out(self, seat: Seat) -> None:
+        if seat in self._asked:
+            self._asked.remove(seat)
+            seat.find_out()
 
     def follow(self, connection: Follows, behind: int) -> None:
         """Reads the log for a connection that is held elsewhere, behind this sequence number."""

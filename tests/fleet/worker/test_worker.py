@@ -102,6 +102,26 @@ async def test_who_waits_on_a_worker_that_never_held_nor_commanded_a_connection_
 
 
 @virtual
+async def test_who_waits_for_what_build_has_wished_in_vain_learns_how_it_stands():
+    ends = []
+
+    def build(project):
+        project.websocket("chat").start()
+        all_stopped(project.websocket("chat")).subscribe(ends.append)
+
+    async with Workers() as fleet:
+        holder = fleet.join(starts("chat"))
+        await asyncio.sleep(SETTLE + 1)
+        other = fleet.join(build)
+        await asyncio.sleep(SETTLE + 1)
+        assert (ends, other["chat"].is_live) == ([], True)
+        holder["chat"].stop()
+        await holder["chat"].wait_stopped()
+        await asyncio.sleep(1)
+        assert [it.session for (it,) in ends] == [1]
+
+
+@virtual
 async def test_what_was_never_started_is_waited_for_and_holds_nothing_up():
     async with Workers() as fleet:
         holder = fleet.join()
