@@ -81,7 +81,7 @@ def _as_json(fleet: FleetSettings, lookout: Lookout, connections: list[Connectio
             "alive": seen.is_alive,
             "renewed_at": seen.lease.at,
         }
-        for seen in _in_order(lookout)
+        for seen in lookout.listed
     ]
     shown = [
         {
@@ -97,14 +97,10 @@ def _as_json(fleet: FleetSettings, lookout: Lookout, connections: list[Connectio
     return {"fleet": fleet.name, "servers": fleet.servers, "workers": workers, "connections": shown}
 
 
-def _in_order(lookout: Lookout) -> list[WorkerSeen]:
-    return [lookout.workers[worker] for worker in sorted(lookout.workers)]
-
-
 def _print_status(fleet: FleetSettings, lookout: Lookout, connections: list[ConnectionSeen], out: Output) -> None:
     out.line(printable(f"fleet {fleet.name!r} at {', '.join(fleet.servers)}"))
     out.line()
-    workers = _in_order(lookout)
+    workers = lookout.listed
     out.line("Workers" if workers else "Workers: none")
     width = max((len(seen.lease.worker) for seen in workers), default=0)
     for seen in workers:

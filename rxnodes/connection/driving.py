@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rxnodes.connection.outbound import Outbound
     from rxnodes.connection.own_loop import OwnLoop
     from rxnodes.connection.publisher import Publisher
+    from rxnodes.connection.waiters import Waiters
     from rxnodes.errors import DecodeError
     from rxnodes.lifecycle.inputs import Input
     from rxnodes.lifecycle.machine import Phase
@@ -55,6 +56,10 @@ class Steered(Protocol):
     @property
     def is_awaited(self) -> bool:
         """Whether a session counts as live for those who wait here, though none is live at this connection."""
+        ...
+
+    def find_out(self) -> None:
+        """Somebody waits for how the connection stands. Until that is known here it counts as live."""
         ...
 
     def send(self, receipt: Receipt) -> None:
@@ -115,6 +120,11 @@ class DrivingNodes(Driving, Protocol):
     publisher: Publisher
     inbound: Inbound
     outbound: Outbound
+
+    @property
+    def waiters(self) -> Waiters:
+        """Those who wait for it to open or to end."""
+        ...
 
     @property
     def pulse_observers(self) -> list[Callable[[str], object]]:

@@ -115,7 +115,8 @@ class DriverHelm:
         """What has happened elsewhere, if anything."""
         waiters = self._driver.waiters
         if isinstance(event, Opened):
-            waiters.last_opened = event
+            if waiters.last_opened is None or event.session >= waiters.last_opened.session:
+                waiters.last_opened = event
         elif event is not None and event.session >= waiters.ended_session:
             waiters.last_stopped = event
         self._driver.outbox.send(self._driver.publisher.answer_waiting, waiters.last_stopped)
@@ -139,6 +140,11 @@ class DriverHelm:
         state = self._driver.state
         is_over = state.is_shut_down or self._driver.loop.is_left or state.phase is Phase.STOPPED
         return self._steering.is_live and not is_over
+
+    def find_out(self) -> None:
+        """Somebody waits for how the connection stands."""
+        if not (self._driver.state.is_shut_down or self._driver.loop.is_left):
+            self._steering.find_out()
 
     def obey(self, input_: Input) -> None:
         """Takes what is asked for here. Once the project has been left, that does nothing."""

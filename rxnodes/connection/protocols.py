@@ -122,6 +122,10 @@ class NodeSide(Protocol):
         """Emits when no session is live any more: behind all subscribers of `lifecycle`, which saw the `Stopped`."""
         ...
 
+    def find_out(self) -> None:
+        """Somebody waits for the end, from any thread. Where it is not known here, it counts as live until it is."""
+        ...
+
     @property
     def gaps(self) -> Observable[LifecycleEvent]:
         """Gaps that the connection knows of by itself, as one of a fleet does that is seen from outside."""
@@ -259,6 +263,10 @@ class Steering(Protocol):
 
         What is live at this connection itself need not count. When this becomes false, `Helm.note` is called.
         """
+        ...
+
+    def find_out(self) -> None:
+        """Somebody waits for how the connection stands. Until that is known here it counts as live."""
         ...
 
     def start(self) -> None:

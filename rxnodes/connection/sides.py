@@ -42,6 +42,10 @@ class DriverForNodes:
         """Emits when no session is live any more."""
         return self._driver.publisher.ended
 
+    def find_out(self) -> None:
+        """Somebody waits for the end."""
+        self._driver.loop.run(self._driver.waiters.find_out)
+
     @property
     def gaps(self) -> IsolatedSubject[LifecycleEvent]:
         """Gaps that the connection knows of by itself."""

@@ -54,6 +54,11 @@ class Waiters:
         """The number of the last session that is over; 0: there was none."""
         return 0 if self.last_stopped is None else self.last_stopped.session
 
+    def find_out(self) -> None:
+        """Somebody waits for how the connection stands, which others may know that it is shared with."""
+        if self._driver.helm is not None:
+            self._driver.helm.find_out()
+
     # Those who wait
 
     async def opened(self) -> Opened:
@@ -84,6 +89,7 @@ class Waiters:
         self._loop.run(partial(self._add, answer, future))
 
     def _add(self, answer: Callable[[], T | RxNodesError | None], future: asyncio.Future[T]) -> None:
+        self.find_out()
         # Before the connection has a loop this may run on any thread, also while it is being given one.
         with hand_over_lock:
             # Futures that are done go, so that asking again and again does not make it grow.

@@ -14,6 +14,7 @@ from rxnodes.fleet.letters import Unreadable, entry_of, lease_of, record_of
 from rxnodes.fleet.remote.standing import Standing
 from rxnodes.fleet.rules.commands import is_wanted
 from rxnodes.fleet.rules.lease import RENEWALS
+from rxnodes.fleet.rules.member import process_of
 from rxnodes.fleet.rules.sharing import Candidates
 from rxnodes.fleet.rules.values import Record, Tail
 
@@ -145,6 +146,11 @@ class Lookout:
         """The workers that have a lease, by their ids."""
         return self._leases.workers
 
+    @property
+    def listed(self) -> list[WorkerSeen]:
+        """Those of them that are to be shown, by their ids."""
+        return self._leases.listed
+
     def connection(self, name: str) -> ConnectionSeen:
         """A connection."""
         standing = Standing()
@@ -240,6 +246,18 @@ class Leases(_Watcher):
         super().__init__()
         self.workers: dict[str, WorkerSeen] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
+
+    @property
+    def listed(self) -> list[WorkerSeen]:
+        """Those of them that are to be shown, by their ids: not those that are back under a new id."""
+        latest: dict[str, int] = {}
+        for process, term in map(process_of, self.workers):
+            latest[process] = max(latest.get(process, term), term)
+        return [
+            self.workers[worker]
+            for worker in sorted(self.workers)
+            if self.workers[worker].is_alive or process_of(worker) in latest.items()
+        ]
 
     def close(self) -> None:
         """Counts no lease any more."""

@@ -47,10 +47,9 @@ class Roster:
             `current`: whether the store is in reach; `workers`, by their ids; `holders`: for each connection that is
             held its worker's id; `takeovers`, the last one last.
         """
-        workers = self._leases.workers
         return {
             "current": self._leases.sees_all and self._records.sees_all,
-            "workers": [_worker(workers[worker]) for worker in sorted(workers)],
+            "workers": [_worker(seen) for seen in self._leases.listed],
             "holders": {name: record.holder for name, record in self._records.records.items() if record.holder},
             "takeovers": [_takeover(it) for it in self._records.takeovers],
         }

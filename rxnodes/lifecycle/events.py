@@ -62,7 +62,8 @@ class Opened(LifecycleEvent):
     """The handshake is done, and `after_connect` has logged in where there is one: messages can be sent.
 
     Attributes:
-        subprotocol: What the server chose of the subprotocols offered; `None`: nothing.
+        subprotocol: What the server chose of the subprotocols offered; `None`: nothing. One that `before_connect` gave
+            may be a token: it can be compared, and is not shown where it is printed.
         elapsed: Seconds since the attempt began.
         is_reconnect: Whether the session has been open before.
         headers: Those of the server's answer, such as `Set-Cookie` or a request's id. They cannot be changed. Names are

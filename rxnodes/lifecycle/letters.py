@@ -1,6 +1,7 @@
 """Events and exceptions as plain values that JSON has, and back: for recordings, and for the log of a fleet.
 
-What the `repr` of an event does not show may be secret, and is left out; so are an exception's headers and body.
+What the `repr` of an event does not show may be secret, and is left out; so are an exception's headers and body, and a
+subprotocol that is a token.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from rxnodes import errors
 from rxnodes.errors import ConnectError, RxNodesError
 from rxnodes.headers import Headers
 from rxnodes.lifecycle.events import Closing, Connecting, Dropped, ErrorEvent, Opened, Stopped
+from rxnodes.lifecycle.secret_text import SecretText
 from rxnodes.lifecycle.states import Initiator
 
 if TYPE_CHECKING:
@@ -56,6 +58,8 @@ def plain_event(event: LifecycleEvent) -> dict[str, Any]:
     plain["at"] = event.at.isoformat()
     if plain.get("error") is not None:
         plain["error"] = plain_error(plain["error"])
+    if isinstance(plain.get("subprotocol"), SecretText):
+        plain["subprotocol"] = None
     return plain
 
 

@@ -96,12 +96,21 @@ class Target:
         """Whether the connection is encrypted."""
         return self.url.startswith("wss:")
 
+    def offered(self, subprotocol: str | None) -> str | None:
+        """What was offered under that name, which may be a `SecretText`; what was not offered stays as it is."""
+        return next((it for it in self.subprotocols if it == subprotocol), subprotocol)
+
 
 class Sink(Protocol):
     """Told by a link what happens."""
 
     def opened(self, subprotocol: str | None, headers: CIMultiDict[str]) -> None:
-        """The handshake is done; `headers` are those of the server's answer. Messages may follow at once."""
+        """The handshake is done; `headers` are those of the server's answer. Messages may follow at once.
+
+        Args:
+            subprotocol: What the server chose, as `Target.offered` has it.
+            headers: Those of its answer.
+        """
         ...
 
     def messages(self, messages: list[str] | list[bytes], /) -> None:

@@ -104,7 +104,7 @@ class ScriptedPeer:
         """
         if not self._is_over() and not self._is_open:
             self._is_open = True
-            self._sink.opened(subprotocol, CIMultiDict(headers or {}))
+            self._sink.opened(self.target.offered(subprotocol), CIMultiDict(headers or {}))
 
     def refuse(  # noqa: PLR0913 - as ConnectError has them
         self,

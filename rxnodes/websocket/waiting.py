@@ -6,6 +6,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
 from reactivex import Observable, abc
+from reactivex import operators as ops
 from reactivex.disposable import CompositeDisposable
 
 from rxnodes.connection.protocols import check_connection
@@ -64,6 +65,8 @@ def all_stopped(*connections: ConnectionLike) -> Observable[tuple[Stopped | None
             observer.on_next(tuple(connection.last_stopped for connection in connections))
             observer.on_completed()
 
+        for connection in connections:
+            connection.for_nodes.find_out()
         group = CompositeDisposable([connection.for_nodes.ended.subscribe(check) for connection in connections])
         if connections:
             connections[0].for_nodes.run_on_loop(check)
@@ -98,4 +101,6 @@ def until_stopped(connection: ConnectionLike) -> Callable[[Observable[T]], Obser
         >>> restart = Trigger[None]().pipe(client_stop(chat), until_stopped(chat), client_start(chat))
     """
     check_connection(connection)
-    return hold_while(lambda: connection.is_live, connection.for_nodes.ended, connection.for_nodes.run_on_loop)
+    side = connection.for_nodes
+    hold = hold_while(lambda: connection.is_live, side.ended, side.run_on_loop)
+    return lambda source: source.pipe(ops.do_action(lambda _: side.find_out()), hold)

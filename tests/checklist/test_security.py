@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import gc
 import io
+import json
 import logging
 import traceback
 
@@ -17,6 +19,7 @@ from websockets.asyncio.server import basic_auth, serve
 
 from rxnodes import ConnectError, HandlerError, Opened, Project, RxNodesError, SettingsError
 from rxnodes.connection.before_connect import ConnectOptions
+from rxnodes.lifecycle.letters import plain_event
 from rxnodes.testing import (
     WebSocketServer,
     answer_with,
@@ -156,7 +159,9 @@ async def readable(settings, act, log):
     for what in (*watch.told, *raised):
         texts += texts_of(what)
     for event in watch.journal.events:
-        texts += [repr({name: getattr(event, name) for name in event.__dataclass_fields__})]
+        texts += [repr({it.name: getattr(event, it.name) for it in dataclasses.fields(event) if it.repr})]
+        # As recordings and the log of a fleet have it.
+        texts += [json.dumps(plain_event(event))]
     texts += log.texts
     texts.append(output.getvalue())
     return watch, texts
@@ -313,8 +318,15 @@ async def test_no_secret_can_be_read_when_the_name_is_unknown(log, monkeypatch):
         assert found_in(text) == [], text
 
 
+async def echoes_the_subprotocol(peer):
+    await peer.accept(SECRETS["header value"])
+    await peer.send_close(4000)
+    await peer.expect_close()
+    await peer.close()
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("script", [refuse(401), answer_with(), close_with(1006), vanish])
+@pytest.mark.parametrize("script", [refuse(401), answer_with(), close_with(1006), vanish, echoes_the_subprotocol])
 async def test_no_secret_of_a_hook_can_be_read(script, log):
     requests = []
 
@@ -330,6 +342,7 @@ async def test_no_secret_of_a_hook_can_be_read(script, log):
             url=f"ws://{SECRETS['user']}:{SECRETS['password']}@{address}?{SECRETS['nameless part of the query']}",
             headers={"X-Api-Key": SECRETS["header value"]},
             query={"key": SECRETS["query value"]},
+            subprotocols=["chat", SECRETS["header value"]],
         )
 
     async with WebSocketServer(notes_request) as server:

@@ -80,3 +80,18 @@ async def test_it_tells_leases_holders_and_takeovers():
         told = roster.told()
         assert (told["current"], len(told["takeovers"])) == (True, 1)
         assert [it["renewed_at"] for it in told["workers"]] == renewed
+
+
+@in_virtual_time
+async def test_who_came_back_under_a_new_id_is_not_shown_under_the_old_one():
+    engine = MemoryEngine()
+    store = engine.store()
+    await store.open()
+    staff = Staff(store)
+    async with Roster(engine.store()) as roster:
+        for worker in ("h-1-a-1", "h-1-a-9", "h-1-b-1", "h-1-a-10"):
+            await staff.renew(worker, 1, seconds=5.0)
+        await settled(10)
+        await staff.renew("h-1-a-10", 2, seconds=5.0)
+        told = [(it["id"], it["alive"]) for it in roster.told()["workers"]]
+        assert told == [("h-1-a-10", True), ("h-1-b-1", False)]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rxnodes.fleet.rules.values import Entry, Tail
     from rxnodes.fleet.store import Logged
 
-__all__ = ["Chronicle", "Read"]
+__all__ = ["Chronicle", "Read", "readable"]
 
 #: How many entries are remembered, to find the place again where a log that lost its end goes on.
 REMEMBERED: Final = 16
@@ -68,7 +68,7 @@ class Chronicle:
 
     def is_last(self, logged: Logged) -> bool:
         """Whether an entry is the one that was read last, though it may have another sequence number."""
-        for entry in _entries((logged,)):
+        for entry in readable((logged,)):
             if self._ids and self._ids[-1] == entry[0].id:
                 self._sequence = logged.sequence
                 return True
@@ -78,21 +78,22 @@ class Chronicle:
         """Reads the whole log again, after it has gone back, and gives what comes behind what was read before."""
         known = set(self._ids)
         entries = list(entries)
-        places = [place for place, (entry, _) in enumerate(_entries(entries)) if entry.id in known]
+        places = [place for place, (entry, _) in enumerate(readable(entries)) if entry.id in known]
         news = entries[places[-1] + 1 :] if places else entries
         self._sequence = entries[places[-1]].sequence if places else 0
         read = self._decoded(news)
         return [Read(entry, tail, is_behind_gap=place == 0) for place, (entry, tail) in enumerate(read)]
 
     def _decoded(self, entries: Iterable[Logged]) -> list[tuple[Entry, Tail]]:
-        decoded = list(_entries(entries))
+        decoded = list(readable(entries))
         for entry, tail in decoded:
             self._sequence = tail.sequence
             self._ids.append(entry.id)
         return decoded
 
 
-def _entries(entries: Iterable[Logged]) -> Iterator[tuple[Entry, Tail]]:
+def readable(entries: Iterable[Logged]) -> Iterator[tuple[Entry, Tail]]:
+    """Those of the entries that this version can read, each with how the connection stands behind it."""
     for logged in entries:
         try:
             entry = entry_of(logged.value)

@@ -100,8 +100,8 @@ class RemoteDriver(RemoteParts):
         self.arranging = Arranging()
         self.is_known = False
         self.commands: list[Command] = []
-        self.helm = self._sends = Sends(self, store, partial(fleet.holder, name))
         self._interest = Interest(self, store, fleet.presence, partial(fleet.holder, name))
+        self.helm = self._sends = Sends(self, store, partial(fleet.holder, name), self._interest.until_heard)
 
     @property
     def session(self) -> int:

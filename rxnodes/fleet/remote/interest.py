@@ -23,6 +23,8 @@ __all__ = ["Interest", "Presence"]
 #: and at most.
 ANSWER_WITHIN: Final = 0.4
 ASK_AGAIN: Final = (0.1, 2.0)
+#: For how many seconds what is sent waits at most until the holder knows that its answer is listened to.
+HEARD_WITHIN: Final = 1.0
 #: How many seconds messages are still listened to when nobody wants them any more: one question often follows another.
 LINGER: Final = 5.0
 
@@ -136,6 +138,11 @@ class Interest:
             self._lingering = None
         if not self._watches:
             self._listen()
+
+    async def until_heard(self) -> None:
+        """Waits until the holder knows that messages are listened to, or there is none: the next one asks by itself."""
+        if self._asking is not None:
+            await asyncio.wait([self._asking], timeout=HEARD_WITHIN)
 
     def leave(self) -> None:
         """Listens no longer."""

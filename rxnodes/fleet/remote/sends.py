@@ -33,6 +33,10 @@ OF_ALL: Final = 512
 logger = logging.getLogger("rxnodes")
 
 
+async def _at_once() -> None:
+    """Nothing is heard here."""
+
+
 class Sending(Protocol):
     """What sends for a connection."""
 
@@ -60,20 +64,31 @@ class Sends:
         connection: What they are sent for.
         store: The fleet's store.
         holder: Says which worker holds the connection; told to look again, it does not rely on what it knows.
+        until_heard: Waits until what comes in answer is heard here, or that has to be given up.
 
     Attributes:
         is_held: Whether the connection is held here.
         is_awaited: Whether anything of it is live here.
     """
 
-    def __init__(self, connection: Sending, store: Store, holder: Callable[[bool], Awaitable[str | None]]) -> None:
+    def __init__(
+        self,
+        connection: Sending,
+        store: Store,
+        holder: Callable[[bool], Awaitable[str | None]],
+        until_heard: Callable[[], Awaitable[None]] = _at_once,
+    ) -> None:
         self.is_held = False
         self.is_awaited = False
         self._connection = connection
         self._store = store
         self._holder = holder
+        self._until_heard = until_heard
         self._waiting: deque[Receipt] = deque()
         self._task: asyncio.Task[None] | None = None
+
+    def find_out(self) -> None:
+        """Nothing: whoever asks here reads the log, and counts as live what is not known of it yet."""
 
     def send(self, receipt: Receipt) -> None:
         """Sends a message behind those before it."""
@@ -89,6 +104,7 @@ class Sends:
     async def _work(self) -> None:
         try:
             while self._waiting:
+                await self._until_heard()
                 batch = self._take()
                 try:
                     await self._send(batch)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rxnodes.fleet.rules.machine import State
     from rxnodes.fleet.rules.values import Record, Wish
 
-__all__ = ["DeleteLease", "Joining", "Member", "Now", "Order", "PutLease", "ReadLease"]
+__all__ = ["DeleteLease", "Joining", "Member", "Now", "Order", "PutLease", "ReadLease", "process_of"]
 
 #: So many connections are claimed at a time.
 AT_ONCE = 50
@@ -77,6 +77,21 @@ class Order(NamedTuple):
 
     name: str
     effect: Effect
+
+
+def _id_of(process: str, term: int) -> str:
+    return f"{process}-{term}"
+
+
+def process_of(worker: str) -> tuple[str, int]:
+    """Which process a worker's id is of, and which of the ids it has had this is.
+
+    Example:
+        >>> process_of("host-4711-1a2b3c4d-2")
+        ('host-4711-1a2b3c4d', 2)
+    """
+    process, _, term = worker.rpartition("-")
+    return (process, int(term)) if term.isdecimal() else (worker, 0)
 
 
 class Member:
@@ -201,7 +216,7 @@ class Member:
     def _begin_term(self) -> None:
         self._needs_id = False
         self._term += 1
-        self.id = f"{self._identity}-{self._term}"
+        self.id = _id_of(self._identity, self._term)
         self._shares.own_ids.add(self.id)
         self.own = OwnLease(self._seconds)
         self._number = 0

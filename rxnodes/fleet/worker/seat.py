@@ -7,10 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 from uuid import uuid4
 
-from rxnodes.fleet.letters import entry_of, record_of
+from rxnodes.fleet.letters import record_of
 from rxnodes.fleet.remote.commander import Command
 from rxnodes.fleet.remote.sends import Sends
-from rxnodes.fleet.rules import commands
 from rxnodes.fleet.rules.inputs import (
     Abort,
     Begin,
@@ -28,6 +27,7 @@ from rxnodes.fleet.rules.inputs import (
 )
 from rxnodes.fleet.rules.machine import Phase
 from rxnodes.fleet.rules.values import ABORT, Tail, Wish
+from rxnodes.fleet.worker.elsewhere import Elsewhere, Reads
 from rxnodes.fleet.worker.kept import Kept
 from rxnodes.fleet.worker.messages import Published
 from rxnodes.lifecycle.events import Dropped, Opened, Stopped
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from rxnodes.errors import RxNodesError
     from rxnodes.fleet.rules.inputs import Effect, Input
     from rxnodes.fleet.rules.machine import State
-    from rxnodes.fleet.rules.values import Entry, Record
-    from rxnodes.fleet.store import Logged, Store
+    from rxnodes.fleet.rules.values import Record
+    from rxnodes.fleet.store import Store
     from rxnodes.fleet.worker.answering import Publishing
     from rxnodes.fleet.worker.inquiry import Inquiry
     from rxnodes.lifecycle.events import Connecting, LifecycleEvent
@@ -55,7 +55,7 @@ __all__ = ["Seat", "Seats"]
 NO_TAIL = Tail()
 
 
-class Seats(Protocol):
+class Seats(Reads, Protocol):
     """The worker, as its seats see it."""
 
     store: Store
@@ -87,16 +87,8 @@ class Seats(Protocol):
         """Writes the commands of a connection, which has one more."""
         ...
 
-    def follow(self, seat: Seat, behind: int) -> None:
-        """Reads the log for a connection that is held elsewhere, behind this sequence number."""
-        ...
-
-    def unfollow(self, seat: Seat) -> None:
-        """Reads it no longer."""
-        ...
-
-    def read_history(self, name: str, tell: Callable[[list[Logged]], None]) -> None:
-        """Reads the entries of a connection that are kept, and tells them."""
+    def find_out_later(self, seat: Seat) -> None:
+        """Asks a seat to find out how its connection stands, once its record may be read, or has been seen."""
         ...
 
     def remove(self, name: str) -> None:
@@ -134,6 +126,16 @@ class SeatCommand(Command):
         return next((wish for wish in wishes if wish is not None), None)
 
 
+@dataclass(slots=True, kw_only=True)
+class Look(SeatCommand):
+    """Finds out how a connection stands. It changes nothing, and is written behind what was commanded before."""
+
+    is_start: bool = False
+
+    def wish(self, record: Record, tail: Tail) -> None:
+        """Nothing."""
+
+
 class Seat:
     """Steers one connection. It is a `Steering`, and `Commanded`.
 
@@ -150,7 +152,7 @@ class Seat:
     """
 
     __slots__ = (
-        *("_begun", "_dial", "_followed", "_is_stopping", "_is_wiring", "_release", "_seats", "_sends", "_stopping"),
+        *("_begun", "_dial", "_elsewhere", "_is_stopping", "_is_wiring", "_release", "_seats", "_sends", "_stopping"),
         *("_stops", "commands", "connection", "helm", "name", "published"),
     )
 
@@ -168,8 +170,8 @@ class Seat:
         # Whether the live session was stopped here; and that stop, until the log has its end, or a start comes.
         self._is_stopping = False
         self._stopping: SeatCommand | None = None
-        # How the log of a connection that is held elsewhere stands, while that matters here.
-        self._followed: Tail | None = None
+        # How the connection stands where others hold it, while that matters here.
+        self._elsewhere: Elsewhere | None = None
         self._sends: Sends | None = None
         self.helm: Helm = connection.for_project.steer(self)
 
@@ -201,7 +203,8 @@ class Seat:
                 raise AssertionError(effect)
 
     def _hold(self) -> None:
-        self._unfollow()
+        if self._elsewhere is not None:
+            self._elsewhere.unfollow()
         seats, epoch = self._seats, self.state.epoch
         if self.name in seats.kept:
             self.published = Kept(self.connection, seats.store, epoch)
@@ -282,9 +285,12 @@ class Seat:
         """Whether a session is live elsewhere, as far as is known, or it is not known what a command leads to."""
         if self.commands or self.name in self._seats.wishes:
             return True
-        if self._followed is None:
-            return False
-        return commands.is_live(self.state.record.wish, self._followed)
+        return self._elsewhere is not None and self._elsewhere.is_live
+
+    @property
+    def last_stopped(self) -> Stopped | None:
+        """The `Stopped` of the last session whose end is known here."""
+        return self.connection.last_stopped
 
     @property
     def state(self) -> State:
@@ -352,27 +358,39 @@ class Seat:
     def known(self) -> None:
         """Nothing that need not be read: commands are rare here."""
 
+    def find_out(self) -> None:
+        """Somebody waits for how the connection stands, which nobody here may know."""
+        if not self._seats.is_running or self.name in self._seats.wishes:
+            self._seats.find_out_later(self)
+        elif self.state.is_held:
+            if not self.state.ahead.is_live:
+                self._look_elsewhere().recall_end(self.state.tail)
+        elif not (self.commands or self.is_live):
+            self._command(Look(seat=self))
+
+    def _look_elsewhere(self) -> Elsewhere:
+        if self._elsewhere is None:
+            self._elsewhere = Elsewhere(self, self._seats)
+        return self._elsewhere
+
     def resolve(self, command: Command, record: Record, revision: int, tail: Tail) -> None:
         """A command was written, or changes nothing."""
-        if not self.state.is_held and commands.is_live(record.wish, tail):
-            self._followed = tail
-            self._seats.follow(self, tail.sequence)
-            if command.is_start and tail.is_live and tail.has_opened:
-                # What its wait_started gives may lie anywhere in the log.
-                self._seats.read_history(self.name, self._recall)
         self._seats.know(self.name, record, revision)
-        self._note()
+        if not self.state.is_held:
+            # What its wait_started gives may lie anywhere in the log.
+            self._look_elsewhere().learn(tail, is_opening_wanted=command.is_start or isinstance(command, Look))
+        self.note()
 
     def settle_wish(self, record: Record) -> None:
         """A record is there. What was commanded before joining is the wish only where nobody had wished anything."""
         if not record.wish.id:
             self._command(self._start())
-        self._note()
+        self.note()
 
     def give_up(self, command: Command, error: RxNodesError) -> None:
         """A command cannot be written."""
         self.helm.report("connect" if command.is_start else "close", error)
-        self._note()
+        self.note()
 
     def send(self, receipt: Receipt) -> None:
         """A message is to be sent, and the connection is not held here."""
@@ -401,7 +419,7 @@ class Seat:
 
     def shutdown(self) -> None:
         """The project is being left, or the connection removed."""
-        self._unfollow()
+        self._leave_elsewhere()
         if self._sends is not None:
             self._sends.leave()
         self._seats.remove(self.name)
@@ -411,33 +429,19 @@ class Seat:
 
     # What happens elsewhere
 
-    def see(self, entry: Entry, tail: Tail) -> None:
-        """An entry of the log has come, while it is followed."""
-        self._followed = tail
-        self._note(entry.event if isinstance(entry.event, Opened | Stopped) else None)
-
     def look_at_wish(self) -> None:
         """The wish may have changed. It and the log come by two ways: whichever is the last ends what is waited for."""
-        if self._followed is not None and not self.is_live:
-            self._note()
+        if self._elsewhere is not None and not self.is_live:
+            self.note()
 
-    def _recall(self, entries: list[Logged]) -> None:
-        """The entries that are kept were read: the live session was open before anybody here followed it."""
-        if self._followed is None:
-            return
-        for logged in reversed(entries):
-            event = entry_of(logged.value).event
-            if isinstance(event, Opened) and event.session == self._followed.session:
-                self._note(event)
-                return
-
-    def _note(self, event: Opened | Stopped | None = None) -> None:
+    def note(self, event: Opened | Stopped | None = None) -> None:
+        """What was learned of how the connection stands elsewhere: an event, or that nothing is live any more."""
         if not self.is_live:
-            self._unfollow()
+            self._leave_elsewhere()
         if event is not None or not self.is_live:
             self.helm.note(event)
 
-    def _unfollow(self) -> None:
-        if self._followed is not None:
-            self._followed = None
-            self._seats.unfollow(self)
+    def _leave_elsewhere(self) -> None:
+        if self._elsewhere is not None:
+            self._elsewhere.unfollow()
+            self._elsewhere = None

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from rxnodes.fleet.rules.machine import State
     from rxnodes.fleet.rules.values import Record, Wish
     from rxnodes.fleet.store import Logged, Store, Watch
+    from rxnodes.fleet.worker.log_follower import Follows
     from rxnodes.project.project import Project
 
 __all__ = ["Worker"]
@@ -111,6 +112,8 @@ class Worker:
         self._left = asyncio.Event()
         self.wishes: dict[str, Wish] = {}
         self.has_ever_joined = False
+        # Where somebody waits since before the worker was entered, or before the record was seen.
+        self._asked: set[Seat] = set()
         project.steer(self._take)
 
     def _take(self, connection: Connection) -> None:
@@ -165,6 +168,8 @@ class Worker:
             self.store.watch_records(RecordWatcher(self._rules, self.know)),
         ]
         self._on_tick()
+        for seat in tuple(self._asked):
+            self._find_out(seat)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -305,6 +310,7 @@ class Worker:
         self._pump()
         seat = self._seats.get(name)
         if revision and self.wishes.pop(name, None) is not None and seat is not None:
+            self._find_out(seat)
             seat.settle_wish(record)
         elif seat is not None:
             seat.look_at_wish()
@@ -313,13 +319,22 @@ class Worker:
         """Writes the commands of a connection, which has one more."""
         self._commander.give(seat)
 
-    def follow(self, seat: Seat, behind: int) -> None:
-        """Reads the log for a connection that is held elsewhere, behind this sequence number."""
-        self._follower.follow(seat, behind)
+    def find_out_later(self, seat: Seat) -> None:
+        """Asks a seat to find out how its connection stands, once its record may be read, or has been seen."""
+        self._asked.add(seat)
 
-    def unfollow(self, seat: Seat) -> None:
+    def _find_out(self, seat: Seat) -> None:
+        if seat in self._asked:
+            self._asked.remove(seat)
+            seat.find_out()
+
+    def follow(self, connection: Follows, behind: int) -> None:
+        """Reads the log for a connection that is held elsewhere, behind this sequence number."""
+        self._follower.follow(connection, behind)
+
+    def unfollow(self, connection: Follows) -> None:
         """Reads it no longer."""
-        self._follower.unfollow(seat)
+        self._follower.unfollow(connection)
 
     def read_history(self, name: str, tell: Callable[[list[Logged]], None]) -> None:
         """Reads the entries of a connection that are kept, and tells them."""

@@ -183,7 +183,7 @@ class AiohttpLink(asyncio.Protocol):
         self._layers = Layers(transport)
         self._writer.open(self._layers, agreement.deflate)
         self._reader.open(self._layers, self._target.max_message_size, agreement.deflate)
-        self._sink.opened(agreement.subprotocol, headers)
+        self._sink.opened(self._target.offered(agreement.subprotocol), headers)
         if not self._is_ended:
             self._keep_alive()
             if early:

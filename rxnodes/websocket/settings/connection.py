@@ -23,6 +23,7 @@ from rxnodes.codecs import CODEC_NAMES, Codec, as_codec
 from rxnodes.connection.before_connect import ConnectOptions, Preparation
 from rxnodes.connection.greeting import Login
 from rxnodes.lifecycle.policy import Policy
+from rxnodes.lifecycle.secret_text import SecretText
 from rxnodes.settings.problems import explained
 from rxnodes.transport.base import Cookies, Target
 from rxnodes.websocket.settings.fields import MIB, Number, OrNone, Seconds, SecondsOrNone, Settings, is_none, shared
@@ -232,7 +233,8 @@ class ConnectionSettings(Settings):
             values |= {"url": options.url, "port": None}
         try:
             target = ConnectionSettings.model_validate(values).target()
-            return replace(target, cookies=self._cookies)
+            given = tuple(it if it in self.subprotocols else SecretText(it) for it in target.subprotocols)
+            return replace(target, subprotocols=given, cookies=self._cookies)
         except ValidationError as error:
             problems = [
                 f"{'.'.join(str(part) for part in details['loc'] if part != '[key]')}: {explained(details)}"

@@ -83,22 +83,22 @@ def sendable_host(parts: SplitResult) -> str:
     Raises:
         ValueError: If it is neither. Each dial would fail.
     """
-    return _sendable(parts.hostname or "")
+    return _sendable(parts.hostname or "", parts.scheme)
 
 
 @lru_cache(maxsize=256)
-def _sendable(host: str) -> str:
+def _sendable(host: str, scheme: str) -> str:
     """It by itself, and once for a host, since thousands of connections often lead to one."""
     if ":" in host:
         # RFC 6874 has "%25" between an address and its interface, and allows the plain "%" that others write.
-        return f"[{_ip_address_v6(host.replace('%25', '%', 1), parts.scheme)}]"
+        return f"[{_ip_address_v6(host.replace('%25', '%', 1), scheme)}]"
     try:
         name = yarl.URL.build(scheme="ws", host=host).raw_host or ""
     except ValueError:
         name = ""
     # RFC 1035 section 2.3.4: the lengths of a label and of the name, which may end in a dot.
     if not re.fullmatch(r"(?!.{254})[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?", name):
-        raise ValueError(f"must have a valid host, such as {parts.scheme}://host:8080")
+        raise ValueError(f"must have a valid host, such as {scheme}://host:8080")
     if re.fullmatch(r"[0-9.]+", name) and not _is_ip_address(name):
         raise ValueError("must have a host name or an IP address; one of version 4 is four numbers from 0 to 255")
     return name

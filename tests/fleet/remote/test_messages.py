@@ -112,6 +112,35 @@ async def test_a_holder_that_does_not_answer_at_first_is_asked_again():
 
 
 @in_virtual_time
+async def test_nothing_is_sent_before_the_holder_knows_that_its_answer_is_listened_to():
+    _, fleet, scribe = await fleet_and_holder()
+    async with fleet:
+        chat = fleet.websocket("chat")
+        await scribe.open()
+        scribe.answers = "not held"
+        asking = asyncio.ensure_future(request(chat, "?", match=lambda text: text == "!", timeout=5))
+        await settled(0.05)
+        scribe.answers = "outcomes"
+        while not scribe.sent:
+            await settled()
+        scribe.publish("!")
+        assert await asking == "!"
+
+
+@in_virtual_time
+async def test_what_is_sent_waits_a_second_at_most_for_that():
+    _, fleet, scribe = await fleet_and_holder()
+    async with fleet:
+        chat = fleet.websocket("chat")
+        await scribe.open()
+        scribe.answers = "not held"
+        on_receive(chat).subscribe()
+        began = asyncio.get_running_loop().time()
+        assert isinstance(await chat.send("?"), SendDropped)
+        assert 0.5 < asyncio.get_running_loop().time() - began < interest.HEARD_WITHIN + 0.1
+
+
+@in_virtual_time
 async def test_who_was_away_is_published_to_again():
     engine, fleet, scribe = await fleet_and_holder()
     watcher = engine.stores[-1]

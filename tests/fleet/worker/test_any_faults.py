@@ -17,7 +17,7 @@ from rxnodes.fleet.remote.fleet import Fleet
 from rxnodes.fleet.rules.commands import is_reached
 from rxnodes.fleet.rules.member import Member
 from rxnodes.fleet.rules.values import Record
-from rxnodes.websocket import client_start
+from rxnodes.websocket import all_stopped, client_start
 
 NAMES = [f"chat{number}" for number in range(6)]
 ROUNDS = 40
@@ -56,10 +56,16 @@ class Storm:
         random, hands = self.random, self.fleet.hands
         hand = random.choice(hands)
         what = random.choice(
-            ["command"] * 6 + ["cut"] * 3 + ["restore"] * 3 + ["outside"] * 2 + ["engine", "faults", "leave", "close"]
+            ["command"] * 6
+            + ["cut"] * 3
+            + ["restore"] * 3
+            + ["outside", "ask"] * 2
+            + ["engine", "faults", "leave", "close"]
         )
         if what == "command" and hand.worker is not None and hand.worker.is_running:
             self.command(hand[random.choice(NAMES)])
+        elif what == "ask" and hand.worker is not None:
+            all_stopped(hand[random.choice(NAMES)]).subscribe()
         elif what == "outside":
             random.choice([self.store.cut, self.store.restore, lambda: self.command(self.outside_one())])()
         elif what == "cut":
@@ -96,6 +102,14 @@ class Storm:
         async with asyncio.timeout(2 * LEASE + SETTLE + 4):
             while not all(self.is_calm(name) for name in NAMES):
                 await asyncio.sleep(0.1)
+
+    async def asked(self, name):
+        """Whether no session is live, says everybody who is asked."""
+        ends = [[] for _ in self.fleet.hands]
+        for hand, told in zip(self.fleet.hands, ends, strict=True):
+            all_stopped(hand[name]).subscribe(told.append)
+        await asyncio.sleep(0.5)
+        return {bool(told) for told in ends}
 
     def is_calm(self, name):
         stands = self.fleet.engine.records.values.get(name)
@@ -137,5 +151,6 @@ async def test_any_faults(seed):
                 await storm.happen()
             await storm.calm()
             for name in NAMES:
+                assert await storm.asked(name) == {not fleet.tail(name).is_live}
                 line = Line(entries=[(number, entry) for number, entry in enumerate(fleet.entries(name), 1)])
                 check_line(line, is_live=fleet.tail(name).is_live)

@@ -13,7 +13,7 @@ from virtual import virtual
 from rxnodes import ConnectionState, HolderLost, Initiator, RxNodesError, Sent, pulse
 from rxnodes.fleet.remote.fleet import Fleet
 from rxnodes.lifecycle.events import ErrorEvent, Stopped
-from rxnodes.websocket import all_stopped, client_start
+from rxnodes.websocket import all_stopped, client_start, until_stopped
 
 
 def starts(*names):
@@ -53,6 +53,90 @@ async def test_a_stop_anywhere_stops_the_session_wherever_it_is():
         assert other.events == []
         other["chat"].start()
         assert (await other["chat"].wait_started()).session == 2
+
+
+@virtual
+async def test_who_waits_on_a_worker_that_never_held_nor_commanded_a_connection_learns_how_it_stands():
+    early = []
+
+    def waits(project):
+        # Before the worker has seen anything of the fleet.
+        early.append(asyncio.ensure_future(project.websocket("chat").wait_stopped()))
+
+    async with Workers() as fleet, asyncio.timeout(20 * LEASE):
+        holder = fleet.join(starts("chat"))
+        await asyncio.sleep(SETTLE + 1)
+        other = fleet.join(waits)
+        await asyncio.sleep(SETTLE + 1)
+        chat, ends, held = other["chat"], [], []
+        assert (await chat.wait_started()).session == 1
+        all_stopped(chat).subscribe(ends.append)
+        pulse().pipe(until_stopped(chat)).subscribe(held.append)
+        waiting = asyncio.ensure_future(chat.wait_stopped())
+        await asyncio.sleep(LEASE)
+        assert (ends, held, waiting.done(), early[0].done(), chat.is_live) == ([], [], False, False, True)
+        holder["chat"].stop()
+        assert (await waiting).session == (await early[0]).session == 1
+        assert ([it.session for (it,) in ends], len(held), chat.is_live) == ([1], 1, False)
+
+        # Over while nobody waits here.
+        for session in (2, 3):
+            holder["chat"].start()
+            await holder["chat"].wait_started()
+            holder["chat"].stop()
+            await holder["chat"].wait_stopped()
+            assert (await chat.wait_stopped()).session == session
+        all_stopped(chat).subscribe(ends.append)
+        await asyncio.sleep(1)
+        assert [it.session for (it,) in ends] == [1, 3]
+        assert (await chat.wait_started()).session == 3
+
+        # A worker that has only ever taken over what had ended.
+        last = fleet.join()
+        await asyncio.sleep(SETTLE + 1)
+        await holder.leave()
+        await other.leave()
+        await asyncio.sleep(1)
+        assert last.worker.held == ("chat",)
+        assert (await last["chat"].wait_stopped()).session == 3
+        assert last.events == []
+
+
+@virtual
+async def test_who_waits_for_what_build_has_wished_in_vain_learns_how_it_stands():
+    ends = []
+
+    def build(project):
+        project.websocket("chat").start()
+        all_stopped(project.websocket("chat")).subscribe(ends.append)
+
+    async with Workers() as fleet:
+        holder = fleet.join(starts("chat"))
+        await asyncio.sleep(SETTLE + 1)
+        other = fleet.join(build)
+        await asyncio.sleep(SETTLE + 1)
+        assert (ends, other["chat"].is_live) == ([], True)
+        holder["chat"].stop()
+        await holder["chat"].wait_stopped()
+        await asyncio.sleep(1)
+        assert [it.session for (it,) in ends] == [1]
+
+
+@virtual
+async def test_what_was_never_started_is_waited_for_and_holds_nothing_up():
+    async with Workers() as fleet:
+        holder = fleet.join()
+        await asyncio.sleep(SETTLE + 1)
+        other = fleet.join()
+        await asyncio.sleep(SETTLE + 1)
+        for hand in (holder, other):
+            ends, held = [], []
+            all_stopped(hand["chat"]).subscribe(ends.append)
+            pulse().pipe(until_stopped(hand["chat"])).subscribe(held.append)
+            waiting = asyncio.ensure_future(hand["chat"].wait_stopped())
+            await asyncio.sleep(1)
+            assert (ends, len(held), waiting.done()) == ([(None,)], 1, False)
+            waiting.cancel()
 
 
 @virtual
