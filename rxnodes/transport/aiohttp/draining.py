@@ -6,9 +6,10 @@ asyncio's transports, and uvloop's, close without reading it. So it is read here
 
 from __future__ import annotations
 
-import gc
 import ssl
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+from rxnodes.transport.aiohttp.layers import tls_layer
 
 if TYPE_CHECKING:
     import asyncio
@@ -25,8 +26,7 @@ class TlsTail:
     """Decrypts the data behind the end of a TLS transport.
 
     When its transport is gone, the TLS layer still takes ciphertext, and its `ssl_object` still decrypts that, and the
-    data that a pause held back. Neither asyncio nor uvloop has a public name for the layer, but the transport refers
-    to it.
+    data that a pause held back.
 
     Args:
         transport: The TLS transport, while it is open.
@@ -36,7 +36,7 @@ class TlsTail:
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._ssl_object: ssl.SSLObject = transport.get_extra_info("ssl_object")
-        self._layer: Any = next(held for held in gc.get_referents(transport) if hasattr(held, "buffer_updated"))
+        self._layer = tls_layer(transport)
 
     def decrypt(self, data: bytes) -> bytes:
         """Returns the plaintext of all whole records, of this ciphertext and of any that was not read before."""

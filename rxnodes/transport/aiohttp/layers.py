@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING, Any, Final
 
 from rxnodes.transport.aiohttp.sockets import count_unacknowledged
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from socket import socket
 
-__all__ = ["Layers"]
+__all__ = ["Layers", "tls_layer"]
 
 #: RFC 8446 section 5.1: the most that one record of TLS carries.
 TLS_RECORD_SIZE: Final = 2**14
@@ -42,6 +43,14 @@ class Layers:
         transport.set_write_buffer_limits(high=1, low=0)
         if below is not None:
             below.set_write_buffer_limits(high=1, low=0)
+
+    def close(self) -> None:
+        """Ends the connection behind what was written. Another time it does nothing.
+
+        From Python 3.13 on, a TLS transport that is closed twice forgets its layer, and can do nothing any more.
+        """
+        if not self.transport.is_closing():
+            self.transport.close()
 
     def count_held(self, sockets: Collection[socket]) -> int:
         """How many of the bytes that we wrote have not left.
@@ -96,3 +105,12 @@ def below_tls(transport: asyncio.Transport) -> asyncio.Transport | None:
     """
     below: asyncio.Transport | None = getattr(getattr(transport, "_ssl_protocol", None), "_transport", None)
     return below
+
+
+def tls_layer(transport: asyncio.Transport) -> Any:
+    """The protocol between a TLS transport and TCP, for which neither asyncio nor uvloop has a public name.
+
+    uvloop's transport is compiled, and has no attribute of it. But the garbage collector knows what it refers to.
+    """
+    layer = getattr(transport, "_ssl_protocol", None)
+    return layer or next(held for held in gc.get_referents(transport) if hasattr(held, "buffer_updated"))

@@ -153,7 +153,7 @@ class Reader:
         self.has_received_close = True
         self._sink.close_received(code, reason, tcp_ended=tcp_ended)
         if tcp_ended and self._layers is not None:
-            self._layers.transport.close()
+            self._layers.close()
 
     def on_ping(self, payload: bytes) -> None:
         """A ping has come, and a pong is owed."""

@@ -380,7 +380,7 @@ class Writer:
             self.has_sent_close = True
             self._sink.close_sent()
             if self.has_peer_ended_tcp and self._layers is not None:
-                self._layers.transport.close()
+                self._layers.close()
 
     # The end
 

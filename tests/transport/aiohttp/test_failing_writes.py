@@ -236,6 +236,15 @@ def test_all_that_the_peer_sent_before_it_left_is_delivered(request, run, make_c
             assert fates[Unsent] == 0
 
 
+def test_it_is_so_however_python_keeps_the_attributes_of_a_transport(run, make_cell):
+    """In a dict of its own: so does Python 3.13 always, and an earlier one as soon as anybody asks for that."""
+    cell = make_cell("message", "blocking", "reset behind its data")
+    cell.open = lambda _: getattr(cell.it._driver.link._layers.transport, "__dict__", None)
+    run(cell.session())
+    assert cell.received == ALL
+    assert [stopped.code for stopped in cell.stopped] == [4001]
+
+
 @pytest.mark.slow(but_every=5)
 @pytest.mark.parametrize("end", ["fin", "reset behind its data"])
 def test_a_consumer_that_never_goes_on_does_not_hold_up_the_end(run, make_cell, end):
