@@ -23,14 +23,15 @@ import aiohttp
 
 from rxnodes import Project, run
 from rxnodes.inspector import Inspector
-from rxnodes.testing import WebSocketServer
+from rxnodes.testing import Frame, Opcode, WebSocketServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Generator, Sequence
 
     from rxnodes.testing import Peer
 
-PAYLOAD = "x" * 100
+#: What the server sends, made once: it must not be what is too slow.
+FRAME = Frame(Opcode.TEXT, b"x" * 100).encode()
 
 #: Seconds between two bursts of the server. Each goes to the next few clients.
 BURST_EVERY = 0.01
@@ -72,7 +73,7 @@ async def serve(rate: float) -> None:
             while owed >= 1:
                 owed -= 1
                 if peers:
-                    await peers[0].send_text(PAYLOAD)
+                    await peers[0].send_raw(FRAME)
                     peers.rotate(-1)
 
     async with WebSocketServer(hold) as server:
