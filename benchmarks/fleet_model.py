@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from rxnodes.fleet.rules.lease import RENEWALS, SAFE
-from rxnodes.fleet.rules.member import AT_ONCE
+from rxnodes.fleet.rules.member import AT_ONCE, MOST_WEIGHED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -68,7 +68,7 @@ class Costs:
     #: … to be shown a change of a record, or of a lease.
     watch: float = 134e-6
     #: … to weigh one connection, or shard, for one worker.
-    weigh: float = 1.5e-6
+    weigh: float = 0.3e-6
     #: CPU of the servers to deliver one change to one who watches.
     deliver: float = 3.8e-6
     #: CPUs of the servers: three of eight. Assumed.
@@ -146,10 +146,12 @@ class Fleet:
         self._free[workers] = np.maximum(self._free[workers], self.now) + seconds
 
     def weigh(self, number: int) -> None:
-        """Each worker finds out whose shares these are, which it weighs for each worker: all of them in one turn."""
-        workers = int(self.alive.sum())
-        self.all_work(self.alive, number * workers * self.costs.weigh)
-        self.still = max(self.still, float(self._free[self.alive].max()) - self.now)
+        """Each worker finds out whose shares these are, which it weighs for each worker: so many in each look."""
+        pairs = number * int(self.alive.sum())
+        look = min(pairs, MOST_WEIGHED) * self.costs.weigh
+        self.all_work(self.alive, pairs * self.costs.weigh)
+        self._free[self.alive] += pairs // MOST_WEIGHED * max(0.0, self.costs.tick - look)
+        self.still = max(self.still, look)
 
     def write(self, number: int) -> float:
         """Records are written."""

@@ -24,6 +24,7 @@ from fleet.nats_servers import BINARIES, NatsCluster, NatsServer, leader
 from rxnodes.fleet import Fleet
 from rxnodes.fleet.letters import record_of
 from rxnodes.fleet.nats import nats_store
+from rxnodes.fleet.store import Unknown
 from rxnodes.fleet.worker.lease_guard import own_clock
 
 #: Seconds that a wish may take beyond the lease, once all is mended.
@@ -201,7 +202,11 @@ class Hurt:
 
     async def overridden(self, names):
         """Those of which the record asks for something else by now."""
-        stand = {name: await self.store.read_record(name) for name in names if self.wished[name] is not None}
+        try:
+            stand = {name: await self.store.read_record(name) for name in names if self.wished[name] is not None}
+        except Unknown:
+            # The servers do not answer yet: it is asked again.
+            return []
         return [name for name, it in stand.items() if it and record_of(it.value).wish.run is not self.wished[name]]
 
     def wrong(self):

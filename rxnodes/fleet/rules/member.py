@@ -28,7 +28,7 @@ __all__ = ["DeleteLease", "Joining", "Member", "Now", "Order", "PutLease", "Read
 #: So many connections are claimed at a time.
 AT_ONCE = 50
 #: So many times a worker is weighed for a connection in one look, at most: that takes a tenth of a second.
-MOST_WEIGHED = 1_000_000
+MOST_WEIGHED = 500_000
 #: Seconds, beyond `settle`, for which a connection is left to the worker whose share it is.
 PATIENCE = 1.0
 
