@@ -33,6 +33,9 @@ __all__ = ["run"]
 _PATIENCE: Final = 2.0
 #: From how many seconds on a duration is told in minutes.
 _MINUTES: Final = 120
+#: After how many seconds it is said which connections are waited for, and how many of them are named.
+_REMINDED_AFTER: Final = 5.0
+_MOST_NAMED: Final = 10
 #: How many connections change their worker at once, when a fleet is rebalanced.
 _AT_ONCE: Final = 10
 
@@ -185,8 +188,20 @@ async def _command(
 
     async with Fleet(store_of(fleet, is_observer=True)) as remote:
         names = remote.names if options.all else _known(options.names, remote.names)
-        results = await asyncio.gather(*(one(remote.websocket(name)) for name in names))
+        acting = {name: asyncio.create_task(one(remote.websocket(name))) for name in names}
+        reminder = asyncio.get_running_loop().call_later(_REMINDED_AFTER, _remind, acting, err)
+        results = await asyncio.gather(*acting.values())
+        reminder.cancel()
     return 0 if all(results) else 1
+
+
+def _remind(acting: dict[str, asyncio.Task[bool]], err: Output) -> None:
+    """Says what is waited for: where no worker holds a connection, that may be for ever."""
+    left = [name for name, task in acting.items() if not task.done()]
+    if left:
+        more = f" and {len(left) - _MOST_NAMED} more" if len(left) > _MOST_NAMED else ""
+        names = printable(", ".join(left[:_MOST_NAMED]))
+        err.line(f"waiting for {names}{more}; Ctrl+C ends that, and what was asked for stands")
 
 
 # --- drain and rebalance ----------------------------------------------------------------------------------------------

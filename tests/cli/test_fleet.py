@@ -155,7 +155,7 @@ async def workers_whose_peer_never_answers_a_close(monkeypatch):
         peer.accept()
         peer.expect_close(lambda: None)
 
-    async with Workers(NAMES) as fleet, asyncio.timeout(10 * LEASE):
+    async with Workers(NAMES) as fleet, asyncio.timeout(20 * LEASE):
         monkeypatch.setattr("rxnodes.cli.fleet.store_of", lambda *_, **__: fleet.engine.store())
         fleet.join(lambda project: [project.websocket(name).start() for name in NAMES], script=mute)
         await asyncio.sleep(SETTLE + 1)
@@ -183,6 +183,20 @@ async def test_a_drain_ends_where_the_worker_dies_before_it_has_left(monkeypatch
         fleet.hands[0].freeze()
         assert await draining == 1
         assert "lost its lease before it had left" in printed(err)
+
+
+@in_virtual_time
+async def test_a_start_says_what_it_waits_for_where_nobody_is_there(monkeypatch):
+    async with workers_whose_peer_never_answers_a_close(monkeypatch) as fleet:
+        for hand in list(fleet.hands):
+            await hand.leave()
+        out, err = printing(), printing()
+        asked = SimpleNamespace(all=True, names=[])
+        starting = asyncio.ensure_future(command._start(FleetSettings(), asked, out, err))
+        await asyncio.sleep(LEASE + 2)
+        assert printed(err) == f"waiting for {', '.join(NAMES)}; Ctrl+C ends that, and what was asked for stands\n"
+        fleet.join()
+        assert await starting == 0
 
 
 @in_virtual_time
@@ -304,7 +318,7 @@ async def test_a_fleet_from_its_first_worker_to_its_last(folder):
         assert [line.partition(": ")[2] for line in printed.splitlines()] == ["draining", "has left"]
         assert await second.wait() == 0
         status = json.loads((await fleet.command("fleet", "status", "--json"))[0])
-        assert [it["alive"] for it in status["workers"]] == [False]
+        assert {it["alive"] for it in status["workers"]} == {False}
         assert {it["holder"] for it in status["connections"]} == {None}
         # All but what was stopped is wanted still.
         assert {it["name"] for it in status["connections"] if it["wanted"]} == {*NAMES} - {"c2"}

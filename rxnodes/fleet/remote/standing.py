@@ -43,7 +43,7 @@ class Standing:
         starts: How many of these are starts.
     """
 
-    __slots__ = ("_awaited", "_awaited_in", "_old", "commands", "record", "starts", "state", "tail")
+    __slots__ = ("_awaited", "_awaited_in", "_old", "_started_behind", "commands", "record", "starts", "state", "tail")
 
     def __init__(self) -> None:
         self.state = ConnectionState.IDLE
@@ -56,12 +56,15 @@ class Standing:
         # A session whose end has to be told, because somebody knows that it began, and the epoch in which that was so.
         self._awaited = 0
         self._awaited_in = 0
+        # The last session that had ended when a start was given here: that one wants another.
+        self._started_behind = 0
 
     # In these, `ended` is the last session whose `Stopped` everybody has been told.
 
     def session(self, ended: int) -> int:
         """The number of the session that is wished, live or last."""
-        wished = self.record.wish.after + 1 if is_wanted(self.record.wish, self.tail) else 0
+        after = max(self.record.wish.after, self._started_behind)
+        wished = after + 1 if is_wanted(self.record.wish, self.tail) else 0
         number = max(self.tail.session, 0 if self._is_overtaken else self._awaited, wished)
         return number + 1 if self.starts and self.has_ended(number, ended) else number
 
@@ -107,7 +110,7 @@ class Standing:
 
     def go_back(self) -> None:
         """The log has lost its last entries. What was known of it may never come true."""
-        self._awaited = 0
+        self._awaited = self._started_behind = 0
 
     # What the record says
 
@@ -123,6 +126,8 @@ class Standing:
         self.commands -= 1
         self.starts -= is_start
         self._await(tail.session, tail.epoch)
+        if is_start and not tail.is_live:
+            self._started_behind = max(self._started_behind, tail.session)
 
 
 def says_all(entry: Entry) -> bool:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 from uuid import uuid4
 
 from rxnodes.fleet.letters import record_of
-from rxnodes.fleet.remote.commander import Command
 from rxnodes.fleet.remote.sends import Sends
 from rxnodes.fleet.rules.inputs import (
     Abort,
@@ -26,10 +24,11 @@ from rxnodes.fleet.rules.inputs import (
     Stop,
 )
 from rxnodes.fleet.rules.machine import Phase
-from rxnodes.fleet.rules.values import ABORT, Tail, Wish
+from rxnodes.fleet.rules.values import ABORT, Wish
 from rxnodes.fleet.worker.elsewhere import Elsewhere, Reads
 from rxnodes.fleet.worker.kept import Kept
 from rxnodes.fleet.worker.messages import Published
+from rxnodes.fleet.worker.seat_commands import Look, SeatCommand
 from rxnodes.lifecycle.events import Dropped, Opened, Stopped
 from rxnodes.lifecycle.states import Initiator
 
@@ -40,9 +39,10 @@ if TYPE_CHECKING:
     from rxnodes.connection.connection import Connection
     from rxnodes.connection.protocols import Helm
     from rxnodes.errors import RxNodesError
+    from rxnodes.fleet.remote.commander import Command
     from rxnodes.fleet.rules.inputs import Effect, Input
     from rxnodes.fleet.rules.machine import State
-    from rxnodes.fleet.rules.values import Record
+    from rxnodes.fleet.rules.values import Record, Tail
     from rxnodes.fleet.store import Store
     from rxnodes.fleet.worker.answering import Publishing
     from rxnodes.fleet.worker.inquiry import Inquiry
@@ -51,8 +51,6 @@ if TYPE_CHECKING:
     from rxnodes.transport.receipts import Receipt, SharedOutcome
 
 __all__ = ["Seat", "Seats"]
-
-NO_TAIL = Tail()
 
 
 class Seats(Reads, Protocol):
@@ -94,46 +92,6 @@ class Seats(Reads, Protocol):
     def remove(self, name: str) -> None:
         """Lets a connection go, and claims it no more."""
         ...
-
-
-@dataclass(slots=True, kw_only=True)
-class SeatCommand(Command):
-    """A command that was given to a worker.
-
-    Attributes:
-        seat: Its connection's. Where that is held here, the worker knows what the log will have.
-        about: The id of the wish that it is about: a newer one is not touched; `None`: of any.
-        seen: Of a start: how the connection stood when it was given, with what the log had not taken yet.
-    """
-
-    seat: Seat
-    about: str | None = None
-    seen: Tail = NO_TAIL
-
-    def wish(self, record: Record, tail: Tail) -> Wish | None:
-        """What it makes of the wish; `None`: nothing.
-
-        What waits for the log may never get there, or long after the worker has lost its hold. So the command is judged
-        with it and without it, and what either asks for is written.
-        """
-        if self.about not in (None, record.wish.id):
-            return None
-        state = self.seat.state
-        stands = [state.ahead, state.tail] if state.is_held else [tail]
-        if self.seen.session == stands[0].session:
-            stands.append(self.seen)
-        wishes = (Command.wish(self, record, it) for it in stands)
-        return next((wish for wish in wishes if wish is not None), None)
-
-
-@dataclass(slots=True, kw_only=True)
-class Look(SeatCommand):
-    """Finds out how a connection stands. It changes nothing, and is written behind what was commanded before."""
-
-    is_start: bool = False
-
-    def wish(self, record: Record, tail: Tail) -> None:
-        """Nothing."""
 
 
 class Seat:

@@ -45,6 +45,17 @@ def test_a_session_whose_holder_was_lost_has_ended_though_the_next_one_is_wished
     assert standing.is_live(1)
 
 
+def test_a_start_between_a_session_whose_holder_was_lost_and_the_next_one_waits_for_that():
+    standing = Standing()
+    standing.know(Record(Wish(run=True, after=0, id="a")))
+    standing.follow(*behind(events.stopped(1006), session=1))
+    standing.commands = standing.starts = 1
+    standing.resolve(Tail(session=1), is_start=True)
+    assert (standing.session(1), standing.is_live(1)) == (2, True)
+    standing.know(Record(Wish(run=False, after=1, id="b")))
+    assert not standing.is_live(1)
+
+
 @pytest.mark.parametrize("is_record_first", [True, False])
 def test_a_session_that_only_a_holder_who_is_lost_knew_of_is_not_waited_for(is_record_first):
     standing = Standing()
