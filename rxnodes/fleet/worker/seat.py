@@ -110,8 +110,8 @@ class Seat:
     """
 
     __slots__ = (
-        *("_begun", "_dial", "_elsewhere", "_is_stopping", "_is_wiring", "_release", "_seats", "_sends", "_stopping"),
-        *("_stops", "commands", "connection", "helm", "name", "published"),
+        *("_begun", "_dial", "_elsewhere", "_is_resolving", "_is_stopping", "_is_wiring", "_release", "_seats"),
+        *("_sends", "_stopping", "_stops", "commands", "connection", "helm", "name", "published"),
     )
 
     def __init__(self, connection: Connection, seats: Seats) -> None:
@@ -130,6 +130,8 @@ class Seat:
         self._stopping: SeatCommand | None = None
         # How the connection stands where others hold it, while that matters here.
         self._elsewhere: Elsewhere | None = None
+        # Whether it is just being learned what came of a command: nobody is answered halfway.
+        self._is_resolving = False
         self._sends: Sends | None = None
         self.helm: Helm = connection.for_project.steer(self)
 
@@ -163,6 +165,8 @@ class Seat:
     def _hold(self) -> None:
         if self._elsewhere is not None:
             self._elsewhere.unfollow()
+            if not self._elsewhere.is_live:
+                self._elsewhere = None
         seats, epoch = self._seats, self.state.epoch
         if self.name in seats.kept:
             self.published = Kept(self.connection, seats.store, epoch)
@@ -241,7 +245,7 @@ class Seat:
     @property
     def is_live(self) -> bool:
         """Whether a session is live elsewhere, as far as is known, or it is not known what a command leads to."""
-        if self.commands or self.name in self._seats.wishes:
+        if self.commands or self._is_resolving or self.name in self._seats.wishes:
             return True
         return self._elsewhere is not None and self._elsewhere.is_live
 
@@ -333,10 +337,14 @@ class Seat:
 
     def resolve(self, command: Command, record: Record, revision: int, tail: Tail) -> None:
         """A command was written, or changes nothing."""
-        self._seats.know(self.name, record, revision)
-        if not self.state.is_held:
-            # What its wait_started gives may lie anywhere in the log.
-            self._look_elsewhere().learn(tail, is_opening_wanted=command.is_start or isinstance(command, Look))
+        self._is_resolving = True
+        try:
+            self._seats.know(self.name, record, revision)
+            if not self.state.is_held:
+                # What its wait_started gives may lie anywhere in the log.
+                self._look_elsewhere().learn(tail, is_opening_wanted=command.is_start or isinstance(command, Look))
+        finally:
+            self._is_resolving = False
         self.note()
 
     def settle_wish(self, record: Record) -> None:

@@ -136,7 +136,7 @@ def _same_ids(monkeypatch):
 
 
 @pytest.mark.slow(but_every=10)
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", [*range(20), 215, 443, 1507])  # the last ones have found something
 @pytest.mark.usefixtures("_same_ids")
 @virtual
 async def test_any_faults(seed):
