@@ -181,13 +181,14 @@ except Exception as error:
     assert says in run(sys.executable, "-c", program)
 
 
+@pytest.mark.timeout(300)  # It takes minutes where the machine is busy.
 def test_every_test_is_collected_or_skipped_where_much_is_missing(request):
     program = f"""{TAKE_AWAY}
 import pytest
 
 sys.exit(pytest.main(["--collect-only", "-qq", "--numprocesses=0", "-p", "no:cacheprovider"]))
 """
-    assert "SKIPPED" in run(sys.executable, "-c", program, cwd=request.config.rootpath)
+    assert "SKIPPED" in run(sys.executable, "-c", program, cwd=request.config.rootpath, timeout=300)
 
 
 def test_a_program_is_run_where_much_is_missing():
