@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from threading import get_ident
 from typing import TYPE_CHECKING, Any, cast
 
 from rxnodes.codecs import as_codec, encode
 from rxnodes.connection.driver import Driver
-from rxnodes.connection.outbound import to_payload
 from rxnodes.connection.sides import DriverForNodes, DriverForProject
 from rxnodes.lifecycle.events import ErrorEvent
 from rxnodes.lifecycle.inputs import Abort, Start, Stop
 from rxnodes.lifecycle.states import check_close
 from rxnodes.rx.arguments import UNSET
 from rxnodes.rx.filtered import Filtered
-from rxnodes.transport.receipts import Receipt
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -30,7 +27,7 @@ if TYPE_CHECKING:
     from rxnodes.lifecycle.policy import Policy
     from rxnodes.lifecycle.states import ConnectionState
     from rxnodes.transport.base import Target, Transport
-    from rxnodes.transport.receipts import SendOutcome
+    from rxnodes.transport.receipts import Receipt, SendOutcome
 
     Binary: TypeAlias = bytes | bytearray | memoryview
     """What can be sent as a binary message. It is copied where it could change."""
@@ -57,7 +54,7 @@ class Connection:
         IDLE
     """
 
-    __slots__ = ("__weakref__", "_driver", "_for_nodes", "_loop", "_outbound", "codec", "name")
+    __slots__ = ("__weakref__", "_driver", "_for_nodes", "_outbound", "codec", "name")
 
     def __init__(  # noqa: PLR0913 - a connection is put together from these
         self,
@@ -74,8 +71,7 @@ class Connection:
         self.codec = codec
         self._driver = Driver(name, target, policy, transport, preparation, login)
         self._for_nodes: NodeSide | None = None
-        # Both for `send`, which is called once for each message.
-        self._loop = self._driver.loop
+        # For `send`, which is called once for each message.
         self._outbound = self._driver.outbound
 
     def __repr__(self) -> str:
@@ -238,14 +234,7 @@ class Connection:
                     "is_binary is for raw messages: a codec decides for itself what goes as text and what as binary"
                 )
             message = encode(as_codec(cast("CodecOf[Any]", codec)), message)
-        payload, is_text = to_payload(message, is_binary=is_binary)
-        receipt = Receipt(self._outbound, payload, is_text, tag)
-        if get_ident() == self._loop.thread:
-            self._outbound.send(receipt)
-        else:
-            self._loop.check()
-            self._outbound.send_from_elsewhere(receipt)
-        return receipt
+        return self._outbound.take(message, is_binary, tag)
 
     def stop(self, *, code: int = 1000, reason: str = "") -> None:
         """Begins to end the session, and returns. `Stopped` tells when it is over.

@@ -326,17 +326,13 @@ class Driver(Parts):
         if sink.is_held(by_consumers=self.pause_control.is_paused):
             self._tell_link(lambda link: link.pause_reading())
 
-    def give(self, receipt: Receipt) -> None:
-        """Gives the link a message. It tells what becomes of it, unless it fails."""
-        assert self.link is not None
-        try:
-            self.link.send(receipt)
-        except BaseException as error:  # noqa: BLE001 - as in _tell_link
-            # A closed loop, where the project was not left. It is not asked before, because this is once a message.
-            self.loop.check()
-            assert self._sink is not None
-            self._sink.stranded += (receipt,)
-            self._on_transport_failure(self._sink, "link", error)
+    def on_send_failure(self, receipt: Receipt, error: BaseException) -> None:
+        """The link has raised at a message."""
+        # A closed loop, where the project was not left. It is not asked before, because this is once a message.
+        self.loop.check()
+        assert self._sink is not None
+        self._sink.stranded += (receipt,)
+        self._on_transport_failure(self._sink, "link", error)
 
     def _tell_link(self, tell: Callable[[Link], None]) -> None:
         """Has the link do something, where there is one. No link may raise; one that does is at its end."""

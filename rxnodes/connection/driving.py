@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rxnodes.lifecycle.inputs import Input
     from rxnodes.lifecycle.machine import Phase
     from rxnodes.rx.outbox import Outbox
+    from rxnodes.transport.base import Link
     from rxnodes.transport.receipts import Receipt
 
 __all__ = ["Driving", "DrivingNodes"]
@@ -81,7 +82,7 @@ class Driving(Protocol):
         ...
 
     @property
-    def link(self) -> object | None:
+    def link(self) -> Link | None:
         """The attempt's link, from the dial to its end."""
         ...
 
@@ -99,8 +100,8 @@ class Driving(Protocol):
         """Takes an input."""
         ...
 
-    def give(self, receipt: Receipt) -> None:
-        """Gives the link a message."""
+    def on_send_failure(self, receipt: Receipt, error: BaseException) -> None:
+        """The link has raised at a message."""
         ...
 
     def count_discarded(self, count: int) -> None:

@@ -198,7 +198,9 @@ class LoggingIn:
         payload, is_text = to_payload(message, is_binary=None)
         receipt = Receipt(self._driver.outbound, payload, is_text, None)
         self._under_way.add(receipt)
-        self._driver.give(receipt)
+        # There is one until the login is told that it is gone.
+        assert self._driver.link is not None
+        self._driver.outbound.give(self._driver.link, receipt)
         receipt.follow(lambda _: self._wake())
         try:
             # What becomes of it at the end of the link is told behind that end, which waits for the login.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from rxnodes.connection.own_loop import hand_over_lock
 from rxnodes.errors import SendError, SendUnknown
@@ -20,12 +21,13 @@ if TYPE_CHECKING:
     from rxnodes.connection.driving import Driving
     from rxnodes.connection.own_loop import OwnLoop
     from rxnodes.rx.outbox import Outbox
+    from rxnodes.transport.base import Link
     from rxnodes.transport.receipts import DropReason, SendQueue
 
 __all__ = ["OPEN", "Outbound", "to_payload"]
 
 # Looking a member up costs more than the rest of the question, once for each message sent.
-OPEN = Phase.OPEN
+OPEN: Final = Phase.OPEN
 
 
 class Outbound:
@@ -82,14 +84,36 @@ class Outbound:
 
     # Sending
 
+    def take(self, message: object, is_binary: bool | None, tag: object) -> Receipt:  # noqa: FBT001 - hot path
+        """Sends a message, from any thread.
+
+        Raises:
+            TypeError: If the message is of the wrong type for `is_binary`.
+            ValueError: If a `str` holds an unpaired surrogate.
+            RxNodesError: If nobody can send it.
+        """
+        payload, is_text = to_payload(message, is_binary)
+        receipt = Receipt(self, payload, is_text, tag)
+        if get_ident() == self._loop.thread:
+            self.send(receipt)
+        else:
+            self._loop.check()
+            self.send_from_elsewhere(receipt)
+        return receipt
+
     def send(self, receipt: Receipt, due: float | None = None) -> None:
         """Sends a message, on the loop's thread. `due` is for one that has been waiting already."""
         if receipt.tag is not None:
             self.watched += 1
         driver = self._driver
         phase = driver.state.phase
-        if phase is OPEN and driver.link is not None:
-            driver.give(receipt)
+        link = driver.link
+        if phase is OPEN and link is not None:
+            # As `give`, but without its call: this is once for each message.
+            try:
+                link.send(receipt)
+            except BaseException as error:  # noqa: BLE001 - as in `give`
+                driver.on_send_failure(receipt, error)
         elif self._queue.while_connecting and phase in OPENING:
             receipt.due = self._queue.due(self._now()) if due is None else due
             self._hold(receipt)
@@ -99,6 +123,13 @@ class Outbound:
             # It is open without a link while the last messages of a lost one are being delivered.
             why = "has lost its peer" if phase is OPEN else f"is {phase.state.value}, not open"
             self._drop(receipt, SendError(f"{self._loop.name!r} {why}: message not sent"), "not open")
+
+    def give(self, link: Link, receipt: Receipt) -> None:
+        """Gives a link a message. It tells what becomes of it, unless it fails."""
+        try:
+            link.send(receipt)
+        except BaseException as error:  # noqa: BLE001 - no link may raise; the attempt of one that does has to end
+            self._driver.on_send_failure(receipt, error)
 
     def drop_unwritten(self, error: SendError, tag: object) -> None:
         """Reports what kept a message from being written, and for a tag that nothing became of it."""
@@ -197,8 +228,8 @@ class Outbound:
 
     def send_backlog(self, _: object = None) -> None:
         """Sends what waited for the connection to open."""
-        driver = self._driver
-        if self.backlog is None or driver.link is None or driver.state.phase is not OPEN:
+        link = self._driver.link
+        if self.backlog is None or link is None or self._driver.state.phase is not OPEN:
             return
         now = self._now()
         expired: list[Receipt] = []
@@ -207,7 +238,7 @@ class Outbound:
             if receipt.due <= now:
                 expired.append(receipt)
             else:
-                driver.give(receipt)
+                self.give(link, receipt)
         self._give_up(expired)
 
     def abandon_backlog(self) -> None:
@@ -299,7 +330,7 @@ class Outbound:
         self._loop.run(action)
 
 
-def to_payload(message: object, *, is_binary: bool | None) -> tuple[bytes, bool]:
+def to_payload(message: object, is_binary: bool | None) -> tuple[bytes, bool]:  # noqa: FBT001 - hot path
     """What goes on the wire: the payload, and whether it is a text message.
 
     Raises:
@@ -317,7 +348,7 @@ def to_payload(message: object, *, is_binary: bool | None) -> tuple[bytes, bool]
     if isinstance(message, bytes) and is_binary is not False:
         return message, False
     if isinstance(message, bytearray | memoryview) and is_binary is not False:
-        return bytes(cast("bytearray", message)), False
+        return bytes(cast("Any", message)), False
     wanted = "str" if is_binary is False else "str or bytes"
     hint = (
         "is_binary=True sends bytes"

@@ -1,23 +1,17 @@
-"""What becomes of a message that is sent: its receipt, the three ways it can end, and the bounds while it waits.
-
-A receipt is made for every message, and carries it until it has left. Nothing else is made of it unless somebody asks:
-by awaiting it, or by a tag.
-"""
+"""What becomes of a message that is sent: the three ways it can end, and the bounds while it waits."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import math
 from collections import deque
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from rxnodes.errors import SendUnknown
+from rxnodes.transport.receipt import Receipt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable
     from datetime import datetime
 
 __all__ = [
@@ -130,112 +124,6 @@ class Sender(Protocol):
     def run_on_loop(self, action: Callable[[], None]) -> None:
         """Runs `action` on the loop's thread."""
         ...
-
-
-class Receipt:
-    """A message that was given to a connection, and the promise to say what becomes of it.
-
-    To await it gives its outcome: `Sent`, `SendDropped` or `Unsent`. Ignoring it costs nothing more. It may be awaited
-    on any event loop, more than once, and after the fact. In a fleet it raises `SendUnknown` where the worker that
-    holds the connection has not answered.
-
-    Attributes:
-        tag: What the sender gave to recognize the message by.
-        size: The bytes of the message, without framing.
-        shared_outcome: What became of the message and of others together; `None` while that is open.
-
-    Example:
-        >>> import asyncio
-        >>> from rxnodes import Project, Sent
-        >>> from rxnodes.testing import ScriptedPeer, ScriptedTransport
-        >>> async def main() -> None:
-        ...     transport = ScriptedTransport(ScriptedPeer.accept)
-        ...     async with Project(websocket={"chat": "ws://chat.test/"}, transport=transport) as project:
-        ...         chat = project.websocket("chat")
-        ...         chat.start()
-        ...         await chat.wait_started()
-        ...         outcome = await chat.send("hello")
-        ...         print(type(outcome).__name__, outcome.size)
-        >>> asyncio.run(main())
-        Sent 5
-    """
-
-    __slots__ = ("_sender", "_waiters", "batch", "due", "is_text", "payload", "shared_outcome", "size", "tag")
-
-    # Set while it is handed over, or waits for the connection to open.
-    batch: int
-    due: float
-
-    def __init__(self, sender: Sender, payload: bytes, is_text: bool, tag: object) -> None:  # noqa: FBT001 - hot path
-        self._sender = sender
-        self.payload = payload
-        self.is_text = is_text
-        self.size = len(payload)
-        self.tag = tag
-        self.shared_outcome: SharedOutcome | None = None
-        self._waiters: list[Callable[[SharedOutcome], None]] | None = None
-
-    def __repr__(self) -> str:
-        state = "under way" if self.shared_outcome is None else self.shared_outcome.kind.__name__
-        return f"<Receipt for {self.size} bytes, {state}>"
-
-    @property
-    def outcome(self) -> SendOutcome | None:
-        """What became of the message; `None` while it is under way.
-
-        Raises:
-            SendUnknown: As when it is awaited.
-        """
-        return None if self.shared_outcome is None else self.shared_outcome.of(self)
-
-    @property
-    def is_watched(self) -> bool:
-        """Whether anybody waits for the outcome."""
-        return self.tag is not None or self._waiters is not None
-
-    def __await__(self) -> Generator[Any, None, SendOutcome]:
-        if self.shared_outcome is None:
-            future: asyncio.Future[SharedOutcome] = asyncio.get_running_loop().create_future()
-            callback = partial(_resolve, future)
-            self._sender.run_on_loop(lambda: self.follow(callback))
-            try:
-                shared = yield from future
-                return shared.of(self)
-            finally:
-                if self.shared_outcome is None:
-                    # So that the list does not grow when a program asks again and again.
-                    self._sender.run_on_loop(lambda: self._forget(callback))
-        return self.shared_outcome.of(self)
-
-    def follow(self, callback: Callable[[SharedOutcome], None]) -> None:
-        """Calls `callback` with what becomes of it, at once if that is known. On the connection's loop only."""
-        if self.shared_outcome is not None:
-            callback(self.shared_outcome)
-            return
-        if not self.is_watched:
-            self._sender.watch()
-        self._waiters = [*(self._waiters or ()), callback]
-
-    def _forget(self, callback: Callable[[SharedOutcome], None]) -> None:
-        self._waiters = [waiter for waiter in self._waiters or () if waiter is not callback]
-
-    def take_waiters(self) -> Sequence[Callable[[SharedOutcome], None]]:
-        """Takes out those that wait for the outcome."""
-        waiters, self._waiters = self._waiters or (), None
-        return waiters
-
-
-def _resolve(future: asyncio.Future[SharedOutcome], shared: SharedOutcome) -> None:
-    """Gives a future its result, on whatever loop it is awaited."""
-
-    def resolve() -> None:
-        if not future.done():
-            future.set_result(shared)
-
-    loop = future.get_loop()
-    # If the loop has closed meanwhile, nobody waits.
-    with contextlib.suppress(RuntimeError):
-        loop.call_soon_threadsafe(resolve)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,8 @@
 r"""RFC 6455 and RFC 7692 without I/O: the opening handshake, frames, messages and compression.
 
 It is usable by itself: bytes come from anywhere, and go anywhere. The parser, the assembler, the encoder and the masks
-are plain Python. In published wheels mypyc has compiled them, from the same source; `IS_COMPILED` tells.
+are plain Python. In published wheels mypyc has compiled them, and what messages are sent by, from the same source;
+`IS_COMPILED` tells.
 
 Example:
     Reading what a server sends, cut anywhere:

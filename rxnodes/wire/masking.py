@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["IS_COMPILED", "Masks", "mask"]
 
-#: Whether this module is compiled to machine code; those of the parser, the assembler and the encoder are so too, then.
+#: Whether this module is compiled to machine code, as are all that pyproject.toml lists.
 IS_COMPILED: Final = __file__.endswith((".so", ".pyd"))
 
 #: How many masks are drawn from the system at once.

@@ -140,8 +140,8 @@ class RemoteParts(Parts):
         """Reports a message that cannot be shown as it was asked for."""
         self.feed(Reported("receive", error))
 
-    def give(self, receipt: Receipt) -> None:
-        """Nothing can be given to a link here."""
+    def on_send_failure(self, receipt: Receipt, error: BaseException) -> None:
+        """There is no link here that could fail."""
         raise NotImplementedError
 
     def count_discarded(self, count: int) -> None:

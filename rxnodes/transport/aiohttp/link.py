@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from multidict import CIMultiDict
 
     from rxnodes.transport.base import Sink, Target
-    from rxnodes.transport.receipts import Receipt
     from rxnodes.wire.handshake import Agreement
     from rxnodes.wire.masking import Masks
 
@@ -76,6 +75,7 @@ class AiohttpLink(asyncio.Protocol):
         "_transport",
         "_writer",
         "loop",
+        "send",
     )
 
     def __init__(self, session: aiohttp.ClientSession, target: Target, sink: Sink, masks: Masks) -> None:
@@ -84,6 +84,7 @@ class AiohttpLink(asyncio.Protocol):
         self.loop = asyncio.get_running_loop()
         self._sockets: list[WatchedSocket] = []
         self._writer, self._reader = self._make_sides(masks)
+        self.send = self._writer.send
         self._keepalive: KeepAlive | None = None
         # The transport until the connection is lost; its layers, once there were any.
         self._transport: asyncio.Transport | None = None
@@ -244,10 +245,6 @@ class AiohttpLink(asyncio.Protocol):
             writer.unsent,
             reader.undelivered,
         )
-
-    def send(self, receipt: Receipt, /) -> None:
-        """Sends a message at once; those of a burst in one write at the end of the loop's turn."""
-        self._writer.send(receipt)
 
     def pause_reading(self) -> None:
         """Reads no more, unless the connection is ending."""

@@ -34,7 +34,7 @@ WRITE_SIZE: Final = 256 * 1024
 
 #: Sends that follow one another within so many seconds are a burst. A turn of the loop alone takes longer, so the
 #: answers to one message after the other are no burst.
-BURST = 20e-6
+BURST: Final = 20e-6
 
 #: After how many seconds asyncio is asked again which bytes have left, where it does not tell: at first, and at most.
 FIRST_LOOK: Final = 0.001
@@ -408,7 +408,7 @@ class Writer:
 
     def _give_up_in_flight(self) -> None:
         if self._in_flight:
-            self._queued().extendleft(receipt for _, receipt in reversed(self._in_flight))
+            self._queued().extendleft([receipt for _, receipt in reversed(self._in_flight)])
             self._in_flight.clear()
 
     def note_unsent(self) -> None:

@@ -13,6 +13,9 @@ except PackageNotFoundError:
     # A copy, of the source.
     shared = []
 
-hiddenimports = [*collect_submodules("rxnodes.wire"), *shared]
+#: The rooms in which modules are compiled.
+ROOMS = ("rxnodes.connection", "rxnodes.transport", "rxnodes.wire")
+
+hiddenimports = [*(module for room in ROOMS for module in collect_submodules(room)), *shared]
 if shared:
     hiddenimports.append("librt.strings")
