@@ -189,7 +189,9 @@ class NatsConnection:
                     why = error
                     self._give_up_if_refused(error)
             if not is_told and pause >= longest:
-                _logger.warning("No NATS server answers: %s. It is tried again and again.", text_of(why or OSError()))
+                hosts = ", ".join(_host(url) for url in self._options.servers)
+                reason = text_of(why or OSError(), _reason, otherwise="no answer in time")
+                _logger.warning("No NATS server answers at %s: %s. It is tried again and again.", hosts, reason)
                 is_told = True
             await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - so that not all come at once
             pause = min(2 * pause, longest)
@@ -349,6 +351,11 @@ class _Told:
 def _host(url: str) -> str:
     """Host and port of a URL, without who asks."""
     return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def _reason(error: BaseException) -> str:
+    """What the system says, without its number."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 def _time_out(waiting: asyncio.Future[Msg]) -> None:
