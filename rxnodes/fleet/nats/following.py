@@ -32,8 +32,8 @@ _HEARTBEAT: Final = 0.5
 _MISSING: Final = 3
 #: Seconds before another consumer is begun.
 _PAUSE: Final = 0.1
-#: Seconds for a stream to show what it had shown before: a new leader may still be reading.
-_CATCHING_UP: Final = 2.0
+#: Seconds for a stream to show what it had shown before. A new leader on a busy machine may be reading for over 2 s.
+_CATCHING_UP: Final = 5.0
 _NANOSECONDS: Final = 1_000_000_000
 
 
