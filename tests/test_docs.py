@@ -744,8 +744,14 @@ def functions_of(name):
 FUNCTIONS = {label: function for name in CALLED for label, function in functions_of(name)}
 
 
+def has_its_docstring(name):
+    """Whether it is plain Python: mypyc gives no class that it compiles its docstring."""
+    return sys.modules[called(name).__module__].__file__.endswith(".py")
+
+
 def test_whatever_a_program_calls_has_an_example():
-    assert [name for name in CALLED if ">>> " not in (inspect.getdoc(called(name)) or "")] == []
+    names = [name for name in CALLED if has_its_docstring(name)]
+    assert [name for name in names if ">>> " not in (inspect.getdoc(called(name)) or "")] == []
 
 
 def undescribed(function):

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from rxnodes.errors import ConnectionLost
 from rxnodes.transport.aiohttp.link import AiohttpLink
+from rxnodes.transport.aiohttp.permitted_writer import PermittedWriter
 from rxnodes.transport.aiohttp.reader import Reader
-from rxnodes.transport.aiohttp.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import aiohttp
     from multidict import CIMultiDict
 
+    from rxnodes.transport.aiohttp.writer import Writer
     from rxnodes.transport.base import Sink, Target
     from rxnodes.wire.handshake import Agreement
     from rxnodes.wire.masking import Masks
@@ -86,23 +87,3 @@ class PermittedReader(Reader):
             Reader.feed(self, data)
         else:
             self.forbid()
-
-
-class PermittedWriter(Writer):
-    """Writes nothing that may not be written.
-
-    Attributes:
-        permit: Whether it may be.
-        forbid: Called where it may not.
-    """
-
-    __slots__ = ("forbid", "permit")
-
-    permit: Callable[[], bool]
-    forbid: Callable[[], None]
-
-    def _write(self, data: bytes) -> bool:
-        if self.permit():
-            return Writer._write(self, data)  # noqa: SLF001 - as in the reader
-        self.forbid()
-        return False

@@ -1,0 +1,35 @@
+"""The writer of a link that asks before it writes.
+
+It has a file of its own, to be compiled as the writer is: a class in plain Python cannot derive from a compiled one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rxnodes.transport.aiohttp.writer import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["PermittedWriter"]
+
+
+class PermittedWriter(Writer):
+    """Writes nothing that may not be written.
+
+    Attributes:
+        permit: Whether it may be.
+        forbid: Called where it may not.
+    """
+
+    __slots__ = ("forbid", "permit")
+
+    permit: Callable[[], bool]
+    forbid: Callable[[], None]
+
+    def _write(self, data: bytes) -> bool:
+        if self.permit():
+            return Writer._write(self, data)  # noqa: SLF001 - as in the reader
+        self.forbid()
+        return False
