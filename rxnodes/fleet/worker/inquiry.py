@@ -1,4 +1,4 @@
-"""Asks on behalf of many connections whether anybody is interested in messages at all: mostly nobody is."""
+"""Asks whether anybody is interested in messages: of one connection, and of many at once, since mostly nobody is."""
 
 from __future__ import annotations
 
@@ -11,10 +11,21 @@ from rxnodes.fleet.store import NobodyThere, Unknown
 if TYPE_CHECKING:
     from rxnodes.fleet.store import Store
 
-__all__ = ["ASK_FOR", "Inquiry"]
+__all__ = ["ASK_FOR", "Inquiry", "may_listen"]
 
 #: For how many seconds an answer is waited for, before somebody is taken to be interested. A dial waits for it.
 ASK_FOR: Final = 0.5
+
+
+async def may_listen(store: Store, subject: str) -> bool:
+    """Whether anybody answers there, or that is not known."""
+    try:
+        await store.request(subject, b"", timeout=ASK_FOR)
+    except NobodyThere:
+        return False
+    except Unknown:
+        pass
+    return True
 
 
 class Inquiry:
@@ -43,10 +54,4 @@ class Inquiry:
         if before is not None:
             await asyncio.wait([before])
         self._asked, self._next = self._next, None
-        try:
-            await self._store.request(ANY_INTEREST, b"", timeout=ASK_FOR)
-        except NobodyThere:
-            return False
-        except Unknown:
-            pass
-        return True
+        return await may_listen(self._store, ANY_INTEREST)

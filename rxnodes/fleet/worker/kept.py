@@ -11,6 +11,7 @@ from rxnodes.errors import RxNodesError
 from rxnodes.fleet.asking import From, from_letter, interest_subject
 from rxnodes.fleet.letters import Batch, batch_letter
 from rxnodes.fleet.store import StoreError, StoreFull, TooLarge, Unknown
+from rxnodes.fleet.worker.inquiry import ASK_FOR
 from rxnodes.rx.backpressure import current_pause_control
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ __all__ = ["Kept"]
 #: How many bytes or characters may wait to be kept, before the socket is read no further; and go together at most.
 MOST_WAITING: Final = 4 * 1024 * 1024
 AT_ONCE: Final = 256 * 1024
-#: For how many seconds an answer about interest is waited for.
-ASK_FOR: Final = 0.5
 #: For how many seconds the end of a session waits for its messages to be kept.
 END_WITHIN: Final = 5.0
 #: Seconds to wait where the store does not take anything, at first and at most.

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rxnodes.fleet.asking import From, interest_subject, messages_subject
 from rxnodes.fleet.letters import Batch, batch_letter
-from rxnodes.fleet.store import NobodyThere, TooLarge, Unknown
-from rxnodes.fleet.worker.inquiry import ASK_FOR
+from rxnodes.fleet.store import TooLarge
+from rxnodes.fleet.worker.inquiry import may_listen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,21 +103,13 @@ class Published:
 
     async def _find_out(self, behind: Callable[[], None]) -> None:
         # To publish in vain costs little; not to publish costs messages.
-        if await self._inquiry.is_anybody_there() and await self._may_be_wanted():
+        subject = interest_subject(self._connection.name)
+        if await self._inquiry.is_anybody_there() and await may_listen(self._store, subject):
             self._follow()
         else:
             self._end()
         self._asking = None
         behind()
-
-    async def _may_be_wanted(self) -> bool:
-        try:
-            await self._store.request(interest_subject(self._connection.name), b"", timeout=ASK_FOR)
-        except NobodyThere:
-            return False
-        except Unknown:
-            pass
-        return True
 
     def _follow(self) -> None:
         if self._following is None:
