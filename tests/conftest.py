@@ -12,6 +12,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+# Types of the documentation's programs are checked with all other types, by the same programs: CONTRIBUTING.md. A file that
+# is named is not ignored.
+collect_ignore = ["test_docs_types.py"]
+
 # How long an example takes says something about the machine, and what else it does.
 settings.register_profile("rxnodes", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("quick", settings.get_profile("rxnodes"), max_examples=20)
