@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reas
 #: child keeps what it inherited until the next line comes.
 PROGRAM = textwrap.dedent(
     """
-    import json, os, sys
+    import ctypes, json, os, sys
     from rxnodes import Project
 
     async def session(end, fields):
@@ -27,7 +27,8 @@ PROGRAM = textwrap.dedent(
             it = project.websocket("it")
             it.start()
             await it.wait_started()
-            child = os.fork()
+            # As a library of C forks: `os.fork` would have the child's copy closed, which tests/rx/test_forking.py is about.
+            child = ctypes.PyDLL(None).fork()
             if child == 0:
                 os.read(kept, 1)
                 os._exit(0)
