@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-# Types of the documentation's programs are checked with all other types, by the same programs: CONTRIBUTING.md. A file that
-# is named is not ignored.
+# The types of the documentation's programs are checked beside all other types: CONTRIBUTING.md. pytest ignores no file that
+# is named.
 collect_ignore = ["test_docs_types.py"]
 
 # How long an example takes says something about the machine, and what else it does.

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import html
 import http.server
+import json
 import re
 import sys
 import threading
@@ -152,17 +153,24 @@ QUESTIONS = {
     "jupyter notebook": "threads.html",
 }
 
-RESULTS = "[...document.querySelectorAll('.md-search-result__link')].map(it => it.href)"
+#: Types a question, as often as it is called, and gives the hits that are there.
+ASK = """(question => {
+    const field = document.querySelector('.md-search__input');
+    field.value = question;
+    field.dispatchEvent(new KeyboardEvent('keyup'));
+    return [...document.querySelectorAll('.md-search-result__link')].map(it => it.href);
+})"""
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is here")
 async def test_a_newcomer_finds_it(site, tmp_path):
     with served(site) as url:
         async with chromium(tmp_path) as browser:
-            page = await browser.open(url)
+            page = await browser.open(f"{url}pages.html")
             for question, answer in QUESTIONS.items():
-                await page.go(f"{url}pages.html?q={question.replace('+', '%2B')}")
-                hits = await page.until(f"(hits => hits.length && hits)({RESULTS})")
+                # The hits of the question before are gone.
+                await page.until(f"{ASK}('').length === 0")
+                hits = await page.until(f"(hits => hits.length && hits)({ASK}({json.dumps(question)}))")
                 first = dict.fromkeys(urlsplit(hit).path.removeprefix("/") for hit in hits)
                 assert answer in [*first][:3], question
             assert page.console == []
