@@ -41,25 +41,26 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Types, by mypy and by pyright."""
+    """Types, by mypy and by pyright; those of the documentation's programs too."""
     session.install("-e", ".[test]")
     session.run("mypy")
     session.run("pyright")
+    session.run("pytest", "-q", "tests/test_docs_types.py")
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
     """What the documentation shows: its programs, outputs, tables, links and pictures; and its site."""
     session.install("-e", ".[test,docs]")
-    files = ("docs", "docs_types", "docs_pictures", "site", "architecture", "reliability")
+    files = ("docs", "docs_pictures", "site", "architecture", "reliability")
     session.run("pytest", "-q", *(f"tests/test_{name}.py" for name in files))
 
 
 @nox.session
 def recipes(session: nox.Session) -> None:
-    """The recipes among the examples, against servers that others have written."""
+    """The notebook among the examples, and the recipes, against servers that others have written."""
     session.install("-e", ".[recipes]")
-    session.run("pytest", "-q", "tests/examples", "-k", "recipes")
+    session.run("pytest", "-q", "tests/examples", "-k", "notebook or recipes")
 
 
 @nox.session

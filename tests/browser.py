@@ -127,14 +127,19 @@ class Browser:
 
     async def open(self, url="about:blank"):
         """Opens a tab, and watches what it does from its beginning."""
-        context = (await self.do("Target.createBrowserContext"))["browserContextId"]
-        target = (await self.do("Target.createTarget", url="about:blank", browserContextId=context))["targetId"]
+        target = (await self.do("Target.createTarget", url="about:blank"))["targetId"]
         session = (await self.do("Target.attachToTarget", targetId=target, flatten=True))["sessionId"]
         page = self.pages[session] = Page(self, target, session)
         for domain in ("Page", "Runtime", "Log", "Network"):
             await page.do(f"{domain}.enable")
         await page.go(url)
         return page
+
+    async def close_pages(self):
+        """Closes all tabs, each of which would go on doing what its page does."""
+        while self.pages:
+            _, page = self.pages.popitem()
+            await self.do("Target.closeTarget", targetId=page.target)
 
 
 @contextlib.asynccontextmanager

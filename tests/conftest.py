@@ -12,6 +12,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+# The types of the documentation's programs are checked beside all other types: CONTRIBUTING.md. pytest ignores no file that
+# is named.
+collect_ignore = ["test_docs_types.py"]
+
 # How long an example takes says something about the machine, and what else it does.
 settings.register_profile("rxnodes", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("quick", settings.get_profile("rxnodes"), max_examples=20)

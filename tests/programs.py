@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 #: How long a program may take on a busy machine, in seconds.
 PATIENCE = 30
@@ -41,6 +46,46 @@ async def running(*command, env, cwd=None, stdin=None, stderr=asyncio.subprocess
 async def ended(process):
     """What a process still prints; it has ended well, and complained of nothing."""
     printed, problems = await process.communicate()
-    assert [line for line in problems.decode().splitlines() if not ERROR_OF_A_CONNECTION.fullmatch(line)] == []
-    assert process.returncode == 0
+    check_well(process.returncode, problems.decode())
     return printed.decode()
+
+
+def check_well(status, problems):
+    assert [line for line in problems.splitlines() if not ERROR_OF_A_CONNECTION.fullmatch(line)] == []
+    assert status == 0
+
+
+class ForkServer:
+    """Runs programs from their beginning to their end, each forked from a process that has imported what they import.
+
+    To import it takes ten times as long as what a program then does.
+
+    Args:
+        variables: What is in the environment of all.
+    """
+
+    def __init__(self, **variables):
+        self._process = subprocess.Popen(  # noqa: S603 - our own program
+            [sys.executable, Path(__file__).with_name("fork_server.py")],
+            env=environment(**variables),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+            start_new_session=True,
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        with self._process:
+            # With a program that does not end.
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def run(self, program, **variables):
+        """What it prints; it has ended well, and complained of nothing."""
+        print(json.dumps([str(program), variables]), file=self._process.stdin, flush=True)
+        status = self._process.stdout.readline()
+        printed, problems = (Path(f"{program}.{kind}").read_text() for kind in ("out", "err"))
+        check_well(int(status), problems)
+        return printed

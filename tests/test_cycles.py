@@ -25,7 +25,7 @@ from rxnodes.websocket import channel, expect, on_gap, on_receive, request
 
 pytestmark = pytest.mark.slow
 
-SESSIONS = 3
+SESSIONS = 2
 RECONNECT = {"enabled": True, "initial_delay": 0.001, "jitter": False}
 
 

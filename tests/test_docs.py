@@ -27,7 +27,7 @@ import aiohttp
 import pytest
 import trustme
 import websockets
-from programs import PATIENCE, ended, environment, running
+from programs import PATIENCE, ForkServer, environment, running
 from pydantic import BaseModel
 
 import rxnodes
@@ -200,23 +200,24 @@ def workshop(tmp_path, certificates):
 PROGRAMS = [block for block in blocks("python") if not block.id.startswith("docs/recipes/")]
 
 
+@pytest.fixture(scope="module")
+def fork_server():
+    with ForkServer(COLUMNS="80") as server:
+        yield server
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("block", PROGRAMS)
-async def test_a_program_prints_what_the_page_shows(block, workshop):
+def test_a_program_prints_what_the_page_shows(block, workshop, fork_server):
     folder = workshop(block)
     tests = [node.name for node in ast.parse(block.text).body if getattr(node, "name", "").startswith("test_")]
     program = folder / "program.py"
     program.write_text(block.text + "".join(f"\n{test}()\n" for test in tests))
     output = block.follower.text if block.follower is not None and block.follower.is_output else ""
     assert tests or output, "a program shows what it prints, or is a test"
-    async with WebSocketServer(echo) as server:
-        env = (
-            environment(COLUMNS="80", RXNODES_WEBSOCKET__CONNECTIONS__CHAT__URL=server.url)
-            if "load(" in block.text
-            else environment(COLUMNS="80")
-        )
-        async with running(sys.executable, str(program), cwd=folder, env=env) as process:
-            printed = await ended(process)
+    with WebSocketServer(echo) as server:
+        variables = {"RXNODES_WEBSOCKET__CONNECTIONS__CHAT__URL": server.url} if "load(" in block.text else {}
+        printed = fork_server.run(program, **variables)
     assert is_shown(output, printed), printed
 
 

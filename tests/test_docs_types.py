@@ -1,4 +1,7 @@
-"""The programs of the documentation pass mypy and pyright, both strict, the README's included."""
+"""The programs of the documentation pass mypy and pyright, both strict, the README's included.
+
+Only where this file is named, as with the other types: `collect_ignore` in conftest.py.
+"""
 
 from __future__ import annotations
 
@@ -45,13 +48,11 @@ async def said_by(*words, cwd):
     return said.decode()
 
 
-async def test_mypy_has_nothing_to_say(programs, request):
-    settings = ROOT / "pyproject.toml"
-    # What the programs import is checked anew only where it has changed since the last run.
-    cache = f"--cache-dir={request.config.cache.mkdir('mypy')}"
+async def test_mypy_has_nothing_to_say(programs):
     # Recipes are files of examples/, whose lambdas within pipes mypy cannot infer: examples/README.md.
     files = [str(file) for file in programs.iterdir() if not file.name.startswith("docs_recipes_")]
-    said = await said_by("mypy", f"--config-file={settings}", cache, "--no-error-summary", *files, cwd=ROOT)
+    # From here, so that what `mypy` has checked by itself is not checked again.
+    said = await said_by("mypy", "--no-error-summary", *files, cwd=ROOT)
     assert said.splitlines() == []
 
 

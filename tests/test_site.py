@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import html
 import http.server
+import json
+import re
 import sys
 import threading
-from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -42,8 +44,16 @@ def site(tmp_path_factory):
     return folder
 
 
-class Page(HTMLParser):
+#: What is text to HTML, and no tags, whatever it looks like: a comment, and what stands within a script or a style.
+NO_TAGS = re.compile(r"<!--.*?-->|(<(script|style)\b[^>]*>).*?</\2>", re.DOTALL)
+TAG = re.compile(r"<(\w+)\s((?:[^\"'>]|\"[^\"]*\"|'[^']*')*)>")
+ATTRIBUTE = re.compile(r"([\w:-]+)(?:=(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+)))?")
+
+
+class Page:
     """What a page has, and what it leads to.
+
+    The standard library's parser takes three times as long.
 
     Attributes:
         anchors: Where a link may lead to.
@@ -52,17 +62,16 @@ class Page(HTMLParser):
     """
 
     def __init__(self, file):
-        super().__init__()
         self.anchors = {""}
         self.links = []
         self.loaded = []
-        self.feed(file.read_text())
+        for tag, attributes in TAG.findall(NO_TAGS.sub(r"\1", file.read_text())):
+            self._note(tag, {name: html.unescape("".join(value)) for name, *value in ATTRIBUTE.findall(attributes)})
 
-    def handle_starttag(self, tag, attributes):
-        found = dict(attributes)
+    def _note(self, tag, found):
         self.anchors |= {found[name] for name in ("id", "name") if found.get(name)}
         if tag == "a":
-            self.links.append(found.get("href") or "")
+            self.links.append(found.get("href", ""))
         elif tag == "link" and found.get("rel") in {"stylesheet", "icon", "preload", "preconnect", "modulepreload"}:
             self.loaded.append(found["href"])
         self.loaded += [found[name] for name in ("src", "srcset", "poster", "data") if found.get(name)]
@@ -144,17 +153,24 @@ QUESTIONS = {
     "jupyter notebook": "threads.html",
 }
 
-RESULTS = "[...document.querySelectorAll('.md-search-result__link')].map(it => it.href)"
+#: Types a question, as often as it is called, and gives the hits that are there.
+ASK = """(question => {
+    const field = document.querySelector('.md-search__input');
+    field.value = question;
+    field.dispatchEvent(new KeyboardEvent('keyup'));
+    return [...document.querySelectorAll('.md-search-result__link')].map(it => it.href);
+})"""
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is here")
 async def test_a_newcomer_finds_it(site, tmp_path):
     with served(site) as url:
         async with chromium(tmp_path) as browser:
-            page = await browser.open(url)
+            page = await browser.open(f"{url}pages.html")
             for question, answer in QUESTIONS.items():
-                await page.go(f"{url}pages.html?q={question.replace('+', '%2B')}")
-                hits = await page.until(f"(hits => hits.length && hits)({RESULTS})")
+                # The hits of the question before are gone.
+                await page.until(f"{ASK}('').length === 0")
+                hits = await page.until(f"(hits => hits.length && hits)({ASK}({json.dumps(question)}))")
                 first = dict.fromkeys(urlsplit(hit).path.removeprefix("/") for hit in hits)
                 assert answer in [*first][:3], question
             assert page.console == []

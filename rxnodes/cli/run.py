@@ -67,13 +67,17 @@ def _collecting_rarely() -> Generator[None, None, None]:
     which thousands of connections are opened, and a third of that in which they are stopped.
     """
     before = gc.get_threshold()
-    gc.freeze()
+    # A program that calls this command may have frozen its own objects, and `unfreeze` would let go of those too.
+    is_ours = gc.get_freeze_count() == 0
+    if is_ours:
+        gc.freeze()
     gc.set_threshold(COLLECT_EVERY, *before[1:])
     try:
         yield
     finally:
         gc.set_threshold(*before)
-        gc.unfreeze()
+        if is_ours:
+            gc.unfreeze()
 
 
 def _find(module_name: str, path: str) -> Callable[[Project], object]:

@@ -9,8 +9,10 @@ import json
 from pathlib import Path
 
 import pytest
+from foreign import needs
 
 pytestmark = pytest.mark.slow
+needs_a_kernel = needs("ipykernel", "nbclient", "nbformat")
 
 NOTEBOOK = Path(__file__).parents[2] / "examples/notebook.ipynb"
 
@@ -31,6 +33,7 @@ def shown(cell):
     ]
 
 
+@needs_a_kernel
 def test_its_cells_show_what_is_saved_in_it():
     import nbformat
     from nbclient import NotebookClient
@@ -54,6 +57,7 @@ def test_nothing_of_a_machine_is_saved_in_it():
     assert "execution" not in {key for cell in json.loads(text)["cells"] for key in cell["metadata"]}
 
 
+@needs_a_kernel
 def test_its_cells_can_be_run_again_and_in_another_order():
     import nbformat
     from nbclient import NotebookClient

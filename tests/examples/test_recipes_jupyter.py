@@ -6,6 +6,7 @@ import sys
 
 import aiohttp
 import pytest
+import pytest_asyncio
 from foreign import ForeignServer, load, needs, recipe
 from reactivex import operators as ops
 
@@ -17,8 +18,9 @@ TOKEN = "of-nobody"  # noqa: S105 - as it says
 CELLS = ["'state' in globals()", "state = 6 * 7; print('hello')", "state", "1 / 0"]
 
 
-@pytest.fixture
-async def server(tmp_path):
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def server(tmp_path_factory):
+    tmp_path = tmp_path_factory.mktemp("jupyter")
     command = [sys.executable, "-m", "jupyter_server", "--allow-root", "--no-browser", "--port={port}"]
     options = [f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={tmp_path}", "--ServerApp.port_retries=0"]
     own = {name: str(tmp_path) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")}

@@ -28,9 +28,15 @@ RECONNECT = {"enabled": True, "initial_delay": 300, "max_delay": 300, "jitter": 
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def browser(tmp_path_factory):
+async def one_browser(tmp_path_factory):
     async with chromium(tmp_path_factory.mktemp("chromium")) as it:
         yield it
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def browser(one_browser):
+    yield one_browser
+    await one_browser.close_pages()
 
 
 def accept(peer):

@@ -250,18 +250,19 @@ def test_the_sdk_shows_every_state_however_many_connections_there_are(observed, 
 
     @in_virtual_time
     async def run():
-        async with project_of(lambda peer: peer.accept(), *(f"feed-{number}" for number in range(count))) as project:
+        async with project_of(lambda peer: peer.accept(), *(f"feed-{1 + it}" for it in range(count))) as project:
             instrument(project, **observed.providers)
-            seen, named = [], {}
-            for number in range(count):
-                project.websocket(f"feed-{number}").start()
-                if number % 100 == 99 or number == 198:
-                    await project.websocket(f"feed-{number}").wait_started()
+            seen, named = {}, {}
+            for number in range(1, count + 1):
+                connection = project.websocket(f"feed-{number}")
+                connection.start()
+                if number in {100, 199, 200, 900, 1_000, 1_100}:
+                    await connection.wait_started()
                     states = observed.points("rxnodes.connection.count", NAME, "rxnodes.connection.state")
                     assert None not in {state for _, state in states}
-                    seen.append(sum(value for (_, state), value in states.items() if state == "open"))
-                    named[number + 1] = Counter(state for name, state in states if name is not None)
-            assert seen == [100, 199, *range(200, count + 1, 100)]
+                    seen[number] = sum(value for (_, state), value in states.items() if state == "open")
+                    named[number] = Counter(state for name, state in states if name is not None)
+            assert seen == {number: number for number in named}
             assert set(named[199].values()) == {199}
             assert named[200] == {"open": 200}
             assert named.get(1_000, {}) == {}, "from here on no metric has names"

@@ -218,14 +218,14 @@ def test_a_long_session_has_round_times_on_its_axis():
 
 @pytest.mark.slow
 def test_very_much_is_drawn_in_a_moment():
-    """A thousand connections, a hundred thousand messages, and one that came back fifty times within an hour."""
-    names = [f"feed {number:03}" for number in range(1000)]
+    """Five hundred connections, twenty-five thousand messages, and one that came back fifty times within an hour."""
+    names = [f"feed {number:03}" for number in range(500)]
     entries = []
     for number, name in enumerate(names):
         begin = number / 1000
         entries += [(begin, connecting(connection=name)), (begin + 0.01, opened(connection=name))]
         common = {**COMMON, "connection": name, "direction": "in", "kind": "text", "size": 5}
-        entries += [(begin + n * 36, Message(**common)) for n in range(1, 100)]
+        entries += [(begin + n * 72, Message(**common)) for n in range(1, 50)]
         entries.append((3599 + begin, stopped(1001, "bye", connection=name)))
     for attempt in range(1, 51):
         entries.append((attempt * 70, dropped(1012, "restarting", retry_in=1.5, connection=names[0])))
@@ -233,11 +233,11 @@ def test_very_much_is_drawn_in_a_moment():
         entries.append((attempt * 70 + 1.6, opened(connection=names[0], attempt=attempt + 1)))
     recording = recording_of(*sorted(entries, key=lambda it: it[0]))
     began = time.process_time()
-    assert recording.to_svg().count("On Stop") >= 1000
-    assert len(recording.to_marbles().splitlines()) == 1000
+    assert recording.to_svg().count("On Stop") >= 500
+    assert len(recording.to_marbles().splitlines()) == 500
     assert recording.to_text()
     assert recording.to_mermaid()
-    assert time.process_time() - began < 20
+    assert time.process_time() - began < 5
 
 
 def test_nothing_is_a_picture_too():
