@@ -126,6 +126,7 @@ def test_what_lives_long_is_not_looked_through_while_a_program_runs(settings, ca
     assert (gc.get_threshold(), gc.get_freeze_count()) == (before[0], 0)
 
 
+@pytest.mark.slow
 def test_a_second_signal_aborts(chat):
     chat(never_answer_close, "close_timeout = 60")
     with child("run", "a_program:graph") as process:
