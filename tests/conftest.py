@@ -53,9 +53,9 @@ def pytest_xdist_auto_num_workers(config):
 
     Or else one more than there are cores: a third of the time of a test it waits.
     """
-    named = [argument.partition("::")[0] for argument in config.invocation_params.args]
-    is_file = [name.endswith(".py") for name in named if not name.startswith("-")]
-    return 0 if is_file and all(is_file) else (os.cpu_count() or 1) + 1
+    named = [argument.partition("::")[0] for argument in config.option.file_or_dir]
+    is_small = bool(named) and all(name.endswith(".py") for name in named)
+    return 0 if is_small else (os.cpu_count() or 1) + 1
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -72,7 +72,13 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: not any(mark.kwargs.get("first") for mark in item.iter_markers("slow")))
 
 
-def pytest_collection_finish():
-    """Lets the collector pass over all that was imported, which stays anyway: looking for cycles takes a tenth then."""
-    gc.collect()
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Lets the collector pass over all that is made meanwhile, which stays anyway: looking for cycles takes a tenth then."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.collect()
+        gc.freeze()

@@ -12,7 +12,6 @@ import importlib
 import importlib.util
 import inspect
 import json
-import pkgutil
 import re
 import shlex
 import signal
@@ -620,16 +619,12 @@ def test_the_version_to_cite_is_the_packages():
 
 # --- Examples in docstrings -------------------------------------------------------------------------------------------
 
-MODULES = [
-    importlib.import_module(found.name)
-    for found in pkgutil.walk_packages(rxnodes.__path__, "rxnodes.")
-    if not found.name.endswith(".__main__")
-]
-EXAMPLES = [
-    pytest.param(module, test, id=test.name)
-    for module in MODULES
-    for test in doctest.DocTestFinder(exclude_empty=True).find(module)
-    if test.examples
+HOME = Path(rxnodes.__file__).parent
+#: The modules that have any. To look through what is imported takes long, and is done where they are run.
+WITH_EXAMPLES = [
+    ".".join(("rxnodes", *path.relative_to(HOME).with_suffix("").parts)).removesuffix(".__init__")
+    for path in sorted(HOME.rglob("*.py"))
+    if ">>> " in path.read_text()
 ]
 
 
@@ -646,28 +641,39 @@ def displayed(value):
         sys.__displayhook__(value)
 
 
-@pytest.mark.parametrize(("module", "test"), EXAMPLES)
-def test_an_example_does_what_it_shows(module, test, capsys, monkeypatch):
+@pytest.mark.parametrize("name", WITH_EXAMPLES)
+def test_the_examples_do_what_they_show(name, capsys, monkeypatch):
     """As doctest does it, but `await` and `async with` may stand in an example as they are."""
     monkeypatch.setattr(sys, "displayhook", displayed)
+    module = importlib.import_module(name)
+    docstrings = [test for test in doctest.DocTestFinder().find(module) if test.examples]
+    # mypyc gives no class that it compiles its docstring.
+    assert docstrings or not module.__file__.endswith(".py")
+    for docstring in docstrings:
+        with asyncio.Runner() as runner:
+            run_examples(docstring, module, runner, capsys)
+
+
+def run_examples(docstring, module, runner, capsys):
     names = {**vars(module)}
     flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | importlib.import_module("__future__").annotations.compiler_flag
-    with asyncio.Runner() as runner:
-        if module.__name__.startswith(("rxnodes.testing", "rxnodes.transport.scripted")):
-            server = WebSocketServer(echo)
-            runner.run(server.__aenter__())
-            kit = {name: getattr(rxnodes.testing, name) for name in rxnodes.testing.__all__}
-            names = {**names, **kit, **PEERS, "server": server}
-        for example in test.examples:
-            code = compile(example.source, test.name, "single", flags, dont_inherit=True)
-            if code.co_flags & inspect.CO_COROUTINE:
-                runner.run(as_coroutine(code, names))
-            else:
-                exec(code, names)  # noqa: S102 - our own examples
-            printed = capsys.readouterr().out
-            assert doctest.OutputChecker().check_output(example.want, printed, 0), f"{example.source}\n{printed}"
-        if module.__name__.startswith(("rxnodes.testing", "rxnodes.transport.scripted")):
-            runner.run(server.__aexit__(None, None, None))
+    is_of_the_kit = module.__name__.startswith(("rxnodes.testing", "rxnodes.transport.scripted"))
+    if is_of_the_kit:
+        server = WebSocketServer(echo)
+        runner.run(server.__aenter__())
+        kit = {name: getattr(rxnodes.testing, name) for name in rxnodes.testing.__all__}
+        names = {**names, **kit, **PEERS, "server": server}
+    for example in docstring.examples:
+        code = compile(example.source, docstring.name, "single", flags, dont_inherit=True)
+        if code.co_flags & inspect.CO_COROUTINE:
+            runner.run(as_coroutine(code, names))
+        else:
+            exec(code, names)  # noqa: S102 - our own examples
+        printed = capsys.readouterr().out
+        shown = f"{docstring.name}:\n{example.source}\n{printed}"
+        assert doctest.OutputChecker().check_output(example.want, printed, 0), shown
+    if is_of_the_kit:
+        runner.run(server.__aexit__(None, None, None))
 
 
 async def as_coroutine(code, names):

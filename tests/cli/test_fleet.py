@@ -17,12 +17,14 @@ import pytest
 from commands import fails
 from fleet.nats_servers import is_there, one
 from fleet.worker.workers import LEASE, SETTLE, Workers
-from programs import environment, running
+from programs import ended, environment, running
 
 from rxnodes import ConnectError, RxNodesError
 from rxnodes.cli import fleet as command
 from rxnodes.cli import main as cli
+from rxnodes.cli.fleets import observed_fleet
 from rxnodes.cli.output import Output
+from rxnodes.cli.parser import make_parser
 from rxnodes.fleet.nats import nats_store
 from rxnodes.fleet.overview import Lookout
 from rxnodes.fleet.settings import FleetSettings
@@ -242,11 +244,13 @@ class Fleet:
         return running(*command, cwd=self._folder, env=env, stdin=asyncio.subprocess.PIPE, patience=110)
 
     async def command(self, *arguments):
-        """What a command prints, and its status."""
-        async with self.running(*arguments) as process:
-            printed, problems = await process.communicate()
-            assert problems.decode() == ""
-            return printed.decode(), process.returncode
+        """What a command prints, and its status. It runs in this process: one of its own takes a second to begin."""
+        options = make_parser().parse_args(["fleet", *arguments])
+        out, err = printing(), printing()
+        act = command._ACTIONS[options.action]
+        status = await act(observed_fleet(options.fleet, options.settings), options, out, err)
+        assert printed(err) == ""
+        return printed(out), status
 
     @property
     def workers(self):
@@ -270,8 +274,8 @@ class Fleet:
             await self.lookout.change()
 
 
-@contextlib.asynccontextmanager
-async def a_fleet(folder):
+@pytest.fixture
+async def fleet(folder):
     async with contextlib.AsyncExitStack() as stack:
         server = await stack.enter_async_context(one(folder))
         echoing = await stack.enter_async_context(WebSocketServer(echo))
@@ -284,101 +288,98 @@ async def a_fleet(folder):
 
 @is_there
 @pytest.mark.slow(first=True)
-async def test_a_fleet_from_its_first_worker_to_its_last(folder):
-    async with a_fleet(folder) as fleet:
-        first = await fleet.worker()
-        second = await fleet.worker()
-        joining = (await first.stderr.readline()).decode()
-        assert joining.startswith("joining the fleet 'default' at nats://127.0.0.1:")
-        await fleet.until(lambda: fleet.open == NAMES)
+async def test_a_fleet_from_its_first_worker_to_its_last(fleet):
+    first = await fleet.worker()
+    second = await fleet.worker()
+    joining = (await first.stderr.readline()).decode()
+    assert joining.startswith("joining the fleet 'default' at nats://127.0.0.1:")
+    await fleet.until(lambda: fleet.open == NAMES)
 
-        printed, code = await fleet.command("fleet", "stop", "c1", "c2", "--code", "4000", "--reason", "enough")
-        # The reason is the peer's.
-        assert sorted(printed.splitlines()) == ["c1: stopped, session 1: 4000", "c2: stopped, session 1: 4000"]
-        assert code == 0
-        assert await fleet.command("fleet", "stop", "c2") == ("c2: was not live\n", 0)
-        assert await fleet.command("fleet", "start", "c1") == ("c1: open, session 2\n", 0)
-        printed, code = await fleet.command("fleet", "status", "c1", "c2")
-        assert printed.startswith("fleet 'default' at nats://127.0.0.1:")
-        assert "Connections: 1 open, 1 closed\n" in printed
+    printed, code = await fleet.command("stop", "c1", "c2", "--code", "4000", "--reason", "enough")
+    # The reason is the peer's.
+    assert sorted(printed.splitlines()) == ["c1: stopped, session 1: 4000", "c2: stopped, session 1: 4000"]
+    assert code == 0
+    assert await fleet.command("stop", "c2") == ("c2: was not live\n", 0)
+    assert await fleet.command("start", "c1") == ("c1: open, session 2\n", 0)
+    printed, code = await fleet.command("status", "c1", "c2")
+    assert printed.startswith("fleet 'default' at nats://127.0.0.1:")
+    assert "Connections: 1 open, 1 closed\n" in printed
 
-        # SIGTERM drains, and the other takes over: what was stopped stays so.
-        first.send_signal(signal.SIGTERM)
-        assert await first.wait() == 143
-        await fleet.until(lambda: len(fleet.workers) == 1 and fleet.open == [name for name in NAMES if name != "c2"])
-        assert fleet.holders == {*fleet.workers}
+    # SIGTERM drains, and the other takes over: what was stopped stays so.
+    first.send_signal(signal.SIGTERM)
+    assert await first.wait() == 143
+    await fleet.until(lambda: len(fleet.workers) == 1 and fleet.open == [name for name in NAMES if name != "c2"])
+    assert fleet.holders == {*fleet.workers}
 
-        [worker] = fleet.workers.values()
-        # One that is killed leaves a lease behind, which is not waited for.
-        killed = await fleet.worker()
-        await fleet.until(lambda: len(fleet.workers) == 2)
-        killed.kill()
-        await killed.wait()
-        printed, code = await fleet.command("fleet", "drain", worker.lease.host)
-        assert [line.partition(": ")[2] for line in printed.splitlines()] == ["draining", "has left"]
-        assert await second.wait() == 0
-        status = json.loads((await fleet.command("fleet", "status", "--json"))[0])
-        assert {it["alive"] for it in status["workers"]} == {False}
-        assert {it["holder"] for it in status["connections"]} == {None}
-        # All but what was stopped is wanted still.
-        assert {it["name"] for it in status["connections"] if it["wanted"]} == {*NAMES} - {"c2"}
+    [worker] = fleet.workers.values()
+    # One that is killed leaves a lease behind, which is not waited for.
+    killed = await fleet.worker()
+    await fleet.until(lambda: len(fleet.workers) == 2)
+    killed.kill()
+    await killed.wait()
+    async with fleet.running("fleet", "drain", worker.lease.host) as process:
+        printed = await ended(process)
+    assert [line.partition(": ")[2] for line in printed.splitlines()] == ["draining", "has left"]
+    assert await second.wait() == 0
+    status = json.loads((await fleet.command("status", "--json"))[0])
+    assert {it["alive"] for it in status["workers"]} == {False}
+    assert {it["holder"] for it in status["connections"]} == {None}
+    # All but what was stopped is wanted still.
+    assert {it["name"] for it in status["connections"] if it["wanted"]} == {*NAMES} - {"c2"}
 
 
 @is_there
 @pytest.mark.slow
-async def test_a_worker_that_comes_later_gets_its_share_when_it_is_asked_for(folder):
-    async with a_fleet(folder) as fleet:
-        await fleet.worker()
-        await fleet.until(lambda: fleet.open == NAMES)
-        await fleet.worker()
-        await fleet.until(lambda: len(fleet.workers) == 2)
-        # Nothing moves by itself.
-        assert len(fleet.holders) == 1
-        printed, code = await fleet.command("fleet", "rebalance")
-        assert code == 0
-        moved = [line.partition(":")[0] for line in printed.splitlines() if " -> " in line]
-        assert len(moved) <= len(NAMES) / 2
-        await fleet.until(lambda: fleet.open == NAMES)
-        assert len(fleet.holders) == (2 if moved else 1)
-        assert {name: it.tail.session for name, it in fleet.connections.items()} == {
-            name: 1 + (name in moved) for name in NAMES
-        }
+async def test_a_worker_that_comes_later_gets_its_share_when_it_is_asked_for(fleet):
+    await fleet.worker()
+    await fleet.until(lambda: fleet.open == NAMES)
+    await fleet.worker()
+    await fleet.until(lambda: len(fleet.workers) == 2)
+    # Nothing moves by itself.
+    assert len(fleet.holders) == 1
+    printed, code = await fleet.command("rebalance")
+    assert code == 0
+    moved = [line.partition(":")[0] for line in printed.splitlines() if " -> " in line]
+    assert len(moved) <= len(NAMES) / 2
+    await fleet.until(lambda: fleet.open == NAMES)
+    assert len(fleet.holders) == (2 if moved else 1)
+    assert {name: it.tail.session for name, it in fleet.connections.items()} == {
+        name: 1 + (name in moved) for name in NAMES
+    }
 
 
 @is_there
 @pytest.mark.slow(first=True)
-async def test_listening_neither_starts_nor_stops(folder):
-    async with a_fleet(folder) as fleet:
-        await fleet.worker()
-        await fleet.until(lambda: fleet.open == NAMES)
-        async with fleet.running("listen", "c3", "--fleet") as listener:
-            assert await listener.stderr.readline() == b"c3 is open, session 1\n"
-            # Nothing is sent before the holder knows that somebody listens.
-            listener.stdin.write(b"from afar\n")
-            assert await listener.stdout.readline() == b"from afar\n"
-            async with fleet.running("listen", "c3", "--fleet", "--send", "from another") as another:
-                assert await listener.stdout.readline() == b"from another\n"
-                another.send_signal(signal.SIGINT)
-                assert await another.wait() == 130
-            assert (await fleet.command("fleet", "stop", "c3"))[1] == 0
-            assert b"closing, begun by us" in await listener.stderr.readline()
-            assert b"stopped: 1000" in await listener.stderr.readline()
-            assert (await fleet.command("fleet", "start", "c3"))[1] == 0
-            assert await listener.stdout.readline() == b"hi\n"
-            listener.send_signal(signal.SIGINT)
-            assert await listener.wait() == 130
-        assert fleet.open == NAMES
+async def test_listening_neither_starts_nor_stops(fleet):
+    await fleet.worker()
+    await fleet.until(lambda: fleet.open == NAMES)
+    async with fleet.running("listen", "c3", "--fleet") as listener:
+        assert await listener.stderr.readline() == b"c3 is open, session 1\n"
+        # Nothing is sent before the holder knows that somebody listens.
+        listener.stdin.write(b"from afar\n")
+        assert await listener.stdout.readline() == b"from afar\n"
+        async with fleet.running("listen", "c3", "--fleet", "--send", "from another") as another:
+            assert await listener.stdout.readline() == b"from another\n"
+            another.send_signal(signal.SIGINT)
+            assert await another.wait() == 130
+        assert (await fleet.command("stop", "c3"))[1] == 0
+        assert b"closing, begun by us" in await listener.stderr.readline()
+        assert b"stopped: 1000" in await listener.stderr.readline()
+        assert (await fleet.command("start", "c3"))[1] == 0
+        assert await listener.stdout.readline() == b"hi\n"
+        listener.send_signal(signal.SIGINT)
+        assert await listener.wait() == 130
+    assert fleet.open == NAMES
 
 
 @is_there
 @pytest.mark.slow
-async def test_a_function_that_gives_a_coroutine_is_refused_and_nothing_joins(folder):
-    async with a_fleet(folder) as fleet:
-        worker = await fleet.worker("sneaky")
-        _, problems = await worker.communicate()
-        assert b"app:sneaky gave a coroutine: a fleet takes a function that wires nodes" in problems
-        assert worker.returncode == 1
-        assert fleet.workers == {}
+async def test_a_function_that_gives_a_coroutine_is_refused_and_nothing_joins(fleet):
+    worker = await fleet.worker("sneaky")
+    _, problems = await worker.communicate()
+    assert b"app:sneaky gave a coroutine: a fleet takes a function that wires nodes" in problems
+    assert worker.returncode == 1
+    assert fleet.workers == {}
 
 
 # --- The demo ---------------------------------------------------------------------------------------------------------
@@ -415,8 +416,8 @@ async def test_the_demo_is_interrupted_in_order(folder):
 
 @is_there
 @pytest.mark.slow
-async def test_the_live_page_tells_who_took_over_from_a_worker_that_was_killed(folder):
-    async with a_fleet(folder) as fleet, aiohttp.ClientSession() as session:
+async def test_the_live_page_tells_who_took_over_from_a_worker_that_was_killed(fleet):
+    async with aiohttp.ClientSession() as session:
         killed = await fleet.worker()
         await fleet.until(lambda: fleet.open == NAMES)
         [old] = fleet.workers

@@ -132,6 +132,7 @@ def test_what_lives_long_is_not_looked_through_while_a_program_runs(is_frozen, s
         gc.freeze()
 
 
+@pytest.mark.slow
 def test_a_second_signal_aborts(chat):
     chat(never_answer_close, "close_timeout = 60")
     with child("run", "a_program:graph") as process:

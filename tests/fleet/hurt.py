@@ -118,8 +118,8 @@ class Hurt:
 
     async def run(self, seconds):
         """Hurts for so long, and gives the account."""
-        end = own_clock() + seconds
         await self.round(())
+        end = own_clock() + seconds
         while own_clock() < end and not self.problems:
             await self.round(self._plan())
         await self.stop_all()

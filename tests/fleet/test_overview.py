@@ -9,11 +9,12 @@ from fleet.worker.workers import LEASE, SETTLE, Workers
 from virtual import virtual
 
 from rxnodes import pulse
-from rxnodes.fleet.letters import Unreadable, dumped
+from rxnodes.fleet.letters import Unreadable, dumped, lease_letter
 from rxnodes.fleet.ordering import TAKEN, Leave, LetGo, order_letter, order_of, order_subject
-from rxnodes.fleet.overview import Lookout, moves
+from rxnodes.fleet.overview import Leases, Lookout, moves
 from rxnodes.fleet.rules.sharing import Candidates
 from rxnodes.fleet.rules.values import Lease
+from rxnodes.fleet.store import Seen
 from rxnodes.websocket import client_start
 
 NAMES = [f"chat{number}" for number in range(24)]
@@ -51,7 +52,7 @@ async def test_a_lookout_sees_who_is_alive_and_who_holds_what():
 
 
 @virtual
-async def test_a_worker_that_dies_while_somebody_looks_is_told_and_in_the_end_listed_no_more():
+async def test_a_worker_that_dies_while_somebody_looks_is_told():
     async with Workers(NAMES) as fleet:
         fleet.join(), fleet.join()
         await asyncio.sleep(SETTLE + 1)
@@ -70,8 +71,25 @@ async def test_a_worker_that_dies_while_somebody_looks_is_told_and_in_the_end_li
                 await lookout.change()
             assert asyncio.get_running_loop().time() - began <= LEASE
             assert lookout.workers[living].is_alive
-            await asyncio.sleep(3600)
-            assert {*lookout.workers} == {living}
+
+
+@virtual
+async def test_who_is_silent_for_an_hour_is_listed_no_more():
+    leases = Leases()
+
+    def renew(number):
+        leases.seen(Seen("w", lease_letter(Lease(worker="w", number=number, seconds=LEASE)), number))
+
+    renew(1)
+    leases.is_current(True)
+    await asyncio.sleep(LEASE + 1800)
+    assert not leases.workers["w"].is_alive
+    renew(2)
+    assert leases.workers["w"].is_alive
+    await asyncio.sleep(LEASE + 3599)
+    assert {*leases.workers} == {"w"}
+    await asyncio.sleep(2)
+    assert not leases.workers
 
 
 @virtual

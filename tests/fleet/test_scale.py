@@ -57,6 +57,7 @@ def busiest(world):
     return max(world.workers, key=lambda worker: len(worker.held))
 
 
+@pytest.mark.slow(but_every=4)
 @pytest.mark.parametrize(
     ("happens", "scenario", "changes"),
     [

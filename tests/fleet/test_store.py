@@ -11,7 +11,7 @@ from fleet.memory_store import MemoryEngine, MemoryStore
 from fleet.nats_servers import BINARIES, NatsServer, is_there, version
 from fleet.watching import Watching
 
-from rxnodes.fleet.nats import nats_store
+from rxnodes.fleet.nats import following, nats_store
 from rxnodes.fleet.store import (
     Logged,
     Message,
@@ -181,7 +181,9 @@ async def test_each_entry_is_told_once_through_restarts(stage, store, since):
     assert not watching.gaps
 
 
-async def test_what_the_servers_have_lost_is_a_gap(stage, store):
+async def test_what_the_servers_have_lost_is_a_gap(stage, store, monkeypatch):
+    # It is five seconds for a new leader among several servers.
+    monkeypatch.setattr(following, "_CATCHING_UP", 0.5)
     log, records = Watching(), Watching()
     store.watch_log(log)
     store.watch_records(records)

@@ -32,7 +32,8 @@ async def test_a_program_is_told_of_workers_where_there_is_a_fleet():
         assert (await client.ask("/api/workers"))[0] == 404
 
 
-async def test_a_page_is_told_of_them_behind_the_snapshot_and_of_what_changes():
+async def test_a_page_is_told_of_them_behind_the_snapshot_and_of_what_changes(monkeypatch):
+    monkeypatch.setattr("rxnodes.inspector.workers.LOOK_EVERY", 0.05)
     source = Told(workers=[{"id": "w\u2028"}], holders={"chat": "w"})
     async with serving(workers=source) as (client, project), client.events() as stream:
         assert (await stream.next())[0] == "snapshot"

@@ -21,7 +21,7 @@ from fleet.watching import Watching
 from nacl.signing import SigningKey
 
 from rxnodes import ConnectError
-from rxnodes.fleet.nats import nats_store
+from rxnodes.fleet.nats import following, nats_store
 from rxnodes.fleet.store import StoreFull, Unknown
 
 pytestmark = is_there
@@ -81,7 +81,7 @@ async def write_under(kill, store, url, seconds, count):
 
 
 @binaries
-@pytest.mark.parametrize("seconds", [1.5, pytest.param(12, marks=pytest.mark.slow(first=True))])
+@pytest.mark.parametrize("seconds", [1.5, pytest.param(6, marks=pytest.mark.slow(first=True))])
 async def test_all_entries_stand_once_though_the_server_is_killed_under_them(tmp_path, binary, seconds):
     async with one(tmp_path, binary) as server, store_on(server.url) as store:
 
@@ -108,7 +108,7 @@ async def test_all_entries_stand_once_though_the_leader_of_three_is_killed(tmp_p
                 await asyncio.sleep(chance.uniform(0, 1))
                 await server.start()
 
-        await write_under(kill, store, cluster.url, 12, count=20)
+        await write_under(kill, store, cluster.url, 6, count=20)
 
 
 # --- Servers that stand still, or come back otherwise -----------------------------------------------------------------
@@ -168,7 +168,9 @@ async def test_a_log_that_went_back_and_on_again_is_a_gap(tmp_path, binary):
 
 
 @binaries
-async def test_a_consumer_that_the_server_has_forgotten_is_missed_by_its_heartbeats(tmp_path, binary):
+async def test_a_consumer_that_the_server_has_forgotten_is_missed_by_its_heartbeats(tmp_path, binary, monkeypatch):
+    # As many as a server sends, so that a few of them are soon missed.
+    monkeypatch.setattr(following, "_HEARTBEAT", 0.1)
     async with one(tmp_path, binary) as server, store_on(server.url) as store:
         watching, told, writer = Watching(), [], LoneWriter(store, "chat")
         store.watch_log(watching)
@@ -181,7 +183,7 @@ async def test_a_consumer_that_the_server_has_forgotten_is_missed_by_its_heartbe
         for _ in range(3):
             await writer.append()
         await watching.until(lambda it: it.current and entry_ids(it, "chat") == writer.written)
-        assert time.monotonic() - began < 2 + ROOM
+        assert time.monotonic() - began < 0.5 + ROOM
         assert not watching.gaps
         assert told == [True]
 
@@ -207,18 +209,17 @@ async def test_a_long_log_is_read_through_though_signs_of_life_lie_behind_it(tmp
 
 @pytest.mark.slow(first=True)
 @binaries
-async def test_of_three_servers_one_may_be_killed_or_stand_still(tmp_path, binary):
+async def test_of_three_servers_one_may_stand_still(tmp_path, binary):
     async with three(tmp_path, binary) as cluster, store_on(cluster.url, replicas=3) as store:
         watching, writer = Watching(), LoneWriter(store, "chat")
         store.watch_log(watching, since="oldest")
         await watching.until_current()
-        for harm, mend in (("kill", "launch"), ("stop", "go_on")):
-            leader = await cluster.leader(store, store._layout.log)
-            getattr(leader, harm)()
-            await writer.append()
-            await watching.until(lambda it: it.current and entry_ids(it, "chat") == writer.written)
-            getattr(leader, mend)()
-            await leader.listening()
+        leader = await cluster.leader(store, store._layout.log)
+        leader.stop()
+        await writer.append()
+        await watching.until(lambda it: it.current and entry_ids(it, "chat") == writer.written)
+        leader.go_on()
+        await leader.listening()
         assert not watching.gaps
 
 

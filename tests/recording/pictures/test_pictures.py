@@ -179,7 +179,7 @@ def test_dense_messages_are_columns_and_few_are_marbles():
 
 
 def test_a_picture_is_bounded_however_much_was_recorded():
-    many = [(n / 100, Message(**COMMON, direction="in", kind="text", size=5)) for n in range(20_000)]
+    many = [(n / 25, Message(**COMMON, direction="in", kind="text", size=5)) for n in range(5_000)]
     pulses = [(n / 100, Pulse(**COMMON, node="WebSocket Client Send")) for n in range(500)]
     svg = recording_of((0.0, connecting()), (0.0, opened()), *many, *pulses, (200.0, stopped())).to_svg()
     assert len(svg) < 150_000
@@ -428,7 +428,7 @@ def test_a_mermaid_diagram_is_of_a_size_that_mermaid_draws(connections):
         common = {**COMMON, "connection": f"feed {number}"}
         own = {"connection": f"feed {number}"}
         entries += [(0.0, connecting(**own)), (0.1, opened(**own))]
-        for exchange in range(10_000 // connections):
+        for exchange in range(2_000 // connections):
             entries.append((1.0 + exchange, Pulse(**common, node="WebSocket Client Send")))
             entries.append((1.0 + exchange, Message(**common, direction="out", kind="text", size=2)))
             entries.append((1.5 + exchange, Message(**common, direction="in", kind="text", size=3)))
@@ -437,7 +437,7 @@ def test_a_mermaid_diagram_is_of_a_size_that_mermaid_draws(connections):
     assert len(drawn) < 50_000
     assert drawn.count("rect") == drawn.count("    end\n")
     if connections == 1:
-        assert "    p1->>c1: 10000 messages, 30000 bytes\n" in drawn
-        assert "    Note left of c1: WebSocket Client Send, 10000 times" in drawn
+        assert "    p1->>c1: 2000 messages, 6000 bytes\n" in drawn
+        assert "    Note left of c1: WebSocket Client Send, 2000 times" in drawn
     else:
         assert " more lines\n" in drawn
