@@ -8,7 +8,7 @@ import weakref
 
 import pytest
 import reactivex
-from consumers import Seen, Source, in_thread, now
+from consumers import Seen, Source, feed, in_thread, now
 from reactivex import Subject
 from reactivex import operators as ops
 from virtual import virtual
@@ -21,8 +21,7 @@ from rxnodes.testing import run_in_virtual_time
 async def test_iterating_sees_everything_from_the_moment_it_was_made():
     source = Subject()
     items = aiter_observable(source)
-    source.on_next(1)
-    source.on_next(2)
+    feed(source, 1, 2)
     source.on_completed()
     assert [item async for item in items] == [1, 2]
     assert [item async for item in items] == []
@@ -189,8 +188,7 @@ async def test_an_iterator_drops_by_the_same_policies(overflow, seen, dropped):
     source, drops = Subject(), Drops()
     told = Seen(drops)
     items = aiter_observable(source, buffer=2, overflow=overflow, drops=drops)
-    for item in range(5):
-        source.on_next(item)
+    feed(source, *range(5))
     source.on_completed()
     assert [item async for item in items] == seen
     assert (told, drops.total) == (dropped, len(dropped))
@@ -201,8 +199,7 @@ async def test_an_iterator_drops_by_the_same_policies(overflow, seen, dropped):
 async def test_an_iterator_whose_buffer_is_full_raises_behind_what_waits(overflow):
     source = Subject()
     items = aiter_observable(source, buffer=2, overflow=overflow)
-    for item in range(5):
-        source.on_next(item)
+    feed(source, *range(5))
     assert source.observers == []
     assert [await anext(items), await anext(items)] == [0, 1]
     with pytest.raises(BufferOverflow):
@@ -254,7 +251,7 @@ async def test_iterating_over_items_of_another_thread():
     items = aiter_observable(source)
     first = asyncio.create_task(anext(items))
     await asyncio.sleep(0)
-    in_thread(lambda: ([source.on_next(item) for item in range(3)], source.on_completed()))
+    in_thread(lambda: (feed(source, *range(3)), source.on_completed()))
     assert await first == 0
     assert [item async for item in items] == [1, 2]
 

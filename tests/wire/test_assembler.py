@@ -120,7 +120,7 @@ def test_compressed_fragments_under_a_limit_and_without_one(limit):
     assert parsed.messages == ["a" * 100]
 
 
-def test_fragments_that_are_too_much_together():
+def test_fragments_may_have_the_limit_together():
     parsed = Parsed(limit=10)
     parsed.feed(encoded(Frame(TEXT, bytes(6), fin=False), Frame(MORE, bytes(4), fin=False), Frame(MORE, b"")))
     assert parsed.outcome == (["\0" * 10], None, None)
