@@ -1263,7 +1263,7 @@ STALE = [
 
 
 @pytest.mark.parametrize("input_", STALE, ids=lambda i: type(i).__name__)
-def test_an_input_of_an_old_attempt_or_of_a_lost_link_changes_nothing(input_):
+def test_an_answer_of_an_old_attempt_changes_nothing_nor_one_of_a_lost_link(input_):
     machine = reconnecting().to(Phase.RECONNECTING)
     machine.elapsed()
     assert machine.ignores(input_)

@@ -94,16 +94,6 @@ def test_frames_that_come_byte_by_byte(limit):
     assert parsed.outcome == ([message, message[::-1]], None, None)
 
 
-@pytest.mark.parametrize("frame", [Frame(TEXT, b"hello"), Frame(PING), Frame(TEXT, deflate(b"hello"), rsv=RSV1)])
-@pytest.mark.parametrize("reads", [1, 5])
-def test_a_masked_frame_among_others_is_refused(frame, reads):
-    parsed = Parsed(limit=1000, compressed=frame.rsv == RSV1)
-    raw = frame.encode() * 5 + encoded(Frame(TEXT, b"hello", mask=b"mask"))
-    parsed.feed_cut(raw, [len(frame.encode()) * read for read in range(reads)])
-    assert parsed.violation == 1002
-    assert len(parsed.messages) + len(parsed.controls) == 5
-
-
 def test_without_a_limit_fragments_are_bounded_in_number_only():
     parsed = Parsed()
     large = bytes(70_000)

@@ -9,7 +9,7 @@ import tracemalloc
 import pytest
 from parsed import BINARY, PING, TEXT, Parsed, encoded
 
-from rxnodes.testing import RSV1, Frame
+from rxnodes.testing import RSV1, Frame, deflate
 
 MASKED = "a frame from the server is masked"
 
@@ -44,6 +44,15 @@ def test_a_header_is_enough_to_refuse_a_frame(frame, code, complaint):
     header = 2 if frame.opcode == PING else 4
     parsed = Parsed(limit=1000).feed_cut(frame.encode()[:header], range(header))
     assert (parsed.violation, parsed.complaint) == (code, complaint)
+
+
+@pytest.mark.parametrize("frame", [Frame(TEXT, b"hello"), Frame(PING), Frame(TEXT, deflate(b"hello"), rsv=RSV1)])
+@pytest.mark.parametrize("size", [1, 2, 1000])
+def test_a_masked_frame_is_refused_among_others_in_however_many_reads(frame, size):
+    parsed = Parsed(limit=1000, compressed=frame.rsv == RSV1)
+    parsed.feed_cut(encoded(*[frame] * 5, Frame(TEXT, b"hello", mask=b"mask")), range(0, 1000, size))
+    assert (parsed.violation, parsed.complaint) == (1002, MASKED)
+    assert len(parsed.messages) + len(parsed.controls) == 5
 
 
 @pytest.mark.parametrize("rest", [b"", b"\x82", b"\x82\x7f\0\0\0", b"\x82\x03of"])
