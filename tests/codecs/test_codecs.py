@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import decimal
 import enum
 import functools
 import json
@@ -16,8 +15,6 @@ from typing import Annotated, Any, Generic, Literal, NotRequired, Optional, Type
 import msgpack
 import pydantic
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from typing_extensions import TypedDict
 
 from rxnodes import Codec, DecodeError
@@ -169,49 +166,6 @@ def test_a_value_goes_out_as_a_message_and_comes_back(codec, value, message):
 )
 def test_what_is_written_need_not_be_readable_where_the_value_is_of_the_type(codec, value, message):
     assert encode(as_codec(codec), value) == message
-
-
-FINITE = st.floats(allow_nan=False, allow_infinity=False)
-TEXT = st.text(st.characters(exclude_categories=["Cs"]))
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | FINITE | TEXT,
-    lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner),
-)
-QUOTES = st.builds(Quote, symbol=TEXT, b=st.floats(0, 1e9))
-RENAMED = st.builds(lambda bid: {"bid": bid}, FINITE) | st.builds(
-    lambda size: {"bid": 1.0, "size": size}, st.integers()
-)
-OF_TYPE = [
-    (Quote, QUOTES),
-    (Point, st.builds(Point, st.integers(), st.integers())),
-    (Entry, st.fixed_dictionaries({"name": TEXT})),
-    (Renamed, RENAMED),
-    (list[Renamed], st.lists(RENAMED)),
-    (dict[str, Any], st.dictionaries(TEXT, JSON)),
-    (dict[int, Quote], st.dictionaries(st.integers(), QUOTES)),
-    (Shape, st.builds(Square, kind=st.just("square"), side=FINITE)),
-    (Quote | None, st.none() | QUOTES),
-    (int | str, st.integers() | TEXT),
-    (Literal["a", 1], st.sampled_from(["a", 1])),
-    (Level, st.sampled_from(Level)),
-    (pydantic.Base64Bytes, st.binary()),
-    (Hexadecimal, st.integers()),
-    (tuple[bool, float | None], st.tuples(st.booleans(), st.none() | FINITE)),
-    (set[dt.date], st.sets(st.dates())),
-    (dt.datetime, st.datetimes(timezones=st.just(dt.UTC))),
-    (dt.timedelta, st.timedeltas(dt.timedelta(days=-(10**6)), dt.timedelta(days=10**6))),
-    (decimal.Decimal, st.decimals(allow_nan=False, allow_infinity=False)),
-    (uuid.UUID, st.uuids()),
-]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("type_", "values"), OF_TYPE, ids=[as_codec(type_).name for type_, _ in OF_TYPE])
-@settings(max_examples=25)
-@given(data=st.data())
-def test_what_is_written_of_a_type_is_read_again(type_, values, data):
-    codec, value = as_codec(type_), data.draw(values)
-    assert decode(codec, encode(codec, value)) == value
 
 
 def test_str_and_bytes_are_the_raw_forms_and_not_json():

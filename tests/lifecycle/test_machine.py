@@ -167,9 +167,14 @@ def reconnecting(**changes) -> Machine:
     return Machine(reconnect=replace(RETRYING, **changes))
 
 
+def connect_error(machine: Machine) -> ConnectError:
+    """The one error of the step, which is of phase connect."""
+    assert machine.announced.phase == "connect"
+    assert isinstance(machine.announced.error, ConnectError)
+    return machine.announced.error
+
+
 # Starting
-
-
 def test_start_dials():
     machine = Machine()
     machine(Start())
@@ -207,16 +212,16 @@ def test_open():
     assert opened.headers == CIMultiDict({"X-Id": "7"})
 
 
-def test_a_refused_dial_is_the_end():
+@pytest.mark.parametrize("error", [ConnectError("refused"), None])
+def test_a_refused_dial_is_the_end(error):
     machine = Machine().to(Phase.CONNECTING)
-    error = ConnectError("refused")
     machine.time = 1.5
     machine.lost(error)
     assert machine.state.phase is Phase.STOPPED
     assert machine.effects == [CancelTimer()]
     assert machine.kinds() == ["ErrorEvent", "CLOSED", "Stopped"]
-    announced = machine.announced
-    assert (announced.phase, announced.message, announced.error) == ("connect", "refused", error)
+    error = error or connect_error(machine)
+    assert (connect_error(machine), machine.announced.message) == (error, str(error))
     stopped = machine.stopped
     assert (stopped.code, stopped.reason, stopped.was_clean) == (1006, "", False)
     assert (stopped.initiator, stopped.opened, stopped.error) == (Initiator.NETWORK, False, error)
@@ -535,13 +540,6 @@ def test_a_login_begins_behind_the_handshake_and_opens_the_attempt():
     assert machine.kinds() == ["OPEN", "Opened"]
     opened = machine.last(Opened)
     assert (opened.subprotocol, opened.elapsed) == ("chat.v2", 3.0)
-
-
-def connect_error(machine: Machine) -> ConnectError:
-    """The one error of the step, which is of phase connect."""
-    assert machine.announced.phase == "connect"
-    assert isinstance(machine.announced.error, ConnectError)
-    return machine.announced.error
 
 
 @pytest.mark.parametrize("how", ["raises", "too slow"])
