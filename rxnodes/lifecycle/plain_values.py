@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from rxnodes import errors
 from rxnodes.errors import ConnectError, RxNodesError
@@ -77,11 +77,9 @@ def plain_error(error: BaseException) -> dict[str, Any]:
 
 def error_of(plain: Mapping[str, Any]) -> RxNodesError:
     """Makes an exception of what `plain_error` gave: an `RxNodesError` if its class is not one of ours."""
-    kind = _ERRORS.get(plain["type"], RxNodesError)
-    error = kind.__new__(kind, plain["message"])
-    if issubclass(kind, ConnectError):
-        ConnectError.__init__(cast("ConnectError", error), plain["message"])
-    error.args = (plain["message"],)
+    kind, message = _ERRORS.get(plain["type"], RxNodesError), plain["message"]
+    # Without the constructor, which may take more than the text. Only a `ConnectError` needs what its own one sets.
+    error = ConnectError(message) if kind is ConnectError else kind.__new__(kind, message)
     for name in _OF_ERRORS:
         if name in plain:
             setattr(error, name, plain[name])
