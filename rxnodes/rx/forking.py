@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import socket
     from threading import Lock, RLock
 
-__all__ = ["Owned", "guard", "inherited", "keep_from_children", "own", "part"]
+__all__ = ["Owned", "guard", "inherited", "keep_from_children", "own", "separate_poll"]
 
 #: Windows has no fork.
 CAN_FORK: Final = hasattr(os, "register_at_fork")
@@ -60,7 +60,7 @@ def inherited(what: str) -> RxNodesError:
     )
 
 
-def part(loop: asyncio.AbstractEventLoop) -> None:
+def separate_poll(loop: asyncio.AbstractEventLoop) -> None:
     """Gives an inherited loop a poll of its own in the forked process.
 
     A fork shares Linux's epoll. If the child closed its copy of the loop, that would remove the parent's sockets from
