@@ -63,7 +63,7 @@ def as_codec(codec: Any) -> Codec[Any]:
 
 
 def for_any_type(codec: Codec[Any]) -> Codec[Any]:
-    """The codec for a message that need not be of the codec's type, as a question whose answer is of that type."""
+    """The codec for a message of any type, where this codec's type is only that of the answer."""
     return JSON if isinstance(codec, TypedCodec) else codec
 
 

@@ -540,7 +540,6 @@ def hold_back_restart(draft: Draft) -> None:
 def forget_attempt(draft: Draft) -> None:
     """A stop ends the session, so `Stopped` gets neither the close code nor the error of the last attempt."""
     draft.state.close_received = None
-    draft.state.close_sent = False
     draft.state.error = None
 
 

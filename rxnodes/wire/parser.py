@@ -169,7 +169,7 @@ class FrameParser:
         return position
 
     def _read_packed_run(self, data: bytes, begin: i64) -> i64:
-        """Does the same for compressed messages, and unpacks each.
+        """Reads compressed messages for as long as they belong to the run, and unpacks each.
 
         `_read_frame` would take 2.5 µs in place of 1.6 for a message of 159 bytes, uncompiled.
         """
