@@ -131,8 +131,8 @@ class Profile:
 class State:
     """Everything the machine remembers. Times are readings of `Now.monotonic`.
 
-    A step changes its own copy only. The class is not frozen, because a frozen one takes seven times as long to copy
-    and six times as long to change.
+    A step changes its own copy only. The class is not frozen, because a frozen one takes six times as long to change,
+    and longer to copy.
     """
 
     profile: Profile
@@ -253,7 +253,7 @@ class Draft:
         self.emit(ErrorEvent, phase=phase, message=str(error), error=error, **outside)
 
 
-# Actions. They run in the row's source phase. `step` enters the target behind them, unless an action did so already.
+# Actions. They run in the row's source phase. `step` enters the target after them, unless an action did so already.
 
 
 def begin_session(draft: Draft) -> None:
@@ -408,7 +408,7 @@ def keep_deadline(draft: Draft) -> None:
 
 
 def send_close(draft: Draft) -> None:
-    """Our Close frame goes out behind what was sent (RFC 6455 section 7.1.2)."""
+    """Our Close frame goes out after all that was sent (RFC 6455 section 7.1.2)."""
     stop = draft.input if isinstance(draft.input, Stop) else Stop()
     draft.effects.append(SendClose(stop.code, stop.reason))
 

@@ -276,7 +276,7 @@ def test_promise_5_the_linger_never_exceeds_the_deadline():
     assert machine.timer == 0.25
 
 
-def test_where_tcp_has_ended_behind_the_close_frame_the_deadline_stays():
+def test_the_deadline_stays_if_tcp_has_ended_after_the_close_frame():
     machine = Machine().to(Phase.CLOSING)
     machine.close_sent()
     before = machine.state.timer
@@ -521,7 +521,7 @@ def test_a_violation_while_we_wait_for_the_answer():
 # Logging in
 
 
-def test_a_login_begins_behind_the_handshake_and_opens_the_attempt():
+def test_a_login_begins_after_the_handshake_and_opens_the_attempt():
     machine = Machine().to(Phase.CONNECTING)
     machine.state.profile = replace(machine.state.profile, logs_in=True)
     machine.time = 1.0
@@ -609,7 +609,7 @@ def test_a_login_that_gives_up_is_not_retried(ends, phase):
 
 
 @pytest.mark.parametrize("phase", [Phase.DROPPING, Phase.CLOSING])
-def test_the_peer_does_not_answer_behind_a_failed_login(phase):
+def test_the_peer_does_not_answer_after_a_failed_login(phase):
     machine = (reconnecting() if phase is Phase.DROPPING else Machine()).to(Phase.GREETING)
     machine.login_failed()
     machine.close_sent()
@@ -621,7 +621,7 @@ def test_the_peer_does_not_answer_behind_a_failed_login(phase):
     assert machine.kinds() == (["Dropped"] if phase is Phase.DROPPING else ["CLOSED", "Stopped"])
 
 
-def test_a_violation_behind_a_failed_login_changes_nothing_about_the_next_attempt():
+def test_a_violation_after_a_failed_login_changes_nothing_about_the_next_attempt():
     machine = reconnecting().to(Phase.GREETING)
     machine.login_failed()
     machine.violated(1007)
@@ -757,7 +757,7 @@ def test_a_hook_that_gives_up_has_the_last_word():
 
 
 @pytest.mark.parametrize("retries", [True, False])
-def test_a_login_that_is_done_behind_a_close_has_opened(retries):
+def test_a_login_that_is_done_after_a_close_has_opened(retries):
     """Its answer, messages and a Close frame may come in one read, and none of them may be lost."""
     machine = (reconnecting() if retries else Machine()).to(Phase.DISMISSED)
     deadline = machine.state.timer
@@ -779,7 +779,7 @@ def test_a_login_that_is_done_behind_a_close_has_opened(retries):
 
 
 @pytest.mark.parametrize("command", [Stop(4000, "bye"), Shutdown(), Abort()])
-def test_a_stop_behind_a_close_during_the_login(command):
+def test_a_stop_after_a_close_during_the_login(command):
     machine = reconnecting().to(Phase.DISMISSED)
     machine(command)
     assert machine.state.phase is Phase.CLOSING
@@ -1176,7 +1176,7 @@ def test_a_session_that_was_open_for_long_has_not_failed(seconds, delay):
     assert restarted(machine) == delay
 
 
-def test_the_attempts_behind_the_first_wait_for_nothing_more():
+def test_the_attempts_after_the_first_wait_for_nothing_more():
     machine = Machine(reconnect=replace(STEADY, enabled=True, max_attempts=2)).to(Phase.CONNECTING)
     for _ in range(2):
         fails(machine)

@@ -31,7 +31,7 @@ def test_who_is_disposed_is_gone_from_the_source(source):
     assert not source.is_observed
 
 
-def test_it_is_observed_by_whoever_sees_values_of_its_type(source):
+def test_it_is_observed_by_all_that_see_values_of_its_type(source):
     numbers = Filtered(source, int)
     assert not numbers.is_observed
     with Filtered(source, str).subscribe():

@@ -58,7 +58,7 @@ def test_bytes_that_were_changed_on_the_way_are_a_violation_at_most(data, compre
 # What comes, case by case
 
 
-def test_a_control_frame_with_the_bit_of_compression_is_found_behind_any_length_of_frame():
+def test_a_control_frame_with_the_bit_of_compression_is_found_after_any_length_of_frame():
     bad = encoded(Frame(PING, b"?", rsv=RSV1))
     for size in (0, 125, 126, 65535, 65536):
         for bits in (16, 64):
@@ -70,9 +70,9 @@ def test_a_control_frame_with_the_bit_of_compression_is_found_behind_any_length_
                     assert parsed.controls == []
 
 
-def test_nothing_is_read_behind_a_violation():
+def test_nothing_is_read_after_a_violation():
     parsed = Parsed()
-    parsed.feed(encoded(Frame(TEXT, b"before"), Frame(3), Frame(TEXT, b"behind")))
+    parsed.feed(encoded(Frame(TEXT, b"before"), Frame(3), Frame(TEXT, b"after")))
     parsed.feed(encoded(Frame(TEXT, b"later")))
     assert parsed.outcome == (["before"], None, 1002)
 
@@ -80,7 +80,7 @@ def test_nothing_is_read_behind_a_violation():
 def test_nothing_is_read_after_finish():
     parsed = Parsed()
     parsed.on_ping = lambda _payload: parsed.parser.finish()
-    parsed.feed(encoded(Frame(TEXT, b"held back"), Frame(PING), Frame(TEXT, b"behind"), Frame(PONG), Frame(3)))
+    parsed.feed(encoded(Frame(TEXT, b"in the run"), Frame(PING), Frame(TEXT, b"after"), Frame(PONG), Frame(3)))
     parsed.feed(encoded(Frame(TEXT, b"later")))
     assert parsed.outcome == ([], None, None)
     assert parsed.controls == []
@@ -217,7 +217,7 @@ def test_an_exception_within_the_parser_is_reported_as_a_violation():
         raise MemoryError
 
     parsed.on_ping = fails
-    parsed.feed(encoded(Frame(TEXT, b"before"), Frame(PING), Frame(TEXT, b"behind")))
+    parsed.feed(encoded(Frame(TEXT, b"before"), Frame(PING), Frame(TEXT, b"after")))
     assert parsed.outcome == (["before"], None, 1002)
 
 
