@@ -1,4 +1,4 @@
-"""What consumers are tested with: observers, work that takes a while, and sources that can be paused."""
+"""Helpers to test consumers: observers, work that takes a while, and sources that can be paused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rxnodes.rx.backpressure import PauseControl, deliver
 
 
 class Seen(list):
-    """What an observer was told, with the times."""
+    """All that an observer has seen."""
 
     def __init__(self, source=None, **kwargs):
         if source is not None:
@@ -25,7 +25,7 @@ class Seen(list):
 
 
 class Work:
-    """A coroutine function that takes a while, and keeps the record."""
+    """A coroutine function that takes a while, and records its items."""
 
     def __init__(self, seconds=1.0):
         self.seconds = seconds
@@ -59,6 +59,11 @@ class Source:
     @property
     def is_paused(self):
         return self.pause_control.is_paused
+
+
+def feed(subject, *items):
+    for item in items:
+        subject.on_next(item)
 
 
 def now():

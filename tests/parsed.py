@@ -1,4 +1,4 @@
-"""What the parser makes of octets, and octets to be made something of."""
+"""What the parser makes of bytes, and bytes to try it on."""
 
 from __future__ import annotations
 
@@ -88,9 +88,9 @@ def encoded(*frames: Frame) -> bytes:
 
 @dataclass
 class Wire:
-    """Octets that a server may send, and what is to be made of them."""
+    """Bytes that a server may send, and what the parser makes of them."""
 
-    octets: bytes = b""
+    raw: bytes = b""
     messages: list[str | bytes] = field(default_factory=list)
     controls: list[tuple[str, bytes]] = field(default_factory=list)
     closed: tuple[int, str] | None = None
@@ -115,7 +115,7 @@ def wires(draw, *, compressed: bool) -> Wire:
     def add_controls():
         nonlocal wire
         for name, payload in draw(controls):
-            wire.octets += encoded(Frame(PING if name == "ping" else PONG, payload))
+            wire.raw += encoded(Frame(PING if name == "ping" else PONG, payload))
             wire.controls.append((name, payload))
 
     for _ in range(draw(st.integers(0, 6))):
@@ -134,7 +134,7 @@ def wires(draw, *, compressed: bool) -> Wire:
         begin = 0
         for number, end in enumerate(ends):
             opcode = (TEXT if isinstance(message, str) else BINARY) if number == 0 else MORE
-            wire.octets += encoded(
+            wire.raw += encoded(
                 Frame(opcode, payload[begin:end], fin=number == len(ends) - 1, rsv=rsv if number == 0 else 0)
             )
             begin = end
@@ -143,9 +143,9 @@ def wires(draw, *, compressed: bool) -> Wire:
     if draw(st.booleans()):
         wire.closed = draw(st.sampled_from([(1000, ""), (4999, "as you wish"), (1005, "")]))
         code, reason = wire.closed
-        wire.octets += encoded(Frame(CLOSE, close_payload(None if code == 1005 else code, reason)))
+        wire.raw += encoded(Frame(CLOSE, close_payload(None if code == 1005 else code, reason)))
         # Whatever follows is not read.
-        wire.octets += draw(st.sampled_from([b"", encoded(Frame(TEXT, b"too late")), b"\xff" * 20]))
+        wire.raw += draw(st.sampled_from([b"", encoded(Frame(TEXT, b"too late")), b"\xff" * 20]))
     return wire
 
 
@@ -159,7 +159,7 @@ cuts_within = st.one_of(
 
 garbage = st.one_of(
     st.binary(max_size=200),
-    # Frames of any kind, right or wrong: they lead further than octets by chance.
+    # Frames of any kind, right or wrong: they lead further than random bytes.
     st.lists(
         st.builds(
             lambda frame, length: frame.encode() if length is None else frame.encode(length=length, length_bits=64),

@@ -25,21 +25,21 @@ EXCERPT = 80
 
 
 class UnfitError(ValueError):
-    """An error of our own codecs. It says everything, so that nobody needs it as a cause."""
+    """An error of our own codecs. Its text says everything, and repeats nothing of the message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Codec(Generic[T]):
     """Writes values as messages, and reads values from messages.
 
-    Wherever `codec=` is taken, the short forms are taken too: `"json"`, `"msgpack"`, a type, or a pair of functions.
+    An argument `codec=` takes a `Codec`, or a short form of one: `"json"`, `"msgpack"`, a type, or a pair of functions.
 
     Attributes:
-        encode: Makes a message of a value: a `str` goes as a text message, `bytes` as a binary one. It raises if it
+        encode: Makes a message of a value: a `str` for a text message, or `bytes` for a binary one. It raises if it
             cannot.
-        decode: Makes a value of a message: it is given a `str` for a text message, `bytes` for a binary one. It raises
+        decode: Makes a value of a message: of a `str` from a text message, or of `bytes` from a binary one. It raises
             if it cannot, or if it wants the other kind.
-        name: What lists and error messages call it.
+        name: The codec's name in lists and error messages.
 
     Raises:
         TypeError: If `encode` or `decode` is not a function, or cannot be hashed.
@@ -61,7 +61,7 @@ class Codec(Generic[T]):
             try:
                 hash(function)
             except TypeError:
-                # A connection finds its streams again by their codec, so that each message is decoded once.
+                # A connection keeps one stream for each codec, so that it decodes each message once.
                 kind = type(function).__name__
                 raise TypeError(f"{role} must be hashable, and this {kind} is not; give a function") from None
 
@@ -85,7 +85,7 @@ def encode(codec: Codec[T], value: T) -> str | bytes:
     """Makes a message of a value.
 
     Raises:
-        ValueError: If the codec cannot. It says why, and does not repeat the value.
+        ValueError: If the codec cannot. The text says why, and does not repeat the value.
     """
     try:
         message: Any = codec.encode(value)
@@ -107,10 +107,10 @@ def decode(codec: Codec[T], message: str | bytes, *, is_secret: bool = False) ->
     Args:
         codec: Reads the message.
         message: The message.
-        is_secret: Whether nothing of the message may be told, as where it may hold a token.
+        is_secret: Whether the error must show nothing of the message, because it may hold a token.
 
     Raises:
-        DecodeError: If the codec cannot. It says why, and shows how the message begins, unless that is secret.
+        DecodeError: If the codec cannot. The text says why, and shows how the message begins unless that is secret.
     """
     try:
         return codec.decode(message)
@@ -140,19 +140,21 @@ def _reason(error: Exception) -> str:
 
 
 def _reason_without_values(error: Exception) -> str:
-    """What an error of our own codecs, or of pydantic, says. What others raise may repeat the message."""
-    from rxnodes.codecs.pydantic_errors import PYDANTIC_ERRORS  # noqa: PLC0415 - as above
-
-    return _reason(error) if isinstance(error, (UnfitError, *PYDANTIC_ERRORS)) else type(error).__name__
+    return _reason(error) if _is_worded_by_us(error) else type(error).__name__
 
 
 def _caused(error: E, cause: Exception) -> E:
-    """Sets the cause, whose traceback may help, unless it is ours or pydantic's: pydantic's errors repeat values."""
-    from rxnodes.codecs.pydantic_errors import PYDANTIC_ERRORS  # noqa: PLC0415 - likewise
-
-    if not isinstance(cause, (UnfitError, *PYDANTIC_ERRORS)):
+    """Sets the cause of an error, unless the error says all of it already: pydantic's errors hold values."""
+    if not _is_worded_by_us(cause):
         error.__cause__ = cause
     return error
+
+
+def _is_worded_by_us(error: Exception) -> bool:
+    """Whether `_reason` words the error without values. The text of any other error may repeat the message."""
+    from rxnodes.codecs.pydantic_errors import PYDANTIC_ERRORS  # noqa: PLC0415 - as above
+
+    return isinstance(error, (UnfitError, *PYDANTIC_ERRORS))
 
 
 def _excerpt(message: str | bytes) -> str:

@@ -13,7 +13,7 @@ from rxnodes.errors import printable
 
 __all__ = ["AS_BYTES", "AS_TEXT", "JSON", "from_json", "msgpack"]
 
-#: How much of a number that is too large an error shows.
+#: How many digits an error shows of a number that is too large.
 SHOWN = 60
 
 
@@ -30,7 +30,7 @@ def _read_text(message: str | bytes) -> str:
         return message.decode()
     except UnicodeDecodeError as error:
         reason = f"not UTF-8: {error.reason} at byte {error.start}"
-    # Outside the handler: the error itself holds the whole message.
+    # Outside the handler, because the error there holds the whole message.
     raise UnfitError(reason)
 
 
@@ -39,8 +39,8 @@ def _write_bytes(value: Any) -> bytes:
         try:
             return value.encode()
         except UnicodeEncodeError:
-            # The error itself holds the value.
             pass
+        # Outside the handler, because the error there holds the value.
         raise UnfitError("an unpaired surrogate, which UTF-8 cannot encode")
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value)  # pyright: ignore[reportUnknownArgumentType]
@@ -56,7 +56,7 @@ AS_BYTES: Codec[bytes] = Codec(_write_bytes, _read_bytes, "bytes")
 
 
 def _as_plain(value: object) -> object:
-    """Turns models, dataclasses, dates and the like into what JSON has."""
+    """Turns a model, a dataclass, a date or the like into values that JSON has."""
     from pydantic_core import to_jsonable_python  # noqa: PLC0415 - it is imported when it is first needed
 
     return to_jsonable_python(value, by_alias=True)
@@ -81,7 +81,7 @@ def _to_json(value: object) -> str:
     try:
         return _TO_JSON(value)
     except TypeError:
-        # The encoder asks `default` about values only: this is for keys, such as dates.
+        # The encoder calls `default` for values only, and not for keys, which may be dates.
         return _TO_JSON(_as_plain(value))
 
 
@@ -89,13 +89,13 @@ def from_json(message: str | bytes) -> Any:
     """Reads JSON text, from a binary message too.
 
     Raises:
-        UnfitError: If it is no JSON, or has a number that is too large for a `float`.
+        UnfitError: If the text is no JSON, or has a number that is too large for a `float`.
     """
     try:
         return _FROM_JSON(_read_text(message))
     except json.JSONDecodeError as error:
         reason = f"{error.msg} at line {error.lineno}, column {error.colno}"
-    # Outside the handler: the error itself holds the whole message.
+    # Outside the handler, as above.
     raise UnfitError(reason)
 
 

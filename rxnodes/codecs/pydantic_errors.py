@@ -1,4 +1,4 @@
-"""What pydantic's errors say, in one line and without values. Importing this module imports pydantic."""
+"""Words pydantic's errors in one line and without values. Importing this module imports pydantic."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ __all__ = ["PYDANTIC_ERRORS", "reason_of"]
 
 PYDANTIC_ERRORS = (ValidationError, PydanticSerializationError)
 
-#: How many problems of one message are named, and how much of the path to each, which a peer may have chosen.
+#: How many problems of one message are named.
 PROBLEMS = 3
-PLACE = 60
+#: How many characters are shown of each step to a problem, since a peer may have chosen them.
+STEP = 60
 
 
 def reason_of(error: ValidationError | PydanticSerializationError) -> str:
@@ -24,21 +25,18 @@ def reason_of(error: ValidationError | PydanticSerializationError) -> str:
 
 
 def _problems(error: ValidationError) -> str:
-    """Says what is wrong at which field, without the values."""
+    """Names the fields that are wrong, and says what is wrong with each."""
     details = error.errors(include_url=False, include_context=False, include_input=False)
-    problems = [
-        ": ".join(filter(None, [_place(detail["loc"]), detail["msg"].replace("Input should be", "must be")]))
-        for detail in details[:PROBLEMS]
-    ]
+    problems: list[str] = []
+    for detail in details[:PROBLEMS]:
+        field = ".".join(printable(str(step), STEP) for step in detail["loc"])
+        problem = detail["msg"].replace("Input should be", "must be")
+        problems.append(f"{field}: {problem}" if field else problem)
     more = len(details) - PROBLEMS
     return "; ".join(problems) + (f"; and {more} more" if more > 0 else "")
 
 
-def _place(steps: tuple[int | str, ...]) -> str:
-    return ".".join(printable(str(step), PLACE) for step in steps)
-
-
 def _unexpected(text: str) -> str:
-    """Says what pydantic says about a value of the wrong type, without the value."""
+    """Names the type that pydantic expected and the type that it got."""
     match = re.search(r"Expected `(.*?)`.*input_type=(\w+)", text)
     return text if match is None else f"must be {match[1]}, not {match[2]}"

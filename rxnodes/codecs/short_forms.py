@@ -23,7 +23,7 @@ def as_codec(codec: CodecOf[V]) -> Codec[V]: ...
 @overload
 def as_codec(codec: TypeForm[V]) -> Codec[V]: ...
 def as_codec(codec: Any) -> Codec[Any]:
-    """Makes a codec of a short form.
+    """Makes the codec that a short form stands for.
 
     Args:
         codec: One of
@@ -55,27 +55,22 @@ def as_codec(codec: Any) -> Codec[Any]:
     if isinstance(codec, str):
         return _named(codec)
     if isinstance(codec, tuple):
-        return _of_functions(codec)  # pyright: ignore[reportUnknownArgumentType]
+        pair: tuple[Any, ...] = codec  # pyright: ignore[reportUnknownVariableType]
+        if len(pair) != 2 or not all(map(callable, pair)):  # noqa: PLR2004 - a pair
+            raise TypeError(f"expected two functions in the tuple; {ALLOWED}")
+        return Codec(*pair)
     return _of_type(codec)
 
 
 def for_any_type(codec: Codec[Any]) -> Codec[Any]:
-    """The codec for messages that need not be of the codec's type: a question, where the type is the answer's."""
+    """The codec for a message of any type, where this codec's type is only that of the answer."""
     return JSON if isinstance(codec, TypedCodec) else codec
 
 
 def _named(name: str) -> Codec[Any]:
-    if name == "json":
-        return JSON
-    if name == "msgpack":
-        return msgpack()
-    raise ValueError(f"there is no codec {name!r}; {ALLOWED}")
-
-
-def _of_functions(pair: tuple[Any, ...]) -> Codec[Any]:
-    if len(pair) != 2 or not all(map(callable, pair)):  # noqa: PLR2004 - a pair
-        raise TypeError(f"expected two functions in the tuple; {ALLOWED}")
-    return Codec(*pair)
+    if name not in CODEC_NAMES:
+        raise ValueError(f"there is no codec {name!r}; {ALLOWED}")
+    return JSON if name == "json" else msgpack()
 
 
 def _of_type(type_: Any) -> Codec[Any]:

@@ -22,10 +22,10 @@ def codec_of_type(type_: Any) -> Codec[Any]:
     """Makes the codec of a type, or of a `TypeAdapter`.
 
     Raises:
-        TypeError: If it is neither, or pydantic cannot make a schema of it.
+        TypeError: If it is neither a type nor an adapter, or pydantic cannot make a schema of it.
     """
     is_adapter = isinstance(type_, TypeAdapter)
-    # pydantic would also take a function, to call it with each message, or an instance of a model.
+    # pydantic would also take an instance of a model, or a function that it calls with each message.
     if not is_adapter and not _is_type(type_):
         raise TypeError(f"expected a codec, got {type(type_).__name__}; {ALLOWED}")
     try:
@@ -35,15 +35,33 @@ def codec_of_type(type_: Any) -> Codec[Any]:
         raise TypeError(f"no codec can be made of {_type_name(type_)} ({reason}); {ALLOWED}") from error
 
 
-def _typed(adapter: TypeAdapter[Any], type_: object) -> Codec[Any]:
+def _typed(adapter: TypeAdapter[Any], type_: Any) -> Codec[Any]:
     if not adapter.pydantic_complete:
         # A type that names an unknown one raises here, and not with the first message.
         adapter.rebuild()
-    typed = _Typed(adapter, type_)
-    return TypedCodec(typed.encode, typed.decode, _type_name(type_))
+    read = adapter.validator.validate_json
+    write = partial(adapter.serializer.to_json, by_alias=True, warnings="error")
+    model = _model_of(type_)
+
+    def encode(value: Any) -> str:
+        if model is not None and not isinstance(value, model):
+            # pydantic would write a model of another class as "{}".
+            raise UnfitError(f"must be {model.__name__}, not {type(value).__name__}")
+        return write(value).decode()
+
+    def decode(message: str | bytes) -> Any:
+        value = read(message)
+        text = message if isinstance(message, str) else message.decode()
+        if "NaN" in text or "Infinity" in text:
+            # pydantic takes these names for numbers, but JSON has no such numbers. In strings they are allowed, so our
+            # own reader decides.
+            from_json(text)
+        return value
+
+    return TypedCodec(encode, decode, _type_name(type_))
 
 
-# Cached, so that a class or an adapter is one codec wherever it is given, and each message is decoded once for all.
+# A class or an adapter gives the same codec each time, so that subscribers who name it share one decoded message.
 codec_of_class = lru_cache(maxsize=256)(codec_of_type)
 
 
@@ -53,13 +71,13 @@ def _of_adapter(adapter: TypeAdapter[Any]) -> Codec[Any]:
 
 
 def _is_type(value: object) -> bool:
-    """Whether it is a class, or a form of `typing`: a union, `list[int]`, `Literal`, ..."""
-    is_made = get_origin(value) is not None or type(value).__module__ in {"typing", "typing_extensions"}
-    return isinstance(value, type) or is_made
+    """Whether the value is a class, or a form of `typing` such as a union, `list[int]` or `Literal`."""
+    is_form = get_origin(value) is not None or type(value).__module__ in {"typing", "typing_extensions"}
+    return isinstance(value, type) or is_form
 
 
 def _type_name(type_: Any) -> str:
-    """The name of a type as it is written, without modules and `Annotated`: `Quote`, `list[int]`, `int | str`."""
+    """A type as one writes it, without modules and `Annotated`: `Quote`, `list[int]`, `int | str`."""
     origin, arguments = get_origin(type_), get_args(type_)
     if origin is Annotated:
         return _type_name(arguments[0])
@@ -72,31 +90,8 @@ def _type_name(type_: Any) -> str:
     return f"{name}[{', '.join(named)}]"
 
 
-class _Typed:
-    """Reads and writes the values of a type."""
-
-    def __init__(self, adapter: TypeAdapter[Any], type_: Any) -> None:
-        self._read = adapter.validator.validate_json
-        self._write = partial(adapter.serializer.to_json, by_alias=True, warnings="error")
-        self._model = _model_of(type_)
-
-    def encode(self, value: Any) -> str:
-        if self._model is not None and not isinstance(value, self._model):
-            # pydantic would write a model of another class as "{}".
-            raise UnfitError(f"must be {self._model.__name__}, not {type(value).__name__}")
-        return self._write(value).decode()
-
-    def decode(self, message: str | bytes) -> Any:
-        value = self._read(message)
-        text = message if isinstance(message, str) else message.decode()
-        if "NaN" in text or "Infinity" in text:
-            # pydantic reads them as numbers, but they are no JSON. They may be part of a string: our JSON codec knows.
-            from_json(text)
-        return value
-
-
 def _model_of(type_: Any) -> type | None:
-    """The model's class, or `None` if the type is no model. A value of `Envelope` is one of `Envelope[int]` too."""
+    """The model's class; `None` if the type is no model. A value of `Envelope` counts as one of `Envelope[int]`."""
     if not (isinstance(type_, type) and issubclass(type_, BaseModel)):
         return None
     return type_.__pydantic_generic_metadata__["origin"] or type_

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from rxnodes.fleet.rules.values import Entry, Lease, Record, Tail, Wish
-from rxnodes.lifecycle.letters import event_of, plain_event
+from rxnodes.lifecycle.plain_values import event_of, plain_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

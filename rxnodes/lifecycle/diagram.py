@@ -22,33 +22,19 @@ if TYPE_CHECKING:
 __all__ = ["drawn", "mermaid", "name_of", "table", "words_of", "written"]
 
 
-class Row(Protocol):
-    """A row of a table of transitions, whatever machine it is of."""
+class _Row(Protocol):
+    """A row of any machine's table of transitions."""
 
     @property
-    def source(self) -> Enum:
-        """In which phase."""
-        ...
-
+    def source(self) -> Enum: ...
     @property
-    def on(self) -> type[Any]:
-        """On which input."""
-        ...
-
+    def on(self) -> type[Any]: ...
     @property
-    def target(self) -> Enum:
-        """Where it leads."""
-        ...
-
+    def target(self) -> Enum: ...
     @property
-    def actions(self) -> Sequence[Callable[..., object]]:
-        """What is done."""
-        ...
-
+    def actions(self) -> Sequence[Callable[..., object]]: ...
     @property
-    def when(self) -> Callable[..., bool] | None:
-        """Where it applies."""
-        ...
+    def when(self) -> Callable[..., bool] | None: ...
 
 
 _NAMES: dict[type[Input], str] = {
@@ -62,12 +48,12 @@ _NAMES: dict[type[Input], str] = {
 
 
 def mermaid(rows: Iterable[Transition] = TABLE) -> str:
-    """The states that users see, and what leads from one to another, as a Mermaid diagram."""
+    """The states that users see, and the inputs that lead from one to another, as a Mermaid diagram."""
     return drawn(Phase.IDLE.state, filter(None, map(_edge, rows)))
 
 
 def _edge(row: Transition) -> tuple[Enum, Enum, str] | None:
-    # Where the peer closed during the login, the attempt opens first, and what follows is as while open.
+    # If the peer closed during the login, the attempt opens first. The edge from OPEN is in the diagram anyway.
     opens = open_ in row.actions
     source, target = row.source.state, Phase.OPEN.state if opens else row.target.state
     return None if source is target else (source, target, _name(row) if opens else _label(row))
@@ -86,11 +72,11 @@ def _name(row: Transition) -> str:
     return name_of(row.on, _NAMES)
 
 
-# Of any machine's table
+# For any machine's table
 
 
 def drawn(first: Enum, edges: Iterable[tuple[Enum, Enum, str]]) -> str:
-    """A Mermaid diagram of the state in which all begins, and of edges with their labels, each label once."""
+    """A Mermaid diagram of edges with their labels. It begins in the state `first`, and shows each label once."""
     labels: defaultdict[tuple[Enum, Enum], dict[str, None]] = defaultdict(dict)
     for source, target, label in edges:
         labels[source, target][label] = None
@@ -99,7 +85,7 @@ def drawn(first: Enum, edges: Iterable[tuple[Enum, Enum, str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def written(rows: Iterable[Row]) -> str:
+def written(rows: Iterable[_Row]) -> str:
     """Transitions as a table in Markdown."""
     lines = ["| Phase | Input | If | Then | Next phase |", "|---|---|---|---|---|"]
     for row in rows:
@@ -110,7 +96,7 @@ def written(rows: Iterable[Row]) -> str:
 
 
 def name_of(input_: type[Any], names: Mapping[type[Any], str]) -> str:
-    """What an input is called in a diagram: by these names, or else by that of its class."""
+    """The name of an input in a diagram: one of `names`, or else the name of its class in words."""
     return names.get(input_) or re.sub(r"(?<!^)(?=[A-Z])", " ", input_.__name__).lower()
 
 

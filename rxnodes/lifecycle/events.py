@@ -1,4 +1,4 @@
-"""The lifecycle events: what subscribers see of a connection, besides its messages."""
+"""The lifecycle events: all that subscribers see of a connection besides its messages."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ErrorPhase = Literal["connect", "send", "receive", "close", "handler"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LifecycleEvent:
-    """What all lifecycle events have.
+    """The fields that all lifecycle events have.
 
     Attributes:
         connection: The connection's name.
@@ -51,7 +51,7 @@ class Connecting(LifecycleEvent):
     """An attempt begins.
 
     Attributes:
-        url: Where to, without user, password and the query's values.
+        url: The server's URL, without user, password and the values of the query.
     """
 
     url: str
@@ -59,16 +59,16 @@ class Connecting(LifecycleEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened(LifecycleEvent):
-    """The handshake is done, and `after_connect` has logged in where there is one: messages can be sent.
+    """Messages can be sent: the handshake is done, and `after_connect`, if there is one, has logged in.
 
     Attributes:
-        subprotocol: What the server chose of the subprotocols offered; `None`: nothing. One that `before_connect` gave
-            may be a token: it can be compared, and is not shown where it is printed.
+        subprotocol: The subprotocol that the server chose; `None`: none. If `before_connect` gave it, it may be a
+            token: it can be compared, but shows as `<secret>` when it is printed.
         elapsed: Seconds since the attempt began.
         is_reconnect: Whether the session has been open before.
-        headers: Those of the server's answer, such as `Set-Cookie` or a request's id. They cannot be changed. Names are
-            compared without regard to case (RFC 9110 section 5.1). The `repr` does not show them, since they may hold
-            secrets.
+        headers: The headers of the server's answer, such as `Set-Cookie` or a request's id. They cannot be changed.
+            Names are compared without regard to case (RFC 9110 section 5.1). The `repr` does not show them, since they
+            may hold secrets.
     """
 
     subprotocol: str | None
@@ -123,9 +123,9 @@ class Stopped(LifecycleEvent):
         messages_sent: How many messages went out.
         bytes_sent: Their bytes, before compression, without framing.
         unsent: How many messages were accepted but could not be sent.
-        undelivered: How many messages had come, but were not delivered, because a consumer that paused had not taken
-            them when `close_timeout` was over.
-        error: What went wrong, where something did.
+        undelivered: How many messages came but were not delivered, because a consumer had paused and did not take them
+            before `close_timeout` was over.
+        error: What went wrong; `None`: nothing.
     """
 
     code: int
@@ -149,7 +149,7 @@ class ErrorEvent(LifecycleEvent):
     """Something went wrong. The streams go on.
 
     Attributes:
-        phase: What was being done: `connect`, `send`, `receive`, `close`, or `handler` for a subscriber that raised.
+        phase: Where it went wrong: `connect`, `send`, `receive`, `close`, or `handler` if a subscriber raised.
         message: What went wrong, in words, without any secret.
         error: The exception.
     """
@@ -160,7 +160,7 @@ class ErrorEvent(LifecycleEvent):
 
 
 class Traffic(NamedTuple):
-    """What went over one or more attempts. Bytes are those of the messages, unpacked, without framing."""
+    """What one or more attempts carried. Bytes are those of the messages, unpacked, without framing."""
 
     messages_received: int = 0
     bytes_received: int = 0
@@ -170,9 +170,9 @@ class Traffic(NamedTuple):
     undelivered: int = 0
 
     def plus(self, other: Traffic) -> Traffic:
-        """Both together."""
+        """The sum of both."""
         return Traffic(*map(add, self, other))
 
     def minus(self, other: Traffic) -> Traffic:
-        """What is left without the other."""
+        """The difference of both."""
         return Traffic(*map(sub, self, other))

@@ -1,8 +1,8 @@
-"""What can happen to a connection, and what it asks to be done.
+"""The inputs of the machine, and its effects.
 
-Inputs come from commands, from the attempt's link, from the clock, and from the shell around the machine. An input of
-a link carries the number of its attempt, and an input of the clock the number of its timer, so that the machine
-recognizes one that comes too late. The shell performs the effects.
+Inputs come from commands, from the attempt's link, from the clock, and from the shell around the machine. An input from
+a link carries the number of its attempt, and one from the clock the number of its timer, so that the machine recognizes
+an input that comes too late. The shell performs the effects.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ __all__ = [
 
 
 class Now(NamedTuple):
-    """What the world contributes to a step, so that the machine needs no clock and no dice.
+    """The time and a random number for one step, because the machine has neither a clock nor dice.
 
     Attributes:
         at: The wall clock, in UTC.
@@ -81,7 +81,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Abort:
-    """End the session without one."""
+    """End the session without a closing handshake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Shutdown:
 
 @dataclass(frozen=True, slots=True)
 class LinkInput:
-    """What all inputs from a link have: the attempt they belong to."""
+    """An input from a link, with the numbers of the session and the attempt that it belongs to."""
 
     session: int
     attempt: int
@@ -143,14 +143,14 @@ class LoginDone(LinkInput):
 
 @dataclass(frozen=True, slots=True)
 class LoginFailed(LinkInput):
-    """`after_connect` has not logged in, while the link is still there."""
+    """`after_connect` has failed to log in, and the link is still there."""
 
     error: ConnectError
 
 
 @dataclass(frozen=True, slots=True)
 class Lost(LinkInput):
-    """The link has ended, and nothing of it is left, nor of a login on it."""
+    """The link has ended. Nothing is left of it, nor of a login on it."""
 
     error: RxNodesError | None
     traffic: Traffic
@@ -173,7 +173,7 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Discarded:
-    """`count` messages that waited for the connection to open have been given up."""
+    """`count` messages waited for the connection to open, and were given up."""
 
     count: int
 
@@ -211,9 +211,9 @@ Input = (
 
 @dataclass(frozen=True, slots=True)
 class Dial:
-    """Begin an attempt in `delay` seconds, whose inputs carry these numbers.
+    """Begin an attempt in `delay` seconds. Its inputs carry these numbers.
 
-    `last_error` is why the attempt before ended.
+    `last_error` says why the last attempt ended.
     """
 
     session: int
@@ -224,7 +224,7 @@ class Dial:
 
 @dataclass(frozen=True, slots=True)
 class BeginLogin:
-    """Have `after_connect` log in, and tell it what the handshake's answer said."""
+    """Call `after_connect` to log in, with the handshake's answer."""
 
     handshake: HandshakeDone
 
@@ -236,7 +236,7 @@ class CancelLogin:
 
 @dataclass(frozen=True, slots=True)
 class SendClose:
-    """Send a Close frame behind all that was sent."""
+    """Send a Close frame after all messages that wait."""
 
     code: int
     reason: str
@@ -244,7 +244,7 @@ class SendClose:
 
 @dataclass(frozen=True, slots=True)
 class CloseNow:
-    """Send a Close frame ahead of what still waits, unless one has left already."""
+    """Send a Close frame before all messages that wait, unless one has left already."""
 
     code: int
     reason: str
@@ -252,12 +252,12 @@ class CloseNow:
 
 @dataclass(frozen=True, slots=True)
 class AbortLink:
-    """Cancel the dial, or drop the TCP connection; a login, too."""
+    """Cancel the dial, or the login, and drop the TCP connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class SetTimer:
-    """Have `Elapsed(timer)` come after `delay` seconds, in place of any timer before."""
+    """Feed `Elapsed(timer)` after `delay` seconds. This replaces the timer that was set before."""
 
     timer: int
     delay: float
@@ -265,7 +265,7 @@ class SetTimer:
 
 @dataclass(frozen=True, slots=True)
 class CancelTimer:
-    """The timer is not needed any more."""
+    """Stop the timer."""
 
 
 Effect = Dial | BeginLogin | CancelLogin | SendClose | CloseNow | AbortLink | SetTimer | CancelTimer

@@ -1,4 +1,4 @@
-"""What a connection's configuration says about its lifecycle."""
+"""The part of a connection's configuration that the machine follows: its timeouts, and when it tries again."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 __all__ = ["FINAL_CODES", "FINAL_STATUSES", "LONGEST_RETRY_AFTER", "Policy", "Ranges", "ReconnectPolicy"]
 
-#: Close codes of a peer after which trying again cannot help.
+#: Close codes of the peer after which another attempt cannot help.
 FINAL_CODES = frozenset({1000, 1002, 1003, 1007, 1008, 1009, 1010})
 
-#: HTTP statuses of a refusal, by the server or by a proxy, that another attempt seldom changes.
+#: HTTP statuses of a refusal, by the server or by a proxy, after which another attempt seldom helps.
 FINAL_STATUSES = frozenset({401, 403, 404, 407})
 
-#: For so many seconds at most a server's `Retry-After` is heeded.
+#: A server's `Retry-After` counts as no more than so many seconds.
 LONGEST_RETRY_AFTER = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Ranges:
-    """Whole numbers, some of them as ranges: small, however many they are.
+    """A set of whole numbers, some of them given as ranges, so that a long range takes little memory.
 
     Example:
         >>> codes = Ranges((frozenset({1000}), range(4400, 4500)))
@@ -44,21 +44,21 @@ class Ranges:
 class ReconnectPolicy:
     """When another attempt follows, and how long to wait for it.
 
-    The delay before retry number n is drawn evenly from 0 to `min(max_delay, initial_delay * factor ** (n - 1))`, the
-    "full jitter" of exponential backoff. With `jitter` off it is that upper bound itself.
+    The delay before retry number n is drawn evenly from 0 to `min(max_delay, initial_delay * factor ** (n - 1))`. This
+    is exponential backoff with "full jitter". With `jitter` off, the delay is that upper bound.
 
     Attributes:
         enabled: Whether anything is retried at all.
         initial_delay: Upper bound of the first delay, in seconds.
-        max_delay: No delay is longer, in seconds, unless the server asks for it.
+        max_delay: The longest delay, in seconds. The server may ask for a longer one.
         factor: How the bound grows from one retry to the next.
-        jitter: Whether the delay is drawn at random.
+        jitter: Whether the delay is random.
         max_attempts: How many attempts in a row may fail before the session gives up; `None`: no limit.
-        reset_after: After so many seconds open, the next failure counts as the first again.
+        reset_after: If an attempt was open for so many seconds, its failure counts as the first again.
         final_codes: Close codes of the peer that are not retried.
         final_statuses: HTTP statuses of a refusal, by the server or by a proxy, that are not retried.
-        retry_certificates: Whether a server's certificate that is not trusted is retried.
-        retry_after: Whether what the server asks for (`Retry-After`) is the least delay.
+        retry_certificates: Whether an attempt follows one that failed because the server's certificate is not trusted.
+        retry_after: Whether the delay is at least the one that the server asks for (`Retry-After`).
     """
 
     enabled: bool = False
@@ -82,7 +82,7 @@ class ReconnectPolicy:
         return bound * chance if self.jitter else bound
 
     def least_delay(self, error: RxNodesError | None) -> float:
-        """The seconds that the server wants us to wait after this error."""
+        """The seconds that the server asked us to wait, as this error says."""
         if not self.retry_after or not isinstance(error, ConnectError):
             return 0.0
         return min(error.retry_after or 0.0, LONGEST_RETRY_AFTER)
@@ -100,12 +100,12 @@ class ReconnectPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """The bounds a connection's lifecycle keeps, all in seconds.
+    """The time limits of a connection's life, in seconds, and its reconnection.
 
     Attributes:
-        connect_timeout: For one attempt: name lookup, TCP, TLS and handshake together. `None`: no limit.
+        connect_timeout: For one attempt: name lookup, TCP, TLS, handshake and login together. `None`: no limit.
         close_timeout: From the beginning of any closing to the end of the TCP connection.
-        linger: How long, within `close_timeout`, the peer may take to end TCP once both Close frames were exchanged.
+        linger: How long the peer may take to end TCP after both Close frames, within `close_timeout`.
         reconnect: When another attempt follows.
     """
 

@@ -1,4 +1,4 @@
-"""Texts that are secret, and travel where texts that are not do."""
+"""Secret texts, which can stand wherever other texts stand."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ __all__ = ["SecretText"]
 
 
 class SecretText(str):
-    """A text that is not shown: neither printed nor formatted. In everything else it is the text.
+    """A text that shows as `<secret>` when it is printed or formatted. In all else it behaves as the text.
 
     Example:
         >>> token = SecretText("s3cret")

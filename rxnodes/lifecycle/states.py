@@ -1,4 +1,4 @@
-"""The words of a connection's life: its states, who ended it, and the close codes of RFC 6455."""
+"""The states of a connection, who ended it, and the close codes of RFC 6455."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class ConnectionState(StrEnum):
     OPEN = "open"
     """Messages can be sent and received."""
     RECONNECTING = "reconnecting"
-    """An attempt has ended or is ending, and the next one is waited for."""
+    """An attempt has ended or is ending, and another one will follow."""
     CLOSING = "closing"
-    """The session is ending: the closing handshake, or the end of a dial or of a TCP connection."""
+    """The session is ending: by a closing handshake, or as a dial or a TCP connection ends."""
     CLOSED = "closed"
     """The session is over."""
 
@@ -40,7 +40,7 @@ class Initiator(StrEnum):
 
 
 class CloseCode(IntEnum):
-    """The close codes of RFC 6455 section 7.4.1 and of the registry it founded."""
+    """The close codes of RFC 6455 section 7.4.1, and of the registry that it set up."""
 
     NORMAL_CLOSURE = 1000
     GOING_AWAY = 1001
@@ -65,12 +65,12 @@ def is_close_code(code: int) -> bool:
 
 
 def check_close(code: int, reason: str) -> None:
-    """Refuses what a Close frame cannot carry.
+    """Checks that a Close frame can carry this code and reason.
 
     Raises:
-        TypeError: If the code is no number, or the reason no text.
-        ValueError: If the code must not be sent (RFC 6455 section 7.4), or the reason is longer than 123 bytes of UTF-8
-            (section 5.5) or not encodable at all.
+        TypeError: If the code is not an `int`, or the reason not a `str`.
+        ValueError: If the code must not be sent (RFC 6455 section 7.4), or the reason cannot be encoded, or has more
+            than 123 bytes of UTF-8 (section 5.5).
     """
     # Callers without a type checker pass other types too.
     if not isinstance(code, int):  # pyright: ignore[reportUnnecessaryIsInstance]

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Coroutine
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from rxnodes.errors import RxNodesError
-from rxnodes.rx.forking import part
+from rxnodes.rx.forking import separate_poll
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +69,7 @@ class ProjectLoop:
         self.loop = None
         self.thread = 0
         if loop is not None:
-            part(loop)
+            separate_poll(loop)
 
     def hand_over(self, function: Callable[[], Coroutine[Any, Any, T]]) -> Future[T] | None:
         """Runs a coroutine function on the loop, from another thread; `None`: there is no loop (any more)."""

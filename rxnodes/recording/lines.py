@@ -15,7 +15,7 @@ from multidict import CIMultiDict
 
 from rxnodes import errors
 from rxnodes.lifecycle.events import ErrorPhase, Opened
-from rxnodes.lifecycle.letters import EVENTS, error_of, plain_error
+from rxnodes.lifecycle.plain_values import EVENTS, error_of, plain_error
 from rxnodes.lifecycle.states import ConnectionState, Initiator
 from rxnodes.recording.entries import Direction, Kind, LeftOut, Message, Messages, Pulse, Recorded
 

@@ -1,1 +1,1 @@
-"""Building blocks for any node family: hot streams, operators, back-pressure, schedulers and event loops."""
+"""The parts that any node family is built of: hot streams, operators, back-pressure, schedulers and event loops."""

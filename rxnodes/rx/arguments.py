@@ -1,4 +1,4 @@
-"""Checks of arguments: a wrong one raises where it is given, and not later where it would first be used."""
+"""Checks of arguments. A wrong one raises where it is given, and not later, where it is first used."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ UNSET: Any = _Unset()
 
 
 def check_callback(name: str, value: Any, *, gives: str, is_optional: bool = False) -> None:
-    """Checks that an argument is a plain function. A coroutine function is not: nobody would await it.
+    """Checks that an argument is a plain function, and not a coroutine function, which nobody would await.
 
     Raises:
-        TypeError: If it is not a plain function. It says what the function `gives`.
+        TypeError: If it is not a plain function. The text says what the function `gives`.
     """
     if value is None and is_optional:
         return
@@ -38,7 +38,7 @@ def check_callback(name: str, value: Any, *, gives: str, is_optional: bool = Fal
 
 
 def check_count(name: str, value: Any, *, least: int) -> int:
-    """Returns the integer that was given.
+    """Returns an argument that is an integer.
 
     Raises:
         TypeError: If it is not an integer.
@@ -54,10 +54,10 @@ def check_count(name: str, value: Any, *, least: int) -> int:
 
 
 def check_flag(name: str, value: object, *, is_optional: bool = False) -> None:
-    """Checks that an argument is a `bool`: another value, such as "no", would count as true.
+    """Checks that an argument is a `bool`, since another value, such as "no", would count as true.
 
     Raises:
-        TypeError: If it is neither a `bool` nor, where that `is_optional`, `None`.
+        TypeError: If it is not a `bool`, nor `None` if the argument `is_optional`.
     """
     if not (isinstance(value, bool) or (value is None and is_optional)):
         wanted = "True, False or None" if is_optional else "True or False"

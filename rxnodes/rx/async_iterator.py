@@ -45,9 +45,9 @@ def aiter_observable(
     The source is subscribed to at once, so nothing is missed before the loop begins. When the source completes, the
     loop ends after the last item. When it errors, the error is raised after the last item.
 
-    Leaving the loop early, by `break` or an exception, disposes the subscription when the iterator is garbage. An
-    iterator that was made in the `async for` itself is so at once, in CPython. An iterator in a variable goes on
-    receiving, and pauses its source when the buffer is full: end it with `aclose()` or `async with`.
+    The loop may be left early, by `break` or an exception. The subscription is disposed when the iterator is garbage
+    collected. CPython does that at once if the iterator was made in the `async for` itself. An iterator in a variable
+    goes on receiving, and pauses its source when the buffer is full: end it with `aclose()` or `async with`.
 
     Args:
         source: The observable.
@@ -55,8 +55,8 @@ def aiter_observable(
         overflow: What happens to an item that comes when the buffer is full, as for `map_async`. `BufferOverflow` is
             raised after the items that wait.
         drops: Counts and emits the items that are dropped.
-        scope: The project or scene that ends the loop when it is left, even if items wait. Without it, the loop ends
-            with the source; the streams of a connection complete when the project closes.
+        scope: The project or the scene with which the loop ends, even if items wait. Without it, the loop ends with the
+            source; the streams of a connection complete when the project closes.
 
     Returns:
         An asynchronous iterator for one task. A second task that waits for the next item at the same time gets a
@@ -66,7 +66,7 @@ def aiter_observable(
         RuntimeError: If no event loop runs in this thread.
         RxNodesError: If the scope has been left.
         TypeError: If an argument has the wrong type.
-        ValueError: If the buffer's size is too small, or there is no such policy.
+        ValueError: If `buffer` is too small, or `overflow` is no policy.
 
     Example:
         >>> import reactivex
@@ -90,7 +90,7 @@ class ObservableIterator(AsyncIterator[T]):
     """The items of an observable; made by `aiter_observable`."""
 
     def __init__(self, feed: _Feed[T]) -> None:
-        # The source refers to the feed and not to the iterator, so the iterator is garbage when its user drops it.
+        # The source refers to the feed and not to the iterator. So the iterator is garbage once its user drops it.
         self._feed = feed
 
     def __aiter__(self) -> Self:
@@ -156,7 +156,7 @@ class _Feed(Generic[T]):
         if not self._is_over:
             self._error = error
             self._is_over = True
-            # Nothing more comes from the source, so there is no reason to pause it any longer.
+            # The source is paused no longer, because it has ended.
             self._buffer.resume_source()
             self._wake()
 
@@ -198,7 +198,7 @@ class _Feed(Generic[T]):
         if error is None:
             raise StopAsyncIteration
         if isinstance(error, StopAsyncIteration):
-            # `async for` would take it for the end of the loop. Asynchronous generators do the same.
+            # `async for` would take it for the end of the loop. Asynchronous generators raise the same.
             raise RuntimeError("the observable ended with a StopAsyncIteration as its error") from error  # noqa: TRY004 - no type is wrong
         raise error
 

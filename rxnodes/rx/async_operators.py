@@ -45,36 +45,37 @@ def map_async(  # noqa: PLR0913 - each is a choice of its own
         result:            --------a----b----c|
 
     At most `buffer` items wait, and `overflow` says what happens when one more comes. With `"pause"`, rxnodes stops
-    reading from the connection that delivered the item until half of the buffer is empty, so that TCP slows the peer
-    down. Messages that were read from the socket together with that one are kept all the same.
+    reading from the connection that delivered the item, so that TCP slows the peer down. It reads on when half of the
+    buffer is empty. Messages that were read from the socket together with that item are kept all the same.
 
     Args:
         fn: The coroutine function. It must not wait for a message of the connection that it pauses.
-        max_concurrent: How many items are worked on at a time, from 1.
+        max_concurrent: For how many items `fn` runs at a time, from 1.
         ordered: On: results are emitted in the order of their items. A result that is ready before its turn waits, and
             counts against `max_concurrent`; an error waits for its turn, too. Off: results are emitted when they are
             ready.
-        buffer: How many items may wait besides those that are worked on, from 0.
+        buffer: How many items may wait for `fn`, from 0.
         overflow: What happens to an item that comes when the buffer is full. `"pause"` keeps it and pauses the source;
             a source that is not a connection cannot be paused, and the stream ends with `BufferOverflow`.
             `"drop_oldest"` drops the item that has waited longest, `"drop_newest"` the one that comes. `"latest"` keeps
             only the newest, whatever `buffer` is. `"error"` ends the stream with `BufferOverflow`.
-        on_error: A plain function that is called with what `fn` raised and the item, and returns the result. What it
-            raises ends the stream. Without it, what `fn` raises ends the stream. An `fn` that is not a coroutine
-            function always does.
+        on_error: A plain function. It is called with the exception that `fn` raised and with the item, and returns the
+            result. An exception that it raises ends the stream. Without `on_error`, an exception of `fn` ends the
+            stream. An `fn` that is not a coroutine function always ends it.
         drops: Counts and emits the items that are dropped.
 
     Returns:
-        A pipeable operator. An error of the source, or its own, is passed on at once and cancels what runs. Completion
-        is passed on when no item waits or is worked on. Disposing cancels what runs and discards what waits.
+        A pipeable operator. An error, of the source or its own, is passed on at once, and cancels the coroutines that
+        run. Completion is passed on when the last item is done. Disposing cancels the coroutines that run, and discards
+        the items that wait.
 
         The coroutines run on the event loop of the thread that subscribes, or on the loop of the project whose scope
-        subscribes. Items that come on other threads are handed over to it. A result is emitted when it is ready, which
-        may be after `Stopped`. What a subscriber raises is logged, and it is called with the next result.
+        subscribes. Items from other threads are handed over to that loop. A result is emitted when it is ready, which
+        may be after `Stopped`. If a subscriber raises, that is logged, and it is called with the next result.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If a number is too small, or there is no such policy.
+        ValueError: If a number is too small, or `overflow` is no policy.
 
     Example:
         >>> import asyncio
@@ -104,7 +105,7 @@ def for_each_async(  # noqa: PLR0913 - as above
     on_error: Callable[[Exception, T], object] | None = None,
     drops: Drops[T] | None = None,
 ) -> Callable[[Observable[T]], Observable[T]]:
-    """Awaits a coroutine function for each item, and emits the item when that is done.
+    """Awaits a coroutine function for each item, and then emits the item.
 
     ::
 
@@ -113,25 +114,26 @@ def for_each_async(  # noqa: PLR0913 - as above
         fn:                   1====2====3====
         result:            --------1----2----3|
 
-    It does for coroutine functions what `do_action` does for functions. What comes after it in the pipeline, such as an
-    acknowledgement, happens when the work on the item is done.
+    It is for coroutine functions what `do_action` is for functions. The steps after it in the pipeline, such as an
+    acknowledgement, come when `fn` is done with the item.
 
     Args:
-        fn: The coroutine function. What it returns is ignored.
+        fn: The coroutine function. Its result is ignored.
         max_concurrent: As for `map_async`.
         ordered: As for `map_async`.
         buffer: As for `map_async`.
         overflow: As for `map_async`.
-        on_error: A plain function that is called with what `fn` raised and the item, such as one that logs; then the
-            item is emitted. What it raises ends the stream. Without it, what `fn` raises ends the stream.
+        on_error: A plain function, such as one that logs. It is called with the exception that `fn` raised and with the
+            item; then the item is emitted. An exception that it raises ends the stream. Without `on_error`, an
+            exception of `fn` ends the stream.
         drops: As for `map_async`.
 
     Returns:
-        A pipeable operator, in all else like that of `map_async`.
+        A pipeable operator, in all else like the one of `map_async`.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If a number is too small, or there is no such policy.
+        ValueError: If a number is too small, or `overflow` is no policy.
 
     Example:
         >>> import asyncio
@@ -162,8 +164,8 @@ def _operator(plan: Plan[T, R]) -> Callable[[Observable[T]], Observable[R]]:
             loop = loop_of(scheduler)
             worker = Worker(plan, observer, loop)
             if loop is not None and type(scheduler) is AsyncIOScheduler:
-                # A coroutine that awaits the pipeline subscribes with an AsyncIOScheduler. A connection of another loop
-                # would hand each message over to it, and could no longer be paused. The worker hands over by itself.
+                # A coroutine that awaits the pipeline subscribes with an AsyncIOScheduler. With that one, a connection
+                # on another loop would hand over each message itself, and could not be paused. The worker hands over.
                 scheduler = ThreadSafeLoopScheduler(loop)
             subscription = source.subscribe(worker.on_next, worker.on_error, worker.on_completed, scheduler=scheduler)
             return CompositeDisposable(subscription, Disposable(worker.dispose))

@@ -1,4 +1,4 @@
-"""What `map_async` and `for_each_async` do in one subscription: start tasks, keep to their limits, emit results."""
+"""One subscription of `map_async` or `for_each_async`: it starts tasks, keeps to its limits, and emits results."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ logger = logging.getLogger("rxnodes")
 
 @dataclass(frozen=True, slots=True)
 class Plan(Generic[T, R]):
-    """What the user asked an operator for. Most of it are arguments of `map_async`.
+    """What an operator does. The other attributes are those arguments of `map_async`.
 
     Attributes:
         operator: The operator's name, for messages.
-        result: Given an item and what `fn` or `on_error` returned for it, returns the item to emit.
+        result: Called with an item and what `fn` or `on_error` returned for it. It returns the item to emit.
         new_buffer: Makes the buffer of one subscription.
     """
 
@@ -49,7 +49,7 @@ class Plan(Generic[T, R]):
 
 
 class _NotAwaitableError(TypeError):
-    """The user's function is no coroutine function. That ends the stream, because it would fail for every item."""
+    """The user's function is no coroutine function. This ends the stream, because every item would fail."""
 
     def __init__(self, operator: str, result: object) -> None:
         plain = "ops.map" if operator == "map_async" else "ops.do_action"
@@ -60,7 +60,7 @@ class _NotAwaitableError(TypeError):
 
 
 class _Job(Generic[T]):
-    """An item that is being worked on."""
+    """An item, and the task that works on it."""
 
     __slots__ = ("item", "task")
 
@@ -72,7 +72,7 @@ class _Job(Generic[T]):
 class Worker(Generic[T, R]):
     """One subscription of `map_async` or `for_each_async`.
 
-    Items are put into the buffer on the thread they come on. All else happens on the thread of the event loop.
+    An item is put into the buffer on the thread on which it comes. All else happens on the event loop.
     """
 
     def __init__(self, plan: Plan[T, R], observer: abc.ObserverBase[R], loop: asyncio.AbstractEventLoop | None) -> None:
@@ -82,16 +82,16 @@ class Worker(Generic[T, R]):
         self._buffer = plan.new_buffer()
         # In the order of their items.
         self._jobs: dict[_Job[T], None] = {}
-        # An awaited operator further down the pipeline pauses this one, as this one pauses its source.
+        # A second operator like this one, further down the pipeline, pauses this one, as this one pauses its source.
         self._pause_control = PauseControl(lambda is_paused: None if is_paused else self._work(), self._run_on_loop)
         self._is_work_scheduled = False
         self._is_completed = False
         self._has_ended = False
 
-    # What the source calls, on any thread
+    # Called by the source, on any thread
 
     def on_next(self, item: T) -> None:
-        """Keeps the item, and works on it when its turn comes."""
+        """Puts an item into the buffer, and works on it when its turn comes."""
         if self._loop is None:
             self._loop = running_loop()
         if self._loop is None or self._loop.is_closed():
@@ -114,7 +114,7 @@ class Worker(Generic[T, R]):
         self._run_on_loop(lambda: self._fail(error))
 
     def on_completed(self) -> None:
-        """Completes when no item waits or is worked on."""
+        """Completes when the last item is done."""
         self._run_on_loop(self._complete)
 
     def dispose(self) -> None:
@@ -127,7 +127,7 @@ class Worker(Generic[T, R]):
         return 0 if self._pause_control.is_paused else self._plan.max_concurrent - len(self._jobs)
 
     def _schedule_work(self) -> None:
-        """Works at once in the loop's thread. From another thread, schedules that once for all items that come."""
+        """Works at once in the loop's thread. Another thread schedules one call for all the items that it brings."""
         if self._loop is running_loop():
             self._work()
         elif not self._is_work_scheduled:
@@ -139,7 +139,7 @@ class Worker(Generic[T, R]):
         self._work()
 
     def _run_on_loop(self, action: Callable[[], None]) -> None:
-        """Calls `action` on the loop; at once if this is its thread, or if there is no loop or it has closed."""
+        """Calls `action` on the loop; at once if this is the loop's thread, or if the loop is missing or closed."""
         loop = self._loop
         if loop is None or loop is running_loop():
             action()
@@ -150,7 +150,7 @@ class Worker(Generic[T, R]):
             # The loop is closed.
             action()
 
-    # What happens on the loop
+    # On the loop
 
     def _work(self) -> None:
         """Starts a task for each item that may be worked on now."""
@@ -187,13 +187,13 @@ class Worker(Generic[T, R]):
         self._complete_if_done()
 
     def _log_late_error(self, task: asyncio.Task[Any]) -> None:
-        """Logs what a coroutine raised while it was cancelled, because the stream it belonged to has ended."""
+        """Logs an exception of a coroutine that was cancelled, because its stream has ended."""
         error = None if task.cancelled() else task.exception()
         if error is not None:
             logger.error("%s: a coroutine raised while it was cancelled", self._plan.operator, exc_info=error)
 
     def _jobs_to_emit(self, job: _Job[T]) -> list[_Job[T]]:
-        """The jobs whose results can be emitted, now that this job is done."""
+        """The jobs whose results can be emitted because this job is done."""
         if not self._plan.ordered:
             return [job]
         return list(takewhile(lambda it: it.task is not None and it.task.done(), self._jobs))
@@ -202,16 +202,16 @@ class Worker(Generic[T, R]):
         """Emits the result of a job, or fails with its error."""
         try:
             result = self._result_of(job)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the stream's error
+        except Exception as error:  # noqa: BLE001 - any exception is the stream's error
             self._fail(error)
             return
         try:
             deliver(self._pause_control, self._observer.on_next, result)
-        except BaseException as error:  # noqa: BLE001 - the jobs behind this one still have to be emitted
+        except BaseException as error:  # noqa: BLE001 - the results after this one must be emitted too
             self._report(error)
 
     def _report(self, error: BaseException) -> None:
-        """Logs what a subscriber raised. The stream goes on."""
+        """Logs an exception of a subscriber. The stream goes on."""
         if not isinstance(error, KeyboardInterrupt | SystemExit):
             logger.error("%s: a subscriber raised", self._plan.operator, exc_info=error)
             return
@@ -220,7 +220,7 @@ class Worker(Generic[T, R]):
             raise error
 
         assert self._loop is not None
-        # It is meant for the program. Raised here, it would keep the jobs behind this one from being emitted.
+        # It is meant for the program. If it were raised here, the results after this one would not be emitted.
         self._loop.call_soon(reraise)
 
     def _result_of(self, job: _Job[T]) -> R:
@@ -245,7 +245,7 @@ class Worker(Generic[T, R]):
 
     def _complete(self) -> None:
         self._is_completed = True
-        # Nothing more comes from the source, so there is no reason to pause it any longer.
+        # The source is paused no longer, because it has ended.
         self._buffer.resume_source()
         self._complete_if_done()
 

@@ -1,8 +1,8 @@
 """Back-pressure: how a slow consumer pauses the connection that delivers to it.
 
 Rx has no way upstream. But delivery is synchronous: while a source delivers, its thread remembers the source's pause
-control. So an operator far down a pipeline can pause the connection whose message it has just received, whatever
-operators lie between, as long as they pass items on at once.
+control. So an operator far down a pipeline can pause the connection whose message it has just received. The operators
+between them may be any that pass items on at once.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-#: All pause controls share this lock. It is held only for moments, and a lock for each would cost every connection one.
+#: All pause controls share this lock, which saves each connection one. It is held only for moments.
 _lock = threading.Lock()
 guard(_lock)
 
 
-#: Of all sources that nobody pauses: since Python 3.10, each empty frozenset takes 230 bytes of its own.
+#: All sources that nobody pauses share this one. Since Python 3.10, each empty frozenset takes 230 bytes.
 _NO_HOLDERS: frozenset[Hashable] = frozenset()
 
 
 class PauseControl:
     """Pauses a source for as long as at least one holder wants that.
 
-    Holders come and go on any thread, and count at once. The source is called on its own thread, with what is true by
-    then. So when one holder resumes while another pauses on a second thread, the source does what the last one wants.
+    A holder may pause or resume the source on any thread, and that counts at once. The source is called later, on its
+    own thread, with what is true by then. So if one holder resumes it while another pauses it, the last one counts.
 
     Args:
         on_change: Called with `True` when the first holder pauses the source, and with `False` when the last one
@@ -49,7 +49,7 @@ class PauseControl:
         self._run = run
         # It is replaced, never changed.
         self._holders = _NO_HOLDERS
-        #: What the source was last called with.
+        # What the source was last called with.
         self._is_source_paused = False
 
     @property
@@ -78,16 +78,16 @@ class PauseControl:
                 if self._holders is before:
                     self._holders = after
                     is_done = True
-        self._run(self._tell)
+        self._run(self._call_source)
 
-    def _tell(self) -> None:
+    def _call_source(self) -> None:
         if self._is_source_paused is not self.is_paused:
             self._is_source_paused = self.is_paused
             self._on_change(self._is_source_paused)
 
 
 class _Current(threading.local):
-    """The source that is delivering in this thread, and whether what it delivers was put off."""
+    """The source that is delivering in this thread, and whether it does so in a call that was put off."""
 
     source: tuple[PauseControl | None, bool] = (None, False)
 
@@ -96,20 +96,20 @@ _current = _Current()
 
 
 def current_pause_control() -> PauseControl | None:
-    """The pause control of the source that is delivering in this thread; `None` if no source that can be paused is."""
+    """The pause control of the source that delivers in this thread; `None` if none does, or it cannot be paused."""
     return _current.source[0]
 
 
 def deliver(pause_control: PauseControl, show: Callable[[T], R], value: T) -> R:
-    """Calls `show(value)`. Whatever that calls can pause the source meanwhile."""
+    """Calls `show(value)`, which can pause the source, as can everything that it calls."""
     return _deliver((pause_control, False), show, value)
 
 
 def put_off(act: Callable[[T], R]) -> Callable[[T], R]:
-    """Wraps a function that will be called later, so that it still counts as part of what is being delivered now.
+    """Wraps a function that will be called later, so that it can still pause the source that delivers now.
 
-    This works for one step only. A queue that schedules itself again and again works off items of many sources, so it
-    must not count as part of the source whose item happened to come first.
+    This works for one step only. A queue that schedules itself again and again delivers items of many sources, so it
+    must not pause the one whose item happened to come first.
     """
     pause_control, is_put_off = _current.source
     if pause_control is None or is_put_off:

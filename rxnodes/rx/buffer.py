@@ -35,9 +35,9 @@ class Drops(IsolatedSubject[T]):
         fn:                         1=========4====5====
         drops:                   --------2-3---------      drops.total: 2
 
-    Give one to `map_async`, `for_each_async`, `aiter_observable` or `messages`, or to several of them. A dropped item
-    is emitted on the thread on which the item came that did not fit. `Drops` never completes by itself. What a
-    subscriber raises is logged.
+    Give one to `map_async`, `for_each_async`, `aiter_observable` or `messages`, or to several of them. `Drops` emits an
+    item on the thread of the item that did not fit. It never completes by itself. If a subscriber raises, that is
+    logged.
 
     Attributes:
         total: How many items were dropped so far.
@@ -87,7 +87,7 @@ class Buffer(Generic[T]):
         return len(self._items)
 
     def put(self, item: T, free: int = 0) -> None:
-        """Keeps an item, or drops one. `free` is how many more the consumer would take at once.
+        """Keeps an item, or drops one. `free` is how many items the consumer would take at once.
 
         Raises:
             BufferOverflow: If the buffer is full, nothing may be dropped, and the source cannot be paused.
@@ -110,7 +110,7 @@ class Buffer(Generic[T]):
                 self._drops.note(one)
 
     def _make_room(self, item: T) -> T:
-        """Returns the item that is dropped: the one that came, or one that waited."""
+        """Drops the item that came, or the one that has waited longest, and returns it."""
         if self._overflow in ("pause", "error"):
             raise BufferOverflow(self._complaint(), size=self._size)
         if self._overflow == "drop_newest" or not self._items:
@@ -119,11 +119,11 @@ class Buffer(Generic[T]):
         return self._items.popleft()
 
     def _complaint(self) -> str:
-        what = f"the buffer is full ({self._size} items wait)"
+        complaint = f"the buffer is full ({self._size} items wait)"
         if self._overflow == "error":
-            return what
+            return complaint
         return (
-            f"{what}, and the source cannot be paused, because no connection is delivering this item; "
+            f"{complaint}, and the source cannot be paused, because no connection is delivering this item; "
             'use a larger buffer, or overflow="drop_oldest", "drop_newest" or "latest"'
         )
 
@@ -133,20 +133,20 @@ class Buffer(Generic[T]):
             return self._items.popleft()
 
     def resume_source_at_half(self, free: int = 0) -> None:
-        """Resumes a paused source, if no more than half of the buffer is in use."""
+        """Resumes the sources that this buffer pauses, if no more than half of it is in use."""
         with self._lock:
             if len(self._items) <= self._size // 2 and len(self._items) < self._size + free:
                 self.resume_source()
 
     def resume_source(self) -> None:
-        """Resumes a paused source."""
+        """Resumes the sources that this buffer pauses."""
         with self._lock:
             paused, self._paused = self._paused, set()
             for pause_control in paused:
                 pause_control.resume(self)
 
     def close(self) -> None:
-        """Discards the items that wait, keeps no more of them from here on, and resumes a paused source."""
+        """Discards the items that wait and all that come later, and resumes the sources that this buffer pauses."""
         with self._lock:
             self._is_closed = True
             self._items.clear()

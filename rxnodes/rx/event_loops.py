@@ -1,4 +1,4 @@
-"""Event loops: the one that rxnodes makes, a thread that runs one, and calls that have to happen on one."""
+"""Event loops: which one rxnodes makes, a thread that runs one, and calls from other threads."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 def _occupy_standard_descriptors() -> None:
     """Opens the null device for each standard stream that the process was started without.
 
-    Otherwise a connection would get that descriptor. What the program writes to descriptor 1 would then go to the peer,
-    and libuv ends the process when it closes such a descriptor.
+    Otherwise a connection would get that descriptor. The program's output to descriptor 1 would then go to the peer.
+    And libuv ends the process when it closes such a descriptor.
     """
     for descriptor in range(3):
         try:
@@ -50,10 +50,13 @@ def _occupy_standard_descriptors() -> None:
 
 
 class LoopThread:
-    """Runs an event loop in a thread of its own, while an asynchronous context manager is entered on it.
+    """Runs an event loop in a thread of its own, on which it enters and leaves an asynchronous context manager.
 
-    It is what a plain `with` of a project or a test server uses. If Ctrl+C comes while that is left, `on_interrupt` is
-    called in the thread that leaves.
+    A project or a test server in a plain `with` uses it.
+
+    Args:
+        held: The context manager.
+        on_interrupt: Called in the thread that leaves, for each Ctrl+C that comes meanwhile.
     """
 
     def __init__(self, held: AbstractAsyncContextManager[Any], on_interrupt: Callable[[], None]) -> None:
@@ -69,7 +72,7 @@ class LoopThread:
         self._is_inherited = False
 
     def start(self) -> None:
-        """Starts the thread, and returns when the context manager is entered. If entering raises, so does this."""
+        """Starts the thread, and returns when the context manager is entered. It raises what entering raises."""
         own(self)
         self._thread.start()
         self._has_begun.wait()
@@ -90,14 +93,17 @@ class LoopThread:
                 "a plain 'with' cannot be left in the thread that it runs, such as in a subscriber or in a script of a "
                 "server, because that thread would wait for itself; leave it in another thread"
             )
-        # Not with join: before CPython 3.13, an interrupted join marks the thread as dead.
+        assert self._loop is not None
+        # Not by `join`: before CPython 3.13, an interrupted join marks the thread as dead.
         interrupt: KeyboardInterrupt | None = None
         while not self._has_ended.is_set():
             try:
-                # Within the try, because another interrupt may come while this one is handled.
+                # Within the try, because another interrupt may come during the call.
                 if interrupt is not None:
                     self._on_interrupt()
-                self._tell(self._leave.set)
+                # The loop may be closed already, because a subscriber raised a SystemExit.
+                with contextlib.suppress(RuntimeError):
+                    self._loop.call_soon_threadsafe(self._leave.set)
                 self._has_ended.wait()
             except KeyboardInterrupt as error:
                 self._error = interrupt = error
@@ -123,7 +129,7 @@ class LoopThread:
                 try:
                     self._loop.run_until_complete(self._task)
                 except (KeyboardInterrupt, SystemExit) as error:
-                    # Raised by a subscriber. The context manager is left first; leave() then raises the error.
+                    # A subscriber raised it. The context manager is left first; leave() then raises the error.
                     self._error = error
                     self._leave.set()
                 except BaseException as error:  # noqa: BLE001 - start() or leave() raises it
@@ -134,12 +140,6 @@ class LoopThread:
             self._has_begun.set()
             await self._leave.wait()
 
-    def _tell(self, action: Callable[[], None]) -> None:
-        assert self._loop is not None
-        # The loop may be closed already, because a subscriber raised a SystemExit.
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(action)
-
     def _raise_error(self) -> None:
         error, self._error = self._error, None
         if error is not None:
@@ -147,10 +147,10 @@ class LoopThread:
 
 
 def on_loop_of(scheduler: abc.SchedulerBase | None, notify: Callable[..., Any]) -> Callable[..., Any]:
-    """Wraps a callback so that it is called on the loop of its `AsyncIOScheduler`; returns it as it is for any other.
+    """Wraps a callback so that it is called on the loop of an `AsyncIOScheduler`. With any other it stays as it is.
 
     A coroutine that awaits an observable subscribes with an `AsyncIOScheduler`, and its callbacks set the result of a
-    future. Set from another thread, the future would not wake the coroutine.
+    future. If another thread set the result, the coroutine would not wake up.
     """
     if type(scheduler) is AsyncIOScheduler:
         return functools.partial(call_on, scheduler._loop, notify)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
@@ -158,7 +158,7 @@ def on_loop_of(scheduler: abc.SchedulerBase | None, notify: Callable[..., Any]) 
 
 
 def observer_on_loop_of(scheduler: abc.SchedulerBase | None, observer: abc.ObserverBase[T]) -> abc.ObserverBase[T]:
-    """Wraps an observer in the same way."""
+    """Wraps an observer as `on_loop_of` wraps a callback."""
     if type(scheduler) is AsyncIOScheduler:
         return Observer(
             on_loop_of(scheduler, observer.on_next),
@@ -169,7 +169,7 @@ def observer_on_loop_of(scheduler: abc.SchedulerBase | None, observer: abc.Obser
 
 
 def call_on(loop: asyncio.AbstractEventLoop, notify: Callable[..., Any], *values: Any) -> None:
-    """Calls `notify(*values)` on the loop; at once if that runs in this thread."""
+    """Calls `notify(*values)` on the loop: at once in the loop's thread, and in its next turn from another thread."""
     if running_loop() is loop:
         notify(*values)
         return

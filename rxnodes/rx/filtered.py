@@ -1,4 +1,4 @@
-"""The values of one type of a hot stream: what On WebSocket Start, Stop and Error are of a connection's `lifecycle`."""
+"""A filter over a hot stream by type. On WebSocket Start, Stop and Error are such filters over `lifecycle`."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ T = TypeVar("T")
 
 
 class Filtered(IsolatedSubject[T]):
-    """A hot stream that shows those values of an isolated subject which are of one type.
+    """A hot stream of those values of an isolated subject that are of one type.
 
-    Its subscribers are subscribers of the subject itself, each behind a check of the type. So they are isolated and
-    ordered as all others are, and the stream costs nothing while nobody subscribes.
+    Its subscribers subscribe to the subject itself, each with a check of the type. So they are isolated and ordered as
+    all others are, and the stream costs nothing while nobody subscribes.
 
     Example:
         >>> from rxnodes.rx.streams import IsolatedSubject, log_for
@@ -41,14 +41,14 @@ class Filtered(IsolatedSubject[T]):
         self._kind = kind
 
     def attach(self, subscription: Subscription) -> None:
-        """Adds a subscriber to the source, behind the check."""
+        """Adds a subscriber to the source, with the check."""
         subscription.on_next = _OfKind(self._kind, subscription.on_next)
         subscription.stream = self._source
         self._source.attach(subscription)
 
     @property
     def is_observed(self) -> bool:
-        """Whether anybody sees values of this type: subscribers of the whole source do, too."""
+        """Whether anybody sees values of this type. Subscribers of the whole source see them, too."""
         subscribers = (subscription.on_next for subscription in self._source._subscriptions)  # noqa: SLF001
         return any(not isinstance(it, _OfKind) or issubclass(self._kind, it.kind) for it in subscribers)
 
@@ -59,7 +59,7 @@ class Filtered(IsolatedSubject[T]):
 
 
 class _OfKind:
-    """A subscriber that is shown values of one type."""
+    """The `on_next` of a subscriber, with a check of the type."""
 
     __slots__ = ("kind", "on_next")
 

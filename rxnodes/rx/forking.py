@@ -1,8 +1,8 @@
 """Keeps a forked process away from the sockets and event loops of its parent.
 
 A fork copies the program but not its threads, and shares the open descriptors. If the child wrote to a socket, shut it
-down, or removed it from the parent's poll, the parent's connection would suffer. So before anything runs in the child,
-rxnodes takes away what the parent has open.
+down, or removed it from the parent's poll, the parent's connection would suffer. So rxnodes takes the parent's sockets
+and loops away from the child before anything else runs there.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ if TYPE_CHECKING:
     import socket
     from threading import Lock, RLock
 
-__all__ = ["Owned", "guard", "inherited", "keep_from_children", "own", "part"]
+__all__ = ["Owned", "guard", "inherited", "keep_from_children", "own", "separate_poll"]
 
 #: Windows has no fork.
 CAN_FORK: Final = hasattr(os, "register_at_fork")
 
 
 class Owned(Protocol):
-    """An object that is of use only in the process that made it."""
+    """An object that can be used only in the process that made it."""
 
     def disown(self) -> None:
-        """Called in a forked process before anything else, so that this copy does nothing there."""
+        """Called in a forked process before anything else, so that the copy there does nothing."""
         ...
 
 
 _owned: WeakSet[Owned] = WeakSet()
 _sockets: WeakSet[socket.socket] = WeakSet()
 
-#: Disowned objects are kept alive to the end of the process, because finalizers, such as that of a transport, would
-#: close the parent's connections.
+#: Disowned objects live to the end of the process, because a finalizer, such as a transport's, would close the parent's
+#: connections.
 _kept: list[Owned] = []
 
 
 def own(it: Owned) -> None:
-    """Has `disown` called in every process that is forked while the object exists."""
+    """Calls `disown` in every process that is forked while the object exists."""
     _owned.add(it)
 
 
@@ -53,18 +53,18 @@ def keep_from_children(sock: socket.socket) -> None:
 
 
 def inherited(what: str) -> RxNodesError:
-    """The error for a forked process that uses what its parent has opened."""
+    """Makes the error for a forked process that uses what its parent has opened."""
     return RxNodesError(
         f"{what} was opened by the process that this one was forked from, and can be used by that one only;"
         " open a project of its own here"
     )
 
 
-def part(loop: asyncio.AbstractEventLoop) -> None:
-    """Gives a loop that a forked process has inherited a poll of its own.
+def separate_poll(loop: asyncio.AbstractEventLoop) -> None:
+    """Gives an inherited loop a poll of its own in the forked process.
 
-    A fork shares Linux's epoll. Closing the loop in the child would remove the parent's sockets from it. The sockets
-    that wake the parent's loop are among them, so it would never again notice another thread or a signal.
+    A fork shares Linux's epoll. If the child closed its copy of the loop, that would remove the parent's sockets from
+    the epoll, and with them those that wake the parent's loop. It would never again notice another thread or a signal.
     """
     inner: Any = loop
     if isinstance(getattr(inner, "_selector", None), getattr(selectors, "EpollSelector", ())):
@@ -91,7 +91,7 @@ def _take_away() -> None:
     nothing = os.open(os.devnull, os.O_RDWR)
     for sock in tuple(_sockets):
         if sock.fileno() >= 0:
-            # The number stays in use. Otherwise whoever remembers it would reach what is opened next.
+            # The number stays in use. Otherwise it would soon be that of another file, which old code would then use.
             os.dup2(nothing, sock.fileno(), inheritable=False)
     os.close(nothing)
     for it in tuple(_owned):

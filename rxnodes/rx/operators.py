@@ -1,4 +1,4 @@
-"""Operators for any node family: actions with their switches, and holding pulses back."""
+"""Operators for any node family: one that executes an action, with its switches, and one that holds pulses back."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Switch = bool | Observable[bool]
 
 
 class Latest(Generic[T]):
-    """The latest value of an observable, for as long as a subscription lasts. Until it emits, that is `initial`."""
+    """The latest value that an observable has emitted, for one subscription. Before the first one it is `initial`."""
 
     __slots__ = ("has_value", "value")
 
@@ -34,7 +34,7 @@ class Latest(Generic[T]):
     def follow(
         self, source: Observable[T], observer: abc.ObserverBase[Any], scheduler: abc.SchedulerBase | None
     ) -> abc.DisposableBase:
-        """Subscribes to `source`. Its error ends the pipeline; after its completion the last value still counts."""
+        """Subscribes to `source`. Its error ends the pipeline. After its completion the last value still counts."""
         beside = None if scheduler is None else AtOnceScheduler(scheduler)
         return source.subscribe(self._set, observer.on_error, scheduler=beside)
 
@@ -63,11 +63,11 @@ def action(
         pass_through:    ---1---2---3---|     nothing
 
     Args:
-        execute: Called with the pulse. What it raises ends the pipeline.
+        execute: Called with the pulse. An exception that it raises ends the pipeline.
         enabled: Off: pulses end here.
         pass_through: On: pulses pass, but the node does not execute. If `enabled` is off, pulses end here all the same.
-        name: What the node is called.
-        observers: Called with the name whenever the node is about to execute. None may raise; the list may change.
+        name: The node's name.
+        observers: Called with the name each time before the node executes. They must not raise. The list may change.
 
     Returns:
         A pipeable operator.
@@ -90,7 +90,7 @@ def action(
                     return
                 if not is_passed.value:
                     if observers:
-                        _tell(observers, name)
+                        _call_each(observers, name)
                     try:
                         execute(pulse)
                     except Exception as error:  # noqa: BLE001 - as in every operator
@@ -106,7 +106,7 @@ def action(
     return operator
 
 
-def _tell(observers: Sequence[Callable[[str], object]], name: str) -> None:
+def _call_each(observers: Sequence[Callable[[str], object]], name: str) -> None:
     for observe in tuple(observers):
         observe(name)
 
@@ -119,7 +119,7 @@ def _follow_switch(
     *,
     initial: bool,
 ) -> Latest[bool]:
-    """The latest value of a switch; `initial` if it is an observable that has emitted none."""
+    """Follows a switch that is an observable, from `initial` on. A constant is its own latest value."""
     if isinstance(switch, Observable):
         latest = Latest(initial)
         group.add(latest.follow(switch, observer, scheduler))
@@ -141,11 +141,11 @@ def hold_while(
 
     Args:
         is_held: Whether a pulse that comes now must wait.
-        released: Emits when `is_held` may have changed to false.
+        released: Emits when `is_held` may have become false.
         run: Calls a function on the thread on which `released` emits.
 
     Returns:
-        A pipeable operator. An error of the source passes at once; its completion waits for the pulses that are held.
+        A pipeable operator. An error of the source passes at once. Its completion waits for the pulses that are held.
     """
 
     def operator(source: Observable[T]) -> Observable[T]:

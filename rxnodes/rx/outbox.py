@@ -1,4 +1,4 @@
-"""The outbox: one notification is delivered to every subscriber before the next begins."""
+"""The outbox: it delivers each notification to every subscriber before the next one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 #: For how many seconds an outbox delivers before it lets the loop do other work.
 TURN: Final = 0.01
-#: How many notifications it delivers before it looks at the time. So a few go out at once, even on a slow machine.
+#: How many notifications it delivers in any case, so that a few go out at once even on a slow machine.
 AT_ONCE: Final = 4
 
 
@@ -34,21 +34,21 @@ _delivering = _Delivering()
 
 
 def pipeline_reporter() -> Callable[[Exception], None] | None:
-    """What a pipeline that errors now is reported to; `None` if no notification is being delivered in this thread.
+    """The function that reports the error of a pipeline; `None` if no notification is being delivered in this thread.
 
-    If one connection's notification is delivered within another's, it is reported to the inner connection.
+    If one connection's notification is delivered within another's, the function is the inner connection's.
     """
     return _delivering.report
 
 
 class Outbox:
-    """A queue of notifications. Each is delivered to every subscriber before the next begins.
+    """A queue of notifications. Each one is delivered to every subscriber before the next one.
 
-    A notification that is posted while another is being delivered comes after it. Only the thread that owns the outbox
-    may post.
+    A notification that is posted during another one is delivered after it. Only the thread that owns the outbox may
+    post.
 
-    If delivery takes long, the outbox spreads it over several turns of the loop, so that the loop can do other work. It
-    pauses the source until everything is delivered, because the queue would grow otherwise.
+    If delivery takes long, the outbox spreads it over several turns of the loop, so that the loop can do other work.
+    Meanwhile it pauses the source, because otherwise the queue would grow.
 
     Args:
         report: Called with the error of a pipeline that ends while a notification is being delivered.
@@ -92,12 +92,12 @@ class Outbox:
                 loop.call_soon(self._go_on)
 
     def send(self, deliver: Callable[[T], None], value: T) -> None:
-        """Posts a notification and flushes. If nothing is queued, it delivers at once without using the queue."""
+        """Posts a notification and flushes. If the queue is empty, it delivers without the queue."""
         if self.is_delivering or self._queue:
             self._queue.append((deliver, value))
             self.flush()
             return
-        # The same as `within`, but without one more call: this is the hot path.
+        # As in `within`, but without another call, because this is the hot path.
         before, _delivering.report = _delivering.report, self._report
         self.is_delivering = True
         try:
@@ -109,7 +109,7 @@ class Outbox:
             self.flush()
 
     def within(self, act: Callable[..., None], *values: Any) -> None:
-        """Calls a function that notifies outside of the queue, such as one that replays a value to a new subscriber."""
+        """Calls a function that notifies without the queue, such as one that replays a value to a new subscriber."""
         before, _delivering.report = _delivering.report, self._report
         try:
             act(*values)
@@ -117,15 +117,15 @@ class Outbox:
             _delivering.report = before
 
     def _work_off(self, loop: asyncio.AbstractEventLoop | None) -> None:
-        """Delivers one notification after the other, until none is left or the turn has lasted long enough."""
+        """Delivers one notification after the other, until none is left or the turn is over."""
         ends = math.inf if loop is None else loop.time() + TURN
         begun = done = 0
         try:
-            # With what is posted meanwhile. Taken out one by one, a long list would be moved each time.
+            # This includes what is posted meanwhile. To take each one out of a long list would move the rest each time.
             for deliver, value in self._queue:
                 begun += 1
                 deliver(value)
-                # A list holds the messages of one read.
+                # A list has the messages of one read.
                 done += len(value) if type(value) is list else 1  # pyright: ignore[reportUnknownArgumentType]
                 if done >= AT_ONCE and loop is not None and loop.time() >= ends:
                     return

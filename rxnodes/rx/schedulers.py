@@ -1,4 +1,4 @@
-"""Schedulers on an event loop, the loop that a subscription belongs to, and clocks."""
+"""Schedulers on an event loop, clocks, and the loop that a subscription belongs to."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class LoopScheduler(AsyncIOScheduler):
 
     It differs from reactivex's `AsyncIOScheduler` in two ways:
 
-    - It goes by the loop's clock and not by the wall clock. So timed operators are right even when the wall clock is
-      set, and they work in virtual time. An action for a certain time of day runs then, unless the wall clock is set
+    - It uses the loop's clock and not the wall clock. So timed operators stay right when somebody sets the wall clock,
+      and they work in virtual time. An action for a time of day runs at that time, unless somebody sets the wall clock
       meanwhile.
-    - An action for the next turn of the loop still counts as part of the message that is being delivered, such as the
-      items that `from_iterable` makes of it. So a consumer of those items can pause the connection.
+    - An action for the next turn of the loop still counts as part of the message that is being delivered. So a consumer
+      of the items that `from_iterable` makes of a message can pause the connection.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -76,10 +76,10 @@ class ThreadSafeLoopScheduler(LoopScheduler, AsyncIOThreadSafeScheduler):
 
 
 class AtOnceScheduler(PeriodicScheduler):
-    """Runs actions without a delay at once, in the same thread, and gives timed ones to another scheduler.
+    """Runs actions without a delay at once, in the same thread, and passes timed ones to another scheduler.
 
-    An observable that is subscribed beside a pipeline needs it, such as a switch of a node. The pipeline's scheduler
-    would emit the switch's first value only in the next turn of the loop, too late for the pulses of this one.
+    It is for an observable beside a pipeline, such as a switch of a node. The pipeline's scheduler would emit the
+    switch's first value only in the next turn of the loop, too late for the pulses of this turn.
     """
 
     def __init__(self, timed: abc.SchedulerBase) -> None:
@@ -92,7 +92,7 @@ class AtOnceScheduler(PeriodicScheduler):
         return self.timed.now
 
     def schedule(self, action: typing.ScheduledAction[S], state: S | None = None) -> abc.DisposableBase:
-        """Runs the action at once; if another one is running so, after it."""
+        """Runs the action at once. Within another action it runs after that one."""
         return CurrentThreadScheduler.singleton().schedule(_given(self, action), state)
 
     def schedule_relative(
@@ -113,8 +113,8 @@ class AtOnceScheduler(PeriodicScheduler):
 class LateScheduler(PeriodicScheduler):
     """Schedules, from any thread, on an event loop that may not exist yet.
 
-    Until the loop is attached, actions without a delay run at once. Timed actions wait for the loop: a delay counts
-    from the moment it is attached, and an action for a time of day that has passed by then runs at that moment.
+    Until the loop is attached, actions without a delay run at once, and timed actions wait. Then a delay begins to
+    count, and an action runs at once if its time of day has passed.
     """
 
     def __init__(self) -> None:
@@ -141,12 +141,12 @@ class LateScheduler(PeriodicScheduler):
 
     @property
     def now(self) -> datetime:
-        """The time of day in UTC, by the loop's clock once that is attached."""
+        """The time of day in UTC, by the loop's clock once the loop is attached."""
         scheduler = self._scheduler()
         return utc_now(running_loop()) if scheduler is None else scheduler.now
 
     def schedule(self, action: typing.ScheduledAction[S], state: S | None = None) -> abc.DisposableBase:
-        """Runs the action in the next turn of the loop; at once if no loop is attached."""
+        """Runs the action in the next turn of the loop, or at once if no loop is attached."""
         scheduler = self._scheduler() or CurrentThreadScheduler.singleton()
         return scheduler.schedule(_given(self, action), state)
 
@@ -175,11 +175,11 @@ class LateScheduler(PeriodicScheduler):
 
 
 def _given(scheduler: abc.SchedulerBase, action: typing.ScheduledAction[S]) -> typing.ScheduledAction[S]:
-    """Wraps an action so that it is given this scheduler, whichever scheduler runs it."""
+    """Wraps an action so that it gets this scheduler, whichever one runs it."""
     return lambda _caller, state: action(scheduler, state)
 
 
-#: Gives the event loop that runs in this thread, or `None`, where `get_running_loop` would raise.
+#: Returns the event loop that runs in this thread, or `None` if there is none.
 running_loop = asyncio._get_running_loop  # noqa: SLF001
 
 
@@ -199,12 +199,12 @@ def _now() -> datetime:
 
 
 def clock_of(loop: asyncio.AbstractEventLoop | None) -> Callable[[], datetime]:
-    """What gives the time of day in UTC. A loop in virtual time has a time of day of its own."""
+    """Returns a function that gives the time of day in UTC. A loop in virtual time has a time of day of its own."""
     return getattr(loop, "utc_now", _now)
 
 
 def stopwatch_of(loop: asyncio.AbstractEventLoop | None) -> Callable[[], float]:
-    """What gives seconds that only go forward, whatever is set; a loop in virtual time has its own."""
+    """Returns a monotonic clock, in seconds. A loop in virtual time has its own."""
     return loop.time if loop is not None and hasattr(loop, "utc_now") else time.monotonic
 
 

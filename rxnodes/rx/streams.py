@@ -1,6 +1,6 @@
 """Isolated subjects: hot streams whose subscribers cannot harm one another.
 
-With reactivex's own `Subject`, a subscriber that raises keeps the value from those behind it. An isolated subject calls
+If a subscriber of reactivex's own `Subject` raises, those after it do not get the value. An isolated subject calls
 every subscriber, whatever another one does. docs/streams.md compares the two.
 """
 
@@ -29,7 +29,7 @@ logger = logging.getLogger("rxnodes")
 
 
 def log_for(whose: str) -> Callable[[BaseException], None]:
-    """Makes the `report` of a stream that belongs to no connection: it logs what a subscriber of `whose` raises."""
+    """Makes the `report` of a stream that belongs to no connection. It logs what the subscribers of `whose` raise."""
 
     def report(error: BaseException) -> None:
         if isinstance(error, KeyboardInterrupt | SystemExit):
@@ -40,7 +40,7 @@ def log_for(whose: str) -> Callable[[BaseException], None]:
 
 
 def _ignore(_value: object = None) -> None:
-    """Replaces the callbacks of a disposed subscription, for a notification that is already on its way."""
+    """Replaces the callbacks of a disposed subscription, which a notification under way may still call."""
 
 
 class Subscription(abc.DisposableBase):
@@ -62,31 +62,32 @@ class Subscription(abc.DisposableBase):
         self.on_completed = on_completed
 
     def dispose(self) -> None:
-        """Removes the subscriber, which is not called any more."""
+        """Removes the subscriber. It is not called any more."""
         self.is_disposed = True
         self.let_go()
         self.stream.detach(self)
 
     def let_go(self) -> None:
-        """Forgets the subscriber, which may refer to the subscription: nothing more is told."""
+        """Drops the callbacks, which may refer to the subscription. The subscriber is not called any more."""
         self.on_next = self.on_error = self.on_completed = _ignore
 
 
 class IsolatedSubject(Observable[T], abc.SubjectBase[T]):
     """A subject whose subscribers cannot harm one another.
 
-    As reactivex's `Subject`, it is an observable and an observer, and passes on what it is given until it completes or
-    errors. But a subscriber that raises goes on being notified, and so do the others: what it raised goes to `report`.
+    As reactivex's `Subject`, it is an observable and an observer, and passes on what it gets until it completes or
+    errors. If a subscriber raises, the exception goes to `report`, and all subscribers are notified further, that one
+    too.
 
     Subscribing and disposing are allowed from any thread and at any moment, also within a notification. A subscriber
     that comes during a notification sees the next one. One that is disposed during it is not called any more.
 
     Args:
-        report: Called with what a subscriber raises.
+        report: Called with each exception that a subscriber raises.
         lock: The lock that several streams share, such as those of one connection. It is held only for moments.
     """
 
-    #: What the stream ended with, if that was an error.
+    #: The error with which the stream has ended; `None`: with none.
     _error: Exception | None = None
 
     def __init__(self, report: Callable[[BaseException], None], lock: threading.RLock | None = None) -> None:
@@ -108,15 +109,15 @@ class IsolatedSubject(Observable[T], abc.SubjectBase[T]):
         """Subscribes an observer, or callbacks.
 
         They are called directly, without the guard that reactivex puts around every observer. The guard would
-        unsubscribe an observer that raises at a value that is replayed to it.
+        unsubscribe an observer that raises when a value is replayed to it.
 
         Args:
             on_next: The observer, or a function to call with each value.
             on_error: Called when the stream ends with an error. Without it, the error is raised, as in Rx, and so
                 reported.
             on_completed: Called when the stream completes.
-            scheduler: Values are emitted when they come, whatever the scheduler is. With an `AsyncIOScheduler`, which
-                is what a coroutine that awaits the stream subscribes with, they are emitted on its loop.
+            scheduler: An `AsyncIOScheduler` has the values emitted on its loop. A coroutine that awaits the stream
+                subscribes with one. With any other scheduler, or none, values are emitted when they come.
 
         Returns:
             The subscription. Dispose it to unsubscribe.
@@ -142,13 +143,13 @@ class IsolatedSubject(Observable[T], abc.SubjectBase[T]):
         return subscription
 
     def attach(self, subscription: Subscription) -> None:
-        """Adds a subscriber. If the stream has ended, the subscriber is told at once."""
+        """Adds a subscriber. If the stream has ended, the subscriber gets the end at once."""
         with self.lock:
             is_late = self._is_stopped
             if not is_late:
                 self._subscriptions = (*self._subscriptions, subscription)
         if is_late:
-            self._tell_end(subscription)
+            self._notify_end(subscription)
         self.note_observed()
 
     def detach(self, subscription: Subscription) -> None:
@@ -158,7 +159,7 @@ class IsolatedSubject(Observable[T], abc.SubjectBase[T]):
         self.note_observed()
 
     def note_observed(self) -> None:
-        """Called when a subscriber has come or gone: for streams that do something only while they are observed."""
+        """Called when a subscriber has come or gone. Streams override it that do something only while observed."""
 
     @property
     def is_observed(self) -> bool:
@@ -179,7 +180,7 @@ class IsolatedSubject(Observable[T], abc.SubjectBase[T]):
                 self._report_raised(error)
 
     def on_error(self, error: Exception) -> None:
-        """Ends the stream with an error, which goes to every subscriber. Nothing is emitted after that."""
+        """Ends the stream with an error, which every subscriber gets. Nothing is emitted after that."""
         self._stop(error)
 
     def on_completed(self) -> None:
@@ -194,9 +195,9 @@ class IsolatedSubject(Observable[T], abc.SubjectBase[T]):
             self._error = error
             subscriptions, self._subscriptions = self._subscriptions, ()
         for subscription in subscriptions:
-            self._tell_end(subscription)
+            self._notify_end(subscription)
 
-    def _tell_end(self, subscription: Subscription) -> None:
+    def _notify_end(self, subscription: Subscription) -> None:
         try:
             if self._error is None:
                 subscription.on_completed()
@@ -208,7 +209,7 @@ class IsolatedSubject(Observable[T], abc.SubjectBase[T]):
             subscription.let_go()
 
     def _report_raised(self, error: BaseException) -> None:
-        """Reports what a subscriber raised. If the report fails, the other subscribers are notified all the same."""
+        """Reports an exception of a subscriber. If the report fails too, that is logged, and nobody else suffers."""
         try:
             self._report(error)
         except Exception:
@@ -216,14 +217,13 @@ class IsolatedSubject(Observable[T], abc.SubjectBase[T]):
 
 
 class IsolatedBehaviorSubject(IsolatedSubject[T]):
-    """An isolated subject that emits the last value to each new subscriber first.
+    """An isolated subject that first replays the last value to each new subscriber.
 
-    The replayed value must not overtake one that is being emitted. So each subscription is made on the thread that
-    emits.
+    The replayed value must not overtake one that is being emitted. So a subscriber is added on the thread that emits.
 
     Args:
-        report: Called with what a subscriber raises.
-        last: Gives the value that is replayed; called on the thread that emits.
+        report: As for `IsolatedSubject`.
+        last: Returns the value to replay. It is called on the thread that emits.
         run: Calls a function on that thread.
         lock: As for `IsolatedSubject`.
     """
@@ -255,14 +255,14 @@ class IsolatedBehaviorSubject(IsolatedSubject[T]):
 
 
 class Derived(IsolatedSubject[T]):
-    """A hot stream that emits what a function makes of each value of another one.
+    """A hot stream that emits what a function makes of each value of another stream.
 
-    It subscribes to the other stream only while it is observed itself, and calls the function once per value, however
-    many subscribers there are. All that is made of a value is emitted within the notification of that value.
+    It subscribes to the other stream only while it is observed itself. It calls the function once per value, for all
+    subscribers, and emits what the function makes within the notification of that value.
 
     Args:
         source: The other stream.
-        relay: Given a value of `source` and a function that emits, it emits what it makes of the value, if anything.
+        relay: Called with a value of `source` and with a function that emits. It may emit any number of values.
     """
 
     def __init__(self, source: IsolatedSubject[S], relay: Callable[[S, Callable[[T], None]], None]) -> None:
@@ -292,7 +292,7 @@ class Derived(IsolatedSubject[T]):
                 self._subscription = subscription
                 self._source.attach(subscription)
                 return
-        # The source tells at once how it ended, which calls subscribers: they may do anything, so not within the lock.
+        # Outside the lock: the source has ended, so this calls subscribers at once, and they may do anything.
         self._source.attach(subscription)
 
     def _take(self, value: Any) -> None:
@@ -303,39 +303,39 @@ class Derived(IsolatedSubject[T]):
         super()._stop(error)
 
 
-#: Of all sources that nobody observes: each empty frozenset takes 230 bytes of its own.
+#: All sources that nobody observes share this one. Each empty frozenset takes 230 bytes.
 _NO_VIEWS: frozenset[View[Any]] = frozenset()
 
 
 class Views:
     """Which of the views of one source are observed.
 
-    The set is replaced at every change, so that a loop over many values sees that there was one.
+    The set is replaced at every change, so that a loop over many values notices the change.
 
     Args:
-        lock: That of the views.
-        tell: Called behind every change.
+        lock: The lock of the views.
+        on_change: Called after every change.
     """
 
-    __slots__ = ("_tell", "lock", "observed")
+    __slots__ = ("_on_change", "lock", "observed")
 
-    def __init__(self, lock: threading.RLock, tell: Callable[[], None] | None = None) -> None:
+    def __init__(self, lock: threading.RLock, on_change: Callable[[], None] | None = None) -> None:
         self.lock = lock
-        self._tell = tell
+        self._on_change = on_change
         self.observed = _NO_VIEWS
 
     def note(self, view: View[Any]) -> None:
         """Notes whether this view is observed now."""
         with self.lock:
             self.observed = self.observed | {view} if view.is_observed else self.observed - {view}
-        if self._tell is not None:
-            self._tell()
+        if self._on_change is not None:
+            self._on_change()
 
 
 class View(IsolatedSubject[T]):
     """A hot stream of a source's values in one of several forms, such as messages as text or as bytes.
 
-    While only one view of a source is observed, it can emit many values in a row without a look at the others.
+    While only this view of the source is observed, it can emit many values in a row and ignore the others.
     """
 
     def __init__(self, report: Callable[[BaseException], None], views: Views) -> None:
@@ -347,7 +347,7 @@ class View(IsolatedSubject[T]):
         self._views.note(self)
 
     def emit_run(self, values: Sequence[Any], start: int) -> int:
-        """Emits the values from `start` on, for as long as no other view is observed. Returns how many those were."""
+        """Emits the values from `start` on, until another view is observed. Returns how many it has emitted."""
         views = self._views
         observed = views.observed
         if len(observed) != 1 or self not in observed:

@@ -38,8 +38,8 @@ def pulse(value: object = None) -> Observable[object]:
         >>> pulse("hello").subscribe(print) and None
         hello
     """
-    # The scheduler of a subscription might emit later. But pipelines that were subscribed before this one must see what
-    # the pulse causes, whatever scheduler that is.
+    # The subscription's scheduler might emit later. But the pipelines that were subscribed before this one must see
+    # what the pulse causes.
     return reactivex.return_value(value, ImmediateScheduler.singleton())
 
 
@@ -51,11 +51,11 @@ class Trigger(IsolatedSubject[T]):
         trigger.fire():    ●     ●  ●
         trigger:        ---●-----●--●--
 
-    Every pulse reaches all subscribers, on the thread that fires. What a subscriber raises is logged, and keeps nothing
-    from the others.
+    Every pulse reaches all subscribers, on the thread that fires. If a subscriber raises, that is logged, and the
+    others get the pulse all the same.
 
-    It is an observer too: `source.subscribe(trigger)` passes on what `source` emits, and ends the trigger as `source`
-    ends, with its error or by completion, as a `Subject` of Rx does. From then on firing does nothing.
+    A trigger is an observer too, as a `Subject` of Rx is. `source.subscribe(trigger)` passes on what `source` emits,
+    and ends the trigger when `source` errors or completes. From then on firing does nothing.
     `source.subscribe(trigger.fire)` passes on the items alone, and the trigger outlives its source.
 
     Example:

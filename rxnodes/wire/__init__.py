@@ -1,11 +1,11 @@
 r"""RFC 6455 and RFC 7692 without I/O: the opening handshake, frames, messages and compression.
 
-It is usable by itself: bytes come from anywhere, and go anywhere. The parser, the assembler, the encoder and the masks
-are plain Python. In published wheels mypyc has compiled them, and what messages are sent by, from the same source;
-`IS_COMPILED` tells.
+It can be used by itself: bytes may come from anywhere, and go anywhere. The parser, the assembler, the encoder and the
+masks are plain Python. In published wheels they are compiled by mypyc from the same source, and so are the modules that
+send messages. `IS_COMPILED` tells which build is installed.
 
 Example:
-    Reading what a server sends, cut anywhere:
+    Read what a server sends, however it is cut:
 
     >>> from rxnodes.wire.parser import FrameParser
     >>> class Handler:
@@ -22,7 +22,7 @@ Example:
     ['world']
     closed: 1000 bye
 
-    Writing what a client sends, masked:
+    Write what a client sends, masked:
 
     >>> from rxnodes.wire.encoder import FrameEncoder
     >>> frame = FrameEncoder().close(1000, "bye")

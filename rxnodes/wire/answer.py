@@ -1,7 +1,7 @@
-"""The head of the server's answer to the opening handshake, and what it says about trying again.
+"""The head of the server's answer to the opening handshake, and when it asks us to try again.
 
-Real servers write heads that the grammar of RFC 9112 does not have, and browsers take them. So does this reader, as far
-as nothing of them is ambiguous. What it takes depends on nothing but the bytes.
+Real servers write heads that break the grammar of RFC 9112, and browsers take them. This reader takes them too, unless
+they are ambiguous. How the bytes are cut makes no difference.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from rxnodes.wire.handshake import SWITCHING_PROTOCOLS, RefusedError
 
 __all__ = ["AnswerHead", "HeadReader", "asked_delay", "framing"]
 
-#: RFC 9112 section 2.2: a line may end in a bare LF. A pattern that begins with what may be missing is searched for ten
-#: times as slowly, so what ends a line takes the CR before this.
+#: RFC 9112 section 2.2: a line may end in a bare LF. The pattern does not begin with the CR that may be missing, since
+#: the search would take ten times as long. So the patterns of a line take a CR at their end.
 END_OF_HEAD: Final = re.compile(rb"\n\r?\n")
 #: RFC 9112 section 4. The reason phrase, and the space before it, are often missing.
 STATUS_LINE: Final = re.compile(r"HTTP/1\.[01][ \t]+([1-9][0-9]{2})(?:[ \t].*)?\r?")
-#: RFC 9112 section 5, with names of RFC 9110 section 5.6.2. A client takes spaces before the colon away. No value has
+#: RFC 9112 section 5, with names of RFC 9110 section 5.6.2. Spaces before the colon are dropped. A value must not have
 #: the bytes that RFC 9110 section 5.5 calls dangerous.
 FIELD_LINE: Final = re.compile(r"([!#$%&'*+\-.^_`|~0-9A-Za-z]+)[ \t]*:[ \t]*([^\r\n\0]*)\r?")
 #: RFC 9112 section 5.2: a line that begins with a space continues the one before it.
 FOLD: Final = re.compile(r"[ \t]*\r?\n[ \t]+")
 
-#: The longest part of what `END_OF_HEAD` matches that may lie in an earlier read.
+#: `END_OF_HEAD` may match so many bytes of an earlier read.
 SPLIT: Final = 2
 
 CONTENT_ENCODING: Final = istr("Content-Encoding")
@@ -48,7 +48,7 @@ class AnswerHead:
 
     Attributes:
         status: The HTTP status.
-        headers: The headers, each as often as it came. Values are UTF-8, or ISO-8859-1 where they are not valid UTF-8.
+        headers: The headers, each as often as it came. A value is read as UTF-8, or as ISO-8859-1 if it is no UTF-8.
     """
 
     status: int
@@ -59,7 +59,7 @@ class AnswerHead:
 class HeadReader:
     r"""Reads the head of an answer from the bytes as they come.
 
-    Interim answers (100 to 199, but for 101) are passed over, as RFC 9110 section 15.2 demands.
+    Interim answers (100 to 199, except 101) are skipped, as RFC 9110 section 15.2 demands.
 
     Args:
         max_size: How many bytes may come before the head is complete.
@@ -89,10 +89,10 @@ class HeadReader:
         """Takes bytes, until the head is complete.
 
         Returns:
-            The bytes behind the head; `None`: it is not complete yet.
+            The bytes after the head; `None`: it is not complete yet.
 
         Raises:
-            RefusedError: If it is no head of HTTP/1.1, or a longer one than `max_size`.
+            RefusedError: If this is no head of HTTP/1.1, or the head is longer than `max_size`.
         """
         self._data += data
         while (head := self._next_head()) is not None:
@@ -102,10 +102,9 @@ class HeadReader:
         return None
 
     def _next_head(self) -> AnswerHead | None:
-        # Empty lines before a status line, as after an answer that is passed over, are of no meaning.
+        # Empty lines before a status line mean nothing.
         if not self._seen:
-            blank = len(self._data) - len(self._data.lstrip(b"\r\n"))
-            self._drop(blank)
+            self._drop(len(self._data) - len(self._data.lstrip(b"\r\n")))
         end = END_OF_HEAD.search(self._data, max(0, self._seen - SPLIT))
         self._seen = len(self._data) if end is None else end.end()
         if self._passed + self._seen > self._max_size:
@@ -124,18 +123,18 @@ class HeadReader:
         self._seen = 0
 
 
-#: Names are shared by all heads, which makes a head smaller, and twice as fast to read. The names of a server that
-#: sends others each time do not pile up.
+#: All heads share the names, so a head is smaller, and read twice as fast. The cache is bounded, because a server may
+#: send new names each time.
 field_name: Final = lru_cache(maxsize=256)(istr)
 
 
 def parse_head(data: bytes) -> AnswerHead:
-    """The head in these bytes, which end before its last line break.
+    """Reads a head from bytes that end before its last line break.
 
     Raises:
-        RefusedError: If it is none.
+        RefusedError: If they are no head.
     """
-    # As ISO-8859-1, which takes all bytes as they are.
+    # ISO-8859-1 takes all bytes as they are.
     first, _, rest = data.decode("latin-1").partition("\n")
     status = STATUS_LINE.fullmatch(first)
     if status is None:
@@ -143,15 +142,10 @@ def parse_head(data: bytes) -> AnswerHead:
     if "\n " in rest or "\n\t" in rest:
         rest = FOLD.sub(" ", rest)
     lines = rest.split("\n") if rest else []
-    return AnswerHead(int(status[1]), CIMultiDict([parse_field(line) for line in lines]))
+    return AnswerHead(int(status[1]), CIMultiDict(map(_parse_field, lines)))
 
 
-def parse_field(line: str) -> tuple[str, str]:
-    """The name and the value in a line.
-
-    Raises:
-        RefusedError: If there are none.
-    """
+def _parse_field(line: str) -> tuple[str, str]:
     match = FIELD_LINE.fullmatch(line)
     if match is None:
         raise RefusedError(NOT_HTTP)
@@ -169,33 +163,33 @@ def _from_utf8(value: str) -> str:
 
 
 def framing(headers: CIMultiDict[str]) -> dict[str, str]:
-    """The headers that say where the body ends and how it is encoded (RFC 9112 section 6.3), without ambiguity.
+    """The headers that say where the body ends and how it is encoded (RFC 9112 section 6.3).
 
-    Where they contradict each other, the body goes on until the connection ends.
+    If they contradict each other, none says where the body ends, and it ends with the connection.
     """
-    told: dict[str, str] = {}
+    clear: dict[str, str] = {}
     codings = ",".join(headers.getall(TRANSFER_ENCODING, ())).lower()
     lengths = {length.strip() for value in headers.getall(CONTENT_LENGTH, ()) for length in value.split(",")}
     if codings:
         if codings.rpartition(",")[2].strip() == "chunked":
-            told[TRANSFER_ENCODING] = "chunked"
+            clear[TRANSFER_ENCODING] = "chunked"
     elif len(lengths) == 1 and re.fullmatch(r"[0-9]{1,18}", length := lengths.pop()):
-        told[CONTENT_LENGTH] = length
+        clear[CONTENT_LENGTH] = length
     encoding = ",".join(headers.getall(CONTENT_ENCODING, ()))
     if re.fullmatch(r"[A-Za-z-]{1,20}", encoding):
-        told[CONTENT_ENCODING] = encoding
-    return told
+        clear[CONTENT_ENCODING] = encoding
+    return clear
 
 
 def asked_delay(headers: CIMultiDict[str], now: datetime) -> float | None:
-    """How many seconds the server asks to wait (RFC 9110 section 10.2.3).
+    """How many seconds the server asks us to wait (RFC 9110 section 10.2.3).
 
     Args:
-        headers: Those of its answer. A date is counted from the answer's own `Date`, so that our clock may be wrong.
-        now: The time of day, for an answer that has no date.
+        headers: The headers of its answer. A date counts from the answer's own `Date`, so our clock may be wrong.
+        now: The time of day, for an answer without a `Date`.
 
     Returns:
-        The seconds, from 0; `None`: it does not say, or cannot be understood.
+        The seconds, from 0; `None`: the server does not ask, or not in a form that we understand.
 
     Example:
         >>> now = datetime(1994, 11, 6, 8, 49, 37, tzinfo=UTC)
@@ -213,10 +207,10 @@ def asked_delay(headers: CIMultiDict[str], now: datetime) -> float | None:
 
 
 def parse_date(value: str) -> datetime | None:
-    """The time in a header (RFC 9110 section 5.6.7); `None`: it has none."""
+    """The time in a header (RFC 9110 section 5.6.7); `None`: the value is no time."""
     try:
         date = parsedate_to_datetime(value)
     except ValueError:
         return None
-    # The oldest of the three forms has no zone; all of them mean UTC.
+    # The oldest of the three forms has no zone. All three mean UTC.
     return date if date.tzinfo is not None else date.replace(tzinfo=UTC)

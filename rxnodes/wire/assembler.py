@@ -25,8 +25,8 @@ NO_RUN: Final = -1
 #: No message can have so many bytes.
 NO_LIMIT: Final = sys.maxsize
 
-#: How many fragments a message may have: one for every 64 bytes of its limit, and 1,024 at least. A message without a
-#: limit may have any number, except of empty ones.
+#: A message may have one fragment for every 64 bytes of its limit, and 1,024 in any case. Without a limit it may have
+#: any number. Empty fragments have a limit of their own.
 MIN_FRAGMENTS: Final = 1024
 BYTES_PER_FRAGMENT: Final = 64
 MAX_EMPTY_FRAGMENTS: Final = 1024
@@ -34,24 +34,24 @@ MAX_EMPTY_FRAGMENTS: Final = 1024
 #: So many parts of a payload are joined into one block.
 PARTS_PER_BLOCK: Final = 1024
 
-#: One read may become so many bytes, unpacked, before they are delivered; beyond that, each message is delivered alone.
+#: A run is delivered before the read ends when its messages have more bytes than this, unpacked.
 MAX_UNPACKED_RUN: Final = 1024 * 1024
 
 
 def longest_frame(max_size: int, *, is_packed: bool) -> int:
-    """How long a frame of a message of `max_size` bytes may be: deflate lengthens data that it cannot compress."""
+    """How long a frame may be, for a limit of `max_size` bytes. Deflate lengthens data that it cannot compress."""
     return min(NO_LIMIT, max_size + max_size // 1000 + 64) if is_packed else max_size
 
 
 def not_utf8() -> Violation:
-    """The violation of a text message that is not UTF-8 (RFC 6455 section 8.1)."""
+    """Makes the violation for a text message that is not UTF-8 (RFC 6455 section 8.1)."""
     return Violation(CloseCode.INVALID_FRAME_PAYLOAD_DATA, "a text message that is not UTF-8")
 
 
 class Pieces:
     """The parts of a payload, in order.
 
-    Very many are joined block by block, because each is an object, and they may be small.
+    Each part is an object, and may be small. So many parts are joined into a block, which takes less memory.
     """
 
     __slots__ = ("_blocks", "_parts")
@@ -61,7 +61,7 @@ class Pieces:
         self._parts: list[bytes] = []
 
     def add(self, part: bytes) -> None:
-        """Adds a part behind the others."""
+        """Adds a part at the end."""
         self._parts.append(part)
         if len(self._parts) == PARTS_PER_BLOCK:
             self._blocks.append(b"".join(self._parts))
@@ -75,19 +75,19 @@ class Pieces:
 class MessageAssembler:
     """Makes messages of frames.
 
-    The messages of one read are delivered together, which costs less than message by message, and is no later. A run is
-    a series of whole messages of one opcode: they wait until the read is parsed, or a frame of another kind comes. The
-    parser may append to the run by itself, which is the hot path.
+    The messages of one read are delivered together: this costs less than one by one, and makes none of them later. They
+    form runs. A run is a series of whole messages of one opcode. It is delivered when the read has been parsed, or when
+    a frame of another kind comes. The parser may append to the run by itself, which is the hot path.
 
     Args:
         handler: Called in the order of the frames.
-        max_size: Bytes a message may have, unpacked; `NO_LIMIT`: any number.
-        deflate: Compression, where it was negotiated.
+        max_size: How many bytes a message may have, unpacked; `NO_LIMIT`: any number.
+        deflate: The compression that was negotiated; `None`: none.
 
     Attributes:
-        run: The messages of the run, either `str` or `bytes`.
+        run: The messages of the run, all `str` or all `bytes`.
         run_size: How many bytes they have together.
-        is_done: Whether nothing is delivered any more.
+        is_done: Whether nothing more will be delivered.
     """
 
     __slots__ = (
@@ -112,34 +112,34 @@ class MessageAssembler:
         self._limit = max_size
         self._fragment_limit = max(MIN_FRAGMENTS, max_size // BYTES_PER_FRAGMENT)
         self._deflate = deflate
-        # The message that has come in part, the number of its fragments, and their size.
+        # The message that is not complete: its fragments, its opcode, and the fragments' size and number.
         self._fragments: Pieces | None = None
         self._fragmented_opcode = CONTINUATION
         self._fragments_size = 0
         self._fragment_count = 0
         self._empty_fragments = 0
         self.is_done = False
-        # The opcode of the run; there is no run while a message is in fragments, nor at the end.
+        # The opcode of the run. There is no run while a message comes in fragments, nor after the end.
         self._opcode = NO_RUN
         self.run: list[Any] = []
         self.run_size = 0
-        # The last message is kept until the next one comes. Otherwise Python returns the arena of small messages to the
-        # system, and faults it in again for the next read: a fifth of the time of a message of 32 bytes.
+        # The last message is kept until the next one comes. Otherwise Python would give the memory of small messages
+        # back to the system and fetch it again for the next read: a fifth of the time of a message of 32 bytes.
         self._last: str | bytes = b""
 
     def on_frame(self, fin: bool, opcode: int, payload: bytes, compressed: bool) -> int:  # noqa: FBT001 - as frames are
         """Takes a frame.
 
         Args:
-            fin: Whether its message ends with it.
-            opcode: One that RFC 6455 knows.
-            payload: The payload.
-            compressed: Whether its message is.
+            fin: Whether the frame is the last one of its message.
+            opcode: One of the opcodes of RFC 6455.
+            payload: The frame's payload.
+            compressed: Whether the frame's message is compressed.
 
         Returns:
-            The opcode of the run. Instead of calling this, a whole message with this opcode may be appended to `run`,
-            and counted in `run_size`, if it is neither compressed nor too big; one that is compressed may be given to
-            `append_packed`.
+            The opcode of the run. The parser need not call this for a whole message with this opcode. If the message is
+            neither compressed nor too big, the parser may append it to `run` and count it in `run_size`. If it is
+            compressed, the parser may call `append_packed`.
 
         Raises:
             Violation: If the peer broke the protocol.
@@ -164,10 +164,10 @@ class MessageAssembler:
         """Delivers the messages of one read.
 
         Args:
-            violation: The error behind them; `None`: there is none.
+            violation: The error after the messages; `None`: there was none.
 
         Raises:
-            ProtocolError: If the peer broke the protocol behind the messages.
+            ProtocolError: If there was an error.
         """
         self._flush()
         if violation is not None and not self.is_done:
@@ -180,14 +180,14 @@ class MessageAssembler:
         self._opcode = NO_RUN
 
     def too_big(self) -> Violation:
-        """The violation of a message with more bytes than allowed."""
+        """Makes the violation for a message with more bytes than allowed."""
         text = "a frame that is larger than any memory"
         if self._limit != NO_LIMIT:
             text = f"a message of more than max_message_size ({self._limit} bytes)"
         return Violation(CloseCode.MESSAGE_TOO_BIG, text)
 
     def _flush(self) -> None:
-        """Delivers the run; nothing if `finish` was called within a delivery before."""
+        """Delivers the run, or discards it if the handler has called `finish` within an earlier delivery."""
         run, size = self.run, self.run_size
         if not run:
             return
@@ -198,7 +198,7 @@ class MessageAssembler:
             self._handler.on_messages(run, size)
 
     def _on_data(self, fin: bool, opcode: int, payload: bytes, compressed: bool) -> None:  # noqa: FBT001
-        """Takes a frame of a message: assembles fragments (RFC 6455 section 5.4), and unpacks."""
+        """Takes a frame of a message. It assembles fragments (RFC 6455 section 5.4), and unpacks a whole message."""
         if opcode == CONTINUATION:
             if not self._fragmented_opcode:
                 raise Violation(CloseCode.PROTOCOL_ERROR, "a continuation frame without a message to continue")
@@ -213,16 +213,16 @@ class MessageAssembler:
         elif not compressed and len(payload) > self._limit:
             raise self.too_big()
         self._begin_run(opcode)
-        if not compressed:
+        if compressed:
+            self.append_packed(payload)
+        else:
             self._append(payload)
-            return
-        self.append_packed(payload)
 
     def append_packed(self, payload: bytes) -> None:
         """Unpacks a whole message, and appends it to the run.
 
         Raises:
-            Violation: If it cannot be unpacked, is too big, or is no text though it should be.
+            Violation: If it cannot be unpacked, is too big, or is a text message that is not UTF-8.
         """
         self._append(self._unpack(payload))
         if self.run_size > MAX_UNPACKED_RUN:
@@ -258,7 +258,7 @@ class MessageAssembler:
             raise Violation(CloseCode.MESSAGE_TOO_BIG, f"a message in more than {MAX_EMPTY_FRAGMENTS} empty fragments")
 
     def _join_fragments(self) -> bytes:
-        """The payload of the message that is whole now."""
+        """Joins the fragments of a message whose last one has come."""
         assert self._fragments is not None
         payload = self._fragments.join()
         self._fragments = None
@@ -290,7 +290,7 @@ def _protocol_error(error: BaseException) -> ProtocolError:
 
 
 def _parse_close(payload: bytes) -> tuple[int, str]:
-    """The code and reason of a Close frame (RFC 6455 sections 5.5.1 and 7.4)."""
+    """Reads the code and the reason of a Close frame (RFC 6455 sections 5.5.1 and 7.4)."""
     if not payload:
         return int(CloseCode.NO_STATUS_RECEIVED), ""
     if len(payload) == 1:

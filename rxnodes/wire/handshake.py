@@ -20,7 +20,7 @@ __all__ = ["Agreement", "Handshake", "RefusedError", "parse_deflate_parameters"]
 
 SWITCHING_PROTOCOLS: Final = 101
 
-#: Names of headers, which are compared without regard to case.
+#: The names of headers.
 CONNECTION: Final = istr("Connection")
 SEC_WEBSOCKET_ACCEPT: Final = istr("Sec-WebSocket-Accept")
 SEC_WEBSOCKET_EXTENSIONS: Final = istr("Sec-WebSocket-Extensions")
@@ -37,7 +37,7 @@ DEFLATE_OFFER: Final = "permessage-deflate; client_max_window_bits"
 
 
 class RefusedError(Exception):
-    """We do not accept the server's answer to the handshake, or there was none."""
+    """The server gave no answer to the handshake, or one that we do not accept."""
 
 
 class Agreement(NamedTuple):
@@ -92,8 +92,9 @@ class Handshake:
             self._check_upgrade(answer)
             return Agreement(self._subprotocol(answer), self._deflate(answer))
         except ValueError as error:
-            # The server chose a part of this text.
+            # The server may have chosen a part of this text.
             complaint = text_of(error)
+        # Outside the handler, so that the error carries no context.
         raise RefusedError(complaint)
 
     def _check_upgrade(self, answer: CIMultiDict[str]) -> None:
@@ -126,16 +127,16 @@ def _tokens(values: Iterable[str]) -> set[str]:
     return {token.strip().lower() for value in values for token in value.split(",")}
 
 
-def parse_deflate_parameters(offer: str) -> Deflate:
-    """The compression that a server chose (RFC 7692 section 7.1).
+def parse_deflate_parameters(chosen: str) -> Deflate:
+    """Makes the compression that a server chose (RFC 7692 section 7.1).
 
     Args:
-        offer: The value of its `Sec-WebSocket-Extensions`.
+        chosen: The value of its `Sec-WebSocket-Extensions`.
 
     Raises:
-        ValueError: If it is not permessage-deflate with parameters that we offered.
+        ValueError: If the value is not permessage-deflate with parameters that we offered.
     """
-    name, *parameters = (part.strip() for part in offer.split(";"))
+    name, *parameters = (part.strip() for part in chosen.split(";"))
     if name != "permessage-deflate":
         raise ValueError(f"the server chose the extension {name!r}, which was not offered")
     values: dict[str, Any] = {}
@@ -155,7 +156,7 @@ def _check_parameter(key: str, value: str) -> int | None:
         return None
     if key == "server_max_window_bits" and value.isdecimal() and 8 <= int(value) <= zlib.MAX_WBITS:  # noqa: PLR2004
         return int(value)
-    # zlib cannot compress with a window of 8 bits, which the RFC allows a server to ask for.
+    # The RFC allows a server to ask for a window of 8 bits, but zlib cannot compress with one.
     if key == "client_max_window_bits" and value.isdecimal() and 9 <= int(value) <= zlib.MAX_WBITS:  # noqa: PLR2004
         return int(value)
     raise ValueError(f"the server gave permessage-deflate a parameter that cannot be: {key!r}")

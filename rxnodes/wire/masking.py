@@ -1,4 +1,4 @@
-"""Masking: each payload of a client is combined with four bytes that nobody can predict (RFC 6455 section 5.3)."""
+"""Masking: a client combines each payload with four unpredictable bytes (RFC 6455 section 5.3)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    # Compiled, these are part of the code, and their module is loaded with it; uncompiled, they are not used.
+    # mypyc makes machine code of these, and imports their module itself. Uncompiled code does not use them.
     from librt.strings import BytesWriter, read_i32_le, read_i64_le, write_i64_le  # noqa: TC004
     from mypy_extensions import i64  # noqa: TC004
 
 __all__ = ["IS_COMPILED", "Masks", "mask"]
 
-#: Whether this module is compiled to machine code, as are all that pyproject.toml lists.
+#: Whether this module, and each one that pyproject.toml lists with it, is compiled to machine code.
 IS_COMPILED: Final = __file__.endswith((".so", ".pyd"))
 
 #: How many masks are drawn from the system at once.
@@ -24,11 +24,11 @@ MASK_POOL: Final = 1024
 class Masks:
     """The masks of frames: four bytes each, which nobody can predict (RFC 6455 section 10.3).
 
-    They are drawn from the system many at a time, for all connections of a transport. So the first frame of a
+    All connections of a transport share them, and draw many at a time from the system. So the first frame of a
     connection waits for no system call, and an idle connection holds no masks.
 
     Args:
-        apply: Masks a payload in place; `None`: `mask`, in plain Python.
+        apply: Masks a payload in place; `None`: our own `mask`, in plain Python.
     """
 
     __slots__ = ("_drawn", "_writer", "apply")
@@ -40,7 +40,7 @@ class Masks:
             self._writer = BytesWriter()
 
     def draw(self, count: int) -> list[bytes]:
-        """Draws `count` masks or more: whoever uses one takes it off the end of the list."""
+        """Gives a list of `count` masks or more. The caller takes each mask that it uses off the end."""
         if len(self._drawn) < count:
             size = 4 * max(MASK_POOL, count)
             drawn = os.urandom(size)
@@ -48,7 +48,7 @@ class Masks:
         return self._drawn
 
     def frame(self, header: bytes, key: bytes, payload: bytes) -> bytes:
-        """A frame with a masked payload, eight bytes at a time; only where this module is compiled."""
+        """Makes a frame, and masks its payload eight bytes at a time. It works only if this module is compiled."""
         writer = self._writer
         writer.truncate(0)
         writer.write(header)
@@ -67,7 +67,7 @@ class Masks:
 
 
 def mask(key: bytes, payload: bytearray) -> None:
-    """Masks a payload in place, as one number: the fastest way in Python for short ones."""
+    """Masks a payload in place, as one large number. For short payloads nothing is faster in plain Python."""
     size = len(payload)
     pad = (key * (size // len(key) + 1))[:size]
     payload[:] = (int.from_bytes(payload) ^ int.from_bytes(pad)).to_bytes(size)

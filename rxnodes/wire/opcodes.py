@@ -1,4 +1,4 @@
-"""The numbers in the header of a frame (RFC 6455 section 5.2), and the violation of their rules."""
+"""The numbers in the header of a frame (RFC 6455 section 5.2), and the exception for a violation of the protocol."""
 
 from __future__ import annotations
 

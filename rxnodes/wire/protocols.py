@@ -1,4 +1,4 @@
-"""What the parser calls, and what the encoder reads. These two are never compiled, because others implement them."""
+"""What the parser calls, and what the encoder reads. They are never compiled, because plain classes implement them."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ __all__ = ["FrameHandler", "Outgoing"]
 
 
 class FrameHandler(Protocol):
-    """What a `FrameParser` calls, within `feed`."""
+    """A `FrameParser` calls it within `feed`, in the order of the frames."""
 
     def on_messages(self, messages: list[str] | list[bytes], size: int) -> None:
-        """Whole messages of one read, all of one kind, and how many bytes they have together."""
+        """Messages of one read came, all text or all binary. They have `size` bytes together."""
         ...
 
     def on_close(self, code: int, reason: str) -> None:
-        """A Close frame."""
+        """A Close frame came."""
         ...
 
     def on_ping(self, payload: bytes) -> None:
-        """A ping."""
+        """A ping came."""
         ...
 
     def on_pong(self, payload: bytes) -> None:
-        """A pong."""
+        """A pong came."""
         ...
 
 
 class Outgoing(Protocol):
-    """A message that is to be encoded.
+    """A message for the encoder.
 
     Attributes:
         payload: Its bytes.

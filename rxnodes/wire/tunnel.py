@@ -1,8 +1,8 @@
-"""What is said to a proxy so that it makes a tunnel: CONNECT (RFC 9110 section 9.3.6) and SOCKS5 (RFC 1928, RFC 1929).
+"""Asks a proxy for a tunnel, by CONNECT (RFC 9110 section 9.3.6) or SOCKS5 (RFC 1928 and RFC 1929).
 
-A conversation is a generator. It yields what is to be sent, and how many bytes of the answer it wants; it is sent those
-bytes, no more and no less, or none where the proxy has ended the connection. So nothing is taken of what comes through
-the tunnel. It returns when the tunnel is there.
+A conversation is a generator. It yields the bytes to send, and how many bytes of the answer it wants. The caller sends
+it exactly that many, or none if the proxy has ended the connection. So the conversation takes no byte that comes
+through the tunnel. It returns when there is a tunnel.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Conversation", "Credentials", "Proxy", "ProxyRefusedError", "connect", "socks5"]
 
-#: Yields bytes to send, and how many to receive; is sent what was received, or nothing at the end.
+#: It yields the bytes to send and how many bytes to receive. It is sent the bytes that were received.
 Conversation: TypeAlias = Generator[tuple[bytes, int], bytes, None]
 
-#: 407 is meant for this (RFC 9110 section 15.5.8), and some proxies say 401.
+#: RFC 9110 section 15.5.8 has 407 for this, but some proxies answer 401.
 WANTS_CREDENTIALS: Final = (401, 407)
 
 SOCKS5: Final = 5
@@ -33,7 +33,7 @@ USER_AND_PASSWORD: Final = 2
 CONNECT: Final = 1
 IPV4, DOMAIN_NAME, IPV6 = 1, 3, 4
 
-#: RFC 1928 section 6: why there is no tunnel.
+#: The reasons why there is no tunnel (RFC 1928 section 6).
 SOCKS5_REPLIES: Final = {
     1: "general failure",
     2: "not allowed by its rules",
@@ -48,7 +48,7 @@ NOT_ALLOWED: Final = 2
 
 
 class Credentials(NamedTuple):
-    """Who we are to a proxy, in UTF-8."""
+    """The user and the password for a proxy, in UTF-8."""
 
     user: bytes
     password: bytes
@@ -56,13 +56,13 @@ class Credentials(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proxy:
-    """A proxy that makes a tunnel to the server. Its texts show no credentials.
+    """A proxy that makes a tunnel to the server. Its `str` and `repr` show no credentials.
 
     Attributes:
-        scheme: "http": by CONNECT. "socks5": we look the server's name up. "socks5h": the proxy does.
-        host: Its name or IP address.
-        port: Its port.
-        credentials: Who we are to it; `None`: it does not ask.
+        scheme: "http": CONNECT. "socks5": SOCKS5, and we look up the server's name. "socks5h": the proxy looks it up.
+        host: The proxy's name or IP address.
+        port: The proxy's port.
+        credentials: The user and the password; `None`: the proxy needs none.
     """
 
     scheme: Literal["http", "socks5", "socks5h"]
@@ -80,8 +80,8 @@ class ProxyRefusedError(RefusedError):
 
     Args:
         message: Why not.
-        answer: The head of its answer, where it speaks HTTP.
-        is_final: Whether another attempt would be refused alike.
+        answer: The head of the proxy's answer; `None`: it gave none, or does not speak HTTP.
+        is_final: Whether the proxy would refuse another attempt too.
     """
 
     def __init__(self, message: str, *, answer: AnswerHead | None = None, is_final: bool = False) -> None:
@@ -94,13 +94,13 @@ def connect(host: str, port: int, credentials: Credentials | None, *, max_size: 
     r"""Asks an HTTP proxy for a tunnel.
 
     Args:
-        host: A name, or an IP address.
-        port: Its port.
+        host: The server's name or IP address.
+        port: The server's port.
         credentials: For Basic authentication (RFC 7617); `None`: there are none.
         max_size: How many bytes the head of the answer may have.
 
     Raises:
-        ProxyRefusedError: Within the conversation, if the proxy makes none.
+        ProxyRefusedError: Within the conversation, if the proxy makes no tunnel.
 
     Example:
         >>> conversation = connect("chat.test", 80, None, max_size=1024)
@@ -135,12 +135,12 @@ def socks5(host: str, port: int, credentials: Credentials | None) -> Conversatio
     r"""Asks a SOCKS5 proxy for a tunnel.
 
     Args:
-        host: A name, which the proxy looks up, or an IP address.
-        port: Its port.
+        host: The server's name, which the proxy looks up, or its IP address.
+        port: The server's port.
         credentials: User and password, each of 1 to 255 bytes; `None`: there are none.
 
     Raises:
-        ProxyRefusedError: Within the conversation, if the proxy makes none.
+        ProxyRefusedError: Within the conversation, if the proxy makes no tunnel.
 
     Example:
         >>> conversation = socks5("192.0.2.1", 80, None)
@@ -156,7 +156,7 @@ def socks5(host: str, port: int, credentials: Credentials | None) -> Conversatio
     if method == USER_AND_PASSWORD and credentials is not None:
         answer = yield b"\x01" + _with_length(credentials.user) + _with_length(credentials.password), 2
         if not answer:
-            # As some do in place of saying no.
+            # Some proxies do this instead of refusing.
             raise ProxyRefusedError("the SOCKS proxy ended the connection when it was given the credentials")
         if answer[1]:
             raise ProxyRefusedError("the SOCKS proxy refused us: the credentials are wrong", is_final=True)
@@ -169,7 +169,7 @@ def socks5(host: str, port: int, credentials: Credentials | None) -> Conversatio
         raise ProxyRefusedError(
             f"the SOCKS proxy could not connect to the server: {reason}", is_final=reply == NOT_ALLOWED
         )
-    # The address and the port from which the proxy connects.
+    # Then come the address and the port from which the proxy connects. Nobody needs them.
     size = {IPV4: 4, IPV6: 16}.get(kind)
     if size is None:
         (size,) = _unless_ended((yield b"", 1))

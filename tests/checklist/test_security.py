@@ -19,7 +19,7 @@ from websockets.asyncio.server import basic_auth, serve
 
 from rxnodes import ConnectError, HandlerError, Opened, Project, RxNodesError, SettingsError
 from rxnodes.connection.before_connect import ConnectOptions
-from rxnodes.lifecycle.letters import plain_event
+from rxnodes.lifecycle.plain_values import plain_event
 from rxnodes.testing import (
     WebSocketServer,
     answer_with,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import decimal
 import enum
 import functools
 import json
@@ -16,8 +15,6 @@ from typing import Annotated, Any, Generic, Literal, NotRequired, Optional, Type
 import msgpack
 import pydantic
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from typing_extensions import TypedDict
 
 from rxnodes import Codec, DecodeError
@@ -171,49 +168,6 @@ def test_what_is_written_need_not_be_readable_where_the_value_is_of_the_type(cod
     assert encode(as_codec(codec), value) == message
 
 
-FINITE = st.floats(allow_nan=False, allow_infinity=False)
-TEXT = st.text(st.characters(exclude_categories=["Cs"]))
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | FINITE | TEXT,
-    lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner),
-)
-QUOTES = st.builds(Quote, symbol=TEXT, b=st.floats(0, 1e9))
-RENAMED = st.builds(lambda bid: {"bid": bid}, FINITE) | st.builds(
-    lambda size: {"bid": 1.0, "size": size}, st.integers()
-)
-OF_TYPE = [
-    (Quote, QUOTES),
-    (Point, st.builds(Point, st.integers(), st.integers())),
-    (Entry, st.fixed_dictionaries({"name": TEXT})),
-    (Renamed, RENAMED),
-    (list[Renamed], st.lists(RENAMED)),
-    (dict[str, Any], st.dictionaries(TEXT, JSON)),
-    (dict[int, Quote], st.dictionaries(st.integers(), QUOTES)),
-    (Shape, st.builds(Square, kind=st.just("square"), side=FINITE)),
-    (Quote | None, st.none() | QUOTES),
-    (int | str, st.integers() | TEXT),
-    (Literal["a", 1], st.sampled_from(["a", 1])),
-    (Level, st.sampled_from(Level)),
-    (pydantic.Base64Bytes, st.binary()),
-    (Hexadecimal, st.integers()),
-    (tuple[bool, float | None], st.tuples(st.booleans(), st.none() | FINITE)),
-    (set[dt.date], st.sets(st.dates())),
-    (dt.datetime, st.datetimes(timezones=st.just(dt.UTC))),
-    (dt.timedelta, st.timedeltas(dt.timedelta(days=-(10**6)), dt.timedelta(days=10**6))),
-    (decimal.Decimal, st.decimals(allow_nan=False, allow_infinity=False)),
-    (uuid.UUID, st.uuids()),
-]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("type_", "values"), OF_TYPE, ids=[as_codec(type_).name for type_, _ in OF_TYPE])
-@settings(max_examples=25)
-@given(data=st.data())
-def test_what_is_written_of_a_type_is_read_again(type_, values, data):
-    codec, value = as_codec(type_), data.draw(values)
-    assert decode(codec, encode(codec, value)) == value
-
-
 def test_str_and_bytes_are_the_raw_forms_and_not_json():
     assert as_codec(str) is AS_TEXT
     assert as_codec(bytes) is AS_BYTES
@@ -263,15 +217,18 @@ def test_what_accompanies_the_values_of_a_type_is_written_as_its_own_type_says()
         assert for_any_type(as_codec(codec)) == as_codec(codec)
 
 
-@pytest.mark.parametrize("codec", ["json", "msgpack", Quote, (str, int), Codec(str, int)])
+@pytest.mark.parametrize(
+    "codec", ["json", "msgpack", Quote, (str, int), Codec(str, int), pydantic.TypeAdapter(int | str)]
+)
 def test_what_is_given_twice_is_one_codec(codec):
     assert as_codec(codec) == as_codec(codec)
     assert hash(as_codec(codec)) == hash(as_codec(codec))
     assert as_codec(as_codec(codec)) == as_codec(codec)
 
 
-def test_codecs_of_different_types_differ():
-    assert as_codec(Quote) != as_codec(Ask)
+@pytest.mark.parametrize(("one", "other"), [(Quote, Ask), (pydantic.TypeAdapter(int), pydantic.TypeAdapter(int))])
+def test_codecs_of_different_types_and_adapters_differ(one, other):
+    assert as_codec(one) != as_codec(other)
 
 
 @pytest.mark.parametrize(
@@ -340,37 +297,27 @@ def test_what_is_no_codec_is_not_repeated(value):
     assert "SECRET" not in str(raised.value)
 
 
-def test_which_type_it_is_that_is_no_codec():
-    with pytest.raises(TypeError, match="expected a codec, got Quote"):
-        as_codec(QUOTE)
-
-
-@pytest.mark.parametrize("type_", [list["Nope"], pydantic.TypeAdapter(list["Nope"])])  # noqa: F821 - that is the point
-def test_a_type_that_names_one_nobody_knows_raises_at_once(type_):
-    with pytest.raises(TypeError, match=r"no codec can be made of .*name 'Nope' is not defined"):
-        as_codec(type_)
+@pytest.mark.parametrize(
+    ("codec", "error", "reason"),
+    [
+        (QUOTE, TypeError, "expected a codec, got Quote"),
+        (list["Nope"], TypeError, "no codec can be made of .*name 'Nope' is not defined"),  # noqa: F821 - on purpose
+        (pydantic.TypeAdapter(list["Nope"]), TypeError, "no codec can be made of .*name 'Nope' is not defined"),  # noqa: F821
+        (pytest.Item, TypeError, "no codec can be made of .*Unable to generate pydantic-core schema"),
+        ((Login(), str), TypeError, "encode must be hashable, and this Login is not"),
+        ((str, Login()), TypeError, "decode must be hashable, and this Login is not"),
+        ("jsn", ValueError, r"there is no codec 'jsn'; a codec is \"json\", \"msgpack\""),
+    ],
+)
+def test_what_is_no_codec_raises_with_the_reason(codec, error, reason):
+    with pytest.raises(error, match=reason):
+        as_codec(codec)
 
 
 @pytest.mark.parametrize("functions", [(str, 5), ("json", str), (None, None)])
 def test_a_codec_is_made_of_functions(functions):
     with pytest.raises(TypeError, match=r"(encode|decode) must be a function, not"):
         Codec(*functions)
-
-
-@pytest.mark.parametrize("functions", [(Login(), str), (str, Login())])
-def test_a_codec_of_what_has_no_hash_raises_at_once(functions):
-    with pytest.raises(TypeError, match=r"(encode|decode) must be hashable, and this Login is not"):
-        as_codec(functions)
-
-
-def test_a_type_that_pydantic_cannot_take_raises_at_once_with_its_reason():
-    with pytest.raises(TypeError, match=r"no codec can be made of .*Unable to generate pydantic-core schema"):
-        as_codec(pytest.Item)
-
-
-def test_another_name_raises_at_once():
-    with pytest.raises(ValueError, match=r"there is no codec 'jsn'; a codec is \"json\", \"msgpack\""):
-        as_codec("jsn")
 
 
 def test_msgpack_where_it_is_not_installed_says_how_to_install_it(monkeypatch):
@@ -472,14 +419,12 @@ def test_the_excerpt_is_the_beginning_and_nothing_that_could_break_a_line():
     assert "\x1b" not in str(raised.value)
 
 
-@pytest.mark.parametrize("codec", [Quote, "json"])
-def test_no_chained_error_repeats_the_message(codec):
+@pytest.mark.parametrize("codec", ["json", list[int], Quote])
+def test_what_does_not_fit_is_kept_alive_by_no_chained_error(codec):
     with pytest.raises(DecodeError) as raised:
-        decode(as_codec(codec), '{"symbol":["' + "x" * 100 + "SECRET")
-    error = raised.value
-    while error is not None:
-        assert "SECRET" not in str(error)
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        decode(as_codec(codec), "no" * 1000)
+    assert raised.value.__cause__ is None
+    assert raised.value.__context__ is None
 
 
 def test_what_somebodys_function_raised_is_the_cause():
@@ -529,12 +474,6 @@ def test_importing_it_imports_neither_pydantic_nor_msgpack():
     assert not set(done.stdout.split()) & {"pydantic", "pydantic_core", "msgpack"}
 
 
-def test_an_adapter_is_the_same_codec_wherever_it_is_given():
-    adapter = pydantic.TypeAdapter(int | str)
-    assert as_codec(adapter) == as_codec(adapter)
-    assert as_codec(adapter) != as_codec(pydantic.TypeAdapter(int | str))
-
-
 @pytest.mark.parametrize("as_bytes", [False, True])
 @pytest.mark.parametrize("number", ["1e400", "-1.5e309", "1" + "0" * 308 + ".5e1", "9" * 310 + ".0"])
 @pytest.mark.parametrize("text", ["{}", "[0,{}]", '{{"a":{}}}'])
@@ -551,11 +490,3 @@ def test_json_refuses_a_number_that_is_too_large_for_a_float(as_bytes, number, t
 def test_names_that_are_no_json_may_stand_in_strings(codec, as_bytes, value):
     message = encode(as_codec("json"), value)
     assert decode(as_codec(codec), message.encode() if as_bytes else message) == value
-
-
-@pytest.mark.parametrize("codec", ["json", list[int]])
-def test_what_does_not_fit_keeps_nothing_alive(codec):
-    with pytest.raises(DecodeError) as raised:
-        decode(as_codec(codec), "no" * 1000)
-    assert raised.value.__cause__ is None
-    assert raised.value.__context__ is None

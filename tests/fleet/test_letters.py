@@ -30,7 +30,7 @@ from rxnodes.fleet.letters import (
 )
 from rxnodes.fleet.rules.values import Entry, Lease, Record, Tail, Wish
 from rxnodes.lifecycle.events import LifecycleEvent
-from rxnodes.lifecycle.letters import error_of, plain_error
+from rxnodes.lifecycle.plain_values import error_of, plain_error
 from rxnodes.testing.events import error_event, opened, stopped
 
 names = st.text(min_size=1)

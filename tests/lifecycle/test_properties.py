@@ -163,7 +163,7 @@ class AnySequence(RuleBasedStateMachine):
 
     @precondition(lambda self: self.can(is_open=False))
     @rule()
-    def shake(self):
+    def handshake_done(self):
         self.link.is_open = True
         self.feed(HandshakeDone(*self.link.numbers, None, CIMultiDict()))
 
@@ -223,7 +223,7 @@ class AnySequence(RuleBasedStateMachine):
 
     @precondition(lambda self: self.old)
     @rule(data=st.data())
-    def say_something_old(self, data):
+    def repeat_an_old_input(self, data):
         old = data.draw(st.sampled_from(self.old))
         current = self.link.numbers if self.link else None
         if isinstance(old, Elapsed):
@@ -250,7 +250,7 @@ class AnySequence(RuleBasedStateMachine):
             assert self.link is not None
 
     @invariant()
-    def nothing_is_left_when_stopped_is_told(self):
+    def nothing_is_left_when_stopped_is_delivered(self):
         if self.state.phase in (Phase.STOPPED, Phase.CLOSED, Phase.IDLE):
             assert self.link is None
             assert self.due is None

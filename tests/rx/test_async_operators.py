@@ -8,33 +8,25 @@ import threading
 
 import pytest
 import reactivex
-from consumers import Seen, Source, Work, in_thread, now
+from consumers import Seen, Source, Work, feed, in_thread, now
 from reactivex import Subject
 from reactivex import operators as ops
 from reactivex.scheduler.eventloop import AsyncIOThreadSafeScheduler
 from virtual import Chat, virtual
 
-from rxnodes import (
-    BufferOverflow,
-    Drops,
-    Project,
-    RxNodesError,
-    for_each_async,
-    map_async,
-)
+from rxnodes import BufferOverflow, Drops, Project, RxNodesError, for_each_async, map_async
 from rxnodes.rx.schedulers import ThreadSafeLoopScheduler
 from rxnodes.testing import ScriptedTransport, VirtualTimeLoop, run_in_virtual_time
 from rxnodes.websocket import on_receive, on_stop
 
-# Results: order, number, completion
+# Results: their order, how many at a time, completion
 
 
 @virtual
 async def test_one_after_the_other_in_order():
     source, work = Subject(), Work()
     seen = Seen(source.pipe(map_async(work)))
-    for item in range(3):
-        source.on_next(item)
+    feed(source, *range(3))
     source.on_completed()
     assert seen == []
     await asyncio.sleep(1.5)
@@ -49,8 +41,7 @@ async def test_one_after_the_other_in_order():
 async def test_in_the_order_of_the_items_or_as_completed(ordered, expected):
     source, work = Subject(), Work(float)
     seen = Seen(source.pipe(map_async(work, max_concurrent=4, ordered=ordered)))
-    for item in (3, 1, 2, 0):
-        source.on_next(item)
+    feed(source, 3, 1, 2, 0)
     await asyncio.sleep(2.5)
     assert len(seen) == (0 if ordered else 3)
     await asyncio.sleep(1)
@@ -62,8 +53,7 @@ async def test_in_the_order_of_the_items_or_as_completed(ordered, expected):
 async def test_no_more_than_so_many_at_a_time(ordered):
     source, work = Subject(), Work()
     seen = Seen(source.pipe(map_async(work, max_concurrent=3, ordered=ordered)))
-    for item in range(10):
-        source.on_next(item)
+    feed(source, *range(10))
     source.on_completed()
     began = now()
     await asyncio.sleep(100)
@@ -76,10 +66,9 @@ async def test_no_more_than_so_many_at_a_time(ordered):
 async def test_a_result_that_waits_for_its_turn_counts_as_one_that_is_worked_on():
     source, work = Subject(), Work(lambda item: 10 if item == 0 else 0.1)
     Seen(source.pipe(map_async(work, max_concurrent=2)))
-    for item in range(5):
-        source.on_next(item)
+    feed(source, *range(5))
     await asyncio.sleep(5)
-    assert work.begun == [0, 1], "what is done and not told would grow without bound"
+    assert work.begun == [0, 1], "otherwise results that wait could grow without bound"
     await asyncio.sleep(10)
     assert work.done == [1, 0, 2, 3, 4]
 
@@ -102,25 +91,21 @@ async def test_the_subscriptions_are_apart():
 
 @virtual
 async def test_any_awaitable_will_do():
-    source = Subject()
-
     def answer(item):
         future = asyncio.get_running_loop().create_future()
         future.set_result(item * 2)
         return future
 
-    seen = Seen(source.pipe(map_async(answer)))
-    source.on_next(4)
+    seen = Seen(reactivex.just(4).pipe(map_async(answer)))
     await asyncio.sleep(1)
-    assert seen == [8]
+    assert seen == [8, "|"]
 
 
 @virtual
 async def test_each_item_passes_when_its_work_is_done():
     source, work = Subject(), Work()
     seen = Seen(source.pipe(for_each_async(work)))
-    for item in "ab":
-        source.on_next(item)
+    feed(source, "a", "b")
     source.on_completed()
     await asyncio.sleep(1.5)
     assert (seen, work.done) == (["a"], ["a"])
@@ -146,8 +131,7 @@ async def test_what_a_coroutine_raises_is_the_streams_error_and_cancels_the_othe
         return await (fails(item) if item == "bad" else work(item))
 
     seen = Seen(source.pipe(map_async(fn, max_concurrent=2, ordered=False)))
-    for item in ("long", "bad", "waits"):
-        source.on_next(item)
+    feed(source, "long", "bad", "waits")
     await asyncio.sleep(2)
     ((what, error),) = seen
     assert (what, type(error)) == ("error", ZeroDivisionError)
@@ -170,8 +154,7 @@ async def test_in_order_an_error_has_its_turn():
         return result
 
     seen = Seen(source.pipe(map_async(fn, max_concurrent=2)))
-    source.on_next(5)
-    source.on_next(1)
+    feed(source, 5, 1)
     await asyncio.sleep(3)
     assert seen == []
     await asyncio.sleep(3)
@@ -189,8 +172,7 @@ async def test_an_error_can_become_a_value_or_be_passed_over(operator, instead):
         return "instead"
 
     seen = Seen(source.pipe(operator(fails, on_error=handle)))
-    for item in ("a", "bad", "b"):
-        source.on_next(item)
+    feed(source, "a", "bad", "b")
     source.on_completed()
     await asyncio.sleep(10)
     assert seen == ["a", instead, "b", "|"]
@@ -198,19 +180,15 @@ async def test_an_error_can_become_a_value_or_be_passed_over(operator, instead):
 
 
 @virtual
-async def test_what_the_handler_of_errors_raises_is_the_streams_error():
-    source = Subject()
-    seen = Seen(source.pipe(map_async(fails, on_error=lambda error, item: {}[item])))
-    source.on_next("bad")
+async def test_an_exception_of_on_error_is_the_streams_error():
+    seen = Seen(reactivex.just("bad").pipe(map_async(fails, on_error=lambda error, item: {}[item])))
     await asyncio.sleep(2)
     assert type(seen[0][1]) is KeyError
 
 
 @virtual
-async def test_what_is_raised_before_there_is_anything_to_await():
-    source = Subject()
-    seen = Seen(source.pipe(map_async(lambda item: 1 / item)))
-    source.on_next(0)
+async def test_an_exception_before_there_is_anything_to_await():
+    seen = Seen(reactivex.just(0).pipe(map_async(lambda item: 1 / item)))
     await asyncio.sleep(1)
     assert type(seen[0][1]) is ZeroDivisionError
 
@@ -245,7 +223,7 @@ class StrangeError(BaseException):
 @virtual
 @pytest.mark.parametrize("error", [asyncio.CancelledError(), StrangeError()], ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("handled", [False, True])
-async def test_a_cancellation_that_nobody_here_asked_for_is_an_error_like_any(error, handled):
+async def test_a_cancellation_from_elsewhere_is_an_error_like_any(error, handled):
     source = Subject()
 
     async def fn(item):
@@ -254,8 +232,7 @@ async def test_a_cancellation_that_nobody_here_asked_for_is_an_error_like_any(er
         return item
 
     seen = Seen(source.pipe(map_async(fn, on_error=(lambda error, item: error) if handled else None)))
-    source.on_next("bad")
-    source.on_next("good")
+    feed(source, "bad", "good")
     await asyncio.sleep(1)
     wrapped = seen[0] if handled else seen[0][1]
     assert type(wrapped) is RxNodesError
@@ -267,8 +244,7 @@ async def test_a_cancellation_that_nobody_here_asked_for_is_an_error_like_any(er
 async def test_an_error_of_the_source_passes_at_once_and_cancels():
     source, work = Subject(), Work()
     seen = Seen(source.pipe(map_async(work)))
-    source.on_next(1)
-    source.on_next(2)
+    feed(source, 1, 2)
     await asyncio.sleep(0.5)
     error = ValueError("no")
     source.on_error(error)
@@ -303,8 +279,7 @@ async def test_a_subscriber_that_disposes_sees_nothing_more():
     subscription = source.pipe(map_async(work, max_concurrent=3)).subscribe(
         lambda result: (seen.append(result), subscription.dispose())
     )
-    for item in range(5):
-        source.on_next(item)
+    feed(source, *range(5))
     await asyncio.sleep(10)
     assert seen == ["did 0"]
     assert work.begun == [0, 1, 2]
@@ -327,7 +302,7 @@ async def test_a_coroutine_that_disposes_its_own_pipeline_is_cancelled_too():
 
 @virtual
 async def test_a_loop_that_begins_a_task_at_once():
-    """As one with an eager task factory does: what is run may dispose before the task is known."""
+    """An eager task factory does so. The coroutine may dispose the subscription before its task is known."""
     source, after = Subject(), []
 
     def eagerly(loop, coroutine, **kwargs):
@@ -378,8 +353,7 @@ async def test_a_subscriber_that_raises_is_logged_and_sees_the_next(caplog):
         raise ZeroDivisionError
 
     source.pipe(map_async(Work(), max_concurrent=2)).subscribe(raises)
-    for item in range(3):
-        source.on_next(item)
+    feed(source, *range(3))
     await asyncio.sleep(10)
     assert seen == ["did 0", "did 1", "did 2"]
     assert [record.exc_info[0] for record in caplog.records] == [ZeroDivisionError] * 3
@@ -396,8 +370,7 @@ def test_an_interrupt_reaches_the_program_and_leaves_nothing_behind():
     async def main():
         source = Subject()
         source.pipe(map_async(Work(), max_concurrent=2)).subscribe(raises)
-        for item in range(3):
-            source.on_next(item)
+        feed(source, *range(3))
         await asyncio.sleep(10)
 
     runner = asyncio.Runner(loop_factory=VirtualTimeLoop)
@@ -431,16 +404,14 @@ async def test_an_error_without_anybody_who_handles_it_reaches_the_loop():
         ("latest", [0, 5], [1, 2, 3, 4]),
     ],
 )
-async def test_what_a_full_buffer_drops_is_counted_and_told(overflow, worked_on, dropped):
+async def test_a_full_buffer_counts_and_emits_what_it_drops(overflow, worked_on, dropped):
     source, work, drops = Source(), Work(), Drops()
-    told = Seen(drops)
+    emitted = Seen(drops)
     Seen(source.subject.pipe(map_async(work, buffer=2, overflow=overflow, drops=drops)))
     source.emit(*range(6))
     assert not source.is_paused, "only 'pause' pauses"
     await asyncio.sleep(10)
-    assert work.done == worked_on
-    assert told == dropped
-    assert drops.total == len(dropped)
+    assert (work.done, emitted, drops.total) == (worked_on, dropped, len(dropped))
 
 
 @virtual
@@ -450,14 +421,13 @@ async def test_what_a_full_buffer_drops_is_counted_and_told(overflow, worked_on,
 )
 async def test_a_buffer_of_none(overflow, worked_on, dropped):
     source, work, drops = Subject(), Work(), Drops()
-    told = Seen(drops)
+    emitted = Seen(drops)
     Seen(source.pipe(map_async(work, buffer=0, overflow=overflow, drops=drops)))
-    for item in range(3):
-        source.on_next(item)
+    feed(source, *range(3))
     await asyncio.sleep(5)
     source.on_next(5)
     await asyncio.sleep(5)
-    assert (work.done, told) == (worked_on, dropped)
+    assert (work.done, emitted) == (worked_on, dropped)
 
 
 @virtual
@@ -465,8 +435,7 @@ async def test_a_buffer_of_none(overflow, worked_on, dropped):
 async def test_what_fits_is_never_dropped(overflow):
     source, work, drops = Subject(), Work(), Drops()
     Seen(source.pipe(map_async(work, max_concurrent=2, buffer=1, overflow=overflow, drops=drops)))
-    for item in range(3):
-        source.on_next(item)
+    feed(source, *range(3))
     await asyncio.sleep(10)
     assert (work.done, drops.total) == ([0, 1, 2], 0)
 
@@ -477,8 +446,7 @@ async def test_a_full_buffer_that_may_not_drop_ends_the_stream(overflow, says):
     source, work = Subject(), Work()
     seen = Seen(source.pipe(map_async(work, buffer=2, overflow=overflow)))
     await asyncio.sleep(0)
-    for item in range(5):
-        source.on_next(item)
+    feed(source, *range(5))
     ((_, error),) = seen
     assert type(error) is BufferOverflow
     assert error.size == 2
@@ -488,7 +456,7 @@ async def test_a_full_buffer_that_may_not_drop_ends_the_stream(overflow, says):
 
 
 @virtual
-async def test_an_error_that_is_asked_for_comes_under_a_pause_control_as_well():
+async def test_the_policy_error_does_not_pause_a_source_that_could_be_paused():
     source = Source()
     seen = Seen(source.subject.pipe(map_async(Work(), buffer=1, overflow="error")))
     source.emit(1, 2, 3)
@@ -515,7 +483,7 @@ async def test_a_source_is_paused_when_the_buffer_is_full_and_goes_on_at_half(bu
 
 
 @virtual
-async def test_what_one_read_brings_is_kept_though_the_buffer_is_full():
+async def test_the_items_of_one_read_are_kept_though_the_buffer_is_full():
     source, work = Source(), Work()
     seen = Seen(source.subject.pipe(map_async(work, buffer=2)))
     source.emit(*range(20))
@@ -525,7 +493,7 @@ async def test_what_one_read_brings_is_kept_though_the_buffer_is_full():
 
 
 @virtual
-async def test_a_source_that_completes_is_let_go():
+async def test_a_source_that_completes_is_resumed():
     source, work = Source(), Work()
     seen = Seen(source.subject.pipe(map_async(work, buffer=1)))
     source.emit(1, 2, 3)
@@ -547,7 +515,7 @@ async def test_the_pause_goes_up_through_a_chain_of_awaiting_operators():
     source.emit(4, 5)
     await asyncio.sleep(0)
     assert source.is_paused
-    assert len(quick.begun) <= 4, "what cannot be passed on is not worked on"
+    assert len(quick.begun) <= 4, "an item that cannot be passed on is not begun"
     await asyncio.sleep(100)
     assert seen == [f"did did {item}" for item in range(6)]
     assert not source.is_paused
@@ -584,7 +552,7 @@ async def test_two_sources_are_paused_each_by_itself():
         (lambda: map_async(fails, drops=Drops), TypeError, r"drops: expected a Drops\(\), got <class"),
     ],
 )
-def test_what_cannot_be_is_refused_where_it_is_asked_for(make, error, says):
+def test_a_wrong_argument_is_refused_where_it_is_given(make, error, says):
     with pytest.raises(error, match=says):
         make()
 
@@ -592,24 +560,21 @@ def test_what_cannot_be_is_refused_where_it_is_asked_for(make, error, says):
 # Loops and threads
 
 
-def test_without_a_loop_there_is_a_clear_error():
-    source = Subject()
-    seen = Seen(source.pipe(map_async(fails)))
-    source.on_next(1)
-    ((_, error),) = seen
-    assert type(error) is RxNodesError
-    assert "map_async: no event loop runs in this thread" in str(error)
-
-
-def test_a_loop_that_is_closed_is_none():
+@pytest.mark.parametrize("is_closed", [False, True])
+def test_without_a_loop_there_is_a_clear_error(is_closed):
     source, seen = Subject(), Seen()
 
     async def main():
         seen.follow(source.pipe(map_async(fails)))
 
-    run_in_virtual_time(main())
+    if is_closed:
+        run_in_virtual_time(main())
+    else:
+        seen.follow(source.pipe(map_async(fails)))
     source.on_next(1)
-    assert "is closed" in str(seen[0][1])
+    ((_, error),) = seen
+    assert type(error) is RxNodesError
+    assert "map_async: no event loop runs in this thread, or the one it was subscribed on is closed" in str(error)
 
 
 def test_the_loop_may_begin_later():
@@ -635,7 +600,7 @@ async def test_items_of_another_thread_are_handed_over(end):
         return item
 
     seen = Seen(source.pipe(map_async(fn)))
-    in_thread(lambda: [source.on_next(item) for item in range(5)])
+    in_thread(lambda: feed(source, *range(5)))
     await asyncio.sleep(1)
     assert seen == [0, 1, 2, 3, 4]
     ends = {
@@ -654,14 +619,14 @@ async def test_items_of_another_thread_are_handed_over(end):
     ("overflow", "expected"), [("drop_oldest", [98, 99]), ("drop_newest", [0, 1]), ("latest", [98, 99])]
 )
 async def test_a_flood_from_another_thread_is_bounded_there(overflow, expected):
-    """The loop is held up by it, so all of it comes before the first is worked on."""
+    """The loop is blocked meanwhile, so all items come before the first one is begun."""
     source, work, drops = Subject(), Work(), Drops()
     Seen(source.pipe(map_async(work, buffer=1, overflow=overflow, drops=drops)))
     called = []
     loop = asyncio.get_running_loop()
     hand_over = loop.call_soon_threadsafe
     loop.call_soon_threadsafe = lambda *args: (called.append(args), hand_over(*args))
-    in_thread(lambda: [source.on_next(item) for item in range(100)])
+    in_thread(lambda: feed(source, *range(100)))
     await asyncio.sleep(10)
     assert work.done == expected
     assert drops.total == 100 - len(expected)
@@ -672,7 +637,7 @@ async def test_a_flood_from_another_thread_is_bounded_there(overflow, expected):
 async def test_an_overflow_in_another_thread():
     source = Subject()
     seen = Seen(source.pipe(map_async(Work(), buffer=1, overflow="error")))
-    in_thread(lambda: [source.on_next(item) for item in range(9)])
+    in_thread(lambda: feed(source, *range(9)))
     assert seen == []
     await asyncio.sleep(1)
     assert [type(error) for _, error in seen] == [BufferOverflow]
@@ -680,7 +645,7 @@ async def test_an_overflow_in_another_thread():
 
 @pytest.mark.parametrize("kind", [ThreadSafeLoopScheduler, AsyncIOThreadSafeScheduler])
 @virtual
-async def test_a_scheduler_on_a_loop_tells_which(kind):
+async def test_a_scheduler_on_a_loop_names_the_loop(kind):
     source, work, scheduler = Subject(), Work(), kind(asyncio.get_running_loop())
     seen = Seen()
     in_thread(lambda: (seen.follow(source.pipe(map_async(work)), scheduler=scheduler), source.on_next(1)))
@@ -690,7 +655,7 @@ async def test_a_scheduler_on_a_loop_tells_which(kind):
 
 @pytest.mark.slow
 def test_awaiting_on_another_loop_pauses_the_connection():
-    """An observable is awaited with a scheduler of that loop, by which a connection would hand over all that it has."""
+    """It subscribes with a scheduler of that loop, through which a connection would hand over all its messages."""
     count = 300
     transport = ScriptedTransport(lambda peer: peer.accept())
     numbers, begun = [], threading.Event()
@@ -737,8 +702,8 @@ def test_disposing_when_the_loop_is_gone():
 
 @virtual
 @pytest.mark.parametrize("how", ["the scope", "awaited"])
-async def test_what_stands_for_a_message_is_put_off_and_holds_up_its_connection_all_the_same(how):
-    """`of` and `from_iterable` emit on the scheduler that is handed down: in the next turn of the loop."""
+async def test_items_made_of_a_message_pause_its_connection_though_they_come_a_turn_later(how):
+    """`of` and `from_iterable` emit on the subscription's scheduler, in the next turn of the loop."""
     transport = ScriptedTransport(lambda peer: peer.accept())
     work = Work()
     async with Project(websocket={"chat": "ws://chat.test/"}, transport=transport) as project:
@@ -766,8 +731,8 @@ async def test_what_stands_for_a_message_is_put_off_and_holds_up_its_connection_
 
 
 @virtual
-async def test_a_queue_that_puts_itself_off_belongs_to_nobody_behind_its_first_item():
-    """`observe_on` works one off, of whatever came from whom; what waits there cannot be held up."""
+async def test_a_queue_that_schedules_itself_pauses_no_source_after_its_first_item():
+    """`observe_on` has such a queue, with items of all sources. So it cannot pause any of them."""
     first, second = Source(), Source()
     merged = reactivex.merge(first.subject, second.subject)
     scheduler = ThreadSafeLoopScheduler(asyncio.get_running_loop())
@@ -784,48 +749,22 @@ async def test_a_queue_that_puts_itself_off_belongs_to_nobody_behind_its_first_i
 # Connections
 
 
-class Reading:
-    """A chat whose messages go through a pipeline."""
-
-    def __init__(self, *operators, **policy):
-        self.chat = Chat(**policy)
-        self.seen = Seen(on_receive(self.chat.connection).pipe(*operators))
-
-    async def opened(self):
-        await self.chat.opened()
-        return self.chat.connection, self.chat.peer
-
-
 @virtual
-async def test_a_connection_is_read_no_further_while_the_buffer_is_full():
-    work = Work()
-    it = Reading(ops.filter(bool), ops.map(int), map_async(work, buffer=2))
-    connection, peer = await it.opened()
-    for item in range(10):
-        peer.send(str(item))
-    assert peer.is_held
-    assert connection.last_stopped is None
-    assert len(it.chat.journal.messages) == 3
-    await asyncio.sleep(100)
-    assert it.seen == [f"did {item}" for item in range(10)]
-    assert not peer.is_held
-
-
-@virtual
-async def test_the_next_session_begins_as_the_last_one_ended():
-    work = Work(10)
-    it = Reading(map_async(work, buffer=1))
-    connection, peer = await it.opened()
-    peer.send("a")
-    peer.send("b")
-    assert peer.is_held
-    connection.stop()
-    await connection.wait_stopped()
-    connection.start()
-    await connection.wait_started()
-    assert it.chat.peer is not peer
-    it.chat.peer.send("c")
-    assert it.chat.peer.is_held
-    assert it.chat.journal.messages == ["a", "b"]
+async def test_the_next_session_begins_paused_if_the_last_one_ended_so():
+    chat = Chat()
+    Seen(on_receive(chat.connection).pipe(map_async(Work(10), buffer=1)))
+    await chat.opened()
+    first = chat.peer
+    first.send("a")
+    first.send("b")
+    assert first.is_held
+    chat.connection.stop()
+    await chat.connection.wait_stopped()
+    chat.connection.start()
+    await chat.connection.wait_started()
+    assert chat.peer is not first
+    chat.peer.send("c")
+    assert chat.peer.is_held
+    assert chat.journal.messages == ["a", "b"]
     await asyncio.sleep(11)
-    assert it.chat.journal.messages == ["a", "b", "c"]
+    assert chat.journal.messages == ["a", "b", "c"]

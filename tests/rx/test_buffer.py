@@ -1,4 +1,4 @@
-"""What waits for a consumer, and what is dropped."""
+"""Buffers, where two threads meet. tests/rx/test_async_operators.py tests their policies."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from rxnodes.rx.backpressure import PauseControl, deliver
 from rxnodes.rx.buffer import Buffer
 
 
-def test_a_buffer_that_is_closed_keeps_nothing_and_holds_nobody():
-    """What another thread is putting at that moment would hold up its source for good."""
+def test_a_closed_buffer_keeps_nothing_and_pauses_nothing():
+    """Otherwise an item that another thread puts at that moment would pause its source for good."""
     source = Source()
     buffer = Buffer(1, "pause", None)
     buffer.close()
@@ -19,8 +19,8 @@ def test_a_buffer_that_is_closed_keeps_nothing_and_holds_nobody():
     assert source.turns == []
 
 
-def test_one_that_lets_go_on_another_thread_while_its_source_fills_it_again():
-    """The source's thread is still delivering what one read brought when it hears that it may go on."""
+def test_a_buffer_is_filled_again_before_its_source_hears_that_it_is_resumed():
+    """The source's thread still delivers the items of one read when the consumer, on another thread, resumes it."""
     turns, handed_over = [], []
     is_elsewhere = False
     pause_control = PauseControl(turns.append, lambda action: handed_over.append(action) if is_elsewhere else action())

@@ -21,7 +21,7 @@ PROGRAM = Path(__file__).parents[1] / "forked.py"
 @pytest.mark.parametrize("kind", ["asyncio", "uvloop"])
 @pytest.mark.parametrize("way", ["plain", "async"])
 def test_a_child_that_leaves_and_collects_what_it_inherited(way, kind):
-    """It hung for ever; where the loop was asyncio's, its parent did, which heard of no other thread any more."""
+    """The child hung for ever. With asyncio's loop the parent hung too, because other threads could not wake it."""
     done = subprocess.run(  # noqa: S603 - our own program
         [sys.executable, PROGRAM, way, kind],
         # Warnings are no errors here: CPython warns of every fork beside a thread, from 3.12 on.
@@ -37,7 +37,7 @@ def test_a_child_that_leaves_and_collects_what_it_inherited(way, kind):
 # CPython warns of every fork beside a thread, from 3.12 on.
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_no_process_is_forked_while_another_thread_holds_a_lock_of_ours():
-    """Nobody would ever let it go there."""
+    """In the child nobody would release it."""
     is_held, may_let_go = threading.Event(), threading.Event()
 
     def hold():

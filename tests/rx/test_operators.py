@@ -111,40 +111,27 @@ def test_state_is_kept_per_subscription():
 
 
 class Gate:
-    def __init__(self, scheduler, held, opens):
-        self.is_held = held
-        self.released = scheduler.create_hot_observable(*[on_next(time, None) for time in opens])
+    def __init__(self, scheduler, opens):
+        self.is_held = True
+        self.released = scheduler.create_hot_observable(on_next(opens, None))
 
     def __call__(self):
         return hold_while(lambda: self.is_held, self.released, lambda act: act())
 
 
-def test_pulses_are_held_while_it_lasts_and_let_go_in_order():
+@pytest.mark.parametrize(("opens", "times"), [(235, [235, 235, 235, 240, 250]), (300, [300] * 5)])
+def test_pulses_and_the_completion_are_held_back_and_then_come_in_order(opens, times):
     scheduler = TestScheduler()
-    gate = Gate(scheduler, held=True, opens=[235])
-    scheduler.schedule_absolute(234, lambda *_: setattr(gate, "is_held", False))
+    gate = Gate(scheduler, opens)
+    scheduler.schedule_absolute(opens - 1, lambda *_: setattr(gate, "is_held", False))
     result = scheduler.start(lambda: source(scheduler).pipe(gate()))
-    assert result.messages == [
-        on_next(235, 1),
-        on_next(235, 2),
-        on_next(235, 3),
-        on_next(240, 4),
-        on_completed(250),
-    ]
+    assert [message.time for message in result.messages] == times
+    assert [message.value for message in result.messages] == [message.value for message in PULSES]
 
 
-def test_completion_waits_for_what_is_held():
+def test_nothing_is_emitted_if_it_is_held_again_at_once():
     scheduler = TestScheduler()
-    gate = Gate(scheduler, held=True, opens=[300])
-    scheduler.schedule_absolute(299, lambda *_: setattr(gate, "is_held", False))
-    result = scheduler.start(lambda: source(scheduler).pipe(gate()))
-    assert [message.time for message in result.messages] == [300] * 5
-    assert result.messages[-1] == on_completed(300)
-
-
-def test_nothing_is_let_go_when_it_is_held_again_at_once():
-    scheduler = TestScheduler()
-    gate = Gate(scheduler, held=True, opens=[225])
+    gate = Gate(scheduler, 225)
     result = scheduler.start(lambda: source(scheduler).pipe(gate()))
     assert result.messages == []
 
@@ -152,7 +139,7 @@ def test_nothing_is_let_go_when_it_is_held_again_at_once():
 def test_an_error_passes_at_once():
     scheduler = TestScheduler()
     error = ValueError("no")
-    gate = Gate(scheduler, held=True, opens=[])
+    gate = Gate(scheduler, 300)
     failing = scheduler.create_hot_observable(on_next(210, 1), on_error(220, error))
     result = scheduler.start(lambda: failing.pipe(gate()))
     assert result.messages == [on_error(220, error)]
@@ -169,7 +156,7 @@ def test_the_subscriptions_scheduler_is_handed_on(operator):
     assert seen == [0]
 
 
-# What a node is given to follow goes by its pipeline's scheduler
+# A switch uses its pipeline's scheduler
 
 
 def at(time, value):
@@ -186,7 +173,7 @@ def test_a_timed_switch_keeps_the_pipelines_time(name, first, then):
     assert done == [1, 2]
 
 
-def test_what_a_switch_has_from_the_beginning_counts_at_once():
+def test_the_first_values_of_a_switch_count_at_once():
     scheduler = TestScheduler()
     trigger, done = Trigger(), []
     trigger.pipe(action(done.append, enabled=reactivex.of(True, False))).subscribe(scheduler=scheduler)

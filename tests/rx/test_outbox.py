@@ -1,4 +1,4 @@
-"""One notification after the other, in turns of the loop, and who is told of a pipeline that ends with an error."""
+"""Notifications one after the other, in turns of the loop, and where the error of a pipeline is reported."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ def test_what_is_sent_comes_after_what_was_posted(stream, outbox):
     assert seen == [1, 2]
 
 
-def test_who_is_told_of_a_pipeline_is_the_innermost_that_notifies(pause_control):
-    told = []
+def test_the_error_of_a_pipeline_is_reported_to_the_innermost_that_notifies(pause_control):
+    reports = []
     outer, inner = (
-        Outbox(lambda error, name=name: told.append((name, error)), pause_control) for name in ("outer", "inner")
+        Outbox(lambda error, name=name: reports.append((name, error)), pause_control) for name in ("outer", "inner")
     )
 
     def fail(error):
@@ -69,13 +69,13 @@ def test_who_is_told_of_a_pipeline_is_the_innermost_that_notifies(pause_control)
     outer.send(nest, 1)
     outer.post(fail, 2)
     outer.flush()
-    assert told == [("inner", 1), ("inner", 1), ("outer", 1), ("outer", 2)]
+    assert reports == [("inner", 1), ("inner", 1), ("outer", 1), ("outer", 2)]
     assert pipeline_reporter() is None
 
 
 @pytest.mark.slow
 def test_a_long_queue_is_delivered_in_linear_time_and_in_turns(outbox, pause_control):
-    """Others have theirs meanwhile, and the source is held up until all is delivered."""
+    """The loop does other work between the turns, and the source is paused until everything is delivered."""
     seen, turns = [], []
 
     async def main():

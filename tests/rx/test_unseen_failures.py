@@ -1,4 +1,4 @@
-"""No pipeline fails unseen, whatever subscribes it, and whatever an operator subscribes within a notification."""
+"""No pipeline fails unseen, however it is subscribed, nor any observable that an operator subscribes to."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rxnodes.websocket import client_send, on_error, on_receive, on_start, on_st
 
 
 class BadError(Exception):
-    """What the pipelines of these tests end with."""
+    """The error of the pipelines in these tests."""
 
 
 def bad(*_):
@@ -28,27 +28,20 @@ def bad(*_):
 
 
 def failing():
-    """Fails at once when it is subscribed to, as a map over a pulse does."""
+    """It errors at once when somebody subscribes."""
     return pulse().pipe(ops.map(bad))
 
 
-def raising():
-    """What raises when it is subscribed to."""
-    return Observable(bad)
+INNER = {
+    "failing": failing,
+    # It raises when somebody subscribes.
+    "raising": lambda: Observable(bad),
+    # It errors at an item that a scheduler emits.
+    "listed": lambda: reactivex.of(1, 2).pipe(ops.map(bad)),
+    "thrown": lambda: reactivex.throw(BadError()),
+}
 
-
-def listed():
-    """Fails with an item of a list, which a scheduler emits."""
-    return reactivex.of(1, 2).pipe(ops.map(bad))
-
-
-def thrown():
-    return reactivex.throw(BadError())
-
-
-INNER = {it.__name__: it for it in (failing, raising, listed, thrown)}
-
-#: The ways in which operators subscribe to something within a notification, an operator for each: pipelines of messages.
+#: For each way in which operators subscribe to another observable within a notification, a pipeline of messages.
 OPERATORS = {
     "amb": lambda inner: ops.flat_map(lambda _: reactivex.amb(inner(), reactivex.never())),
     "buffer": lambda inner: ops.buffer(inner()),
@@ -96,15 +89,15 @@ OPERATORS = {
     "zip": lambda inner: ops.flat_map(lambda _: reactivex.zip(pulse(), inner())),
 }
 
-#: What subscribes where the pipeline is subscribed, and not within a notification.
+#: They subscribe when the pipeline is subscribed to, and not within a notification.
 SUBSCRIBED_BEFORE = {"buffer", "buffer_when", "window", "window_when"}
 
-#: What subscribes in a turn of its own.
+#: They subscribe in a later turn of the loop.
 PUT_OFF = {"catch", "concat", "do_while", "for_in", "merge", "on_error_resume_next", "repeat", "replay", "retry"}
 
 
 class Watch:
-    """A project with an open connection, and what was seen of failures in it."""
+    """A project with an open connection, and the failures that could be seen."""
 
     def __init__(self, caplog):
         self.transport = ScriptedTransport(accept)
@@ -123,12 +116,12 @@ class Watch:
     async def __aexit__(self, *why):
         await self.project.__aexit__(*why)
 
-    def check(self, *, is_told=True):
-        """One log record with the traceback, and one event where it is told."""
+    def check(self, *, has_event=True):
+        """There is one log record with the traceback, and one event if the failure was within a notification."""
         (record,) = [it for it in self.caplog.records if it.levelno >= logging.WARNING]
         assert record.exc_info[0] is BadError
         assert record.getMessage().endswith("a pipeline ended with an error")
-        assert [event.phase for event in self.events] == ["handler"] * is_told
+        assert [event.phase for event in self.events] == ["handler"] * has_event
         for event in self.events:
             assert isinstance(event.error, HandlerError)
             assert isinstance(event.error.__cause__, BadError)
@@ -155,8 +148,8 @@ async def test_whatever_an_operator_subscribes_within_a_notification(caplog, ope
         await asyncio.sleep(1)
         assert watch.chat.is_live
         (is_within,) = within
-        watch.check(is_told=is_within)
-        # A list's items come in a turn of their own, and what is thrown likewise.
+        watch.check(has_event=is_within)
+        # The items of a list and a thrown error come in a later turn.
         if inner in ("failing", "raising"):
             assert is_within is (operator not in SUBSCRIBED_BEFORE | PUT_OFF)
 
@@ -178,7 +171,7 @@ async def test_what_fails_later_is_logged(caplog, operator):
         watch.project.subscribe(on_receive(watch.chat).pipe(TIMED[operator](), ops.map(bad)))
         watch.transport.peer.send("one")
         await asyncio.sleep(5)
-        watch.check(is_told=False)
+        watch.check(has_event=False)
 
 
 @pytest.mark.parametrize("inner", INNER)
@@ -211,9 +204,9 @@ async def test_what_is_subscribed_by_a_subscriber(caplog, notifies, inner):
         await asyncio.sleep(0)
         (record,) = [it for it in caplog.records if it.levelno >= logging.ERROR]
         assert record.exc_info[0] is BadError
-        # Within an ErrorEvent's or a Stopped's delivery it is only logged (promise 7); so is what a scheduler has put off.
-        is_told = notifies in ("on_start", "on_receive", "lifecycle", "states") and inner in ("failing", "raising")
-        assert [event for event in errors if event.phase == "handler"] == (errors[-1:] if is_told else [])
+        # While an ErrorEvent or a Stopped is delivered, it is only logged (promise 7), and so it is in a later turn.
+        has_event = notifies in ("on_start", "on_receive", "lifecycle", "states") and inner in ("failing", "raising")
+        assert [event for event in errors if event.phase == "handler"] == (errors[-1:] if has_event else [])
 
 
 @virtual
@@ -253,7 +246,7 @@ async def test_a_trigger_that_is_fired_within_a_notification(caplog):
 
 
 @virtual
-async def test_what_a_switch_or_a_message_ends_with_is_its_pipelines_error(caplog):
+async def test_the_error_of_a_switch_is_its_pipelines(caplog):
     async with Watch(caplog) as watch:
         switch = on_receive(watch.chat).pipe(ops.flat_map(lambda _: failing()))
         watch.project.subscribe(Trigger().pipe(client_send(watch.chat, "x", enabled=switch), until_stopped(watch.chat)))
@@ -265,11 +258,11 @@ async def test_what_a_switch_or_a_message_ends_with_is_its_pipelines_error(caplo
 async def test_outside_of_notifications_it_is_logged(caplog):
     async with Watch(caplog) as watch:
         watch.project.subscribe(failing())
-        watch.check(is_told=False)
+        watch.check(has_event=False)
 
 
 @virtual
-async def test_one_that_raises_though_it_is_over_ends_no_other(caplog):
+async def test_a_pipeline_that_raises_after_it_has_completed_ends_no_other(caplog):
     def subscribe(observer, _scheduler=None):
         observer.on_completed()
         bad()
@@ -278,7 +271,7 @@ async def test_one_that_raises_though_it_is_over_ends_no_other(caplog):
     async with Watch(caplog) as watch:
         watch.project.subscribe(Observable(subscribe), pulse("other").pipe(ops.do_action(seen.append)))
         assert seen == ["other"]
-        watch.check(is_told=False)
+        watch.check(has_event=False)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])

@@ -17,7 +17,7 @@ NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
 def read(*pieces, max_size=1000):
-    """The head in these pieces, and what is behind it."""
+    """The head in these pieces, and the bytes after it."""
     reader = HeadReader(max_size)
     rests = [reader.feed(piece) for piece in pieces]
     assert rests[:-1] == [None] * (len(pieces) - 1)
@@ -60,8 +60,8 @@ def read(*pieces, max_size=1000):
     ],
 )
 def test_a_head_is_read_as_it_was_meant(data, status, headers):
-    head, rest = read(data + b"behind")
-    assert (head.status, list(head.headers.items()), rest) == (status, headers, b"behind")
+    head, rest = read(data + b"after")
+    assert (head.status, list(head.headers.items()), rest) == (status, headers, b"after")
     one_by_one, rest = read(*(data[place : place + 1] for place in range(len(data))))
     assert (one_by_one, rest) == (head, b"")
 
@@ -89,13 +89,13 @@ def test_what_is_ambiguous_or_no_head_is_refused(data):
         read(data)
 
 
-@pytest.mark.parametrize("behind", [b"", b"behind"])
+@pytest.mark.parametrize("after", [b"", b"after"])
 @pytest.mark.parametrize("interim", [b"", b"\r\n", b"HTTP/1.1 100\r\n\r\n"])
-def test_the_bound_is_over_all_that_comes_before_the_heads_end(interim, behind):
+def test_the_bound_is_over_all_that_comes_before_the_heads_end(interim, after):
     data = interim + b"HTTP/1.1 101\r\nA: 1\r\n\r\n"
-    assert read(data + behind, max_size=len(data))[1] == behind
+    assert read(data + after, max_size=len(data))[1] == after
     with pytest.raises(RefusedError, match=rf"max_header_size \({len(data) - 1} bytes\)"):
-        read(data + behind, max_size=len(data) - 1)
+        read(data + after, max_size=len(data) - 1)
 
 
 @pytest.mark.parametrize("piece", [b"x", b"\r\n", b"HTTP/1.1 100\r\n\r\n"])
@@ -132,7 +132,7 @@ def test_it_does_not_matter_how_the_bytes_are_cut(data, cuts):
 
 
 @pytest.mark.parametrize(
-    ("headers", "told"),
+    ("headers", "kept"),
     [
         ([], {}),
         ([("Content-Length", "12")], {"Content-Length": "12"}),
@@ -149,8 +149,8 @@ def test_it_does_not_matter_how_the_bytes_are_cut(data, cuts):
         ([("Content-Encoding", "\x01")], {}),
     ],
 )
-def test_where_a_body_ends(headers, told):
-    assert framing(CIMultiDict(headers)) == told
+def test_where_a_body_ends(headers, kept):
+    assert framing(CIMultiDict(headers)) == kept
 
 
 @pytest.mark.parametrize(

@@ -58,22 +58,22 @@ def test_one_is_compiled_and_the_other_is_not():
     assert sys.modules["rxnodes.wire.parser"] is parser
 
 
-def answers(octets, cuts, limit, *, compressed):
+def answers(raw, cuts, limit, *, compressed):
     """What each of the two parsers finds."""
     found = []
     for module in (parser, PURE["parser"]):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(parsed, "FrameParser", module.FrameParser)
-            it = Parsed(limit=limit, compressed=compressed).feed_cut(octets, cuts)
+            it = Parsed(limit=limit, compressed=compressed).feed_cut(raw, cuts)
         found.append((it.outcome, it.controls, it.complaint))
     return found
 
 
 @pytest.mark.parametrize("compressed", [False, True])
 @settings(max_examples=200)
-@given(octets=garbage, limit=st.sampled_from([None, 0, 10, 126, 1000]), cuts=cuts_within)
-def test_both_parsers_find_the_same_in_garbage(compressed, octets, limit, cuts):
-    compiled, pure = answers(octets, cuts, limit, compressed=compressed)
+@given(raw=garbage, limit=st.sampled_from([None, 0, 10, 126, 1000]), cuts=cuts_within)
+def test_both_parsers_find_the_same_in_garbage(compressed, raw, limit, cuts):
+    compiled, pure = answers(raw, cuts, limit, compressed=compressed)
     assert compiled == pure
 
 
@@ -81,8 +81,8 @@ def test_both_parsers_find_the_same_in_garbage(compressed, octets, limit, cuts):
 @settings(max_examples=100)
 @given(data=st.data(), limit=st.sampled_from([None, 125, 65536]))
 def test_both_parsers_find_the_same_in_frames(compressed, data, limit):
-    octets = data.draw(wires(compressed=compressed)).octets
-    compiled, pure = answers(octets, data.draw(cuts_within), limit, compressed=compressed)
+    raw = data.draw(wires(compressed=compressed)).raw
+    compiled, pure = answers(raw, data.draw(cuts_within), limit, compressed=compressed)
     assert compiled == pure
 
 

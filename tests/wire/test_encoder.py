@@ -22,9 +22,9 @@ from rxnodes.wire.handshake import parse_deflate_parameters
 from rxnodes.wire.masking import Masks, mask
 
 
-def unmasked(octets: bytes) -> Frame:
-    """The one frame that these octets are."""
-    buffer = bytearray(octets)
+def unmasked(raw: bytes) -> Frame:
+    """The one frame that these bytes are."""
+    buffer = bytearray(raw)
     frame = take_frame(buffer)
     assert frame is not None
     assert not buffer
@@ -41,11 +41,11 @@ def frame_of(encoder: FrameEncoder, payload: bytes, *, is_text: bool = True) -> 
 @pytest.mark.parametrize("is_text", [False, True])
 def test_a_message_of_any_length_is_one_masked_frame(size, is_text):
     payload = b"x" * size
-    octets = frame_of(FrameEncoder(), payload, is_text=is_text)
-    frame = unmasked(octets)
+    raw = frame_of(FrameEncoder(), payload, is_text=is_text)
+    frame = unmasked(raw)
     assert (frame.opcode, frame.payload, frame.fin, frame.rsv) == (TEXT if is_text else BINARY, payload, True, 0)
     # The shortest length field that will do (RFC 6455 section 5.2).
-    assert len(octets) == size + 4 + (2 if size < 126 else 4 if size < 65536 else 10)
+    assert len(raw) == size + 4 + (2 if size < 126 else 4 if size < 65536 else 10)
 
 
 @given(payload=st.one_of(st.binary(max_size=40), st.binary(min_size=1000, max_size=1100)), is_text=st.booleans())
@@ -67,7 +67,7 @@ def test_messages_of_a_burst_are_frames_of_their_own_in_order():
     burst = [receipt(b"%d" % number, is_text=number % 2 == 0) for number in range(1000)]
     frames = [unmasked(frame) for frame in encoder.messages(burst)]
     assert [(frame.payload, frame.opcode == TEXT) for frame in frames] == [(it.payload, it.is_text) for it in burst]
-    # Four octets by chance: two in a thousand agree once in ten thousand runs.
+    # Four random bytes: two in a thousand agree once in ten thousand runs.
     assert len({frame.mask for frame in frames}) >= 998
     assert unmasked(encoder.ping(b"")).mask not in {frame.mask for frame in frames[:3]}
 
@@ -75,7 +75,7 @@ def test_messages_of_a_burst_are_frames_of_their_own_in_order():
 def test_no_two_masks_are_alike():
     encoder = FrameEncoder()
     masks = [unmasked(frame_of(encoder, b"x")).mask for _ in range(3000)]
-    # Four octets by chance: two in three thousand agree once in a thousand runs.
+    # Four random bytes: two in three thousand agree once in a thousand runs.
     assert len(set(masks)) >= 2997
 
 

@@ -66,6 +66,8 @@ def test_what_was_chosen(fixed_key):
         ({"Connection": "close"}, "does not upgrade the connection"),
         ({"Sec-WebSocket-Accept": KEY}, "not one to this handshake"),
         ({"Sec-WebSocket-Accept": ACCEPT.lower()}, "not one to this handshake"),
+        ({"Sec-WebSocket-Protocol": "chat"}, "chose a subprotocol that was not offered"),
+        ({"Sec-WebSocket-Extensions": "permessage-deflate"}, "chose an extension, though none was offered"),
     ],
 )
 def test_another_answer_is_refused(fixed_key, changed, complaint):
@@ -81,7 +83,7 @@ def test_what_is_said_of_a_long_answer_is_short(fixed_key):
 
 
 @pytest.mark.parametrize("status", [100, 200, 301, 401, 500])
-def test_another_status_is_refused(fixed_key, status):
+def test_another_status_is_refused(status):
     with pytest.raises(RefusedError, match=f"answered {status} instead of 101"):
         Handshake((), compression=False).agree(status, answer())
 

@@ -7,22 +7,15 @@ import sys
 import tracemalloc
 
 import pytest
-from parsed import BINARY, MORE, PING, TEXT, Parsed, encoded
+from parsed import BINARY, PING, TEXT, Parsed, encoded
 
-from rxnodes.testing import RSV1, Frame
+from rxnodes.testing import RSV1, Frame, deflate
 
 MASKED = "a frame from the server is masked"
 
 
-@pytest.mark.parametrize("bits", [16, 64])
-def test_a_length_in_more_bytes_than_it_needs_is_accepted(bits):
-    octets = Frame(TEXT, b"hello").encode(length_bits=bits)
-    parsed = Parsed(limit=5).feed_cut(octets, range(len(octets)))
-    assert parsed.outcome == (["hello"], None, None)
-
-
 @pytest.mark.parametrize(
-    ("octets", "code", "complaint"),
+    ("raw", "code", "complaint"),
     [
         (encoded(Frame(3)), 1002, "a frame with the opcode 3, which is reserved"),
         (encoded(Frame(11)), 1002, "a frame with the opcode 11, which is reserved"),
@@ -31,11 +24,11 @@ def test_a_length_in_more_bytes_than_it_needs_is_accepted(bits):
         (encoded(Frame(PING, bytes(126))), 1002, "a control frame of more than 125 bytes"),
     ],
 )
-def test_two_bytes_are_enough_to_refuse_a_frame(octets, code, complaint):
+def test_two_bytes_are_enough_to_refuse_a_frame(raw, code, complaint):
     parsed = Parsed()
-    parsed.feed(octets[:1])
+    parsed.feed(raw[:1])
     assert parsed.violation is None
-    parsed.feed(octets[1:2])
+    parsed.feed(raw[1:2])
     assert (parsed.violation, parsed.complaint) == (code, complaint)
 
 
@@ -53,20 +46,17 @@ def test_a_header_is_enough_to_refuse_a_frame(frame, code, complaint):
     assert (parsed.violation, parsed.complaint) == (code, complaint)
 
 
-def test_compression_is_told_by_the_first_frame_of_a_message_only():
-    parsed = Parsed(compressed=True)
-    parsed.feed(encoded(Frame(TEXT, b"begun", fin=False), Frame(PING), Frame(MORE, rsv=RSV1)))
-    assert (parsed.violation, parsed.complaint) == (1002, "a frame with a reserved bit")
-
-
-def test_a_masked_frame_is_refused_in_however_many_reads_it_comes():
-    octets = encoded(Frame(BINARY, bytes(3000), mask=b"mask"))
-    parsed = Parsed(limit=3000).feed_cut(octets, range(len(octets)))
-    assert parsed.violation == 1002
+@pytest.mark.parametrize("frame", [Frame(TEXT, b"hello"), Frame(PING), Frame(TEXT, deflate(b"hello"), rsv=RSV1)])
+@pytest.mark.parametrize("size", [1, 2, 1000])
+def test_a_masked_frame_is_refused_among_others_in_however_many_reads(frame, size):
+    parsed = Parsed(limit=1000, compressed=frame.rsv == RSV1)
+    parsed.feed_cut(encoded(*[frame] * 5, Frame(TEXT, b"hello", mask=b"mask")), range(0, 1000, size))
+    assert (parsed.violation, parsed.complaint) == (1002, MASKED)
+    assert len(parsed.messages) + len(parsed.controls) == 5
 
 
 @pytest.mark.parametrize("rest", [b"", b"\x82", b"\x82\x7f\0\0\0", b"\x82\x03of"])
-def test_no_read_is_held_when_it_is_parsed(rest):
+def test_the_parser_keeps_no_read_alive(rest):
     parsed = Parsed()
     read = encoded(Frame(TEXT, b"first"), Frame(BINARY, bytes(70_000)), Frame(TEXT, b"last")) + rest
     holders = sys.getrefcount(read)
@@ -76,16 +66,16 @@ def test_no_read_is_held_when_it_is_parsed(rest):
 
 
 @pytest.mark.slow
-def test_a_frame_in_very_many_reads_takes_little_more_memory_than_it_has_octets():
-    """Their parts would take ten times as much, each an object of its own."""
+def test_a_frame_in_very_many_reads_takes_little_more_memory_than_its_bytes():
+    """The parts alone would take ten times as much, because each is an object of its own."""
     size = 200_000
-    octets = encoded(Frame(BINARY, os.urandom(size)))
+    raw = encoded(Frame(BINARY, os.urandom(size)))
     parsed = Parsed()
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
-        for begin in range(0, len(octets), 4):
-            parsed.feed(octets[begin : begin + 4])
+        for begin in range(0, len(raw), 4):
+            parsed.feed(raw[begin : begin + 4])
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

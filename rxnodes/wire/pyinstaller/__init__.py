@@ -1,4 +1,4 @@
-"""For PyInstaller, which cannot see what compiled modules import: where the hook lies that tells it."""
+"""Tells PyInstaller where our hooks are. They name the imports of compiled modules, which PyInstaller cannot see."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ __all__ = ["hook_dirs"]
 
 
 def hook_dirs() -> list[str]:
-    """The folder of the hook; PyInstaller calls this by the entry point `pyinstaller40`."""
+    """Gives the folder of the hooks. PyInstaller calls this by the entry point `pyinstaller40`."""
     return [str(Path(__file__).parent)]

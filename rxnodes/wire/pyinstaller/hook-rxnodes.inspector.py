@@ -1,4 +1,4 @@
-"""What PyInstaller is told of `rxnodes.inspector`: the page is made of files that are no modules."""
+"""Adds the files of the inspector's page, which are not modules, to a program that PyInstaller makes."""
 
 from PyInstaller.utils.hooks import collect_data_files  # pyright: ignore[reportMissingModuleSource] - as its neighbour
 

@@ -1,4 +1,4 @@
-"""What belongs to the wire of rxnodes, whichever build is installed. PyInstaller runs this where a program uses it."""
+"""Names the modules that compiled ones import. PyInstaller runs this for each program that uses `rxnodes.wire`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ try:
     # mypyc puts the code of all modules that it compiles into one module of its own, beside the package.
     shared = [path.name.partition(".")[0] for path in files("rxnodes") or () if "__mypyc." in path.name]
 except PackageNotFoundError:
-    # A copy, of the source.
+    # The package is not installed: a copy of its source is used.
     shared = []
 
-#: The rooms in which modules are compiled.
+#: The packages that have compiled modules.
 ROOMS = ("rxnodes.connection", "rxnodes.transport", "rxnodes.wire")
 
 hiddenimports = [*(module for room in ROOMS for module in collect_submodules(room)), *shared]
