@@ -36,6 +36,10 @@ SMALL_BUFFER = 16 * 1024
 #: In which whatever is under way on loopback has come.
 A_MOMENT = 0.02
 
+#: Python 3.12.0 to 3.12.8, 3.13.0 and 3.13.1: a transport that is closed while it still holds bytes forgets its writer.
+#: What TLS then hands to it never leaves, and asyncio calls None instead, again and again (gh-115514).
+FORGETS_ITS_WRITER = "_write_ready" in asyncio.selector_events._SelectorSocketTransport.close.__code__.co_names
+
 
 async def until(is_so):
     """Waits until it is so."""
@@ -807,6 +811,8 @@ async def test_what_waits_at_the_end_is_unsent(stage, end, closes):
 
 async def test_tcp_is_kept_for_a_close_frame_of_ours_that_is_still_to_leave(stage):
     """The peer has ended its direction, and reads on."""
+    if FORGETS_ITS_WRITER and isinstance(stage, AiohttpOverTlsStage):
+        pytest.skip("this Python's TLS loses what waits when the peer ends its direction")
     it = await opened(stage)
     await it.clogged()
     it.send("waits")
