@@ -160,7 +160,7 @@ class AttemptSink:
     def ponged(self, round_trip: float) -> None:
         """The peer has answered a ping."""
         if not self._is_over:
-            self._driver.on_pong(round_trip)
+            self._driver.publisher.publish_latency(round_trip)
 
     def violated(self, error: ProtocolError) -> None:
         """The peer broke the protocol."""

@@ -97,7 +97,7 @@ class Connection:
     @property
     def is_live(self) -> bool:
         """Whether a session is under way, or its `Stopped` has not reached every subscriber yet."""
-        return self._driver.waiters.is_live
+        return self._driver.is_live
 
     @property
     def last_stopped(self) -> Stopped | None:

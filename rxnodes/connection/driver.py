@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import logging
+import operator
 import random
 from functools import partial
-from threading import RLock
 from typing import TYPE_CHECKING
 
 from rxnodes.connection.attempt_sink import AttemptSink
 from rxnodes.connection.before_connect import Attempt, HeldBack
-from rxnodes.connection.inbound import Inbound
+from rxnodes.connection.helm import DriverHelm
 from rxnodes.connection.link_failures import check_link, failure_of
 from rxnodes.connection.logging_in import LoggingIn
-from rxnodes.connection.outbound import OPEN, Outbound
-from rxnodes.connection.own_loop import OwnLoop
+from rxnodes.connection.outbound import OPEN
 from rxnodes.connection.parts import Parts
-from rxnodes.connection.publisher import Publisher
-from rxnodes.connection.waiters import Waiters
 from rxnodes.lifecycle.events import Opened, Traffic
 from rxnodes.lifecycle.inputs import (
     AbortLink,
@@ -40,8 +37,6 @@ from rxnodes.lifecycle.inputs import (
     Stop,
 )
 from rxnodes.lifecycle.machine import OPENING, Profile, State, step
-from rxnodes.rx.backpressure import PauseControl
-from rxnodes.rx.outbox import Outbox
 
 if TYPE_CHECKING:
     import asyncio
@@ -49,9 +44,7 @@ if TYPE_CHECKING:
 
     from rxnodes.connection.before_connect import Preparation
     from rxnodes.connection.greeting import Login
-    from rxnodes.connection.helm import DriverHelm
     from rxnodes.connection.hook_task import HookTask
-    from rxnodes.errors import DecodeError
     from rxnodes.lifecycle.policy import Policy
     from rxnodes.transport.base import Link, Target, Transport
     from rxnodes.transport.receipts import Receipt
@@ -61,7 +54,7 @@ __all__ = ["Driver"]
 logger = logging.getLogger("rxnodes")
 
 
-class Driver(Parts):
+class Driver(Parts[State, DriverHelm]):
     """Brings together the machine, the transport, and the parts of a connection. All of it on the loop's thread.
 
     An input steps the machine at once, so that the state is true when a command returns. What the machine tells joins
@@ -76,19 +69,12 @@ class Driver(Parts):
         login: How each attempt logs in before it is open.
 
     Attributes:
-        name: The connection's name.
-        state: The machine's state.
-        link: The attempt's link, from the dial to its end.
-        is_stepping: Whether an input is being worked off.
         timer: The machine's timer, while it runs.
-        pause_control: Closed by consumers that cannot keep up.
-        outbox: Keeps the order of notifications.
-        helm: Where the connection is steered from outside, what by; `None`: it is not.
     """
 
     __slots__ = (
-        *("_inputs", "_login", "_preparation", "_preparing", "_pulse_observers", "_sink", "_target", "_transport"),
-        *("helm", "is_stepping", "link", "name", "outbox", "pause_control", "state", "timer"),
+        *("_inputs", "_login", "_preparation", "_preparing", "_sink", "_target", "_transport"),
+        "timer",
     )
 
     def __init__(  # noqa: PLR0913, PLR0917 - a connection is put together from these
@@ -100,45 +86,23 @@ class Driver(Parts):
         preparation: Preparation | None,
         login: Login | None,
     ) -> None:
-        self.name = name
+        profile = Profile(name=name, url=target.redacted_url, policy=policy, logs_in=login is not None)
+        super().__init__(name, State(profile=profile), target.send_queue)
         self._target = target
         self._transport = transport
         self._preparation = preparation
         self._login = login
-        profile = Profile(name=name, url=target.redacted_url, policy=policy, logs_in=login is not None)
-        self.state = State(profile=profile)
-        self.helm: DriverHelm | None = None
         self._inputs: list[Input] = []
-        self.is_stepping = False
         self.timer: asyncio.TimerHandle | None = None
         # Of the attempt: what its link calls, and its link, or before that its hook, or what it waits for.
         self._sink: AttemptSink | None = None
-        self.link: Link | None = None
         self._preparing: HeldBack | HookTask[Target] | None = None
 
-        lock = RLock()
-        self.loop = loop = OwnLoop(name)
-        self.pause_control = PauseControl(self._on_pause, loop.run)
-        self.outbox = outbox = Outbox(self._on_pipeline_error, self.pause_control)
-        self.waiters = Waiters(loop, self)
-        self.publisher = Publisher(loop, outbox, self.waiters, self, lock)
-        report = self.publisher.report
-        self.inbound = Inbound(outbox, self.pause_control, self, report, lock)
-        self.outbound = Outbound(target.send_queue, self, loop, outbox, report, lock)
-        self._pulse_observers: list[Callable[[str], object]] | None = None
-
     @property
-    def pulse_observers(self) -> list[Callable[[str], object]]:
-        """Those who are told of the pulses of its action nodes. Made late, as the streams are."""
-        with self.publisher.lifecycle.lock:
-            if self._pulse_observers is None:
-                self._pulse_observers = []
-            return self._pulse_observers
-
-    @property
-    def session(self) -> int:
-        """The number of the live or last session."""
-        return self.state.session
+    def is_live(self) -> bool:
+        """Whether a session is under way, or its `Stopped` has not reached every subscriber yet."""
+        helm = self.helm
+        return self.state.session > self.waiters.ended_session or (helm is not None and helm.is_awaited)
 
     @property
     def traffic(self) -> tuple[int, Traffic]:
@@ -153,15 +117,6 @@ class Driver(Parts):
         return state.session, state.traffic.plus(sink.beyond_login(link.traffic))
 
     # The machine
-
-    def command(self, input_: Input) -> None:
-        """Takes what a user asks for, from any thread.
-
-        Raises:
-            RxNodesError: If nobody can carry it out.
-        """
-        self.loop.check()
-        self.ask(input_)
 
     def ask(self, input_: Input) -> None:
         """Feeds what is asked for, on the loop's thread; or else what steers the connection decides about it."""
@@ -229,10 +184,6 @@ class Driver(Parts):
     def _now(self) -> Now:
         assert self.loop.loop is not None
         return Now(self.loop.now(), self.loop.loop.time(), random.random())  # noqa: S311 - jitter is no secret
-
-    def refuse(self, error: DecodeError) -> None:
-        """Reports a message that cannot be shown as it was asked for."""
-        self.feed(Reported("receive", error))
 
     # Its effects
 
@@ -358,7 +309,7 @@ class Driver(Parts):
         # In another turn of the loop, behind what the link itself may have to say of its end.
         self.loop.loop.call_soon(sink.lost, None, Traffic())
 
-    def _on_pause(self, _: bool) -> None:  # noqa: FBT001 - what a pause control calls
+    def on_pause(self, is_paused: bool) -> None:  # noqa: ARG002, FBT001 - what a pause control calls
         """A consumer wants no more for now, or all of them want more again."""
         self.read_or_not()
 
@@ -368,14 +319,7 @@ class Driver(Parts):
             is_held = self._sink.is_held(by_consumers=self.pause_control.is_paused)
             self._tell_link(lambda link: link.pause_reading() if is_held else link.resume_reading())
 
-    def _on_pipeline_error(self, error: Exception) -> None:
-        self.publisher.on_pipeline_error(error)
-
     # What the link says
-
-    def on_pong(self, round_trip: float) -> None:
-        """The peer has answered a ping."""
-        self.publisher.publish_latency(round_trip)
 
     def on_link_gone(self) -> None:
         """The link of the current attempt is gone; its login is not."""
@@ -392,10 +336,6 @@ class Driver(Parts):
         So a subscriber that answers a message does so while the connection is open, as it was when the message came.
         """
         if self.outbox.is_put_off:
-            self.outbox.post(_call, act)
+            self.outbox.post(operator.call, act)
         else:
             act()
-
-
-def _call(act: Callable[[], None]) -> None:
-    act()

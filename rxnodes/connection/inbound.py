@@ -8,6 +8,7 @@ from weakref import WeakValueDictionary
 
 from rxnodes.codecs import decode
 from rxnodes.errors import DecodeError
+from rxnodes.lifecycle.inputs import Reported
 from rxnodes.rx.backpressure import deliver
 from rxnodes.rx.streams import Derived, IsolatedSubject, View, Views, log_for
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from reactivex import Observable
 
     from rxnodes.codecs import Codec
-    from rxnodes.connection.driving import Driving
+    from rxnodes.connection.parts import AnyParts
     from rxnodes.rx.backpressure import PauseControl
     from rxnodes.rx.outbox import Outbox
 
@@ -61,7 +62,7 @@ class Inbound:
         self,
         outbox: Outbox,
         pause_control: PauseControl,
-        driver: Driving,
+        driver: AnyParts,
         report: Callable[[BaseException], None],
         lock: RLock,
         note_observed: Callable[[], None] | None = None,
@@ -244,7 +245,7 @@ class Inbound:
             return message.decode()
         except UnicodeDecodeError as error:
             reason = f"a binary message of {len(message)} bytes is not UTF-8: {error.reason} at byte {error.start}"
-        self._driver.refuse(DecodeError(reason))
+        self._refuse(DecodeError(reason))
         return None
 
     def _decode(self, codec: Codec[Any], messages: Iterable[str | bytes]) -> list[Any]:
@@ -259,4 +260,4 @@ class Inbound:
 
     def _refuse(self, error: DecodeError) -> None:
         # Its text says where, and its cause has a traceback of its own. Ours would keep the message alive.
-        self._driver.refuse(error.with_traceback(None))
+        self._driver.feed(Reported("receive", error.with_traceback(None)))

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from threading import RLock
 
-    from rxnodes.connection.driving import Driving
     from rxnodes.connection.own_loop import OwnLoop
+    from rxnodes.connection.parts import AnyParts
     from rxnodes.rx.outbox import Outbox
     from rxnodes.transport.base import Link
     from rxnodes.transport.receipts import DropReason, SendQueue
@@ -48,7 +48,7 @@ class Outbound:
     def __init__(  # noqa: PLR0913, PLR0917 - it is between all of these
         self,
         queue: SendQueue,
-        driver: Driving,
+        driver: AnyParts,
         loop: OwnLoop,
         outbox: Outbox,
         report: Callable[[BaseException], None],

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from threading import RLock
 
-    from rxnodes.connection.driving import Driving
     from rxnodes.connection.own_loop import OwnLoop
+    from rxnodes.connection.parts import AnyParts
     from rxnodes.connection.waiters import Waiters
     from rxnodes.rx.outbox import Outbox
 
@@ -52,7 +52,7 @@ class Publisher:
         *("_states", "_waiters", "lifecycle", "report"),
     )
 
-    def __init__(self, loop: OwnLoop, outbox: Outbox, waiters: Waiters, driver: Driving, lock: RLock) -> None:
+    def __init__(self, loop: OwnLoop, outbox: Outbox, waiters: Waiters, driver: AnyParts, lock: RLock) -> None:
         self._loop = loop
         self._outbox = outbox
         self._waiters = waiters

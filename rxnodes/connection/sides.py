@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rxnodes.connection.driver import Driver
-    from rxnodes.connection.driving import DrivingNodes
+    from rxnodes.connection.parts import AnyParts
     from rxnodes.connection.protocols import Helm, Steering
     from rxnodes.errors import RxNodesError, SendError
     from rxnodes.lifecycle.events import ErrorPhase, LifecycleEvent, Stopped, Traffic
@@ -27,7 +27,7 @@ __all__ = ["DriverForNodes", "DriverForProject"]
 class DriverForNodes:
     """What nodes need of a connection, on its driver."""
 
-    def __init__(self, driver: DrivingNodes) -> None:
+    def __init__(self, driver: AnyParts) -> None:
         self._driver = driver
         self.batches = driver.inbound.batches
         self.values = driver.inbound.values

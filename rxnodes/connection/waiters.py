@@ -16,8 +16,8 @@ from rxnodes.rx.forking import inherited
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rxnodes.connection.driving import Driving
     from rxnodes.connection.own_loop import OwnLoop
+    from rxnodes.connection.parts import AnyParts
     from rxnodes.lifecycle.events import Opened, Stopped
 
 __all__ = ["Waiters"]
@@ -35,19 +35,13 @@ class Waiters:
 
     __slots__ = ("_driver", "_loop", "_waiting", "last_opened", "last_stopped")
 
-    def __init__(self, loop: OwnLoop, driver: Driving) -> None:
+    def __init__(self, loop: OwnLoop, driver: AnyParts) -> None:
         self._loop = loop
         self._driver = driver
         self.last_opened: Opened | None = None
         self.last_stopped: Stopped | None = None
         # Each future, and what answers it. It is replaced, never changed.
         self._waiting: tuple[tuple[Callable[[], Any], asyncio.Future[Any]], ...] = ()
-
-    @property
-    def is_live(self) -> bool:
-        """Whether a session is under way, or its `Stopped` has not reached every subscriber yet."""
-        helm = self._driver.helm
-        return self._driver.session > self.ended_session or (helm is not None and helm.is_awaited)
 
     @property
     def ended_session(self) -> int:
@@ -121,7 +115,7 @@ class Waiters:
 
     def _opened_answer(self) -> Opened | RxNodesError | None:
         """The answer to those who wait for a session to open; `None`: there is none yet."""
-        opened, is_live = self.last_opened, self.is_live
+        opened, is_live = self.last_opened, self._driver.is_live
         # Of the live session, or where none is, of the last one.
         if opened is not None and opened.session >= self.ended_session + is_live:
             return opened
@@ -131,7 +125,7 @@ class Waiters:
 
     def _stopped_answer(self) -> Stopped | RxNodesError | None:
         """The answer to those who wait for a session to end; `None`: there is none yet."""
-        if not self.is_live and self.last_stopped is not None:
+        if not self._driver.is_live and self.last_stopped is not None:
             return self.last_stopped
         return self._why_never()
 
