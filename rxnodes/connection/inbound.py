@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from rxnodes.codecs import Codec
     from rxnodes.connection.parts import AnyParts
-    from rxnodes.rx.backpressure import PauseControl
-    from rxnodes.rx.outbox import Outbox
 
 __all__ = ["Inbound"]
 
@@ -45,11 +43,7 @@ class Inbound:
     show it, one after the other: as it came, as `str`, as `bytes`, in a batch, or as the value that a codec reads.
 
     Args:
-        outbox: Keeps the order of notifications.
-        pause_control: Closed by consumers that cannot keep up.
-        driver: Told of messages that cannot be shown as they were asked for.
-        report: Told what subscribers raise.
-        lock: That of the connection's streams.
+        driver: The connection's driver.
         note_observed: Called, in whatever thread, when a subscriber has come or gone.
     """
 
@@ -58,22 +52,14 @@ class Inbound:
         *("_outbox", "_pause_control", "_report", "_texts", "_values", "_views"),
     )
 
-    def __init__(  # noqa: PLR0913, PLR0917 - it is between all of these
-        self,
-        outbox: Outbox,
-        pause_control: PauseControl,
-        driver: AnyParts,
-        report: Callable[[BaseException], None],
-        lock: RLock,
-        note_observed: Callable[[], None] | None = None,
-    ) -> None:
-        self._outbox = outbox
-        self._pause_control = pause_control
-        self._report = report
+    def __init__(self, driver: AnyParts, note_observed: Callable[[], None] | None) -> None:
         self._driver = driver
+        self._outbox = driver.outbox
+        self._pause_control = driver.pause_control
+        self._report = driver.publisher.report
         self._is_completed = False
         self._note_observed = note_observed
-        self._views = Views(lock, note_observed)
+        self._views = Views(driver.publisher.lifecycle.lock, note_observed)
         # All are made late: most connections need one of them, and there may be very many connections.
         self._messages: View[str | bytes] = _NOT_ASKED_FOR
         self._texts: View[str] = _NOT_ASKED_FOR

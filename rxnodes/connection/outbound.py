@@ -16,11 +16,8 @@ from rxnodes.transport.receipts import Backlog, HandOver, Receipt, SendDropped, 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Collection
-    from threading import RLock
 
-    from rxnodes.connection.own_loop import OwnLoop
     from rxnodes.connection.parts import AnyParts
-    from rxnodes.rx.outbox import Outbox
     from rxnodes.transport.base import Link
     from rxnodes.transport.receipts import DropReason, SendQueue
 
@@ -45,21 +42,13 @@ class Outbound:
         *("backlog", "expiry", "observers", "watched"),
     )
 
-    def __init__(  # noqa: PLR0913, PLR0917 - it is between all of these
-        self,
-        queue: SendQueue,
-        driver: AnyParts,
-        loop: OwnLoop,
-        outbox: Outbox,
-        report: Callable[[BaseException], None],
-        lock: RLock,
-    ) -> None:
-        self._queue = queue
+    def __init__(self, driver: AnyParts, queue: SendQueue) -> None:
         self._driver = driver
-        self._loop = loop
-        self._outbox = outbox
-        self._report = report
-        self._lock = lock
+        self._queue = queue
+        self._loop = driver.loop
+        self._outbox = driver.outbox
+        self._report = driver.publisher.report
+        self._lock = driver.publisher.lifecycle.lock
         # Both are made late, since only tags need the first, and only recordings the second.
         self._outcomes: IsolatedSubject[SendOutcome] | None = None
         self.observers: list[Callable[[list[str | bytes]], None]] | None = None

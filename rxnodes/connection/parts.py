@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from threading import RLock
 from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias, TypeVar
 
 from rxnodes.connection.inbound import Inbound
@@ -73,6 +72,8 @@ H_co = TypeVar("H_co", bound=Steered, covariant=True)
 class Parts(Generic[S_co, H_co]):
     """The parts of a connection, and what they need of its driver, which is derived from this. On the loop's thread.
 
+    The streams of all parts share one lock, that of `publisher.lifecycle`.
+
     Args:
         name: The connection's name.
         state: How the connection stands here at first.
@@ -117,15 +118,13 @@ class Parts(Generic[S_co, H_co]):
         self.link: Link | None = None
         self.helm = None
         self.is_stepping = False
-        lock = RLock()
         self.loop = loop = OwnLoop(name, owner)
         self.pause_control = PauseControl(self.on_pause, loop.run)
-        self.outbox = outbox = Outbox(self._on_pipeline_error, self.pause_control)
-        self.waiters = Waiters(loop, self)
-        self.publisher = Publisher(loop, outbox, self.waiters, self, lock)
-        report = self.publisher.report
-        self.inbound = Inbound(outbox, self.pause_control, self, report, lock, note_observed)
-        self.outbound = Outbound(send_queue, self, loop, outbox, report, lock)
+        self.outbox = Outbox(self._on_pipeline_error, self.pause_control)
+        self.waiters = Waiters(self)
+        self.publisher = Publisher(self)
+        self.inbound = Inbound(self, note_observed)
+        self.outbound = Outbound(self, send_queue)
         self._pulse_observers: list[Callable[[str], object]] | None = None
 
     @property

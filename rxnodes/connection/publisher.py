@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from threading import RLock
 from typing import TYPE_CHECKING
 
 from rxnodes.errors import HandlerError, text_of, with_type
@@ -14,12 +15,8 @@ from rxnodes.rx.streams import IsolatedBehaviorSubject, IsolatedSubject
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from threading import RLock
 
-    from rxnodes.connection.own_loop import OwnLoop
     from rxnodes.connection.parts import AnyParts
-    from rxnodes.connection.waiters import Waiters
-    from rxnodes.rx.outbox import Outbox
 
 __all__ = ["Publisher"]
 
@@ -37,29 +34,18 @@ class Publisher:
     """
 
     __slots__ = (
-        *(
-            "_delivering",
-            "_driver",
-            "_ended",
-            "_gaps",
-            "_holding",
-            "_is_held",
-            "_last_state",
-            "_latency",
-            "_loop",
-            "_outbox",
-        ),
-        *("_states", "_waiters", "lifecycle", "report"),
+        *("_delivering", "_driver", "_ended", "_gaps", "_holding", "_is_held", "_last_state", "_latency", "_loop"),
+        *("_outbox", "_states", "_waiters", "lifecycle", "report"),
     )
 
-    def __init__(self, loop: OwnLoop, outbox: Outbox, waiters: Waiters, driver: AnyParts, lock: RLock) -> None:
-        self._loop = loop
-        self._outbox = outbox
-        self._waiters = waiters
+    def __init__(self, driver: AnyParts) -> None:
         self._driver = driver
+        self._loop = driver.loop
+        self._outbox = driver.outbox
+        self._waiters = driver.waiters
         self._delivering: LifecycleEvent | None = None
         self.report = report = self._on_handler_error
-        self.lifecycle: IsolatedSubject[LifecycleEvent] = IsolatedSubject(report, lock)
+        self.lifecycle: IsolatedSubject[LifecycleEvent] = IsolatedSubject(report, RLock())
         self._last_state = ConnectionState.IDLE
         self._is_held = True
         # All are made late: few connections need them, and there may be very many connections.

@@ -16,7 +16,6 @@ from rxnodes.rx.forking import inherited
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rxnodes.connection.own_loop import OwnLoop
     from rxnodes.connection.parts import AnyParts
     from rxnodes.lifecycle.events import Opened, Stopped
 
@@ -35,8 +34,8 @@ class Waiters:
 
     __slots__ = ("_driver", "_loop", "_waiting", "last_opened", "last_stopped")
 
-    def __init__(self, loop: OwnLoop, driver: AnyParts) -> None:
-        self._loop = loop
+    def __init__(self, driver: AnyParts) -> None:
+        self._loop = driver.loop
         self._driver = driver
         self.last_opened: Opened | None = None
         self.last_stopped: Stopped | None = None
