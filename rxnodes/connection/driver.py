@@ -5,16 +5,17 @@ from __future__ import annotations
 import logging
 import operator
 import random
+from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING
 
 from rxnodes.connection.attempt_sink import AttemptSink
 from rxnodes.connection.before_connect import Attempt, HeldBack
 from rxnodes.connection.helm import DriverHelm
-from rxnodes.connection.link_failures import check_link, failure_of
 from rxnodes.connection.logging_in import LoggingIn
 from rxnodes.connection.outbound import OPEN
 from rxnodes.connection.parts import Parts
+from rxnodes.errors import ConnectError, ConnectionLost
 from rxnodes.lifecycle.events import Opened, Traffic
 from rxnodes.lifecycle.inputs import (
     AbortLink,
@@ -37,6 +38,7 @@ from rxnodes.lifecycle.inputs import (
     Stop,
 )
 from rxnodes.lifecycle.machine import OPENING, Profile, State, step
+from rxnodes.lifecycle.states import ConnectionState
 
 if TYPE_CHECKING:
     import asyncio
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from rxnodes.connection.before_connect import Preparation
     from rxnodes.connection.greeting import Login
     from rxnodes.connection.hook_task import HookTask
+    from rxnodes.errors import RxNodesError
     from rxnodes.lifecycle.policy import Policy
     from rxnodes.transport.base import Link, Target, Transport
     from rxnodes.transport.receipts import Receipt
@@ -270,7 +273,7 @@ class Driver(Parts[State, DriverHelm]):
         """Has the transport dial. Where that raises, the attempt has failed."""
         self._preparing = None
         try:
-            self.link = check_link(self._transport.dial(target, sink))
+            self.link = _check_link(self._transport.dial(target, sink))
         except BaseException as error:  # noqa: BLE001 - whatever it is, the session has to end
             self._on_transport_failure(sink, "dial", error)
             return
@@ -304,7 +307,7 @@ class Driver(Parts[State, DriverHelm]):
             # It is at its end already.
             return
         logger.error("%s: the transport failed, its %s raised", self.name, what, exc_info=error)
-        sink.failure = failure_of(what, error, self.state.phase.state)
+        sink.failure = _failure_of(what, error, self.state.phase.state)
         self._tell_link(lambda link: link.abort())
         # In another turn of the loop, behind what the link itself may have to say of its end.
         self.loop.loop.call_soon(sink.lost, None, Traffic())
@@ -339,3 +342,19 @@ class Driver(Parts[State, DriverHelm]):
             self.outbox.post(operator.call, act)
         else:
             act()
+
+
+def _check_link(link: Link) -> Link:
+    """Refuses what could not even be told to end, such as the coroutine of a `dial` that is a coroutine function."""
+    if not hasattr(link, "abort"):
+        raise TypeError(f"dial gave {type(link).__name__}, not a link")
+    return link
+
+
+def _failure_of(what: str, error: BaseException, state: ConnectionState) -> RxNodesError:
+    """Why an attempt ends in which the transport's `what` has raised `error`."""
+    if isinstance(error, ConnectError):
+        # Without its traceback, which would keep the attempt alive.
+        return copy(error)
+    says = f"the transport failed, its {what} raised {type(error).__name__}: the log has more"
+    return ConnectError(says, retryable=False) if state is ConnectionState.CONNECTING else ConnectionLost(says)

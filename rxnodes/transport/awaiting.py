@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from rxnodes.rx.event_loops import call_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -26,7 +27,7 @@ def outcome_of(
     """
     if receipt.shared_outcome is None:
         future: asyncio.Future[SharedOutcome] = asyncio.get_running_loop().create_future()
-        callback = partial(_resolve, future)
+        callback = partial(call_on, future.get_loop(), _resolve, future)
         run_on_loop(lambda: receipt.follow(callback))
         try:
             shared = yield from future
@@ -39,13 +40,5 @@ def outcome_of(
 
 
 def _resolve(future: asyncio.Future[SharedOutcome], shared: SharedOutcome) -> None:
-    """Gives a future its result, on whatever loop it is awaited."""
-
-    def resolve() -> None:
-        if not future.done():
-            future.set_result(shared)
-
-    loop = future.get_loop()
-    # If the loop has closed meanwhile, nobody waits.
-    with contextlib.suppress(RuntimeError):
-        loop.call_soon_threadsafe(resolve)
+    if not future.done():
+        future.set_result(shared)

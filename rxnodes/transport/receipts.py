@@ -192,12 +192,17 @@ class Backlog:
         due = self.receipts[0].due if self.receipts else math.inf
         return None if due == math.inf else due
 
+    def take_first(self) -> Receipt:
+        """Takes out the one that has waited longest."""
+        first = self.receipts.popleft()
+        self._size -= first.size
+        return first
+
     def take_expired(self, now: float) -> list[Receipt]:
         """Takes out those that have waited long enough."""
         expired: list[Receipt] = []
         while self.receipts and self.receipts[0].due <= now:
-            expired.append(self.receipts.popleft())
-        self._size -= sum(receipt.size for receipt in expired)
+            expired.append(self.take_first())
         return expired
 
 

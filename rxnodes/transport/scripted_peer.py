@@ -15,6 +15,7 @@ from rxnodes.errors import ConnectError, ConnectionLost, ProtocolError, RxNodesE
 from rxnodes.lifecycle.events import Traffic
 from rxnodes.lifecycle.states import CloseCode, check_close
 from rxnodes.rx.schedulers import utc_now
+from rxnodes.transport.receipts import Backlog
 from rxnodes.wire.answer import asked_delay
 
 if TYPE_CHECKING:
@@ -72,8 +73,7 @@ class ScriptedPeer:
         self._is_open = False
         # What the client has sent and the peer has not taken; what it sends behind its Close frame never leaves.
         self._is_reading = True
-        self._waiting: deque[Receipt] = deque()
-        self._waiting_size = 0
+        self._waiting = Backlog(target.send_queue)
         self._too_late: list[Receipt] = []
         self._unsent = 0
         # How many messages of the client were waited for, and who waits for the next ones.
@@ -154,11 +154,9 @@ class ScriptedPeer:
             TypeError: If it is neither `str` nor `bytes`.
         """
         check_payload("a message", message)
-        self._arrive(lambda: self._send(message))
+        self._say(lambda: self._send(message))
 
     def _send(self, message: str | bytes) -> None:
-        if self._is_over() or self._has_closed or self._is_mute:
-            return
         self._messages_received += 1
         self._bytes_received += len(message.encode() if isinstance(message, str) else message)
         if isinstance(message, str):
@@ -178,11 +176,9 @@ class ScriptedPeer:
             ValueError: If a Close frame cannot carry the code or the reason.
         """
         check_peers_close(code, reason)
-        self._arrive(lambda: self._close(code, reason))
+        self._say(lambda: self._close(code, reason))
 
     def _close(self, code: int, reason: str) -> None:
-        if self._is_over() or self._has_closed or self._is_mute:
-            return
         self._has_closed = True
         # Where it is there already, nobody has to wait for it.
         tcp_ended = self.close_frame is not None and self._end in list(self._arriving)[:1]
@@ -195,11 +191,7 @@ class ScriptedPeer:
         Args:
             round_trip: What is emitted, in seconds. No time passes.
         """
-        self._arrive(lambda: self._pong(round_trip))
-
-    def _pong(self, round_trip: float) -> None:
-        if not (self._is_over() or self._has_closed or self._is_mute):
-            self._sink.ponged(round_trip)
+        self._say(lambda: self._sink.ponged(round_trip))
 
     def violate(self, code: int = 1002, message: str = "a frame that must not be") -> None:
         """Breaks the protocol. What the peer sends afterwards is not seen.
@@ -208,11 +200,9 @@ class ScriptedPeer:
             code: The close code with which the client says so: 1002, 1003, 1007 or 1009 (RFC 6455 section 7.4.1).
             message: The text of the `ProtocolError`.
         """
-        self._arrive(lambda: self._violate(code, message))
+        self._say(lambda: self._violate(code, message))
 
     def _violate(self, code: int, message: str) -> None:
-        if self._is_over() or self._has_closed or self._is_mute:
-            return
         self._is_mute = True
         self._sink.violated(ProtocolError(message, code=code))
 
@@ -279,10 +269,8 @@ class ScriptedPeer:
     def resume_reading(self) -> None:
         """Takes what waits, and goes on reading; nothing, if the link is over."""
         self._is_reading = True
-        while self._waiting and self._can_take():
-            receipt = self._waiting.popleft()
-            self._waiting_size -= receipt.size
-            self._receive(receipt)
+        while self._waiting.receipts and self._can_take():
+            self._receive(self._waiting.take_first())
         if self._waiting_close is not None and self._can_take():
             frame, self._waiting_close = self._waiting_close, None
             self._take_close(frame)
@@ -334,9 +322,7 @@ class ScriptedPeer:
         elif self._can_take():
             self._receive(receipt)
         else:
-            self._waiting.append(receipt)
-            self._waiting_size += receipt.size
-            self._make_room()
+            self._hold_back(receipt)
             self._notice_break()
 
     def _can_take(self) -> bool:
@@ -349,10 +335,9 @@ class ScriptedPeer:
             # Not within the client's own call.
             self._loop.call_soon(self._meet_expectations)
 
-    def _make_room(self) -> None:
-        overflowed = self.target.send_queue.make_room(self._waiting, self._waiting_size)
+    def _hold_back(self, receipt: Receipt) -> None:
+        overflowed = self._waiting.add(receipt)
         if overflowed:
-            self._waiting_size -= sum(receipt.size for receipt in overflowed)
             self._unsent += len(overflowed)
             self._sink.overflowed(overflowed)
 
@@ -404,9 +389,8 @@ class ScriptedPeer:
 
     def _give_up_waiting(self) -> None:
         """What waits never leaves."""
-        receipts = (*self._waiting, *self._too_late)
-        self._waiting.clear()
-        self._waiting_size = 0
+        receipts = (*self._waiting.receipts, *self._too_late)
+        self._waiting = Backlog(self.target.send_queue)
         self._too_late.clear()
         self._unsent += len(receipts)
         if receipts:
@@ -427,6 +411,10 @@ class ScriptedPeer:
         if not self._is_over():
             self.was_aborted = True
             self._loop.call_soon(self._tell_lost, None)
+
+    def _say(self, event: Callable[[], None]) -> None:
+        """A frame of the peer arrives. Behind its Close frame, or a violation, nobody listens."""
+        self._arrive(lambda: None if self._is_over() or self._has_closed or self._is_mute else event())
 
     def _arrive(self, event: Callable[[], None]) -> None:
         """What the peer does is seen at once, or when the client reads."""

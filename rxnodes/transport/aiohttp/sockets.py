@@ -222,26 +222,26 @@ def ask_system(sock: socket.socket) -> PeerSystem | None:
 
 def has_unread(sock: socket.socket) -> bool:
     """Whether data has come that is not read yet."""
-    try:
-        return bool(sock.recv(1, LOOK))
-    except OSError:
-        return False
+    return bool(_peek(sock, 1))
 
 
 def has_ended(sock: socket.socket) -> bool:
     """Whether the peer has ended TCP, and everything that came before is read."""
-    try:
-        return not sock.recv(1, LOOK)
-    except OSError:
-        return False
+    return _peek(sock, 1) == b""
 
 
 def count_unread(sock: socket.socket) -> int:
     """How many bytes have come and are not read yet; the end of TCP counts as one."""
+    unread = _peek(sock, MOST_TO_COUNT)
+    return 0 if unread is None else len(unread) or 1
+
+
+def _peek(sock: socket.socket, size: int) -> bytes | None:
+    """At most so many bytes that have come, without taking them; none at the end of TCP. `None`: nothing has come."""
     try:
-        return len(sock.recv(MOST_TO_COUNT, LOOK)) or 1
+        return sock.recv(size, LOOK)
     except OSError:
-        return 0
+        return None
 
 
 def count_unacknowledged(sock: socket.socket) -> int:
