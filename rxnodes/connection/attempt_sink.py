@@ -36,17 +36,8 @@ class AttemptSink:
     """
 
     __slots__ = (
-        "_attempt",
-        "_driver",
-        "_is_logging_in",
-        "_is_open",
-        "_is_over",
-        "_login",
-        "_loss",
-        "_session",
-        "failure",
-        "messages",
-        "stranded",
+        *("_attempt", "_driver", "_is_logging_in", "_is_open", "_is_over", "_login", "_loss", "_session", "failure"),
+        *("messages", "stranded"),
     )
 
     def __init__(self, driver: Driver, session: int, attempt: int, login: LoggingIn | None = None) -> None:

@@ -48,16 +48,8 @@ class KeepAlive:
     """
 
     __slots__ = (
-        "_give_up",
-        "_heartbeat",
-        "_loop",
-        "_ping",
-        "_ping_timer",
-        "_reader",
-        "_silence_timeout",
-        "_silence_timer",
-        "_sink",
-        "_writer",
+        *("_give_up", "_heartbeat", "_loop", "_ping", "_ping_timer", "_reader", "_silence_timeout", "_silence_timer"),
+        *("_sink", "_writer"),
     )
 
     def __init__(

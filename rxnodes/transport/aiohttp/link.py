@@ -58,24 +58,9 @@ class AiohttpLink(asyncio.Protocol):
     """
 
     __slots__ = (
-        "__weakref__",
-        "_dial",
-        "_drain",
-        "_error",
-        "_has_taken_over",
-        "_is_ended",
-        "_is_giving_up",
-        "_is_reported",
-        "_keepalive",
-        "_layers",
-        "_reader",
-        "_sink",
-        "_sockets",
-        "_target",
-        "_transport",
-        "_writer",
-        "loop",
-        "send",
+        *("__weakref__", "_dial", "_drain", "_error", "_has_taken_over", "_is_ended", "_is_giving_up"),
+        *("_is_reported", "_keepalive", "_layers", "_reader", "_sink", "_sockets", "_target", "_transport"),
+        *("_writer", "loop", "send"),
     )
 
     def __init__(self, session: aiohttp.ClientSession, target: Target, sink: Sink, masks: Masks) -> None:

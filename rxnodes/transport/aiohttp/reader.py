@@ -53,29 +53,10 @@ class Reader:
     """
 
     __slots__ = (
-        "_is_catching_up",
-        "_is_ended",
-        "_is_held",
-        "_is_stopped",
-        "_layers",
-        "_loop",
-        "_parser",
-        "_read_to_end",
-        "_reads_to_end",
-        "_sink",
-        "_sockets",
-        "_writer",
-        "bytes_received",
-        "has_finished",
-        "has_heard",
-        "has_missed",
-        "has_received_close",
-        "is_reading",
-        "last_heard",
-        "last_message",
-        "messages_received",
-        "on_ponged",
-        "undelivered",
+        *("_is_catching_up", "_is_ended", "_is_held", "_is_stopped", "_layers", "_loop", "_parser", "_read_to_end"),
+        *("_reads_to_end", "_sink", "_sockets", "_writer", "bytes_received", "has_finished", "has_heard"),
+        *("has_missed", "has_received_close", "is_reading", "last_heard", "last_message", "messages_received"),
+        *("on_ponged", "undelivered"),
     )
 
     def __init__(

@@ -64,34 +64,10 @@ class Writer:
     """
 
     __slots__ = (
-        "_close_frame",
-        "_cork",
-        "_encoder",
-        "_in_flight",
-        "_is_ended",
-        "_late",
-        "_layers",
-        "_look",
-        "_look_delay",
-        "_loop",
-        "_message_limit",
-        "_queue",
-        "_sent_at",
-        "_sink",
-        "_size_limit",
-        "_sockets",
-        "_takes_no_more",
-        "_waiting",
-        "_waiting_size",
-        "bytes_sent",
-        "has_peer_ended_tcp",
-        "has_sent_close",
-        "has_written_close",
-        "is_paused",
-        "messages_sent",
-        "owed_pongs",
-        "unsent",
-        "written",
+        *("_close_frame", "_cork", "_encoder", "_in_flight", "_is_ended", "_late", "_layers", "_look", "_look_delay"),
+        *("_loop", "_message_limit", "_queue", "_sent_at", "_sink", "_size_limit", "_sockets", "_takes_no_more"),
+        *("_waiting", "_waiting_size", "bytes_sent", "has_peer_ended_tcp", "has_sent_close", "has_written_close"),
+        *("is_paused", "messages_sent", "owed_pongs", "unsent", "written"),
     )
 
     def __init__(
