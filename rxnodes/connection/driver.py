@@ -1,4 +1,4 @@
-"""Drives a connection: feeds the machine, and carries out on the transport what the machine asks for."""
+"""The driver of a connection: it feeds the machine, and carries out the machine's effects on the transport."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ logger = logging.getLogger("rxnodes")
 class Driver(Parts[State, DriverHelm]):
     """Brings together the machine, the transport, and the parts of a connection. All of it on the loop's thread.
 
-    An input steps the machine at once, so that the state is true when a command returns. What the machine tells joins
-    the outbox, and is published in its turn.
+    An input steps the machine at once, so that the state is true when a command returns. The machine's events join the
+    outbox, and are published in their turn.
 
     Args:
         name: The connection's name.
@@ -97,7 +97,7 @@ class Driver(Parts[State, DriverHelm]):
         self._login = login
         self._inputs: list[Input] = []
         self.timer: asyncio.TimerHandle | None = None
-        # Of the attempt: what its link calls, and its link, or before that its hook, or what it waits for.
+        # Of the attempt: the sink of its link, and before there is a link, what the dial waits for.
         self._sink: AttemptSink | None = None
         self._preparing: HeldBack | HookTask[Target] | None = None
 
@@ -111,8 +111,8 @@ class Driver(Parts[State, DriverHelm]):
     def traffic(self) -> tuple[int, Traffic]:
         """The number of the live or last session, and what it has carried so far. It may be read from any thread.
 
-        Read from another thread, what the last attempt carried may be missing for a moment while that attempt ends. It
-        is never counted twice, because the state, which takes it over, is looked at first.
+        In another thread, the traffic of the last attempt may be missing for a moment while that attempt ends. It is
+        never counted twice, because the state, which takes it over, is read first.
         """
         state, sink, link = self.state, self._sink, self.link
         if sink is None or link is None:
@@ -122,14 +122,13 @@ class Driver(Parts[State, DriverHelm]):
     # The machine
 
     def ask(self, input_: Input) -> None:
-        """Feeds what is asked for, on the loop's thread; or else what steers the connection decides about it."""
+        """Feeds a command on the loop's thread; where the connection is steered from outside, the helm decides."""
         self.loop.run(partial(self.feed if self.helm is None else self.helm.obey, input_))
 
     def feed(self, input_: Input) -> None:
-        """Steps the machine at once. What it tells is delivered in its turn.
+        """Steps the machine at once. Its events are delivered in their turn.
 
-        An effect may lead to another input while it is carried out. That one comes next, so that no step begins within
-        another.
+        Carrying an effect out may bring another input. That one comes next, so that no step begins within another.
         """
         if self.loop.is_left or self.loop.why_closed():
             if isinstance(input_, Reported):
@@ -141,7 +140,7 @@ class Driver(Parts[State, DriverHelm]):
         self.is_stepping = True
         begun = 0
         try:
-            # With those that come meanwhile. Taken out one by one, a long list would be moved each time.
+            # Including those that come meanwhile. Taking them out one by one would move a long list each time.
             for one in self._inputs:
                 begun += 1
                 self._step(one)
@@ -159,7 +158,7 @@ class Driver(Parts[State, DriverHelm]):
         was_open = self.state.phase is OPEN
         after, effects, events = step(self.state, input_, now)
         if outbound.backlog is not None and after.phase not in OPENING and after.phase is not OPEN:
-            # `Stopped` counts the messages that are given up here. The machine is pure, so it can be asked again.
+            # `Stopped` must count the messages that are given up here. The machine is pure, so it can step again.
             outbound.abandon_backlog()
             after, effects, events = step(self.state, input_, now)
         self.state = after
@@ -174,13 +173,13 @@ class Driver(Parts[State, DriverHelm]):
         for effect in effects:
             self._perform(effect)
         if outbound.backlog is not None and after.phase is OPEN and not was_open:
-            # Behind what subscribers to `Opened` send, such as a login.
+            # Behind messages that subscribers to `Opened` send, such as a login.
             self.outbox.post(outbound.send_backlog, None)
 
     def count_discarded(self, count: int) -> None:
         """Counts messages that no link ever had as unsent.
 
-        Nothing but the count comes of it, so it need not wait for its turn behind another input.
+        It changes nothing but the count, so it need not wait behind another input.
         """
         self.state = step(self.state, Discarded(count), self._now()).state
 
@@ -258,7 +257,7 @@ class Driver(Parts[State, DriverHelm]):
             begin()
 
     def _prepare(self, sink: AttemptSink, dial: Dial, attempt: Attempt) -> None:
-        """Asks the hook, where there is one, and dials."""
+        """Dials, once the hook has answered if there is one."""
         if self._preparation is None:
             self._dial(sink, self._target)
             return
@@ -270,7 +269,7 @@ class Driver(Parts[State, DriverHelm]):
         )
 
     def _dial(self, sink: AttemptSink, target: Target) -> None:
-        """Has the transport dial. Where that raises, the attempt has failed."""
+        """Lets the transport dial. If that raises, the attempt has failed."""
         self._preparing = None
         try:
             self.link = _check_link(self._transport.dial(target, sink))
@@ -282,14 +281,14 @@ class Driver(Parts[State, DriverHelm]):
 
     def on_send_failure(self, receipt: Receipt, error: BaseException) -> None:
         """The link has raised at a message."""
-        # A closed loop, where the project was not left. It is not asked before, because this is once a message.
+        # The loop may be closed, and the project not left. `send` does not check that, because it is the hot path.
         self.loop.check()
         assert self._sink is not None
         self._sink.stranded += (receipt,)
         self._on_transport_failure(self._sink, "link", error)
 
     def _tell_link(self, tell: Callable[[Link], None]) -> None:
-        """Has the link do something, where there is one. No link may raise; one that does is at its end."""
+        """Calls the link, if there is one. A link that raises breaks its contract, and the attempt ends."""
         link, sink = self.link, self._sink
         if link is None or sink is None:
             return
@@ -299,7 +298,7 @@ class Driver(Parts[State, DriverHelm]):
             self._on_transport_failure(sink, "link", error)
 
     def _on_transport_failure(self, sink: AttemptSink, what: str, error: BaseException) -> None:
-        """The transport has broken its contract: the attempt ends, whatever else the transport says."""
+        """Ends the attempt, because the transport has broken its contract. What else the transport says is ignored."""
         assert self.loop.loop is not None
         if isinstance(error, KeyboardInterrupt | SystemExit):
             self.loop.raise_soon(error)
@@ -309,7 +308,7 @@ class Driver(Parts[State, DriverHelm]):
         logger.error("%s: the transport failed, its %s raised", self.name, what, exc_info=error)
         sink.failure = _failure_of(what, error, self.state.phase.state)
         self._tell_link(lambda link: link.abort())
-        # In another turn of the loop, behind what the link itself may have to say of its end.
+        # In another turn of the loop, behind what the link itself may say of its end.
         self.loop.loop.call_soon(sink.lost, None, Traffic())
 
     def on_pause(self, is_paused: bool) -> None:  # noqa: ARG002, FBT001 - what a pause control calls
@@ -317,26 +316,26 @@ class Driver(Parts[State, DriverHelm]):
         self.read_or_not()
 
     def read_or_not(self) -> None:
-        """Has the link read, or not, as those ask for whom its messages are."""
+        """Lets the link read, or pauses it, as consumers or the login ask."""
         if self._sink is not None:
             is_held = self._sink.is_held(by_consumers=self.pause_control.is_paused)
             self._tell_link(lambda link: link.pause_reading() if is_held else link.resume_reading())
 
-    # What the link says
+    # The end of the link
 
     def on_link_gone(self) -> None:
         """The link of the current attempt is gone; its login is not."""
         self.link = None
 
     def on_lost(self, loss: Callable[[], Lost]) -> None:
-        """Nothing is left of the current attempt. What it carried is asked for behind its messages."""
+        """Nothing is left of the current attempt. `loss` is called behind its messages, because it counts them."""
         self._sink = self.link = self._preparing = None
         self.behind_messages(lambda: self.feed(loss()))
 
     def behind_messages(self, act: Callable[[], None]) -> None:
-        """Does what ends an attempt behind the messages of it that are still being delivered.
+        """Calls `act`, which ends an attempt, behind those of its messages that are still being delivered.
 
-        So a subscriber that answers a message does so while the connection is open, as it was when the message came.
+        So the connection is still open for a subscriber that answers a message, as it was when the message came.
         """
         if self.outbox.is_put_off:
             self.outbox.post(operator.call, act)
