@@ -312,7 +312,7 @@ class Driver(Parts[State, DriverHelm]):
         self.loop.loop.call_soon(sink.lost, None, Traffic())
 
     def on_pause(self, is_paused: bool) -> None:  # noqa: ARG002, FBT001 - what a pause control calls
-        """A consumer wants no more for now, or all of them want more again."""
+        """A consumer pauses the source, or the last one that did resumes it."""
         self.read_or_not()
 
     def read_or_not(self) -> None:

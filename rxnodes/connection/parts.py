@@ -78,7 +78,7 @@ class Parts(Generic[S_co, H_co]):
         name: The connection's name.
         state: How the connection stands here at first.
         send_queue: The bounds of the messages that wait to be sent.
-        owner: What the connection belongs to, in messages.
+        owner: The word for what the connection belongs to, in error messages.
         note_observed: Called, in whatever thread, when a subscriber to messages has come or gone.
 
     Attributes:
@@ -90,10 +90,10 @@ class Parts(Generic[S_co, H_co]):
         loop: The connection's loop.
         pause_control: Closed by consumers that cannot keep up.
         outbox: Keeps the order of notifications.
-        waiters: Those who wait for a session to open or to end.
-        publisher: What the connection tells of itself.
-        inbound: The messages that come.
-        outbound: The messages that are sent.
+        waiters: Answers `wait_started` and `wait_stopped`.
+        publisher: Publishes states and lifecycle events.
+        inbound: Delivers messages that come.
+        outbound: Sends messages.
     """
 
     __slots__ = (
@@ -136,7 +136,7 @@ class Parts(Generic[S_co, H_co]):
             return self._pulse_observers
 
     def command(self, input_: Input) -> None:
-        """Takes what a user asks for, from any thread.
+        """Takes a command from any thread.
 
         Raises:
             RxNodesError: If nobody can carry it out.
@@ -145,7 +145,7 @@ class Parts(Generic[S_co, H_co]):
         self.ask(input_)
 
     def ask(self, input_: Input) -> None:
-        """Feeds what is asked for, on the loop's thread."""
+        """Feeds a command on the loop's thread."""
         self.loop.run(partial(self.feed, input_))
 
     def leave(self) -> None:
@@ -157,7 +157,7 @@ class Parts(Generic[S_co, H_co]):
         self.waiters.wake()
 
     def disown(self) -> None:
-        """In a forked process: commands are refused, and what is still called does nothing."""
+        """Called in a forked process: from here on commands are refused, and anything else does nothing."""
         self.loop.disown()
         self.waiters.disown()
 
@@ -184,7 +184,7 @@ class Parts(Generic[S_co, H_co]):
         raise NotImplementedError
 
     def on_pause(self, is_paused: bool) -> None:  # noqa: FBT001 - what a pause control calls
-        """A consumer wants no more for now, or all of them want more again."""
+        """A consumer pauses the source, or the last one that did resumes it."""
         raise NotImplementedError
 
 
