@@ -361,7 +361,7 @@ class Helm(Protocol):
     def settle(self, receipt: Receipt, outcome: SharedOutcome) -> None:
         """Gives the outcome of a message that was sent through `Steering.send`.
 
-        The kind `SendUnknown` says that nobody knows it: awaiting the receipt raises that, and an `ErrorEvent` tells it.
+        The kind `SendUnknown` says that nobody knows it: awaiting the receipt raises that, and an `ErrorEvent` says so.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""How a receipt is awaited. It is no part of `receipt`, since a generator that is compiled cannot await a future."""
+"""Awaiting a receipt. It stands apart from `receipt`, because a generator that is compiled cannot await a future."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["outcome_of"]
 def outcome_of(
     receipt: Receipt, run_on_loop: Callable[[Callable[[], None]], None]
 ) -> Generator[Any, None, SendOutcome]:
-    """Waits for what becomes of a message, on any event loop.
+    """Waits for the outcome of a message, on any event loop.
 
     Args:
         receipt: The message's receipt.
@@ -34,7 +34,7 @@ def outcome_of(
             return shared.of(receipt)
         finally:
             if receipt.shared_outcome is None:
-                # So that the list does not grow when a program asks again and again.
+                # So that the list does not grow when a program waits again and again.
                 run_on_loop(lambda: receipt.forget(callback))
     return receipt.shared_outcome.of(receipt)
 
