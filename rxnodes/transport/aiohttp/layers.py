@@ -69,9 +69,9 @@ class Layers:
     def pause_reading(self) -> None:
         """Reads nothing from the socket any more.
 
-        A TLS transport that is paused reads on by itself, and takes an end that comes meanwhile for ours. Then asyncio's
-        drops what we write, and uvloop's drops what it has read and not delivered. So the layer below is paused; or, if
-        it is not known, the TLS transport is made to pause as soon as it holds anything.
+        A TLS transport that is paused reads on by itself, and takes an end that comes meanwhile for ours: in asyncio it
+        then drops what we write, in uvloop what it has read and not delivered. So the layer below is paused; or, if it
+        is not known, the TLS transport is made to pause as soon as it holds anything.
         """
         if not self.is_opaque:
             self.lowest.pause_reading()
