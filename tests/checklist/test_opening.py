@@ -14,7 +14,7 @@ import pytest
 from faults import LOCAL, NETWORK, REMOTE, Authority, run_session, stop_when_open, watched_sockets
 from websockets.asyncio.server import serve
 
-from rxnodes import ConnectError, Connecting, ConnectionState, ConnectOptions, GiveUp, Project, SettingsError
+from rxnodes import ConnectError, Connecting, ConnectionState, ConnectOptions, Project, SettingsError
 from rxnodes.testing import (
     ChaosProxy,
     Frame,
@@ -496,18 +496,26 @@ async def stop_when_dialled(connection, _watch):
     assert connection.state is ConnectionState.CLOSING
 
 
-def stopped_while_connecting(outcome):
+async def stopped_while_connecting(where, act, **options):
+    """A session that `act` ends before it is open."""
+    outcome = await run_session(where, act=act, initiator=LOCAL, opened=False, messages=[], within=2.0, **options)
     assert outcome.errors == []
     assert outcome.journal.kinds == ["Connecting", "Closing", "Stopped"]
     assert outcome.took < faults.ROOM
+    return outcome
+
+
+async def stopped_before_the_dial(hook, act):
+    """Likewise, while a hook keeps the dial waiting."""
+    async with WebSocketServer(echo) as server:
+        await stopped_while_connecting(server.url, act, before_connect=hook)
+        assert server.connections == 0, "after a stop no attempt follows"
 
 
 @pytest.mark.parametrize("act", [stop_at_once, stop_when_dialled])
 @pytest.mark.parametrize("script", [never_answer_handshake, stall_in_header, echo, refuse(503)])
 async def test_23_stop_while_connecting(script, act):
-    stopped_while_connecting(
-        await run_session(script, act=act, initiator=LOCAL, opened=False, messages=[], script_ends=False, within=2.0)
-    )
+    await stopped_while_connecting(script, act, script_ends=False)
 
 
 async def test_23_stop_when_the_server_has_the_request():
@@ -522,9 +530,7 @@ async def test_23_stop_when_the_server_has_the_request():
         await asked.wait()
         connection.stop()
 
-    outcome = await run_session(hesitant, act=act, initiator=LOCAL, opened=False, within=2.0)
-    stopped_while_connecting(outcome)
-    assert len(outcome.heard) == 1
+    assert len((await stopped_while_connecting(hesitant, act)).heard) == 1
 
 
 @pytest.mark.parametrize("is_tls", [False, True], ids=["ws", "wss"])
@@ -560,9 +566,7 @@ async def test_23_stop_while_the_name_is_looked_up(monkeypatch):
         await asyncio.get_running_loop().create_future()
 
     monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", never)
-    stopped_while_connecting(
-        await run_session("ws://slow.test/", act=stop_when_dialled, initiator=LOCAL, opened=False, within=2.0)
-    )
+    await stopped_while_connecting("ws://slow.test/", stop_when_dialled)
 
 
 async def test_23_stop_during_the_tls_handshake(authority):
@@ -573,34 +577,24 @@ async def test_23_stop_during_the_tls_handshake(authority):
                 await asyncio.sleep(0)
             connection.stop()
 
-        stopped_while_connecting(
-            await run_session(
-                silent.url.replace("ws:", "wss:"),
-                act=act,
-                initiator=LOCAL,
-                opened=False,
-                within=2.0,
-                tls={"ca_file": authority.file},
-            )
-        )
+        await stopped_while_connecting(silent.url.replace("ws:", "wss:"), act, tls={"ca_file": authority.file})
 
 
 async def test_23_abort_while_connecting():
     async def act(connection, _watch):
         connection.abort()
 
-    stopped_while_connecting(
-        await run_session(never_answer_handshake, act=act, initiator=LOCAL, opened=False, within=2.0, script_ends=False)
-    )
+    await stopped_while_connecting(never_answer_handshake, act, script_ends=False)
 
 
 # 12, 23 and 26 where a hook is asked before each attempt
 
 
-async def test_12_connect_timeout_is_over_a_hook_that_does_not_answer():
-    async def never(_attempt):
-        await asyncio.get_running_loop().create_future()
+async def never(_attempt):
+    await asyncio.get_running_loop().create_future()
 
+
+async def test_12_connect_timeout_is_over_a_hook_that_does_not_answer():
     async with WebSocketServer(echo) as server:
         await failed(server.url, says="connect_timeout", connect_timeout=SHORT, before_connect=never)
         assert server.connections == 0
@@ -618,21 +612,7 @@ async def test_12_connect_timeout_begins_after_the_hooks_delay():
 
 
 async def test_23_stop_while_the_hook_is_asked():
-    cancelled = []
-
-    async def never(_attempt):
-        try:
-            await asyncio.get_running_loop().create_future()
-        except asyncio.CancelledError:
-            cancelled.append(True)
-            raise
-
-    async with WebSocketServer(echo) as server:
-        outcome = await run_session(
-            server.url, act=stop_when_dialled, initiator=LOCAL, opened=False, within=2.0, before_connect=never
-        )
-        assert server.connections == 0
-    stopped_while_connecting(outcome)
+    await stopped_before_the_dial(never, stop_when_dialled)
 
 
 async def test_23_stop_while_the_hooks_delay_lasts():
@@ -647,12 +627,7 @@ async def test_23_stop_while_the_hooks_delay_lasts():
         await asyncio.sleep(0)
         connection.stop()
 
-    async with WebSocketServer(echo) as server:
-        outcome = await run_session(
-            server.url, act=act, initiator=LOCAL, opened=False, within=2.0, before_connect=later
-        )
-        assert server.connections == 0
-    stopped_while_connecting(outcome)
+    await stopped_before_the_dial(later, act)
 
 
 async def test_23_stop_at_the_moment_when_the_hook_has_answered():
@@ -669,42 +644,7 @@ async def test_23_stop_at_the_moment_when_the_hook_has_answered():
                     await asyncio.sleep(0)
                 connection.stop()
 
-            outcome = await run_session(
-                server.url, act=act, initiator=LOCAL, opened=False, within=2.0, before_connect=at_once
-            )
-            stopped_while_connecting(outcome)
-
-
-@pytest.mark.parametrize("command", ["stop", "abort"])
-async def test_23_a_hook_that_answers_though_it_was_cancelled(command):
-    asked = asyncio.Event()
-
-    async def stubborn(_attempt):
-        asked.set()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.get_running_loop().create_future()
-        return ConnectOptions()
-
-    async def act(connection, _watch):
-        await asked.wait()
-        getattr(connection, command)()
-
-    async with WebSocketServer(echo) as server:
-        outcome = await run_session(
-            server.url, act=act, initiator=LOCAL, opened=False, within=2.0, before_connect=stubborn
-        )
-        assert server.connections == 0, "after a stop no attempt follows"
-    stopped_while_connecting(outcome)
-
-
-@pytest.mark.parametrize("answer", [{"headers": {}}, "ws://elsewhere", 3], ids=["dict", "str", "int"])
-async def test_26_a_hook_that_answers_nonsense(answer):
-    async def nonsense(_attempt):
-        return answer
-
-    async with WebSocketServer(refuse(503)) as server:
-        await failed(server.url, says="before_connect", before_connect=nonsense, may_complain=True)
-        assert server.connections == 0
+            await stopped_while_connecting(server.url, act, before_connect=at_once)
 
 
 @pytest.mark.parametrize("delay", ["1", None, float("nan"), float("inf"), -1.0], ids=str)
@@ -743,35 +683,6 @@ async def test_26_a_hook_whose_options_cannot_be_used(options):
         outcome = await failed(server.url, says="before_connect", before_connect=unusable)
         assert server.connections == 0
     assert not outcome.stopped.error.retryable
-
-
-class UnspeakableError(GiveUp):
-    def __str__(self):
-        raise RuntimeError("no text")
-
-
-@pytest.mark.parametrize(
-    ("error", "says"),
-    [
-        (ValueError("mine"), "before_connect raised ValueError; the log has the traceback"),
-        (GiveUp("no more"), "no more"),
-        (GiveUp(), "before_connect gave up"),
-        (UnspeakableError(), "before_connect gave up"),
-    ],
-    ids=["raises", "gives up", "says nothing", "cannot say"],
-)
-async def test_26_a_hook_that_raises(error, says):
-    async def raises(_attempt):
-        raise error
-
-    async with WebSocketServer(echo) as server:
-        await failed(
-            server.url,
-            says=says,
-            before_connect=raises,
-            may_complain=True,
-        )
-        assert server.connections == 0
 
 
 @pytest.mark.parametrize("command", ["stop", "abort", "start"])

@@ -340,20 +340,6 @@ async def test_a_link_that_is_aborted_as_it_opens_begins_nothing(transport):
     assert dialled.link._keepalive is None
 
 
-async def test_the_peer_ends_tcp_while_our_close_frame_still_waits(transport):
-    """Then TCP stays open for what we have to send, until it has left."""
-    async with WebSocketServer(never_answer_close) as server:
-        dialled = await Dialled(transport, server.url).opened()
-        dialled.link.pause_writing()
-        dialled.link.close_now(1000, "")
-        assert dialled.link.eof_received() is True
-        dialled.link.resume_writing()
-        assert dialled.link.eof_received() is False
-        assert dialled.told.calls == ["opened", "close sent"]
-        dialled.link.abort()
-        await dialled.lost()
-
-
 @pytest.mark.parametrize("wait", [False, True], ids=["at once", "behind the 101"])
 async def test_the_peer_ends_tcp_right_behind_its_101(transport, wait):
     async def script(peer):
