@@ -7,11 +7,10 @@ import contextlib
 import gc
 import socket
 import ssl
-import weakref
 
 import faults
 import pytest
-from faults import LOCAL, NETWORK, REMOTE, Authority, run_session, stop_when_open, watched_sockets
+from faults import LOCAL, NETWORK, REMOTE, Authority, clean, run_session, stop_when_open, watched_sockets
 from websockets.asyncio.server import serve
 
 from rxnodes import ConnectError, Connecting, ConnectionState, ConnectOptions, Project, SettingsError
@@ -29,7 +28,6 @@ from rxnodes.testing import (
     refusing_port,
     stall_in_header,
 )
-from rxnodes.transport.aiohttp.link import AiohttpLink
 
 SHORT = 0.15
 
@@ -169,7 +167,7 @@ async def test_08_case_and_company_do_not_matter(headers):
         await peer.accept(extra_headers=headers)
         await peer.send_close((await peer.expect_close()).code)
 
-    await run_session(right, act=stop_when_open, initiator=LOCAL, code=1000, was_clean=True)
+    await run_session(right, act=stop_when_open, **clean(LOCAL))
 
 
 @pytest.mark.parametrize(
@@ -297,9 +295,7 @@ async def test_16_one_or_none_of_the_offered_subprotocols(chosen, told):
         await peer.send_close((await peer.expect_close()).code)
         return request.header("Sec-WebSocket-Protocol").replace(" ", "")
 
-    outcome = await run_session(
-        right, act=stop_when_open, subprotocols=("chat", "superchat"), initiator=LOCAL, code=1000, was_clean=True
-    )
+    outcome = await run_session(right, act=stop_when_open, subprotocols=("chat", "superchat"), **clean(LOCAL))
     assert outcome.heard == ["chat,superchat"]
     assert [event.subprotocol for event in faults.opened(outcome.watch)] == [told]
 
@@ -360,9 +356,7 @@ async def test_19_messages_and_close_in_the_segment_of_the_101(ends):
             peer.reset()
         return close
 
-    outcome = await run_session(
-        eager, initiator=REMOTE, code=1001, reason="bye", was_clean=True, messages=["first", b"second"]
-    )
+    outcome = await run_session(eager, **clean(REMOTE, 1001, "bye"), messages=["first", b"second"])
     assert outcome.heard == [(1001, "")]
 
 
@@ -375,7 +369,7 @@ async def test_19_half_a_frame_in_the_segment_of_the_101():
         await peer.send_close(1000)
         return await peer.expect_close()
 
-    await run_session(eager, initiator=REMOTE, code=1000, was_clean=True, messages=["in two halves"])
+    await run_session(eager, **clean(REMOTE), messages=["in two halves"])
 
 
 async def test_19_a_handshake_in_segments_of_one_octet():
@@ -390,9 +384,7 @@ async def test_19_a_handshake_in_segments_of_one_octet():
         await run_session(
             proxy.url,
             act=act,
-            initiator=LOCAL,
-            code=1000,
-            was_clean=True,
+            **clean(LOCAL),
             messages=["over and out"],
             connect_timeout=10,
         )
@@ -404,9 +396,7 @@ async def test_20_a_certificate_that_is_trusted(authority):
         act=stop_when_open,
         tls_server=authority.server(),
         tls={"ca_file": authority.file},
-        initiator=LOCAL,
-        code=1000,
-        was_clean=True,
+        **clean(LOCAL),
     )
 
 
@@ -731,7 +721,7 @@ async def test_25_start_twice_is_one_connection(turns):
             connection.send("hello")
             connection.messages.subscribe(lambda _: connection.stop())
 
-        await run_session(server.url, act=act, initiator=LOCAL, code=1000, was_clean=True, messages=["hello"])
+        await run_session(server.url, act=act, **clean(LOCAL), messages=["hello"])
         assert server.connections == 1
 
 
@@ -741,17 +731,8 @@ async def test_25_start_twice_is_one_connection(turns):
     [refuse(404), answer_with(b"junk\r\n\r\n"), never_answer_handshake, answer_with()],
     ids=["refused", "junk", "silent", "fin"],
 )
-async def test_26_a_failed_open_releases_everything(script):
-    links = weakref.WeakSet()
-    watch = AiohttpLink.watch
-
-    def note(link, sock):
-        links.add(link)
-        watch(link, sock)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(AiohttpLink, "watch", note)
-        outcome = await run_session(script, initiator=NETWORK, opened=False, error=ConnectError, connect_timeout=SHORT)
+async def test_26_a_failed_open_releases_everything(script, links):
+    outcome = await run_session(script, initiator=NETWORK, opened=False, error=ConnectError, connect_timeout=SHORT)
     assert len(outcome.sockets.opened) == 1
     assert outcome.sockets.left() == []
     del outcome
@@ -781,8 +762,6 @@ async def test_a_server_that_we_did_not_write_chooses_a_subprotocol():
             f"ws://127.0.0.1:{port}/",
             act=stop_when_open,
             subprotocols=("chat", "superchat"),
-            initiator=LOCAL,
-            code=1000,
-            was_clean=True,
+            **clean(LOCAL),
         )
     assert faults.opened(outcome.watch)[0].subprotocol == "superchat"
