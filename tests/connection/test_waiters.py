@@ -7,7 +7,7 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
-from threads import PATIENCE, calling, on_another_loop, project
+from threads import PATIENCE, on_another_loop, project
 from virtual import Chat, virtual
 
 from rxnodes import ConnectError, Project, RxNodesError, Stopped
@@ -78,14 +78,6 @@ async def test_who_waits_when_everything_is_closed_is_told():
     for wait in (waiting, chat.connection.wait_started(), chat.connection.wait_stopped()):
         with pytest.raises(RxNodesError, match="closed before the connection was started"):
             await wait
-
-
-def test_whoever_waits_for_a_start_that_does_not_come_is_told():
-    it, _ = project()
-    with it:
-        call = calling(it, it.websocket("chat").wait_started)
-    with pytest.raises(RxNodesError, match="the project closed before the connection was started"):
-        call.result(PATIENCE)
 
 
 # On a loop of its own: before the beginning and after the end
