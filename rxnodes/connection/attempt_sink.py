@@ -1,4 +1,4 @@
-"""What the link of one attempt calls."""
+"""The sink of one attempt: what its link calls."""
 
 from __future__ import annotations
 
@@ -25,28 +25,20 @@ __all__ = ["AttemptSink"]
 
 
 class AttemptSink:
-    """What an attempt's link calls. It puts the attempt's numbers on what the link says.
+    """What an attempt's link calls. It feeds the machine, with the attempt's numbers.
 
-    With a login, what comes is the login's until the attempt is open, and the attempt lasts until both have ended.
+    If there is a login, messages go to it until the attempt is open, and the attempt lasts until login and link have
+    ended.
 
     Attributes:
         messages: Where messages go.
-        failure: How the transport failed, where it did. It is why the attempt ended, whatever the transport says.
-        stranded: Messages of which a transport that failed may never say what became of them.
+        failure: How the transport failed, if it did. It is why the attempt ended, whatever the transport says.
+        stranded: Messages whose outcome a transport that failed may never tell.
     """
 
     __slots__ = (
-        "_attempt",
-        "_driver",
-        "_is_logging_in",
-        "_is_open",
-        "_is_over",
-        "_login",
-        "_loss",
-        "_session",
-        "failure",
-        "messages",
-        "stranded",
+        *("_attempt", "_driver", "_is_logging_in", "_is_open", "_is_over", "_login", "_loss", "_session", "failure"),
+        *("messages", "stranded"),
     )
 
     def __init__(self, driver: Driver, session: int, attempt: int, login: LoggingIn | None = None) -> None:
@@ -54,7 +46,7 @@ class AttemptSink:
         self._session = session
         self._attempt = attempt
         self._login = login
-        # Whether what comes is for everybody; the machine keeps anything from coming before the handshake is done.
+        # Whether messages are for everybody. Before the handshake is done, none can come.
         self._is_open = login is None
         self._is_logging_in = False
         self._is_over = False
@@ -66,26 +58,26 @@ class AttemptSink:
     # The login
 
     def log_in(self, handshake: HandshakeDone) -> None:
-        """Has `after_connect` log in."""
+        """Lets `after_connect` log in."""
         assert self._login is not None
         self._is_logging_in = True
         self._login.begin(handshake, self._on_login_ended)
 
     def cancel_login(self) -> None:
-        """Cancels `after_connect`, where it is under way; after a second time it is left behind."""
+        """Cancels `after_connect`, if it is under way. The second time, it is left behind."""
         if self._login is not None and self._is_logging_in:
             self._login.cancel()
             self._ignore_messages()
 
     def catch_up(self, judge: Callable[[], object]) -> None:
-        """Calls `judge` when the login, where one is under way, has taken what has come."""
+        """Calls `judge` once a login that is under way has taken what has come."""
         if self._login is not None and self._is_logging_in:
             self._login.catch_up(judge)
         else:
             judge()
 
     def open_to_all(self) -> None:
-        """The attempt is open: what its login left, and what comes from here on, is for everybody."""
+        """The attempt is open: everybody gets what the login left, and what comes from here on."""
         if self._is_open:
             return
         assert self._login is not None
@@ -96,14 +88,14 @@ class AttemptSink:
         self._driver.read_or_not()
 
     def is_held(self, *, by_consumers: bool) -> bool:
-        """Whether reading is to pause: for consumers, or before the attempt is open for its login."""
+        """Whether reading must pause: for consumers, or, before the attempt is open, for its login."""
         return by_consumers if self._is_open or self._login is None else self._login.is_full
 
     def _on_login_ended(self, outcome: bool | ConnectError | None) -> None:  # noqa: FBT001 - as `begin` says
         self._driver.behind_messages(partial(self._tell_login, outcome))
 
     def _tell_login(self, outcome: bool | ConnectError | None) -> None:  # noqa: FBT001
-        """The login has ended. Where its link has, too, that goes with the loss."""
+        """The login has ended. If its link has ended before, the loss says why the login failed."""
         self._is_logging_in = False
         loss, self._loss = self._loss, None
         if outcome is True:
@@ -119,7 +111,7 @@ class AttemptSink:
             self._end(loss)
 
     def _ignore_messages(self) -> None:
-        """Nobody wants what still comes: the attempt will never open."""
+        """Drops what still comes: the attempt will never open."""
         assert self._login is not None
         self.messages = _ignore
         self._login.leave()
@@ -139,7 +131,7 @@ class AttemptSink:
         self._driver.outbound.settle(receipts, Sent)
 
     def unsent(self, receipts: Collection[Receipt], /) -> None:
-        """These messages never will."""
+        """These messages never leave."""
         self._driver.behind_messages(partial(self._driver.outbound.settle, receipts, Unsent))
 
     def overflowed(self, receipts: Collection[Receipt], /) -> None:
@@ -160,7 +152,7 @@ class AttemptSink:
     def ponged(self, round_trip: float) -> None:
         """The peer has answered a ping."""
         if not self._is_over:
-            self._driver.on_pong(round_trip)
+            self._driver.publisher.publish_latency(round_trip)
 
     def violated(self, error: ProtocolError) -> None:
         """The peer broke the protocol."""
@@ -169,7 +161,7 @@ class AttemptSink:
     def lost(self, error: RxNodesError | None, traffic: Traffic) -> None:
         """Nothing of the link is left."""
         if self._is_over:
-            # A transport that failed may say so late.
+            # A transport that failed may report its end late.
             return
         self._is_over = True
         self.messages = _ignore
@@ -184,7 +176,7 @@ class AttemptSink:
             self._end(loss)
 
     def _wait_for_login(self, login: LoggingIn, loss: Lost) -> None:
-        """The link is gone, and its login may still take what had come."""
+        """The link is gone. Its login may still take what had come."""
         self._loss = loss
         self._driver.on_link_gone()
         login.lose(_ended_during_login(loss.error), self._driver.state.profile.policy.close_timeout)
@@ -194,11 +186,11 @@ class AttemptSink:
         self._driver.on_lost(partial(self._without_login, loss))
 
     def _without_login(self, loss: Lost) -> Lost:
-        """What an attempt carried does not count for the session where it is its login's, or where it never opened."""
+        """Takes out of the loss what does not count for the session: the login's traffic, or all if it never opened."""
         return loss if self._login is None else replace(loss, traffic=self.beyond_login(loss.traffic))
 
     def beyond_login(self, traffic: Traffic) -> Traffic:
-        """What counts for the session of what the attempt's link has carried so far."""
+        """Which part of the link's traffic so far counts for the session."""
         if self._login is None:
             return traffic
         return self._login.without_own(traffic) if self._is_open else Traffic()
@@ -210,4 +202,4 @@ def _ended_during_login(error: RxNodesError | None) -> ConnectError:
 
 
 def _ignore(messages: list[str] | list[bytes]) -> None:
-    """What comes of an attempt that is over."""
+    """Takes messages of an attempt that is over."""

@@ -45,7 +45,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectOptions:
-    """What an attempt does otherwise than the configuration says. Its `repr` holds no secret.
+    """How an attempt differs from the configuration. Its `repr` holds no secret.
 
     Attributes:
         url: In place of the configured URL.
@@ -74,23 +74,23 @@ class ConnectOptions:
     delay: float = 0.0
 
     def __post_init__(self) -> None:
-        # What a hook gives is not always what its types say.
+        # Hooks do not always give what their types say.
         is_number = isinstance(self.delay, int | float)  # pyright: ignore[reportUnnecessaryIsInstance]
         if not (is_number and 0 <= self.delay < math.inf):
             raise ValueError("delay must be a finite number of seconds, from 0")
 
 
 BeforeConnect = Callable[[Attempt], Awaitable[ConnectOptions | None]]
-"""A hook; what it answers with holds for this attempt. `None`: all as it is configured."""
+"""A hook. Its answer holds for this attempt. `None`: all as it is configured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preparation:
-    """What is done before each dial.
+    """Asks the hook before each dial.
 
     Attributes:
-        hook: Asked before each attempt.
-        retarget: Applies what it answers to the configuration. Raises `ValueError` for what cannot be used.
+        hook: The hook.
+        retarget: Applies its answer to the configuration. Raises `ValueError` for an answer that cannot be used.
     """
 
     hook: BeforeConnect
@@ -102,10 +102,10 @@ class Preparation:
         """Begins an attempt with the hook, in a turn of the loop of its own.
 
         Args:
-            attempt: What the hook is told.
-            sink: What is told that the attempt is over, where no dial comes of it.
+            attempt: The hook's argument.
+            sink: The attempt's sink. If the hook leads to no dial, its `lost` is called.
             dial: Called with the target once the hook has answered; from then on the attempt is the transport's.
-            postpone: Told for how many seconds the dial waits, once the hook has answered.
+            postpone: Called with the seconds that the dial waits, once the hook has answered.
         """
 
         def ask(task: HookTask[Target]) -> Coroutine[Any, Any, Target | ConnectError]:
@@ -129,7 +129,7 @@ class Preparation:
         """
         options = await self.hook(attempt)
         if task.is_cancelled:
-            # The hook has answered all the same.
+            # The hook has ignored that.
             raise asyncio.CancelledError
         if options is None:
             options = ConnectOptions()
@@ -147,11 +147,11 @@ class Preparation:
 
 
 class HeldBack:
-    """An attempt that has no link yet: its time has not come.
+    """An attempt that has no link yet, because its time has not come.
 
     Args:
-        delay: When it comes, in seconds.
-        sink: Told that the attempt is over, where it is given up before that.
+        delay: In how many seconds it comes.
+        sink: The attempt's sink. If the attempt is given up before, its `lost` is called.
         begin: Called when the time has come; from then on the attempt is another's.
     """
 

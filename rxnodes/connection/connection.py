@@ -1,4 +1,4 @@
-"""Connection: what users see of a connection."""
+"""Connection, the facade that users see."""
 
 from __future__ import annotations
 
@@ -44,8 +44,7 @@ class Connection:
 
     Attributes:
         name: The configuration's name.
-        codec: What the nodes write and read messages with where nothing else is said; `None`: they are sent and given
-            as they are.
+        codec: Writes and reads messages for nodes that name no other codec; `None`: messages stay as they are.
 
     Example:
         >>> from rxnodes import Project
@@ -97,7 +96,7 @@ class Connection:
     @property
     def is_live(self) -> bool:
         """Whether a session is under way, or its `Stopped` has not reached every subscriber yet."""
-        return self._driver.waiters.is_live
+        return self._driver.is_live
 
     @property
     def last_stopped(self) -> Stopped | None:
@@ -106,10 +105,10 @@ class Connection:
 
     @property
     def last_opened(self) -> Opened | None:
-        """The last `Opened`, of whatever session."""
+        """The last `Opened` of any session."""
         return self._driver.waiters.last_opened
 
-    # What it tells
+    # Its streams
 
     @property
     def states(self) -> Observable[ConnectionState]:
@@ -174,7 +173,7 @@ class Connection:
 
     @property
     def sends(self) -> Observable[SendOutcome]:
-        """What became of each message that was sent with a tag: `Sent`, `SendDropped` or `Unsent`.
+        """The outcome of each message that was sent with a tag: `Sent`, `SendDropped` or `Unsent`.
 
         ::
 
@@ -187,7 +186,9 @@ class Connection:
     # Commands
 
     def start(self) -> None:
-        """Begins a session. While one is connecting or open, nothing; while one is closing, once it has stopped.
+        """Begins a session.
+
+        While one is connecting or open, this does nothing. While one is closing, the next begins once it has stopped.
 
         Raises:
             RxNodesError: If the project is not open yet. Once it is being left, or the connection removed, this
@@ -205,20 +206,20 @@ class Connection:
     ) -> Receipt:
         """Sends a message.
 
-        Not being open is an `ErrorEvent` of phase `send`, unless `send_queue.while_connecting` lets messages wait. So
-        is a full send queue.
+        Where the connection is not open, an `ErrorEvent` of phase `send` says so, unless `send_queue.while_connecting`
+        lets messages wait. So does one where the send queue is full.
 
         Args:
             message: The message. A `bytearray` or `memoryview` is copied, and counts as `bytes`. With a codec, a value.
             is_binary: `None`: a `str` goes as a text message, `bytes` as a binary one. `False`: a text message, from a
                 `str`. `True`: a binary message; a `str` is encoded as UTF-8.
-            codec: What writes the message: `"json"`, `"msgpack"`, a type (a pydantic model, a dataclass, `list[int]`,
-                ...), a pair of functions `(encode, decode)`, or a `Codec`. `None`: none. Left out: the connection's
-                own, if its settings name one, unless `is_binary` is `True` or `False`.
-            tag: Anything but `None`: what becomes of the message is emitted on `sends`, with this tag.
+            codec: Writes the message: `"json"`, `"msgpack"`, a type (a pydantic model, a dataclass, `list[int]`, ...),
+                a pair of functions `(encode, decode)`, or a `Codec`. `None`: none. Left out: the connection's own, if
+                its settings name one, unless `is_binary` is `True` or `False`.
+            tag: Anything but `None`: `sends` emits the outcome of the message, with this tag.
 
         Returns:
-            The message's receipt. Awaiting it gives what became of the message; it can be ignored.
+            The message's receipt. Awaiting it gives the outcome of the message; it can be ignored.
 
         Raises:
             TypeError: If the message is of the wrong type, or `codec` is no codec, or is given together with
@@ -239,8 +240,8 @@ class Connection:
     def stop(self, *, code: int = 1000, reason: str = "") -> None:
         """Begins to end the session, and returns. `Stopped` tells when it is over.
 
-        What was sent before goes out first, and what still comes until the peer's Close frame is delivered. A dial
-        under way and a retry that is waiting are cancelled.
+        What was sent before goes out first. What comes until the peer's Close frame is still delivered. A dial under
+        way, and a retry that waits, are cancelled.
 
         Args:
             code: The close code: 1000 to 1003, 1007 to 1014, or 3000 to 4999 (RFC 6455 section 7.4).
@@ -269,7 +270,7 @@ class Connection:
         """Waits until the live session is open.
 
         Returns:
-            The session's last `Opened`, at once when there is one; when no session is live, that of the last one.
+            The session's last `Opened`, at once if there is one. If no session is live, that of the last one.
 
         Raises:
             ConnectError: If the session ended without ever being open.
@@ -281,18 +282,18 @@ class Connection:
         """Waits until the live session is over and every subscriber has seen its `Stopped`.
 
         Returns:
-            The live session's `Stopped`; when none is live, the last one, at once. Before the first start it waits.
+            The live session's `Stopped`. If none is live, the last one, at once. Before the first start, it waits.
 
         Raises:
             RxNodesError: If the project closed, or the connection was removed, before a first start.
         """
         return await self._driver.waiters.stopped()
 
-    # What is not for users
+    # For nodes and projects
 
     @property
     def for_nodes(self) -> NodeSide:
-        """What nodes need beyond this. It is kept, because requests ask for it each time."""
+        """What nodes need beyond this. It is kept, because each request needs it."""
         if self._for_nodes is None:
             self._for_nodes = DriverForNodes(self._driver)
         return self._for_nodes

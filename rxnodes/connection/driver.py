@@ -1,23 +1,21 @@
-"""Drives a connection: feeds the machine, and carries out on the transport what the machine asks for."""
+"""The driver of a connection: it feeds the machine, and carries out the machine's effects on the transport."""
 
 from __future__ import annotations
 
 import logging
+import operator
 import random
+from copy import copy
 from functools import partial
-from threading import RLock
 from typing import TYPE_CHECKING
 
 from rxnodes.connection.attempt_sink import AttemptSink
 from rxnodes.connection.before_connect import Attempt, HeldBack
-from rxnodes.connection.inbound import Inbound
-from rxnodes.connection.link_failures import check_link, failure_of
+from rxnodes.connection.helm import DriverHelm
 from rxnodes.connection.logging_in import LoggingIn
-from rxnodes.connection.outbound import OPEN, Outbound
-from rxnodes.connection.own_loop import OwnLoop
+from rxnodes.connection.outbound import OPEN
 from rxnodes.connection.parts import Parts
-from rxnodes.connection.publisher import Publisher
-from rxnodes.connection.waiters import Waiters
+from rxnodes.errors import ConnectError, ConnectionLost
 from rxnodes.lifecycle.events import Opened, Traffic
 from rxnodes.lifecycle.inputs import (
     AbortLink,
@@ -40,8 +38,7 @@ from rxnodes.lifecycle.inputs import (
     Stop,
 )
 from rxnodes.lifecycle.machine import OPENING, Profile, State, step
-from rxnodes.rx.backpressure import PauseControl
-from rxnodes.rx.outbox import Outbox
+from rxnodes.lifecycle.states import ConnectionState
 
 if TYPE_CHECKING:
     import asyncio
@@ -49,9 +46,8 @@ if TYPE_CHECKING:
 
     from rxnodes.connection.before_connect import Preparation
     from rxnodes.connection.greeting import Login
-    from rxnodes.connection.helm import DriverHelm
     from rxnodes.connection.hook_task import HookTask
-    from rxnodes.errors import DecodeError
+    from rxnodes.errors import RxNodesError
     from rxnodes.lifecycle.policy import Policy
     from rxnodes.transport.base import Link, Target, Transport
     from rxnodes.transport.receipts import Receipt
@@ -61,11 +57,11 @@ __all__ = ["Driver"]
 logger = logging.getLogger("rxnodes")
 
 
-class Driver(Parts):
+class Driver(Parts[State, DriverHelm]):
     """Brings together the machine, the transport, and the parts of a connection. All of it on the loop's thread.
 
-    An input steps the machine at once, so that the state is true when a command returns. What the machine tells joins
-    the outbox, and is published in its turn.
+    An input steps the machine at once, so that the state is true when a command returns. The machine's events join the
+    outbox, and are published in their turn.
 
     Args:
         name: The connection's name.
@@ -76,19 +72,12 @@ class Driver(Parts):
         login: How each attempt logs in before it is open.
 
     Attributes:
-        name: The connection's name.
-        state: The machine's state.
-        link: The attempt's link, from the dial to its end.
-        is_stepping: Whether an input is being worked off.
         timer: The machine's timer, while it runs.
-        pause_control: Closed by consumers that cannot keep up.
-        outbox: Keeps the order of notifications.
-        helm: Where the connection is steered from outside, what by; `None`: it is not.
     """
 
     __slots__ = (
-        *("_inputs", "_login", "_preparation", "_preparing", "_pulse_observers", "_sink", "_target", "_transport"),
-        *("helm", "is_stepping", "link", "name", "outbox", "pause_control", "state", "timer"),
+        *("_inputs", "_login", "_preparation", "_preparing", "_sink", "_target", "_transport"),
+        "timer",
     )
 
     def __init__(  # noqa: PLR0913, PLR0917 - a connection is put together from these
@@ -100,52 +89,30 @@ class Driver(Parts):
         preparation: Preparation | None,
         login: Login | None,
     ) -> None:
-        self.name = name
+        profile = Profile(name=name, url=target.redacted_url, policy=policy, logs_in=login is not None)
+        super().__init__(name, State(profile=profile), target.send_queue)
         self._target = target
         self._transport = transport
         self._preparation = preparation
         self._login = login
-        profile = Profile(name=name, url=target.redacted_url, policy=policy, logs_in=login is not None)
-        self.state = State(profile=profile)
-        self.helm: DriverHelm | None = None
         self._inputs: list[Input] = []
-        self.is_stepping = False
         self.timer: asyncio.TimerHandle | None = None
-        # Of the attempt: what its link calls, and its link, or before that its hook, or what it waits for.
+        # Of the attempt: the sink of its link, and before there is a link, what the dial waits for.
         self._sink: AttemptSink | None = None
-        self.link: Link | None = None
         self._preparing: HeldBack | HookTask[Target] | None = None
 
-        lock = RLock()
-        self.loop = loop = OwnLoop(name)
-        self.pause_control = PauseControl(self._on_pause, loop.run)
-        self.outbox = outbox = Outbox(self._on_pipeline_error, self.pause_control)
-        self.waiters = Waiters(loop, self)
-        self.publisher = Publisher(loop, outbox, self.waiters, self, lock)
-        report = self.publisher.report
-        self.inbound = Inbound(outbox, self.pause_control, self, report, lock)
-        self.outbound = Outbound(target.send_queue, self, loop, outbox, report, lock)
-        self._pulse_observers: list[Callable[[str], object]] | None = None
-
     @property
-    def pulse_observers(self) -> list[Callable[[str], object]]:
-        """Those who are told of the pulses of its action nodes. Made late, as the streams are."""
-        with self.publisher.lifecycle.lock:
-            if self._pulse_observers is None:
-                self._pulse_observers = []
-            return self._pulse_observers
-
-    @property
-    def session(self) -> int:
-        """The number of the live or last session."""
-        return self.state.session
+    def is_live(self) -> bool:
+        """Whether a session is under way, or its `Stopped` has not reached every subscriber yet."""
+        helm = self.helm
+        return self.state.session > self.waiters.ended_session or (helm is not None and helm.is_awaited)
 
     @property
     def traffic(self) -> tuple[int, Traffic]:
         """The number of the live or last session, and what it has carried so far. It may be read from any thread.
 
-        Read from another thread, what the last attempt carried may be missing for a moment while that attempt ends. It
-        is never counted twice, because the state, which takes it over, is looked at first.
+        In another thread, the traffic of the last attempt may be missing for a moment while that attempt ends. It is
+        never counted twice, because the state, which takes it over, is read first.
         """
         state, sink, link = self.state, self._sink, self.link
         if sink is None or link is None:
@@ -154,24 +121,14 @@ class Driver(Parts):
 
     # The machine
 
-    def command(self, input_: Input) -> None:
-        """Takes what a user asks for, from any thread.
-
-        Raises:
-            RxNodesError: If nobody can carry it out.
-        """
-        self.loop.check()
-        self.ask(input_)
-
     def ask(self, input_: Input) -> None:
-        """Feeds what is asked for, on the loop's thread; or else what steers the connection decides about it."""
+        """Feeds a command on the loop's thread; where the connection is steered from outside, the helm decides."""
         self.loop.run(partial(self.feed if self.helm is None else self.helm.obey, input_))
 
     def feed(self, input_: Input) -> None:
-        """Steps the machine at once. What it tells is delivered in its turn.
+        """Steps the machine at once. Its events are delivered in their turn.
 
-        An effect may lead to another input while it is carried out. That one comes next, so that no step begins within
-        another.
+        Carrying an effect out may bring another input. That one comes next, so that no step begins within another.
         """
         if self.loop.is_left or self.loop.why_closed():
             if isinstance(input_, Reported):
@@ -183,7 +140,7 @@ class Driver(Parts):
         self.is_stepping = True
         begun = 0
         try:
-            # With those that come meanwhile. Taken out one by one, a long list would be moved each time.
+            # Including those that come meanwhile. Taking them out one by one would move a long list each time.
             for one in self._inputs:
                 begun += 1
                 self._step(one)
@@ -201,7 +158,7 @@ class Driver(Parts):
         was_open = self.state.phase is OPEN
         after, effects, events = step(self.state, input_, now)
         if outbound.backlog is not None and after.phase not in OPENING and after.phase is not OPEN:
-            # `Stopped` counts the messages that are given up here. The machine is pure, so it can be asked again.
+            # `Stopped` must count the messages that are given up here. The machine is pure, so it can step again.
             outbound.abandon_backlog()
             after, effects, events = step(self.state, input_, now)
         self.state = after
@@ -216,23 +173,19 @@ class Driver(Parts):
         for effect in effects:
             self._perform(effect)
         if outbound.backlog is not None and after.phase is OPEN and not was_open:
-            # Behind what subscribers to `Opened` send, such as a login.
+            # Behind messages that subscribers to `Opened` send, such as a login.
             self.outbox.post(outbound.send_backlog, None)
 
     def count_discarded(self, count: int) -> None:
         """Counts messages that no link ever had as unsent.
 
-        Nothing but the count comes of it, so it need not wait for its turn behind another input.
+        It changes nothing but the count, so it need not wait behind another input.
         """
         self.state = step(self.state, Discarded(count), self._now()).state
 
     def _now(self) -> Now:
         assert self.loop.loop is not None
         return Now(self.loop.now(), self.loop.loop.time(), random.random())  # noqa: S311 - jitter is no secret
-
-    def refuse(self, error: DecodeError) -> None:
-        """Reports a message that cannot be shown as it was asked for."""
-        self.feed(Reported("receive", error))
 
     # Its effects
 
@@ -304,7 +257,7 @@ class Driver(Parts):
             begin()
 
     def _prepare(self, sink: AttemptSink, dial: Dial, attempt: Attempt) -> None:
-        """Asks the hook, where there is one, and dials."""
+        """Dials, once the hook has answered if there is one."""
         if self._preparation is None:
             self._dial(sink, self._target)
             return
@@ -316,10 +269,10 @@ class Driver(Parts):
         )
 
     def _dial(self, sink: AttemptSink, target: Target) -> None:
-        """Has the transport dial. Where that raises, the attempt has failed."""
+        """Lets the transport dial. If that raises, the attempt has failed."""
         self._preparing = None
         try:
-            self.link = check_link(self._transport.dial(target, sink))
+            self.link = _check_link(self._transport.dial(target, sink))
         except BaseException as error:  # noqa: BLE001 - whatever it is, the session has to end
             self._on_transport_failure(sink, "dial", error)
             return
@@ -328,14 +281,14 @@ class Driver(Parts):
 
     def on_send_failure(self, receipt: Receipt, error: BaseException) -> None:
         """The link has raised at a message."""
-        # A closed loop, where the project was not left. It is not asked before, because this is once a message.
+        # The loop may be closed, and the project not left. `send` does not check that, because it is the hot path.
         self.loop.check()
         assert self._sink is not None
         self._sink.stranded += (receipt,)
         self._on_transport_failure(self._sink, "link", error)
 
     def _tell_link(self, tell: Callable[[Link], None]) -> None:
-        """Has the link do something, where there is one. No link may raise; one that does is at its end."""
+        """Calls the link, if there is one. A link that raises breaks its contract, and the attempt ends."""
         link, sink = self.link, self._sink
         if link is None or sink is None:
             return
@@ -345,7 +298,7 @@ class Driver(Parts):
             self._on_transport_failure(sink, "link", error)
 
     def _on_transport_failure(self, sink: AttemptSink, what: str, error: BaseException) -> None:
-        """The transport has broken its contract: the attempt ends, whatever else the transport says."""
+        """Ends the attempt, because the transport has broken its contract. What else the transport says is ignored."""
         assert self.loop.loop is not None
         if isinstance(error, KeyboardInterrupt | SystemExit):
             self.loop.raise_soon(error)
@@ -353,49 +306,54 @@ class Driver(Parts):
             # It is at its end already.
             return
         logger.error("%s: the transport failed, its %s raised", self.name, what, exc_info=error)
-        sink.failure = failure_of(what, error, self.state.phase.state)
+        sink.failure = _failure_of(what, error, self.state.phase.state)
         self._tell_link(lambda link: link.abort())
-        # In another turn of the loop, behind what the link itself may have to say of its end.
+        # In another turn of the loop, behind what the link itself may say of its end.
         self.loop.loop.call_soon(sink.lost, None, Traffic())
 
-    def _on_pause(self, _: bool) -> None:  # noqa: FBT001 - what a pause control calls
-        """A consumer wants no more for now, or all of them want more again."""
+    def on_pause(self, is_paused: bool) -> None:  # noqa: ARG002, FBT001 - what a pause control calls
+        """A consumer pauses the source, or the last one that did resumes it."""
         self.read_or_not()
 
     def read_or_not(self) -> None:
-        """Has the link read, or not, as those ask for whom its messages are."""
+        """Lets the link read, or pauses it, as consumers or the login ask."""
         if self._sink is not None:
             is_held = self._sink.is_held(by_consumers=self.pause_control.is_paused)
             self._tell_link(lambda link: link.pause_reading() if is_held else link.resume_reading())
 
-    def _on_pipeline_error(self, error: Exception) -> None:
-        self.publisher.on_pipeline_error(error)
-
-    # What the link says
-
-    def on_pong(self, round_trip: float) -> None:
-        """The peer has answered a ping."""
-        self.publisher.publish_latency(round_trip)
+    # The end of the link
 
     def on_link_gone(self) -> None:
         """The link of the current attempt is gone; its login is not."""
         self.link = None
 
     def on_lost(self, loss: Callable[[], Lost]) -> None:
-        """Nothing is left of the current attempt. What it carried is asked for behind its messages."""
+        """Nothing is left of the current attempt. `loss` is called behind its messages, because it counts them."""
         self._sink = self.link = self._preparing = None
         self.behind_messages(lambda: self.feed(loss()))
 
     def behind_messages(self, act: Callable[[], None]) -> None:
-        """Does what ends an attempt behind the messages of it that are still being delivered.
+        """Calls `act`, which ends an attempt, behind those of its messages that are still being delivered.
 
-        So a subscriber that answers a message does so while the connection is open, as it was when the message came.
+        So the connection is still open for a subscriber that answers a message, as it was when the message came.
         """
         if self.outbox.is_put_off:
-            self.outbox.post(_call, act)
+            self.outbox.post(operator.call, act)
         else:
             act()
 
 
-def _call(act: Callable[[], None]) -> None:
-    act()
+def _check_link(link: Link) -> Link:
+    """Refuses what could not even be told to end, such as the coroutine of a `dial` that is a coroutine function."""
+    if not hasattr(link, "abort"):
+        raise TypeError(f"dial gave {type(link).__name__}, not a link")
+    return link
+
+
+def _failure_of(what: str, error: BaseException, state: ConnectionState) -> RxNodesError:
+    """Why an attempt ends in which the transport's `what` has raised `error`."""
+    if isinstance(error, ConnectError):
+        # Without its traceback, which would keep the attempt alive.
+        return copy(error)
+    says = f"the transport failed, its {what} raised {type(error).__name__}: the log has more"
+    return ConnectError(says, retryable=False) if state is ConnectionState.CONNECTING else ConnectionLost(says)

@@ -1,4 +1,4 @@
-"""Logging in: what `after_connect` is given."""
+"""The `Greeting`, which `after_connect` logs in with."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Greeting:
     tasks of the hook may use it at once.
 
     Attributes:
-        attempt: The attempt, as `before_connect` is told of it.
+        attempt: The attempt, as `before_connect` gets it.
 
     Example:
         >>> import asyncio
@@ -65,7 +65,7 @@ class Greeting:
 
     @property
     def subprotocol(self) -> str | None:
-        """What the server chose of the subprotocols offered; `None`: nothing."""
+        """The subprotocol that the server chose; `None`: none."""
         return self._handshake.subprotocol
 
     @property
@@ -83,7 +83,7 @@ class Greeting:
 
         Raises:
             SendError: If the send queue has no room for it.
-            ConnectError: If the connection ends before it has left, with `code` and `reason` where the peer has closed.
+            ConnectError: If the connection ends before it has left; with `code` and `reason` if the peer has closed.
             RxNodesError: If the login is over.
             TypeError: If the message is of the wrong type.
             ValueError: If the codec cannot encode the value.
@@ -99,14 +99,14 @@ class Greeting:
     @overload
     async def receive(self, match: Match[V] | None = None, *, codec: TypeForm[V]) -> V: ...
     async def receive(self, match: Match[Any] | None = None, *, codec: Any = UNSET) -> Any:
-        """Takes the next message that matches, which nobody else sees then.
+        """Takes the next message that matches. Nobody else sees that one.
 
         Those that do not match are kept, in order: for another `receive`, and for everybody once it is open.
 
         Args:
-            match: What the message, as the codec reads it, is known by: a function, or a key and a value such as
+            match: Recognizes the message, as the codec reads it: a function, or a key and a value such as
                 `("type", "auth_ok")`, as in `request`. `LookupError`, `TypeError` and `AttributeError` from it mean
-                that a message is another one. `None`: the next message is the one.
+                that a message does not match. `None`: the next message matches.
             codec: Reads the messages. Left out: the connection's own, or else `str`. `None`: as they came.
 
         Returns:
@@ -114,8 +114,8 @@ class Greeting:
 
         Raises:
             DecodeError: If a message does not fit the codec. It is taken all the same.
-            ConnectError: If the connection ends before one matches, with `code` and `reason` where the peer has closed.
-                What had come before is given first.
+            ConnectError: If the connection ends before one matches; with `code` and `reason` if the peer has closed.
+                Messages that came before are given first.
             RxNodesError: If the login is over.
             TypeError: If `match` is neither a plain function nor a key and a value that can be hashed, or `codec` is no
                 codec.
@@ -125,7 +125,7 @@ class Greeting:
 
 
 AfterConnect = Callable[[Greeting], Awaitable[object]]
-"""A hook that logs in. What it returns is not used; what it raises fails the attempt."""
+"""A hook that logs in. Its result is not used. An exception fails the attempt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
-"""A connection that is steered from outside: what the worker of a fleet does to it, and what it is asked before.
+"""A connection that is steered from outside, as by the worker of a fleet.
 
-The machine is the same as everywhere. What differs is who starts it, with which numbers, that each dial waits for a
-word, and that a `Stopped` does.
+The machine is the same as everywhere. But the worker starts it and numbers its sessions, and each dial and each
+`Stopped` waits for the worker's permission.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["DriverHelm"]
 
 
 class DriverHelm:
-    """What a connection is steered by, on its driver. It is also what the driver asks where it is steered.
+    """The `Helm` of a connection. Its driver hands commands and notifications to it as well.
 
     Args:
         driver: The connection's driver.
@@ -48,22 +48,22 @@ class DriverHelm:
         self._driver = driver
         self._steering = steering
         self.is_held = False
-        # Whether the leaving of the project is cut short: then nothing is waited for.
+        # Whether the project is being left and was told to abort: then a `Stopped` waits for nobody.
         self._is_cut = False
         self._dial: HeldDial | None = None
-        # What is to be told from the moment at which a session is over until its Stopped may be told.
+        # From the end of a session until its `Stopped` is released, the notifications that wait behind it.
         self._withheld: list[ConnectionState | LifecycleEvent] | None = None
         driver.publisher.publish_holding(self.is_held)
 
-    # What it is asked to do
+    # What the steering calls
 
     def hold(self) -> None:
-        """From here on the connection is held here."""
+        """The connection is held here from now on."""
         self.is_held = True
         self._tell_held()
 
     def let_go(self) -> None:
-        """From here on it is not."""
+        """The connection is not held here any more."""
         self.is_held = False
         self._tell_held()
 
@@ -71,13 +71,13 @@ class DriverHelm:
         self._driver.outbox.send(self._driver.publisher.publish_holding, self.is_held)
 
     def begin(self, session: int) -> None:
-        """Begins the session of that number, behind what is being told."""
+        """Begins the session of that number, behind the notifications under way."""
         self._driver.outbox.send(self._begin, session)
 
     def _begin(self, session: int) -> None:
         if not (self._driver.state.is_shut_down or self._driver.loop.is_left):
             state = self._driver.state.copy()
-            # The machine counts on from here.
+            # The machine adds one.
             state.session = session - 1
             self._driver.state = state
             self._driver.feed(Start())
@@ -87,11 +87,11 @@ class DriverHelm:
         self._driver.feed(Stop(code, reason))
 
     def abort(self) -> None:
-        """Ends the live session without ceremony."""
+        """Ends the live session without a closing handshake."""
         self._driver.feed(Abort())
 
     def tell(self, stopped: Stopped) -> None:
-        """Tells the `Stopped` of a session that another had begun, behind what is being told."""
+        """Publishes the `Stopped` of a session that another worker began, behind the notifications under way."""
         self._driver.outbox.send(self._tell, stopped)
 
     def _tell(self, stopped: Stopped) -> None:
@@ -112,7 +112,7 @@ class DriverHelm:
         self._driver.publisher.publish(stopped)
 
     def note(self, event: Opened | Stopped | None = None) -> None:
-        """What has happened elsewhere, if anything."""
+        """Answers programs that wait for an event which has happened in another process."""
         waiters = self._driver.waiters
         if isinstance(event, Opened):
             if waiters.last_opened is None or event.session >= waiters.last_opened.session:
@@ -126,28 +126,28 @@ class DriverHelm:
         self._driver.feed(Reported(phase, error))
 
     def settle(self, receipt: Receipt, outcome: SharedOutcome) -> None:
-        """Says what became of a message that was sent through the steering."""
+        """Gives the outcome of a message that was sent through the steering."""
         self._driver.outbound.settle_elsewhere(receipt, outcome)
 
-    # What users and the project ask for
+    # What the driver and its parts call
 
     @property
     def is_awaited(self) -> bool:
-        """Whether a session counts as live for those who wait here, though none is live at this connection.
+        """Whether a session counts as live for programs that wait here, though none is live at this connection.
 
-        While a `Stopped` is being delivered, what is to come behind it does not count yet, as with any connection.
+        While a `Stopped` is being delivered, a session behind it does not count yet, as with any connection.
         """
         state = self._driver.state
         is_over = state.is_shut_down or self._driver.loop.is_left or state.phase is Phase.STOPPED
         return self._steering.is_live and not is_over
 
     def find_out(self) -> None:
-        """Somebody waits for how the connection stands."""
+        """Finds out how the connection stands, for a program that waits."""
         if not (self._driver.state.is_shut_down or self._driver.loop.is_left):
             self._steering.find_out()
 
     def obey(self, input_: Input) -> None:
-        """Takes what is asked for here. Once the project has been left, that does nothing."""
+        """Takes a command of a program in this process. Once the project has been left, it does nothing."""
         is_left = self._driver.loop.is_left or self._driver.loop.why_closed() is not None
         if isinstance(input_, Start | Stop | Abort | Shutdown) and not is_left:
             self._command(input_)
@@ -157,7 +157,7 @@ class DriverHelm:
     def _command(self, command: Start | Stop | Abort | Shutdown) -> None:
         steering = self._steering
         if isinstance(command, Start):
-            # On Stop may start again what ends because the project is being left.
+            # On Stop may start a connection again that ends because the project is being left.
             if not self._driver.state.is_shut_down:
                 steering.start()
         elif isinstance(command, Stop):
@@ -171,7 +171,7 @@ class DriverHelm:
             steering.abort()
 
     def cut_short(self) -> None:
-        """The project aborts what is live here. If it is being left, nobody waits for more than the end itself."""
+        """Aborts the session that is live here. If the project is being left, its `Stopped` waits for nobody."""
         self._is_cut = self._driver.state.is_shut_down
         self.abort()
         if self._is_cut and self._withheld is not None:
@@ -181,13 +181,13 @@ class DriverHelm:
         """Takes a message that cannot go out here, because the connection is not held here."""
         self._steering.send(receipt)
 
-    # What it asks the steering before
+    # What waits for the steering
 
     def hold_dial(self, dial: Dial, sink: AttemptSink, begin: Callable[[], None]) -> HeldDial:
-        """Holds an attempt back until its time has come and its `Connecting` was taken; then calls `begin`."""
+        """Holds an attempt back until its time has come and the steering permits it; then calls `begin`."""
 
         def begin_in_time() -> None:
-            # So that `connect_timeout` is not used up by the waiting.
+            # So that the waiting does not use `connect_timeout` up.
             self._driver.feed(Postponed(dial.session, dial.attempt, 0.0))
             begin()
 
@@ -195,7 +195,7 @@ class DriverHelm:
         return held
 
     def publish(self, event: ConnectionState | LifecycleEvent) -> None:
-        """Tells one notification in its turn: the steering first, then all; a `Stopped` when it may be told."""
+        """Gives a notification to the steering, and then to all subscribers; a `Stopped` once it is released."""
         if event is ConnectionState.CLOSED:
             # Its Stopped comes right behind it.
             self._withheld = []
@@ -219,7 +219,7 @@ class DriverHelm:
             dial.go()
 
     def _release(self, withheld: list[ConnectionState | LifecycleEvent], told: Stopped | None) -> None:
-        """Tells what was withheld; nothing, if that was done already."""
+        """Publishes the notifications that were withheld, unless that is done already."""
         if self._withheld is not withheld:
             return
         self._withheld = None
@@ -236,7 +236,7 @@ class DriverHelm:
         driver.outbox.flush()
 
     def _tell_lost(self, stopped: Stopped) -> None:
-        """The session is another's to end. Nobody is told its `Stopped` here, but those who wait are answered."""
+        """Answers programs that wait for a session which is another worker's to end. Its `Stopped` is not published."""
         driver = self._driver
         error = HolderLost(f"{stopped.connection!r}: this worker does not hold the connection any more")
         driver.publisher.publish(
@@ -263,11 +263,11 @@ class DriverHelm:
 
 
 class HeldDial(HeldBack):
-    """An attempt that has no link yet: its time has not come, or its `Connecting` was not taken.
+    """An attempt that has no link yet, because its time has not come, or the steering has not permitted it.
 
     Args:
         dial: The attempt, and when its time comes.
-        sink: Told that the attempt is over, where it is given up before that.
+        sink: The attempt's sink. If the attempt is given up before, its `lost` is called.
         begin: Called when both has happened; from then on the attempt is another's.
     """
 

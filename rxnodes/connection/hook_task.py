@@ -1,4 +1,4 @@
-"""The task that a user's hook runs in: we may cancel it, and leave it behind where it does not listen."""
+"""The task that a user's hook runs in. It can be cancelled, and left behind if it ignores that."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ logger = logging.getLogger("rxnodes")
 
 
 class GiveUp(Exception):  # noqa: N818 - says what is to be done
-    """Raised by a hook: no attempt is worth making any more. Its text becomes the error's.
+    """Raised by a hook to say that no further attempt is worth making.
 
-    The session stops with a `ConnectError`, and is not retried.
+    The session stops with a `ConnectError` of the same text, and is not retried.
 
     Example:
         >>> from rxnodes import Project
@@ -44,14 +44,14 @@ class GiveUp(Exception):  # noqa: N818 - says what is to be done
 
 
 class HookTask(Generic[T]):
-    """A hook that is being asked.
+    """A hook that is running.
 
     Args:
         name: The hook's name in the settings.
         connection: The connection's name.
-        ask: Asks it. It is given this task, so that it can see whether the hook has answered though it was cancelled.
-        done: Called once, when the task has ended or is left behind, with what came of it: an answer, or why there is
-            none. `None`: it was cancelled by us.
+        ask: Calls the hook. It gets this task, so that it can see whether the hook has ignored a cancellation.
+        done: Called once, when the task has ended or is left behind, with the hook's answer, or with the error that
+            says why there is none. `None`: we have cancelled it.
         context: The context that the hook runs in; `None`: a copy of the current one.
 
     Attributes:
@@ -85,12 +85,12 @@ class HookTask(Generic[T]):
         return self._done is None
 
     def abort(self) -> None:
-        """Cancels the hook. After a second time nobody waits for its end any longer."""
+        """Cancels the hook. The second time, it is left behind."""
         if self._task is None:
             return
         self._task.cancel()
         if self.is_cancelled:
-            # Not before it has had a turn of the loop to see that it is cancelled.
+            # Only after it has had a turn of the loop to notice that it is cancelled.
             self._loop.call_soon(self._leave_behind)
         self.is_cancelled = True
 
@@ -105,7 +105,7 @@ class HookTask(Generic[T]):
         self._end(None)
 
     def _on_done(self, task: asyncio.Task[T | ConnectError]) -> None:
-        # It knows how it ended, and so, by the traceback, us.
+        # The task holds its exception, and so, by the traceback, us.
         self._task = None
         outcome = self._outcome(task)
         self._end(None if self.is_cancelled else outcome)
@@ -126,10 +126,10 @@ class HookTask(Generic[T]):
         return ConnectError(f"{self._name} was cancelled, by what it awaits and not by a stop")
 
     def _failure(self, error: BaseException) -> ConnectError:
-        """What the hook has raised, as the attempt's error."""
+        """Makes the attempt's error of the hook's exception."""
         name, kind = self._name, type(error).__name__
         if isinstance(error, KeyboardInterrupt | SystemExit):
-            # It has gone to the program already.
+            # The loop has raised it in the program already.
             return ConnectError(f"{name} raised {kind}")
         known = _first_known(error)
         if isinstance(known, GiveUp):
@@ -140,17 +140,17 @@ class HookTask(Generic[T]):
         if isinstance(known, RxNodesError):
             return ConnectError(f"{name} raised {type(known).__name__}: {known}")
         if known is not None:
-            # As ordinary as a dial that fails, and told like one: it may come with every attempt.
+            # As ordinary as a dial that fails, so it is not logged: it may come with every attempt.
             return ConnectError(f"{name} failed: {system_reason(known)}")
         logger.error("%s: %s raised", self._connection, name, exc_info=error)
         return ConnectError(f"{name} raised {kind}; the log has the traceback")
 
 
 def _first_known(error: BaseException) -> GiveUp | RxNodesError | OSError | None:
-    """What a hook says with exceptions of ours, or why its network failed.
+    """Finds the exception of ours, or of the network, that a hook has raised.
 
-    The error may be a group, as a `TaskGroup` raises it. Giving up comes first. `None`: there is something else as
-    well, which the log must have.
+    The error may be a group, as a `TaskGroup` raises it. A `GiveUp` comes first. `None`: the hook has raised something
+    else as well, which belongs into the log.
     """
     leaves = list(_leaves(error))
     for leaf in leaves:
@@ -161,7 +161,7 @@ def _first_known(error: BaseException) -> GiveUp | RxNodesError | OSError | None
 
 
 def _is_of_network(error: BaseException) -> TypeGuard[OSError]:
-    """Whether it is the system's error, and of no file: a file that is missing is a mistake of the program."""
+    """Whether the system has failed, but at no file: a missing file is a mistake of the program."""
     return isinstance(error, OSError) and error.filename is None and system_reason(error) is not None
 
 

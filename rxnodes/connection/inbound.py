@@ -8,6 +8,7 @@ from weakref import WeakValueDictionary
 
 from rxnodes.codecs import decode
 from rxnodes.errors import DecodeError
+from rxnodes.lifecycle.inputs import Reported
 from rxnodes.rx.backpressure import deliver
 from rxnodes.rx.streams import Derived, IsolatedSubject, View, Views, log_for
 
@@ -17,23 +18,21 @@ if TYPE_CHECKING:
     from reactivex import Observable
 
     from rxnodes.codecs import Codec
-    from rxnodes.connection.driving import Driving
-    from rxnodes.rx.backpressure import PauseControl
-    from rxnodes.rx.outbox import Outbox
+    from rxnodes.connection.parts import AnyParts
 
 __all__ = ["Inbound"]
 
 S = TypeVar("S", bound=IsolatedSubject[Any])
 T = TypeVar("T")
 
-#: How many messages are delivered in one go. Where one read has brought more, other work may come between.
+#: How many messages are delivered in one go. If one read has brought more, other work may come between.
 LONGEST_RUN: Final = 512
 
 
-#: In place of each view of a connection for which nobody has asked: nobody ever subscribes to it.
+#: Stands for each view that nobody has asked for yet. Nobody ever subscribes to it.
 _NOT_ASKED_FOR: Final[View[Any]] = View(log_for("nothing"), Views(RLock()))
 
-#: Of all connections from which nobody takes batches. It is replaced, never changed.
+#: Shared by all connections from which nobody takes batches. It is replaced, never changed.
 _NO_BATCHES: dict[bool | None, IsolatedSubject[Any]] = {}
 
 
@@ -44,11 +43,7 @@ class Inbound:
     show it, one after the other: as it came, as `str`, as `bytes`, in a batch, or as the value that a codec reads.
 
     Args:
-        outbox: Keeps the order of notifications.
-        pause_control: Closed by consumers that cannot keep up.
-        driver: Told of messages that cannot be shown as they were asked for.
-        report: Told what subscribers raise.
-        lock: That of the connection's streams.
+        driver: The connection's driver.
         note_observed: Called, in whatever thread, when a subscriber has come or gone.
     """
 
@@ -57,22 +52,14 @@ class Inbound:
         *("_outbox", "_pause_control", "_report", "_texts", "_values", "_views"),
     )
 
-    def __init__(  # noqa: PLR0913, PLR0917 - it is between all of these
-        self,
-        outbox: Outbox,
-        pause_control: PauseControl,
-        driver: Driving,
-        report: Callable[[BaseException], None],
-        lock: RLock,
-        note_observed: Callable[[], None] | None = None,
-    ) -> None:
-        self._outbox = outbox
-        self._pause_control = pause_control
-        self._report = report
+    def __init__(self, driver: AnyParts, note_observed: Callable[[], None] | None) -> None:
         self._driver = driver
+        self._outbox = driver.outbox
+        self._pause_control = driver.pause_control
+        self._report = driver.publisher.report
         self._is_completed = False
         self._note_observed = note_observed
-        self._views = Views(lock, note_observed)
+        self._views = Views(driver.publisher.lifecycle.lock, note_observed)
         # All are made late: most connections need one of them, and there may be very many connections.
         self._messages: View[str | bytes] = _NOT_ASKED_FOR
         self._texts: View[str] = _NOT_ASKED_FOR
@@ -81,7 +68,7 @@ class Inbound:
         self._values: WeakValueDictionary[Hashable, Any] | None = None
         self._last_shared: tuple[Hashable, Any] = (None, None)
 
-    # What is asked for
+    # The streams
 
     @property
     def is_observed(self) -> bool:
@@ -124,24 +111,24 @@ class Inbound:
             return stream
 
     def _make(self, stream: S) -> S:
-        """A stream for which somebody asks; behind the end it has completed. The lock is held."""
+        """Completes a new stream at once, if the connection has completed. The lock is held."""
         if self._is_completed:
             stream.on_completed()
         return stream
 
     def values(self, codec: Codec[Any], *, batched: bool = False) -> Observable[Any]:
-        """What a codec reads of every message, or of the list of those that one read of the socket brought.
+        """Every message as a codec reads it; batched, those of one read of the socket as a list.
 
-        A message that does not fit is refused. All who ask for the same codec share one stream while it is in use, so
+        A message that does not fit is refused. Everybody with the same codec shares one stream while it is in use, so
         that a message is decoded once, and refused once.
         """
         make = self._values_of_batches if batched else self._values_of_messages
         return self._held_by_others((codec, batched), lambda: make(codec))
 
     def shared(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What is made of the messages under a key: one thing for all who ask, for as long as anybody holds it.
+        """The object that nodes share under a key. It lives as long as anybody holds it.
 
-        The last one is held here. Whoever asks one question after the other needs the same thing each time.
+        The last one is held here, because a program that makes one request after the other needs it each time.
         """
         last_key, thing = self._last_shared
         if last_key != key:
@@ -180,16 +167,16 @@ class Inbound:
     def complete(self) -> None:
         """Completes the streams."""
         with self._views.lock:
-            # A stream that is asked for from here on is completed where it is made.
+            # From here on, `_make` completes each new stream.
             self._is_completed = True
-            # It refers to the connection, and so would keep it alive.
+            # It refers to the connection, and would keep it alive.
             self._last_shared = (None, None)
         streams: tuple[IsolatedSubject[Any], ...] = (self._messages, self._texts, self._binaries)
         for stream in (*streams, *self._batches.values()):
             if stream is not _NOT_ASKED_FOR:
                 stream.on_completed()
 
-    # What comes
+    # Messages
 
     def take(self, messages: list[str] | list[bytes]) -> None:
         """Messages have come, all of one kind. This is the hot path."""
@@ -200,12 +187,12 @@ class Inbound:
         self._outbox.flush()
 
     def post(self, messages: list[str] | list[bytes]) -> None:
-        """Queues messages, all of one kind, behind what has been told already."""
+        """Queues messages, all of one kind, behind the notifications that wait."""
         for begin in range(0, len(messages), LONGEST_RUN):
             self._outbox.post(self._show_read, messages[begin : begin + LONGEST_RUN])
 
     def _show_read(self, messages: list[str] | list[bytes]) -> None:
-        """Shows what one read has brought. A consumer that cannot keep up may pause the source meanwhile."""
+        """Shows the messages of one read. A consumer that cannot keep up may pause the source meanwhile."""
         deliver(self._pause_control, self._show, messages)
 
     def _show(self, messages: list[str] | list[bytes]) -> None:
@@ -239,12 +226,12 @@ class Inbound:
         return [text for text in texts if text is not None]
 
     def _text_of(self, message: bytes) -> str | None:
-        """The text of a binary message; `None` where it is not UTF-8, and is refused."""
+        """The text of a binary message; `None` if it is not UTF-8: then it is refused."""
         try:
             return message.decode()
         except UnicodeDecodeError as error:
             reason = f"a binary message of {len(message)} bytes is not UTF-8: {error.reason} at byte {error.start}"
-        self._driver.refuse(DecodeError(reason))
+        self._refuse(DecodeError(reason))
         return None
 
     def _decode(self, codec: Codec[Any], messages: Iterable[str | bytes]) -> list[Any]:
@@ -258,5 +245,5 @@ class Inbound:
         return values
 
     def _refuse(self, error: DecodeError) -> None:
-        # Its text says where, and its cause has a traceback of its own. Ours would keep the message alive.
-        self._driver.refuse(error.with_traceback(None))
+        # Without our traceback, which would keep the message alive. The cause has one of its own.
+        self._driver.feed(Reported("receive", error.with_traceback(None)))

@@ -1,4 +1,4 @@
-"""What becomes of a login and its messages, behind the `Greeting` that its hook is given."""
+"""The login behind a `Greeting`: its hook, and the messages that come and go before the attempt is open."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ __all__ = ["LoggingIn"]
 
 logger = logging.getLogger("rxnodes")
 
-#: Beyond so many bytes that nobody takes, with so many for each message, reading pauses.
+#: Reading pauses while more bytes than this wait for the login, where each message counts for so many more.
 ROOM: Final = 64 * 1024
 MESSAGE_COST: Final = 64
 
-#: So many turns of the loop a login has to take what has come, before its link counts as gone, or its time as up.
+#: How many turns of the loop a login has to take what has come, before its link counts as gone, or its time as up.
 TURNS_TO_TAKE: Final = 10
 
 
 class LoggingIn:
-    """The login of one attempt: what comes before the attempt is open, and the task of the hook.
+    """The login of one attempt: the messages before the attempt is open, and the task of the hook.
 
     Args:
         login: How to log in.
-        attempt: What the hook is told.
+        attempt: The attempt.
         driver: The connection's driver.
     """
 
@@ -60,7 +60,7 @@ class LoggingIn:
         self._attempt = attempt
         self._driver = driver
         self._loop = asyncio.get_running_loop()
-        # As that of `before_connect`; when the handshake is done it is the dial's.
+        # The context of `before_connect` too. When the handshake is done, the current one is the dial's.
         self._context = copy_context()
         self._task: HookTask[bool] | None = None
         self._patience: asyncio.TimerHandle | None = None
@@ -69,32 +69,32 @@ class LoggingIn:
         self._numbers = count()
         self._size = 0
         self._waiting: list[asyncio.Future[None]] = []
-        # Why nothing more comes, and why nothing more is given.
+        # Why no message comes any more, and why the hook gets none any more.
         self._ended: RxNodesError | None = None
         self._closed: RxNodesError | None = None
 
-        # What went over the link for the login alone, and its messages of which it is not known what becomes.
+        # The traffic of the login, and those of its messages that are still under way.
         self._own = Traffic()
         self._under_way: set[Receipt] = set()
 
-    # What the attempt says
+    # What the attempt calls
 
     @property
     def is_full(self) -> bool:
-        """Whether so much waits that reading is to pause."""
+        """Whether so much waits that reading must pause."""
         return self._size > ROOM
 
     def has_sent(self, receipt: Receipt) -> bool:
-        """Whether a message is the login's."""
+        """Whether the login has sent this message."""
         return receipt in self._under_way
 
     def begin(self, handshake: HandshakeDone, done: Callable[[bool | ConnectError | None], None]) -> None:
-        """Has the hook log in, in a turn of the loop of its own.
+        """Lets the hook log in, in a turn of the loop of its own.
 
         Args:
-            handshake: What the handshake's answer said.
-            done: Called once, when the hook has ended or is left behind, with how: `True`, or why it failed. `None`: it
-                was cancelled.
+            handshake: The server's answer to the handshake.
+            done: Called once, when the hook has ended or is left behind: with `True`, or with the error it failed with.
+                `None`: it was cancelled.
         """
         greeting = Greeting(self, self._attempt, handshake)
 
@@ -140,17 +140,17 @@ class LoggingIn:
             self.cancel()
 
     def catch_up(self, act: Callable[[], object], turns: int = TURNS_TO_TAKE) -> None:
-        """Does something when the hook has had the turns of the loop that it needs to take what has come."""
+        """Calls `act` once the hook has had the turns of the loop that it needs to take what has come."""
         if turns:
             self._loop.call_soon(self.catch_up, act, turns - 1)
         else:
             act()
 
     def cancel(self) -> None:
-        """Cancels the hook. After a second time nobody waits for its end any longer."""
+        """Cancels the hook. The second time, it is left behind."""
         if self._task is not None and not self._task.is_over:
             if self.is_full:
-                # It may have waited for what comes behind that.
+                # It may have waited for a message behind those.
                 logger.warning(
                     "%s: reading had paused, since more than %d KiB had come that after_connect did not take",
                     self._driver.name,
@@ -160,14 +160,14 @@ class LoggingIn:
             self._task.abort()
 
     def leave(self) -> list[list[str] | list[bytes]]:
-        """What the login did not take, in order, each list of one kind. From here on nothing is kept."""
+        """Gives what the login did not take, in order, each list of one kind. From here on nothing is kept."""
         left = [cast("list[str] | list[bytes]", list(run)) for _, run in groupby(self._kept.values(), type)]
         self._kept.clear()
         self._size = 0
         return left
 
     def without_own(self, traffic: Traffic) -> Traffic:
-        """What went over the attempt beyond the login. It may be asked for at any moment, and from any thread."""
+        """The attempt's traffic without that of the login. It may be read at any moment, and from any thread."""
         # The receipts first, so that one that is counted meanwhile is not missed.
         under_way = tuple(self._under_way)
         return reduce(Traffic.minus, map(_cost, under_way), traffic.minus(self._own))
@@ -186,7 +186,7 @@ class LoggingIn:
         if self.is_full is not was_full:
             self._driver.read_or_not()
 
-    # What the hook does
+    # What the hook calls
 
     async def send(self, value: object, codec: Any) -> None:
         """Sends a message of the login."""
@@ -203,7 +203,7 @@ class LoggingIn:
         self._driver.outbound.give(self._driver.link, receipt)
         receipt.follow(lambda _: self._wake())
         try:
-            # What becomes of it at the end of the link is told behind that end, which waits for the login.
+            # At the end of the link, the outcome comes behind that end, which waits for the login.
             while receipt.outcome is None and self._why_over() is None:
                 await self._change()
         finally:
@@ -216,11 +216,11 @@ class LoggingIn:
             raise self._why_over() or SendError(f"{self._driver.name!r}: the message could not leave")
 
     def _why_over(self) -> RxNodesError | None:
-        """Why nothing can be sent any more. It is a copy, because whoever raises it leaves a traceback with it."""
+        """Why nothing can be sent any more. It is a copy, because raising it adds a traceback."""
         return copy(self._closed or self._ended)
 
     async def _change(self) -> None:
-        """Waits until something comes, ends, or becomes of a message."""
+        """Waits until a message has come or left, or the login ends."""
         change: asyncio.Future[None] = self._loop.create_future()
         self._waiting.append(change)
         await change
@@ -239,7 +239,7 @@ class LoggingIn:
                 seen = number
                 try:
                     message = self._kept[number]
-                    # A login's messages may hold tokens, and what it raises is told to everybody.
+                    # A login's messages may hold tokens, and everybody sees the error.
                     value = message if reader is None else decode(reader, message, is_secret=True)
                 except DecodeError:
                     self._remove(number)
@@ -267,14 +267,14 @@ class LoggingIn:
         self._read_or_not(was_full=was_full)
 
     def _count(self, receipt: Receipt) -> None:
-        """Counts a message of the login, where it is known by now what became of it."""
+        """Counts a message of the login, if its outcome is known by now."""
         if receipt.outcome is not None:
             self._own = self._own.plus(_cost(receipt))
             self._under_way.discard(receipt)
 
 
 def _cost(receipt: Receipt) -> Traffic:
-    """What went over the link for a message, as far as it is known by now."""
+    """The traffic of a message, as far as its outcome is known by now."""
     if receipt.outcome is None:
         return Traffic()
     is_sent = isinstance(receipt.outcome, Sent)

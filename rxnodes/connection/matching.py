@@ -1,4 +1,4 @@
-"""The argument `match` of conversations: which messages somebody waits for."""
+"""The argument `match` of conversations: how a message is recognized."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Match: TypeAlias = Callable[[T], object] | tuple[str | Callable[[T], object], ob
 """A function that says whether a message matches, or a key and the value that it has in messages that match."""
 
 Key: TypeAlias = str | Callable[[Any], Any]
-"""What is looked at in a message: the field of that name, or what a function makes of the message."""
+"""The part of a message that is compared: the field of that name, or what a function makes of the message."""
 
-#: What a key may raise for a message that has nothing of the kind.
+#: What a key may raise for a message that does not have it.
 NO_MATCH = (LookupError, TypeError, AttributeError)
 
 
 class Wanted(NamedTuple):
-    """A key, and the value of it that is waited for."""
+    """A key, and the value that a message must have there."""
 
     key: Key
     value: Hashable
@@ -37,9 +37,9 @@ def as_match(match: Any, reader: Codec[Any] | None, *, gives: str) -> Callable[[
     """Checks the argument `match`.
 
     Args:
-        match: What was given.
-        reader: What reads the messages.
-        gives: What the function says, for the message.
+        match: The argument.
+        reader: Reads the messages.
+        gives: What the function must return, for the error's text.
 
     Raises:
         TypeError: If it is neither a plain function nor a key and a value that can be looked for, or if it names a
@@ -61,7 +61,7 @@ def as_match(match: Any, reader: Codec[Any] | None, *, gives: str) -> Callable[[
 
 
 def key_reader(key: Key) -> Callable[[Any], Any]:
-    """A function that gives what the key is in a message. For a message that has no such thing it may raise."""
+    """A function that reads the key of a message. If the message does not have it, it may raise one of `NO_MATCH`."""
     return partial(_field, key) if isinstance(key, str) else key
 
 
@@ -81,7 +81,7 @@ def matcher(match: Callable[[Any], object] | Wanted) -> Callable[[Any], object]:
 
 
 def _field(name: str, message: Any) -> Any:
-    # The type first, which is the commonest and found out soonest.
+    # Almost all are plain dicts, which this test finds soonest.
     if type(message) is dict or isinstance(message, Mapping):
         return message[name]  # pyright: ignore[reportUnknownVariableType]
     return getattr(message, name)

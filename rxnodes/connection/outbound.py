@@ -1,4 +1,4 @@
-"""How a message gets from its sender to the link, and what becomes of it."""
+"""The way of a message from its sender to the link, and its outcome."""
 
 from __future__ import annotations
 
@@ -16,17 +16,14 @@ from rxnodes.transport.receipts import Backlog, HandOver, Receipt, SendDropped, 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Collection
-    from threading import RLock
 
-    from rxnodes.connection.driving import Driving
-    from rxnodes.connection.own_loop import OwnLoop
-    from rxnodes.rx.outbox import Outbox
+    from rxnodes.connection.parts import AnyParts
     from rxnodes.transport.base import Link
     from rxnodes.transport.receipts import DropReason, SendQueue
 
 __all__ = ["OPEN", "Outbound", "to_payload"]
 
-# Looking a member up costs more than the rest of the question, once for each message sent.
+# Once for each message sent, looking the member up would cost more than the comparison.
 OPEN: Final = Phase.OPEN
 
 
@@ -34,10 +31,10 @@ class Outbound:
     """Sends messages: at once, or from the backlog when the connection opens; also those of other threads.
 
     Attributes:
-        watched: How many messages there are whose outcome somebody waits for.
-        backlog: The messages that wait for the connection to open, if any do.
+        watched: How many messages have an outcome that somebody waits for.
+        backlog: The messages that wait for the connection to open; `None`: none does.
         expiry: The timer that gives up the first of them.
-        observers: Those who are told of each message that has left for the network; `None`: nobody has ever asked.
+        observers: Called with the messages that have left for the network; `None`: nobody has ever asked.
     """
 
     __slots__ = (
@@ -45,22 +42,14 @@ class Outbound:
         *("backlog", "expiry", "observers", "watched"),
     )
 
-    def __init__(  # noqa: PLR0913, PLR0917 - it is between all of these
-        self,
-        queue: SendQueue,
-        driver: Driving,
-        loop: OwnLoop,
-        outbox: Outbox,
-        report: Callable[[BaseException], None],
-        lock: RLock,
-    ) -> None:
-        self._queue = queue
+    def __init__(self, driver: AnyParts, queue: SendQueue) -> None:
         self._driver = driver
-        self._loop = loop
-        self._outbox = outbox
-        self._report = report
-        self._lock = lock
-        # Both are made late, since only tags need the first, and only recordings the second.
+        self._queue = queue
+        self._loop = driver.loop
+        self._outbox = driver.outbox
+        self._report = driver.publisher.report
+        self._lock = driver.publisher.lifecycle.lock
+        # Both are made late: only tags need the first, and only recordings the second.
         self._outcomes: IsolatedSubject[SendOutcome] | None = None
         self.observers: list[Callable[[list[str | bytes]], None]] | None = None
         self.watched = 0
@@ -69,14 +58,14 @@ class Outbound:
 
     @property
     def outcomes(self) -> IsolatedSubject[SendOutcome]:
-        """What became of each message that was sent with a tag."""
+        """The outcome of each message that was sent with a tag."""
         with self._lock:
             if self._outcomes is None:
                 self._outcomes = IsolatedSubject(self._report, self._lock)
             return self._outcomes
 
     def ask_for_observers(self) -> list[Callable[[list[str | bytes]], None]]:
-        """Those who are told of each message that has left, to join them."""
+        """The list of observers, for one more to join."""
         with self._lock:
             if self.observers is None:
                 self.observers = []
@@ -109,7 +98,7 @@ class Outbound:
         phase = driver.state.phase
         link = driver.link
         if phase is OPEN and link is not None:
-            # As `give`, but without its call: this is once for each message.
+            # As `give`, but without a call, because this is the hot path.
             try:
                 link.send(receipt)
             except BaseException as error:  # noqa: BLE001 - as in `give`
@@ -120,19 +109,19 @@ class Outbound:
         elif driver.helm is not None and not (driver.helm.is_held or self._loop.is_left):
             driver.helm.send(receipt)
         else:
-            # It is open without a link while the last messages of a lost one are being delivered.
+            # While the last messages of a lost link are being delivered, the connection is open without a link.
             why = "has lost its peer" if phase is OPEN else f"is {phase.state.value}, not open"
             self._drop(receipt, SendError(f"{self._loop.name!r} {why}: message not sent"), "not open")
 
     def give(self, link: Link, receipt: Receipt) -> None:
-        """Gives a link a message. It tells what becomes of it, unless it fails."""
+        """Gives a link a message. The link tells its outcome, unless the link fails."""
         try:
             link.send(receipt)
         except BaseException as error:  # noqa: BLE001 - no link may raise; the attempt of one that does has to end
             self._driver.on_send_failure(receipt, error)
 
     def drop_unwritten(self, error: SendError, tag: object) -> None:
-        """Reports what kept a message from being written, and for a tag that nothing became of it."""
+        """Reports the error that kept a message from being written, and for a tag a `SendDropped`."""
         if tag is not None:
             self.watched += 1
         self._drop(Receipt(self, b"", False, tag), error, "no message")  # noqa: FBT003
@@ -148,10 +137,10 @@ class Outbound:
     # From other threads
 
     def send_from_elsewhere(self, receipt: Receipt) -> None:
-        """Hands a message to the loop, which is woken once for all that come until it takes them over."""
+        """Hands a message to the loop, which is woken once for all messages that come until it takes them over."""
         loop = self._loop
         if loop.loop is None:
-            # It was removed before its project was open.
+            # The connection was removed before its project opened.
             self.send(receipt)
             return
         with hand_over_lock:
@@ -164,7 +153,7 @@ class Outbound:
                     messages.begin()
                 messages.add(receipt, loop.loop.time())
                 return
-        # There is no loop any more that it could wait for.
+        # There is no loop any more that could take it over.
         self.send(receipt)
 
     def _take_over(self, messages: HandOver, batch: int) -> None:
@@ -185,7 +174,7 @@ class Outbound:
         self._give_up(expired)
 
     def _takes_messages(self) -> bool:
-        """Whether a message can be sent now, or waits for the connection to open."""
+        """Whether a message can be sent now, or may wait for the connection to open."""
         phase = self._driver.state.phase
         return phase is OPEN or (self._queue.while_connecting and phase in OPENING)
 
@@ -198,7 +187,7 @@ class Outbound:
         overflowed = self.backlog.add(receipt)
         if self.expiry is None:
             self._expire_later()
-        # Last, because a subscriber to the outcomes may stop the connection, which empties the backlog.
+        # Last, because a subscriber to outcomes may stop the connection, which empties the backlog.
         self._discard(overflowed)
         self.overflow(overflowed)
 
@@ -221,7 +210,7 @@ class Outbound:
         self.settle(expired, SendDropped, reason="expired")
 
     def _discard(self, receipts: Collection[Receipt]) -> None:
-        """Counts messages that no link ever had, where a session is live that could still have sent them."""
+        """Counts messages that no link ever had, if a session is live that could still have sent them."""
         phase = self._driver.state.phase
         if receipts and (phase is OPEN or phase in OPENING):
             self._driver.count_discarded(len(receipts))
@@ -234,7 +223,7 @@ class Outbound:
         now = self._now()
         expired: list[Receipt] = []
         for receipt in self._take_backlog():
-            # A subscriber may have taken so long that the timer of the expiry had no turn yet.
+            # A subscriber may have taken so long that the expiry's timer had no turn yet.
             if receipt.due <= now:
                 expired.append(receipt)
             else:
@@ -242,13 +231,13 @@ class Outbound:
         self._give_up(expired)
 
     def abandon_backlog(self) -> None:
-        """The session ends without having opened: what waited for that is unsent."""
+        """Makes unsent what waited for the connection to open: the session ends without that."""
         given_up = self._take_backlog()
         self._discard(given_up)
         self.settle(given_up, Unsent)
 
     def _take_backlog(self) -> Collection[Receipt]:
-        """Takes out what waits for the connection to open."""
+        """Takes out the messages that wait for the connection to open."""
         assert self.backlog is not None
         if self.expiry is not None:
             self.expiry.cancel()
@@ -256,7 +245,7 @@ class Outbound:
         backlog, self.backlog = self.backlog, None
         return backlog.receipts
 
-    # What becomes of messages
+    # Outcomes
 
     def overflow(self, receipts: Collection[Receipt]) -> None:
         """The send queue has no room for these messages."""
@@ -278,7 +267,7 @@ class Outbound:
                 self._outbox.flush()
 
     def settle(self, receipts: Collection[Receipt], kind: type[SendOutcome], **more: Any) -> None:
-        """Notes what became of these messages on their receipts. Makes an outcome only where somebody waits for it."""
+        """Notes the outcome of these messages on their receipts. Emits it only where somebody waits for it."""
         if not receipts:
             return
         state = self._driver.state
@@ -291,13 +280,13 @@ class Outbound:
             for receipt in receipts:
                 if receipt.is_watched:
                     self._post_outcome(receipt, shared)
-            # `Unsent` waits for the notification of the end that caused it. Earlier, the connection would still seem
-            # open, and a subscriber might send the message again.
+            # `Unsent` waits for the notification of the end that caused it. Before that, the connection would still
+            # seem open, and a subscriber might send the message again.
             if not self._driver.is_stepping and kind is not Unsent:
                 self._outbox.flush()
 
     def settle_elsewhere(self, receipt: Receipt, shared: SharedOutcome) -> None:
-        """Notes what became of a message that went another way. That nobody knows is an `ErrorEvent`, too."""
+        """Notes the outcome of a message that went another way. If nobody knows it, an `ErrorEvent` says so, too."""
         if shared.kind is SendUnknown:
             self._driver.feed(Reported("send", shared.unknown))
         receipt.shared_outcome = shared
@@ -316,10 +305,10 @@ class Outbound:
     def _call(self, callback: Callable[[SharedOutcome], None], shared: SharedOutcome) -> None:
         try:
             callback(shared)
-        except BaseException as error:  # noqa: BLE001 - who follows a receipt is as isolated as a subscriber
+        except BaseException as error:  # noqa: BLE001 - those who follow a receipt are as isolated as subscribers
             self._report(error)
 
-    # What receipts need
+    # For receipts
 
     def watch(self) -> None:
         """Counts one more receipt whose outcome somebody waits for."""

@@ -1,4 +1,4 @@
-"""The event loop that a connection lives on: how other threads reach it, and what is left when it is gone."""
+"""The event loop that a connection lives on, and how other threads reach it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["OwnLoop", "hand_over_lock"]
 
-#: Guards what is handed to a loop, and those who wait. It is held for moments only, so all connections share one. The
-#: lock of their streams is another one, because operators hold that while they notify.
+#: Guards what is handed to a loop, and the list of waiters. It is held for moments only, so all connections share it.
+#: Their streams have another lock, because operators hold that one while they notify.
 hand_over_lock = RLock()
 guard(hand_over_lock)
 
@@ -29,7 +29,7 @@ class OwnLoop:
 
     Args:
         name: The connection's name.
-        owner: What the connection belongs to, in messages.
+        owner: The word for what the connection belongs to, in error messages.
 
     Attributes:
         name: The connection's name.
@@ -37,7 +37,7 @@ class OwnLoop:
         thread: The identifier of the loop's thread.
         is_left: Whether the project has been left, or the connection removed: nothing happens any more.
         is_inherited: Whether this process was forked from the one that had opened the project.
-        messages: The messages that other threads have handed over, if any ever did.
+        messages: The messages that other threads have handed over; `None`: none ever did.
     """
 
     __slots__ = ("_clock", "is_inherited", "is_left", "loop", "messages", "name", "owner", "thread")
@@ -75,12 +75,12 @@ class OwnLoop:
 
     def hand_over(self, action: Callable[[], None]) -> bool:
         """Hands `action` to the loop. Returns whether there is one that will run it."""
-        # While the lock is held the project cannot be left, so what is handed over now will run.
+        # While the lock is held, the project cannot be left, so what is handed over now will run.
         with hand_over_lock:
             if self.loop is None or self.is_left:
                 return False
             if self.messages is not None:
-                # Messages that are sent from here on must not overtake the action.
+                # Messages that are sent later must not overtake the action.
                 self.messages.is_sealed = True
             try:
                 self.loop.call_soon_threadsafe(action)
@@ -90,7 +90,7 @@ class OwnLoop:
         return True
 
     def raise_soon(self, error: BaseException) -> None:
-        """Raises what is meant for the program, such as `KeyboardInterrupt`, in a turn of the loop."""
+        """Raises an error that is meant for the program, such as `KeyboardInterrupt`, in a turn of the loop."""
 
         def reraise() -> None:
             raise error
@@ -115,7 +115,7 @@ class OwnLoop:
             raise problem
 
     def check_process(self) -> None:
-        """Refuses what a forked process asks of a connection of its parent.
+        """Refuses a command that a forked process gives to a connection of its parent.
 
         Raises:
             RxNodesError: If this is such a process.
@@ -124,7 +124,7 @@ class OwnLoop:
             raise inherited(repr(self.name))
 
     def why_closed(self) -> RxNodesError | None:
-        """Why nothing can happen any more where a program has closed the loop under the project; `None`: it has not."""
+        """The error for a program that has closed the loop, and not left the project; `None`: it has not."""
         if self.loop is not None and self.loop.is_closed():
             return RxNodesError(f"{self.name!r}: the event loop was closed, and its {self.owner} not left")
         return None

@@ -1,6 +1,6 @@
 """What nodes and projects need of a connection.
 
-They know these protocols and nothing else of it, so that another kind of connection can stand in its place.
+They know it only by these protocols, so that another kind of connection can stand in its place.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class ConnectionLike(Protocol):
-    """What nodes and recordings take: a `Connection`, or anything else that keeps this.
+    """What nodes and recordings take: a `Connection`, or any other kind of connection.
 
     `Connection` says in full what each member does.
     """
@@ -38,7 +38,7 @@ class ConnectionLike(Protocol):
 
     @property
     def codec(self) -> Codec[Any] | None:
-        """What messages are written and read with where nothing else is said."""
+        """Writes and reads messages for nodes that name no other codec."""
         ...
 
     @property
@@ -123,12 +123,15 @@ class NodeSide(Protocol):
         ...
 
     def find_out(self) -> None:
-        """Somebody waits for the end, from any thread. Where it is not known here, it counts as live until it is."""
+        """Finds out how the connection stands, for a program that waits for its end. From any thread.
+
+        Until that is known here, the connection counts as live.
+        """
         ...
 
     @property
     def gaps(self) -> Observable[LifecycleEvent]:
-        """Gaps that the connection knows of by itself, as one of a fleet does that is seen from outside."""
+        """Gaps that the connection itself knows of, as a fleet's connection does that is seen from outside."""
         ...
 
     @property
@@ -152,22 +155,22 @@ class NodeSide(Protocol):
         ...
 
     def batches(self, *, is_binary: bool | None) -> Observable[Any]:
-        """The messages of one read of the socket as a list: of `str`, of `bytes`, or as they came.
+        """The messages of each read of the socket as a list: of `str`, of `bytes`, or as they came.
 
-        A read that brought very many is shown as several lists.
+        A read that brought very many gives several lists.
         """
         ...
 
     def values(self, codec: Codec[Any], *, batched: bool = False) -> Observable[Any]:
-        """What a codec reads of every message, or of the list of those that one read of the socket brought.
+        """Every message as a codec reads it; batched, those of one read of the socket as a list.
 
-        A message that does not fit is an `ErrorEvent` of phase `receive`. All who ask for the same codec share one
+        A message that does not fit is an `ErrorEvent` of phase `receive`. Everybody with the same codec shares one
         stream while it is in use, so that a message is decoded once, and reported once.
         """
         ...
 
     def shared(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What the connection's nodes have in common under a key: made when it is asked for, kept while it is held."""
+        """The object that the connection's nodes share under a key: made when it is needed, kept while it is held."""
         ...
 
     @property
@@ -177,7 +180,7 @@ class NodeSide(Protocol):
 
     @property
     def send_observers(self) -> list[Callable[[list[str | bytes]], None]]:
-        """Called with messages that have left for the network, but for those of a login; as notifications."""
+        """Called, as notifications, with messages that have left for the network, without those of a login."""
         ...
 
     def now(self) -> datetime:
@@ -189,7 +192,7 @@ class NodeSide(Protocol):
         ...
 
     def notify(self, deliver: Callable[[T], None], value: T) -> None:
-        """Delivers a node's own notification in its turn, behind the one under way. On the loop's thread only."""
+        """Delivers a node's own notification behind the one under way. On the loop's thread only."""
         ...
 
     def report(self, phase: ErrorPhase, error: RxNodesError) -> None:
@@ -197,11 +200,11 @@ class NodeSide(Protocol):
         ...
 
     def report_unwritten(self, error: SendError, tag: object) -> None:
-        """Publishes what kept a message from being written, and for a tag that nothing became of the message."""
+        """Publishes the error that kept a message from being written, and for a tag a `SendDropped`."""
         ...
 
     def on_handler_error(self, error: BaseException) -> None:
-        """Reports what a subscriber to a node's own stream raised."""
+        """Reports what a subscriber to a node's own stream has raised."""
         ...
 
 
@@ -212,7 +215,7 @@ class ProjectSide(Protocol):
     def traffic(self) -> tuple[int, Traffic]:
         """The number of the live or last session, and what it has carried so far, without its logins.
 
-        It may be read from any thread. Then what the last attempt carried may be missing for a moment while that ends.
+        In another thread, the traffic of the last attempt may be missing for a moment while that attempt ends.
         """
         ...
 
@@ -221,96 +224,96 @@ class ProjectSide(Protocol):
         ...
 
     def shutdown(self) -> None:
-        """Stops the connection, and starts it never again: the project is being left, or the connection removed."""
+        """Stops the connection for good: the project is being left, or the connection removed."""
         ...
 
     @property
     def helm(self) -> Helm | None:
-        """What the connection is steered by, where it is steered from outside."""
+        """What steers the connection from outside; `None`: nothing does."""
         ...
 
     def steer(self, steering: Steering) -> Helm:
-        """Lets the connection be steered from outside; before it is used for anything."""
+        """Lets the connection be steered from outside. Called before the connection is used."""
         ...
 
     def abort(self) -> None:
-        """Aborts what is live in this process. Where the project is being left, nothing else is waited for."""
+        """Aborts the session that is live in this process. A project that is being left waits for nothing else."""
         ...
 
     def tell_stopped(self, future: asyncio.Future[Stopped]) -> None:
-        """Gives a future, of whatever loop, what `wait_stopped` waits for."""
+        """Sets the result of a future, which may belong to another loop, to what `wait_stopped` waits for."""
         ...
 
     def detach(self) -> None:
-        """Completes all streams: the end is for good, and no session is live any more."""
+        """Completes all streams: no session is live, and none will be."""
         ...
 
     def disown(self) -> None:
-        """In a forked process: the connection is the parent's. Commands are refused, and the rest does nothing."""
+        """Called in a forked process, where the connection is the parent's: commands are refused from here on."""
         ...
 
 
 class Steering(Protocol):
-    """What steers a connection from outside: the worker of a fleet.
+    """Steers a connection from outside, as the worker of a fleet does.
 
-    It decides when sessions begin and end, and says so by the `Helm` that it is given. All of it is called on the
+    It decides when sessions begin and end, and acts by the `Helm` that it gets. All methods are called on the
     connection's loop, and must neither raise nor block.
     """
 
     @property
     def is_live(self) -> bool:
-        """Whether a session is live anywhere, as far as is known, or what a command given here leads to is not known.
+        """Whether a session is live in any process, or a command that was given here has no known result yet.
 
-        What is live at this connection itself need not count. When this becomes false, `Helm.note` is called.
+        A session that is live at this connection itself need not count. When this becomes false, `Helm.note` is called.
         """
         ...
 
     def find_out(self) -> None:
-        """Somebody waits for how the connection stands. Until that is known here it counts as live."""
+        """Finds out how the connection stands, for a program that waits. Until then the connection counts as live."""
         ...
 
     def start(self) -> None:
-        """A start was asked for here."""
+        """A program in this process starts the connection."""
         ...
 
     def stop(self, code: int, reason: str) -> None:
-        """A stop was asked for here."""
+        """A program in this process stops the connection."""
         ...
 
     def abort(self) -> None:
-        """An end without ceremony was asked for here, and the connection is not held here."""
+        """A program in this process aborts the connection, which is not held here."""
         ...
 
     def send(self, receipt: Receipt) -> None:
-        """A message is to be sent, and the connection is not held here. `Helm.settle` says what became of it."""
+        """A program in this process sends a message, and the connection is not held here. `Helm.settle` answers."""
         ...
 
     def shutdown(self) -> None:
-        """The project is being left, or the connection removed: nothing begins here any more.
+        """The project is being left, or the connection removed: no session begins here any more.
 
-        A session under way is stopped by itself. Its `Stopped` comes to `before_stopped`, and is waited for.
+        The connection stops a live session by itself, and waits until `before_stopped` has released its `Stopped`.
         """
         ...
 
     def before_dial(self, connecting: Connecting, go: Callable[[], None]) -> None:
-        """An attempt begins. It dials when `go` is called, which may be at once; never, if it has ended meanwhile."""
+        """An attempt begins. It dials when `go` is called, which may be at once, unless it has ended meanwhile."""
         ...
 
     def before_stopped(self, stopped: Stopped, release: Callable[[Stopped | None], None]) -> None:
-        """The session is over, and nobody is told before `release` is called, which may be at once.
+        """The session is over. Its `Stopped` is published when `release` is called, which may be at once.
 
-        `release(stopped)` tells it. `release(None)` does not, because the session is not this worker's any more: then
-        an `ErrorEvent` with a `HolderLost` is told in its place, and those who wait for the end are answered with that.
+        `release(stopped)` publishes it. `release(None)` says that the session is not this worker's any more: then an
+        `ErrorEvent` with a `HolderLost` is published instead, and programs that wait for the end get that error.
         """
         ...
 
     def saw(self, event: LifecycleEvent) -> None:
-        """Every other lifecycle event that the connection makes, in order, right before its subscribers are told."""
+        """Called with every other lifecycle event of the connection, in order, right before its subscribers."""
         ...
 
 
 class Helm(Protocol):
-    """What a connection is steered by. All of it is called on the connection's loop."""
+    """What `Steering` steers a connection by. All methods are called on the connection's loop."""
 
     @property
     def is_held(self) -> bool:
@@ -318,34 +321,34 @@ class Helm(Protocol):
         ...
 
     def hold(self) -> None:
-        """From here on the connection is held here: messages are sent from here, and `holding` says so."""
+        """The connection is held here from now on: it sends messages from here, and `holding` says so."""
         ...
 
     def let_go(self) -> None:
-        """From here on it is not. What was told before is delivered before `holding` says so."""
+        """The connection is not held here any more. `holding` says so behind all earlier notifications."""
         ...
 
     def begin(self, session: int) -> None:
-        """Begins the session of that number, which is higher than all before; only where none is live here.
+        """Begins the session of that number, which is higher than all before. None may be live here.
 
-        While a `Stopped` is being delivered it begins behind that. Once the project is being left it does nothing.
+        While a `Stopped` is being delivered, it begins behind that. Once the project is being left, it does nothing.
         """
         ...
 
     def stop(self, code: int, reason: str) -> None:
-        """Begins to end the live session, as `Connection.stop` does by itself."""
+        """Begins to end the live session, as `Connection.stop` does where nothing steers the connection."""
         ...
 
     def abort(self) -> None:
-        """Ends the live session without ceremony, as `Connection.abort` does by itself."""
+        """Ends the live session without a closing handshake."""
         ...
 
     def tell(self, stopped: Stopped) -> None:
-        """Tells the `Stopped` of a session that another had begun and could not end; only where none is live here."""
+        """Publishes the `Stopped` of a session that another worker could not end. None may be live here."""
         ...
 
     def note(self, event: Opened | Stopped | None = None) -> None:
-        """What has happened elsewhere, if anything: event nodes do not fire, but those who wait for it are answered.
+        """Answers programs that wait for an event which has happened in another process. Event nodes do not fire.
 
         Also called, without an event, when `Steering.is_live` has become false.
         """
@@ -356,21 +359,20 @@ class Helm(Protocol):
         ...
 
     def settle(self, receipt: Receipt, outcome: SharedOutcome) -> None:
-        """Says what became of a message that was sent through `Steering.send`.
+        """Gives the outcome of a message that was sent through `Steering.send`.
 
-        With the kind `SendUnknown`: that nobody knows. Whoever awaits the receipt is told so, and everybody is, by an
-        `ErrorEvent`.
+        The kind `SendUnknown` says that nobody knows it: awaiting the receipt raises that, and an `ErrorEvent` says so.
         """
         ...
 
 
 def check_connection(value: object) -> None:
-    """Refuses what is no connection, where a node, a scene or a recording needs one.
+    """Refuses an argument of a node, a scene or a recording that is no connection.
 
     Raises:
         TypeError: If it has nothing for nodes.
     """
-    # Asked of the type: a property would be evaluated.
+    # Of the type, because a property of the object would be evaluated.
     if not hasattr(type(value), "for_nodes"):
         raise TypeError(
             f"expected a Connection, got {type(value).__name__}; a project gives connections by their names,"

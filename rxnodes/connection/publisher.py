@@ -1,8 +1,9 @@
-"""What a connection tells of itself: states, lifecycle events, and what its subscribers raise."""
+"""What a connection publishes: its states, its lifecycle events, and the errors of its subscribers."""
 
 from __future__ import annotations
 
 import logging
+from threading import RLock
 from typing import TYPE_CHECKING
 
 from rxnodes.errors import HandlerError, text_of, with_type
@@ -14,12 +15,8 @@ from rxnodes.rx.streams import IsolatedBehaviorSubject, IsolatedSubject
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from threading import RLock
 
-    from rxnodes.connection.driving import Driving
-    from rxnodes.connection.own_loop import OwnLoop
-    from rxnodes.connection.waiters import Waiters
-    from rxnodes.rx.outbox import Outbox
+    from rxnodes.connection.parts import AnyParts
 
 __all__ = ["Publisher"]
 
@@ -30,36 +27,23 @@ class Publisher:
     """Publishes the states and the lifecycle events of a connection, one after the other.
 
     Attributes:
-        holding: Whether the connection is held here: always, unless a fleet says otherwise. Made late, as `ended`.
-        lifecycle: Every lifecycle event. All that a subscriber can learn of a session's life, it learns here; On
-            WebSocket Start, Stop and Error are filters over it.
-        report: Told what subscribers raise.
+        lifecycle: Every lifecycle event. On WebSocket Start, Stop and Error are filters over it.
+        report: Called with what subscribers raise.
     """
 
     __slots__ = (
-        *(
-            "_delivering",
-            "_driver",
-            "_ended",
-            "_gaps",
-            "_holding",
-            "_is_held",
-            "_last_state",
-            "_latency",
-            "_loop",
-            "_outbox",
-        ),
-        *("_states", "_waiters", "lifecycle", "report"),
+        *("_delivering", "_driver", "_ended", "_gaps", "_holding", "_is_held", "_last_state", "_latency", "_loop"),
+        *("_outbox", "_states", "_waiters", "lifecycle", "report"),
     )
 
-    def __init__(self, loop: OwnLoop, outbox: Outbox, waiters: Waiters, driver: Driving, lock: RLock) -> None:
-        self._loop = loop
-        self._outbox = outbox
-        self._waiters = waiters
+    def __init__(self, driver: AnyParts) -> None:
         self._driver = driver
+        self._loop = driver.loop
+        self._outbox = driver.outbox
+        self._waiters = driver.waiters
         self._delivering: LifecycleEvent | None = None
         self.report = report = self._on_handler_error
-        self.lifecycle: IsolatedSubject[LifecycleEvent] = IsolatedSubject(report, lock)
+        self.lifecycle: IsolatedSubject[LifecycleEvent] = IsolatedSubject(report, RLock())
         self._last_state = ConnectionState.IDLE
         self._is_held = True
         # All are made late: few connections need them, and there may be very many connections.
@@ -83,7 +67,7 @@ class Publisher:
     def ended(self) -> IsolatedSubject[Stopped | None]:
         """Every `Stopped`, once all subscribers of `lifecycle` have seen it: then no session is live.
 
-        Also what else may have made `is_live` false: then the last one again.
+        If `is_live` has become false for another reason, it emits the last one again.
         """
         with self.lifecycle.lock:
             if self._ended is None:
@@ -92,7 +76,10 @@ class Publisher:
 
     @property
     def holding(self) -> IsolatedBehaviorSubject[bool]:
-        """Whether the connection is held here: the last value for each new subscriber, then every change."""
+        """Whether the connection is held here: the last value for each new subscriber, then every change.
+
+        It is, unless a fleet says otherwise.
+        """
         with self.lifecycle.lock:
             if self._holding is None:
                 self._holding = IsolatedBehaviorSubject(
@@ -116,19 +103,19 @@ class Publisher:
 
     @property
     def gaps(self) -> IsolatedSubject[LifecycleEvent]:
-        """Gaps that the connection knows of by itself, as one of a fleet does that is seen from outside."""
+        """Gaps that the connection itself knows of, as a fleet's connection does that is seen from outside."""
         with self.lifecycle.lock:
             if self._gaps is None:
                 self._gaps = IsolatedSubject(self.report, self.lifecycle.lock)
             return self._gaps
 
     def publish_gap(self, gap: LifecycleEvent) -> None:
-        """Delivers a gap, where anybody has ever asked for them."""
+        """Delivers a gap, if anybody has ever asked for gaps."""
         if self._gaps is not None:
             self._gaps.on_next(gap)
 
     def publish_latency(self, round_trip: float) -> None:
-        """Delivers the round-trip time of a ping, where anybody has ever asked for it."""
+        """Delivers the round-trip time of a ping, if anybody has ever asked for that."""
         if self._latency is not None:
             self._outbox.send(self._latency.on_next, round_trip)
 
@@ -141,7 +128,7 @@ class Publisher:
             return
         self._delivering = event
         if isinstance(event, Opened):
-            # Known from here on; those who wait for it are woken behind its subscribers.
+            # Its subscribers can see it already. Waiting programs are woken behind them.
             self._waiters.last_opened = event
         elif isinstance(event, ErrorEvent):
             self._warn_where_nobody_listens(event)
@@ -153,50 +140,50 @@ class Publisher:
         self._delivering = None
 
     def end(self, stopped: Stopped) -> None:
-        """Every subscriber has seen `Stopped`: the session is over."""
+        """Ends the session: every subscriber has seen its `Stopped`."""
         self._waiters.last_stopped = stopped
         self.answer_waiting(stopped)
         self._delivering = None
         self._driver.feed(Delivered())
 
     def answer_waiting(self, stopped: Stopped | None) -> None:
-        """Answers those who wait for an end, and for what else can be answered now."""
+        """Tells that a session may be over to all who wait for that."""
         if self._ended is not None:
             self._ended.on_next(stopped)
         self._waiters.wake()
 
     def complete(self) -> None:
-        """Completes the streams, also for those who ask for them later."""
+        """Completes the streams. Those that nobody has asked for yet are made, to be complete later."""
         for stream in (self.states, self.lifecycle, self.ended, self.latency, self.holding, self.gaps):
             stream.on_completed()
 
     def _warn_where_nobody_listens(self, event: ErrorEvent) -> None:
-        """Errors are values. One that no subscriber sees would be lost."""
+        """Logs an error that no subscriber sees. Errors are values, so it would be lost."""
         if event.phase != "handler" and not Filtered(self.lifecycle, ErrorEvent).is_observed:
             logger.warning("%s: %s", self._loop.name, event.message)
 
     def _replay(self, show: Callable[[], None]) -> None:
-        """Shows a new subscriber the last state: on the loop's thread, and as a notification."""
+        """Shows a new subscriber the last value, as a notification on the loop's thread."""
         self._loop.run(lambda: self._outbox.within(show))
 
-    # What subscribers raise
+    # Errors of subscribers
 
     def _on_handler_error(self, error: BaseException) -> None:
-        """A subscriber raised. The connection goes on, and so do the others."""
+        """Reports what a subscriber has raised. The connection goes on, and so do the other subscribers."""
         if isinstance(error, KeyboardInterrupt | SystemExit):
-            # It is meant for the program. Raised here, it would cut short a delivery or a parser.
+            # It is meant for the program. Raised here, it would cut a delivery or a parser short.
             self._loop.run(lambda: self._loop.raise_soon(error))
             return
         logger.error("%s: a subscriber raised", self._loop.name, exc_info=error)
         self._report_handler(f"a subscriber raised {text_of(error, with_type)}", error)
 
     def on_pipeline_error(self, error: Exception) -> None:
-        """A pipeline has ended with an error while a notification was being delivered."""
+        """Reports that a pipeline has ended with an error while a notification was being delivered."""
         logger.error("%s: a pipeline ended with an error", self._loop.name, exc_info=error)
         self._report_handler(f"a pipeline ended with {text_of(error, with_type)}", error)
 
     def _report_handler(self, what: str, error: BaseException) -> None:
-        # A subscriber that raises at an ErrorEvent would be told of its own error again and again.
+        # A subscriber that raises at an ErrorEvent would get its own errors again and again.
         if self._loop.loop is None or isinstance(self._delivering, ErrorEvent | Stopped):
             return
         report = HandlerError(what)

@@ -1,6 +1,6 @@
-"""How a connection meets its nodes and its project: two views of its driver, made when they are asked for.
+"""What nodes and the project see of a connection's driver.
 
-`protocols` says what each member does. Here stands which part of the driver does it.
+`protocols` says what each member does. This module says which part of the driver does it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rxnodes.connection.driver import Driver
-    from rxnodes.connection.driving import DrivingNodes
+    from rxnodes.connection.parts import AnyParts
     from rxnodes.connection.protocols import Helm, Steering
     from rxnodes.errors import RxNodesError, SendError
     from rxnodes.lifecycle.events import ErrorPhase, LifecycleEvent, Stopped, Traffic
@@ -27,7 +27,7 @@ __all__ = ["DriverForNodes", "DriverForProject"]
 class DriverForNodes:
     """What nodes need of a connection, on its driver."""
 
-    def __init__(self, driver: DrivingNodes) -> None:
+    def __init__(self, driver: AnyParts) -> None:
         self._driver = driver
         self.batches = driver.inbound.batches
         self.values = driver.inbound.values
@@ -43,12 +43,12 @@ class DriverForNodes:
         return self._driver.publisher.ended
 
     def find_out(self) -> None:
-        """Somebody waits for the end."""
+        """Finds out how the connection stands."""
         self._driver.loop.run(self._driver.waiters.find_out)
 
     @property
     def gaps(self) -> IsolatedSubject[LifecycleEvent]:
-        """Gaps that the connection knows of by itself."""
+        """Gaps that the connection itself knows of."""
         return self._driver.publisher.gaps
 
     @property
@@ -68,12 +68,12 @@ class DriverForNodes:
 
     @property
     def pulse_observers(self) -> list[Callable[[str], object]]:
-        """Those who are told of pulses."""
+        """Called with the pulses of action nodes."""
         return self._driver.pulse_observers
 
     @property
     def send_observers(self) -> list[Callable[[list[str | bytes]], None]]:
-        """Those who are told of messages that have left."""
+        """Called with messages that have left."""
         return self._driver.outbound.ask_for_observers()
 
     @property
@@ -86,7 +86,7 @@ class DriverForNodes:
         self._driver.command(Reported(phase, error))
 
     def report_unwritten(self, error: SendError, tag: object) -> None:
-        """Publishes what kept a message from being written."""
+        """Publishes the error that kept a message from being written."""
         self._driver.loop.check()
         self._driver.loop.run(partial(self._driver.outbound.drop_unwritten, error, tag))
 

@@ -1,4 +1,4 @@
-"""When sessions open and end, and who waits for that."""
+"""Programs that wait for a session to open or to end."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from rxnodes.rx.forking import inherited
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rxnodes.connection.driving import Driving
-    from rxnodes.connection.own_loop import OwnLoop
+    from rxnodes.connection.parts import AnyParts
     from rxnodes.lifecycle.events import Opened, Stopped
 
 __all__ = ["Waiters"]
@@ -26,17 +25,17 @@ T = TypeVar("T")
 
 
 class Waiters:
-    """Answers those who wait for a session to open or to end.
+    """Answers programs that wait for a session to open or to end.
 
     Attributes:
-        last_opened: The last `Opened`, of whatever session.
+        last_opened: The last `Opened` of any session.
         last_stopped: The `Stopped` of the last session that is over: every subscriber has seen it.
     """
 
     __slots__ = ("_driver", "_loop", "_waiting", "last_opened", "last_stopped")
 
-    def __init__(self, loop: OwnLoop, driver: Driving) -> None:
-        self._loop = loop
+    def __init__(self, driver: AnyParts) -> None:
+        self._loop = driver.loop
         self._driver = driver
         self.last_opened: Opened | None = None
         self.last_stopped: Stopped | None = None
@@ -44,22 +43,16 @@ class Waiters:
         self._waiting: tuple[tuple[Callable[[], Any], asyncio.Future[Any]], ...] = ()
 
     @property
-    def is_live(self) -> bool:
-        """Whether a session is under way, or its `Stopped` has not reached every subscriber yet."""
-        helm = self._driver.helm
-        return self._driver.session > self.ended_session or (helm is not None and helm.is_awaited)
-
-    @property
     def ended_session(self) -> int:
         """The number of the last session that is over; 0: there was none."""
         return 0 if self.last_stopped is None else self.last_stopped.session
 
     def find_out(self) -> None:
-        """Somebody waits for how the connection stands, which others may know that it is shared with."""
+        """Finds out how a connection stands that is shared with other processes."""
         if self._driver.helm is not None:
             self._driver.helm.find_out()
 
-    # Those who wait
+    # Waiting
 
     async def opened(self) -> Opened:
         """What `Connection.wait_started` waits for."""
@@ -70,36 +63,36 @@ class Waiters:
         return await self._wait(self._stopped_answer)
 
     def tell_stopped(self, future: asyncio.Future[Stopped]) -> None:
-        """Gives a future, of whatever loop, what `stopped` waits for."""
+        """Sets the result of a future, which may belong to another loop, to what `stopped` waits for."""
         self._ask(self._stopped_answer, future)
 
     async def _wait(self, answer: Callable[[], T | RxNodesError | None]) -> T:
-        """Waits for an answer on the caller's own loop, whichever that is; not at all where the answer is known."""
+        """Waits for an answer on the caller's loop; not at all if the answer is known."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._ask(answer, future)
         try:
             return await future
         finally:
-            # An exception of the future refers to this frame. If the frame referred to it, they would be a cycle.
+            # An exception of the future refers to this frame. If this referred to the future, they would be a cycle.
             del future
 
     def _ask(self, answer: Callable[[], T | RxNodesError | None], future: asyncio.Future[T]) -> None:
         self._loop.check_process()
-        # On the loop, so that it comes behind what this thread has asked for before, such as a start.
+        # On the loop, so that it comes behind earlier commands of this thread, such as a start.
         self._loop.run(partial(self._add, answer, future))
 
     def _add(self, answer: Callable[[], T | RxNodesError | None], future: asyncio.Future[T]) -> None:
         self.find_out()
-        # Before the connection has a loop this may run on any thread, also while it is being given one.
+        # Before the connection has a loop, this may run on any thread, also while it is being given one.
         with hand_over_lock:
-            # Futures that are done go, so that asking again and again does not make it grow.
+            # Futures that are done are dropped, so that a program may wait again and again.
             self._waiting = (*(pair for pair in self._waiting if not pair[1].done()), (answer, future))
         self.wake()
 
-    # What they learn
+    # Answering
 
     def wake(self) -> None:
-        """Wakes all those for whom there is an answer."""
+        """Answers all for whom there is an answer."""
         if not self._waiting:
             return
         with hand_over_lock:
@@ -110,19 +103,19 @@ class Waiters:
                 call_on(future.get_loop(), _resolve, future, known)
 
     def disown(self) -> None:
-        """In a forked process: cancels those who wait, because their loop is the parent's."""
+        """Called in a forked process: cancels all who wait, because their loop is the parent's."""
         waiting, self._waiting = self._waiting, ()
         for _, future in waiting:
-            # Its loop may be one of a thread that is not here.
+            # Its loop may have run in a thread that this process does not have.
             with contextlib.suppress(RuntimeError):
                 # A scope that is being left waits with futures that cannot be cancelled.
                 if not future.cancel():
                     _resolve(future, inherited(repr(self._loop.name)))
 
     def _opened_answer(self) -> Opened | RxNodesError | None:
-        """The answer to those who wait for a session to open; `None`: there is none yet."""
-        opened, is_live = self.last_opened, self.is_live
-        # Of the live session, or where none is, of the last one.
+        """The answer for programs that wait for a session to open; `None`: there is none yet."""
+        opened, is_live = self.last_opened, self._driver.is_live
+        # Of the live session; if none is live, of the last one.
         if opened is not None and opened.session >= self.ended_session + is_live:
             return opened
         if not is_live and self.last_stopped is not None:
@@ -130,8 +123,8 @@ class Waiters:
         return self._why_never()
 
     def _stopped_answer(self) -> Stopped | RxNodesError | None:
-        """The answer to those who wait for a session to end; `None`: there is none yet."""
-        if not self.is_live and self.last_stopped is not None:
+        """The answer for programs that wait for a session to end; `None`: there is none yet."""
+        if not self._driver.is_live and self.last_stopped is not None:
             return self.last_stopped
         return self._why_never()
 
@@ -145,10 +138,10 @@ class Waiters:
 
 
 def _never_opened(stopped: Stopped) -> ConnectError:
-    """The error for those who waited for a session to open, when it has ended without that."""
+    """The error for programs that wait for a session to open which has ended without that."""
     error = stopped.error
     if isinstance(error, ConnectError):
-        # Whoever waits raises it, and must not leave a traceback with the event's.
+        # Raising it adds a traceback, which must not get into the event's.
         return copy(error)
     return ConnectError(f"{stopped.connection!r} stopped before it was open")
 

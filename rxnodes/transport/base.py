@@ -1,15 +1,15 @@
 """The protocol that every transport keeps.
 
 A transport dials, and returns a `Link` at once: one attempt, from the dial to the end of its TCP connection. The link
-tells its `Sink` what happens, and the sink's owner tells the link what to do. The rules are few:
+tells its `Sink` what happens, and the sink's owner tells the link what to do. The rules:
 
 - Everything happens on the event loop's thread.
 - `Sink.lost` is called exactly once, last, and only when nothing of the link is left: no socket, timer or task.
 - Every end of a link leads to `Sink.lost`; after `Link.abort` that is soon, and nothing else comes before it.
-- Nothing is raised into the caller of `dial` or of a link's method. A transport that does so has failed: the log has
-  the traceback, the link is aborted, and the attempt ends. If `dial` raises a `ConnectError`, the attempt ends with it.
-- The sink is told once, before `lost`, what became of each message that was given to the link.
-- What the peer sent and our system has is delivered before `lost`, also where a write has failed; only `abort` and
+- `dial` and the methods of a link raise nothing. A transport that raises has failed: the log has the traceback, the
+  link is aborted, and the attempt ends. If `dial` raises a `ConnectError`, the attempt ends with it.
+- The sink is told the outcome of each message that the link was given, once, before `lost`.
+- What the peer sent and our system has is delivered before `lost`, also if a write has failed. Only `abort` and
   `close_now` cut it short.
 """
 
@@ -35,10 +35,10 @@ __all__ = ["Cookies", "Link", "Sink", "Target", "Transport"]
 
 
 class Cookies:
-    """What the answers to a connection's handshakes have set: kept by its transport from one attempt to the next.
+    """The cookies of a connection, which its transport keeps from one attempt to the next.
 
     Attributes:
-        jar: Whatever the transport keeps them in; `None`: there was no attempt yet.
+        jar: The transport's own container for them; `None`: there was no attempt yet.
     """
 
     __slots__ = ("jar",)
@@ -53,24 +53,24 @@ class Target:
 
     Attributes:
         url: The whole URL, with its query, which may be secret: never printed.
-        redacted_url: The same, fit for messages, events and logs.
+        redacted_url: The same without secrets, for messages, events and logs.
         headers: Extra request headers; their values may be secret.
         subprotocols: Offered to the server, the preferred first (RFC 6455 section 1.9). Some services take a
             token there.
-        heartbeat: Seconds between pings. A peer is given up if nothing has come half as many seconds after a ping.
+        heartbeat: Seconds between pings. The peer is given up if nothing has come half as many seconds after a ping.
             `None`: no heartbeat.
-        silence_timeout: Seconds without a message after which a peer is given up, even if it answers pings; `None`: it
-            may be silent.
-        max_message_size: Bytes that one message may have, unpacked; `None`: no limit.
+        silence_timeout: Seconds without a message after which the peer is given up, even if it answers pings; `None`:
+            it may be silent.
+        max_message_size: Bytes that one message may have once it is decompressed; `None`: no limit.
         max_header_size: Bytes that the head of the server's answer to the handshake may have.
         send_queue: The bounds of the messages that wait to be sent.
         compression: Whether permessage-deflate (RFC 7692) is offered.
         tls: For wss: gives the context for an attempt, and raises a `ConnectError` where its files cannot be used;
             `None`: the system's trust store.
         server_hostname: For wss: the name that the certificate must have; `None`: the URL's host.
-        proxy: Through which proxy the server is reached; `None`: none.
-        unix_socket: The socket's path, in place of TCP to the URL's host; `None`: TCP.
-        local_address: The IP address and the port from which TCP is made; port 0: any. `None`: the system chooses.
+        proxy: The proxy that leads to the server; `None`: none.
+        unix_socket: The path of a unix socket, which takes the place of TCP to the URL's host; `None`: TCP.
+        local_address: The IP address and the port that TCP comes from; port 0: any. `None`: the system chooses.
         cookies: Where cookies are kept from one attempt to the next; `None`: they are not.
     """
 
@@ -97,19 +97,19 @@ class Target:
         return self.url.startswith("wss:")
 
     def offered(self, subprotocol: str | None) -> str | None:
-        """What was offered under that name, which may be a `SecretText`; what was not offered stays as it is."""
+        """The subprotocol as it was offered, which may be a `SecretText`; one that was not offered stays as it is."""
         return next((it for it in self.subprotocols if it == subprotocol), subprotocol)
 
 
 class Sink(Protocol):
-    """Told by a link what happens."""
+    """Receives what happens on a link."""
 
     def opened(self, subprotocol: str | None, headers: CIMultiDict[str]) -> None:
-        """The handshake is done; `headers` are those of the server's answer. Messages may follow at once.
+        """The handshake is done. Messages may follow at once.
 
         Args:
-            subprotocol: What the server chose, as `Target.offered` has it.
-            headers: Those of its answer.
+            subprotocol: The one that the server chose, as `Target.offered` has it.
+            headers: Those of the server's answer.
         """
         ...
 
@@ -122,7 +122,7 @@ class Sink(Protocol):
         ...
 
     def unsent(self, receipts: Collection[Receipt], /) -> None:
-        """These messages never will. It is called within `Link.close_now`, or right before `lost`."""
+        """These messages will never leave. It is called within `Link.close_now`, or right before `lost`."""
         ...
 
     def overflowed(self, receipts: Collection[Receipt], /) -> None:
@@ -132,7 +132,10 @@ class Sink(Protocol):
     def close_received(self, code: int, reason: str, *, tcp_ended: bool = False) -> None:
         """The peer's Close frame has come (1005: an empty one). No message follows.
 
-        `tcp_ended`: the peer has ended its side of TCP, too, so there is nothing to wait for.
+        Args:
+            code: The close code.
+            reason: The reason.
+            tcp_ended: Whether the peer has ended its side of TCP, too, so that there is nothing to wait for.
         """
         ...
 
@@ -145,11 +148,11 @@ class Sink(Protocol):
         ...
 
     def violated(self, error: ProtocolError) -> None:
-        """The peer broke the protocol. No message follows; `error.code` is what to answer."""
+        """The peer broke the protocol. No message follows; `error.code` is the code to close with."""
         ...
 
     def lost(self, error: RxNodesError | None, traffic: Traffic) -> None:
-        """Nothing of the link is left. `error` says why it did not open, or what broke it; `None`: nothing did."""
+        """Nothing of the link is left. `error` says why it did not open, or what broke it; `None`: neither."""
         ...
 
 
@@ -158,11 +161,11 @@ class Link(Protocol):
 
     @property
     def traffic(self) -> Traffic:
-        """What it has carried so far. It may be read at any moment, and from any thread."""
+        """The traffic so far. It may be read at any moment, and from any thread."""
         ...
 
     def send(self, receipt: Receipt, /) -> None:
-        """Sends a receipt's message; only while open. Order is kept, and the sink is told what becomes of it."""
+        """Sends a receipt's message; only while open. Order is kept, and the sink is told the outcome."""
         ...
 
     def close(self, code: int, reason: str) -> None:
@@ -170,35 +173,35 @@ class Link(Protocol):
         ...
 
     def close_now(self, code: int, reason: str) -> None:
-        """Sends a Close frame at once, unless one has left already. The messages that still wait are `unsent`.
+        """Sends a Close frame at once, unless one has left already. The messages that still wait are unsent.
 
-        No message is delivered behind this, not even the rest of the read that is being delivered.
+        From here on no message is delivered, not even the rest of the current read.
         """
         ...
 
     def pause_reading(self) -> None:
-        """Reads no more, so that the peer's messages wait in the network, and at last with the peer.
+        """Reads no more, so that the peer's messages wait in the network, and finally with the peer.
 
-        The messages of the current read are all delivered. Once a Close frame is due, reading goes on all the same, so
-        that the end is found. May be called at any moment, however often.
+        All messages of the current read are delivered. Once a Close frame is due, reading goes on all the same, so that
+        the end is found. It may be called at any moment, and repeatedly.
         """
         ...
 
     def resume_reading(self) -> None:
-        """Reads on. May be called at any moment, however often."""
+        """Reads on. It may be called at any moment, and repeatedly."""
         ...
 
     def catch_up(self, judge: Callable[[], object]) -> None:
-        """Calls `judge` when all that has come by now is read: at once, where nothing waits.
+        """Calls `judge` when all that has come by now is read; at once, if nothing waits.
 
-        It is for a deadline that has struck. The program may have been held up, by a subscriber or a stopped process,
-        and must not judge the peer before it has read what the peer sent. While the connection closes, messages beyond
-        those that a pausing consumer is given are read, and counted as undelivered.
+        A deadline that has passed uses it. A slow subscriber, or a stopped process, may have held the program up, and
+        it must not judge the peer before it has read what the peer sent. While the connection closes, messages beyond
+        those that a pausing consumer gets are read, and counted as undelivered.
         """
         ...
 
     def abort(self) -> None:
-        """Ends the link without ceremony: cancels the dial, or drops the TCP connection."""
+        """Ends the link without a closing handshake: cancels the dial, or drops the TCP connection."""
         ...
 
 

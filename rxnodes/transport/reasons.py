@@ -1,4 +1,4 @@
-"""What the system says of what failed, without the addresses and URLs that its errors carry, and so without secrets."""
+"""The system's reasons for failures, without the addresses and URLs that its errors carry, and so without secrets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NUMBERS: Final = (errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED, errn
 
 
 def system_reason(error: BaseException) -> str | None:
-    """What the system says of an error; `None`: nothing."""
+    """The system's reason for an error; `None`: it gives none."""
     if isinstance(error, ssl.SSLCertVerificationError):
         reason = error.verify_message
     elif isinstance(error, ssl.SSLError):
@@ -30,7 +30,7 @@ def system_reason(error: BaseException) -> str | None:
 
 
 def reason_of(error: BaseException) -> str:
-    """The same where there is always something to say."""
+    """The same, with words for an error that has no reason."""
     return system_reason(error) or "no reason given"
 
 
@@ -40,7 +40,7 @@ def _error_numbers(error: BaseException) -> list[int]:
         return [error.errno]
     text = ""
     with contextlib.suppress(Exception):
-        # It may be of somebody else's making, and have no text.
+        # A foreign exception may raise where it makes its text.
         text = str(error)
     named = list(dict.fromkeys(map(int, re.findall(r"\[Errno (\d+)\]", text))))
     return named or [number for number in NUMBERS if isinstance(error, type(OSError(number, "")))]

@@ -1,7 +1,7 @@
 """The receipt of a message that is sent.
 
-One is made for every message, and carries it until it has left. Nothing else is made of it unless somebody asks: by
-awaiting it, or by a tag. In the published wheels this file is compiled, and so are the two that a message goes through.
+Each message has one, which carries it until it has left. An outcome is made only for a message that has a tag or a
+receipt that is awaited. In the published wheels this file is compiled, and so are the two that a message goes through.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ __all__ = ["Receipt"]
 
 
 class Receipt:
-    """A message that was given to a connection, and the promise to say what becomes of it.
+    """The receipt of a message that was given to a connection.
 
-    To await it gives its outcome: `Sent`, `SendDropped` or `Unsent`. Ignoring it costs nothing more. It may be awaited
-    on any event loop, more than once, and after the fact. In a fleet it raises `SendUnknown` where the worker that
-    holds the connection has not answered.
+    Awaiting it gives the outcome of the message: `Sent`, `SendDropped` or `Unsent`. It can be ignored. Any event loop
+    may await it, more than once, and when the outcome is known already. In a fleet, awaiting it raises `SendUnknown` if
+    the worker that holds the connection has not answered.
 
     Attributes:
-        tag: What the sender gave to recognize the message by.
+        tag: The tag that the sender gave the message; `None`: none.
         size: The bytes of the message, without framing.
-        shared_outcome: What became of the message and of others together; `None` while that is open.
+        shared_outcome: The outcome of the message, and of others with it; `None` while the message is under way.
 
     Example:
         >>> import asyncio
@@ -67,7 +67,7 @@ class Receipt:
 
     @property
     def outcome(self) -> SendOutcome | None:
-        """What became of the message; `None` while it is under way.
+        """The outcome of the message; `None` while it is under way.
 
         Raises:
             SendUnknown: As when it is awaited.
@@ -83,7 +83,7 @@ class Receipt:
         return outcome_of(self, self._sender.run_on_loop)
 
     def follow(self, callback: Callable[[SharedOutcome], None]) -> None:
-        """Calls `callback` with what becomes of it, at once if that is known. On the connection's loop only."""
+        """Calls `callback` with the outcome, at once if that is known. On the connection's loop only."""
         if self.shared_outcome is not None:
             callback(self.shared_outcome)
             return
@@ -96,6 +96,6 @@ class Receipt:
         self._waiters = [waiter for waiter in self._waiters or () if waiter is not callback]
 
     def take_waiters(self) -> Sequence[Callable[[SharedOutcome], None]]:
-        """Takes out those that wait for the outcome."""
+        """Takes out the callbacks that wait for the outcome."""
         waiters, self._waiters = self._waiters or (), None
         return waiters

@@ -1,4 +1,4 @@
-"""What becomes of a message that is sent: the three ways it can end, and the bounds while it waits."""
+"""The outcomes of a message that is sent, and the queues in which it waits."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class _Outcome:
         session: The session's number; 0 where none was live.
         attempt: The attempt's number within the session; 0 likewise.
         at: When it happened, in UTC.
-        tag: What the sender gave to recognize the message by; `None`: nothing.
+        tag: The tag that the sender gave the message; `None`: none.
         size: The bytes of the message, without framing.
     """
 
@@ -77,16 +77,17 @@ class Unsent(_Outcome):
 
 
 SendOutcome = Sent | SendDropped | Unsent
-"""What can become of a message."""
+"""All outcomes of a message."""
 
 
 class SharedOutcome(NamedTuple):
-    """What became of messages that were sent or given up together, without what each has of its own.
+    """The outcome of messages that were sent or given up together, without the tag and the size of each.
 
     Attributes:
-        kind: Which outcome it is. `SendUnknown`: there is none, since whoever was to send them has not answered.
+        kind: The type of the outcome. `SendUnknown`: there is none, because the process that was to send them has not
+            answered.
         connection: As in the outcome, and so are the rest.
-        more: What this kind of outcome has beyond those.
+        more: The further fields of this type.
     """
 
     kind: type[SendOutcome | SendUnknown]
@@ -110,7 +111,7 @@ class SharedOutcome(NamedTuple):
 
     @property
     def unknown(self) -> SendUnknown:
-        """What is told where there is none."""
+        """The error for an outcome that nobody knows."""
         return SendUnknown(f"{self.connection!r}: no answer says what became of the message, which may have been sent")
 
 
@@ -128,7 +129,7 @@ class Sender(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendQueue:
-    """The bounds of what waits to be sent on one connection.
+    """The bounds of the messages that wait to be sent on one connection.
 
     Attributes:
         max_messages: How many messages may wait; `None`: as many as fit into `max_bytes`.
@@ -150,7 +151,7 @@ class SendQueue:
 
     @property
     def message_limit(self) -> float:
-        """How many messages may wait, as a number in any case."""
+        """How many messages may wait, as a number also where there is no limit."""
         return math.inf if self.max_messages is None else self.max_messages
 
     def due(self, now: float) -> float:
@@ -158,7 +159,13 @@ class SendQueue:
         return math.inf if self.time_to_live is None else now + self.time_to_live
 
     def make_room(self, waiting: deque[Receipt], size: int, *, least: int = 0) -> list[Receipt]:
-        """Takes out of `waiting`, which has `size` bytes, what does not fit, and returns it. `least` messages stay."""
+        """Takes out what does not fit, and returns it.
+
+        Args:
+            waiting: The messages that wait.
+            size: Their bytes.
+            least: How many messages stay in any case.
+        """
         dropped: list[Receipt] = []
         while len(waiting) > least and (len(waiting) > self.message_limit or size > self.max_bytes):
             # A message that would not fit into an empty queue must not push out all others in vain.
@@ -179,7 +186,7 @@ class Backlog:
         self.receipts: deque[Receipt] = deque()
 
     def add(self, receipt: Receipt) -> list[Receipt]:
-        """Adds a message that knows how long it may wait. Returns what has no room in the queue."""
+        """Adds a message whose `due` is set. Returns the messages that have no room in the queue."""
         self.receipts.append(receipt)
         self._size += receipt.size
         overflowed = self._queue.make_room(self.receipts, self._size)
@@ -192,26 +199,31 @@ class Backlog:
         due = self.receipts[0].due if self.receipts else math.inf
         return None if due == math.inf else due
 
+    def take_first(self) -> Receipt:
+        """Takes out the one that has waited longest."""
+        first = self.receipts.popleft()
+        self._size -= first.size
+        return first
+
     def take_expired(self, now: float) -> list[Receipt]:
         """Takes out those that have waited long enough."""
         expired: list[Receipt] = []
         while self.receipts and self.receipts[0].due <= now:
-            expired.append(self.receipts.popleft())
-        self._size -= sum(receipt.size for receipt in expired)
+            expired.append(self.take_first())
         return expired
 
 
 class HandOver:
     """Messages that other threads have sent, until the loop takes them over, within the bounds of the send queue.
 
-    The loop takes them in batches, and is woken once for each. A batch is at its end when the loop takes it, or when
-    something else is asked of the loop, which must not be overtaken by what is sent afterwards. A message that has none
-    before it is always taken, because the loop may have room for it.
+    The loop takes them in batches, and is woken once for each. A batch ends when the loop takes it, or when the loop is
+    given another command, which later messages must not overtake. A message that is first in the queue is always taken,
+    because the loop may have room for it.
 
     It is not thread-safe: the caller holds a lock.
 
     Attributes:
-        batch: The number of the batch that is open, or was last.
+        batch: The number of the open batch, or of the last one.
         is_sealed: Whether the next message begins another one.
     """
 

@@ -1,9 +1,9 @@
 """A transport without sockets, whose peer a test plays.
 
-Every dial adds a `ScriptedPeer` to the transport's `peers`. Its verbs are what a server and a network can do. Unless it
-is told otherwise, a peer behaves well: it answers a Close frame with the same code, and then ends TCP. While the client
-does not read, what the peer does waits in order; once the client closes, all of it comes, however much that is. What
-becomes of the client's messages is what the network would make of them.
+Every dial adds a `ScriptedPeer` to the transport's `peers`. Its methods do what a server and a network can do. By
+itself, a peer behaves well: it answers a Close frame with the same code, and then ends TCP. While the client does not
+read, what the peer does waits in order; once the client closes, all of it comes, however much that is. The client's
+messages have the outcomes that the network would give them.
 
 Example:
     >>> import asyncio, threading
@@ -43,8 +43,8 @@ __all__ = ["ScriptedPeer", "ScriptedTransport", "check_script"]
 class ScriptedTransport:
     """Dials peers that a test plays.
 
-    A script that raises breaks its link, and further dials are refused. What it raised is raised again when the
-    transport is closed, which is when its project is left, so that no test passes by accident.
+    A script that raises breaks its link, and further dials are refused. When its project is left, the transport is
+    closed, and raises the script's exception again, so that no test passes by accident.
 
     Args:
         script: What each new peer does first, one turn of the loop after the dial; `None`: nothing.
@@ -110,7 +110,7 @@ class ScriptedTransport:
             peer.fail(f"the peer's script raised {type(error).__name__}: {error}")
 
     async def aclose(self) -> None:
-        """Says what went wrong in scripts.
+        """Raises the exceptions of scripts.
 
         Raises:
             BaseExceptionGroup: If any has failed.
@@ -121,7 +121,7 @@ class ScriptedTransport:
 
 
 class ScriptedLink:
-    """The client's side of an attempt: passes everything to the peer."""
+    """The client's side of an attempt. It passes everything to the peer."""
 
     def __init__(self, peer: ScriptedPeer) -> None:
         self._peer = peer
@@ -138,7 +138,7 @@ class ScriptedLink:
         return self._peer.traffic
 
     def catch_up(self, judge: Callable[[], object]) -> None:
-        """Judges at once: what the peer does is seen as it does it."""
+        """Judges at once, because the client sees what the peer does as it does it."""
         judge()
 
 

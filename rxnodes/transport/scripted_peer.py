@@ -15,6 +15,7 @@ from rxnodes.errors import ConnectError, ConnectionLost, ProtocolError, RxNodesE
 from rxnodes.lifecycle.events import Traffic
 from rxnodes.lifecycle.states import CloseCode, check_close
 from rxnodes.rx.schedulers import utc_now
+from rxnodes.transport.receipts import Backlog
 from rxnodes.wire.answer import asked_delay
 
 if TYPE_CHECKING:
@@ -29,11 +30,11 @@ __all__ = ["ScriptedPeer", "check_payload", "check_peers_close"]
 class ScriptedPeer:
     """The other side of one attempt: a server, and the network before it. `ScriptedTransport` makes it.
 
-    Its verbs are called on the event loop, return at once and raise nothing; once the link is over, they do nothing.
-    They do not check whether a real peer could do that; `peer_script` does.
+    Its methods are called on the event loop, and return at once. Once the link is over, they do nothing. They do not
+    check whether a real peer could do that; `peer_script` does.
 
     Attributes:
-        target: What was dialled.
+        target: The target that was dialled.
         received: The messages that have come from the client.
         close_frame: Code and reason of the client's Close frame, once it has come.
         answers_close: Whether a Close frame is answered with the same code.
@@ -70,20 +71,19 @@ class ScriptedPeer:
         self._sink = sink
         self._loop = asyncio.get_running_loop()
         self._is_open = False
-        # What the client has sent and the peer has not taken; what it sends behind its Close frame never leaves.
+        # Messages that the client has sent and the peer has not taken. Those behind its Close frame never leave.
         self._is_reading = True
-        self._waiting: deque[Receipt] = deque()
-        self._waiting_size = 0
+        self._waiting = Backlog(target.send_queue)
         self._too_late: list[Receipt] = []
         self._unsent = 0
-        # How many messages of the client were waited for, and who waits for the next ones.
+        # How many messages of the client were expected so far, and the callbacks for the next ones.
         self._expected = 0
         self._expectations: deque[Callable[[str | bytes], object]] = deque()
-        # The client's Close frame, which the link has been given and the peer has not taken yet.
+        # The client's Close frame, while the peer has not taken it.
         self._waiting_close: tuple[int, str] | None = None
         self._is_closing = False
         self._has_written_close = False
-        # What the peer has done and the client has not read.
+        # What the peer has done, and the client has not read.
         self._arriving: deque[Callable[[], None]] = deque()
         self._has_closed = False
         self._is_mute = False
@@ -99,7 +99,7 @@ class ScriptedPeer:
         """Accepts the handshake; a second time it does nothing.
 
         Args:
-            subprotocol: What the server chooses, offered or not; `None`: nothing.
+            subprotocol: The one that the server chooses, offered or not; `None`: none.
             headers: The headers of the server's answer, which `Opened` shows. A `CIMultiDict` may have a name twice.
         """
         if not self._is_over() and not self._is_open:
@@ -154,11 +154,9 @@ class ScriptedPeer:
             TypeError: If it is neither `str` nor `bytes`.
         """
         check_payload("a message", message)
-        self._arrive(lambda: self._send(message))
+        self._say(lambda: self._send(message))
 
     def _send(self, message: str | bytes) -> None:
-        if self._is_over() or self._has_closed or self._is_mute:
-            return
         self._messages_received += 1
         self._bytes_received += len(message.encode() if isinstance(message, str) else message)
         if isinstance(message, str):
@@ -178,13 +176,11 @@ class ScriptedPeer:
             ValueError: If a Close frame cannot carry the code or the reason.
         """
         check_peers_close(code, reason)
-        self._arrive(lambda: self._close(code, reason))
+        self._say(lambda: self._close(code, reason))
 
     def _close(self, code: int, reason: str) -> None:
-        if self._is_over() or self._has_closed or self._is_mute:
-            return
         self._has_closed = True
-        # Where it is there already, nobody has to wait for it.
+        # If the end of TCP is there already, nobody has to wait for it.
         tcp_ended = self.close_frame is not None and self._end in list(self._arriving)[:1]
         self._sink.close_received(code, reason, tcp_ended=tcp_ended)
         self._end_when_done()
@@ -195,11 +191,7 @@ class ScriptedPeer:
         Args:
             round_trip: What is emitted, in seconds. No time passes.
         """
-        self._arrive(lambda: self._pong(round_trip))
-
-    def _pong(self, round_trip: float) -> None:
-        if not (self._is_over() or self._has_closed or self._is_mute):
-            self._sink.ponged(round_trip)
+        self._say(lambda: self._sink.ponged(round_trip))
 
     def violate(self, code: int = 1002, message: str = "a frame that must not be") -> None:
         """Breaks the protocol. What the peer sends afterwards is not seen.
@@ -208,21 +200,19 @@ class ScriptedPeer:
             code: The close code with which the client says so: 1002, 1003, 1007 or 1009 (RFC 6455 section 7.4.1).
             message: The text of the `ProtocolError`.
         """
-        self._arrive(lambda: self._violate(code, message))
+        self._say(lambda: self._violate(code, message))
 
     def _violate(self, code: int, message: str) -> None:
-        if self._is_over() or self._has_closed or self._is_mute:
-            return
         self._is_mute = True
         self._sink.violated(ProtocolError(message, code=code))
 
     def expect(self, act: Callable[[str | bytes], object]) -> None:
-        """Calls a function with the client's next message, of those that no call before has expected.
+        """Calls a function with the client's next message that no earlier call has expected.
 
-        A login can be played so: the token is waited for, and then answered.
+        So a script plays a login: it waits for the token, and then answers.
 
         Args:
-            act: Called with the message: at once where it has come already, and otherwise in the loop's turn after it
+            act: Called with the message: at once if it has come already, and otherwise in the loop's turn after it
                 comes. If the link ends before, it is not called.
 
         Example:
@@ -273,16 +263,14 @@ class ScriptedPeer:
             act(self.received[self._expected - 1])
 
     def stop_reading(self) -> None:
-        """From here on nothing leaves the client. What waits when the peer closes, or the link ends, is unsent."""
+        """Lets nothing leave the client from here on. What waits when the peer closes, or the link ends, is unsent."""
         self._is_reading = False
 
     def resume_reading(self) -> None:
-        """Takes what waits, and goes on reading; nothing, if the link is over."""
+        """Takes what waits, and goes on reading."""
         self._is_reading = True
-        while self._waiting and self._can_take():
-            receipt = self._waiting.popleft()
-            self._waiting_size -= receipt.size
-            self._receive(receipt)
+        while self._waiting.receipts and self._can_take():
+            self._receive(self._waiting.take_first())
         if self._waiting_close is not None and self._can_take():
             frame, self._waiting_close = self._waiting_close, None
             self._take_close(frame)
@@ -294,7 +282,7 @@ class ScriptedPeer:
     def _end(self) -> None:
         self._has_ended = True
         if self._waiting_close is not None and self._has_written_close:
-            # The link is kept for what is still to leave.
+            # The link is kept for our Close frame, which is still to leave.
             return
         self._lose(None if self.close_frame else ConnectionLost("the peer ended the connection without a Close frame"))
 
@@ -307,7 +295,7 @@ class ScriptedPeer:
         """Ends the link because its script has failed.
 
         Args:
-            message: What the client is told.
+            message: The text of the client's error.
         """
         if self._is_open:
             self._lose(ConnectionLost(message))
@@ -334,9 +322,7 @@ class ScriptedPeer:
         elif self._can_take():
             self._receive(receipt)
         else:
-            self._waiting.append(receipt)
-            self._waiting_size += receipt.size
-            self._make_room()
+            self._hold_back(receipt)
             self._notice_break()
 
     def _can_take(self) -> bool:
@@ -349,15 +335,14 @@ class ScriptedPeer:
             # Not within the client's own call.
             self._loop.call_soon(self._meet_expectations)
 
-    def _make_room(self) -> None:
-        overflowed = self.target.send_queue.make_room(self._waiting, self._waiting_size)
+    def _hold_back(self, receipt: Receipt) -> None:
+        overflowed = self._waiting.add(receipt)
         if overflowed:
-            self._waiting_size -= sum(receipt.size for receipt in overflowed)
             self._unsent += len(overflowed)
             self._sink.overflowed(overflowed)
 
     def _notice_break(self) -> None:
-        """Nothing can be sent any more. All that has come is still read, whether the client wants it or not."""
+        """Notices that nothing can be sent any more. What has come is still read, even if the client has paused."""
         if self._is_broken and not self._has_noticed:
             self._has_noticed = True
             self._loop.call_soon(self._let_arrive)
@@ -398,15 +383,14 @@ class ScriptedPeer:
             self._loop.call_soon(self.end)
 
     def _read_to_end(self) -> None:
-        """The connection is ending: a client that does not read must not hold that up."""
+        """Reads on, because the connection is ending, and a client that does not read must not hold that up."""
         self._is_closing = True
         self._loop.call_soon(self._let_arrive)
 
     def _give_up_waiting(self) -> None:
-        """What waits never leaves."""
-        receipts = (*self._waiting, *self._too_late)
-        self._waiting.clear()
-        self._waiting_size = 0
+        """Makes unsent what waits."""
+        receipts = (*self._waiting.receipts, *self._too_late)
+        self._waiting = Backlog(self.target.send_queue)
         self._too_late.clear()
         self._unsent += len(receipts)
         if receipts:
@@ -428,8 +412,12 @@ class ScriptedPeer:
             self.was_aborted = True
             self._loop.call_soon(self._tell_lost, None)
 
+    def _say(self, event: Callable[[], None]) -> None:
+        """A frame of the peer arrives. Behind its Close frame, or a violation, nobody listens."""
+        self._arrive(lambda: None if self._is_over() or self._has_closed or self._is_mute else event())
+
     def _arrive(self, event: Callable[[], None]) -> None:
-        """What the peer does is seen at once, or when the client reads."""
+        """Lets the client see what the peer does: at once, or when it reads."""
         if self._arriving or not self._is_read():
             self._arriving.append(event)
         else:

@@ -6,7 +6,6 @@ import asyncio
 import gc
 import math
 import time
-import weakref
 from datetime import UTC, datetime, timedelta
 
 import faults
@@ -25,7 +24,6 @@ from rxnodes.testing import (
     never_read,
     vanish,
 )
-from rxnodes.transport.aiohttp.link import AiohttpLink
 from rxnodes.websocket import on_stop
 
 HEARTBEAT = 0.2
@@ -289,14 +287,8 @@ async def test_67_a_subscriber_that_blocks_the_loop_does_not_trip_it():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("script", [hang_up, vanish, echo, never_read, never_answer_handshake])
-async def test_68_no_timer_is_left_after_the_end(script):
+async def test_68_no_timer_is_left_after_the_end(script, links):
     """The helper looks for timers and tasks; this one looks for the link itself as well."""
-    links = weakref.WeakSet()
-    watch = AiohttpLink.watch
-
-    def note(link, sock):
-        links.add(link)
-        watch(link, sock)
 
     async def act(connection, _watch):
         if script in (echo, never_read):
@@ -306,18 +298,16 @@ async def test_68_no_timer_is_left_after_the_end(script):
         elif script is never_answer_handshake:
             connection.stop()
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(AiohttpLink, "watch", note)
-        is_lost = script in (hang_up, vanish)
-        outcome = await run_session(
-            script,
-            act=act,
-            initiator=NETWORK if is_lost else LOCAL,
-            error=ConnectionLost if is_lost else None,
-            opened=script is not never_answer_handshake,
-            script_ends=False,
-            heartbeat=30,
-        )
+    is_lost = script in (hang_up, vanish)
+    outcome = await run_session(
+        script,
+        act=act,
+        initiator=NETWORK if is_lost else LOCAL,
+        error=ConnectionLost if is_lost else None,
+        opened=script is not never_answer_handshake,
+        script_ends=False,
+        heartbeat=30,
+    )
     # That the session has ended does not have to be noticed with the help of the garbage collector's luck.
     del outcome
     gc.collect()

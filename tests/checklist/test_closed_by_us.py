@@ -461,46 +461,39 @@ async def test_60_what_arrives_after_our_close_frame_is_delivered():
     assert all(told.index(text) > closing for text in texts)
 
 
-async def test_60_a_violation_after_our_close_frame():
-    async def wrong(peer):
+def replies(frame):
+    """A script that answers our Close with a frame."""
+
+    async def script(peer):
         await peer.accept()
         await peer.expect_close()
-        await peer.send_frame(Frame(Opcode.TEXT, b"\xff"))
+        await peer.send_frame(frame)
         await peer.half_close()
         return await peer.wait_closed()
 
-    outcome = await run_session(wrong, act=stop_when_open, initiator=LOCAL, error=ProtocolError)
+    return script
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        Frame(Opcode.TEXT, b"\xff"),
+        *(Frame(Opcode.CLOSE, payload) for payload in (b"\x03", close_payload(1006), close_payload(1000, b"\xff"))),
+    ],
+    ids=["text", "half a code", "a code that must not be sent", "a reason that is not UTF-8"],
+)
+async def test_60_a_violation_after_our_close_frame(frame):
+    outcome = await run_session(replies(frame), act=stop_when_open, initiator=LOCAL, error=ProtocolError)
     assert [event.phase for event in outcome.errors] == ["receive"]
 
 
-@pytest.mark.parametrize("reply", [b"\x03", close_payload(1006), close_payload(1000, b"\xff")])
-async def test_60_a_reply_that_breaks_the_protocol(reply):
-    async def wrong(peer):
-        await peer.accept()
-        await peer.expect_close()
-        await peer.send_frame(Frame(Opcode.CLOSE, reply))
-        await peer.half_close()
-        return await peer.wait_closed()
-
-    await run_session(wrong, act=stop_when_open, initiator=LOCAL, error=ProtocolError)
-
-
-async def test_a_reply_with_another_code_is_kept():
-    async def other(peer):
-        await peer.accept()
-        await peer.expect_close()
-        await peer.send_close(4444, "my own words")
-
-    await run_session(other, act=stop_when_open, **clean(LOCAL, 4444, "my own words"))
-
-
-async def test_a_reply_that_is_empty_is_1005():
-    async def empty(peer):
-        await peer.accept()
-        await peer.expect_close()
-        await peer.send_close(None)
-
-    await run_session(empty, act=stop_when_open, **clean(LOCAL, 1005))
+@pytest.mark.parametrize(
+    ("payload", "told"),
+    [(close_payload(4444, "my own words"), (4444, "my own words")), (b"", (1005,))],
+    ids=["another code", "empty"],
+)
+async def test_a_reply_is_kept_as_it_is(payload, told):
+    await run_session(replies(Frame(Opcode.CLOSE, payload)), act=stop_when_open, **clean(LOCAL, *told))
 
 
 @pytest.mark.parametrize("script", [echo, never_answer_close, never_read, keep_tcp_open], ids=lambda s: s.__name__)

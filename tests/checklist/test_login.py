@@ -11,7 +11,7 @@ import time
 
 import faults
 import pytest
-from faults import LOCAL, NETWORK, REMOTE, TIMEOUT, own_tasks, run_session
+from faults import LOCAL, NETWORK, REMOTE, TIMEOUT, clean, own_tasks, run_session
 
 from rxnodes import (
     CloseTimeout,
@@ -83,15 +83,15 @@ async def wait_closed(peer):
     await peer.wait_closed()
 
 
-def one_connect_error(outcome):
-    """The error of a session that never opened, which an `ErrorEvent` of phase connect has told."""
+async def failed(script, hook=log_in, **options):
+    """A session that never opens, because its login fails, and says why. Gives its error besides."""
+    outcome = await run_session(script, after_connect=hook, opened=False, error=ConnectError, messages=[], **options)
     (event,) = outcome.errors
     assert event.phase == "connect"
     assert event.error is outcome.stopped.error
     assert outcome.watch.of(Opened) == []
-    assert outcome.journal.messages == []
     nothing_counted(outcome.stopped)
-    return event.error
+    return outcome, event.error
 
 
 def nothing_counted(stopped):
@@ -100,18 +100,7 @@ def nothing_counted(stopped):
 
 
 async def test_114_the_peer_closes(secured):
-    outcome = await run_session(
-        then(frames("first", 4401), expect_close),
-        after_connect=log_in,
-        initiator=REMOTE,
-        code=4401,
-        reason="why",
-        was_clean=True,
-        opened=False,
-        error=ConnectError,
-        **secured,
-    )
-    error = one_connect_error(outcome)
+    outcome, error = await failed(then(frames("first", 4401), expect_close), **clean(REMOTE, 4401, "why"), **secured)
     assert (error.code, error.reason) == (4401, "why")
     assert outcome.journal.kinds == ["Connecting", "ErrorEvent", "Closing", "Stopped"]
 
@@ -121,10 +110,7 @@ async def test_114_a_code_that_is_not_final_is_retried():
         in_turn(then(frames(4401), expect_close), then(frames("welcome", 1000), expect_close)),
         after_connect=log_in,
         reconnect=AT_ONCE,
-        initiator=REMOTE,
-        code=1000,
-        reason="why",
-        was_clean=True,
+        **clean(REMOTE, 1000, "why"),
     )
     (dropped,) = outcome.watch.of(Dropped)
     assert (dropped.code, dropped.was_clean) == (4401, True)
@@ -135,31 +121,15 @@ async def test_114_a_hook_that_gives_up_has_the_last_word():
         if await greeting.receive() == "auth_invalid":
             raise GiveUp("the token was refused")
 
-    outcome = await run_session(
-        then(frames("auth_invalid", 4401), expect_close, accepts=False),
-        after_connect=hook,
-        reconnect=AT_ONCE,
-        initiator=REMOTE,
-        code=4401,
-        reason="why",
-        was_clean=True,
-        opened=False,
-        error=ConnectError,
-    )
-    assert str(one_connect_error(outcome)) == "the token was refused"
+    script = then(frames("auth_invalid", 4401), expect_close, accepts=False)
+    _, error = await failed(script, hook, reconnect=AT_ONCE, **clean(REMOTE, 4401, "why"))
+    assert str(error) == "the token was refused"
 
 
 @pytest.mark.parametrize("end", [reset, lambda peer: peer.close()], ids=["reset", "fin"])
 async def test_115_the_connection_ends(end, secured):
-    outcome = await run_session(
-        then(frames("first"), end),
-        after_connect=log_in,
-        initiator=NETWORK,
-        opened=False,
-        error=ConnectError,
-        **secured,
-    )
-    assert "the connection ended during the login: " in str(one_connect_error(outcome))
+    outcome, error = await failed(then(frames("first"), end), initiator=NETWORK, **secured)
+    assert "the connection ended during the login: " in str(error)
     assert outcome.journal.kinds == ["Connecting", "ErrorEvent", "Stopped"]
 
 
@@ -173,15 +143,7 @@ async def test_115_a_login_that_waits_for_something_else_is_cancelled_at_once():
             cancelled.append("hook")
             raise
 
-    outcome = await run_session(
-        then(reset, accepts=False),
-        after_connect=hook,
-        initiator=NETWORK,
-        opened=False,
-        error=ConnectError,
-        within=0.0,
-    )
-    one_connect_error(outcome)
+    await failed(then(reset, accepts=False), hook, initiator=NETWORK, within=0.0)
     assert cancelled == ["hook"]
 
 
@@ -189,19 +151,14 @@ async def test_115_a_login_that_waits_for_something_else_is_cancelled_at_once():
 @pytest.mark.parametrize("answers", [True, False])
 async def test_116_the_peer_hangs(answers, secured):
     """One timeout is over all of the attempt; then it is closed in order, or the deadline ends it."""
-    outcome = await run_session(
+    outcome, error = await failed(
         then(answer_close if answers else wait_closed),
-        after_connect=log_in,
         connect_timeout=SHORT,
         close_timeout=SHORT,
-        initiator=LOCAL,
-        code=1000 if answers else 1006,
-        was_clean=answers,
-        opened=False,
-        error=ConnectError,
+        **(clean(LOCAL) if answers else {"initiator": LOCAL}),
         **secured,
     )
-    assert str(one_connect_error(outcome)) == f"after_connect was not done within connect_timeout ({SHORT} s)"
+    assert str(error) == f"after_connect was not done within connect_timeout ({SHORT} s)"
     assert outcome.took >= (SHORT if answers else 2 * SHORT) * 0.9
 
 
@@ -219,9 +176,7 @@ async def test_116_an_answer_that_has_come_in_time_counts(secured):
         act=faults.stop_when_open,
         after_connect=log_in,
         connect_timeout=SHORT,
-        initiator=LOCAL,
-        code=1000,
-        was_clean=True,
+        **clean(LOCAL),
         **secured,
     )
 
@@ -243,23 +198,13 @@ async def test_117_the_peer_floods(secured):
     async def act(_connection, _watch):
         await held_up.wait()
 
-    outcome = await run_session(
-        then(flood),
-        act=act,
-        after_connect=log_in,
-        connect_timeout=1.5,
-        close_timeout=SHORT,
-        initiator=LOCAL,
-        code=1006,
-        opened=False,
-        error=ConnectError,
-        may_complain=True,
-        **secured,
+    outcome, error = await failed(
+        then(flood), act=act, connect_timeout=1.5, close_timeout=SHORT, initiator=LOCAL, may_complain=True, **secured
     )
     assert outcome.logged == [
         "rxnodes: it: reading had paused, since more than 64 KiB had come that after_connect did not take"
     ]
-    assert "within connect_timeout" in str(one_connect_error(outcome))
+    assert "within connect_timeout" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -289,16 +234,8 @@ async def test_118_the_peer_sends_nonsense():
             seen.append(error)
             raise
 
-    outcome = await run_session(
-        then(frames("no JSON"), answer_close, accepts=False),
-        after_connect=hook,
-        initiator=LOCAL,
-        code=1000,
-        was_clean=True,
-        opened=False,
-        error=ConnectError,
-    )
-    assert str(one_connect_error(outcome)) == f"after_connect raised DecodeError: {seen[0]}"
+    _, error = await failed(then(frames("no JSON"), answer_close, accepts=False), hook, **clean(LOCAL))
+    assert str(error) == f"after_connect raised DecodeError: {seen[0]}"
 
 
 def stop(connection, _project):
@@ -412,9 +349,7 @@ async def test_120_what_is_sent_at_opened_and_what_waited_come_behind_the_login(
         act=act,
         after_connect=log_in,
         send_queue={"while_connecting": True},
-        initiator=LOCAL,
-        code=1000,
-        was_clean=True,
+        **clean(LOCAL),
     )
     assert heard == ["first", "waited"]
     assert (outcome.stopped.messages_sent, outcome.stopped.bytes_sent) == (2, 11)
@@ -426,10 +361,7 @@ async def test_121_a_close_in_the_read_of_the_answer(retries, secured):
         in_turn(then(frames("welcome", "one", 4401), expect_close), then(frames("welcome", 1000), expect_close)),
         after_connect=log_in,
         reconnect=AT_ONCE | {"enabled": retries},
-        initiator=REMOTE,
-        code=1000 if retries else 4401,
-        reason="why",
-        was_clean=True,
+        **clean(REMOTE, 1000 if retries else 4401, "why"),
         messages=["one"],
         **secured,
     )
@@ -519,10 +451,7 @@ async def test_123_each_attempt_logs_in_again():
         connect_timeout=SHORT,
         reconnect=AT_ONCE,
         within=5.0,
-        initiator=REMOTE,
-        code=1000,
-        reason="why",
-        was_clean=True,
+        **clean(REMOTE, 1000, "why"),
         messages=["one", "two"],
     )
     assert [one.attempt for one in attempts] == [1, 2, 3, 4]
@@ -537,18 +466,16 @@ async def test_123_a_stop_behind_a_failed_login_whose_close_is_not_answered():
     async def act(connection, _watch):
         connection.errors.subscribe(lambda _: connection.stop())
 
-    outcome = await run_session(
+    _, error = await failed(
         never_answer_close,
+        hook,
         act=act,
-        after_connect=hook,
         reconnect=AT_ONCE,
         close_timeout=SHORT,
         initiator=LOCAL,
-        opened=False,
-        error=ConnectError,
         script_ends=False,
     )
-    assert str(one_connect_error(outcome)) == "no token"
+    assert str(error) == "no token"
 
 
 async def test_123_the_peer_does_not_answer_a_stop_during_the_login():

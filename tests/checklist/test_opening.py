@@ -7,14 +7,13 @@ import contextlib
 import gc
 import socket
 import ssl
-import weakref
 
 import faults
 import pytest
-from faults import LOCAL, NETWORK, REMOTE, Authority, run_session, stop_when_open, watched_sockets
+from faults import LOCAL, NETWORK, REMOTE, Authority, clean, run_session, stop_when_open, watched_sockets
 from websockets.asyncio.server import serve
 
-from rxnodes import ConnectError, Connecting, ConnectionState, ConnectOptions, GiveUp, Project, SettingsError
+from rxnodes import ConnectError, Connecting, ConnectionState, ConnectOptions, Project, SettingsError
 from rxnodes.testing import (
     ChaosProxy,
     Frame,
@@ -29,7 +28,6 @@ from rxnodes.testing import (
     refusing_port,
     stall_in_header,
 )
-from rxnodes.transport.aiohttp.link import AiohttpLink
 
 SHORT = 0.15
 
@@ -169,7 +167,7 @@ async def test_08_case_and_company_do_not_matter(headers):
         await peer.accept(extra_headers=headers)
         await peer.send_close((await peer.expect_close()).code)
 
-    await run_session(right, act=stop_when_open, initiator=LOCAL, code=1000, was_clean=True)
+    await run_session(right, act=stop_when_open, **clean(LOCAL))
 
 
 @pytest.mark.parametrize(
@@ -297,9 +295,7 @@ async def test_16_one_or_none_of_the_offered_subprotocols(chosen, told):
         await peer.send_close((await peer.expect_close()).code)
         return request.header("Sec-WebSocket-Protocol").replace(" ", "")
 
-    outcome = await run_session(
-        right, act=stop_when_open, subprotocols=("chat", "superchat"), initiator=LOCAL, code=1000, was_clean=True
-    )
+    outcome = await run_session(right, act=stop_when_open, subprotocols=("chat", "superchat"), **clean(LOCAL))
     assert outcome.heard == ["chat,superchat"]
     assert [event.subprotocol for event in faults.opened(outcome.watch)] == [told]
 
@@ -360,9 +356,7 @@ async def test_19_messages_and_close_in_the_segment_of_the_101(ends):
             peer.reset()
         return close
 
-    outcome = await run_session(
-        eager, initiator=REMOTE, code=1001, reason="bye", was_clean=True, messages=["first", b"second"]
-    )
+    outcome = await run_session(eager, **clean(REMOTE, 1001, "bye"), messages=["first", b"second"])
     assert outcome.heard == [(1001, "")]
 
 
@@ -375,7 +369,7 @@ async def test_19_half_a_frame_in_the_segment_of_the_101():
         await peer.send_close(1000)
         return await peer.expect_close()
 
-    await run_session(eager, initiator=REMOTE, code=1000, was_clean=True, messages=["in two halves"])
+    await run_session(eager, **clean(REMOTE), messages=["in two halves"])
 
 
 async def test_19_a_handshake_in_segments_of_one_octet():
@@ -390,9 +384,7 @@ async def test_19_a_handshake_in_segments_of_one_octet():
         await run_session(
             proxy.url,
             act=act,
-            initiator=LOCAL,
-            code=1000,
-            was_clean=True,
+            **clean(LOCAL),
             messages=["over and out"],
             connect_timeout=10,
         )
@@ -404,9 +396,7 @@ async def test_20_a_certificate_that_is_trusted(authority):
         act=stop_when_open,
         tls_server=authority.server(),
         tls={"ca_file": authority.file},
-        initiator=LOCAL,
-        code=1000,
-        was_clean=True,
+        **clean(LOCAL),
     )
 
 
@@ -496,18 +486,26 @@ async def stop_when_dialled(connection, _watch):
     assert connection.state is ConnectionState.CLOSING
 
 
-def stopped_while_connecting(outcome):
+async def stopped_while_connecting(where, act, **options):
+    """A session that `act` ends before it is open."""
+    outcome = await run_session(where, act=act, initiator=LOCAL, opened=False, messages=[], within=2.0, **options)
     assert outcome.errors == []
     assert outcome.journal.kinds == ["Connecting", "Closing", "Stopped"]
     assert outcome.took < faults.ROOM
+    return outcome
+
+
+async def stopped_before_the_dial(hook, act):
+    """Likewise, while a hook keeps the dial waiting."""
+    async with WebSocketServer(echo) as server:
+        await stopped_while_connecting(server.url, act, before_connect=hook)
+        assert server.connections == 0, "after a stop no attempt follows"
 
 
 @pytest.mark.parametrize("act", [stop_at_once, stop_when_dialled])
 @pytest.mark.parametrize("script", [never_answer_handshake, stall_in_header, echo, refuse(503)])
 async def test_23_stop_while_connecting(script, act):
-    stopped_while_connecting(
-        await run_session(script, act=act, initiator=LOCAL, opened=False, messages=[], script_ends=False, within=2.0)
-    )
+    await stopped_while_connecting(script, act, script_ends=False)
 
 
 async def test_23_stop_when_the_server_has_the_request():
@@ -522,9 +520,7 @@ async def test_23_stop_when_the_server_has_the_request():
         await asked.wait()
         connection.stop()
 
-    outcome = await run_session(hesitant, act=act, initiator=LOCAL, opened=False, within=2.0)
-    stopped_while_connecting(outcome)
-    assert len(outcome.heard) == 1
+    assert len((await stopped_while_connecting(hesitant, act)).heard) == 1
 
 
 @pytest.mark.parametrize("is_tls", [False, True], ids=["ws", "wss"])
@@ -560,9 +556,7 @@ async def test_23_stop_while_the_name_is_looked_up(monkeypatch):
         await asyncio.get_running_loop().create_future()
 
     monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", never)
-    stopped_while_connecting(
-        await run_session("ws://slow.test/", act=stop_when_dialled, initiator=LOCAL, opened=False, within=2.0)
-    )
+    await stopped_while_connecting("ws://slow.test/", stop_when_dialled)
 
 
 async def test_23_stop_during_the_tls_handshake(authority):
@@ -573,34 +567,24 @@ async def test_23_stop_during_the_tls_handshake(authority):
                 await asyncio.sleep(0)
             connection.stop()
 
-        stopped_while_connecting(
-            await run_session(
-                silent.url.replace("ws:", "wss:"),
-                act=act,
-                initiator=LOCAL,
-                opened=False,
-                within=2.0,
-                tls={"ca_file": authority.file},
-            )
-        )
+        await stopped_while_connecting(silent.url.replace("ws:", "wss:"), act, tls={"ca_file": authority.file})
 
 
 async def test_23_abort_while_connecting():
     async def act(connection, _watch):
         connection.abort()
 
-    stopped_while_connecting(
-        await run_session(never_answer_handshake, act=act, initiator=LOCAL, opened=False, within=2.0, script_ends=False)
-    )
+    await stopped_while_connecting(never_answer_handshake, act, script_ends=False)
 
 
 # 12, 23 and 26 where a hook is asked before each attempt
 
 
-async def test_12_connect_timeout_is_over_a_hook_that_does_not_answer():
-    async def never(_attempt):
-        await asyncio.get_running_loop().create_future()
+async def never(_attempt):
+    await asyncio.get_running_loop().create_future()
 
+
+async def test_12_connect_timeout_is_over_a_hook_that_does_not_answer():
     async with WebSocketServer(echo) as server:
         await failed(server.url, says="connect_timeout", connect_timeout=SHORT, before_connect=never)
         assert server.connections == 0
@@ -618,21 +602,7 @@ async def test_12_connect_timeout_begins_after_the_hooks_delay():
 
 
 async def test_23_stop_while_the_hook_is_asked():
-    cancelled = []
-
-    async def never(_attempt):
-        try:
-            await asyncio.get_running_loop().create_future()
-        except asyncio.CancelledError:
-            cancelled.append(True)
-            raise
-
-    async with WebSocketServer(echo) as server:
-        outcome = await run_session(
-            server.url, act=stop_when_dialled, initiator=LOCAL, opened=False, within=2.0, before_connect=never
-        )
-        assert server.connections == 0
-    stopped_while_connecting(outcome)
+    await stopped_before_the_dial(never, stop_when_dialled)
 
 
 async def test_23_stop_while_the_hooks_delay_lasts():
@@ -647,12 +617,7 @@ async def test_23_stop_while_the_hooks_delay_lasts():
         await asyncio.sleep(0)
         connection.stop()
 
-    async with WebSocketServer(echo) as server:
-        outcome = await run_session(
-            server.url, act=act, initiator=LOCAL, opened=False, within=2.0, before_connect=later
-        )
-        assert server.connections == 0
-    stopped_while_connecting(outcome)
+    await stopped_before_the_dial(later, act)
 
 
 async def test_23_stop_at_the_moment_when_the_hook_has_answered():
@@ -669,42 +634,7 @@ async def test_23_stop_at_the_moment_when_the_hook_has_answered():
                     await asyncio.sleep(0)
                 connection.stop()
 
-            outcome = await run_session(
-                server.url, act=act, initiator=LOCAL, opened=False, within=2.0, before_connect=at_once
-            )
-            stopped_while_connecting(outcome)
-
-
-@pytest.mark.parametrize("command", ["stop", "abort"])
-async def test_23_a_hook_that_answers_though_it_was_cancelled(command):
-    asked = asyncio.Event()
-
-    async def stubborn(_attempt):
-        asked.set()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.get_running_loop().create_future()
-        return ConnectOptions()
-
-    async def act(connection, _watch):
-        await asked.wait()
-        getattr(connection, command)()
-
-    async with WebSocketServer(echo) as server:
-        outcome = await run_session(
-            server.url, act=act, initiator=LOCAL, opened=False, within=2.0, before_connect=stubborn
-        )
-        assert server.connections == 0, "after a stop no attempt follows"
-    stopped_while_connecting(outcome)
-
-
-@pytest.mark.parametrize("answer", [{"headers": {}}, "ws://elsewhere", 3], ids=["dict", "str", "int"])
-async def test_26_a_hook_that_answers_nonsense(answer):
-    async def nonsense(_attempt):
-        return answer
-
-    async with WebSocketServer(refuse(503)) as server:
-        await failed(server.url, says="before_connect", before_connect=nonsense, may_complain=True)
-        assert server.connections == 0
+            await stopped_while_connecting(server.url, act, before_connect=at_once)
 
 
 @pytest.mark.parametrize("delay", ["1", None, float("nan"), float("inf"), -1.0], ids=str)
@@ -743,35 +673,6 @@ async def test_26_a_hook_whose_options_cannot_be_used(options):
         outcome = await failed(server.url, says="before_connect", before_connect=unusable)
         assert server.connections == 0
     assert not outcome.stopped.error.retryable
-
-
-class UnspeakableError(GiveUp):
-    def __str__(self):
-        raise RuntimeError("no text")
-
-
-@pytest.mark.parametrize(
-    ("error", "says"),
-    [
-        (ValueError("mine"), "before_connect raised ValueError; the log has the traceback"),
-        (GiveUp("no more"), "no more"),
-        (GiveUp(), "before_connect gave up"),
-        (UnspeakableError(), "before_connect gave up"),
-    ],
-    ids=["raises", "gives up", "says nothing", "cannot say"],
-)
-async def test_26_a_hook_that_raises(error, says):
-    async def raises(_attempt):
-        raise error
-
-    async with WebSocketServer(echo) as server:
-        await failed(
-            server.url,
-            says=says,
-            before_connect=raises,
-            may_complain=True,
-        )
-        assert server.connections == 0
 
 
 @pytest.mark.parametrize("command", ["stop", "abort", "start"])
@@ -820,7 +721,7 @@ async def test_25_start_twice_is_one_connection(turns):
             connection.send("hello")
             connection.messages.subscribe(lambda _: connection.stop())
 
-        await run_session(server.url, act=act, initiator=LOCAL, code=1000, was_clean=True, messages=["hello"])
+        await run_session(server.url, act=act, **clean(LOCAL), messages=["hello"])
         assert server.connections == 1
 
 
@@ -830,17 +731,8 @@ async def test_25_start_twice_is_one_connection(turns):
     [refuse(404), answer_with(b"junk\r\n\r\n"), never_answer_handshake, answer_with()],
     ids=["refused", "junk", "silent", "fin"],
 )
-async def test_26_a_failed_open_releases_everything(script):
-    links = weakref.WeakSet()
-    watch = AiohttpLink.watch
-
-    def note(link, sock):
-        links.add(link)
-        watch(link, sock)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(AiohttpLink, "watch", note)
-        outcome = await run_session(script, initiator=NETWORK, opened=False, error=ConnectError, connect_timeout=SHORT)
+async def test_26_a_failed_open_releases_everything(script, links):
+    outcome = await run_session(script, initiator=NETWORK, opened=False, error=ConnectError, connect_timeout=SHORT)
     assert len(outcome.sockets.opened) == 1
     assert outcome.sockets.left() == []
     del outcome
@@ -870,8 +762,6 @@ async def test_a_server_that_we_did_not_write_chooses_a_subprotocol():
             f"ws://127.0.0.1:{port}/",
             act=stop_when_open,
             subprotocols=("chat", "superchat"),
-            initiator=LOCAL,
-            code=1000,
-            was_clean=True,
+            **clean(LOCAL),
         )
     assert faults.opened(outcome.watch)[0].subprotocol == "superchat"

@@ -164,12 +164,15 @@ async def test_84_and_86_a_subscriber_that_raises_in_everything(error):
     assert len(outcome.logged) > len(outcome.errors)
 
 
-async def test_84_the_log_holds_the_traceback(caplog):
+async def test_84_the_log_holds_the_traceback_and_the_event_the_text(caplog):
     async def act(connection, watch):
         on_start(connection).subscribe(lambda _: {}[1])
         await stop_when_open(connection, watch)
 
-    await run_session(echo, act=act, **clean(LOCAL), may_complain=True)
+    outcome = await run_session(echo, act=act, **clean(LOCAL), may_complain=True)
+    (event,) = outcome.errors
+    assert isinstance(event.error, HandlerError)
+    assert "KeyError" in event.message
     (record,) = [record for record in caplog.records if record.name == "rxnodes"]
     assert record.exc_info[0] is KeyError
     assert record.exc_info[1].__traceback__ is not None
@@ -402,12 +405,11 @@ async def test_93_a_consumer_that_awaits_holds_up_the_peer():
         connection.messages.subscribe(lambda _: pauses.append(connection._driver.pause_control.is_paused))
         await connection.wait_started()
 
-    expected = {"initiator": REMOTE, "code": 1000, "was_clean": True}
-    outcome = await run_session(talk, act=act, heartbeat=heartbeat, **expected)
+    outcome = await run_session(talk, act=act, heartbeat=heartbeat, **clean(REMOTE))
     assert seen == list(range(count))
     assert held_at[0] < count
     assert outcome.stopped.messages_received == count
-    await run_session(talk, act=no_consumer_that_awaits, **expected)
+    await run_session(talk, act=no_consumer_that_awaits, **clean(REMOTE))
     assert pauses == [False] * count, "it is the consumer that holds it up"
 
 
@@ -578,9 +580,7 @@ async def test_97_the_settings_can_say_what_is_final(script, settings):
 async def test_97_retry_after_is_the_least_delay():
     outcome = await run_session(
         in_turn(refuse(503, {"Retry-After": "1"}), close_with(1000)),
-        initiator=REMOTE,
-        code=1000,
-        was_clean=True,
+        **clean(REMOTE),
         reconnect=AT_ONCE,
     )
     (dropped,) = outcome.watch.of(Dropped)

@@ -14,10 +14,10 @@ import traceback
 import faults
 import pytest
 import trustme
-from faults import LOCAL, NETWORK, Authority, run_session, stop_when_open
+from faults import LOCAL, NETWORK, Authority, clean, run_session, stop_when_open
 from websockets.asyncio.server import basic_auth, serve
 
-from rxnodes import ConnectError, HandlerError, Opened, Project, RxNodesError, SettingsError
+from rxnodes import ConnectError, Opened, Project, RxNodesError, SettingsError
 from rxnodes.connection.before_connect import ConnectOptions
 from rxnodes.lifecycle.plain_values import plain_event
 from rxnodes.testing import (
@@ -32,7 +32,7 @@ from rxnodes.testing import (
     refusing_port,
     vanish,
 )
-from rxnodes.websocket import on_error, on_receive, on_start, on_stop
+from rxnodes.websocket import on_error, on_receive, on_stop
 from rxnodes.websocket.settings import WebSocketSettings
 
 SECRETS = {
@@ -52,6 +52,11 @@ ENCODED = "cGxhbnRlZC11c2VyOnBsYW50ZWQtcGFzc3dvcmQ="
 def found_in(text):
     """The secrets that a text gives away."""
     return [name for name, secret in SECRETS.items() if secret in text] + (["Basic"] if ENCODED in text else [])
+
+
+def keep_the_secrets(texts):
+    for text in texts:
+        assert found_in(text) == [], text
 
 
 def chain(error):
@@ -181,47 +186,29 @@ async def raises_in_a_subscriber(connection, _watch):
 
 
 JUNK = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade\x00: websocket\r\n\r\n"
+NO_ACCEPT = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+
+
+ENDS = {
+    "401": (refuse(401), nothing),
+    "500": (refuse(500), nothing),
+    "redirect": (refuse(302, {"Location": "ws://elsewhere.test/"}), nothing),
+    "junk header": (answer_with(JUNK), nothing),
+    "junk": (answer_with(b"junk\r\n\r\n"), nothing),
+    "fin": (answer_with(), nothing),
+    "no accept": (answer_with(NO_ACCEPT), nothing),
+    "silence": (never_answer_handshake, nothing),
+    "hang up": (hang_up, nothing),
+    "reset": (vanish, nothing),
+    "violation": (close_with(1006), nothing),
+    "close": (close_with(4000, "bye"), nothing),
+    "no reply": (never_answer_close, stop),
+    "subscriber": (echo, raises_in_a_subscriber),
+}
 
 
 @pytest.mark.slow(but_every=5)
-@pytest.mark.parametrize(
-    ("script", "act"),
-    [
-        (refuse(401), nothing),
-        (refuse(500), nothing),
-        (refuse(302, {"Location": "ws://elsewhere.test/"}), nothing),
-        (answer_with(JUNK), nothing),
-        (answer_with(b"junk\r\n\r\n"), nothing),
-        (answer_with(), nothing),
-        (
-            answer_with(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"),
-            nothing,
-        ),
-        (never_answer_handshake, nothing),
-        (hang_up, nothing),
-        (vanish, nothing),
-        (close_with(1006), nothing),
-        (close_with(4000, "bye"), nothing),
-        (never_answer_close, stop),
-        (echo, raises_in_a_subscriber),
-    ],
-    ids=[
-        "401",
-        "500",
-        "redirect",
-        "junk header",
-        "junk",
-        "fin",
-        "no accept",
-        "silence",
-        "hang up",
-        "reset",
-        "violation",
-        "close",
-        "no reply",
-        "subscriber",
-    ],
-)
+@pytest.mark.parametrize(("script", "act"), ENDS.values(), ids=ENDS)
 async def test_no_secret_can_be_read(script, act, log):
     sent = []
 
@@ -239,8 +226,7 @@ async def test_no_secret_can_be_read(script, act, log):
         hidden = {"key password", "user", "password"}
         assert set(found_in(sent[0])) == {"Basic", *SECRETS} - hidden, "the secrets did go to the server"
     assert any("Executing" in text for text in log.texts), "the log was really listened to"
-    for text in texts:
-        assert found_in(text) == [], text
+    keep_the_secrets(texts)
 
 
 @pytest.mark.parametrize("status", [101, 302, 401])
@@ -277,8 +263,7 @@ async def test_no_secret_of_an_answer_can_be_read(status, log):
     for event in (*events, stopped.error):
         texts += [repr(event), str(event), "".join(traceback.format_exception(getattr(event, "error", None)))]
     assert any("Executing" in text for text in log.texts), "the log was really listened to"
-    for text in (*texts, *log.texts):
-        assert found_in(text) == [], text
+    keep_the_secrets([*texts, *log.texts])
 
 
 @pytest.mark.slow
@@ -296,16 +281,14 @@ async def test_no_secret_of_a_proxy_can_be_read(answer, log):
         _, texts = await readable(with_secrets("ws://server.test/", proxy=proxy), nothing, log)
     assert requests[0].header("Proxy-Authorization") == f"Basic {ENCODED}"
     assert requests[0].header("Cookie") is None, "the proxy sees nothing of the server's"
-    for text in texts:
-        assert found_in(text) == [], text
+    keep_the_secrets(texts)
 
 
 @pytest.mark.slow
 async def test_no_secret_can_be_read_when_refused(log):
     with refusing_port() as port:
         _, texts = await readable(with_secrets(f"ws://127.0.0.1:{port}/"), nothing, log)
-    for text in texts:
-        assert found_in(text) == [], text
+    keep_the_secrets(texts)
 
 
 async def test_no_secret_can_be_read_when_the_name_is_unknown(log, monkeypatch):
@@ -314,8 +297,7 @@ async def test_no_secret_can_be_read_when_the_name_is_unknown(log, monkeypatch):
 
     monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", unknown)
     _, texts = await readable(with_secrets("ws://nowhere.invalid/"), nothing, log)
-    for text in texts:
-        assert found_in(text) == [], text
+    keep_the_secrets(texts)
 
 
 async def echoes_the_subprotocol(peer):
@@ -350,8 +332,7 @@ async def test_no_secret_of_a_hook_can_be_read(script, log):
         _, texts = await readable(settings, nothing, log)
     assert requests[0].header("X-Api-Key") == SECRETS["header value"]
     assert requests[0].target.count("planted") == 2
-    for text in texts:
-        assert found_in(text) == [], text
+    keep_the_secrets(texts)
 
 
 @pytest.mark.slow
@@ -377,8 +358,7 @@ async def test_no_secret_of_a_hook_that_errs_can_be_read(options, log):
         settings = {"url": server.url, "before_connect": hook, "heartbeat": None, "connect_timeout": 0.5}
         watch, texts = await readable(settings, nothing, log)
     assert not watch.stopped[0].opened
-    for text in texts:
-        assert found_in(text) == [], text
+    keep_the_secrets(texts)
 
 
 @pytest.fixture
@@ -411,8 +391,7 @@ async def test_no_secret_can_be_read_with_tls(tmp_path, client_certificate, log,
     async with WebSocketServer(close_with(4000, "bye"), tls=authority.server()) as server:
         watch, texts = await readable(with_secrets(server.url, tls=tls), nothing, log)
     assert watch.stopped[0].opened is is_trusted
-    for text in texts:
-        assert found_in(text) == [], text
+    keep_the_secrets(texts)
 
 
 @pytest.mark.parametrize(
@@ -441,18 +420,28 @@ async def test_no_secret_can_be_read_with_tls(tmp_path, client_certificate, log,
 def test_no_secret_is_in_what_is_said_of_wrong_settings(wrong, log):
     with pytest.raises(SettingsError) as caught:
         Project(websocket={"it": with_secrets("ws://host/", **wrong)})
-    texts = [*texts_of(caught.value), *log.texts]
-    for text in texts:
-        # The traceback shows the caller's own source line, in which there is no secret but its name.
-        assert found_in(text) == [], text
+    # The traceback shows the caller's own source line, in which there is no secret but its name.
+    keep_the_secrets([*texts_of(caught.value), *log.texts])
 
 
 def test_no_secret_is_in_what_is_said_of_a_wrong_key_password(tmp_path, client_certificate):
     tls = {"key_password": SECRETS["password"], **client_certificate}
     with pytest.raises(SettingsError) as caught:
         Project(websocket={"it": {"url": "wss://host/", "tls": tls}})
-    for text in texts_of(caught.value):
-        assert found_in(text) == [], text
+    keep_the_secrets(texts_of(caught.value))
+
+
+async def request_with(**settings):
+    """The request of a handshake, which the server then refuses."""
+    requests = []
+
+    async def script(peer):
+        requests.append(await peer.read_request())
+        await peer.respond(403)
+
+    await run_session(script, initiator=NETWORK, opened=False, error=ConnectError, **settings)
+    (request,) = requests
+    return request
 
 
 @pytest.mark.parametrize("end", ["\r", "\n", "\r\n", "\r\nX-Injected: yes", "\x00", "\x7f"])
@@ -469,14 +458,7 @@ async def test_line_breaks_are_refused_or_encoded(where, end):
         with pytest.raises(SettingsError):
             Project(websocket={"it": {"url": "ws://127.0.0.1/", **settings}})
         return
-    requests = []
-
-    async def script(peer):
-        requests.append(await peer.read_request())
-        await peer.respond(403)
-
-    await run_session(script, initiator=NETWORK, opened=False, error=ConnectError, **settings)
-    (request,) = requests
+    request = await request_with(**settings)
     assert request.target.startswith("/?key=value%")
     assert request.header("X-Injected") is None
 
@@ -497,7 +479,7 @@ async def test_proxies_of_the_environment_are_not_trusted(monkeypatch):
             monkeypatch.setenv(name.upper(), f"http://127.0.0.1:{proxy.port}")
         monkeypatch.delenv("no_proxy", raising=False)
         monkeypatch.delenv("NO_PROXY", raising=False)
-        await run_session(echo, act=stop_when_open, initiator=LOCAL, code=1000, was_clean=True)
+        await run_session(echo, act=stop_when_open, **clean(LOCAL))
         assert proxy.connections == 0
 
 
@@ -505,14 +487,7 @@ async def test_passwords_of_netrc_are_not_sent(monkeypatch, tmp_path):
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login somebody password something\n")
     monkeypatch.setenv("NETRC", str(netrc))
-    requests = []
-
-    async def script(peer):
-        requests.append(await peer.read_request())
-        await peer.respond(403)
-
-    await run_session(script, initiator=NETWORK, opened=False, error=ConnectError)
-    assert requests[0].header("Authorization") is None
+    assert (await request_with()).header("Authorization") is None
 
 
 async def test_cookies_are_not_kept():
@@ -526,7 +501,7 @@ async def test_cookies_are_not_kept():
     async def act(connection, _watch):
         on_stop(connection).subscribe(lambda stopped: connection.start() if stopped.session == 1 else None)
 
-    await run_session(script, act=act, initiator=faults.REMOTE, code=1001, was_clean=True, starts=2)
+    await run_session(script, act=act, **clean(faults.REMOTE, 1001), starts=2)
     assert [request.header("Cookie") for request in requests] == [None, None]
 
 
@@ -561,14 +536,7 @@ async def test_cookies_are_kept_where_that_is_asked_for():
 
 
 async def test_compression_is_not_offered_by_default():
-    requests = []
-
-    async def script(peer):
-        requests.append(await peer.read_request())
-        await peer.respond(403)
-
-    await run_session(script, initiator=NETWORK, opened=False, error=ConnectError)
-    assert requests[0].header("Sec-WebSocket-Extensions") is None
+    assert (await request_with()).header("Sec-WebSocket-Extensions") is None
 
 
 async def test_user_and_password_arrive_at_a_server_that_we_did_not_write():
@@ -581,9 +549,7 @@ async def test_user_and_password_arrive_at_a_server_that_we_did_not_write():
         await run_session(
             f"ws://us%20er:p%40ss%3Aword@127.0.0.1:{port}/",
             act=stop_when_open,
-            initiator=LOCAL,
-            code=1000,
-            was_clean=True,
+            **clean(LOCAL),
         )
         outcome = await run_session(
             f"ws://us%20er:wrong@127.0.0.1:{port}/", initiator=NETWORK, opened=False, error=ConnectError
@@ -605,16 +571,3 @@ async def test_a_message_that_does_not_fit_is_in_the_log_where_nobody_listens(li
     logged = [record.message for record in caplog.records if "what the peer says" in record.message]
     assert len(logged) == (not listens)
     assert all("x" * 62 in message and "x" * 63 not in message for message in logged)
-
-
-async def test_what_a_subscriber_raises_is_the_subscribers_own():
-    """Its text is repeated, as its own traceback would; nothing of ours is added."""
-
-    async def act(connection, _watch):
-        on_start(connection).subscribe(lambda _: {}["missing"])
-        await stop_when_open(connection, _watch)
-
-    outcome = await run_session(echo, act=act, initiator=LOCAL, code=1000, was_clean=True, may_complain=True)
-    (event,) = outcome.errors
-    assert isinstance(event.error, HandlerError)
-    assert "KeyError" in event.message

@@ -373,6 +373,10 @@ class UnspeakableError(OSError):
         raise ValueError("no text")
 
 
+class UnspeakableGiveUp(GiveUp):
+    __str__ = UnspeakableError.__str__
+
+
 TRACEBACK = "; the log has the traceback"
 
 
@@ -381,6 +385,7 @@ TRACEBACK = "; the log has the traceback"
     [
         (GiveUp("wrong password"), "wrong password", False, False),
         (GiveUp(), "after_connect gave up", False, False),
+        (UnspeakableGiveUp(), "after_connect gave up", False, False),
         (ConnectError("try later"), "try later", True, False),
         (ConnectError("wrong password", retryable=False), "wrong password", False, False),
         (DecodeError("no JSON"), "after_connect raised DecodeError: no JSON", True, False),

@@ -81,7 +81,7 @@ async def test_an_error_that_nobody_listens_to_is_a_warning_in_the_log(stream, c
         getattr(connection, stream).subscribe(lambda _: None)
     connection.send("too early")
     connection.latency.subscribe(lambda _: 1 / 0)
-    connection._driver.on_pong(0.1)
+    connection._driver.publisher.publish_latency(0.1)
     logged = [(record.levelname, record.message) for record in caplog.records]
     failed = ("ERROR", "chat: a subscriber raised")
     expected = [] if stream else [("WARNING", "chat: 'chat' is idle, not open: message not sent")]

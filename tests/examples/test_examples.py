@@ -150,13 +150,13 @@ async def test_the_feed_stores_every_quote_and_says_what_it_missed():
 async def test_the_feed_holds_up_the_market_while_it_stores(monkeypatch, capsys):
     """Nobody sees that from outside the program; so it runs here, where its connection can be watched."""
     turns = []
-    on_pause = Driver._on_pause
+    on_pause = Driver.on_pause
 
     def watched(driver, is_paused):
         turns.append("pause" if is_paused else "go on")
         on_pause(driver, is_paused)
 
-    monkeypatch.setattr(Driver, "_on_pause", watched)
+    monkeypatch.setattr(Driver, "on_pause", watched)
     spec = importlib.util.spec_from_file_location("trading_feed", EXAMPLES / "trading_feed.py")
     feed = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "trading_feed", feed)

@@ -36,6 +36,10 @@ SMALL_BUFFER = 16 * 1024
 #: In which whatever is under way on loopback has come.
 A_MOMENT = 0.02
 
+#: Python 3.12.0 to 3.12.8, 3.13.0 and 3.13.1: a transport that is closed while it still holds bytes forgets its writer.
+#: What TLS then hands to it never leaves, and asyncio calls None instead, again and again (gh-115514).
+FORGETS_ITS_WRITER = "_write_ready" in asyncio.selector_events._SelectorSocketTransport.close.__code__.co_names
+
 
 async def until(is_so):
     """Waits until it is so."""
@@ -621,32 +625,31 @@ async def test_a_peer_that_keeps_tcp_is_left_by_abort(stage):
     assert it.told.error is None
 
 
-async def test_only_the_first_close_counts(stage):
+@pytest.mark.parametrize("leaves", [True, False])
+async def test_only_the_first_close_counts(stage, leaves):
     it = await opened(stage)
+    if not leaves:
+        await it.clogged()
     it.link.close(4000, "first")
     it.link.close(4001, "second")
-    it.link.close_now(4002, "third")
+    if leaves:
+        it.link.close_now(4002, "third")
+    else:
+        it.peer.resume_reading()
     await it.lost()
     assert it.told.kinds.count("close sent") == 1
     assert it.peer.close_frame == (4000, "first")
 
 
-async def test_only_the_first_close_counts_where_none_has_left_yet(stage):
+@pytest.mark.parametrize("waits", [False, True])
+async def test_what_is_sent_behind_a_close_is_unsent(stage, waits):
     it = await opened(stage)
-    await it.clogged()
-    it.link.close(4000, "first")
-    it.link.close(4001, "second")
-    it.peer.resume_reading()
-    await it.lost()
-    assert it.told.kinds.count("close sent") == 1
-    assert it.peer.close_frame == (4000, "first")
-
-
-async def test_what_is_sent_behind_a_close_is_unsent(stage):
-    it = await opened(stage)
+    if waits:
+        await it.clogged()
     it.send("in time")
     it.link.close(1000, "")
     it.send("too late", "much too late")
+    it.peer.resume_reading()
     assert await it.lost() == Traffic(0, 0, 1, 7, 2)
     assert it.told.fates == [("sent", "in time"), ("unsent", "too late"), ("unsent", "much too late")]
     assert it.told.kinds[-3:] == ["unsent", "unsent", "lost"], "told with the end"
@@ -774,18 +777,6 @@ async def test_the_peer_closes_while_our_close_waits_behind_messages(stage):
     assert (it.peer.received, it.peer.close_frame) == ([], (4001, ""))
 
 
-async def test_what_is_sent_behind_a_close_that_waits_is_unsent(stage):
-    it = await opened(stage)
-    await it.clogged()
-    it.send("waits")
-    it.link.close(1000, "")
-    it.send("too late")
-    it.peer.resume_reading()
-    assert await it.lost() == Traffic(0, 0, 1, 5, 1)
-    assert it.told.fates == [("sent", "waits"), ("unsent", "too late")]
-    assert it.peer.received == ["waits"]
-
-
 @pytest.mark.parametrize("closes", [False, True])
 @pytest.mark.parametrize("end", ["end", "reset", "abort"])
 async def test_what_waits_at_the_end_is_unsent(stage, end, closes):
@@ -807,6 +798,8 @@ async def test_what_waits_at_the_end_is_unsent(stage, end, closes):
 
 async def test_tcp_is_kept_for_a_close_frame_of_ours_that_is_still_to_leave(stage):
     """The peer has ended its direction, and reads on."""
+    if FORGETS_ITS_WRITER and isinstance(stage, AiohttpOverTlsStage):
+        pytest.skip("this Python's TLS loses what waits when the peer ends its direction")
     it = await opened(stage)
     await it.clogged()
     it.send("waits")
@@ -821,25 +814,25 @@ async def test_tcp_is_kept_for_a_close_frame_of_ours_that_is_still_to_leave(stag
     assert it.peer.close_frame == (4001, "")
 
 
+@pytest.mark.parametrize("overflow", ["error", "drop_newest", "drop_oldest"])
 @pytest.mark.parametrize(
-    ("overflow", "dropped"), [("error", ["c", "d"]), ("drop_newest", ["c", "d"]), ("drop_oldest", ["a", "b"])]
+    ("bounds", "texts", "room"),
+    [
+        ({"max_messages": 2, "max_bytes": 2 * FILLING}, ["a", "b", "c", "d"], 2),
+        ({"max_messages": None, "max_bytes": 3}, ["aa", "bb", "cc", "dd"], 1),
+    ],
+    ids=["messages", "bytes"],
 )
-@pytest.mark.parametrize("bounds", [{"max_messages": 2}, {"max_bytes": 3, "max_messages": None}])
-async def test_what_has_no_room_overflows(stage, overflow, dropped, bounds):
-    it = await opened(stage, send_queue=SendQueue(**({"max_bytes": 2 * FILLING} | bounds), overflow=overflow))
-    if "max_messages" not in bounds or bounds["max_messages"] is None:
-        dropped = {"error": ["bb", "cc", "dd"], "drop_newest": ["bb", "cc", "dd"], "drop_oldest": ["aa", "bb", "cc"]}[
-            overflow
-        ]
-    size = len(dropped[0])
+async def test_what_has_no_room_overflows(stage, overflow, bounds, texts, room):
+    kept, dropped = (texts[-room:], texts[:-room]) if overflow == "drop_oldest" else (texts[:room], texts[room:])
+    it = await opened(stage, send_queue=SendQueue(**bounds, overflow=overflow))
     await it.clogged()
-    it.send(*(letter * size for letter in "abcd"))
+    it.send(*texts)
     assert it.told.calls == [("overflowed", text) for text in dropped]
     it.peer.resume_reading()
-    kept = [letter * size for letter in "abcd" if letter * size not in dropped]
     await until(lambda: it.peer.received == kept)
     it.link.close(1000, "")
-    assert await it.lost() == Traffic(0, 0, len(kept), size * len(kept), len(dropped))
+    assert await it.lost() == Traffic(0, 0, len(kept), sum(map(len, kept)), len(dropped))
     assert it.told.fates[len(dropped) :] == [("sent", text) for text in kept]
 
 
@@ -921,29 +914,25 @@ async def test_a_pause_before_it_is_open(stage):
     await it.lost()
 
 
-@pytest.mark.parametrize("end", ["end", "reset"])
-async def test_an_end_waits_as_well_and_comes_behind_the_messages(stage, end):
+@pytest.mark.parametrize(
+    ("end", "calls"),
+    [
+        (("end",), [("lost", ConnectionLost)]),
+        (("reset",), [("lost", ConnectionLost)]),
+        (("violate", 1002), [("violated", 1002), ("close sent",), ("lost", None)]),
+    ],
+    ids=["end", "reset", "violation"],
+)
+async def test_an_end_waits_as_well_and_comes_behind_the_messages(stage, end, calls):
     it = await opened(stage)
     it.link.pause_reading()
     it.peer.send("a")
-    getattr(it.peer, end)()
+    getattr(it.peer, end[0])(*end[1:])
     await it.stage.settle()
     assert it.told.calls == []
     it.link.resume_reading()
     assert await it.lost() == Traffic(messages_received=1, bytes_received=1)
-    assert it.told.calls == [("message", "a"), ("lost", ConnectionLost)]
-
-
-async def test_a_violation_waits_as_well(stage):
-    it = await opened(stage)
-    it.link.pause_reading()
-    it.peer.send("a")
-    it.peer.violate(1002)
-    await it.stage.settle()
-    assert it.told.calls == []
-    it.link.resume_reading()
-    await it.lost()
-    assert it.told.calls == [("message", "a"), ("violated", 1002), ("close sent",), ("lost", None)]
+    assert it.told.calls == [("message", "a"), *calls]
 
 
 async def test_whoever_closes_reads_to_the_end_though_nobody_wants_it(stage):

@@ -68,14 +68,6 @@ async def test_every_dial_has_a_peer_of_its_own():
     await transport.aclose()
 
 
-async def test_a_dial_is_refused_with_what_the_server_is_to_say():
-    _, peer, told = dial()
-    peer.refuse("503", status=503, headers={"Retry-After": "9"}, body=b"busy", retryable=False)
-    ((what, error, _),) = told.calls
-    assert (what, error.status, error.retryable) == ("lost", 503, False)
-    assert (error.headers["retry-after"], error.retry_after, error.body) == ("9", 9.0, b"busy")
-
-
 async def test_a_peer_does_what_it_is_told_with_what_it_is_given():
     link, peer, told = dialled()
     errors = []
@@ -242,6 +234,7 @@ async def test_a_peer_sends_messages_only():
         (1006, "", "close code 1006 must not be sent"),
         (5000, "", "close code 5000 must not be sent"),
         (1000, "x" * 124, "the close reason has 124 bytes"),
+        (1015, "", r"played with violate\(\), or a 'v'"),
         (1005, "why", r"an empty Close frame \(1005\) has no reason"),
     ],
 )
@@ -250,15 +243,3 @@ async def test_a_peer_sends_the_close_frames_that_there_are(code, reason, proble
     with pytest.raises(ValueError, match=problem):
         peer.close(code, reason)
     assert told.calls == []
-
-
-async def test_what_no_close_frame_can_be_is_played_as_a_violation():
-    _, peer, _ = dialled()
-    with pytest.raises(ValueError, match=r"played with violate\(\), or a 'v'"):
-        peer.close(1015)
-
-
-async def test_a_peer_may_send_an_empty_close_frame():
-    _, peer, told = dialled()
-    peer.close(1005)
-    assert told.calls == [("close_received", 1005, "")]

@@ -4,29 +4,17 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from functools import partial
-from threading import RLock
 from typing import TYPE_CHECKING, Final
 
-from rxnodes.connection.inbound import Inbound
-from rxnodes.connection.outbound import Outbound
-from rxnodes.connection.own_loop import OwnLoop
-from rxnodes.connection.parts import Parts
-from rxnodes.connection.publisher import Publisher
-from rxnodes.connection.waiters import Waiters
+from rxnodes.connection.parts import Parts, Steered
 from rxnodes.lifecycle.events import ErrorEvent
 from rxnodes.lifecycle.inputs import Reported
 from rxnodes.lifecycle.machine import Phase
-from rxnodes.rx.backpressure import PauseControl
-from rxnodes.rx.outbox import Outbox
 from rxnodes.transport.receipts import SendQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from datetime import datetime
 
-    from rxnodes.connection.driving import Steered
-    from rxnodes.errors import DecodeError
     from rxnodes.fleet.rules.values import Tail
     from rxnodes.lifecycle.inputs import Input
     from rxnodes.transport.receipts import Receipt, SharedOutcome
@@ -49,38 +37,15 @@ class Elsewhere:
 _ELSEWHERE: Final = Elsewhere()
 
 
-class RemoteParts(Parts):
+class RemoteParts(Parts[Elsewhere, Steered]):
     """Brings together the parts of a connection that is elsewhere. All of it on the loop's thread.
 
     Args:
         name: The connection's name.
-
-    Attributes:
-        name: The connection's name.
-        outbox: Keeps the order of notifications.
-        pause_control: Closed by consumers that cannot keep up.
-        helm: What sends them.
-        pulse_observers: Those who are told of the pulses of its action nodes.
     """
 
-    helm: Steered
-
     def __init__(self, name: str) -> None:
-        self.name = name
-        # What the parts of a connection ask of what drives them: nothing of it is here.
-        self.is_stepping = False
-        self.link = None
-        self.state = _ELSEWHERE
-        lock = RLock()
-        self.loop = loop = OwnLoop(name, "fleet")
-        self.pause_control = PauseControl(self.on_pause, loop.run)
-        self.outbox = outbox = Outbox(self._on_pipeline_error, self.pause_control)
-        self.waiters = RemoteWaiters(loop, self)
-        self.publisher = Publisher(loop, outbox, self.waiters, self, lock)
-        report = self.publisher.report
-        self.inbound = Inbound(outbox, self.pause_control, self, report, lock, self._note_observed)
-        self.outbound = Outbound(SendQueue(), self, loop, outbox, report, lock)
-        self.pulse_observers: list[Callable[[str], object]] = []
+        super().__init__(name, _ELSEWHERE, SendQueue(), owner="fleet", note_observed=self._note_observed)
         # Some worker holds it, which this is none of.
         self.publisher.publish_holding(False)  # noqa: FBT003 - the one value there is
 
@@ -92,17 +57,8 @@ class RemoteParts(Parts):
         raise NotImplementedError
 
     @property
-    def is_live(self) -> bool:
-        """Whether a session counts as live."""
-        raise NotImplementedError
-
-    @property
     def tail(self) -> Tail:
         """The end of the log, as far as it has been told."""
-        raise NotImplementedError
-
-    def on_pause(self, is_paused: bool) -> None:  # noqa: FBT001 - what a pause control calls
-        """A consumer wants no more for now, or all of them want more again."""
         raise NotImplementedError
 
     def look_at_interest(self) -> None:
@@ -110,11 +66,6 @@ class RemoteParts(Parts):
         raise NotImplementedError
 
     # What the parts ask
-
-    def command(self, input_: Input) -> None:
-        """Reports an error, from any thread."""
-        self.loop.check()
-        self.loop.run(partial(self.feed, input_))
 
     def feed(self, input_: Input) -> None:
         """Reports an error. Nothing else that the parts of a connection feed changes anything here."""
@@ -136,14 +87,6 @@ class RemoteParts(Parts):
         self.outbox.post(self.publisher.publish, error)
         self.outbox.flush()
 
-    def refuse(self, error: DecodeError) -> None:
-        """Reports a message that cannot be shown as it was asked for."""
-        self.feed(Reported("receive", error))
-
-    def on_send_failure(self, receipt: Receipt, error: BaseException) -> None:
-        """There is no link here that could fail."""
-        raise NotImplementedError
-
     def count_discarded(self, count: int) -> None:
         """What is discarded here counts for no session."""
 
@@ -158,22 +101,3 @@ class RemoteParts(Parts):
     def _note_observed(self) -> None:
         if self.loop.loop is not None and not self.loop.is_left:
             self.loop.run(self.look_at_interest)
-
-    def _on_pipeline_error(self, error: Exception) -> None:
-        self.publisher.on_pipeline_error(error)
-
-
-class RemoteWaiters(Waiters):
-    """Those who wait, where what counts as live is not known here alone."""
-
-    __slots__ = ()
-
-    _driver: RemoteParts
-
-    def __init__(self, loop: OwnLoop, driver: RemoteParts) -> None:
-        super().__init__(loop, driver)
-
-    @property
-    def is_live(self) -> bool:
-        """Whether a session counts as live."""
-        return self._driver.is_live

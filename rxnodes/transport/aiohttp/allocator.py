@@ -18,6 +18,6 @@ def keep_freed_memory() -> None:
     glibc asks the system for each block of more than 128 KiB, and gives it back when it is freed, until one has been
     freed that was larger: from then on blocks up to that size come from its heap (mallopt(3), M_MMAP_THRESHOLD).
     Without it, a message of 1 MiB costs 240 page faults, which take longer than all of the rest. The block
-    is never touched, so it takes 20 µs and no memory. Other allocators take no notice.
+    is never touched, so it takes 20 µs and no memory. Other allocators ignore it.
     """
     bytes(LARGEST_FREED)

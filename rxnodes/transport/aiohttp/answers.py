@@ -1,8 +1,8 @@
 """The server's answer to the handshake: we read its head, and aiohttp its body.
 
-aiohttp bounds each line of a head, but not the whole, and it takes fewer heads where Python's development mode or
-asyncio's debug mode is on. So it is given a head of our own instead, which says no more than where the body ends. What
-the server said is in the `HeadReader` of the dial.
+aiohttp bounds each line of a head, but not the whole, and it refuses more heads in Python's development mode and in
+asyncio's debug mode. So it gets a head of ours instead, which says no more than where the body ends. The server's head
+is in the `HeadReader` of the dial.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class HandshakeConnector(aiohttp.BaseConnector):
     """Makes the connections of dials. Their first bytes go to the `HeadReader` of the dial under way."""
 
     async def _create_connection(self, req: aiohttp.ClientRequest, traces: Any, timeout: Any) -> ResponseHandler:  # noqa: ARG002, ASYNC109 - as aiohttp has it
-        """What a connector of aiohttp's does in its own way."""
+        """Connects, as each connector of aiohttp does in its own way."""
         dial = current_dial.get()
         host, port = req.url.raw_host, req.url.port
         assert host is not None
@@ -53,7 +53,7 @@ class HandshakeConnector(aiohttp.BaseConnector):
         with failing("the connection broke before the handshake"):
             # Closes the socket if it fails.
             await connect(lambda: handler, sock=sock, **tls)
-        # Gives it also what has come already.
+        # This also feeds what has come already.
         handler.set_parser(_HeadParser(handler, dial.answer), None)
         return handler
 
@@ -70,7 +70,7 @@ def _tls_options(target: Target, host: str) -> dict[str, Any]:
 
 @functools.cache
 def systems_trust() -> ssl.SSLContext:
-    """The context for a server that the system's trust store knows."""
+    """The context that trusts what the system's trust store trusts."""
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
     return context
@@ -86,7 +86,7 @@ class _HeadParser:
         self._reader = reader
 
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:
-        """Returns, as aiohttp asks, whether it has failed, and what it leaves over."""
+        """Returns, for aiohttp, whether the parser is done, and the bytes behind that."""
         try:
             rest = self._reader.feed(data)
         except RefusedError as error:
@@ -99,11 +99,11 @@ class _HeadParser:
         return False, b""
 
     def feed_eof(self) -> None:
-        """The connection has ended, which the protocol tells by itself."""
+        """Does nothing at the end of the connection, which the protocol tells by itself."""
 
 
 def _told(head: AnswerHead) -> bytes:
-    """The head that aiohttp is given."""
+    """The head that aiohttp gets."""
     if head.status == SWITCHING_PROTOCOLS:
         lines = {"Connection": "Upgrade", "Upgrade": "websocket"}
     else:
@@ -113,7 +113,7 @@ def _told(head: AnswerHead) -> bytes:
 
 
 async def read_body(response: aiohttp.ClientResponse, refusal: ConnectError) -> None:
-    """Puts the beginning of the answer's body into the error, as far as it comes soon."""
+    """Puts the beginning of the answer's body into the error, as far as that comes soon."""
     with contextlib.suppress(TimeoutError, aiohttp.ClientError):
         async with asyncio.timeout(BODY_TIMEOUT):
             while piece := await response.content.read(MAX_BODY - len(refusal.body)):

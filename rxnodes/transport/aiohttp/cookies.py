@@ -1,4 +1,4 @@
-"""Cookies that go from one attempt of a connection to the next (RFC 6265), where its settings ask for that."""
+"""Cookies that a connection keeps from one attempt to the next (RFC 6265), if its settings say so."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SET_COOKIE: Final = istr("Set-Cookie")
 
 
 def add_cookies(headers: CIMultiDict[str], cookies: Cookies, url: yarl.URL) -> None:
-    """Adds to a request the cookies that are for its URL. Those that it has stay, also where the names are the same."""
+    """Adds to a request the cookies for its URL. Its own cookies stay, and win over those of the same name."""
     named = headers.get(COOKIE)
     pairs = [] if named is None else [named]
     own = {pair.partition("=")[0].strip() for pair in (named or "").split(";")}
@@ -36,8 +36,8 @@ def keep_cookies(answer: CIMultiDict[str], cookies: Cookies, url: yarl.URL) -> N
 
 def _jar(cookies: Cookies) -> aiohttp.CookieJar:
     if cookies.jar is None:
-        # "Unsafe" lets a server that is named by its IP address set them, for that address alone. The jar is one
-        # connection's, and many devices have no name.
+        # "Unsafe" lets a server that has no name, like many devices, set cookies for its IP address. No other
+        # connection uses the jar.
         cookies.jar = aiohttp.CookieJar(unsafe=True)
     jar: aiohttp.CookieJar = cookies.jar
     return jar

@@ -1,7 +1,7 @@
 """Reading the data that our system still holds of a connection whose transport has given up.
 
-When a write fails, the data that the peer had sent before it left is still in our system, readable to its end. But
-asyncio's transports, and uvloop's, close without reading it. So it is read here, past the transport.
+When a write fails, our system still has the data that the peer sent before it left. But the transports of asyncio and
+uvloop close without reading it. So it is read here, past the transport.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ READ_SIZE: Final = 256 * 1024
 
 
 class TlsTail:
-    """Decrypts the data behind the end of a TLS transport.
+    """Decrypts data when its TLS transport is gone.
 
-    When its transport is gone, the TLS layer still takes ciphertext, and its `ssl_object` still decrypts that, and the
-    data that a pause held back.
+    The TLS layer still takes ciphertext then, and its `ssl_object` still decrypts that, and data that a pause held
+    back.
 
     Args:
         transport: The TLS transport, while it is open.
@@ -39,7 +39,7 @@ class TlsTail:
         self._layer = tls_layer(transport)
 
     def decrypt(self, data: bytes) -> bytes:
-        """Returns the plaintext of all whole records, of this ciphertext and of any that was not read before."""
+        """Returns the plaintext of all complete records, those that were held back included."""
         while data:
             buffer = self._layer.get_buffer(len(data))
             size = min(len(buffer), len(data))
@@ -95,7 +95,7 @@ class Drain:
             # There is nothing more, or all was read and here is what broke the connection.
             data = b""
         plain = data if self._tls is None else self._tls.decrypt(data)
-        # Before the data is fed, because a subscriber may abort the link, and that cancels the next step.
+        # Before the data is fed, because a subscriber may abort the link, which cancels the next step.
         self._handle = self._loop.call_soon(self._read if data else self._done)
         if plain:
             self._feed(plain)

@@ -1,4 +1,4 @@
-"""Why a dial failed or a connection broke, in words of our own: aiohttp's carry URLs and headers, and so secrets."""
+"""The words for a dial that failed. They are ours, because aiohttp's have URLs and headers in them, and so secrets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def explain(error: BaseException) -> ConnectError:  # noqa: PLR0911 - one return
     """Says why a dial failed."""
     match error:
         case ConnectError():
-            # As one that was never raised: without the errors and the frames that led to it.
+            # Without the errors and the frames that led to it.
             error.__cause__ = error.__context__ = error.__traceback__ = None
             return error
         case ProxyRefusedError():
@@ -39,7 +39,7 @@ def explain(error: BaseException) -> ConnectError:  # noqa: PLR0911 - one return
         case OSError():
             return ConnectError(f"the connection failed: {reason_of(error)}")
         case ValueError() | TypeError() | OverflowError():
-            # The settings accept it, but aiohttp, the name lookup or TLS does not: the next attempt would fail alike.
+            # The settings accept the value, but aiohttp, the name lookup or TLS does not. Each attempt would fail.
             return ConnectError(
                 "nothing was sent, because url, headers or tls hold a value that cannot be encoded or connected to",
                 retryable=False,
@@ -50,10 +50,10 @@ def explain(error: BaseException) -> ConnectError:  # noqa: PLR0911 - one return
 
 @contextlib.contextmanager
 def failing(step: str) -> Generator[None]:
-    """Makes a `ConnectError` of the system's error in one step of a dial.
+    """Turns an error of the system into a `ConnectError`, in one step of a dial.
 
     Args:
-        step: What it says of the step, such as "the TCP connection failed".
+        step: The words for the step, such as "the TCP connection failed".
     """
     try:
         yield
@@ -78,7 +78,7 @@ def _explain_proxy(error: ProxyRefusedError) -> ConnectError:
 
 
 def explain_refusal(error: RefusedError, answer: AnswerHead) -> ConnectError:
-    """Says why we do not accept the server's answer, and what is in its head."""
+    """Says why we do not accept the server's answer, with what its head says."""
     return ConnectError(
         str(error),
         status=answer.status,

@@ -1,4 +1,4 @@
-"""Keep-alive: pings the peer, and gives up one that shows no sign of life, or sends no message for too long."""
+"""Keep-alive: pings the peer, and gives it up if it shows no sign of life, or sends no message for too long."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class KeepAlive:
     """Watches over one open link.
 
     Args:
-        target: Holds the seconds between pings, and those that may pass without a message.
+        target: Its `heartbeat` and `silence_timeout` count.
         sink: The sink of the link.
         reader: The reader of the link.
         writer: The writer of the link.
@@ -48,16 +48,8 @@ class KeepAlive:
     """
 
     __slots__ = (
-        "_give_up",
-        "_heartbeat",
-        "_loop",
-        "_ping",
-        "_ping_timer",
-        "_reader",
-        "_silence_timeout",
-        "_silence_timer",
-        "_sink",
-        "_writer",
+        *("_give_up", "_heartbeat", "_loop", "_ping", "_ping_timer", "_reader", "_silence_timeout", "_silence_timer"),
+        *("_sink", "_writer"),
     )
 
     def __init__(
@@ -80,7 +72,7 @@ class KeepAlive:
             self._silence_timer = loop.call_at(now + self._silence_timeout, reader.catch_up, self._check_silence)
 
     def stop(self) -> None:
-        """Lets nothing of it come later."""
+        """Cancels the timers."""
         for timer in (self._ping_timer, self._silence_timer):
             if timer is not None:
                 timer.cancel()
@@ -94,7 +86,7 @@ class KeepAlive:
             return
         reader, writer = self._reader, self._writer
         if not reader.is_reading and reader.has_peer_ended():
-            # Nobody would answer, and the ping would make the system throw away what we have not read yet.
+            # Nobody would answer, and the ping would make our system throw away what we have not read yet.
             reader.read_on_to_end()
             self._ping_timer = self._loop.call_later(self._heartbeat, self._send_ping)
             return
@@ -103,7 +95,7 @@ class KeepAlive:
         )
         reader.on_ponged = self._on_ponged
         writer.write_ping(self._ping.payload)
-        # Not found out by the clock, which may be coarse.
+        # By a flag, because the clock may be coarse.
         reader.has_heard = False
         reader.has_missed = not reader.is_reading
         self._ping_timer = self._loop.call_later(self._heartbeat / 2, reader.catch_up, self._check_ping)
@@ -112,16 +104,16 @@ class KeepAlive:
         ping = self._ping
         if ping is not None and ping.payload == payload and not ping.is_answered:
             ping.is_answered = True
-            # A pong that may have waited for us to read says nothing about the network.
+            # A pong that may have waited for us says nothing about the network.
             if not self._reader.has_missed:
                 self._sink.ponged(self._reader.last_heard - ping.sent_at)
 
     def _check_ping(self) -> None:
         """Gives up a peer from which nothing has come since the ping.
 
-        Any byte is a sign of life, so that one large and slow message is. And while the peer is still taking the bytes
-        that lie ahead of the ping, it cannot have seen it. Where we did not read all the time, the peer's system speaks
-        for it.
+        Any byte is a sign of life, also one of a large and slow message. While the peer still takes the bytes that lie
+        ahead of the ping, it cannot have seen the ping. If we did not read all the time, the peer's system speaks for
+        it.
         """
         assert self._ping is not None
         assert self._heartbeat is not None
@@ -156,5 +148,5 @@ class KeepAlive:
             self._give_up(f"no message from the peer within silence_timeout ({self._silence_timeout:g} s)")
 
     def _is_pointless(self) -> bool:
-        """Whether the connection is over, or is being closed, which has a deadline of its own."""
+        """Whether the connection is over, or is closing, which has a deadline of its own."""
         return self._writer.is_over or self._writer.is_closing

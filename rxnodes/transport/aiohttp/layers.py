@@ -26,7 +26,7 @@ class Layers:
 
     Attributes:
         transport: Likewise.
-        lowest: The lowest transport that is known: that of TCP, but with uvloop's TLS, which hides it.
+        lowest: The lowest transport that is known: that of TCP, except below uvloop's TLS, which hides it.
         is_tls: Whether the connection is encrypted.
         is_opaque: Whether it is encrypted and the layer below TLS is not known.
     """
@@ -39,13 +39,13 @@ class Layers:
         self.lowest = transport if below is None else below
         self.is_tls = transport.get_extra_info("ssl_object") is not None
         self.is_opaque = self.is_tls and below is None
-        # So a transport is paused exactly while some of our bytes have not left for the network.
+        # With these limits, a transport is paused exactly while some of our bytes have not left for the network.
         transport.set_write_buffer_limits(high=1, low=0)
         if below is not None:
             below.set_write_buffer_limits(high=1, low=0)
 
     def close(self) -> None:
-        """Ends the connection behind what was written. Another time it does nothing.
+        """Ends the connection behind what was written. The second time, it does nothing.
 
         From Python 3.13 on, a TLS transport that is closed twice forgets its layer, and can do nothing any more.
         """
@@ -56,12 +56,12 @@ class Layers:
         """How many of the bytes that we wrote have not left.
 
         Args:
-            sockets: Those of the connection. The transport lets go of its own as soon as TLS has seen the end.
+            sockets: The connection's sockets. The transport lets go of its own as soon as TLS has seen the end.
         """
         held = self.transport.get_write_buffer_size()
         if not self.is_tls:
             return held
-        # What lies below uvloop's TLS cannot be asked; the system's own buffer bounds it.
+        # The layer below uvloop's TLS cannot be asked; the system's buffer bounds what it holds.
         held += sum(map(count_unacknowledged, sockets)) if self.is_opaque else self.lowest.get_write_buffer_size()
         # A record of TLS that has left in part is of no use to the peer.
         return held + TLS_RECORD_SIZE if held else 0
@@ -69,15 +69,15 @@ class Layers:
     def pause_reading(self) -> None:
         """Reads nothing from the socket any more.
 
-        A TLS transport that is told to pause reads on by itself, and takes an end that comes meanwhile for ours:
-        asyncio's then drops what we write, and uvloop's drops what it has read and not delivered. So the layer below
-        is paused; or, where it is not known, the TLS transport is made to pause as soon as it holds anything.
+        A TLS transport that is paused reads on by itself, and takes an end that comes meanwhile for ours: in asyncio it
+        then drops what we write, in uvloop what it has read and not delivered. So the layer below is paused; or, if it
+        is not known, the TLS transport is made to pause as soon as it holds anything.
         """
         if not self.is_opaque:
             self.lowest.pause_reading()
             return
         tls: Any = self.transport
-        # One that has ended fails on this, for a turn of the loop in which its protocol has not heard of the end.
+        # A transport that has ended fails on this, for the turn of the loop before its protocol learns of the end.
         if not tls.is_closing():
             tls.set_read_buffer_limits(high=1, low=0)
             tls.pause_reading()

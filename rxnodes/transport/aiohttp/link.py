@@ -1,8 +1,8 @@
 """The link: one attempt over aiohttp, from the dial to the end of its TCP connection.
 
-aiohttp's client makes the handshake. Its own way of closing loses messages and reasons, knows no deadline over the
-whole, and reports an end that has not come. So once the handshake is done, the link takes the TCP connection over as
-its `asyncio.Protocol`. The connection counts as lost when the descriptor is gone: a socket class of our own tells.
+aiohttp's client makes the handshake. But its way of closing loses messages and reasons, has no deadline over the whole,
+and reports an end that has not come. So once the handshake is done, the link takes the TCP connection over as its
+`asyncio.Protocol`. The connection counts as lost when the descriptor is gone, which a socket class of our own tells.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class AiohttpLink(asyncio.Protocol):
 
     Args:
         session: The client session that dials.
-        target: Where to, and how.
-        sink: Told what happens.
+        target: Where to dial, and how.
+        sink: Receives what happens.
         masks: The masks of the frames.
 
     Attributes:
@@ -58,24 +58,9 @@ class AiohttpLink(asyncio.Protocol):
     """
 
     __slots__ = (
-        "__weakref__",
-        "_dial",
-        "_drain",
-        "_error",
-        "_has_taken_over",
-        "_is_ended",
-        "_is_giving_up",
-        "_is_reported",
-        "_keepalive",
-        "_layers",
-        "_reader",
-        "_sink",
-        "_sockets",
-        "_target",
-        "_transport",
-        "_writer",
-        "loop",
-        "send",
+        *("__weakref__", "_dial", "_drain", "_error", "_has_taken_over", "_is_ended", "_is_giving_up"),
+        *("_is_reported", "_keepalive", "_layers", "_reader", "_sink", "_sockets", "_target", "_transport"),
+        *("_writer", "loop", "send"),
     )
 
     def __init__(self, session: aiohttp.ClientSession, target: Target, sink: Sink, masks: Masks) -> None:
@@ -116,7 +101,7 @@ class AiohttpLink(asyncio.Protocol):
         handshake = Handshake(target.subprotocols, compression=target.compression)
         response: aiohttp.ClientResponse | None = None
         try:
-            # As it is: percent-encoded parts of it may be part of a signature.
+            # Unchanged, because percent-encoded parts of it may belong to a signature.
             url = yarl.URL(target.url, encoded=True)
             headers = handshake.headers(target.headers)
             if target.cookies is not None:
@@ -124,10 +109,10 @@ class AiohttpLink(asyncio.Protocol):
             response = await session.get(
                 url,
                 headers=headers,
-                # Forbidden by the WHATWG's standard, and they would take the headers elsewhere.
+                # The WHATWG's standard forbids them, and they would take the headers elsewhere.
                 allow_redirects=False,
             )
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is why the dial failed
+        except Exception as error:  # noqa: BLE001 - whatever it is, the dial has failed
             self._error = explain(error)
         finally:
             dial.link = None
@@ -140,7 +125,7 @@ class AiohttpLink(asyncio.Protocol):
         try:
             agreement = handshake.agree(answer.status, answer.headers)
         except RefusedError as error:
-            # Also where aiohttp could make nothing of the body.
+            # Also if aiohttp could not parse the body.
             self._error = explain_refusal(error, answer)
         else:
             if response is not None:
@@ -157,27 +142,27 @@ class AiohttpLink(asyncio.Protocol):
             response.close()
 
     def _on_dial_done(self, dial: asyncio.Task[None]) -> None:
-        # The task knows how it ended, and so, by the traceback, this link.
+        # The task holds its exception, and so, by the traceback, this link.
         self._dial = None
         if dial.cancelled() and not self._is_ended:
             self._error = ConnectError("the dial was cancelled")
         elif not dial.cancelled() and (error := dial.exception()) is not None:
-            # Not a failed dial, which is an error of ours, but a failure of ours after it.
+            # Not a dial that failed, whose error is in `_error`, but a failure of ours after it.
             logger.error("a link failed", exc_info=error)
             self._error = self._error or ConnectError("an internal error, see the log")
             self.abort()
         self._report_when_gone()
 
     def watch(self, sock: WatchedSocket) -> None:
-        """Waits for the end of this socket, too, before the link is lost."""
+        """Makes the link wait for the end of this socket, too, before it is lost."""
         self._sockets.append(sock)
         sock.link = self
         if self._target.is_tls and not isinstance(self.loop, asyncio.BaseEventLoop):
-            # uvloop closes the descriptor below TLS before it says what has happened.
+            # uvloop closes the descriptor below TLS before it tells what has happened.
             sock.keep_spare()
 
     def _take_over(self, response: aiohttp.ClientResponse, agreement: Agreement, headers: CIMultiDict[str]) -> None:
-        """From here on the TCP connection is ours. No await lies between the handshake's end and this."""
+        """Takes the TCP connection over. No await lies between the handshake's end and this."""
         transport, early = take_over(response, self)
         self._has_taken_over = True
         self._transport = transport
@@ -195,7 +180,7 @@ class AiohttpLink(asyncio.Protocol):
         if target.heartbeat is not None or target.silence_timeout is not None:
             self._keepalive = KeepAlive(target, self._sink, self._reader, self._writer, self._give_up)
 
-    # What the transport tells
+    # What asyncio's transport calls
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come."""
@@ -231,11 +216,11 @@ class AiohttpLink(asyncio.Protocol):
         if self._drain is None:
             self._end()
 
-    # What the sink's owner asks for
+    # What the sink's owner calls
 
     @property
     def traffic(self) -> Traffic:
-        """What it has carried so far."""
+        """The traffic so far."""
         reader, writer = self._reader, self._writer
         return Traffic(
             reader.messages_received,
@@ -255,7 +240,7 @@ class AiohttpLink(asyncio.Protocol):
         self._reader.resume()
 
     def catch_up(self, judge: Callable[[], object]) -> None:
-        """Calls `judge` when all that has come by now is read: at once, where nothing waits."""
+        """Calls `judge` when all that has come by now is read; at once, if nothing waits."""
         self._reader.catch_up(judge)
 
     def close(self, code: int, reason: str) -> None:
@@ -274,7 +259,7 @@ class AiohttpLink(asyncio.Protocol):
             self._writer.close_now(code, reason)
 
     def abort(self) -> None:
-        """Ends the link without ceremony."""
+        """Ends the link without a closing handshake."""
         if self._is_aborted:
             return
         self._is_giving_up = False
@@ -288,13 +273,13 @@ class AiohttpLink(asyncio.Protocol):
         else:
             if self._dial is not None:
                 self._dial.cancel()
-            # Makes whoever owns a socket see its end.
+            # So that the owner of each socket sees its end.
             self._end_tcp()
 
     # The end
 
     def _give_up(self, why: str) -> None:
-        """Ends the connection. What had come before, and was not read because of a pause, is delivered still."""
+        """Ends the connection. What had come before, and a pause kept from being read, is still delivered."""
         assert self._transport is not None
         self._error = ConnectionLost(why)
         self._is_giving_up = True
@@ -322,14 +307,14 @@ class AiohttpLink(asyncio.Protocol):
         assert self._layers is not None
         for sock in self._sockets:
             if sock.fileno() != -1:
-                # A plain one, which the loop closes next.
+                # Without TLS, the loop closes the socket next.
                 sock.keep_spare()
             if sock.spare is not None:
                 tls = TlsTail(self._layers.transport) if self._layers.is_tls else None
                 self._drain = Drain(self.loop, sock.spare, tls, self._reader.feed, self._end)
 
     def _end(self) -> None:
-        """Nothing more is to be read or written."""
+        """Ends TCP: nothing more is to be read or written."""
         self._stop_reading_and_writing()
         self._drain = None
         self._end_tcp()
@@ -341,7 +326,7 @@ class AiohttpLink(asyncio.Protocol):
 
     @property
     def may_drain(self) -> bool:
-        """Whether something may be left to be read of a socket that is closed: below TLS that comes first."""
+        """Whether something may be left to read of a socket that is closed, as TLS closes it before we have read it."""
         is_tls = self._layers is not None and self._layers.is_tls
         return is_tls and self._transport is not None and not self._is_aborted
 
@@ -350,7 +335,7 @@ class AiohttpLink(asyncio.Protocol):
         self._release_sockets()
 
     def _release_sockets(self) -> None:
-        """Lets go of the sockets of which nothing is to be read any more."""
+        """Lets go of the sockets that need not be read any more."""
         if self._drain is not None or (self._has_taken_over and self._transport is not None):
             return
         for sock in [sock for sock in self._sockets if sock.fileno() == -1]:

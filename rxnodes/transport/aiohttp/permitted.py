@@ -1,8 +1,8 @@
-"""Links that ask before they read and write: for whoever may be cut off, or stopped for a while, without noticing it.
+"""Links that ask for permission before they read and write.
 
-A process that was stopped goes on exactly where it was. Its sockets hold what has come meanwhile, and somebody else may
-have taken its place. So permission is asked for at the last moment: with each read that is handed on, before anything
-of it is looked at, and with each write. It is asked once for a read or a write, however many messages that has.
+They are for a process that may be cut off, or stopped for a while, without noticing it. When it goes on, its sockets
+hold what has come meanwhile, and another process may have taken its place. So a link asks at the last moment: before
+it looks at what a read has brought, and before each write, once for all messages of that read or write.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ __all__ = ["PermittedLink"]
 
 
 class PermittedLink(AiohttpLink):
-    """A link that ends itself at once where it may not read or write any more.
+    """A link that ends itself at once when it may not read or write any more.
 
     Args:
         session: The client session that dials.
-        target: Where to, and how.
-        sink: Told what happens.
+        target: Where to dial, and how.
+        sink: Receives what happens.
         masks: The masks of the frames.
         permit: Whether anything may be read or written now.
     """
@@ -62,17 +62,17 @@ class PermittedLink(AiohttpLink):
             response.close()
 
     def _forbid(self) -> None:
-        """Ends the link: nothing is read or written from here on, whatever may be allowed later."""
+        """Ends the link for good, even if reading and writing is permitted again later."""
         self._error = ConnectionLost("the connection was given up, because it may be another's by now")
         self.abort()
 
 
 class PermittedReader(Reader):
-    """Hands nothing on that may not be read.
+    """A reader that asks for permission.
 
     Attributes:
-        permit: Whether it may be.
-        forbid: Called where it may not.
+        permit: Whether it may read.
+        forbid: Called when it may not.
     """
 
     __slots__ = ("forbid", "permit")

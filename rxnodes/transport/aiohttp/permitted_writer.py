@@ -1,6 +1,7 @@
-"""The writer of a link that asks before it writes.
+"""The writer of a link that asks for permission.
 
-It has a file of its own, to be compiled as the writer is: a class in plain Python cannot derive from a compiled one.
+It has a file of its own, which is compiled as the writer is, because a class in plain Python cannot derive from a
+compiled one.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ __all__ = ["PermittedWriter"]
 
 
 class PermittedWriter(Writer):
-    """Writes nothing that may not be written.
+    """A writer that asks for permission.
 
     Attributes:
-        permit: Whether it may be.
-        forbid: Called where it may not.
+        permit: Whether it may write.
+        forbid: Called when it may not.
     """
 
     __slots__ = ("forbid", "permit")

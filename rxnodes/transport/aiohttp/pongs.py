@@ -6,7 +6,7 @@ from typing import Final
 
 __all__ = ["MAX_OWED_PONGS", "OwedPongs"]
 
-#: How many pings may wait for their pongs, and for how long, in seconds, while there is something to be read first.
+#: How many pings may wait for their pongs, and for how many seconds, while there is something to read first.
 MAX_OWED_PONGS: Final = 1024
 PONG_PATIENCE: Final = 1.0
 
@@ -14,8 +14,8 @@ PONG_PATIENCE: Final = 1.0
 class OwedPongs:
     """The pings of a peer that wait for their pongs.
 
-    A pong waits while there is something to be read: a peer that has closed its socket answers it with a reset, which
-    destroys the data that it had sent and we have not got yet.
+    A pong waits while there is something to read. A peer that has closed its socket answers a pong with a reset, which
+    destroys data of the peer that we have not read yet.
 
     Args:
         since: From when on the first one is owed.
@@ -38,5 +38,5 @@ class OwedPongs:
             del self.payloads[0]
 
     def are_due(self, now: float) -> bool:
-        """Whether they have to go, though there is something to be read."""
+        """Whether they have to go, though there is something to read."""
         return len(self.payloads) == MAX_OWED_PONGS or now - self._since > PONG_PATIENCE

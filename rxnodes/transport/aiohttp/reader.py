@@ -1,4 +1,4 @@
-"""Reading: from the socket through the parser to the sink, for as long as the consumer, or the end, asks for it."""
+"""Reading: from the socket through the parser to the sink, and pausing."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Reader"]
 
-#: How much is read for a consumer that pauses, once the connection is ending: in bytes, with so many for each message.
+#: How many bytes are read for a consumer that pauses, once the connection is ending, plus so many per message.
 READ_TO_END = 16 * 1024 * 1024
 MESSAGE_COST: Final = 64
 
-#: After so many turns of the loop beyond those of reading, what was read has reached everyone who waits for it.
+#: How many turns of the loop, beyond those of reading, it takes for messages to reach everybody who waits for them.
 TURNS_TO_NOTICE: Final = 3
 
 
 class Reader:
-    """Reads what comes for one link, and tells its sink.
+    """Reads for one link, and tells its sink what comes.
 
     Args:
         loop: The loop.
@@ -45,37 +45,18 @@ class Reader:
         has_received_close: Whether the peer's Close frame has come.
         has_heard: Whether anything has come since this was last set to false.
         has_missed: Whether reading was paused since this was last set to false.
-        last_heard: When anything has come, by the loop's clock.
-        last_message: When a message has come.
+        last_heard: When anything came last, by the loop's clock.
+        last_message: When a message came last.
         messages_received: How many messages were delivered.
         bytes_received: How many bytes they had.
         undelivered: How many messages came and were not delivered.
     """
 
     __slots__ = (
-        "_is_catching_up",
-        "_is_ended",
-        "_is_held",
-        "_is_stopped",
-        "_layers",
-        "_loop",
-        "_parser",
-        "_read_to_end",
-        "_reads_to_end",
-        "_sink",
-        "_sockets",
-        "_writer",
-        "bytes_received",
-        "has_finished",
-        "has_heard",
-        "has_missed",
-        "has_received_close",
-        "is_reading",
-        "last_heard",
-        "last_message",
-        "messages_received",
-        "on_ponged",
-        "undelivered",
+        *("_is_catching_up", "_is_ended", "_is_held", "_is_stopped", "_layers", "_loop", "_parser", "_read_to_end"),
+        *("_reads_to_end", "_sink", "_sockets", "_writer", "bytes_received", "has_finished", "has_heard"),
+        *("has_missed", "has_received_close", "is_reading", "last_heard", "last_message", "messages_received"),
+        *("on_ponged", "undelivered"),
     )
 
     def __init__(
@@ -116,10 +97,10 @@ class Reader:
         if self._is_held:
             self._read_or_not()
 
-    # What comes
+    # Reading
 
     def feed(self, data: bytes) -> None:
-        """Parses what has come, and tells the sink what it is."""
+        """Parses bytes that have come, and tells the sink what they mean."""
         self.last_heard = self._loop.time()
         self.has_heard = True
         assert self._parser is not None
@@ -131,7 +112,7 @@ class Reader:
             if self._writer.owed_pongs is not None:
                 self._writer.answer_pings(self.last_heard)
             return
-        # Told outside the handler, so that the error carries no context.
+        # Outside the handler, so that the error carries no context.
         self._sink.violated(violation)
 
     def on_messages(self, messages: list[str] | list[bytes], size: int) -> None:
@@ -148,7 +129,7 @@ class Reader:
 
     def on_close(self, code: int, reason: str) -> None:
         """The peer's Close frame has come."""
-        # Where the end of TCP has come right behind the Close frame, a turn of the loop to learn of it can be saved.
+        # If the end of TCP has come right behind the Close frame, looking for it now saves a turn of the loop.
         tcp_ended = self._writer.has_sent_close and any(map(has_ended, self._sockets))
         self.has_received_close = True
         self._sink.close_received(code, reason, tcp_ended=tcp_ended)
@@ -164,7 +145,7 @@ class Reader:
         if self.on_ponged is not None:
             self.on_ponged(payload)
 
-    # Whether anything is read
+    # Pausing
 
     def pause(self) -> None:
         """Reads no more, unless the connection is ending."""
@@ -177,13 +158,13 @@ class Reader:
         self._read_or_not()
 
     def read_on_to_end(self) -> None:
-        """The connection is ending: a consumer that pauses must not hold that up."""
+        """Reads on, because the connection is ending, and a consumer that pauses must not hold that up."""
         self._reads_to_end = True
         if self._is_held:
             self._read_or_not()
 
     def _read_or_not(self) -> None:
-        """Does what the consumer asks for, as far as the end of the connection allows."""
+        """Pauses or resumes reading, as the consumer asks, unless the connection is ending."""
         layers = self._layers
         if layers is None or self._is_ended:
             return
@@ -204,37 +185,37 @@ class Reader:
             layers.pause_reading()
 
     def _may_deliver(self) -> bool:
-        """Whether the consumer wants more, or is given it all the same because the connection is ending."""
+        """Whether the consumer wants more, or gets more all the same because the connection is ending."""
         return not self._is_held or (self._reads_to_end and self._read_to_end < READ_TO_END)
 
     def _read_ahead(self, layers: Layers) -> None:
-        """What TLS held when reading was resumed is delivered by now."""
+        """Lets TLS read ahead again: it has delivered by now what it held when reading was resumed."""
         if self.is_reading and not self._is_ended:
             layers.read_ahead()
 
     def _count_to_end(self, messages: list[str] | list[bytes], size: int) -> None:
-        """Counts what a consumer that pauses is given all the same, so that it is not without bound."""
+        """Counts what a consumer that pauses gets all the same, which has a bound."""
         self._read_to_end += size + MESSAGE_COST * len(messages)
         self._read_or_not()
 
     # What the system knows
 
     def has_peer_ended(self) -> bool:
-        """Whether the peer's system has ended the connection, as far as ours says; what it sent may still be unread."""
+        """Whether the peer's system has ended the connection, as far as ours knows. What it sent may be unread."""
         return any(peer.has_ended for peer in self._peer_systems())
 
     def is_peer_system_there(self, seconds: float) -> bool:
-        """Whether the peer's system owes no answer, or has given one within so many seconds; yes where ours is mute."""
+        """Whether the peer's system owes no answer, or has answered within so many seconds; yes if ours is mute."""
         return all(not peer.owes_answer or peer.quiet_for <= seconds for peer in self._peer_systems())
 
     def _peer_systems(self) -> list[PeerSystem]:
         return [peer for sock in self._sockets if (peer := ask_system(sock)) is not None]
 
     def catch_up(self, judge: Callable[[], object]) -> None:
-        """Calls `judge` when all that has come by now is read: at once, where nothing waits."""
+        """Calls `judge` when all that has come by now is read; at once, if nothing waits."""
         unread = max(map(count_unread, self._sockets), default=0)
         is_closing = self._writer.is_closing
-        # A dial may have read an answer and not told it yet, and TLS may hold messages back for a consumer that pauses.
+        # A dial may have read an answer, and not told it yet. TLS may hold messages back for a consumer that pauses.
         may_hide = self._parser is None or (is_closing and not self.is_reading)
         if self._is_ended or not (may_hide or (unread and self.is_reading)):
             judge()
@@ -259,7 +240,7 @@ class Reader:
             self._parser.finish()
 
     def end(self) -> None:
-        """Leaves reading as it is from here on; what comes all the same is delivered."""
+        """Pauses and resumes nothing from here on. What comes all the same is delivered."""
         self._is_ended = True
 
     def lose(self) -> None:

@@ -1,7 +1,7 @@
-"""The one door to the network: a connected socket, by TCP, through a proxy, or to a unix socket.
+"""The one way to the network: connecting a socket by TCP, through a proxy, or to a unix socket.
 
-What is said to a proxy is said on the bare socket. TLS and HTTP begin behind that, so that a link has the same kind of
-socket and of transport, whatever lies between.
+The conversation with a proxy takes place on the bare socket. TLS and HTTP begin behind it, so that every link has the
+same kind of socket and transport.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ async def open_socket(target: Target, host: str, port: int) -> socket.socket:
     """Connects to the server of an attempt.
 
     Args:
-        target: Which way.
+        target: Which way to take.
         host: The server's name or IP address.
         port: Its port.
 
     Returns:
-        A socket that does not block. What comes next on it is the server's.
+        A socket that does not block. The next bytes on it are the server's.
 
     Raises:
         ConnectError: If there is no connection.
@@ -104,7 +104,7 @@ async def _connect_tcp(
     def create(address: Any) -> socket.socket:
         sock = sockets.create_socket(address)
         if local_address is not None and local_address[1]:
-            # The next attempt needs the port too, for which TCP keeps the one before it waiting.
+            # The next attempt needs the port too, and TCP would keep it waiting.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         return sock
 
@@ -161,7 +161,7 @@ async def _converse(sock: socket.socket, conversation: Conversation) -> None:
 
 
 async def _receive(sock: socket.socket, size: int) -> bytes:
-    """So many bytes; none, where the other side has ended the connection before."""
+    """Receives so many bytes; none, if the other side ends the connection before."""
     loop = asyncio.get_running_loop()
     received = b""
     while len(received) < size:

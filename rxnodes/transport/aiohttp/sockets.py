@@ -1,7 +1,7 @@
-"""The sockets of links: one tells when its descriptor is gone, and the system is asked what it knows of a connection.
+"""The sockets of links, which tell when their descriptor is gone, and what the system knows of a connection.
 
-A program that does not read sees neither a pong nor an end. The system below still speaks with the peer's system, and
-can be asked.
+A program that does not read sees neither a pong nor an end. The system still speaks with the peer's system, and can be
+asked.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ try:
     import fcntl
     import termios
 except ImportError:
-    # As on Windows, where the system does not say how much it holds.
+    # On Windows, the system does not say how much it holds.
     has_ioctl = False
 else:
     has_ioctl = True
@@ -44,7 +44,7 @@ __all__ = [
     "has_unread",
 ]
 
-#: Tells what has come, without taking it and without waiting. An int, since combining members of an enum takes longer.
+#: Looks at what has come, without taking it or waiting. An int, because combining members of an enum takes longer.
 LOOK: Final = int(socket.MSG_PEEK) | int(getattr(socket, "MSG_DONTWAIT", 0))
 
 #: Of Linux's `struct tcp_info`: the state; how often unanswered data was sent again, and how often a closed window was
@@ -85,9 +85,9 @@ class WatchedSocket(socket.socket):
     It ends TCP itself too, because a forked process may hold a copy of the descriptor.
 
     Attributes:
-        link: The link to tell.
-        spare: A second descriptor, to read the rest and to end TCP where the loop closes the first one by itself;
-            `None`: there is none.
+        link: The link that is told.
+        spare: A second descriptor, to read the rest and to end TCP if the loop closes the first one by itself; `None`:
+            there is none.
     """
 
     __slots__ = ("_has_ended_tcp", "link", "spare")
@@ -134,7 +134,7 @@ class WatchedSocket(socket.socket):
             link.on_socket_closed(self)
 
     def detach(self) -> int:
-        """Gives the descriptor away, as uvloop does when it has closed it itself, and tells the link."""
+        """Gives the descriptor away, as uvloop does when it has closed it, and tells the link."""
         descriptor = super().detach()
         link, self.link = self.link, None
         if link is None or link.loop.is_closed():
@@ -147,12 +147,12 @@ class WatchedSocket(socket.socket):
 class Dial:
     """The link for which sockets are created.
 
-    Whatever is begun within a dial keeps its context, and so this object, for as long as it lives. So the dial takes
-    out what it holds at its end.
+    Every task that begins within a dial keeps its context, and so this object, for as long as it lives. So the dial
+    empties it at its end.
 
     Args:
         link: The link.
-        target: Where to, and how.
+        target: Where to dial, and how.
         answer: Reads the head of the server's answer.
 
     Attributes:
@@ -186,12 +186,12 @@ def create_socket(address: Any) -> WatchedSocket:
 
 @dataclass(frozen=True, slots=True)
 class PeerSystem:
-    """What is known of the peer's system.
+    """What our system knows of the peer's system.
 
     Attributes:
-        has_ended: Whether it has ended the connection, or its direction of it. Everything it sent is here then.
-        owes_answer: Whether data was sent to it again and again, and no answer came. Data that waits because its
-            program does not read is not sent.
+        has_ended: Whether it has ended the connection, or its direction of it. Then all that it sent is here.
+        owes_answer: Whether our system has sent it data repeatedly, without an answer. Data that waits because the
+            peer's program does not read is not sent.
         quiet_for: For how many seconds nothing has come from it.
     """
 
@@ -201,7 +201,7 @@ class PeerSystem:
 
 
 def ask_system(sock: socket.socket) -> PeerSystem | None:
-    """Asks our system about a TCP connection; `None` where it does not say."""
+    """Asks our system about a TCP connection; `None`: it does not say."""
     if sys.platform != "linux" or not hasattr(socket, "TCP_INFO"):
         return None
     try:
@@ -222,30 +222,30 @@ def ask_system(sock: socket.socket) -> PeerSystem | None:
 
 def has_unread(sock: socket.socket) -> bool:
     """Whether data has come that is not read yet."""
-    try:
-        return bool(sock.recv(1, LOOK))
-    except OSError:
-        return False
+    return bool(_peek(sock, 1))
 
 
 def has_ended(sock: socket.socket) -> bool:
     """Whether the peer has ended TCP, and everything that came before is read."""
-    try:
-        return not sock.recv(1, LOOK)
-    except OSError:
-        return False
+    return _peek(sock, 1) == b""
 
 
 def count_unread(sock: socket.socket) -> int:
     """How many bytes have come and are not read yet; the end of TCP counts as one."""
+    unread = _peek(sock, MOST_TO_COUNT)
+    return 0 if unread is None else len(unread) or 1
+
+
+def _peek(sock: socket.socket, size: int) -> bytes | None:
+    """At most so many bytes that have come, without taking them; none at the end of TCP. `None`: nothing has come."""
     try:
-        return len(sock.recv(MOST_TO_COUNT, LOOK)) or 1
+        return sock.recv(size, LOOK)
     except OSError:
-        return 0
+        return None
 
 
 def count_unacknowledged(sock: socket.socket) -> int:
-    """How many bytes of what we sent the system still holds; 0 where it does not say."""
+    """How many bytes that we sent our system still holds; 0 if it does not say."""
     if sys.platform != "linux" or not has_ioctl:
         return 0
     try:

@@ -17,7 +17,7 @@ def take_over(response: aiohttp.ClientResponse, protocol: asyncio.Protocol) -> t
 
     Args:
         response: The answer to the handshake.
-        protocol: What the transport tells from here on.
+        protocol: The protocol that the transport calls from here on.
 
     Returns:
         The transport, and the bytes that came right behind the answer.
@@ -30,13 +30,13 @@ def take_over(response: aiohttp.ClientResponse, protocol: asyncio.Protocol) -> t
     early = _Early()
     handler.set_parser(early, None)
     transport.set_protocol(protocol)
-    # In a turn of its own: it takes longer than all of the rest, and nothing of it is waited for.
+    # In a turn of its own, because it takes longer than all of the rest, and nobody waits for it.
     asyncio.get_running_loop().call_soon(_release, handler, response)
     return transport, early.data
 
 
 class _Early:
-    """Takes the bytes that came right behind the 101: aiohttp gives them to the first parser that is set."""
+    """Takes the bytes that came right behind the 101, which aiohttp gives to the first parser that is set."""
 
     __slots__ = ("data",)
 
@@ -49,6 +49,6 @@ class _Early:
 
 
 def _release(handler: ResponseHandler, response: aiohttp.ClientResponse) -> None:
-    """Lets go of what aiohttp made for the handshake. To aiohttp, a connection that was taken over has ended."""
+    """Releases aiohttp's objects of the handshake. To aiohttp, a connection that was taken over has ended."""
     handler.connection_lost(None)
     response.close()

@@ -26,8 +26,8 @@ class AiohttpTransport:
     """Dials with aiohttp. One client session serves all links; it has no pool, limit, cookies, redirects or proxies.
 
     Args:
-        permit: Asked before each read that is handed on, and before each write: whether it may be. Where it may not,
-            the link ends at once, and tells nothing but that. `None`: all may be.
+        permit: Called before each read is handed on, and before each write. If it returns false, the link ends at once,
+            and tells nothing but its end. `None`: everything is permitted.
     """
 
     def __init__(self, permit: Callable[[], bool] | None = None) -> None:
@@ -62,7 +62,7 @@ class AiohttpTransport:
 
 
 async def _dial_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Keeps aiohttp from dialling a second time by itself where the server ends the connection without an answer."""
+    """Keeps aiohttp from dialling a second time by itself if the server ends the connection without an answer."""
     try:
         return await handler(request)
     except (aiohttp.ServerDisconnectedError, aiohttp.ClientConnectionResetError):
@@ -76,7 +76,7 @@ async def _dial_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHand
 
 
 def compiled_mask() -> Callable[[bytes, bytearray], None] | None:
-    """Aiohttp's function, which masks large payloads many times faster than Python can; `None` where it is missing.
+    """Aiohttp's function, which masks large payloads many times faster than Python can; `None` if it is missing.
 
     It has no public name, so it is tried on a sample.
     """

@@ -1,4 +1,4 @@
-"""Writing: messages, pings, the pongs that are owed, and the Close frame, and knowing when they have left.
+"""Writing: messages, pings, pongs and the Close frame, and finding out when they have left.
 
 It is longer than other files because it is one class on the way of a message: split in two, it would cost each message
 a call, and each connection an object.
@@ -32,11 +32,11 @@ __all__ = ["Writer"]
 #: How many bytes of the waiting messages are written at once when the network takes data again.
 WRITE_SIZE: Final = 256 * 1024
 
-#: Sends that follow one another within so many seconds are a burst. A turn of the loop alone takes longer, so the
-#: answers to one message after the other are no burst.
+#: Sends that follow one another within this many seconds are a burst. A turn of the loop alone takes longer, so answers
+#: to one message after the other are no burst.
 BURST: Final = 20e-6
 
-#: After how many seconds asyncio is asked again which bytes have left, where it does not tell: at first, and at most.
+#: After how many seconds, at first and at most, asyncio is asked again which bytes have left, if it does not tell.
 FIRST_LOOK: Final = 0.001
 LAST_LOOK: Final = 0.1
 
@@ -53,7 +53,7 @@ class Writer:
 
     Attributes:
         owed_pongs: The pings that wait for their pongs; `None`: there are none.
-        written: How many bytes were written so far.
+        written: How many bytes were written.
         is_paused: Whether some of them have not left for the network.
         has_written_close: Whether our Close frame was written.
         has_sent_close: Whether it has left.
@@ -64,34 +64,10 @@ class Writer:
     """
 
     __slots__ = (
-        "_close_frame",
-        "_cork",
-        "_encoder",
-        "_in_flight",
-        "_is_ended",
-        "_late",
-        "_layers",
-        "_look",
-        "_look_delay",
-        "_loop",
-        "_message_limit",
-        "_queue",
-        "_sent_at",
-        "_sink",
-        "_size_limit",
-        "_sockets",
-        "_takes_no_more",
-        "_waiting",
-        "_waiting_size",
-        "bytes_sent",
-        "has_peer_ended_tcp",
-        "has_sent_close",
-        "has_written_close",
-        "is_paused",
-        "messages_sent",
-        "owed_pongs",
-        "unsent",
-        "written",
+        *("_close_frame", "_cork", "_encoder", "_in_flight", "_is_ended", "_late", "_layers", "_look", "_look_delay"),
+        *("_loop", "_message_limit", "_queue", "_sent_at", "_sink", "_size_limit", "_sockets", "_takes_no_more"),
+        *("_waiting", "_waiting_size", "bytes_sent", "has_peer_ended_tcp", "has_sent_close", "has_written_close"),
+        *("is_paused", "messages_sent", "owed_pongs", "unsent", "written"),
     )
 
     def __init__(
@@ -116,15 +92,15 @@ class Writer:
         self._is_ended = False
         self.written = 0
 
-        # Messages that wait to be written. It is made late: a deque takes 760 bytes, a tenth of an idle connection. So
-        # are the two lists below, and what is owed.
+        # Messages that wait to be written. It is made late, because a deque takes 760 bytes, a tenth of an idle
+        # connection. So are the two lists below, and the owed pongs.
         self._waiting: deque[Receipt] | None = None
         self._waiting_size = 0
-        # Those that were sent too late, which wait for the end.
+        # Messages that were sent too late, which wait for the end.
         self._late: list[Receipt] | None = None
         self._sent_at = -BURST
         self._cork: asyncio.Handle | None = None
-        # Messages that were written and have not left, each with how many bytes were written when it was.
+        # Messages that were written and have not left, each with the number of bytes up to its end.
         self._in_flight: list[tuple[int, Receipt]] | None = None
         self._look: asyncio.TimerHandle | None = None
         self._look_delay = FIRST_LOOK
@@ -149,13 +125,13 @@ class Writer:
     def send(self, receipt: Receipt, /) -> None:
         """Sends a message at once; those of a burst in one write at the end of the loop's turn."""
         if self._takes_no_more:
-            # It is told as unsent with the end, which comes soon.
+            # The end, which comes soon, makes it unsent.
             if self._late is None:
                 self._late = []
             self._late.append(receipt)
             return
         if self._cork is not None or self.is_paused:
-            # As `_wait`, but without its calls: this is once for each message of a burst.
+            # As `_wait`, but without its calls, because each message of a burst comes here.
             waiting = self._waiting or self._queued()
             waiting.append(receipt)
             self._waiting_size += receipt.size
@@ -167,7 +143,7 @@ class Writer:
             self._cork = self._loop.call_soon(self._uncork)
             self._wait(receipt)
         elif self._waiting or self._in_flight:
-            # Whoever is told of those sends this one, before all of them are written.
+            # A subscriber to their outcomes sends this one, before all of them are written.
             self._wait(receipt)
             self._flush()
         else:
@@ -214,7 +190,7 @@ class Writer:
             frames[0] = self._take_pongs() + frames[0]
         begin = self.written
         if not self._write(b"".join(frames)):
-            # They wait for the end, which makes them unsent. What has come is read to its end.
+            # They wait for the end, which makes them unsent. Before that, what has come is read.
             self._queued().extendleft(reversed(receipts))
             return False
         if self._count_held() == 0:
@@ -244,7 +220,7 @@ class Writer:
         return taken, size
 
     def _write(self, data: bytes) -> bool:
-        """Writes, and returns whether the transport has taken it. One that cannot write any more is closing."""
+        """Writes, and returns whether the transport has taken it. A transport that cannot write any more is closing."""
         layers = self._layers
         if layers is not None and not layers.lowest.is_closing():
             layers.transport.write(data)
@@ -279,7 +255,7 @@ class Writer:
         self._sink.sent(receipts)
 
     def _note_sent(self) -> None:
-        """Counts the messages that have left for the network, down to the last byte."""
+        """Counts the messages that have left for the network with all their bytes."""
         if not self._in_flight:
             return
         left = self.written - self._count_held()
@@ -290,7 +266,7 @@ class Writer:
             self._count_sent(receipts, sum(receipt.size for receipt in receipts))
 
     def _look_later(self) -> None:
-        """Asks again later what has left: the layer below TLS tells nobody, unless we are paused."""
+        """Asks again later what has left, because the layer below TLS does not tell it, unless we are paused."""
         if self._look is None and not self.is_paused and not self._is_ended:
             self._look = self._loop.call_later(self._look_delay, self._look_again)
 
@@ -310,7 +286,7 @@ class Writer:
         return self._layers.count_held(self._sockets)
 
     def count_acknowledged(self) -> int:
-        """How many of the bytes that we wrote the peer's system has acknowledged, as far as can be known."""
+        """How many of the bytes that we wrote the peer's system has acknowledged, as far as our system knows."""
         return self.written - self._count_held() - sum(map(count_unacknowledged, self._sockets))
 
     # Pings and pongs
@@ -324,7 +300,7 @@ class Writer:
         self.owed_pongs.owe(payload)
 
     def answer_pings(self, now: float) -> None:
-        """Writes the pongs that are owed, unless there is something to be read first, and time for that."""
+        """Writes the pongs that are owed, unless there is something to read first, and time for that."""
         if self.owed_pongs and (self.owed_pongs.are_due(now) or not any(map(has_unread, self._sockets))):
             self.write_pongs()
 
@@ -334,7 +310,7 @@ class Writer:
             self._write(self._take_pongs())
 
     def _take_pongs(self) -> bytes:
-        """The pongs that are owed, which go ahead of everything else that we send."""
+        """Takes the pongs that are owed, which go ahead of everything else that we send."""
         owed, self.owed_pongs = self.owed_pongs, None
         return b"" if owed is None else b"".join(map(self._encoder.pong, owed.payloads))
 
@@ -393,15 +369,15 @@ class Writer:
         self._is_ended = self._takes_no_more = True
 
     def give_up(self) -> None:
-        """Counts what has left by now. What has not never will, and waits for the end to be told."""
+        """Counts the messages that have left by now. The others never will, and wait for the end."""
         self._note_sent()
         self._give_up_in_flight()
 
     def lose(self, *, in_order: bool) -> None:
-        """The connection is lost; if that was in order, nothing was held back."""
+        """The connection is lost; in order, if all that was written has left."""
         if in_order:
             self._note_sent()
-        # Before anybody is told anything, and sends because of it.
+        # Before a subscriber learns of it, and sends.
         self._takes_no_more = True
         self._give_up_in_flight()
         self._layers = None
@@ -412,7 +388,7 @@ class Writer:
             self._in_flight.clear()
 
     def note_unsent(self) -> None:
-        """Tells that the messages which wait never leave."""
+        """Makes unsent the messages that wait."""
         receipts = (*(self._waiting or ()), *(self._late or ()))
         if not receipts:
             return

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rxnodes import ConnectError, Opened, Project
-from rxnodes.testing import WebSocketServer, accept_key, refuse
+from rxnodes.testing import WebSocketServer, accept_key
 from rxnodes.transport.aiohttp import answers
 
 MANY = [f"X-{number}: {number}" for number in range(200)]
@@ -136,16 +136,6 @@ async def test_the_headers_of_an_answer_that_opens_are_told():
     assert "a=1" not in repr(opened)
 
 
-async def test_what_comes_in_one_read_with_the_head_is_a_message():
-    async with WebSocketServer(answering(switching() + b"\x81\x02hi\x88\x02\x03\xe8")) as server:
-        async with Project(websocket={"it": server.url}) as project:
-            it, messages = project.websocket("it"), []
-            it.messages.subscribe(messages.append)
-            it.start()
-            stopped = await it.wait_stopped()
-    assert (messages, stopped.code, stopped.was_clean) == (["hi"], 1000, True)
-
-
 async def test_all_of_a_refusal_can_be_read():
     lines = [
         "HTTP/1.1 401 No",
@@ -227,16 +217,3 @@ async def test_an_answer_that_comes_before_it_was_asked_for_is_read_alike():
 
     error = await outcome_of(hasty)
     assert (error.status, error.retry_after, error.body) == (503, 9.0, b"not now")
-
-
-async def test_whoever_waits_is_told_all_of_a_refusal():
-    async with WebSocketServer(refuse(429, {"Retry-After": "1"})) as server:
-        async with Project(websocket={"it": server.url}) as project:
-            it = project.websocket("it")
-            it.start()
-            stopped = await it.wait_stopped()
-            with pytest.raises(ConnectError) as raised:
-                await it.wait_started()
-    assert raised.value is not stopped.error
-    assert vars(raised.value) == vars(stopped.error)
-    assert raised.value.retry_after == 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 
 import pytest
@@ -95,6 +96,22 @@ def run(request, monkeypatch):
         yield runner.run
 
 
+@contextlib.asynccontextmanager
+async def secured(authority, script, **fields):
+    """An open connection over TLS to a server whose system takes little."""
+    async with WebSocketServer(script, tls=authority.server(), receive_buffer=8192) as server:
+        settings = {
+            "url": server.url.replace("127.0.0.1", "localhost"),
+            "tls": {"ca_file": str(authority.file)},
+            **fields,
+        }
+        async with Project(websocket={"it": settings}) as project, asyncio.timeout(5 * ROOM):
+            it = project.websocket("it")
+            it.start()
+            await it.wait_started()
+            yield it
+
+
 @pytest.mark.slow
 def test_over_tls_a_message_counts_as_sent_when_it_has_left(run, authority):
     reads_on = asyncio.Event()
@@ -108,24 +125,15 @@ def test_over_tls_a_message_counts_as_sent_when_it_has_left(run, authority):
         await peer.send_close(heard.code)
         await peer.close()
 
-    async def session(url):
-        settings = {"url": url, "tls": {"ca_file": str(authority.file)}, "close_timeout": ROOM}
-        async with Project(websocket={"it": settings}) as project:
-            it = project.websocket("it")
-            it.start()
-            async with asyncio.timeout(ROOM):
-                await it.wait_started()
-                for size in (10, 8_000_000, 20):
-                    it.send(bytes(size))
-                counted = it._driver.link._writer.messages_sent
-                reads_on.set()
-                it.stop()
-                assert counted <= 1, "the kernel cannot hold so much"
-                return await it.wait_stopped()
-
     async def main():
-        async with WebSocketServer(script, tls=authority.server(), receive_buffer=8192) as server:
-            return await session(server.url.replace("127.0.0.1", "localhost"))
+        async with secured(authority, script, close_timeout=ROOM) as it:
+            for size in (10, 8_000_000, 20):
+                it.send(bytes(size))
+            counted = it._driver.link._writer.messages_sent
+            reads_on.set()
+            it.stop()
+            assert counted <= 1, "the kernel cannot hold so much"
+            return await it.wait_stopped()
 
     stopped = run(main())
     assert stopped.was_clean
@@ -133,20 +141,12 @@ def test_over_tls_a_message_counts_as_sent_when_it_has_left(run, authority):
 
 
 def test_over_tls_what_a_peer_never_took_is_unsent(run, authority):
-
     async def main():
-        tls = {"ca_file": str(authority.file)}
-        async with WebSocketServer(never_read, tls=authority.server(), receive_buffer=8192) as server:
-            url = server.url.replace("127.0.0.1", "localhost")
-            async with Project(websocket={"it": {"url": url, "tls": tls}}) as project:
-                it = project.websocket("it")
-                it.start()
-                await it.wait_started()
-                it.send(bytes(8_000_000))
-                it.send(b"behind it")
-                it.abort()
-                async with asyncio.timeout(ROOM):
-                    return await it.wait_stopped()
+        async with secured(authority, never_read) as it:
+            it.send(bytes(8_000_000))
+            it.send(b"behind it")
+            it.abort()
+            return await it.wait_stopped()
 
     stopped = run(main())
     assert (stopped.messages_sent, stopped.unsent, stopped.code) == (0, 2, 1006)
@@ -165,17 +165,10 @@ def test_over_tls_who_waits_for_the_last_message_is_told_when_it_has_left(run, s
         await peer.hang()
 
     async def main():
-        async with WebSocketServer(script, tls=authority.server(), receive_buffer=8192) as server:
-            url = server.url.replace("127.0.0.1", "localhost")
-            settings = {"url": url, "tls": {"ca_file": str(authority.file)}, "close_timeout": 0.1}
-            async with Project(websocket={"it": settings}) as project:
-                it = project.websocket("it")
-                it.start()
-                await it.wait_started()
-                receipt = it.send(bytes(size))
-                reads_on.set()
-                async with asyncio.timeout(ROOM):
-                    return await receipt
+        async with secured(authority, script, close_timeout=0.1) as it:
+            receipt = it.send(bytes(size))
+            reads_on.set()
+            return await receipt
 
     assert isinstance(run(main()), Sent)
 
@@ -338,20 +331,6 @@ async def test_a_link_that_is_aborted_as_it_opens_begins_nothing(transport):
         told = await dialled.lost()
     assert told.calls == ["lost"]
     assert dialled.link._keepalive is None
-
-
-async def test_the_peer_ends_tcp_while_our_close_frame_still_waits(transport):
-    """Then TCP stays open for what we have to send, until it has left."""
-    async with WebSocketServer(never_answer_close) as server:
-        dialled = await Dialled(transport, server.url).opened()
-        dialled.link.pause_writing()
-        dialled.link.close_now(1000, "")
-        assert dialled.link.eof_received() is True
-        dialled.link.resume_writing()
-        assert dialled.link.eof_received() is False
-        assert dialled.told.calls == ["opened", "close sent"]
-        dialled.link.abort()
-        await dialled.lost()
 
 
 @pytest.mark.parametrize("wait", [False, True], ids=["at once", "behind the 101"])

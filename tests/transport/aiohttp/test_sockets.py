@@ -66,6 +66,7 @@ def test_a_socket_that_is_closed(pair):
     ours, _ = pair
     ours.close()
     assert ask_system(ours) is None
+    assert count_unacknowledged(ours) == 0
 
 
 def test_a_system_that_does_not_tell(pair, monkeypatch):
@@ -128,12 +129,6 @@ def test_what_the_system_holds_of_what_was_sent(monkeypatch):
 def test_the_system_holds_nothing_of_what_is_no_socket(tmp_path):
     with (tmp_path / "file").open("wb") as file:
         assert count_unacknowledged(file) == 0
-
-
-def test_the_system_holds_nothing_for_a_socket_that_is_closed():
-    sock = socket.socket()
-    sock.close()
-    assert count_unacknowledged(sock) == 0
 
 
 # The proof that a connection has ended: its descriptor is gone
