@@ -1,4 +1,4 @@
-"""Which way a connection goes: through which proxy, to which unix socket, from which local address."""
+"""The route of a connection: its proxy, its unix socket, and its local address."""
 
 # No `from __future__ import annotations` here: pydantic evaluates the annotations.
 
@@ -36,7 +36,7 @@ _PORTS = {"http": 80, "socks5": 1080, "socks5h": 1080}
 #: RFC 1929 section 2.
 _MOST_OF_SOCKS = 255
 
-#: What a system takes as a path of a unix socket, without the byte behind it: on Linux, and on macOS.
+#: The longest path of a unix socket, in bytes, without the byte that ends it: on Linux, and on macOS.
 _LONGEST_PATH = 107 if sys.platform == "linux" else 103
 
 
@@ -57,7 +57,7 @@ def parse_proxy(url: str) -> Proxy:
     """The proxy that a URL names.
 
     Raises:
-        ValueError: If it names none. The text repeats no part of the URL, since any part may be secret.
+        ValueError: If it names no proxy. The text repeats no part of the URL, because any part may be secret.
     """
     begins = f'must begin with http://, socks5:// or socks5h://, or be "{ENVIRONMENT}" (or "none")'
     parts, port = parts_of(url, _PORTS, such_as="http://host:3128", begins=begins)
@@ -81,14 +81,14 @@ def _credentials(parts: SplitResult) -> Credentials | None:
 
 
 def proxy_of_environment(url: SplitResult, port: int | None) -> Proxy | None:
-    """The proxy that the usual variables name: HTTP_PROXY for ws, HTTPS_PROXY for wss, ALL_PROXY, but for NO_PROXY.
+    """The proxy that the usual variables name: HTTP_PROXY for ws, HTTPS_PROXY for wss, or else ALL_PROXY.
 
     Args:
-        url: The server's URL.
+        url: The server's URL. NO_PROXY may exempt it.
         port: In place of the URL's own.
 
     Raises:
-        ValueError: If one names something else. The text has no value.
+        ValueError: If a variable names no proxy. The text repeats no value.
     """
     from urllib.request import getproxies_environment, proxy_bypass  # noqa: PLC0415 - it takes long
 
@@ -100,19 +100,19 @@ def proxy_of_environment(url: SplitResult, port: int | None) -> Proxy | None:
         return None
     named = proxies[name]
     try:
-        # Many have no scheme there.
+        # Many values there have no scheme.
         return parse_proxy(named if "://" in named else f"http://{named}")
     except ValueError as error:
         problem = str(error)
     raise ValueError(f"environment variable {name.upper()}_PROXY: {problem}")
 
 
-#: A proxy, or where to look for one.
+#: A proxy, `None`, or a word for where to look for one.
 ProxyOrNone = Annotated[Proxy | Environment | None, PlainValidator(_proxy)]
 
 
 def _unix_socket(path: Path, info: ValidationInfo) -> Path:
-    """The path; a relative one begins at the settings folder. The socket itself may come later."""
+    """The path; a relative one begins at the settings folder. The socket itself need not exist yet."""
     if not hasattr(socket, "AF_UNIX"):
         raise ValueError("cannot be used, because this system has no unix sockets")
     context: dict[str, Path] = info.context or {}
@@ -138,10 +138,10 @@ def address_of(text: str) -> tuple[str, int]:
     """The IP address and the port in a text such as `192.0.2.1`, `192.0.2.1:5000`, `::1` or `[::1]:5000`.
 
     Returns:
-        Both; port 0, where there is none, lets the system choose.
+        Both. Port 0, if the text has none, lets the system choose.
 
     Raises:
-        ValueError: If it has none.
+        ValueError: If the text is something else.
     """
     match = re.fullmatch(
         r"\[(?P<v6>[^\]]+)\](?::(?P<v6port>[0-9]{1,5}))?|(?P<v4>[0-9.]+)(?::(?P<port>[0-9]{1,5}))?", text
