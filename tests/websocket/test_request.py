@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import itertools
 import threading
 from datetime import timedelta
@@ -17,14 +16,7 @@ from reactivex.testing import TestScheduler
 from threads import opened_in_a_thread
 from virtual import Chat, virtual
 
-from rxnodes import (
-    ConnectionLost,
-    DecodeError,
-    ProtocolError,
-    RequestTimeout,
-    SendError,
-    pulse,
-)
+from rxnodes import ConnectionLost, DecodeError, ProtocolError, RequestTimeout, SendError
 from rxnodes.codecs import as_codec
 from rxnodes.transport.receipts import SendQueue
 from rxnodes.websocket import channel, on_receive, on_start, request
@@ -51,24 +43,16 @@ async def test_a_request_emits_the_one_answer_and_completes():
 
 
 @virtual
-async def test_when_the_answer_is_shown_nothing_is_left_of_the_request():
+async def test_it_sends_for_each_subscription_and_when_the_answer_comes_nothing_is_left():
     chat = await Chat().opened()
-    shown = []
-    request(chat.connection, "ask", match=lambda _: True).subscribe(lambda _: shown.append(idle(chat.connection)))
-    chat.peer.send("answer")
-    assert shown == [True]
-
-
-@virtual
-async def test_it_sends_for_each_subscription():
-    chat = await Chat().opened()
-    numbers = itertools.count(1)
+    numbers, left = itertools.count(1), []
     asking = request(chat.connection, lambda: f"ask {next(numbers)}", match=lambda text: text == "answer")
     assert chat.peer.received == []
-    first, second = Told(asking), Told(asking)
+    first, second = Told(asking), Told(asking.pipe(ops.do_action(lambda _: left.append(idle(chat.connection)))))
     chat.peer.send("answer")
     assert chat.peer.received == ["ask 1", "ask 2"]
     assert first.all == second.all == ["answer", "completed"]
+    assert left == [True]
 
 
 @virtual
@@ -146,27 +130,19 @@ async def test_not_open_is_an_error_at_once():
     assert idle(chat.connection)
 
 
-@virtual
-async def test_a_full_send_queue_is_an_error_at_once():
-    chat = await Chat(send_queue=SendQueue(max_messages=1)).opened()
-    chat.peer.stop_reading()
-    chat.connection.send("waits")
-    told = Told(request(chat.connection, "ask", match=lambda _: True))
-    (error,) = told.all
-    assert isinstance(error, SendError)
-    assert str(error) == "'chat': the send queue is full, request not sent"
-    assert idle(chat.connection)
-
-
 @pytest.mark.parametrize("seconds", [10, None])
+@pytest.mark.parametrize("overflow", ["error", "drop_oldest"])
 @virtual
-async def test_one_that_is_dropped_from_the_send_queue_later_is_an_error_then(seconds):
-    chat = await Chat(send_queue=SendQueue(max_messages=1, overflow="drop_oldest")).opened()
+async def test_one_that_a_full_send_queue_drops_is_an_error_at_once_or_later(overflow, seconds):
+    chat = await Chat(send_queue=SendQueue(max_messages=1, overflow=overflow)).opened()
     chat.peer.stop_reading()
+    if overflow == "error":
+        chat.connection.send("waits")
     told = Told(request(chat.connection, "ask", match=lambda _: True, timeout=seconds))
-    await asyncio.sleep(1)
-    assert told.all == []
-    chat.connection.send("makes it give way")
+    if overflow == "drop_oldest":
+        await asyncio.sleep(1)
+        assert told.all == []
+        chat.connection.send("makes it give way")
     (error,) = told.all
     assert isinstance(error, SendError)
     assert str(error) == "'chat': the send queue is full, request not sent"
@@ -256,29 +232,13 @@ async def test_the_subscriptions_scheduler_measures_the_time():
     assert endless.all == []
 
 
-def reset(chat):
-    chat.peer.reset()
-
-
-def stop(chat):
-    chat.connection.stop(code=4000, reason="enough")
-
-
-def close(chat):
-    chat.peer.close(1012, "restart")
-
-
-def violate(chat):
-    chat.peer.violate()
-
-
 @pytest.mark.parametrize(
     ("end", "code", "reason", "cause"),
     [
-        (reset, 1006, "", ConnectionLost),
-        (stop, 4000, "", None),
-        (close, 1012, "restart", None),
-        (violate, 1006, "", ProtocolError),
+        (lambda chat: chat.peer.reset(), 1006, "", ConnectionLost),
+        (lambda chat: chat.connection.stop(code=4000, reason="enough"), 4000, "", None),
+        (lambda chat: chat.peer.close(1012, "restart"), 1012, "restart", None),
+        (lambda chat: chat.peer.violate(), 1006, "", ProtocolError),
     ],
 )
 @pytest.mark.parametrize("reconnect", [None, {}])
@@ -408,18 +368,6 @@ async def test_a_constant_that_cannot_be_sent_raises_at_once():
             channel(connection, match=lambda _: True, **constants)
 
 
-@virtual
-async def test_requests_can_be_made_within_notifications():
-    chat = Chat()
-    answers = []
-    on_start(chat.connection).pipe(
-        ops.flat_map(lambda _: request(chat.connection, "who", match=lambda text: text == "me"))
-    ).subscribe(answers.append)
-    await chat.opened()
-    chat.peer.send("me")
-    assert answers == ["me"]
-
-
 def test_a_request_from_another_thread():
     with opened_in_a_thread() as (project, chat, transport):
         threads, answers, has_completed = [], [], threading.Event()
@@ -451,18 +399,20 @@ def test_one_that_is_given_up_before_the_loop_hears_of_it_is_never_sent():
 
 
 @virtual
-async def test_a_pulse_that_asks_and_answers():
-    chat = await Chat().opened()
+async def test_a_notification_that_asks_within_a_pipeline():
+    chat = Chat()
     told = Told(
-        pulse(7).pipe(
+        on_start(chat.connection).pipe(
+            ops.take(1),
             ops.flat_map(
-                lambda number: request(
-                    chat.connection, {"id": number}, match=lambda answer: answer.get("id") == number, codec="json"
+                lambda opened: request(
+                    chat.connection, {"id": 7}, match=lambda answer: answer.get("id") == 7, codec="json"
                 )
             ),
             ops.timeout(60, reactivex.empty()),
         )
     )
+    await chat.opened()
     chat.peer.send('{"id":7}')
     assert told.all == [{"id": 7}, "completed"]
 
@@ -514,15 +464,6 @@ async def test_however_many_ask_a_message_is_looked_at_once_for_each_key():
     assert looked == [*reversed(range(50))]
     assert [told.all for told in everybody] == [[{"id": value}, "completed"] for value in range(50)]
     assert idle(chat.connection)
-
-
-@virtual
-async def test_those_who_wait_for_the_same_value_get_the_same_answer():
-    chat = await Chat().opened()
-    first, second = Told(ask(chat, 1)), Told(ask(chat, 1))
-    chat.peer.send('{"id":1,"answer":"a"}')
-    chat.peer.send('{"id":1,"answer":"b"}')
-    assert first.all == second.all == [{"id": 1, "answer": "a"}, "completed"]
 
 
 @pytest.mark.parametrize("message", ["{}", "7", "[]", '{"id":[1]}', '{"id":{}}', "null"])
@@ -631,18 +572,6 @@ async def test_an_answer_in_the_same_read_as_the_end_is_one(reconnect):
     await asyncio.sleep(1)
     assert answered.all == [{"id": 1}, "completed"]
     assert [error.code for error in unanswered.all] == [1012]
-
-
-@pytest.mark.slow
-@virtual
-async def test_ways_of_reading_that_nobody_uses_are_forgotten():
-    chat = await Chat().opened()
-    for _ in range(10):
-        Told(request(chat.connection, 7, match=lambda _: True, codec=(str, lambda text: int(text))))  # noqa: PLW0108
-        chat.peer.send("7")
-    gc.collect()
-    # The last one is held, with its stream.
-    assert len(chat.connection._driver.inbound._values) == 2
 
 
 def test_a_request_is_awaited_on_another_loop():

@@ -13,7 +13,7 @@ from faults import run_session
 
 from rxnodes import ConnectError, ConnectOptions, Initiator, Project
 from rxnodes.testing import WebSocketServer, echo
-from rxnodes.websocket.settings import ConnectionSettings, TlsSettings
+from rxnodes.websocket.settings import ConnectionSettings
 from rxnodes.wire.tunnel import Credentials, Proxy
 
 SECRET = "hunter2"  # noqa: S105 - planted, to be looked for
@@ -244,11 +244,6 @@ async def test_files_are_read_again_when_they_have_changed(authority, tmp_path):
         assert await outcome() == unusable
         shutil.copy(authority.file, file)
         assert await outcome() == "open"
-
-
-def test_a_file_that_is_the_same_is_not_read_again(authority):
-    settings = TlsSettings(ca_file=authority.file)
-    assert settings.context() is settings.context()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 
 from rxnodes import ConnectError, ConnectOptions, Project
 from rxnodes.codecs import as_codec, plain
-from rxnodes.lifecycle.policy import FINAL_CODES, Policy, ReconnectPolicy
+from rxnodes.lifecycle.policy import Policy, ReconnectPolicy
 from rxnodes.transport.receipts import SendQueue
 from rxnodes.websocket.settings import ConnectionSettings, TlsSettings, WebSocketSettings
 
@@ -44,74 +44,39 @@ def test_the_defaults_are_the_lifecycles_own():
 
 
 def test_the_policy_has_what_was_set():
-    settings = connection(
-        connect_timeout=None,
-        close_timeout=0.25,
-        reconnect={
-            "enabled": True,
-            "initial_delay": 1,
-            "max_delay": 2.5,
-            "factor": 1,
-            "jitter": False,
-            "max_attempts": 3,
-            "reset_after": 4,
-            "final_codes": [1000, 4999],
-            "final_statuses": [410],
-            "retry_certificates": True,
-            "retry_after": False,
-        },
-    )
-    assert settings.policy() == Policy(
-        connect_timeout=None,
-        close_timeout=0.25,
-        reconnect=ReconnectPolicy(
-            enabled=True,
-            initial_delay=1,
-            max_delay=2.5,
-            factor=1,
-            jitter=False,
-            max_attempts=3,
-            reset_after=4,
-            final_codes=frozenset({1000, 4999}),
-            final_statuses=frozenset({410}),
-            retry_certificates=True,
-            retry_after=False,
-        ),
-    )
+    reconnect = {
+        "enabled": True,
+        "initial_delay": 1,
+        "max_delay": 2.5,
+        "factor": 1,
+        "jitter": False,
+        "max_attempts": 3,
+        "reset_after": 4,
+        "final_codes": frozenset({1000, 4999}),
+        "final_statuses": frozenset({410}),
+        "retry_certificates": True,
+        "retry_after": False,
+    }
+    settings = connection(connect_timeout=None, close_timeout=0.25, reconnect=reconnect)
+    assert settings.policy() == Policy(connect_timeout=None, close_timeout=0.25, reconnect=ReconnectPolicy(**reconnect))
 
 
 def test_the_target_has_what_was_set():
-    target = connection(
-        headers={"Authorization": "Bearer x"},
-        subprotocols=["chat.v2", "chat.v1"],
-        heartbeat=None,
-        max_message_size=None,
-        max_header_size=1024,
-        compression=True,
-    ).target()
+    fields = {
+        "headers": {"Authorization": "Bearer x"},
+        "subprotocols": ("chat.v2", "chat.v1"),
+        "heartbeat": None,
+        "silence_timeout": 60.0,
+        "max_message_size": None,
+        "max_header_size": 1024,
+        "compression": True,
+    }
+    target = connection(**fields).target()
     assert target.url == target.redacted_url == URL
-    assert target.headers == {"Authorization": "Bearer x"}
-    assert target.subprotocols == ("chat.v2", "chat.v1")
-    assert target.heartbeat is None
-    assert target.max_message_size is None
-    assert target.max_header_size == 1024
-    assert target.compression is True
+    assert {name: getattr(target, name) for name in fields} == fields
     assert target.tls is None
-
-
-def test_the_targets_defaults():
-    target = connection().target()
-    assert (target.heartbeat, target.max_message_size, target.compression) == (20.0, 1024 * 1024, False)
-
-
-def test_reconnection_is_off_and_knows_the_final_codes():
-    assert connection().reconnect.enabled is False
-    assert connection().reconnect.final_codes == FINAL_CODES
-
-
-def test_a_connection_is_a_url_or_a_table():
-    settings = WebSocketSettings.model_validate({"connections": {"a": URL, "b": {"url": URL}, "c": connection()}})
-    assert settings.connections["a"] == settings.connections["b"] == settings.connections["c"]
+    usual = connection().target()
+    assert (usual.heartbeat, usual.max_message_size, usual.compression) == (20.0, 1024 * 1024, False)
 
 
 @pytest.mark.parametrize("name", ["", " chat", "ch\nat"])
@@ -428,19 +393,24 @@ def test_a_number_out_of_range_is_refused(field):
         assert says in problem(**({section: {"max_delay": 86400, name: value}} if section else {name: value}))
 
 
+BAD_CODES = [999, 5000, True, 1000.0, "x", "4400", "4499-4400", "999-1001", "4400-5000", "4400-", "4400-4499-4500", "-"]
+
+
 @pytest.mark.parametrize(
-    "value",
-    [999, 5000, True, 1000.0, "x", "4400", "4499-4400", "999-1001", "4400-5000", "4400-", "4400-4499-4500", "-"],
+    ("field", "good", "allowed", "values"),
+    [
+        ("final_codes", 1000, 'from 1000 to 4999, or a range of them such as "4400-4499"', BAD_CODES),
+        (
+            "final_statuses",
+            401,
+            'from 100 to 599, or a range of them such as "400-499"',
+            [99, 600, True, "4xx", "400-600"],
+        ),
+    ],
 )
-def test_a_close_code_out_of_range_is_refused(value):
-    allowed = 'must be a whole number from 1000 to 4999, or a range of them such as "4400-4499"'
-    assert problem(reconnect={"final_codes": [1000, value]}) == allowed
-
-
-@pytest.mark.parametrize("value", [99, 600, True, "400", "400-600", "4xx"])
-def test_a_status_out_of_range_is_refused(value):
-    allowed = 'must be a whole number from 100 to 599, or a range of them such as "400-499"'
-    assert problem(reconnect={"final_statuses": [401, value]}) == allowed
+def test_a_code_or_a_status_out_of_range_is_refused(field, good, allowed, values):
+    for value in values:
+        assert problem(reconnect={field: [good, value]}) == f"must be a whole number {allowed}"
 
 
 def test_codes_and_statuses_may_be_ranges():
@@ -494,14 +464,10 @@ def test_a_codec_is_whatever_can_be_one(value):
     assert connection(codec=value).codec.name == as_codec(value).name
 
 
-@pytest.mark.parametrize("value", ["jsn", "", "JSON"])
-def test_another_name_of_a_codec_lists_what_there_is(value):
-    assert problem(codec=value).endswith('must be "json" or "msgpack" (or "none")')
-
-
-@pytest.mark.parametrize("value", [7, True, ["json"], {"name": "json"}])
+@pytest.mark.parametrize("value", ["jsn", "", "JSON", 7, True, ["json"], {"name": "json"}])
 def test_what_is_no_codec_lists_what_there_is(value):
-    assert 'must be "json" or "msgpack" (or "none"); in Python also a type' in problem(codec=value)
+    more = "" if isinstance(value, str) else "; in Python also a type, a pair of functions or a Codec"
+    assert problem(codec=value) == f'must be "json" or "msgpack" (or "none"){more}'
 
 
 def test_msgpack_has_to_be_installed(monkeypatch):
@@ -570,17 +536,16 @@ def test_a_query_can_be_encoded():
     assert "name" in problem(query={"": SECRET})
 
 
-@pytest.mark.parametrize("value", [["a b"], ["a,b"], [""], ["ä"]])
-def test_a_subprotocol_is_a_token(value):
-    assert "subprotocol name" in problem(subprotocols=value)
-
-
-def test_a_subprotocol_is_offered_once():
-    assert "twice" in problem(subprotocols=["a", "b", "a"])
-
-
-def test_subprotocols_are_a_list():
-    assert "tuple" in problem(subprotocols="chat")
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        *[([name], "subprotocol name") for name in ("a b", "a,b", "", "ä")],
+        (["a", "b", "a"], "twice"),
+        ("chat", "tuple"),
+    ],
+)
+def test_subprotocols_are_a_list_of_tokens_each_once(value, said):
+    assert said in problem(subprotocols=value)
 
 
 @pytest.mark.parametrize("fields", [{"urll": SECRET}, {"reconnect": {"delay": SECRET}}, {"tls": {"verfy": SECRET}}])
@@ -625,25 +590,18 @@ def tls_problem(folder, **fields):
     return str(details["ctx"]["error"])
 
 
-def test_the_context_is_built_once_and_verifies():
-    settings = TlsSettings()
-    context = settings.context()
-    assert context is settings.context()
-    assert context.verify_mode == ssl.CERT_REQUIRED
-    assert context.check_hostname
+@pytest.mark.parametrize("verify", [True, False])
+def test_the_context_verifies_unless_that_is_switched_off(verify):
+    context = TlsSettings(verify=verify).context()
+    assert context.verify_mode == (ssl.CERT_REQUIRED if verify else ssl.CERT_NONE)
+    assert context.check_hostname is verify
 
 
-def test_a_ca_file_is_trusted_instead_of_the_systems(files):
-    certificates = tls(files, ca_file="ca.pem").context().get_ca_certs()
-    assert [
-        dict(part[0] for part in certificate["subject"])["organizationName"][:7] for certificate in certificates
-    ] == ["trustme"]
-
-
-def test_verifying_can_be_switched_off():
-    context = TlsSettings(verify=False).context()
-    assert context.verify_mode == ssl.CERT_NONE
-    assert not context.check_hostname
+def test_a_ca_file_is_trusted_instead_of_the_systems_and_read_once(files):
+    settings = tls(files, ca_file="ca.pem")
+    certificates = settings.context().get_ca_certs()
+    assert [dict(part[0] for part in it["subject"])["organizationName"][:7] for it in certificates] == ["trustme"]
+    assert settings.context() is settings.context()
 
 
 @pytest.mark.slow
@@ -656,9 +614,7 @@ def test_verifying_can_be_switched_off():
     ],
 )
 def test_a_client_certificate_is_loaded(files, fields):
-    settings = tls(files, **fields)
-    assert settings.context() is settings.context()
-    assert SECRET not in repr(settings)
+    assert SECRET not in repr(tls(files, **fields))
 
 
 @pytest.mark.parametrize(
@@ -675,13 +631,19 @@ def test_a_client_certificate_that_does_not_fit_is_refused(files, fields):
     assert "usable client certificate" in tls_problem(files, **fields)
 
 
-def test_a_ca_file_without_certificates_is_refused(files):
-    assert "no usable certificates" in tls_problem(files, ca_file="text.pem")
-
-
-@pytest.mark.parametrize("field", ["ca_file", "cert_file"])
-def test_files_must_exist(files, field):
-    assert tls_problem(files, **{field: "nope.pem"}) == f"there is no file {str(files / 'nope.pem')!r}"
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"ca_file": "text.pem"}, "ca_file holds no usable certificates (PEM)"),
+        ({"ca_file": "nope.pem"}, "there is no file '{}/nope.pem'"),
+        # And nothing of the key.
+        ({"cert_file": "nope.pem", "key_file": "key.pem"}, "there is no file '{}/nope.pem'"),
+        ({"key_file": "key.pem"}, "needs a cert_file"),
+        ({"key_password": SECRET}, "needs a cert_file"),
+    ],
+)
+def test_files_that_cannot_be_used(files, fields, said):
+    assert tls_problem(files, **fields) == said.format(files)
 
 
 def test_an_absolute_path_is_taken_as_it_is(files, tmp_path):
@@ -691,15 +653,6 @@ def test_an_absolute_path_is_taken_as_it_is(files, tmp_path):
 def test_without_a_folder_paths_begin_at_the_working_directory(files, monkeypatch):
     monkeypatch.chdir(files)
     assert TlsSettings.model_validate({"ca_file": "ca.pem"}).ca_file is not None
-
-
-def test_a_key_needs_a_certificate(files):
-    assert tls_problem(files, key_file="key.pem") == "needs a cert_file"
-    assert tls_problem(files, key_password=SECRET) == "needs a cert_file"
-
-
-def test_a_refused_certificate_is_one_problem(files):
-    assert "there is no file" in tls_problem(files, cert_file="nope.pem", key_file="key.pem")
 
 
 def test_tls_is_for_wss():
