@@ -103,34 +103,6 @@ async def test_promise_10_leaving_stops_everything_and_delivers_every_stopped():
 
 
 @virtual
-async def test_promise_10_on_stop_client_start_cannot_hold_it_up():
-    it, transport = project()
-    async with it:
-        chat = it.websocket("chat")
-        it.subscribe(on_stop(chat).pipe(client_start(chat)), pulse().pipe(client_start(chat)))
-        await chat.wait_started()
-    assert len(transport.peers) == 1
-    chat.start()
-    assert chat.state is ConnectionState.CLOSED
-
-
-@pytest.mark.parametrize("moment", ["connecting", "closing", "retrying", "idle"])
-@virtual
-async def test_95_the_project_is_left_at_any_moment(moment):
-    script = {"connecting": None, "retrying": lambda peer: peer.refuse()}.get(moment, accept)
-    it, _ = project(script, close_timeout=1, reconnect={"enabled": moment == "retrying", "initial_delay": 20})
-    async with it:
-        chat = it.websocket("chat")
-        if moment != "idle":
-            chat.start()
-            await asyncio.sleep(0.001)
-        if moment == "closing":
-            chat.stop()
-    assert chat.state is (ConnectionState.IDLE if moment == "idle" else ConnectionState.CLOSED)
-    assert (chat.last_stopped is None) is (moment == "idle")
-
-
-@virtual
 async def test_nothing_can_be_subscribed_in_a_scope_that_was_left():
     it, _ = project()
     async with it:

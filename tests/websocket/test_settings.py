@@ -591,8 +591,10 @@ def tls_problem(folder, **fields):
 
 
 @pytest.mark.parametrize("verify", [True, False])
-def test_the_context_verifies_unless_that_is_switched_off(verify):
-    context = TlsSettings(verify=verify).context()
+def test_the_context_is_built_once_and_verifies(verify):
+    settings = TlsSettings(verify=verify)
+    context = settings.context()
+    assert context is settings.context()
     assert context.verify_mode == (ssl.CERT_REQUIRED if verify else ssl.CERT_NONE)
     assert context.check_hostname is verify
 
