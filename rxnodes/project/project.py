@@ -14,7 +14,7 @@ from rxnodes.project.connections import Connections
 from rxnodes.project.open_projects import note_left, note_opened
 from rxnodes.project.plugin_settings import installed_plugins, settings_from_values
 from rxnodes.project.project_loop import ProjectLoop, result_of
-from rxnodes.project.scope import Scene, Scope, run_to_end, uncut, wait_all_stopped
+from rxnodes.project.scope import Scene, Scope, await_end, run_to_end, wait_all_stopped
 from rxnodes.project.wirings import Wirings
 from rxnodes.rx.arguments import check_callback
 from rxnodes.rx.event_loops import LoopThread
@@ -112,8 +112,13 @@ class Project(Scope):
         return project
 
     def _prepare(self, loaded: settings.LoadedSettings, transport: Transport | None) -> None:
-        self._transport = transport if transport is not None else _transport_over_aiohttp()
-        self._connections = Connections(loaded, self._transport)
+        if transport is None:
+            # aiohttp takes long to import, and neither the toolbox nor a scripted transport needs it.
+            from rxnodes.transport.aiohttp import AiohttpTransport  # noqa: PLC0415
+
+            transport = AiohttpTransport()
+        self._transport = transport
+        self._connections = Connections(loaded, transport)
         self._wirings = Wirings(self, self._connections)
         self._own = ProjectLoop()
         self._late_scheduler = LateScheduler()
@@ -222,7 +227,7 @@ class Project(Scope):
             return
         end = partial(self._connections.end, connection)
         elsewhere = None if self.is_on_loop() or not self._own.can_run else self._own.hand_over(end)
-        await (end() if elsewhere is None else uncut(elsewhere))
+        await (end() if elsewhere is None else await_end(elsewhere))
 
     @property
     def configurations(self) -> tuple[str, ...]:
@@ -461,10 +466,3 @@ class Project(Scope):
         """Disposes everything in the project, and forgets its loop."""
         super()._end()
         self._own.leave()
-
-
-def _transport_over_aiohttp() -> Transport:
-    # aiohttp takes long to import, and neither the toolbox nor a scripted transport needs it.
-    from rxnodes.transport.aiohttp import AiohttpTransport  # noqa: PLC0415
-
-    return AiohttpTransport()

@@ -20,7 +20,8 @@ __all__ = ["run"]
 T = TypeVar("T")
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
-_APART: Final = 0.05
+#: Seconds from a second signal until the connections are aborted.
+_BEFORE_CUTTING_SHORT: Final = 0.05
 
 
 def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
@@ -123,7 +124,7 @@ class _Signals:
                 self._task.cancel()
                 loop.call_soon_threadsafe(lambda: None)
             else:
-                loop.call_soon_threadsafe(loop.call_later, _APART, self._cut_short, self._task)
+                loop.call_soon_threadsafe(loop.call_later, _BEFORE_CUTTING_SHORT, self._cut_short, self._task)
 
     def _cut_short(self, task: asyncio.Task[Any]) -> None:
         """Aborts the connections that are being closed, and cancels again.

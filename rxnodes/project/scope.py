@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from rxnodes.project.project import Project
     from rxnodes.rx.schedulers import LateScheduler
 
-__all__ = ["Scene", "Scope", "Uncut", "run_to_end", "uncut", "wait_all_stopped"]
+__all__ = ["Scene", "Scope", "UncancellableFuture", "await_end", "run_to_end", "wait_all_stopped"]
 
 T = TypeVar("T")
 
@@ -53,7 +53,7 @@ class Outermost(Protocol):
 
     @property
     def late_scheduler(self) -> LateScheduler:
-        """The scheduler for what is subscribed before it is open."""
+        """The scheduler for pipelines that are subscribed before it is open."""
         ...
 
     @property
@@ -299,7 +299,7 @@ class Scene(Scope):
         await wait_all_stopped(self._connections)
 
 
-class Uncut(asyncio.Future[T]):
+class UncancellableFuture(asyncio.Future[T]):
     """A future that a cancelled task goes on awaiting until it is done.
 
     The task keeps the cancellation, which is raised there when the future is done. Further cancellations change
@@ -317,10 +317,10 @@ async def wait_all_stopped(connections: Iterable[Connection]) -> None:
     A cancellation meanwhile is raised after the end. No task of its own waits, because a loop that is shut down would
     cancel it with all others.
     """
-    ends: list[Uncut[Stopped]] = []
+    ends: list[UncancellableFuture[Stopped]] = []
     for connection in connections:
         if connection.is_live:
-            ends.append(Uncut())
+            ends.append(UncancellableFuture())
             connection.for_project.tell_stopped(ends[-1])
     passed_on: asyncio.CancelledError | RxNodesError | None = None
     for end in ends:
@@ -334,12 +334,12 @@ async def wait_all_stopped(connections: Iterable[Connection]) -> None:
 
 async def run_to_end(work: Coroutine[Any, Any, None]) -> None:
     """Awaits a coroutine to its end. A cancellation meanwhile does not reach it, and is raised after it."""
-    await uncut(asyncio.get_running_loop().create_task(work))
+    await await_end(asyncio.get_running_loop().create_task(work))
 
 
-async def uncut(work: asyncio.Task[None] | Future[None]) -> None:
+async def await_end(work: asyncio.Task[None] | Future[None]) -> None:
     """Awaits the end of a task, on whatever loop that runs. A cancellation meanwhile is raised after it."""
-    end: Uncut[None] = Uncut()
+    end: UncancellableFuture[None] = UncancellableFuture()
     work.add_done_callback(lambda _: call_on(end.get_loop(), end.set_result, None))
     try:
         await end

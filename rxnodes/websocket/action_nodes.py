@@ -75,7 +75,7 @@ def client_stop(
 ) -> Callable[[Observable[T]], Observable[T]]:
     """WebSocket Client Stop: each pulse begins to close the connection, and passes at once.
 
-    It does not wait: closing takes time. Logic that must run after the end belongs behind `on_stop` or `until_stopped`.
+    It does not wait, and closing takes time: put logic that must run after the end behind `on_stop` or `until_stopped`.
 
     ::
 

@@ -75,7 +75,7 @@ class Waiter(Protocol):
         ...
 
     def on_end(self, end: End | None) -> None:
-        """An attempt, or the session, has ended; `None`: the project has closed."""
+        """An attempt or the session has ended; or, with `None`, the project has closed."""
         ...
 
     def on_deadline(self) -> None:

@@ -49,7 +49,7 @@ def to_seconds(timeout: Any) -> float | None:
 
 @dataclass(slots=True, eq=False)
 class Question:
-    """What is asked of a peer.
+    """A message to a peer, and which of the peer's messages answer it.
 
     Attributes:
         connection: The connection.

@@ -91,8 +91,8 @@ def until_stopped(connection: ConnectionLike) -> Callable[[Observable[T]], Obser
         connection: The connection.
 
     Returns:
-        A pipeable operator that emits each pulse unchanged. An error of the source passes at once; its completion waits
-        behind the pulses that are held back.
+        A pipeable operator that emits each pulse unchanged. An error of the source passes at once; its completion comes
+        after the pulses that are held back.
 
     Example:
         >>> from rxnodes import Project, Trigger

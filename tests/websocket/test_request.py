@@ -209,6 +209,21 @@ async def test_each_of_many_times_out_in_its_own_time_whatever_comes_of_the_othe
 
 
 @virtual
+async def test_one_that_times_out_may_give_up_another_that_is_due_too():
+    chat = await Chat().opened()
+    told = []
+    waiting = [
+        request(chat.connection, "ask", match=no_match, timeout=1).subscribe(
+            on_error=lambda _, number=number: (told.append(number), waiting[1].dispose())
+        )
+        for number in range(3)
+    ]
+    await asyncio.sleep(2)
+    assert told == [0, 2]
+    assert idle(chat.connection)
+
+
+@virtual
 async def test_without_a_limit_it_waits_for_as_long_as_it_takes():
     chat = await Chat().opened()
     told = Told(request(chat.connection, "ask", match=lambda _: True, timeout=None))

@@ -123,6 +123,8 @@ def test_a_hooks_url_has_the_proxy_that_is_for_it(variables):
     target = settings.retarget(ConnectOptions(url="ws://free.test/"))
     assert target.proxy is None
     assert settings.target().proxy is not None
+    set_here = connection(proxy=f"http://user:{SECRET}@proxy.test")
+    assert set_here.retarget(ConnectOptions(url="ws://free.test/")).proxy == set_here.proxy
     assert target.cookies is settings.target().cookies is not None
 
 

@@ -72,7 +72,7 @@ def _codec(value: Any) -> Codec[Any] | None:
     raise ValueError(problem)
 
 
-def _joined(own: Mapping[str, SecretStr], more: object, *, key: Callable[[str], str] = str) -> object:
+def _merged(own: Mapping[str, SecretStr], more: object, *, key: Callable[[str], str] = str) -> object:
     """Both tables together; `more` wins. If `more` is no mapping, it is returned, for validation to refuse it."""
     if not isinstance(more, Mapping):
         return more
@@ -191,7 +191,7 @@ class ConnectionSettings(Settings):
 
     @field_validator("unix_socket", "local_address")
     @classmethod
-    def _one_way(cls, value: Any, info: ValidationInfo) -> Any:
+    def _one_route(cls, value: Any, info: ValidationInfo) -> Any:
         other = "proxy" if info.field_name == "unix_socket" else "unix_socket"
         if value is not None and info.data.get(other) is not None:
             raise ValueError(f"must not be set beside {other}")
@@ -224,8 +224,8 @@ class ConnectionSettings(Settings):
             ValueError: If the options cannot be used. The text holds no secret.
         """
         values = {name: getattr(self, name) for name in self.model_fields_set}
-        values["headers"] = _joined(self.headers, options.headers, key=str.lower)
-        values["query"] = _joined(self.query, options.query)
+        values["headers"] = _merged(self.headers, options.headers, key=str.lower)
+        values["query"] = _merged(self.query, options.query)
         if options.subprotocols is not None:
             values["subprotocols"] = options.subprotocols
         if options.url is not None:

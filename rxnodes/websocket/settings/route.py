@@ -33,8 +33,8 @@ ENVIRONMENT: Environment = "environment"
 #: The port of a proxy whose URL has none. That of SOCKS is from RFC 1928 section 3.
 _PORTS = {"http": 80, "socks5": 1080, "socks5h": 1080}
 
-#: RFC 1929 section 2.
-_MOST_OF_SOCKS = 255
+#: Bytes of a user or a password (RFC 1929 section 2).
+_LONGEST_FOR_SOCKS = 255
 
 #: The longest path of a unix socket, in bytes, without the byte that ends it: on Linux, and on macOS.
 _LONGEST_PATH = 107 if sys.platform == "linux" else 103
@@ -75,7 +75,7 @@ def _credentials(parts: SplitResult) -> Credentials | None:
     if credentials_of(parts) is None:
         return None
     user, password = (unquote_to_bytes(part) for part in userinfo_of(parts).partition(":")[::2])
-    if parts.scheme != "http" and not (0 < len(user) <= _MOST_OF_SOCKS and 0 < len(password) <= _MOST_OF_SOCKS):
+    if parts.scheme != "http" and not all(0 < len(part) <= _LONGEST_FOR_SOCKS for part in (user, password)):
         raise ValueError("must have a user and a password of 1 to 255 bytes each, or neither (RFC 1929)")
     return Credentials(user, password)
 
