@@ -71,7 +71,7 @@ def _dotted(path: KeyPath) -> str:
 
 
 def unknown(name: str, known: Iterable[str], *, kind: str = "name", ending: str = "") -> str:
-    """The words for an unknown name, with the nearest known one, or else with all of them."""
+    """The words for an unknown name: they give the nearest known one, or else all of them."""
     names = sorted(known)
     nearest = _nearest(name, names)
     if nearest is None:
@@ -106,6 +106,6 @@ def _names(shape: Shape, places: Places, path: KeyPath, written: list[str]) -> I
 
 
 def _likeliest(names: list[str], written: list[str]) -> list[str]:
-    """A few of the keys in use, out of thousands, that the written one may mean; and itself, or a blank."""
+    """The three keys in use, out of thousands, that are closest to the written one; and itself, or a blank."""
     name = "".join(written[:1])
     return [*difflib.get_close_matches(name, names, n=3, cutoff=0), name or "<NAME>"]

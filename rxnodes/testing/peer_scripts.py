@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from rxnodes.recording.marbles import TICK, parse, problem_at
+from rxnodes.settings.problems import explained
 from rxnodes.transport.scripted import check_script
 from rxnodes.transport.scripted_peer import check_payload, check_peers_close
 from rxnodes.websocket.settings import ConnectionSettings
@@ -214,7 +215,7 @@ def _target(url: str) -> Target:
     try:
         return ConnectionSettings.model_validate({"url": url}).target()
     except ValidationError as error:
-        problem = error.errors(include_input=False)[0]["msg"].removeprefix("Value error, ")
+        problem = explained(error.errors(include_input=False)[0])
     raise ValueError(f"by_url(): a URL {problem}")
 
 

@@ -65,11 +65,6 @@ def test_a_certificate_that_is_not_verified_is_a_warning(caplog):
     ]
 
 
-def test_settings_are_checked_at_once():
-    with pytest.raises(SettingsError, match="chat"):
-        Project(websocket={"chat": "http://example.test/"})
-
-
 def test_a_disabled_plugin_has_nothing():
     it = Project(plugins={"websocket": False})
     with pytest.raises(PluginDisabled, match="websocket"):
@@ -220,16 +215,6 @@ def test_a_plain_with_runs_a_loop_in_a_thread_of_its_own():
         ConnectionState.CLOSED,
     ]
     assert not any(thread.name == "rxnodes" for thread in threading.enumerate())
-
-
-def test_scenes_without_asyncio():
-    it, _ = project()
-    with it:
-        chat = it.websocket("chat")
-        with it.scene("menu", connections=[chat]):
-            chat.start()
-            it.call(chat.wait_started)
-        assert chat.state is ConnectionState.CLOSED
 
 
 def test_call_is_for_other_threads():

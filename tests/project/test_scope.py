@@ -11,17 +11,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import reactivex
 from reactivex import operators as ops
-from virtual import accept, virtual
+from threads import project
+from virtual import virtual
 
-from rxnodes import Project, RxNodesError, Trigger, map_async, pulse
+from rxnodes import RxNodesError, Trigger, map_async, pulse
 from rxnodes.rx.schedulers import LoopScheduler, utc_now
-from rxnodes.transport.scripted import ScriptedTransport
 from rxnodes.websocket import client_send, client_start, on_receive, on_start
-
-
-def project(names=("chat",)):
-    transport = ScriptedTransport(accept)
-    return Project(websocket={name: f"ws://{name}.test/" for name in names}, transport=transport), transport
 
 
 @virtual

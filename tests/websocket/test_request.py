@@ -357,20 +357,6 @@ async def test_a_timeout_may_be_a_timedelta_and_nothing_else_than_a_time():
             request(chat.connection, "ask", match=lambda _: True, timeout=timeout)
 
 
-async def is_answer(_message):
-    return True
-
-
-@virtual
-async def test_a_match_that_is_no_plain_function_raises_at_once():
-    connection = Chat().connection
-    for match, says in [("id", "expected a function that returns whether"), (is_answer, "expected a plain function")]:
-        with pytest.raises(TypeError, match=says):
-            request(connection, "ask", match=match)
-        with pytest.raises(TypeError, match=says):
-            channel(connection, subscribe="s", match=match)
-
-
 @virtual
 async def test_a_constant_that_cannot_be_sent_raises_at_once():
     connection = Chat().connection
@@ -507,10 +493,16 @@ async def test_what_else_a_key_raises_is_the_error_of_all_who_share_it():
     assert idle(chat.connection)
 
 
+async def is_answer(_message):
+    return True
+
+
 @pytest.mark.parametrize("converse", [request, channel])
 @pytest.mark.parametrize(
     ("match", "codec", "says"),
     [
+        ("id", "json", "expected a function that returns whether"),
+        (is_answer, "json", "expected a plain function"),
         (("id", [1]), "json", "unhashable type"),
         ((vars, {}), "json", "unhashable type"),
         (("id",), "json", "expected a key and a value"),
