@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from rxnodes.connection.matching import NO_MATCH, Wanted, key_reader
 from rxnodes.errors import ConnectionLost, DecodeError, HolderLost, printable
@@ -23,42 +23,19 @@ if TYPE_CHECKING:
     from rxnodes.connection.protocols import ConnectionLike
     from rxnodes.rx.streams import IsolatedSubject
 
-__all__ = ["Answers", "End", "Waiter", "answers_of"]
-
-
-class End(NamedTuple):
-    """How an attempt, or the session, has ended.
-
-    Attributes:
-        code: The close code.
-        reason: The peer's reason.
-        cause: What broke the connection; `None` if it was closed.
-    """
-
-    code: int
-    reason: str
-    cause: Exception | None
-
-    def error(self, name: str, awaited: str) -> ConnectionLost:
-        """The error for one waiter of a connection. Each waiter gets its own, because each raises it elsewhere."""
-        words = f" and reason '{printable(self.reason)}'" if self.reason else ""
-        lost = ConnectionLost(
-            f"{name!r}: the connection ended before {awaited} came, with code {self.code}{words}",
-            code=self.code,
-            reason=self.reason,
-        )
-        lost.__cause__ = self.cause
-        return lost
+__all__ = ["Answers", "Waiter", "answers_of"]
 
 
 class Waiter(Protocol):
     """One who waits for messages.
 
     Attributes:
+        awaited: What errors say that it waited for.
         generation: The number of the subscription that serves it first. A waiter that is added during a notification
             belongs to a new subscription, and does not get the message that is being delivered.
     """
 
+    awaited: str
     generation: int
 
     @property
@@ -71,11 +48,7 @@ class Waiter(Protocol):
         ...
 
     def on_failure(self, error: Exception) -> None:
-        """The function that says whether a message matches has raised."""
-        ...
-
-    def on_end(self, end: End | None) -> None:
-        """An attempt or the session has ended; or, with `None`, the project has closed."""
+        """The function that says whether a message matches has raised, or the attempt or the project has ended."""
         ...
 
     def on_deadline(self) -> None:
@@ -222,16 +195,22 @@ class Answers:
         if isinstance(event, ErrorEvent):
             if isinstance(event.error, HolderLost):
                 # It takes the place of a Stopped.
-                self._end(generation, End(event.error.code, event.error.reason, event.error))
+                self._end(generation, event.error.code, event.error.reason, event.error)
             elif event.phase in {"connect", "receive", "close"} and not isinstance(event.error, DecodeError):
                 self._broken_by = event
         elif isinstance(event, Dropped | Stopped):
             cause = event.error if isinstance(event, Stopped) else self._cause_of(event)
-            self._end(generation, End(event.code, event.reason, cause))
+            self._end(generation, event.code, event.reason, cause)
 
-    def _end(self, generation: int, end: End) -> None:
+    def _end(self, generation: int, code: int, reason: str, cause: Exception | None) -> None:
+        """Tells the waiters that the attempt or the session has ended, and what broke it, if it was not closed."""
+        end = f"with code {code}" + (f" and reason '{printable(reason)}'" if reason else "")
         for waiter in self._all(generation):
-            _tell(self._connection, waiter, waiter.on_end, end)
+            # Each gets an error of its own, because each raises it elsewhere.
+            text = f"{self._connection.name!r}: the connection ended before {waiter.awaited} came, {end}"
+            lost = ConnectionLost(text, code=code, reason=reason)
+            lost.__cause__ = cause
+            _tell(self._connection, waiter, waiter.on_failure, lost)
 
     def _cause_of(self, dropped: Dropped) -> Exception | None:
         """What broke the attempt: an `ErrorEvent` announces each end that is not clean."""
@@ -243,8 +222,10 @@ class Answers:
     def _on_project_closed(self) -> None:
         # A waiter that is added meanwhile subscribes anew, and learns of the end at once.
         self._subscriptions = ()
+        name = self._connection.name
         for waiter in self._all(self._generation):
-            _tell(self._connection, waiter, waiter.on_end, None)
+            lost = ConnectionLost(f"{name!r} was removed, or the project closed, before {waiter.awaited} came")
+            _tell(self._connection, waiter, waiter.on_failure, lost)
 
 
 def _tell_time_is_over(connection: ConnectionLike, waiter: Waiter) -> None:

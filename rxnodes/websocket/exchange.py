@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rxnodes.connection.matching import Wanted
     from rxnodes.connection.protocols import ConnectionLike
     from rxnodes.transport.receipts import Receipt, SharedOutcome
-    from rxnodes.websocket.answers import Answers, End
+    from rxnodes.websocket.answers import Answers
 
     Timeout: TypeAlias = float | timedelta | None
 
@@ -68,10 +68,6 @@ class Question:
 
 class Exchange(abc.DisposableBase):
     """One asking of a question, from the sending to the end. `start` and `dispose` may be called from any thread.
-
-    Args:
-        question: The question.
-        observer: Gets the answer or the error.
 
     Attributes:
         question: The question.
@@ -173,13 +169,8 @@ class Exchange(abc.DisposableBase):
             self.observer.on_completed()
 
     def on_failure(self, error: Exception) -> None:
-        """The function that says whether a message is the answer has raised."""
+        """The function that says whether a message is the answer has raised, or the attempt has ended."""
         self.give_up(error)
-
-    def on_end(self, end: End | None) -> None:
-        """The attempt has ended. When the project closes, its sessions have ended, and nothing is left to say."""
-        if end is not None:
-            self._fail(end.error(self.question.connection.name, self.awaited))
 
     def _on_outcome(self, shared: SharedOutcome) -> None:
         # A message that is unsent ended with its attempt, and the error of that end says more.

@@ -9,7 +9,7 @@ from reactivex import abc
 from reactivex.scheduler import TimeoutScheduler
 
 from rxnodes.connection.matching import as_match
-from rxnodes.errors import ConnectionLost, RequestTimeout
+from rxnodes.errors import RequestTimeout
 from rxnodes.rx.event_loops import call_on
 from rxnodes.rx.schedulers import running_loop
 from rxnodes.rx.streams import IsolatedSubject
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rxnodes.connection.matching import Match, Wanted
     from rxnodes.connection.protocols import ConnectionLike
     from rxnodes.rx.streams import Subscription
-    from rxnodes.websocket.answers import Answers, End
+    from rxnodes.websocket.answers import Answers
     from rxnodes.websocket.exchange import Timeout
 
 __all__ = ["Expectation", "expect"]
@@ -112,6 +112,7 @@ def expect(
 class Expectation(IsolatedSubject[T], abc.DisposableBase):
     """An expected message: the observable that `expect` returns."""
 
+    awaited = "the expected message"
     generation: int
 
     def __init__(
@@ -174,9 +175,6 @@ class Expectation(IsolatedSubject[T], abc.DisposableBase):
             self._stop_timer()
         tell()
 
-    def _fail(self, error: Exception) -> None:
-        self._end(partial(self.on_error, error))
-
     # As a waiter
 
     def on_message(self, message: T) -> None:
@@ -185,20 +183,12 @@ class Expectation(IsolatedSubject[T], abc.DisposableBase):
         self._end(self.on_completed)
 
     def on_failure(self, error: Exception) -> None:
-        """The function that says whether a message is the expected one has raised."""
-        self._fail(error)
-
-    def on_end(self, end: End | None) -> None:
-        """An attempt or the session has ended, or the project has closed."""
-        name = self._connection.name
-        if end is None:
-            self._fail(ConnectionLost(f"{name!r} was removed, or the project closed, before the expected message came"))
-        else:
-            self._fail(end.error(name, "the expected message"))
+        """The function that says whether a message is the expected one has raised, or the attempt has ended."""
+        self._end(partial(self.on_error, error))
 
     def on_deadline(self) -> None:
         """The message has not come in time."""
-        self._fail(RequestTimeout(f"{self._connection.name!r}: no expected message within {self._timeout:.10g} s"))
+        self.on_failure(RequestTimeout(f"{self._connection.name!r}: no expected message within {self._timeout:.10g} s"))
 
 
 def _after(seconds: float, act: Callable[[], None]) -> Callable[[], None]:

@@ -14,10 +14,11 @@ from conversing import Told, busy, errors_of, idle, no_match, no_message
 from reactivex import operators as ops
 from reactivex.testing import TestScheduler
 from threads import opened_in_a_thread
-from virtual import Chat, virtual
+from virtual import Chat, accept, virtual
 
-from rxnodes import ConnectionLost, DecodeError, ProtocolError, RequestTimeout, SendError
+from rxnodes import ConnectionLost, DecodeError, Project, ProtocolError, RequestTimeout, RxNodesError, SendError
 from rxnodes.codecs import as_codec
+from rxnodes.testing import ScriptedTransport
 from rxnodes.transport.receipts import SendQueue
 from rxnodes.websocket import channel, on_receive, on_start, request
 
@@ -270,6 +271,26 @@ async def test_the_end_before_the_answer_is_an_error_that_says_how_it_ended(end,
     assert (error.code, error.reason) == (code, reason)
     assert type(error.__cause__) is (cause or type(None))
     assert idle(chat.connection)
+
+
+def test_an_end_that_nobody_told_is_an_error_too():
+    """The loop is closed under the project, and who waits in another thread would wait for ever."""
+    transport = ScriptedTransport(accept)
+    project = Project(websocket={"chat": "ws://chat.test/"}, transport=transport)
+    chat = project.websocket("chat")
+    loop = asyncio.new_event_loop()
+
+    async def ask():
+        await project.__aenter__()
+        chat.start()
+        await chat.wait_started()
+        return Told(request(chat, "ask", match=no_match))
+
+    told = loop.run_until_complete(ask())
+    loop.close()
+    with pytest.raises(RxNodesError, match="the event loop was closed"):
+        asyncio.run(project.__aexit__(None, None, None))
+    assert [str(error) for error in told.all] == ["'chat' was removed, or the project closed, before the answer came"]
 
 
 @virtual
