@@ -431,13 +431,10 @@ class Project(Scope):
             await wait_all_stopped(self._connections.shutdown())
         finally:
             if not self._is_inherited:
-                await self._end_in_order()
-
-    async def _end_in_order(self) -> None:
-        note_left(self)
-        self._connections.detach()
-        self._end()
-        await run_to_end(self._transport.aclose())
+                note_left(self)
+                self._connections.detach()
+                self._end()
+                await run_to_end(self._transport.aclose())
 
     def __enter__(self) -> Self:
         # It is kept only once it has started, because a project that is refused may be open in another thread.

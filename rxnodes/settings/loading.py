@@ -134,12 +134,10 @@ def _unknown_files(folder: Path, plugins: Iterable[str]) -> list[str]:
     return problems
 
 
-def _argument(name: str) -> str:
-    return f"the argument {name!r}"
-
-
 def from_values(
-    values: Mapping[str, Any], plugins: Mapping[str, Plugin], source_of: Callable[[str], str] = _argument
+    values: Mapping[str, Any],
+    plugins: Mapping[str, Plugin],
+    source_of: Callable[[str], str] = "the argument {!r}".format,
 ) -> LoadedSettings:
     """Takes settings from Python values; no file and no environment variable is read.
 

@@ -235,10 +235,11 @@ async def test_something_of_ones_own_is_disposed_with_the_scope():
     trigger = Trigger()
     async with it:
         early, late = trigger.subscribe(), trigger.subscribe()
-        it.add(late)
+        lifetime = it.add(late)
         it.add(early).dispose()
         assert trigger.is_observed
     assert not trigger.is_observed
+    lifetime.dispose()
     with pytest.raises(RxNodesError, match="the project has been left"):
         it.add(trigger.subscribe())
     with pytest.raises(TypeError, match="add: expected a disposable, such as a subscription, got function"):

@@ -166,19 +166,6 @@ async def test_it_completes_when_the_project_closes():
     assert told[2:] == ["late"]
 
 
-@virtual
-async def test_what_comes_after_a_stop_is_decoded_too():
-    chat = await Chat().opened()
-    chat.peer.answers_close = False
-    seen = []
-    on_receive(chat.connection, codec=int).subscribe(seen.append)
-    chat.connection.stop()
-    chat.peer.send("7")
-    chat.peer.close()
-    await chat.connection.wait_stopped()
-    assert seen == [7]
-
-
 # Sending
 
 

@@ -506,11 +506,18 @@ async def test_what_else_a_key_raises_is_the_error_of_all_who_share_it():
     def fail(message):
         raise ValueError(message)
 
+    later = []
+    on_receive(chat.connection, codec="json").pipe(ops.take(1)).subscribe(
+        lambda _: later.append(Told(ask(chat, 1, key=fail)))
+    )
     everybody = [Told(ask(chat, value, key=fail)) for value in range(3)]
     other = Told(ask(chat, 1))
     chat.peer.send('{"id":1}')
     assert [[type(error) for error in told.all] for told in everybody] == [[ValueError]] * 3
     assert other.all == [{"id": 1}, "completed"]
+    assert later[0].all == [], "one who asks within a notification shares the next message"
+    chat.peer.send('{"id":1}')
+    assert [type(error) for error in later[0].all] == [ValueError]
     assert idle(chat.connection)
 
 

@@ -222,7 +222,9 @@ class TcpServer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop_listening()
+        assert self._listener is not None
+        asyncio.get_running_loop().remove_reader(self._listener)
+        self._listener.close()
         while self._tasks:
             for task in self._tasks:
                 task.cancel()
@@ -231,12 +233,6 @@ class TcpServer:
         if not failures:
             return
         raise_or_note(BaseExceptionGroup(f"{type(self).__name__}: serving a connection failed", failures), error)
-
-    def _stop_listening(self) -> None:
-        if self._listener is not None:
-            asyncio.get_running_loop().remove_reader(self._listener)
-            self._listener.close()
-            self._listener = None
 
     def _accept_all(self, listener: socket.socket) -> None:
         while True:

@@ -2,7 +2,6 @@
 
 # No `from __future__ import annotations` here: pydantic evaluates the annotations.
 
-import ipaddress
 import os
 import re
 import socket
@@ -14,7 +13,7 @@ from urllib.parse import SplitResult, unquote_to_bytes
 from pydantic import AfterValidator, PlainValidator, SecretStr, ValidationInfo
 
 from rxnodes.websocket.settings.fields import is_none
-from rxnodes.websocket.settings.url import credentials_of, parts_of, sendable_host, userinfo_of
+from rxnodes.websocket.settings.url import credentials_of, is_ip_address, parts_of, sendable_host, userinfo_of
 from rxnodes.wire.tunnel import Credentials, Proxy
 
 __all__ = [
@@ -148,11 +147,7 @@ def address_of(text: str) -> tuple[str, int]:
     )
     host = text if match is None else match["v6"] or match["v4"]
     port = 0 if match is None else int(match["v6port"] or match["port"] or 0)
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        port = -1
-    if not 0 <= port <= 65535:  # noqa: PLR2004
+    if not (is_ip_address(host) and port <= 65535):  # noqa: PLR2004
         raise ValueError(
             "must be an IP address of this machine, or one and a port: 192.0.2.1:5000 or [2001:db8::1]:5000"
         )

@@ -16,6 +16,7 @@ __all__ = [
     "after_mark",
     "credentials_of",
     "encoded",
+    "is_ip_address",
     "parts_of",
     "redacted",
     "sendable_host",
@@ -99,7 +100,7 @@ def _sendable(host: str, scheme: str) -> str:
     # RFC 1035 section 2.3.4: the lengths of a label and of the name, which may end in a dot.
     if not re.fullmatch(r"(?!.{254})[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?", name):
         raise ValueError(f"must have a valid host, such as {scheme}://host:8080")
-    if re.fullmatch(r"[0-9.]+", name) and not _is_ip_address(name):
+    if re.fullmatch(r"[0-9.]+", name) and not is_ip_address(name):
         raise ValueError("must have a host name or an IP address; one of version 4 is four numbers from 0 to 255")
     return name
 
@@ -120,7 +121,8 @@ def _ip_address_v6(host: str, scheme: str) -> str:
     return host
 
 
-def _is_ip_address(host: str) -> bool:
+def is_ip_address(host: str) -> bool:
+    """Whether a host is an IP address, of either version."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
