@@ -101,41 +101,28 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
-    "rx.async_operators": ("for_each_async", "map_async"),
-    "connection.before_connect": ("Attempt", "BeforeConnect", "ConnectOptions"),
-    "rx.buffer": ("Drops",),
-    "codecs": ("Codec",),
-    "connection.connection": ("Connection",),
-    "connection.greeting": ("AfterConnect", "Greeting"),
-    "connection.hook_task": ("GiveUp",),
+    "codecs": "Codec",
+    "connection.before_connect": "Attempt BeforeConnect ConnectOptions",
+    "connection.connection": "Connection",
+    "connection.greeting": "AfterConnect Greeting",
+    "connection.hook_task": "GiveUp",
     "errors": (
-        "BufferOverflow",
-        "CloseTimeout",
-        "ConnectError",
-        "ConnectionLost",
-        "DecodeError",
-        "HandlerError",
-        "HolderLost",
-        "PluginDisabled",
-        "ProtocolError",
-        "RequestTimeout",
-        "RxNodesError",
-        "SendError",
-        "SendUnknown",
-        "SettingsError",
-        "UnknownConfiguration",
+        "BufferOverflow CloseTimeout ConnectError ConnectionLost DecodeError HandlerError HolderLost PluginDisabled "
+        "ProtocolError RequestTimeout RxNodesError SendError SendUnknown SettingsError UnknownConfiguration"
     ),
-    "rx.async_iterator": ("ObservableIterator", "aiter_observable"),
-    "lifecycle.events": ("Closing", "Connecting", "Dropped", "ErrorEvent", "LifecycleEvent", "Opened", "Stopped"),
-    "lifecycle.states": ("CloseCode", "ConnectionState", "Initiator"),
-    "project.project": ("Project",),
-    "rx.trigger": ("Trigger", "pulse"),
-    "project.run": ("run",),
-    "project.scope": ("Scene", "Scope"),
-    "transport.receipts": ("Receipt", "SendDropped", "SendOutcome", "Sent", "Unsent"),
-    "websocket.holding": ("holding",),
+    "lifecycle.events": "Closing Connecting Dropped ErrorEvent LifecycleEvent Opened Stopped",
+    "lifecycle.states": "CloseCode ConnectionState Initiator",
+    "project.project": "Project",
+    "project.run": "run",
+    "project.scope": "Scene Scope",
+    "rx.async_iterator": "ObservableIterator aiter_observable",
+    "rx.async_operators": "for_each_async map_async",
+    "rx.buffer": "Drops",
+    "rx.trigger": "Trigger pulse",
+    "transport.receipts": "Receipt SendDropped SendOutcome Sent Unsent",
+    "websocket.holding": "holding",
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> object:

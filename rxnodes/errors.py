@@ -1,8 +1,8 @@
 """The exceptions, one tree.
 
-What the caller got wrong is raised where the call is made: most often a plain `ValueError` or `TypeError`. What the
-network did arrives as the `error` of an `ErrorEvent` or a `Stopped`, and is always one of these. No message ever holds
-a secret: not a header's value, not a query's, not a password.
+A mistake of the caller is raised where the call is made, most often as a plain `ValueError` or `TypeError`. A failure
+of the network arrives as the `error` of an `ErrorEvent` or a `Stopped`, and is always one of these. No message ever
+holds a secret: not a header's value, not a query's, not a password.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ __all__ = [
 
 E = TypeVar("E", bound=BaseException)
 
-#: How many characters are told of what an exception says, or of another text that is not ours.
+#: How many characters our messages repeat of a foreign text, such as a peer's reason or the text of an exception.
 LONGEST = 300
 
 
 class RxNodesError(Exception):
     """The base of every exception that rxnodes defines.
 
-    It can be pickled and copied, and comes out as it went in: its type, text and attributes. As with every exception,
-    what it was raised from (`__cause__`) and its traceback stay behind.
+    Pickling and copying keep its type, text and attributes. As with every exception, its `__cause__` and its traceback
+    stay behind.
     """
 
     def __reduce__(self) -> tuple[Callable[..., Self], tuple[type[Self], tuple[Any, ...]], dict[str, Any]]:
-        # Exception would call the class with `args`: with the text that a constructor has made, not with what it takes.
+        # Exception calls the class with `args`. That is the text that a constructor makes, and not what it takes.
         return _made_again, (type(self), self.args), self.__dict__.copy()
 
 
@@ -61,7 +61,7 @@ class SettingsError(RxNodesError):
     """The settings are not usable.
 
     Attributes:
-        problems: One sentence for each problem found: where it is, what is wrong, what is allowed.
+        problems: One sentence for each problem: where it is, what is wrong, and what is allowed.
     """
 
     def __init__(self, problems: Iterable[str]) -> None:
@@ -75,8 +75,8 @@ class UnknownConfiguration(RxNodesError, LookupError):  # noqa: N818 - named in 
     """No connection of that name is configured.
 
     Attributes:
-        name: The name that was asked for.
-        known: The names there are.
+        name: The unknown name.
+        known: The names of all connections.
     """
 
     def __init__(self, name: str, known: Iterable[str]) -> None:
@@ -110,18 +110,18 @@ class ConnectError(RxNodesError):
     Neither its text nor its `repr` shows a header's value or the body, since both may hold secrets.
 
     Attributes:
-        status: The HTTP status, where a server answered the handshake; `None`: none did.
+        status: The HTTP status of the server's answer to the handshake; `None` if no server answered.
         headers: The headers of that answer, such as `Location`, `WWW-Authenticate` or `Set-Cookie`. They cannot be
             changed. Names are compared without regard to case (RFC 9110 section 5.1).
-        body: The first 8 KiB of that answer's body, decompressed; what of it did not come in time is missing.
-        retry_after: How many seconds the server, or the proxy, asks to wait (`Retry-After`, RFC 9110 section 10.2.3);
-            `None`: it does not say, or cannot be understood.
-        proxy_status: The HTTP status with which a proxy refused to make a tunnel; `None`: none did.
-        retryable: Whether the settings decide if another attempt follows. `False`: none does, whatever they say,
-            because a hook gave up, or what is to be dialled cannot be used.
+        body: The first 8 KiB of that answer's body, decompressed; less, if the rest did not come in time.
+        retry_after: How many seconds the server or the proxy asks to wait (`Retry-After`, RFC 9110 section 10.2.3);
+            `None` if it does not say so in a form that can be understood.
+        proxy_status: The HTTP status with which a proxy refused to make a tunnel; `None` if no proxy refused.
+        retryable: Whether the settings decide if another attempt follows. If it is `False`, none follows, because a
+            hook gave up, or the options of the dial cannot be used.
         untrusted_certificate: Whether it failed because the server's certificate is not trusted.
-        code: The peer's close code, where it closed during the login of `after_connect`; `None`: it did not.
-        reason: The peer's reason likewise.
+        code: The peer's close code, if the peer closed during the login of `after_connect`; or else `None`.
+        reason: The peer's reason, likewise.
 
     Example:
         >>> error = ConnectError("the server answered 302 instead of 101", status=302, body=b"moved")
@@ -129,7 +129,7 @@ class ConnectError(RxNodesError):
         (302, None, b'moved', None)
     """
 
-    def __init__(  # noqa: PLR0913 - one for each thing that may be known
+    def __init__(  # noqa: PLR0913 - one for each attribute
         self,
         message: str,
         *,
@@ -158,7 +158,7 @@ class ConnectError(RxNodesError):
 
 
 class ConnectionLost(RxNodesError):  # noqa: N818 - names what happened
-    """An open connection ended: without the peer's Close frame, or before what was waited for had come.
+    """An open connection ended: without the peer's Close frame, or before the message that somebody waited for.
 
     Attributes:
         code: The peer's close code; 1005 for an empty Close frame, 1006 for none (RFC 6455 section 7.1.5).
@@ -174,7 +174,7 @@ class ConnectionLost(RxNodesError):  # noqa: N818 - names what happened
 class HolderLost(ConnectionLost):
     """The worker of a fleet that held the connection holds it no more: it died, was cut off, or was stopped too long.
 
-    To the rest of the fleet the session has ended with this error. So it has for that worker, if it is still there.
+    The session has ended with this error for the whole fleet, and also for that worker if it still runs.
     """
 
 
@@ -183,21 +183,21 @@ class SendError(RxNodesError):
 
 
 class SendUnknown(SendError):  # noqa: N818 - as CloseTimeout
-    """A message went to the worker of a fleet that holds the connection, and no answer says what became of it.
+    """A message went to the worker of a fleet that holds the connection, and no answer says whether it was sent.
 
-    It may have been sent. It is never sent again.
+    It is never sent again.
     """
 
 
 class DecodeError(RxNodesError):
-    """A message that came cannot be given in the form that was asked for, or does not fit the codec."""
+    """A message does not fit the codec, or cannot be given in the requested form."""
 
 
 class ProtocolError(RxNodesError):
     """The peer broke the protocol.
 
     Attributes:
-        code: The close code that we sent to say so: 1002, 1003, 1007 or 1009 (RFC 6455 section 7.4.1).
+        code: The close code that we sent for it: 1002, 1003, 1007 or 1009 (RFC 6455 section 7.4.1).
     """
 
     def __init__(self, message: str, *, code: int = 1002) -> None:
@@ -229,19 +229,19 @@ class BufferOverflow(RxNodesError):  # noqa: N818 - names what happened
         self.size = size
 
 
-# --- What others' exceptions say --------------------------------------------------------------------------------------
+# --- The texts of foreign exceptions ----------------------------------------------------------------------------------
 
 
 def text_of(error: BaseException, say: Callable[[Any], str] = str, *, otherwise: str | None = None) -> str:
-    r"""What an exception that is not ours says, as it can stand in an event, a log line or an error of ours.
+    r"""The text of a foreign exception, fit for an event, a log line or an error of ours.
 
-    It never raises, though an exception's `__str__` may. It is short, in one line, and nothing in it could be taken for
-    another line of a log: part of it may be a peer's choice.
+    It never raises, though the exception's `__str__` may. The text is short and on one line, so that a peer, who may
+    choose a part of it, cannot forge a line of a log.
 
     Args:
         error: The exception.
-        say: What makes the text of it. It may raise too.
-        otherwise: What is said where there is no text, or it cannot be had; by default the name of the error's type.
+        say: Makes the text of it. It may raise too.
+        otherwise: Stands for an empty text, or for one that cannot be made; by default the name of the error's type.
 
     Returns:
         The text.
@@ -258,13 +258,13 @@ def text_of(error: BaseException, say: Callable[[Any], str] = str, *, otherwise:
 
 
 def with_type(error: BaseException) -> str:
-    """What an exception says, behind the name of its type: for `text_of`, where the text alone says too little."""
+    """The name of the exception's type, then its text: for `text_of`, where the text alone says too little."""
     text = str(error)
     return f"{type(error).__name__}: {text}" if text else ""
 
 
 def printable(text: str, longest: int = LONGEST) -> str:
-    r"""The beginning of a text that somebody else chose, in one line, with escapes such as `\n` in it.
+    r"""The beginning of a foreign text, on one line: what cannot be printed becomes an escape such as `\n`.
 
     Example:
         >>> printable("a\x1b[2J", longest=5), printable("is as it is")

@@ -10,10 +10,10 @@ __all__ = ["Headers"]
 
 
 class Headers(CIMultiDict[str]):
-    """Headers that cannot be changed, since all who are told of them are given the same ones.
+    """Headers that cannot be changed, because all subscribers get the same object.
 
-    Names are compared without regard to case (RFC 9110 section 5.1). Whoever wants other ones makes them:
-    `CIMultiDict(headers)`.
+    Names are compared without regard to case (RFC 9110 section 5.1). `CIMultiDict(headers)` makes a copy that can be
+    changed.
 
     Example:
         >>> headers = Headers({"Set-Cookie": "a=1"})

@@ -29,10 +29,10 @@ __all__ = ["GROUP", "Attribute", "Node", "Plugin", "Port", "discover"]
 #: The entry-point group under which plugins are found.
 GROUP = "rxnodes.catalogue.plugins"
 
-#: One underscore at a time: two of them separate the parts of an environment variable.
+#: Two underscores would separate the parts of an environment variable.
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
-#: `plugins.toml` holds the switches, so no plugin can have it for its section.
+#: `plugins.toml` holds the switches, so it can be no plugin's section.
 _RESERVED = "plugins"
 
 
@@ -43,7 +43,7 @@ class Port:
     Attributes:
         name: As in the editor, such as "Message".
         type: The type of its values, as text.
-        description: What travels through it.
+        description: Its values.
     """
 
     name: str
@@ -53,13 +53,13 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """What is set on a node once, when it is placed.
+    """A setting of a node, made once, when the node is placed.
 
     Attributes:
         name: The name of the function's parameter.
         type: The type of its values, as text.
-        default: What holds if it is not set.
-        description: What it does.
+        default: The value if it is not set.
+        description: Its effect.
     """
 
     name: str
@@ -74,14 +74,14 @@ class Node:
 
     Attributes:
         name: As in the editor, such as "WebSocket Client Stop".
-        category: The group it is listed in, such as "WebSocket".
+        category: The group that lists it, such as "WebSocket".
         kind: "action" executes per pulse; "event" listens.
-        description: One sentence on what it does.
-        attributes: What is set on it.
-        inputs: What it takes.
-        outputs: What it gives.
+        description: What it does, in one sentence.
+        attributes: Its settings.
+        inputs: Its inputs.
+        outputs: Its outputs.
         scopes: Where it may be used: "project", "scene".
-        function: What makes it in Python.
+        function: The function that makes it in Python.
     """
 
     name: str
@@ -101,9 +101,9 @@ class Plugin:
 
     Attributes:
         name: Lower-case words joined by single underscores; it names the settings file `<name>.toml` too.
-        title: The name that people read.
-        settings: The model of its section of the settings. `rxnodes.settings` says what a model can declare there.
-        nodes: What it adds to the toolbox.
+        title: Its name for people.
+        settings: The model of its section of the settings. `rxnodes.settings.loading` says what a model can declare.
+        nodes: Its nodes in the toolbox.
     """
 
     name: str
@@ -119,14 +119,13 @@ class Plugin:
 
 
 def discover(*built_in: Plugin) -> dict[str, Plugin]:
-    """The plugins there are, by name: those given, which need no entry point, and those that are installed.
+    """All plugins, by name: those given, which need no entry point, and those that are installed.
 
     Args:
-        *built_in: The plugins that come with rxnodes. Where one of them is found under an entry point too, it is the
-            same one.
+        *built_in: The plugins that come with rxnodes. An entry point may lead to one of them again.
 
     Raises:
-        RxNodesError: If an entry point cannot be loaded, gives no `Plugin`, or gives a name that is taken.
+        RxNodesError: If an entry point cannot be loaded, leads to no `Plugin`, or to one with a name that is taken.
     """
     plugins = {plugin.name: plugin for plugin in built_in}
     origins = {plugin.name: "the one that comes with rxnodes" for plugin in built_in}
@@ -146,10 +145,10 @@ def discover(*built_in: Plugin) -> dict[str, Plugin]:
 
 @functools.lru_cache(maxsize=1)
 def _entries(_search_path: tuple[tuple[str, int], ...]) -> tuple[EntryPoint, ...]:
-    """The entry points of plugins, by name.
+    """The entry points of plugins, in the order of their names.
 
-    They are read again only when a folder of the search path has changed: that takes milliseconds for every project,
-    since the metadata of all installed packages is read.
+    They are read again only when a folder of the search path has changed, because reading the metadata of all installed
+    packages takes milliseconds.
     """
     return tuple(sorted(entry_points(group=GROUP), key=lambda entry: entry.name))
 

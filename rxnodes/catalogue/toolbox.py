@@ -28,7 +28,7 @@ class Toolbox(Sequence["Node"]):
 
     @property
     def categories(self) -> tuple[str, ...]:
-        """The categories there are, each once, in the order of their first nodes."""
+        """All categories, each once, in the order of their first nodes."""
         return tuple(dict.fromkeys(node.category for node in self._nodes))
 
     @overload

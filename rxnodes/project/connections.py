@@ -1,4 +1,4 @@
-"""The WebSocket connections of a project by name: those of its settings, and those that come and go while it runs."""
+"""The WebSocket connections of a project, by name: those of its settings, and those that come and go while it runs."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ logger = logging.getLogger("rxnodes")
 
 
 class Connections:
-    """The connections of one project. A connection is made when it is first asked for, or when it is added.
+    """The connections of one project. A connection is made when it is first requested, or when it is added.
 
-    All of it may be called from any thread, but for `end`, which is awaited on the loop that the connections live on.
+    All methods may be called from any thread, but for `end`, which is awaited on the loop of the connections.
 
     Args:
         loaded: The settings.
-        transport: What carries bytes.
+        transport: Carries the bytes of all connections.
     """
 
     def __init__(self, loaded: settings.LoadedSettings, transport: Transport) -> None:
         section = cast("WebSocketSettings | None", loaded.sections.get("websocket"))
         self._switch = loaded.switches["websocket"]
-        # None instead of a configuration: its connection was made, and has taken what it needs of it.
+        # None takes the place of a configuration when its connection is made, which needs it no longer.
         self._configurations: dict[str, ConnectionSettings | None] | None = None
         if section is not None:
             self._configurations = dict(section.connections)
@@ -61,22 +61,25 @@ class Connections:
 
     @property
     def in_use(self) -> tuple[Connection, ...]:
-        """The connections there are, also those that are being removed."""
+        """The connections that exist, also those that are being removed."""
         # Without the lock, which a signal's handler or a forked process could wait for in vain. A connection moves from
-        # the first to the second, so that it may be seen twice, but is not missed.
+        # the first to the second, so it may be seen twice, but is not missed.
         return (*self._in_use.values(), *self._being_removed.values())
 
-    def _configured(self) -> dict[str, ConnectionSettings | None]:
+    def _configured(self, name: object) -> dict[str, ConnectionSettings | None]:
+        """All configurations. It refuses a name that can be none."""
         if self._configurations is None:
             raise PluginDisabled("websocket", self._switch)
+        # Callers without a type checker pass other types too.
+        if not isinstance(name, str):
+            raise TypeError(f"expected the name of a connection, a str, got {type(name).__name__}")
         return self._configurations
 
     # By name
 
     def get(self, name: str) -> Connection:
         """The connection of that name; the same one each time."""
-        configured = self._configured()
-        _check_name(name)
+        configured = self._configured(name)
         with self._lock:
             if name not in configured:
                 raise UnknownConfiguration(name, configured)
@@ -88,18 +91,16 @@ class Connections:
             return connection
 
     def is_made(self, name: str) -> bool:
-        """Whether the connection of that name was asked for before."""
-        configured = self._configured()
-        _check_name(name)
+        """Whether the connection of that name exists already."""
+        configured = self._configured(name)
         with self._lock:
             if name not in configured:
                 raise UnknownConfiguration(name, configured)
             return configured[name] is None
 
     def add(self, name: str, fields: Fields) -> Connection:
-        """Makes a connection of a name that is free."""
-        configured = self._configured()
-        _check_name(name)
+        """Makes a connection with a name that is free."""
+        configured = self._configured(name)
         values = {"websocket": {"connections": {name: fields}}}
         loaded = settings.from_values(values, {"websocket": websocket_plugin}, lambda _: "add_websocket")
         section = cast("WebSocketSettings", loaded.sections["websocket"])
@@ -143,10 +144,10 @@ class Connections:
         return connection
 
     def follow(self, tell: Callable[[Connection], object]) -> Callable[[], None]:
-        """Calls `tell` with each connection there is, and with each that is made from here on, before it can be used.
+        """Calls `tell` with each connection that exists, and with each new one before it can be used.
 
         Returns:
-            What ends that.
+            A function that ends it.
         """
         with self._lock:
             self._followers.append(tell)
@@ -155,13 +156,12 @@ class Connections:
         return partial(self._followers.remove, tell)
 
     def forget(self, name: str) -> Connection | None:
-        """Forgets a name. From here on it is unknown; it is free again when the connection has ended.
+        """Forgets a name. It is unknown from here on, and free again when the connection has ended.
 
         Returns:
-            The connection that is to be ended, also where another call has begun that; `None`: there was none yet.
+            The connection, which is to be ended, even if another call has begun that; `None` if it was never made.
         """
-        configured = self._configured()
-        _check_name(name)
+        configured = self._configured(name)
         with self._lock:
             if name in configured:
                 del configured[name]
@@ -175,13 +175,13 @@ class Connections:
     async def end(self, connection: Connection) -> None:
         """Stops a connection whose name was forgotten, waits for its `Stopped`, and completes its streams.
 
-        A cancellation meanwhile is raised behind that.
+        A cancellation meanwhile is raised after that.
         """
         if self._home is not None:
             connection.for_project.shutdown()
         try:
             await wait_all_stopped([connection])
-            # An eager task may be within a notification. Its other subscribers see it before the streams complete.
+            # An eager task may run within a notification, whose other subscribers see it before the streams complete.
             await asyncio.sleep(0)
         finally:
             connection.for_project.detach()
@@ -192,18 +192,14 @@ class Connections:
     # With their project
 
     def attach(self, loop: asyncio.AbstractEventLoop, thread: int) -> None:
-        """Lets all connections live on `loop`, which runs in the thread of that identifier."""
+        """Lets all connections live on `loop`, which runs in the thread with that identifier."""
         with self._lock:
             self._home = (loop, thread)
             for connection in self.in_use:
                 connection.for_project.attach(loop, thread)
 
     def shutdown(self) -> tuple[Connection, ...]:
-        """Stops all connections. From here on none starts, and none can be added.
-
-        Returns:
-            The connections.
-        """
+        """Stops all connections, and returns them. From here on none starts, and none can be added."""
         with self._lock:
             self._is_leaving = True
         connections = self.in_use
@@ -217,9 +213,3 @@ class Connections:
             self._home = None
         for connection in self.in_use:
             connection.for_project.detach()
-
-
-def _check_name(name: object) -> None:
-    # Callers without a type checker pass other types too.
-    if not isinstance(name, str):
-        raise TypeError(f"expected the name of a connection, a str, got {type(name).__name__}")

@@ -3,37 +3,31 @@
 from __future__ import annotations
 
 import threading
-from typing import Protocol
+from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from rxnodes.rx.forking import guard
 
+if TYPE_CHECKING:
+    from rxnodes.project.project import Project
+
 __all__ = ["abort_open_projects", "note_left", "note_opened"]
 
-
-class _Project(Protocol):
-    """A project, as far as it matters here."""
-
-    def abort(self) -> None:
-        """Aborts every connection."""
-        ...
-
-
-#: A weak set, so that a project that was never left is not kept.
-_open: WeakSet[_Project] = WeakSet()
-#: Reentrant, because a forked process finds it held by its own thread when it notes that its copies are left.
+#: A weak set, so that it does not keep a project that was never left.
+_open: WeakSet[Project] = WeakSet()
+#: Reentrant, because in a forked process its own thread holds it while it notes that its copies are left.
 _lock = threading.RLock()
 guard(_lock)
 
 
-def note_opened(project: _Project) -> None:
+def note_opened(project: Project) -> None:
     """Notes that a project is open."""
     with _lock:
         _open.add(project)
 
 
-def note_left(project: _Project) -> None:
-    """Notes that a project has been left, or is another process's."""
+def note_left(project: Project) -> None:
+    """Notes that a project has been left, or belongs to another process."""
     with _lock:
         _open.discard(project)
 

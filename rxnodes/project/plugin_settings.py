@@ -1,9 +1,9 @@
-"""The plugins that a project can have, and their settings where Python values give them."""
+"""The plugins that a project can have, and their settings from Python values."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from rxnodes import settings
 from rxnodes.catalogue import plugins
@@ -21,7 +21,7 @@ Given: TypeAlias = "Mapping[str, Fields]"
 
 
 def installed_plugins() -> dict[str, plugins.Plugin]:
-    """The installed plugins by name: WebSocket, the fleet, which has settings alone, and those of other packages.
+    """The installed plugins, by name: WebSocket; the fleet, which has settings but no nodes; and other packages'.
 
     Raises:
         RxNodesError: If an installed plugin is broken.
@@ -38,16 +38,12 @@ def settings_from_values(
         SettingsError: With all problems that were found.
         TypeError: If `websocket` is no mapping.
     """
-    values: dict[str, Any] = {"websocket": _section({} if websocket is None else websocket)}
-    if switches is not None:
-        values["plugins"] = switches
-    return settings.from_values(values, installed_plugins())
-
-
-def _section(websocket: object) -> object:
-    if isinstance(websocket, WebSocketSettings):
-        return websocket
-    if not isinstance(websocket, Mapping):
-        kind = type(websocket).__name__
+    # Callers without a type checker pass other types too.
+    given = cast("object", {} if websocket is None else websocket)
+    if isinstance(given, Mapping):
+        given = {"connections": dict(cast("Given", given))}
+    elif not isinstance(given, WebSocketSettings):
+        kind = type(given).__name__
         raise TypeError(f'websocket must be a dict of connections by name, such as {{"chat": "ws://..."}}, not {kind}')
-    return {"connections": dict(cast("Given", websocket))}
+    values = {"websocket": given} if switches is None else {"websocket": given, "plugins": switches}
+    return settings.from_values(values, installed_plugins())

@@ -14,7 +14,7 @@ from rxnodes.project.connections import Connections
 from rxnodes.project.open_projects import note_left, note_opened
 from rxnodes.project.plugin_settings import installed_plugins, settings_from_values
 from rxnodes.project.project_loop import ProjectLoop, result_of
-from rxnodes.project.scope import Scene, Scope, run_to_end, uncut, wait_all_stopped
+from rxnodes.project.scope import Scene, Scope, await_end, run_to_end, wait_all_stopped
 from rxnodes.project.wirings import Wirings
 from rxnodes.rx.arguments import check_callback
 from rxnodes.rx.event_loops import LoopThread
@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 
 class Project(Scope):
-    """Settings, plugins, connections and scopes together: what is opened and closed as one.
+    """Settings, plugins, connections and scopes together, opened and closed as one.
 
     On a running event loop it is used with `async with`. With a plain `with` it runs an event loop (uvloop's, where
     that is installed) in a thread of its own, and every command and subscription may come from any thread. Leaving it
@@ -49,8 +49,8 @@ class Project(Scope):
     Args:
         websocket: The WebSocket connections by name; each a URL, or the fields of a configuration (times in seconds).
             Or a `WebSocketSettings`, such as a field of an application's own settings.
-        plugins: Plugins to switch, by name; those not mentioned are on.
-        transport: What carries bytes; by default aiohttp. A `ScriptedTransport` needs no network.
+        plugins: Plugins to switch, by name; the others are on.
+        transport: Carries the bytes; by default aiohttp. A `ScriptedTransport` needs no network.
 
     Raises:
         SettingsError: If a field is not usable. It names all problems.
@@ -77,7 +77,7 @@ class Project(Scope):
 
         Args:
             folder: Holds `plugins.toml` and one TOML file for each plugin.
-            transport: What carries bytes; by default aiohttp.
+            transport: Carries the bytes; by default aiohttp.
 
         Returns:
             The project, which is not open yet.
@@ -97,11 +97,11 @@ class Project(Scope):
 
     @classmethod
     def of(cls, loaded: settings.LoadedSettings, transport: Transport | None = None) -> Self:
-        """A project with settings that were loaded already, for whoever needs more of them than the project does.
+        """A project with settings that were loaded already, for a caller who needs more of them than the project does.
 
         Args:
             loaded: The settings.
-            transport: What carries bytes; by default aiohttp.
+            transport: Carries the bytes; by default aiohttp.
 
         Returns:
             The project, which is not open yet.
@@ -112,8 +112,13 @@ class Project(Scope):
         return project
 
     def _prepare(self, loaded: settings.LoadedSettings, transport: Transport | None) -> None:
-        self._transport = transport if transport is not None else _transport_over_aiohttp()
-        self._connections = Connections(loaded, self._transport)
+        if transport is None:
+            # aiohttp takes long to import, and neither the toolbox nor a scripted transport needs it.
+            from rxnodes.transport.aiohttp import AiohttpTransport  # noqa: PLC0415
+
+            transport = AiohttpTransport()
+        self._transport = transport
+        self._connections = Connections(loaded, transport)
         self._wirings = Wirings(self, self._connections)
         self._own = ProjectLoop()
         self._late_scheduler = LateScheduler()
@@ -124,7 +129,7 @@ class Project(Scope):
     def __repr__(self) -> str:
         return f"<Project with {len(self.connections)} connections in use>"
 
-    # What is in it
+    # Its connections and scenes
 
     def websocket(self, name: str) -> Connection:
         """The WebSocket connection of that name; the same one each time.
@@ -156,7 +161,7 @@ class Project(Scope):
         It may be called from any thread.
 
         Args:
-            name: What `websocket` will know it by.
+            name: The name by which `websocket` will find it.
             settings: A URL or the fields of a configuration, as in `Project(websocket={...})`.
 
         Returns:
@@ -185,14 +190,14 @@ class Project(Scope):
         ended, the name can be added again, for another connection. A connection of the settings can be removed, too.
 
         It can be awaited on any event loop; in a plain `with`, call `project.call(project.remove_websocket, "chat")`.
-        If another call removes the connection already, both wait. Cancelling it changes nothing: the end is waited for,
-        which takes no longer than `close_timeout`, and then the cancellation is passed on.
+        If another call removes the connection already, both wait. A cancellation does not stop it: it waits for the
+        end, which takes no longer than `close_timeout`, and then passes the cancellation on.
 
         Args:
             name: Its name.
 
         Raises:
-            UnknownConfiguration: If there is no connection of that name. It lists those that there are.
+            UnknownConfiguration: If there is no connection of that name. It lists the known names.
             PluginDisabled: If the WebSocket plugin is switched off.
             TypeError: If the name is not a `str`.
 
@@ -222,7 +227,7 @@ class Project(Scope):
             return
         end = partial(self._connections.end, connection)
         elsewhere = None if self.is_on_loop() or not self._own.can_run else self._own.hand_over(end)
-        await (end() if elsewhere is None else uncut(elsewhere))
+        await (end() if elsewhere is None else await_end(elsewhere))
 
     @property
     def configurations(self) -> tuple[str, ...]:
@@ -233,7 +238,7 @@ class Project(Scope):
         """Wires each of many connections while this process holds it: always, unless the project runs as a fleet.
 
         In a fleet, a worker holds some of the connections. `wire` is called each time that this worker begins to hold
-        one, and the scope is left when it lets go. So what is wired takes memory in one worker and not in all, and
+        one, and the scope is left when the worker lets go. So a wiring takes memory in one worker and not in all, and
         state, such as that of `scan`, begins anew with each holding.
 
         ::
@@ -244,8 +249,8 @@ class Project(Scope):
         Args:
             names: The names of the connections, as in the settings.
             wire: A plain function that is given a scope, in which it subscribes, and the connection. It is called on
-                the project's loop, or here if the project is not open. If it raises, what it has subscribed in the
-                scope is disposed, and there is an `ErrorEvent` of phase `handler`.
+                the project's loop, or here if the project is not open. If it raises, its subscriptions in the scope are
+                disposed, and there is an `ErrorEvent` of phase `handler`.
 
         Raises:
             UnknownConfiguration: If no connection of such a name is configured. It lists those that are.
@@ -272,7 +277,7 @@ class Project(Scope):
         """A scope within the project, as an (async) context manager.
 
         Args:
-            name: What it is called in messages.
+            name: The scene's name in messages.
             connections: The connections that end with it. Leaving the scene stops them and waits for their `Stopped`.
 
         Returns:
@@ -298,7 +303,7 @@ class Project(Scope):
         """
         return Scene(name, self, connections)
 
-    # What its scopes use
+    # For its scopes, and for those who watch or steer it
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
@@ -307,7 +312,7 @@ class Project(Scope):
 
     @property
     def late_scheduler(self) -> LateScheduler:
-        """The scheduler for what is subscribed before the project is open."""
+        """The scheduler for pipelines that are subscribed before the project is open."""
         return self._late_scheduler
 
     @property
@@ -321,10 +326,10 @@ class Project(Scope):
         return self._connections.in_use
 
     def follow_connections(self, tell: Callable[[Connection], object]) -> Callable[[], None]:
-        """Calls `tell` with each connection in use, and from here on with each that is made, before it can be used.
+        """Calls `tell` with each connection in use, and with each new one before it can be used.
 
         Args:
-            tell: Called in whatever thread makes the connection. It asks the project for nothing.
+            tell: Called in the thread that makes the connection. It must not use the project.
 
         Returns:
             A function that ends it.
@@ -341,9 +346,9 @@ class Project(Scope):
         """Lets the connections be steered from outside, and held one by one: for the worker of a fleet.
 
         Args:
-            steer: Called with each connection in use, and from here on with each that is made, before it can be used;
-                in whatever thread makes it. It calls `connection.for_project.steer`, unless the connection is to stay
-                as it is, and asks the project for nothing.
+            steer: Called with each connection in use, and with each new one before it can be used, in the thread that
+                makes it. It calls `connection.for_project.steer`, unless the connection is to stay as it is, and must
+                not use the project.
         """
         self._wirings.steer(steer)
 
@@ -368,7 +373,7 @@ class Project(Scope):
             RxNodesError: If the project is not open (any more), or if this is its loop's own thread, which would wait
                 for itself.
             TypeError: If `function` is not callable, or its result cannot be awaited.
-            concurrent.futures.CancelledError: If the project was left before the coroutine was done.
+            concurrent.futures.CancelledError: If the project was left before the coroutine had finished.
 
         Example:
             >>> from rxnodes.testing import WebSocketServer, echo
@@ -426,16 +431,13 @@ class Project(Scope):
             await wait_all_stopped(self._connections.shutdown())
         finally:
             if not self._is_inherited:
-                await self._end_in_order()
-
-    async def _end_in_order(self) -> None:
-        note_left(self)
-        self._connections.detach()
-        self._end()
-        await run_to_end(self._transport.aclose())
+                note_left(self)
+                self._connections.detach()
+                self._end()
+                await run_to_end(self._transport.aclose())
 
     def __enter__(self) -> Self:
-        # Kept only once it has started: if that is refused, the project may be open in another thread already.
+        # It is kept only once it has started, because a project that is refused may be open in another thread.
         background = LoopThread(self, self.abort)
         background.start()
         self._background = background
@@ -446,7 +448,7 @@ class Project(Scope):
         self._background.leave()
 
     def disown(self) -> None:
-        """Called in a forked process, where the project does not work, and leaving it does nothing."""
+        """Called in a forked process: there the project does not work, and leaving it does nothing."""
         self._is_inherited = True
         note_left(self)
         for connection in self.connections:
@@ -458,13 +460,6 @@ class Project(Scope):
             raise inherited("the project")
 
     def _end(self) -> None:
-        """Disposes everything that was subscribed in the project, and forgets its loop."""
+        """Disposes everything in the project, and forgets its loop."""
         super()._end()
         self._own.leave()
-
-
-def _transport_over_aiohttp() -> Transport:
-    # aiohttp takes long to import, and neither the toolbox nor a scripted transport needs it.
-    from rxnodes.transport.aiohttp import AiohttpTransport  # noqa: PLC0415
-
-    return AiohttpTransport()

@@ -41,7 +41,7 @@ class ProjectLoop:
 
     @property
     def can_run(self) -> bool:
-        """Whether there is a loop, which nobody has closed under the project."""
+        """Whether there is a loop, and nobody has closed it under the project."""
         return self.loop is not None and not self.loop.is_closed()
 
     def open(self) -> asyncio.AbstractEventLoop:
@@ -59,7 +59,7 @@ class ProjectLoop:
         return self.loop
 
     def leave(self) -> None:
-        """Forgets the loop: from here on nothing is handed over to it."""
+        """Forgets the loop: from here on it is handed nothing."""
         with self._lock:
             self.loop = None
 
@@ -72,23 +72,30 @@ class ProjectLoop:
             separate_poll(loop)
 
     def hand_over(self, function: Callable[[], Coroutine[Any, Any, T]]) -> Future[T] | None:
-        """Runs a coroutine function on the loop, from another thread; `None`: there is no loop (any more)."""
+        """Runs a coroutine function on the loop, from another thread. It returns `None` if there is no loop."""
         # Under the lock: a coroutine handed over after the loop's end would never run, and never be cancelled.
         with self._lock:
             return None if self.loop is None else asyncio.run_coroutine_threadsafe(function(), self.loop)
 
     def call(self, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> Future[T] | None:
-        """Calls a function on the loop, from another thread, and awaits what it gives; `None`: there is no loop.
+        """Calls a function on the loop, from another thread, and awaits its result there.
+
+        Returns:
+            A future of that result; `None` if there is no loop.
 
         Raises:
             RxNodesError: If this is the loop's own thread, which would wait for itself.
-            TypeError: If `function` is not callable. If what it gives cannot be awaited, the future has the error.
+            TypeError: If `function` is not callable. The future has this error if the result cannot be awaited.
         """
         if not callable(function):
             raise TypeError(f"call() takes a function and its arguments, not {_what_was_called(function)}")
 
         async def run() -> T:
-            return await _check_awaitable(function(*args, **kwargs))
+            result = function(*args, **kwargs)
+            # Callers without a type checker pass other functions too.
+            if not isinstance(result, Awaitable):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise TypeError(f"call() takes a function whose result can be awaited; it gave {type(result).__name__}")
+            return await result
 
         if self.loop is not None and self.is_here:
             raise RxNodesError("call() is for other threads; on the loop's own thread, await the coroutine")
@@ -100,25 +107,13 @@ def result_of(call: Future[T]) -> T:
     try:
         return call.result()
     except BaseException:
-        # The waiting was interrupted, or else the call is over and this does nothing.
+        # The waiting was interrupted; or the call is over, and this does nothing.
         call.cancel()
         raise
 
 
-def _check_awaitable(value: Awaitable[T]) -> Awaitable[T]:
-    """Refuses what a function gave to `call()` that cannot be awaited.
-
-    Raises:
-        TypeError: If it cannot.
-    """
-    # Callers without a type checker pass other types too.
-    if not isinstance(value, Awaitable):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"call() takes a function whose result can be awaited; it gave {type(value).__name__}")
-    return value
-
-
 def _what_was_called(value: object) -> str:
-    """Describes a value that is not a function. A coroutine is closed, because nobody will await it."""
+    """Describes a value that is no function. A coroutine is closed, because nobody will await it."""
     if isinstance(value, Coroutine):
         value.close()
         return "a coroutine: leave out the parentheses behind its name"

@@ -20,7 +20,8 @@ __all__ = ["run"]
 T = TypeVar("T")
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
-_APART: Final = 0.05
+#: Seconds from a second signal until the connections are aborted.
+_BEFORE_CUTTING_SHORT: Final = 0.05
 
 
 def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
@@ -82,7 +83,7 @@ class _Signals:
     """SIGINT and SIGTERM, while a coroutine is run.
 
     Attributes:
-        received: The first two signals, as far as they came.
+        received: The first two signals, or those that have come.
     """
 
     def __init__(self) -> None:
@@ -92,7 +93,7 @@ class _Signals:
 
     def __enter__(self) -> Self:
         for number, handler in self._before.items():
-            # None stands for a handler that was not installed from Python, which could not put it back.
+            # None stands for a handler from outside Python, which Python could not put back.
             if handler not in (signal.SIG_IGN, None):
                 signal.signal(number, self._on_signal)
         return self
@@ -101,7 +102,7 @@ class _Signals:
         self._restore()
 
     async def hold(self, main: Coroutine[Any, Any, T]) -> T:
-        """Awaits `main` in the task that the signals cancel."""
+        """Awaits `main`, in the task that the signals cancel."""
         self._task = asyncio.current_task()
         assert self._task is not None
         if self.received:
@@ -119,23 +120,23 @@ class _Signals:
         # The loop may have closed a moment ago: then there is nothing left to cancel.
         with contextlib.suppress(RuntimeError):
             if is_first:
-                # At once, so that code that holds up the loop can see the cancellation. Then the loop is woken.
+                # At once, so that code that holds up the loop can see the cancellation. The call wakes the loop.
                 self._task.cancel()
                 loop.call_soon_threadsafe(lambda: None)
             else:
-                loop.call_soon_threadsafe(loop.call_later, _APART, self._cut_short, self._task)
+                loop.call_soon_threadsafe(loop.call_later, _BEFORE_CUTTING_SHORT, self._cut_short, self._task)
 
     def _cut_short(self, task: asyncio.Task[Any]) -> None:
-        """Aborts what is being closed, and cancels again.
+        """Aborts the connections that are being closed, and cancels again.
 
-        A moment after the signal: asyncio makes one of two cancellations when the second comes before the task has
-        noticed the first, and a project that is not being left yet may start again what is aborted.
+        This runs a moment after the signal. If a second cancellation comes before the task has noticed the first,
+        asyncio makes one of both; and a project that is not being left yet could start again what was aborted.
         """
         abort_open_projects()
         task.cancel()
 
     def _restore(self) -> None:
         for number, handler in self._before.items():
-            # Where the program has put a handler of its own meanwhile, that one stays.
+            # If the program has set a handler of its own meanwhile, that one stays.
             if signal.getsignal(number) == self._on_signal:
                 signal.signal(number, handler)

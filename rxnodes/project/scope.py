@@ -1,4 +1,4 @@
-"""Lifetimes: what is subscribed within a scope is disposed when the scope is left."""
+"""Lifetimes: when a scope is left, all subscriptions in it are disposed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from rxnodes.project.project import Project
     from rxnodes.rx.schedulers import LateScheduler
 
-__all__ = ["Scene", "Scope", "Uncut", "run_to_end", "uncut", "wait_all_stopped"]
+__all__ = ["Scene", "Scope", "UncancellableFuture", "await_end", "run_to_end", "wait_all_stopped"]
 
 T = TypeVar("T")
 
@@ -39,11 +39,11 @@ logger = logging.getLogger("rxnodes")
 
 
 class Outermost(Protocol):
-    """What a scope needs of the one that all others lie in: a project, or a fleet that is seen from outside."""
+    """The scope that contains all others, as they need it: a project, or a fleet that is seen from outside."""
 
     @property
     def name(self) -> str:
-        """What it is called in messages."""
+        """Its name in messages."""
         ...
 
     @property
@@ -53,12 +53,12 @@ class Outermost(Protocol):
 
     @property
     def late_scheduler(self) -> LateScheduler:
-        """The scheduler for what is subscribed before it is open."""
+        """The scheduler for pipelines that are subscribed before it is open."""
         ...
 
     @property
     def is_inherited(self) -> bool:
-        """Whether this process was forked from the one that had opened it."""
+        """Whether this process was forked from the one that opened it."""
         ...
 
     @property
@@ -74,10 +74,10 @@ class Outermost(Protocol):
 class Scope:
     """A lifetime. The project is the outer one; a scene is an inner one that can be left while the project runs on.
 
-    What is subscribed in a scope is disposed when it is left. Projects are scopes, and `project.scene` makes others.
+    Leaving a scope disposes all subscriptions in it. Projects are scopes, and `project.scene` makes others.
 
     Attributes:
-        name: What the scope is called in messages.
+        name: The scope's name in messages.
 
     Example:
         >>> from reactivex import operators as ops
@@ -108,9 +108,9 @@ class Scope:
     def scheduler(self) -> abc.SchedulerBase:
         """The scheduler of timed operators: the project's event loop and its clock, which may be virtual.
 
-        `subscribe` gives it to the pipelines. A pipeline that is awaited, or subscribed without a scope, takes it as an
-        argument of its operators: `ops.delay(3, scheduler=project.scheduler)`. On the loop's own thread it is a
-        scheduler for that thread alone, in any other thread one for all threads.
+        `subscribe` gives it to the pipelines. For a pipeline that is awaited, or subscribed without a scope, give it to
+        the operators: `ops.delay(3, scheduler=project.scheduler)`. On the loop's own thread this is a scheduler for
+        that thread alone; in any other thread it is one for all threads.
 
         Raises:
             RxNodesError: If the project is not open (any more).
@@ -147,7 +147,7 @@ class Scope:
         return CompositeDisposable([self._subscribe(pipeline, scheduler) for pipeline in pipelines])
 
     def add(self, disposable: abc.DisposableBase) -> abc.DisposableBase:
-        """Disposes something when the scope is left. What it raises then is logged, and harms nothing else.
+        """Disposes something when the scope is left. If it raises then, that is logged, and harms nothing else.
 
         Args:
             disposable: Anything that can be disposed, such as a subscription that was made without the scope.
@@ -181,7 +181,7 @@ class Scope:
         lifetime = self._keep(subscription)
 
         def fail(error: Exception) -> None:
-            # A subscription that is over is not kept, because a program may subscribe again and again in one scope.
+            # The scope does not keep what is over, because a program may subscribe again and again in it.
             lifetime.dispose()
             self._on_pipeline_error(error)
 
@@ -194,7 +194,7 @@ class Scope:
         return lifetime
 
     def _keep(self, disposable: abc.DisposableBase) -> abc.DisposableBase:
-        """Disposes it when the scope ends; at once, if the scope has ended meanwhile."""
+        """Disposes something when the scope ends, or at once if it has ended meanwhile."""
         key = object()
         self._kept[key] = disposable
         lifetime = Disposable(partial(self._let_go, key))
@@ -208,7 +208,7 @@ class Scope:
             kept.dispose()
 
     def _end(self) -> None:
-        """Disposes everything that was subscribed in the scope, also if one of the pipelines raises in its cleanup."""
+        """Disposes everything in the scope, even if one of the pipelines raises in its cleanup."""
         self._has_ended = True
         for key in list(self._kept):
             try:
@@ -223,7 +223,7 @@ class Scope:
         return LoopScheduler(loop) if self._outermost.is_on_loop() else ThreadSafeLoopScheduler(loop)
 
     def _on_pipeline_error(self, error: Exception) -> None:
-        # Raised here, the error would have to pass through Rx to the stream that notifies, and Rx swallows some.
+        # If it were raised here, it would pass through Rx to the stream that notifies, and Rx swallows some errors.
         report = pipeline_reporter()
         if report is not None:
             report(error)
@@ -283,7 +283,7 @@ class Scene(Scope):
         except (CancelledError, RxNodesError):
             if not self._project.has_ended:
                 raise
-            # The project was left first, or meanwhile. It has stopped the connections, and waited for them.
+            # The project was left before or meanwhile, which has stopped the connections and waited for them.
             self._end()
 
     def _enter(self) -> Self:
@@ -299,28 +299,28 @@ class Scene(Scope):
         await wait_all_stopped(self._connections)
 
 
-class Uncut(asyncio.Future[T]):
+class UncancellableFuture(asyncio.Future[T]):
     """A future that a cancelled task goes on awaiting until it is done.
 
-    The cancellation stays with the task, and is raised there when the future is done. Further cancellations change
+    The task keeps the cancellation, which is raised there when the future is done. Further cancellations change
     nothing; anyio, for one, cancels again in every turn of the loop.
     """
 
-    def cancel(self, msg: Any | None = None) -> bool:  # noqa: ARG002 - that of a future
-        """Returns `False`, for a future that was not cancelled; then the waiting task remembers its cancellation."""
+    def cancel(self, msg: Any | None = None) -> bool:  # noqa: ARG002 - a future's signature
+        """Returns `False`: the future was not cancelled, and the waiting task remembers its cancellation."""
         return False
 
 
 async def wait_all_stopped(connections: Iterable[Connection]) -> None:
     """Waits until no session of these connections, which are being stopped, is live.
 
-    A cancellation meanwhile is raised behind the end. The waiting is not a task of its own, because a loop that is shut
-    down would cancel it with all others.
+    A cancellation meanwhile is raised after the end. No task of its own waits, because a loop that is shut down would
+    cancel it with all others.
     """
-    ends: list[Uncut[Stopped]] = []
+    ends: list[UncancellableFuture[Stopped]] = []
     for connection in connections:
         if connection.is_live:
-            ends.append(Uncut())
+            ends.append(UncancellableFuture())
             connection.for_project.tell_stopped(ends[-1])
     passed_on: asyncio.CancelledError | RxNodesError | None = None
     for end in ends:
@@ -333,17 +333,17 @@ async def wait_all_stopped(connections: Iterable[Connection]) -> None:
 
 
 async def run_to_end(work: Coroutine[Any, Any, None]) -> None:
-    """Awaits a coroutine to its end. A cancellation meanwhile does not reach the coroutine, and is raised behind it."""
-    await uncut(asyncio.get_running_loop().create_task(work))
+    """Awaits a coroutine to its end. A cancellation meanwhile does not reach it, and is raised after it."""
+    await await_end(asyncio.get_running_loop().create_task(work))
 
 
-async def uncut(work: asyncio.Task[None] | Future[None]) -> None:
-    """Awaits what runs in a task, on whatever loop, to its end. A cancellation meanwhile is raised behind that."""
-    end: Uncut[None] = Uncut()
+async def await_end(work: asyncio.Task[None] | Future[None]) -> None:
+    """Awaits the end of a task, on whatever loop that runs. A cancellation meanwhile is raised after it."""
+    end: UncancellableFuture[None] = UncancellableFuture()
     work.add_done_callback(lambda _: call_on(end.get_loop(), end.set_result, None))
     try:
         await end
     finally:
-        # Another loop that is shut down cancels the work, and not us.
+        # If another loop is shut down, that cancels the work and not us.
         with contextlib.suppress(CancelledError):
             work.result()

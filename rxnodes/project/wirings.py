@@ -1,4 +1,4 @@
-"""What is wired for each of many connections, for as long as this process holds it."""
+"""Wiring for each of many connections, for as long as this process holds it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["Wirings"]
 
 
 class Wirings:
-    """What `Project.for_each` wires. It may be used from any thread.
+    """The wirings that `Project.for_each` makes. It may be used from any thread.
 
     Args:
         project: The project.
@@ -36,11 +36,11 @@ class Wirings:
         self._connections = connections
         self._lock = threading.Lock()
         self._is_steered = False
-        # By the names of connections that are held here sooner or later, and that nobody has asked for yet.
+        # By the names of connections that may be held here later, and that are not made yet.
         self._waiting: dict[str, list[Wire]] = {}
 
     def steer(self, steer: Callable[[Connection], object]) -> None:
-        """From here on connections are steered, and held one by one: they are made when there is a reason to."""
+        """Lets connections be steered, and held one by one: from here on, each is made when there is a reason to."""
         self._is_steered = True
 
         def follow(connection: Connection) -> None:
@@ -59,7 +59,7 @@ class Wirings:
                 _Wiring(self._project, self._connections.get(name), wire).begin()
 
     def _waits(self, name: str, wire: Wire) -> bool:
-        """Lets a wiring wait until its connection is made. A million of them do not fit into every process."""
+        """Lets a wiring wait until its connection is made. A million connections do not fit into every process."""
         with self._lock:
             if not self._is_steered or self._connections.is_made(name):
                 return False
@@ -68,7 +68,7 @@ class Wirings:
 
 
 class _Wiring:
-    """The wiring of one connection: a scope for each time that it is held."""
+    """The wiring of one connection: a new scope each time that it is held."""
 
     def __init__(self, project: Project, connection: Connection, wire: Wire) -> None:
         self._project = project
@@ -89,7 +89,7 @@ class _Wiring:
         try:
             self._wire(scope, self._connection)
         except BaseException:
-            # Half a wiring is none. The stream reports it as it does whatever a subscriber raises.
+            # Half a wiring is none. The stream reports the error, as it does for each subscriber that raises.
             self._leave()
             raise
 
@@ -106,5 +106,5 @@ class HeldScope(Scope):
         super().__init__(f"what was wired for {name!r}", project)
 
     def leave(self) -> None:
-        """Leaves it."""
+        """Leaves the scope."""
         self._end()

@@ -1,4 +1,4 @@
-"""Reading files, with a problem for what is there and cannot be read."""
+"""Reads files. A file that exists and cannot be read is a problem."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MISSING", "files_in", "read_text", "unreadable"]
 
-#: What is said of a file, or of a link's target, that is not there.
+#: Said of a file, or of a link's target, that is not there.
 MISSING = "does not exist"
 
 _KINDS = {
@@ -25,7 +25,7 @@ _KINDS = {
 
 
 def unreadable(file: Path) -> str | None:
-    """Why a file cannot be read, as far as that can be told without opening it; `None` if it can.
+    """Why a file cannot be read, if that can be seen without opening it; or else `None`.
 
     Opening a pipe would wait for a writer, and a device never ends.
     """
@@ -37,13 +37,13 @@ def unreadable(file: Path) -> str | None:
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     except ValueError:
-        # No system can have a file of such a path.
+        # No system can have a file with such a path.
         return MISSING
     return None if stat.S_ISREG(mode) else f"cannot be read: {_KINDS.get(stat.S_IFMT(mode), 'Is no file')}"
 
 
 def read_text(file: Path, problems: list[str]) -> str | None:
-    """The text of a file that may be missing; `None` if it is, or if it cannot be read, which is a problem."""
+    """The text of a file; `None` if it is missing, or if it cannot be read, which is a problem."""
     problem = unreadable(file)
     if problem is not None:
         if problem != MISSING:
@@ -63,7 +63,7 @@ def read_text(file: Path, problems: list[str]) -> str | None:
 
 
 def files_in(folder: Path, problems: list[str]) -> list[Path]:
-    """The files of a folder that may be missing, but for those whose names begin with a dot."""
+    """The files of a folder, which may be missing; but not those whose names begin with a dot."""
     try:
         return sorted(file for file in folder.iterdir() if not file.name.startswith("."))
     except OSError as error:

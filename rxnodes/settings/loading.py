@@ -5,27 +5,27 @@ is optional, and a plugin that is not mentioned is on. What comes later in this 
 
 1. `<section>.toml`
 2. `<section>.local.toml`, for one machine
-3. `.env` in the folder; names that do not begin with `RXNODES_` are ignored, and nothing in it is expanded
+3. `.env` in the folder; names that do not begin with `RXNODES_` are ignored, and no value is expanded
 4. `secrets/` in the folder: one file per value, named like the environment variable, with or without `RXNODES_`
 5. environment variables: `RXNODES_WEBSOCKET__CONNECTIONS__CHAT__URL`, `RXNODES_PLUGINS__WEBSOCKET`
 
 In the name of a variable, upper and lower case are the same, and so are "-" and "_": `MY_FEED` is the connection
-"my-feed" of a file. A name that no file has becomes lower case. The value of a list is JSON; that of a table can be.
-Two variables of one source (3, 4 or 5) for one value are a problem.
+"my-feed" of a file. A name that no file has becomes lower case. A list is written as JSON, and a table can be. Two
+variables of one source (3, 4 or 5) for one value are a problem.
 
-A variable holds text, so text is a number or a bool there, as pydantic reads it. In TOML, and among Python values, a
-number is a number: a value of another type than the field's is refused, above all text. There are two exceptions: the
-words "none" and "off" where the field's type has `None`, and a Python `int` where the field is a `bool`.
+A variable holds text, in which pydantic reads a number or a bool. In TOML, and among Python values, a number is a
+number: a value of another type than the field's is refused, above all text. There are two exceptions: the words "none"
+and "off" if the field's type has `None`, and a Python `int` if the field is a `bool`.
 
-A plugin's section is a pydantic model. Its validators find the settings folder in their context, `{"folder": Path}`,
-where there is one. Fields go by their names, not by aliases. A model can declare two things beyond pydantic:
+A plugin's section is a pydantic model. Its validators find the settings folder in their context, `{"folder": Path}`, if
+there is one. Fields go by their names, not by aliases. A model can declare two things beyond pydantic:
 
 - `shorthand: ClassVar[str] = "url"`: a plain value in the place of this table means a table with this one key;
-- `Field(json_schema_extra={"env_separator": "-"})` on a `dict`: what "_" in a variable's name stands for in new keys.
+- `Field(json_schema_extra={"env_separator": "-"})` on a `dict`: "_" in a variable's name means "-" in a new key.
 
 How it is built: `sources` subclasses the sources of pydantic-settings, which merges them and validates all sections as
-one `BaseSettings`. The sources lay their values out in `places`, which remembers where each comes from, and `problems`
-says what is wrong in these terms.
+one `BaseSettings`. The sources lay their values out in `places`, which remembers where each comes from. `problems` puts
+what is wrong into words, with these places.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ __all__ = ["LoadedSettings", "from_values", "load"]
 
 @dataclass(frozen=True, slots=True)
 class LoadedSettings:
-    """Settings that were found good.
+    """Settings without a problem.
 
     Attributes:
-        enabled: The plugins that are on, in the order they were given.
+        enabled: The plugins that are on, in the order in which they were given.
         sections: The section of each of them, by the plugin's name.
-        switches: What switches each plugin, on or off: a file, a variable or an argument.
+        switches: The source that switches each plugin on or off: a file, a variable or an argument.
     """
 
     enabled: tuple[Plugin, ...]
@@ -75,13 +75,13 @@ def load(
 
     Args:
         folder: The folder.
-        plugins: The plugins there are, by name.
+        plugins: All plugins, by name.
         environ: The environment variables; by default the process's.
 
     Raises:
-        SettingsError: With all problems that were found.
+        SettingsError: With all problems.
     """
-    # It takes a tenth of a second to import, which a program without a settings folder need not wait for.
+    # The import takes a tenth of a second, which a program without a settings folder is spared.
     from rxnodes.settings.sources import FolderSettings, Reading  # noqa: PLC0415
 
     folder = Path(folder)
@@ -114,7 +114,7 @@ def _fields(plugins: Mapping[str, Plugin]) -> dict[str, Any]:
 
 
 def _field(name: str) -> str:
-    """The name of a field. It has a prefix, since a plugin may be called as a method of a model is."""
+    """The name of a field. It has a prefix, because a plugin may be named like a method of a model."""
     return f"section_{name}"
 
 
@@ -134,12 +134,10 @@ def _unknown_files(folder: Path, plugins: Iterable[str]) -> list[str]:
     return problems
 
 
-def _argument(name: str) -> str:
-    return f"the argument {name!r}"
-
-
 def from_values(
-    values: Mapping[str, Any], plugins: Mapping[str, Plugin], source_of: Callable[[str], str] = _argument
+    values: Mapping[str, Any],
+    plugins: Mapping[str, Plugin],
+    source_of: Callable[[str], str] = "the argument {!r}".format,
 ) -> LoadedSettings:
     """Takes settings from Python values; no file and no environment variable is read.
 
@@ -147,11 +145,11 @@ def from_values(
         values: The sections, by the plugin's name, such as `{"websocket": {"connections": {"chat": "ws://..."}}}`; each
             a mapping, or the plugin's own model. `"plugins"` holds the switches, such as
             `{"plugins": {"websocket": False}}`.
-        plugins: The plugins there are, by name.
-        source_of: What a problem says of where the values of a section come from.
+        plugins: All plugins, by name.
+        source_of: Names the source of a section's values, for problems.
 
     Raises:
-        SettingsError: With all problems that were found.
+        SettingsError: With all problems.
     """
     places = Places(plugins, lambda name: Origin(source_of(name)))
     known = [SWITCHES, *plugins]

@@ -1,4 +1,4 @@
-"""Where the values of the settings come from, and which place the name of a variable means."""
+"""The places of the settings: where each value comes from, and which place a variable's name means."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KeyPath: TypeAlias = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a value comes from: a file, a variable or an argument, and the place within it."""
+    """The origin of a value: a file, a variable or an argument, and the place within it."""
 
     source: str
     place: str = ""
@@ -38,10 +38,10 @@ class _Place:
 
 
 class Places:
-    """Where each value of the settings comes from.
+    """The origin of each value of the settings.
 
-    Sources lay their values out here, the one that wins last. The values themselves are not kept. `origin_of` says
-    where the values of a section come from, if nothing closer is known.
+    Sources lay their values out here, the one that wins last. The values themselves are not kept. `origin_of` gives the
+    origin of a section, which counts if nothing closer is known.
     """
 
     def __init__(self, plugins: Mapping[str, Plugin], origin_of: Callable[[str], Origin]) -> None:
@@ -58,7 +58,7 @@ class Places:
     def lay(
         self, section: str, table: Mapping[str, Any], origin_of: Callable[[KeyPath], Origin], fits: Fits
     ) -> dict[str, Any]:
-        """Notes where the values of a section's table come from: for each path, what `origin_of` says.
+        """Notes the origins of the values of a section's table: for each path, the one that `origin_of` gives.
 
         Returns:
             The table in the form in which sources are merged: a plain value in the place of a table is written out,
@@ -67,7 +67,7 @@ class Places:
         return _Laying(self, origin_of, fits).lay_table(table, self.shape.at(section), (section,))
 
     def note(self, path: KeyPath, origin: Origin, *, is_table: bool) -> None:
-        """Notes where the value at a path comes from. A table comes from the first source that has it."""
+        """Notes the origin of the value at a path. The origin of a table is the first source that has it."""
         known = self._places.get(path)
         if known is None:
             self._names.setdefault(path[:-1], _Names()).add(path[-1])
@@ -75,16 +75,16 @@ class Places:
             self._places[path] = _Place(origin, is_table)
 
     def note_quoted(self, path: KeyPath, origin: Origin) -> None:
-        """Notes that this source has a text where the number or bool in it belongs."""
+        """Notes that this source has a number or a bool in quotes."""
         self._quoted[path] = origin
 
     def origin_of(self, path: KeyPath) -> Origin:
-        """Where the value at the path comes from, or else the innermost table around it."""
+        """The origin of the value at the path, or else of the innermost table around it."""
         around = (path[:length] for length in range(len(path), 0, -1))
         return next(self._places[place].origin for place in around if place in self._places)
 
     def is_quoted(self, path: KeyPath) -> bool:
-        """Whether the value at the path is a text where the number or bool in it belongs."""
+        """Whether the value at the path is a number or a bool in quotes."""
         return path in self._quoted and self._quoted[path] == self.origin_of(path)
 
     def names_at(self, path: KeyPath) -> list[str]:
@@ -95,7 +95,7 @@ class Places:
         """The path that the segments of a variable's name mean; `None` if there can be no such setting.
 
         Raises:
-            ValueError: If a segment fits more than one name.
+            ValueError: If a segment fits several names.
         """
         path: KeyPath = (section,)
         shape = self.shape.at(section)
@@ -142,7 +142,7 @@ class _Laying:
 
 
 class _Names:
-    """The keys of a table, to be found by the segment of a variable's name."""
+    """The keys of a table, which a segment of a variable's name finds."""
 
     def __init__(self, names: Iterable[str] = ()) -> None:
         self._by_folded: dict[str, list[str]] = {}
@@ -157,10 +157,10 @@ class _Names:
         self._by_folded.setdefault(folded(name), []).append(name)
 
     def match(self, segment: str) -> str | None:
-        """The name that is meant; one that differs in "-" and "_" only if no other does.
+        """The name that a segment means. One that differs in "-" and "_" counts only if there is no closer one.
 
         Raises:
-            ValueError: If more than one could be meant.
+            ValueError: If it could mean several names.
         """
         similar = self._by_folded.get(folded(segment), [])
         matches = [name for name in similar if name.lower() == segment.lower()] or similar
@@ -170,5 +170,5 @@ class _Names:
 
 
 def folded(name: str) -> str:
-    """A name without what does not count in the name of a variable: case, and "-" or "_"."""
+    """A name without the differences that do not count in a variable's name: case, and "-" or "_"."""
     return name.lower().replace("-", "_")

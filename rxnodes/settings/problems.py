@@ -1,4 +1,4 @@
-"""What is said about problems. No text repeats a value, since any value may be secret."""
+"""The words for problems. No text repeats a value, because any value may be secret."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["PREFIX", "explained", "no_such_setting", "problems_of", "unknown"]
 
-#: How the names of variables begin.
+#: The beginning of the names of variables.
 PREFIX = "RXNODES_"
 
-#: In plain words, what pydantic says in its own.
+#: Plain words for pydantic's own.
 _EXPLANATIONS = {
     "missing": "is missing",
     "bool_type": "must be true or false",
@@ -39,9 +39,9 @@ _EXPLANATIONS = {
 
 
 def problems_of(error: ValidationError, places: Places, *around: str) -> list[str]:
-    """The problems that pydantic found, each with where its value comes from.
+    """The problems that pydantic found, each with the origin of its value.
 
-    `around` is the path of what was validated; empty if it was all sections at once.
+    `around` is the path of the model that was validated; it is empty for all sections at once.
     """
     return [_problem(details, places, around) for details in error.errors(include_url=False, include_input=False)]
 
@@ -58,7 +58,7 @@ def _problem(details: ErrorDetails, places: Places, around: KeyPath) -> str:
 
 
 def explained(details: ErrorDetails) -> str:
-    """What pydantic says of one value, in our words."""
+    """A problem of one value, in our words."""
     error = details.get("ctx", {}).get("error")
     if isinstance(error, Exception):
         return str(error)
@@ -71,7 +71,7 @@ def _dotted(path: KeyPath) -> str:
 
 
 def unknown(name: str, known: Iterable[str], *, kind: str = "name", ending: str = "") -> str:
-    """What is said of a name that is not known: the nearest that is, or else all of them."""
+    """The words for an unknown name: they give the nearest known one, or else all of them."""
     names = sorted(known)
     nearest = _nearest(name, names)
     if nearest is None:
@@ -84,7 +84,7 @@ def _nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 def no_such_setting(segments: list[str], places: Places, sections: Iterable[str]) -> str:
-    """What is said of a variable that fits no setting of these sections; `segments` are the parts of its name."""
+    """The words for a variable that fits no setting of these sections; `segments` are the parts of its name."""
     known = [
         "__".join([section, *names]).upper().replace("-", "_")
         for section in sections
@@ -98,7 +98,7 @@ def no_such_setting(segments: list[str], places: Places, sections: Iterable[str]
 
 
 def _names(shape: Shape, places: Places, path: KeyPath, written: list[str]) -> Iterator[KeyPath]:
-    """The paths of all settings below a path; where names are free, the likeliest in use and the one written."""
+    """The paths of all settings below a path; of a table with free keys, those of the likeliest keys."""
     for key in shape.fields or (_likeliest(places.names_at(path), written) if shape.items else ()):
         yield (key,)
         for rest in _names(shape.at(key), places, (*path, key), written[1:]):
@@ -106,6 +106,6 @@ def _names(shape: Shape, places: Places, path: KeyPath, written: list[str]) -> I
 
 
 def _likeliest(names: list[str], written: list[str]) -> list[str]:
-    """A few names, out of thousands, that can be meant; a blank stands for any other."""
+    """The three keys in use, out of thousands, that are closest to the written one; and itself, or a blank."""
     name = "".join(written[:1])
     return [*difflib.get_close_matches(name, names, n=3, cutoff=0), name or "<NAME>"]

@@ -1,4 +1,4 @@
-"""What a section of the settings may hold, as read from its pydantic model."""
+"""The shape of a section of the settings, which is read from its pydantic model."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SWITCHES = "plugins"
 
 
 class Switch(BaseModel):
-    """What `plugins.toml` says about one plugin."""
+    """One plugin in `plugins.toml`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -42,9 +42,9 @@ class Switch(BaseModel):
 
 
 def is_on(plugin: str, switches: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether a plugin is on, by what each source has for the switches.
+    """Whether a plugin is on, by the switches of each source.
 
-    One whose switch cannot be read counts as on, so that problems with its section are found at once too.
+    A plugin whose switch cannot be read counts as on, so that the problems of its section are found at once too.
     """
     values: dict[str, Any] = {}
     for source in switches:
@@ -57,17 +57,17 @@ def is_on(plugin: str, switches: Iterable[Mapping[str, Any]]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What may be at a place: a table of known keys (`fields`), one of free keys (`items`), a list or a plain value.
+    """The shape of a value: a table with known keys (`fields`), one with free keys (`items`), a list or a plain value.
 
     Attributes:
-        fields: Of a table with known keys, what may be at each.
-        items: Of a table with free keys, what may be at any.
+        fields: Of a table with known keys, the shape at each.
+        items: Of a table with free keys, the shape at any.
         is_list: Whether it is a list.
-        members: Of a list, what each member may be; `None`: whatever pydantic takes.
-        types: Of a plain value, the types that it may have; `None`: whatever pydantic takes.
-        is_optional: Whether it may be `None`.
-        shorthand: The key that is meant where a plain value stands in the place of this table.
-        separator: What "_" in a variable's name becomes in a new key of this table.
+        members: Of a list, the shape of each member; `None` leaves it to pydantic.
+        types: Of a plain value, the types that it may have; `None` leaves it to pydantic.
+        is_optional: Whether the value may be `None`.
+        shorthand: The key for a plain value that stands in the place of this table.
+        separator: Takes the place of "_" in a variable's name, in a new key of this table.
     """
 
     fields: Mapping[str, Shape] = field(default_factory=dict[str, "Shape"])
@@ -85,7 +85,7 @@ class Shape:
         return bool(self.fields) or self.items is not None
 
     def at(self, *path: str) -> Shape:
-        """What may be at a path below this place."""
+        """The shape at a path below this one."""
         shape = self
         for key in path:
             shape = shape.fields.get(key) or shape.items or _ANYTHING
@@ -94,7 +94,7 @@ class Shape:
 
 _ANYTHING = Shape()
 
-#: The types of values that each type takes, where that can be said.
+#: The types of the values that each of these types takes.
 _TYPES_OF: dict[object, frozenset[type]] = {
     bool: frozenset({bool}),
     int: frozenset({int}),
@@ -129,7 +129,7 @@ def _types_of_all(shapes: list[Shape]) -> frozenset[type] | None:
 
 @cache
 def _shape_of_model(model: type[BaseModel]) -> Shape:
-    # Kept, because it takes longer than all else that is done for a connection that is added.
+    # Cached, because this takes longer than all other work for a connection that is added.
     fields = {name: _shape_of_field(info) for name, info in model.model_fields.items()}
     return Shape(fields=fields, shorthand=getattr(model, "shorthand", None))
 
@@ -142,31 +142,31 @@ def _shape_of_field(info: FieldInfo) -> Shape:
 
 # --- Types ------------------------------------------------------------------------------------------------------------
 
-#: Whether a value is of a type that may be at a place.
+#: Whether the type of a value fits a shape.
 Fits: TypeAlias = Callable[[Shape, object], bool]
 
-#: Takes the place of a value of a wrong type, so that pydantic refuses it and the field says what it takes.
+#: Takes the place of a value of a wrong type, so that pydantic refuses it with the field's own words.
 MISFIT = object()
 
 _TOML_TYPES = frozenset({bool, int, float, str})
 
 
 def fits_toml(shape: Shape, value: object) -> bool:
-    """Whether a value of TOML is of a type that may be there."""
+    """Whether the type of a TOML value fits."""
     if shape.types is None or type(value) not in _TOML_TYPES:
         return True
-    # TOML has no null; a field that can be `None` may have a word for it.
+    # TOML has no null: two words stand for it in a field that can be `None`.
     is_none = shape.is_optional and isinstance(value, str) and value.strip().lower() in {"none", "off"}
     return is_none or type(value) in shape.types
 
 
 def fits_python(shape: Shape, value: object) -> bool:
-    """The same of a value of Python, where 0 and 1 may stand for a bool, which is an `int` itself."""
+    """Whether the type of a Python value fits. 0 and 1 may stand for a bool, which is an `int` itself."""
     return fits_toml(shape, value) or (type(value) is int and shape.types is not None and bool in shape.types)
 
 
 def fits_variable(_shape: Shape, _value: object) -> bool:
-    """The same of a variable, which is text whatever the type: pydantic reads the number or bool in it."""
+    """Fits always: a variable is text, in which pydantic reads the number or the bool."""
     return True
 
 
@@ -174,7 +174,7 @@ _NUMBER_OR_BOOL: TypeAdapter[bool | float] = TypeAdapter(bool | float)
 
 
 def is_number_or_bool(text: str) -> bool:
-    """Whether a text would be read as a number or a bool."""
+    """Whether pydantic would read a text as a number or a bool."""
     try:
         _NUMBER_OR_BOOL.validate_python(text)
     except ValidationError:

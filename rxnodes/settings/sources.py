@@ -1,7 +1,7 @@
-"""The sources of a settings folder: those of pydantic-settings, which here also say where each value comes from.
+"""The sources of a settings folder: those of pydantic-settings, which here also note the origin of each value.
 
-Where pydantic-settings passes over what it cannot use (a variable that fits no setting, a link that leads nowhere), or
-stops at the first problem, these note a problem and go on.
+pydantic-settings passes over what it cannot use (a variable that fits no setting, a link that leads nowhere), or stops
+at the first problem. These sources note a problem and go on.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Reading:
     """One reading of a settings folder.
 
     Attributes:
-        problems: What is wrong, as far as it has been found.
+        problems: The problems that were found so far.
         sections: The sections that are read, in their order.
         strays: The variables that fit no setting.
     """
@@ -93,7 +93,7 @@ class FolderSettings(BaseSettings, _InFolder):  # pyright: ignore[reportIncompat
             _Secrets(settings_cls, reading),
             _Environment(settings_cls, reading),
         )
-        # The switches have a pass of their own: of a plugin that is off, nothing else is looked at.
+        # The switches have a pass of their own, because the section of a plugin that is off is not read.
         _lay_section(SWITCHES, sources, reading)
         switches = [source()[SWITCHES] for source in sources]
         for name in reading.places.plugins:
@@ -104,13 +104,13 @@ class FolderSettings(BaseSettings, _InFolder):  # pyright: ignore[reportIncompat
 
 def _lay_section(section: str, sources: Iterable[_Source], reading: Reading) -> None:
     reading.sections.append(section)
-    # What a variable's name means depends on the names that the sources before it have.
+    # The meaning of a variable's name depends on the names in the sources before it.
     for source in sources:
         source.lay(section)
 
 
 class _Values(dict[str, Any]):
-    """The values of a source, by section. pydantic-settings can log them for debugging; none is shown there."""
+    """The values of a source, by section. Its `repr`, which pydantic-settings can log, shows none."""
 
     def __repr__(self) -> str:
         return f"<values of {', '.join(self) or 'no section'}>"
@@ -120,7 +120,7 @@ class _Values(dict[str, Any]):
 
 
 class _Toml(TomlConfigSettingsSource):
-    """`<section>.toml` of each section, or, by its ending, `<section>.local.toml`."""
+    """`<section>.toml` of each section; with the other ending, `<section>.local.toml`."""
 
     def __init__(self, settings_cls: type[BaseSettings], reading: Reading, ending: str) -> None:
         super().__init__(settings_cls, toml_file=None)
@@ -147,7 +147,7 @@ class _Toml(TomlConfigSettingsSource):
 
 
 def _origin_in(file: Path | Traversable, lines: Mapping[KeyPath, int], keys: KeyPath) -> Origin:
-    """Where a key is, or else the innermost table around it that has a line. A section has its file."""
+    """The line of a key, or else of the innermost table around it that has one."""
     around = (keys[1:length] for length in range(len(keys), 1, -1))
     return Origin(str(file), f", line {next(lines[place] for place in around if place in lines)}")
 
@@ -157,7 +157,7 @@ def _origin_in(file: Path | Traversable, lines: Mapping[KeyPath, int], keys: Key
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """A setting outside the TOML files. Its `repr` does not show the value."""
+    """A setting outside the TOML files. Its `repr` does not show the text."""
 
     name: str
     text: str = field(repr=False)
@@ -165,7 +165,7 @@ class Variable:
 
     @property
     def segments(self) -> list[str]:
-        """The parts of the name behind the prefix, the section first."""
+        """The parts of the name after the prefix, the section first."""
         return self.name[len(PREFIX) :].split("__")
 
     @property
@@ -175,10 +175,10 @@ class Variable:
 
 
 class _Variables(EnvSettingsSource):
-    """What the sources of variables have in common."""
+    """A source of variables. A subclass says which ones."""
 
     def __init__(self, settings_cls: type[BaseSettings], reading: Reading) -> None:
-        # First, because the base class loads the variables at once.
+        # Before the base class, which loads the variables at once.
         self._reading = reading
         super().__init__(settings_cls)
 
@@ -190,7 +190,7 @@ class _Variables(EnvSettingsSource):
         self._values = _Values()
         self._claims: dict[KeyPath, Variable] = {}
         self._by_section: dict[str, list[Variable]] = defaultdict(list)
-        # A variable for a table goes before those for its keys, which are laid over it.
+        # A variable for a table comes before those for its keys, which are laid over it.
         variables = sorted(self._variables(), key=lambda variable: len(variable.segments))
         for variable in variables:
             self._by_section[variable.section].append(variable)
@@ -203,7 +203,7 @@ class _Variables(EnvSettingsSource):
         return self._values
 
     def lay(self, section: str) -> None:
-        """Puts the section's variables where their names say."""
+        """Puts the section's variables into the places that their names mean."""
         self._values[section] = {}
         for variable in self._by_section[section]:
             try:
@@ -218,7 +218,7 @@ class _Variables(EnvSettingsSource):
     def _lay_value(self, variable: Variable, keys: KeyPath) -> None:
         shape = self._reading.places.shape.at(*keys)
         value = _decoded(variable.text, shape, is_section=len(keys) == 1)
-        # A plain value in the place of a table is the value of one of its keys.
+        # A plain value in the place of a table also claims the key that it stands for.
         places = [keys, (*keys, shape.shorthand)] if shape.shorthand and isinstance(value, str) else [keys]
         for place in places:
             other = self._claims.setdefault(place, variable)
@@ -234,7 +234,7 @@ class _Variables(EnvSettingsSource):
 
 
 def _merge(below: dict[str, Any], table: Mapping[str, Any]) -> None:
-    """Lays a table over another, in place: with a copy for each, thousands of variables would take quadratic time."""
+    """Lays a table over another in place. With a copy for each, thousands of variables would take quadratic time."""
     for key, value in table.items():
         known = below.get(key)
         if isinstance(value, dict) and isinstance(known, dict):
@@ -253,7 +253,7 @@ def _decoded(text: str, shape: Shape, *, is_section: bool) -> Any:
     if isinstance(value, list if shape.is_list else dict):
         return cast("Any", value)
     example = '["a", "b"]' if shape.is_list else '{"key": "value"}'
-    # Without `from None` the text, which may be secret, would stay with the exception.
+    # With a context, the exception would hold the text, which may be secret.
     raise ValueError(f"must be JSON of the form {example}") from None
 
 
@@ -267,7 +267,7 @@ class _Environment(_Variables):
 
 
 class _DotEnv(_Variables, DotEnvSettingsSource):
-    """`.env` in the folder. Nothing in it is expanded."""
+    """`.env` in the folder. No value in it is expanded."""
 
     def _variables(self) -> Iterable[Variable]:
         file = self._reading.folder / ".env"
@@ -284,7 +284,7 @@ class _DotEnv(_Variables, DotEnvSettingsSource):
                     f"{file}, line {line}: cannot be read; it must be NAME=value, with quotes closed"
                 )
                 continue
-            # Of a name that is written twice, the later line counts, as everywhere.
+            # If a name is written twice, the later line counts, as in every `.env`.
             variables[name] = Variable(name, binding.value, Origin(str(file), f", line {line} ({name})"))
         return variables.values()
 

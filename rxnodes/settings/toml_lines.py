@@ -1,4 +1,4 @@
-"""The lines on which the keys of a TOML text stand, which tomllib does not tell."""
+"""The lines of the keys of a TOML text, which tomllib does not give."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ["lines_of_keys", "toml_problem"]
 
 
 def lines_of_keys(text: str) -> dict[tuple[str, ...], int]:
-    r"""The line on which each key of a valid TOML text is first named, by the key's path.
+    r"""The line of each key in a valid TOML text, by the key's path; of a key that is named again, the first.
 
-    Each statement is read alone, once, so the time is linear in the length of the text.
+    Each statement is read by itself and once, so the time is linear in the length of the text.
 
     Example:
         >>> lines_of_keys('a = 1\n[b]\nc = [\n  2,\n]\n')
@@ -32,7 +32,8 @@ def lines_of_keys(text: str) -> dict[tuple[str, ...], int]:
     return lines
 
 
-#: What may hold the end of a line within a statement, or else end it. Three quotes may have two more before them.
+#: Strings, comments and brackets, within which a line break ends nothing; and line breaks. A string in three quotes may
+#: end in up to five.
 _MARKS = re.compile(
     r'''"""(?:\\.|[^\\])*?"{3,5} | '{3}.*?'{3,5} | "(?:\\.|[^"\\])*" | '[^']*' | \#[^\n]* | [\[\]{}\n]''',
     re.DOTALL | re.VERBOSE,
@@ -40,9 +41,9 @@ _MARKS = re.compile(
 
 
 def _statements(text: str) -> Iterator[tuple[int, str]]:
-    """Each statement of a valid TOML text, behind the line on which it begins.
+    """The statements of a valid TOML text, each with the line on which it begins.
 
-    A statement ends at the first line break that is in no bracket, string or comment.
+    A statement ends at the first line break outside brackets, strings and comments.
     """
     start, line, depth = 0, 1, 0
     for mark in _MARKS.finditer(text):
@@ -67,7 +68,7 @@ def _paths(table: Mapping[str, Any], around: tuple[str, ...] = ()) -> Iterator[t
 
 
 def toml_problem(error: Exception, text: str) -> str:
-    """What is wrong with a text that is not valid TOML, to be appended to the file's name."""
+    """The words for a text that is not valid TOML, to follow the file's name."""
     match = re.fullmatch(r"(.*) \((?:at line (\d+), column (\d+)|at end of document)\)", str(error), re.DOTALL)
     if match is None:
         return f": is not valid TOML: {error}"

@@ -1,4 +1,4 @@
-"""For tests of programs that use WebSockets: misbehaving servers, a failing network, and none at all in virtual time.
+"""For tests of programs that use WebSockets: misbehaving servers, a failing network, and no network in virtual time.
 
 Example:
     >>> from rxnodes import Project, pulse
@@ -23,7 +23,7 @@ Example:
     ...     proxy.to_client.latency = 0.2
     ...     ...  # connect to proxy.url
 
-Names are imported when they are first asked for, so that the pytest plugin costs nothing where it is not used.
+Names are imported when they are first used, so that the pytest plugin costs nothing until then.
 """
 
 from __future__ import annotations
@@ -132,34 +132,25 @@ __all__ = [
     "vanish",
 ]
 
-# Where a name lives; every other one lives in `server`.
+# The module of a name; every other name is in `testing.server`.
 _HOMES = {
-    "testing.events": {"closing", "connecting", "dropped", "error_event", "gap", "opened", "stopped"},
-    "testing.server.frames": {
-        "RSV1",
-        "RSV2",
-        "RSV3",
-        "Close",
-        "Frame",
-        "Opcode",
-        "accept_key",
-        "close_payload",
-        "deflate",
-        "parse_close",
-        "take_frame",
-    },
-    "testing.peer_scripts": {"attempts", "by_url", "peer_script"},
-    "testing.proxy": {"ChaosProxy", "Faults"},
-    "recording": {"Recorded", "Recording", "record"},
-    "testing.virtual_time": {"VirtualTimeLoop", "in_virtual_time", "run_in_virtual_time"},
-    "transport.scripted": {"ScriptedPeer", "ScriptedTransport"},
+    "recording": "Recorded Recording record",
+    "testing.events": "closing connecting dropped error_event gap opened stopped",
+    "testing.peer_scripts": "attempts by_url peer_script",
+    "testing.proxy": "ChaosProxy Faults",
+    "testing.server.frames": (
+        "RSV1 RSV2 RSV3 Close Frame Opcode accept_key close_payload deflate parse_close take_frame"
+    ),
+    "testing.virtual_time": "VirtualTimeLoop in_virtual_time run_in_virtual_time",
+    "transport.scripted": "ScriptedPeer ScriptedTransport",
 }
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = next((module for module, names in _HOMES.items() if name in names), "testing.server")
+    home = _HOME_OF.get(name, "testing.server")
     value: object = getattr(importlib.import_module(f"rxnodes.{home}"), name)
     globals()[name] = value
     return value

@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 __all__ = ["closing", "connecting", "dropped", "error_event", "gap", "opened", "stopped"]
 
-#: One time for all, so that two events with the same fields are equal.
+#: The same time for all, so that two events with the same fields are equal.
 AT = datetime(2000, 1, 1, tzinfo=UTC)
 
 COUNTS = ("messages_received", "bytes_received", "messages_sent", "bytes_sent", "unsent", "undelivered")
 
-#: Who ends a session with a code, unless the caller says otherwise. For any other code, the peer does.
+#: Who ends a session with one of these codes, unless the caller says otherwise. For any other code, it is the peer.
 USUAL_INITIATORS: dict[int, Initiator] = {
     CloseCode.NORMAL_CLOSURE: Initiator.LOCAL,
     CloseCode.ABNORMAL_CLOSURE: Initiator.NETWORK,
@@ -42,7 +42,7 @@ def connecting(**fields: Any) -> Connecting:
     """A `Connecting`.
 
     Args:
-        **fields: Any of its fields. The rest is that of the first attempt in the first session of "chat".
+        **fields: Any of its fields. The others are those of the first attempt in the first session of "chat".
 
     Example:
         >>> connecting(attempt=2).attempt, connecting().url
@@ -55,8 +55,8 @@ def opened(**fields: Any) -> Opened:
     """An `Opened`.
 
     Args:
-        **fields: Any of its fields. The rest is as in `connecting`; the handshake took no time, and its answer had no
-            headers.
+        **fields: Any of its fields. The others are as in `connecting`; the handshake took no time, and its answer had
+            no headers.
 
     Example:
         >>> opened(is_reconnect=True).is_reconnect, opened() == opened()
@@ -103,9 +103,9 @@ def stopped(code: int = 1000, reason: str = "", *, initiator: Initiator | None =
     Args:
         code: The peer's close code.
         reason: The peer's reason.
-        initiator: Who ended it. `None`: we did for 1000, the network for 1006, and the peer for any other code.
-        **fields: Any other of its fields. By default it was clean unless the code is 1006, and its error goes with the
-            initiator: a `ConnectionLost` for the network, a `CloseTimeout` for a timeout.
+        initiator: Who ended it; by default `LOCAL` for 1000, `NETWORK` for 1006, and `REMOTE` for any other code.
+        **fields: Any other of its fields. By default it was clean unless the code is 1006, and its error depends on the
+            initiator: a `ConnectionLost` for `NETWORK`, a `CloseTimeout` for `TIMEOUT`.
 
     Example:
         >>> stopped(1006).was_clean, stopped(1006).initiator.name, stopped(unsent=3).unsent
@@ -129,7 +129,7 @@ def error_event(phase: ErrorPhase = "receive", error: RxNodesError | None = None
 
     Args:
         phase: What the connection was doing.
-        error: The exception. Its text is the event's message. `None`: a `ConnectionLost`.
+        error: The exception, by default a `ConnectionLost`. Its text is the event's message.
         **fields: Any other of its fields.
 
     Example:
@@ -156,7 +156,7 @@ def gap(missed: range | None = None, **fields: Any) -> Gap:
 
 
 def _common(fields: dict[str, Any], usual: dict[str, Any] | None = None) -> dict[str, Any]:
-    """These fields, and what the others usually are."""
+    """These fields, and the usual values of all others."""
     return {"connection": "chat", "session": 1, "attempt": 1, "at": AT, **(usual or {}), **fields}
 
 

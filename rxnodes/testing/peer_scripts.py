@@ -1,4 +1,4 @@
-"""Scripts of peers: made of marble diagrams, one attempt after the other, and chosen by the URL that is dialled."""
+"""Scripts of peers: made from marble diagrams, one for each attempt, and chosen by the URL of a dial."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from rxnodes.recording.marbles import TICK, parse, problem_at
+from rxnodes.settings.problems import explained
 from rxnodes.transport.scripted import check_script
 from rxnodes.transport.scripted_peer import check_payload, check_peers_close
 from rxnodes.websocket.settings import ConnectionSettings
@@ -26,7 +27,7 @@ __all__ = ["attempts", "by_url", "peer_script"]
 
 PeerScript = Callable[["ScriptedPeer"], object]
 
-#: What may come next, and what a peer is then.
+#: The stages of a peer: for each, the letters that may come next, and the stage that they lead to.
 PROGRESS = {
     "dialled": {"o": "open", "r": "over", "#": "over", "|": "over"},
     "open": {"X": "closed", "v": "closed", "p": "open", "?": "open", "#": "over", "|": "over"},
@@ -44,7 +45,7 @@ WAIT = "?"
 NOTATION = frozenset("-(), ")
 
 
-def peer_script(  # noqa: PLR0913 - each is one thing that a diagram cannot say
+def peer_script(  # noqa: PLR0913 - each is one thing that no diagram can say
     diagram: str,
     *,
     messages: Sequence[str | bytes] | None = None,
@@ -53,7 +54,7 @@ def peer_script(  # noqa: PLR0913 - each is one thing that a diagram cannot say
     answers_close: bool = True,
     tick: float = TICK,
 ) -> PeerScript:
-    """What a peer does, as a marble diagram that begins at the dial; for `ScriptedTransport`.
+    """Makes a script for `ScriptedTransport` from a marble diagram, which begins at the dial.
 
     =======  ==================================================================================
     `o`      It accepts the handshake.
@@ -64,31 +65,31 @@ def peer_script(  # noqa: PLR0913 - each is one thing that a diagram cannot say
     `r`      It refuses the dial.
     `v`      It breaks the protocol.
     `p`      It answers a ping that took one tick to come back: `latency` emits a tick's seconds.
-    `?`      It waits for the client's next message, and goes on from there; not at all where it has come already.
+    `?`      It waits for the client's next message, unless that has come already, and goes on from there.
     other    It sends what `values` says.
     =======  ==================================================================================
 
     No ping has to come before a `p`: a scripted peer gets none, whatever `heartbeat` says. `?` is for a login by
     `after_connect`: in `"-(o?)a-m"` the peer accepts, waits for the token, and a tick later sends what `values` has for
-    `a`. Nothing is told of a login: in a `Recording` it is the silence between `c` and `o`.
+    `a`. No event tells of a login: in a `Recording` it is the silence between `c` and `o`.
 
     Beyond its diagram a peer behaves well: it answers a Close frame with the same code, and ends TCP when both were
-    exchanged; where `|` or `#` stands behind `X`, it does that then and not before.
+    exchanged; if `|` or `#` follows `X`, it ends TCP at that tick.
 
     Args:
         diagram: The diagram.
-        messages: What each `m` sends, in order; `None`: the numbers "1", "2", "3" and so on.
-        values: What other letters send.
+        messages: The message for each `m`, in order; by default "1", "2", "3" and so on.
+        values: The messages for other letters.
         close: Code and reason of the Close frame (1005: an empty one).
-        answers_close: Whether the client's Close frame is answered at once. Where it is not, an `X` is the answer.
-        tick: How long a tick is, in seconds.
+        answers_close: Whether the peer answers the client's Close frame at once. If not, an `X` is the answer.
+        tick: The length of a tick, in seconds.
 
     Returns:
         A function of the peer, to be given to a `ScriptedTransport`, to `attempts` or to `by_url`.
 
     Raises:
-        ValueError: If the diagram cannot be read, or nobody could do what it says. It names the place.
-        TypeError: If what is to be sent is neither `str` nor `bytes`.
+        ValueError: If the diagram cannot be read, or no peer could follow it. It names the place.
+        TypeError: If a message is neither `str` nor `bytes`.
 
     Example:
         >>> from rxnodes import Project
@@ -116,15 +117,15 @@ def attempts(
     answers_close: bool = True,
     tick: float = TICK,
 ) -> PeerScript:
-    """Gives the first dial the first script, and so on; the last one serves all that follow.
+    """Gives each dial its script, in order; the last script also serves all later dials.
 
     Args:
-        *scripts: Diagrams as `peer_script` reads them, each beginning at its dial, or functions of the peer.
-        messages: What each `m` sends, in order, from the first diagram to the last.
-        values: What other letters send.
+        *scripts: Diagrams as in `peer_script`, each of which begins at its dial, or functions of the peer.
+        messages: The message for each `m`, in order, from the first diagram to the last.
+        values: The messages for other letters.
         close: Code and reason of each Close frame.
-        answers_close: Whether the client's Close frames are answered at once.
-        tick: How long a tick is, in seconds.
+        answers_close: Whether the peer answers the client's Close frames at once.
+        tick: The length of a tick, in seconds.
 
     Returns:
         A function of the peer, as that of `peer_script`.
@@ -170,8 +171,8 @@ def by_url(scripts: Mapping[str, str | PeerScript]) -> PeerScript:
     A dial to any other URL is refused, and not retried.
 
     Args:
-        scripts: By URL: a diagram as `peer_script` reads it, or a function of the peer, as `attempts` gives one. A URL
-            with a query is for dials with just that one; one without for all others, whatever their query.
+        scripts: For each URL, a diagram as in `peer_script`, or a function of the peer, such as one of `attempts`. A
+            URL with a query is for dials with that query, one without is for all others.
 
     Raises:
         ValueError: As `peer_script`; and if a URL cannot be connected to, or two are the same.
@@ -210,16 +211,16 @@ def by_url(scripts: Mapping[str, str | PeerScript]) -> PeerScript:
 
 
 def _target(url: str) -> Target:
-    """What the settings make of a URL, which may be spelt in several ways."""
+    """The target of a URL, by the settings, since one URL may be spelt in several ways."""
     try:
         return ConnectionSettings.model_validate({"url": url}).target()
     except ValidationError as error:
-        problem = error.errors(include_input=False)[0]["msg"].removeprefix("Value error, ")
+        problem = explained(error.errors(include_input=False)[0])
     raise ValueError(f"by_url(): a URL {problem}")
 
 
 def _address(url: str) -> str:
-    """A URL of the settings' as it tells connections apart: without user and password, and a port that goes unsaid."""
+    """A target's URL, in a form that can be compared: without user and password, and without the usual port."""
     parts = urlsplit(url)
     port = ":443" if parts.scheme == "wss" else ":80"
     return parts._replace(netloc=parts.netloc.rpartition("@")[2].removesuffix(port)).geturl()
@@ -231,7 +232,7 @@ def _checked(script: PeerScript) -> PeerScript:
 
 
 class _Payloads:
-    """What the letters of one or more diagrams send."""
+    """The messages for the letters of one or more diagrams."""
 
     def __init__(self, messages: Sequence[str | bytes] | None, values: Mapping[str, str | bytes] | None) -> None:
         if isinstance(messages, str | bytes):
@@ -252,7 +253,7 @@ class _Payloads:
         return OWN_LETTERS | self._values.keys()
 
     def take(self, letter: str) -> str | bytes | None:
-        """What the letter sends; `None` where no message is left."""
+        """The message for a letter; `None` if no message is left."""
         return next(self._next, None) if letter == "m" else self._values[letter]
 
     def check_used_up(self) -> None:
@@ -314,7 +315,7 @@ def _act(letter: str, close: tuple[int, str], tick: float) -> PeerScript:
 
 
 class _Player:
-    """Does what a diagram says, each tick in one turn of the loop. What comes behind the link's end, a peer ignores."""
+    """Follows a diagram, each tick in one turn of the loop. After the end of the link, a peer ignores the rest."""
 
     def __init__(self, peer: ScriptedPeer, acts: Mapping[int, Sequence[PeerScript | None]], tick: float) -> None:
         self._peer = peer
@@ -342,6 +343,6 @@ class _Player:
         self.play()
 
     def _go_on(self, tick: int, acts: Iterator[PeerScript | None]) -> None:
-        """The message that was waited for has come: the diagram is as much later as that took."""
+        """Goes on when the awaited message has come. The rest of the diagram is late by the time that it took."""
         self._began_at = self._loop.time() - tick * self._tick
         self._do(tick, acts)

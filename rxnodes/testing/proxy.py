@@ -36,7 +36,7 @@ class Faults:
     """The faults of one direction, on all connections. A switch takes effect at once, also on data that is under way.
 
     Attributes:
-        latency: The delay of all data and ends, in seconds.
+        latency: The delay of all data and of FIN and RST, in seconds.
         bandwidth: The most bytes per second on each connection. 0 holds everything back; `None` is no limit.
         slice_size: The most bytes in one segment, from 1; `None` is no limit.
         black_hole: Whether data vanishes, as if a cable was out. The proxy holds back an end (FIN or RST) until this is
@@ -56,7 +56,7 @@ class Faults:
         hello
     """
 
-    # So that a switch whose name is mistyped raises.
+    # So that a mistyped switch raises.
     __slots__ = ("_watchers", "bytes_passed", *_SWITCHES)
 
     def __init__(self) -> None:
@@ -82,10 +82,10 @@ class Faults:
         self._watchers.add(switched)
 
     def unwatch(self, switched: Callable[[], None]) -> None:
-        """Stops calling `switched`.
+        """Calls `switched` no longer.
 
         Args:
-            switched: The function that was given to `watch`. Any other is ignored.
+            switched: A function that was given to `watch`. Any other is ignored.
         """
         self._watchers.discard(switched)
 
@@ -107,9 +107,9 @@ class ChaosProxy(TcpServer):
         upstream: The server's URL, or its port on 127.0.0.1.
         host: The IPv4 address, or its name, to listen on. If a certificate is for `localhost`, give that.
         port: The port to listen on; 0 is any free one.
-        receive_buffer: The size of the kernel's receive buffer for the client's data, in bytes. A small one holds up a
-            client soon when nobody reads. The system may round it, and Linux doubles it. `None` is the system's
-            default.
+        receive_buffer: The size of the kernel's receive buffer for the client's data, in bytes; `None` is the system's
+            default. With a small one, the client's writes block soon if nobody reads. The system may round it, and
+            Linux doubles it.
 
     Attributes:
         to_server: The faults, and the count of bytes, on the way to the server.
@@ -213,8 +213,8 @@ class _Connection:
 class _Flow:
     """One direction of one connection: a queue of the data that is under way.
 
-    `step` does all that can be done now. It is called when data comes or falls due, when the target takes data again,
-    and when a fault is switched.
+    `step` does all that can be done now. It is called when data comes or is due, when the target takes data again, and
+    when a fault is switched.
 
     Attributes:
         finished: Whether the target was sent FIN.

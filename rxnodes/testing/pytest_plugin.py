@@ -1,8 +1,8 @@
-"""Fixtures for pytest: `websocket_server` and `chaos_proxy`. They come with rxnodes, and cost nothing unless asked for.
+"""Fixtures for pytest: `websocket_server` and `chaos_proxy`. They come with rxnodes, and cost nothing until used.
 
-Both are factories, to be awaited within the test. What they start is closed when the test's event loop is, or when the
-test ends, whichever is first. A script that failed is an error of the test's teardown. They work with any runner that
-cancels the tasks which a loop leaves behind, as `asyncio.run`, pytest-asyncio (in both modes) and anyio do.
+Both are factories, to be awaited within the test. What they start is closed when the test's event loop is closed or
+when the test ends, whichever is first. A script that failed is an error of the test's teardown. They work with any
+runner that cancels the tasks which a loop leaves behind, as `asyncio.run`, pytest-asyncio (in both modes) and anyio do.
 
 Example:
     >>> async def test_reconnects(websocket_server, chaos_proxy):
@@ -63,7 +63,7 @@ def chaos_proxy() -> Iterator[Callable[..., Coroutine[Any, Any, ChaosProxy]]]:
 
 
 class _Keeper:
-    """Holds what a test started, each in a task of the test's loop, whose cancellation closes it."""
+    """Keeps the servers that a test started, each in a task of the test's loop. Cancelling the task closes it."""
 
     def __init__(self) -> None:
         self._tasks: list[asyncio.Task[None]] = []
@@ -78,7 +78,7 @@ class _Keeper:
         return server
 
     def close(self) -> None:
-        """Closes all, if the loop has not done so already by cancelling its tasks, and raises what went wrong."""
+        """Closes all servers, unless the loop has done so by cancelling its tasks, and raises what went wrong."""
         failures = [error for task in reversed(self._tasks) if (error := _end(task)) is not None]
         if failures:
             raise BaseExceptionGroup("what the test started has failed", failures)
@@ -96,7 +96,7 @@ async def _hold(server: TcpServer, started: asyncio.Future[None]) -> None:
 
 
 def _end(task: asyncio.Task[None]) -> BaseException | None:
-    """Ends a holding task whose loop stands still; gives what went wrong."""
+    """Ends the task of a server whose loop does not run, and returns what went wrong."""
     loop = task.get_loop()
     if not task.done() and not loop.is_closed():
         import asyncio  # noqa: PLC0415 - free when unused

@@ -1,7 +1,7 @@
 """An event loop on which waiting takes no time.
 
-Timers run in their order, and the clock jumps to each. With a `ScriptedTransport` a whole graph of nodes runs, with its
-timeouts and retries, in milliseconds, and the same way each time.
+Timers run in their order, and the clock jumps from one to the next. With a `ScriptedTransport`, a whole graph of nodes
+runs in milliseconds, with its timeouts and retries, and in the same way each time.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PATIENCE = 5.0
 
 
 class _JumpingSelector(selectors.DefaultSelector):
-    """Waits for nothing: where the loop would sleep, its clock jumps."""
+    """Never waits: when the loop would sleep, its clock jumps."""
 
     now = 0.0
 
@@ -72,7 +72,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return self._began_at + timedelta(seconds=self.time())
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109
-        """Waits for the executor's threads without the timeout, which in virtual time would be over at once."""
+        """Waits for the executor's threads, without the timeout, which would be over at once in virtual time."""
         await super().shutdown_default_executor()
 
 
@@ -88,7 +88,7 @@ def run_in_virtual_time(main: Coroutine[Any, Any, T], *, debug: bool | None = No
 
     Raises:
         TypeError: If it is no coroutine.
-        RuntimeError: If an event loop runs in this thread already, or the program waits for what will never come.
+        RuntimeError: If an event loop runs in this thread already, or the program waits for something that never comes.
 
     Example:
         >>> async def patience() -> str:
@@ -108,13 +108,13 @@ def run_in_virtual_time(main: Coroutine[Any, Any, T], *, debug: bool | None = No
 
 
 def in_virtual_time(test: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
-    """Makes an async test a plain one, which runs in virtual time. It needs no plugin, and no plugin minds it.
+    """Makes an async test a plain one, which runs in virtual time. It needs no plugin, and disturbs none.
 
     Args:
-        test: The coroutine function. Its parameters may be fixtures, as ever.
+        test: The coroutine function. Its parameters may be fixtures, as usual.
 
     Returns:
-        A function that runs it with the arguments it is given, as `run_in_virtual_time` does.
+        A function that takes the same arguments, and runs the test as `run_in_virtual_time` does.
 
     Raises:
         TypeError: If it is no coroutine function.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SEND", "START", "STOP", "client_send", "client_start", "client_stop"]
 
-#: What the nodes are called in the toolbox, and in recordings.
+#: The nodes' names in the toolbox and in recordings.
 START: Final = "WebSocket Client Start"
 SEND: Final = "WebSocket Client Send"
 STOP: Final = "WebSocket Client Stop"
@@ -50,8 +50,8 @@ def client_start(
 
     Args:
         connection: The connection.
-        enabled: Off: pulses end here. An observable's latest value counts; before the first, on.
-        pass_through: On: pulses pass, and nothing is started. Before an observable's first value, off.
+        enabled: If off, pulses end here. Of an observable the latest value counts; until it has one, this is on.
+        pass_through: If on, pulses pass and nothing is started. Until an observable has a value, this is off.
 
     Returns:
         A pipeable operator that emits each pulse unchanged.
@@ -75,7 +75,7 @@ def client_stop(
 ) -> Callable[[Observable[T]], Observable[T]]:
     """WebSocket Client Stop: each pulse begins to close the connection, and passes at once.
 
-    It does not wait: closing takes time. Logic that must run after the end belongs behind `on_stop` or `until_stopped`.
+    It does not wait, and closing takes time: put logic that must run after the end behind `on_stop` or `until_stopped`.
 
     ::
 
@@ -88,8 +88,8 @@ def client_stop(
         connection: The connection.
         code: The close code: 1000 to 1003, 1007 to 1014, or 3000 to 4999 (RFC 6455 section 7.4).
         reason: At most 123 bytes of UTF-8.
-        enabled: Off: pulses end here. An observable's latest value counts; before the first, on.
-        pass_through: On: pulses pass, and nothing is stopped. Before an observable's first value, off.
+        enabled: If off, pulses end here. Of an observable the latest value counts; until it has one, this is on.
+        pass_through: If on, pulses pass and nothing is stopped. Until an observable has a value, this is off.
 
     Returns:
         A pipeable operator that emits each pulse unchanged.
@@ -145,8 +145,8 @@ def client_send(  # noqa: PLR0913 - a node has its attributes
 ) -> Callable[[Observable[Any]], Observable[Any]]:
     """WebSocket Client Send: each pulse sends a message, and passes at once.
 
-    Sending while the connection is not open, or sending what is no message or does not fit the codec, is an
-    `ErrorEvent` of phase `send`; the pulse passes all the same.
+    If the connection is not open, or the value is no message or does not fit the codec, there is an `ErrorEvent` of
+    phase `send`, and the pulse passes all the same.
 
     ::
 
@@ -156,8 +156,8 @@ def client_send(  # noqa: PLR0913 - a node has its attributes
 
     Args:
         connection: The connection.
-        message: What to send: a constant; a function of the pulse; an observable, of which the latest value is sent for
-            each pulse; or, left out, the pulse itself.
+        message: What to send: a constant, a function of the pulse, or an observable, whose latest value each pulse
+            sends. Left out, the pulse itself is sent.
         is_binary: `False`: a text message, from a `str`. `True`: a binary message; a `str` is encoded as UTF-8. `None`:
             a `str` goes as a text message, `bytes` as a binary one.
         codec: Writes the message:
@@ -168,20 +168,20 @@ def client_send(  # noqa: PLR0913 - a node has its attributes
 
             Left out, the connection's codec counts, or else `None`. Type checkers do not know the settings, and take
             the latter. Give `codec` or `is_binary`, not both.
-        tag: A function that gives the tag of a pulse's message. What becomes of the message is emitted with its tag on
-            `connection.sends`, also if no message can be made.
-        enabled: Off: pulses end here. An observable's latest value counts; before the first, on.
-        pass_through: On: pulses pass, and nothing is sent. Before an observable's first value, off.
+        tag: A function that gives the tag of a pulse's message. `connection.sends` emits the outcome of the message
+            with this tag, also if no message can be made.
+        enabled: If off, pulses end here. Of an observable the latest value counts; until it has one, this is on.
+        pass_through: If on, pulses pass and nothing is sent. Until an observable has a value, this is off.
 
     Returns:
-        A pipeable operator that emits each pulse unchanged. What a function raises is the pipeline's error.
+        A pipeable operator that emits each pulse unchanged. If a function raises, the pipeline ends with that error.
 
     Raises:
         TypeError: If a constant is of the wrong type, `codec` is no codec or given together with `is_binary`,
             `is_binary` is neither a `bool` nor `None`, `tag` is no plain function, or `enabled` or `pass_through` no
             switch.
-        ValueError: If a constant holds an unpaired surrogate, which UTF-8 cannot encode, or does not fit the codec; if
-            no codec has that name, or its package is not installed.
+        ValueError: If a constant cannot be encoded as UTF-8 or does not fit the codec, no codec has that name, or its
+            package is not installed.
 
     Example:
         >>> from rxnodes import Project
@@ -220,7 +220,7 @@ def client_send(  # noqa: PLR0913 - a node has its attributes
 def _node(
     name: str, connection: ConnectionLike, execute: Callable[[Any], object], enabled: Switch, pass_through: Switch
 ) -> Callable[[Observable[T]], Observable[T]]:
-    """An action node of a connection, which tells those who record the connection of its pulses."""
+    """An action node of a connection. Its pulses are reported to those who record the connection."""
     observers = connection.for_nodes.pulse_observers
     return action(execute, enabled=enabled, pass_through=pass_through, name=name, observers=observers)
 
@@ -231,7 +231,7 @@ def _send_latest(
     miss: Callable[[Any], None],
     node: Callable[..., Callable[[Observable[T]], Observable[T]]],
 ) -> Callable[[Observable[T]], Observable[T]]:
-    """Sends the latest value of `messages` for each pulse. Each subscription follows `messages` by itself."""
+    """Sends the latest value of `messages` for each pulse. Each subscription has a subscription to `messages`."""
 
     def operator(source: Observable[T]) -> Observable[T]:
         def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:

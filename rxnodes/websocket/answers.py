@@ -1,10 +1,10 @@
-"""Who waits for which messages of a connection, and how a message finds them."""
+"""Who waits for which messages of a connection, and how a message finds those who wait for it."""
 
 from __future__ import annotations
 
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from rxnodes.connection.matching import NO_MATCH, Wanted, key_reader
 from rxnodes.errors import ConnectionLost, DecodeError, HolderLost, printable
@@ -23,47 +23,24 @@ if TYPE_CHECKING:
     from rxnodes.connection.protocols import ConnectionLike
     from rxnodes.rx.streams import IsolatedSubject
 
-__all__ = ["Answers", "End", "Waiter", "answers_of"]
-
-
-class End(NamedTuple):
-    """How an attempt, or the session, has ended.
-
-    Attributes:
-        code: The close code.
-        reason: The peer's reason.
-        cause: What broke the connection; `None`: it was closed.
-    """
-
-    code: int
-    reason: str
-    cause: Exception | None
-
-    def error(self, name: str, awaited: str) -> ConnectionLost:
-        """The error of one who waited on the connection of this name. Each is raised elsewhere, so each has its own."""
-        words = f" and reason '{printable(self.reason)}'" if self.reason else ""
-        lost = ConnectionLost(
-            f"{name!r}: the connection ended before {awaited} came, with code {self.code}{words}",
-            code=self.code,
-            reason=self.reason,
-        )
-        lost.__cause__ = self.cause
-        return lost
+__all__ = ["Answers", "Waiter", "answers_of"]
 
 
 class Waiter(Protocol):
     """One who waits for messages.
 
     Attributes:
-        generation: Which subscription to the connection tells it first. Those of later ones are not told what is being
-            delivered when they begin to wait.
+        awaited: What errors say that it waited for.
+        generation: The number of the subscription that serves it first. A waiter that is added during a notification
+            belongs to a new subscription, and does not get the message that is being delivered.
     """
 
+    awaited: str
     generation: int
 
     @property
     def is_over(self) -> bool:
-        """Whether it wants to be told nothing more."""
+        """Whether it waits no more."""
         ...
 
     def on_message(self, message: Any) -> None:
@@ -71,36 +48,32 @@ class Waiter(Protocol):
         ...
 
     def on_failure(self, error: Exception) -> None:
-        """What says whether a message matches has raised."""
-        ...
-
-    def on_end(self, end: End | None) -> None:
-        """An attempt, or the session, has ended; `None`: the project has closed."""
+        """The function that says whether a message matches has raised, or the attempt or the project has ended."""
         ...
 
     def on_deadline(self) -> None:
-        """The time that it waits for is over."""
+        """Its time is over."""
         ...
 
 
 def answers_of(connection: ConnectionLike, reader: Codec[Any] | None) -> Answers:
-    """Those who wait for messages of a connection, as this codec reads them. All who use the same codec share it."""
+    """Those who wait for a connection's messages, as this codec reads them: one object for each codec."""
     return connection.for_nodes.shared((Answers, reader), lambda: Answers(connection, stream_of(connection, reader)))
 
 
 class Answers:
-    """Gives each message to those who wait for it. On the loop's thread.
+    """Gives each message to those who wait for it. It is used on the loop's thread.
 
-    Those who look for a value are found by one look-up for each key that is in use, however many they are. The others
-    are asked one after the other. Whoever begins to wait within a notification is told of the next one first, as if it
-    had subscribed to the connection by itself.
+    A message finds all who wait for a value by one look-up for each key in use, however many they are. Waiters with a
+    function are asked one after the other. A waiter that is added during a notification gets the next message first, as
+    if it had subscribed to the connection by itself.
 
     Args:
         connection: The connection.
-        messages: Its messages, as those who wait want them read.
+        messages: Its messages, as the waiters want them read.
 
     Attributes:
-        deadlines: Tells those who wait when their time is over.
+        deadlines: Those of the waiters.
     """
 
     __slots__ = (
@@ -122,18 +95,18 @@ class Answers:
         self._lifecycle = cast("IsolatedSubject[LifecycleEvent]", connection.lifecycle)
         self._tables: dict[Key, _Table] = {}
         self._asked: dict[Waiter, Callable[[Any], object]] = {}
-        # While anybody waits: to the messages, and to the lifecycle events.
+        # To the messages and the lifecycle events, while anybody waits.
         self._subscriptions: tuple[Subscription, ...] = ()
         self._generation = 0
         self._broken_by: ErrorEvent | None = None
-        # Not by a method of ours, which would make a cycle of the two.
+        # A method of ours would make a reference cycle.
         self.deadlines = Deadlines[Waiter](partial(_tell_time_is_over, connection))
 
     # Who waits
 
     def add(self, match: Callable[[Any], object] | Wanted, waiter: Waiter) -> None:
         """From now on, the waiter is given the messages that match."""
-        # What is being delivered may still come by here. Then it is for those who were here before.
+        # The message that is being delivered may still arrive here. It is for those who waited before.
         begins_generation = not self._subscriptions or self._connection.for_nodes.is_delivering
         self._generation += begins_generation
         waiter.generation = self._generation
@@ -169,7 +142,7 @@ class Answers:
         waiters = [*chain.from_iterable(table.all() for table in self._tables.values()), *self._asked]
         return [waiter for waiter in waiters if waiter.generation <= generation]
 
-    # What the connection tells
+    # What comes from the connection
 
     def _follow(self) -> None:
         generation = self._generation
@@ -187,7 +160,7 @@ class Answers:
             subscription.stream.detach(subscription)
 
     def _on_message(self, generation: int, message: Any) -> None:
-        """Gives a message to those of this generation, and of those before."""
+        """Gives a message to the waiters of this generation and of earlier ones."""
         asked = tuple(self._asked.items())
         for table in tuple(self._tables.values()):
             for waiter in self._look_up(generation, table, message):
@@ -198,7 +171,7 @@ class Answers:
                 self._ask(waiter, match, message)
 
     def _look_up(self, generation: int, table: _Table, message: Any) -> Collection[Waiter]:
-        """Those who wait for what the message has."""
+        """Those who wait for the value that the message has."""
         try:
             return table.find(message)
         except NO_MATCH:
@@ -221,30 +194,38 @@ class Answers:
     def _on_event(self, generation: int, event: LifecycleEvent) -> None:
         if isinstance(event, ErrorEvent):
             if isinstance(event.error, HolderLost):
-                # In the place of a Stopped.
-                self._end(generation, End(event.error.code, event.error.reason, event.error))
+                # It takes the place of a Stopped.
+                self._end(generation, event.error.code, event.error.reason, event.error)
             elif event.phase in {"connect", "receive", "close"} and not isinstance(event.error, DecodeError):
                 self._broken_by = event
         elif isinstance(event, Dropped | Stopped):
             cause = event.error if isinstance(event, Stopped) else self._cause_of(event)
-            self._end(generation, End(event.code, event.reason, cause))
+            self._end(generation, event.code, event.reason, cause)
 
-    def _end(self, generation: int, end: End) -> None:
+    def _end(self, generation: int, code: int, reason: str, cause: Exception | None) -> None:
+        """Tells the waiters that the attempt or the session has ended, and what broke it, if it was not closed."""
+        end = f"with code {code}" + (f" and reason '{printable(reason)}'" if reason else "")
         for waiter in self._all(generation):
-            _tell(self._connection, waiter, waiter.on_end, end)
+            # Each gets an error of its own, because each raises it elsewhere.
+            text = f"{self._connection.name!r}: the connection ended before {waiter.awaited} came, {end}"
+            lost = ConnectionLost(text, code=code, reason=reason)
+            lost.__cause__ = cause
+            _tell(self._connection, waiter, waiter.on_failure, lost)
 
     def _cause_of(self, dropped: Dropped) -> Exception | None:
-        """What broke the attempt: an end that is not clean is announced by an `ErrorEvent`."""
+        """What broke the attempt: an `ErrorEvent` announces each end that is not clean."""
         broken_by = self._broken_by
         if broken_by is None or dropped.was_clean or broken_by.attempt != dropped.attempt:
             return None
         return broken_by.error
 
     def _on_project_closed(self) -> None:
-        # Whoever begins to wait while these are told subscribes anew, and is told at once.
+        # A waiter that is added meanwhile subscribes anew, and learns of the end at once.
         self._subscriptions = ()
+        name = self._connection.name
         for waiter in self._all(self._generation):
-            _tell(self._connection, waiter, waiter.on_end, None)
+            lost = ConnectionLost(f"{name!r} was removed, or the project closed, before {waiter.awaited} came")
+            _tell(self._connection, waiter, waiter.on_failure, lost)
 
 
 def _tell_time_is_over(connection: ConnectionLike, waiter: Waiter) -> None:
@@ -252,7 +233,7 @@ def _tell_time_is_over(connection: ConnectionLike, waiter: Waiter) -> None:
 
 
 def _tell(connection: ConnectionLike, waiter: Waiter, tell: Callable[..., None], *what: Any) -> None:
-    """Tells one who waits. What that one's subscriber raises harms nobody else."""
+    """Calls a waiter. If its subscriber raises, that harms no other waiter."""
     if waiter.is_over:
         return
     try:
@@ -262,13 +243,13 @@ def _tell(connection: ConnectionLike, waiter: Waiter, tell: Callable[..., None],
 
 
 class _Table:
-    """Those who wait for messages in which one key has certain values."""
+    """Those who wait for some value of one key."""
 
     __slots__ = ("_read", "waiting")
 
     def __init__(self, read: Callable[[Any], Any]) -> None:
         self._read = read
-        # The inner ones are sets that keep their order.
+        # The inner dicts are sets that keep their order.
         self.waiting: dict[Hashable, dict[Waiter, None]] = {}
 
     def find(self, message: Any) -> Collection[Waiter]:

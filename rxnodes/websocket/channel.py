@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast, overload
 
 from rxnodes.connection.matching import as_match, matcher
-from rxnodes.errors import SendError, text_of
+from rxnodes.errors import SendError
 from rxnodes.lifecycle.states import ConnectionState
 from rxnodes.rx.streams import Derived
 from rxnodes.transport.receipts import SendDropped
-from rxnodes.websocket.codec_argument import UNSET, reader_and_writer, stream_of
+from rxnodes.websocket.codec_argument import UNSET, reader_and_writer, report_unsent, stream_of
 from rxnodes.websocket.event_nodes import on_start
 
 if TYPE_CHECKING:
@@ -19,72 +19,48 @@ if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
     from rxnodes.codecs import CodecName, CodecOf, V
-    from rxnodes.connection.connection import Binary
     from rxnodes.connection.matching import Match
     from rxnodes.connection.protocols import ConnectionLike
     from rxnodes.rx.streams import IsolatedSubject
     from rxnodes.transport.receipts import Receipt
+    from rxnodes.websocket.codec_argument import RawMessage
 
 __all__ = ["channel"]
 
 
 @overload
 def channel(
-    connection: ConnectionLike,
-    *,
-    subscribe: str | Binary | Callable[[], str | Binary],
-    unsubscribe: str | Binary | Callable[[], str | Binary] | None = None,
-    match: Match[str],
+    connection: ConnectionLike, *, subscribe: RawMessage, unsubscribe: RawMessage | None = None, match: Match[str]
 ) -> Observable[str]: ...
 @overload
 def channel(
     connection: ConnectionLike,
     *,
-    subscribe: str | Binary | Callable[[], str | Binary],
-    unsubscribe: str | Binary | Callable[[], str | Binary] | None = None,
+    subscribe: RawMessage,
+    unsubscribe: RawMessage | None = None,
     match: Match[str | bytes],
     codec: None,
 ) -> Observable[str | bytes]: ...
 @overload
 def channel(
-    connection: ConnectionLike,
-    *,
-    subscribe: Any,
-    unsubscribe: Any = None,
-    match: Match[Any],
-    codec: CodecName,
+    connection: ConnectionLike, *, subscribe: Any, unsubscribe: Any = None, match: Match[Any], codec: CodecName
 ) -> Observable[Any]: ...
 @overload
 def channel(
-    connection: ConnectionLike,
-    *,
-    subscribe: Any,
-    unsubscribe: Any = None,
-    match: Match[V],
-    codec: CodecOf[V],
+    connection: ConnectionLike, *, subscribe: Any, unsubscribe: Any = None, match: Match[V], codec: CodecOf[V]
 ) -> Observable[V]: ...
 @overload
 def channel(
-    connection: ConnectionLike,
-    *,
-    subscribe: Any,
-    unsubscribe: Any = None,
-    match: Match[V],
-    codec: TypeForm[V],
+    connection: ConnectionLike, *, subscribe: Any, unsubscribe: Any = None, match: Match[V], codec: TypeForm[V]
 ) -> Observable[V]: ...
 def channel(
-    connection: ConnectionLike,
-    *,
-    subscribe: Any,
-    unsubscribe: Any = None,
-    match: Match[Any],
-    codec: Any = UNSET,
+    connection: ConnectionLike, *, subscribe: Any, unsubscribe: Any = None, match: Match[Any], codec: Any = UNSET
 ) -> Observable[Any]:
     """Shares one subscription at the server among all that subscribe here.
 
-    The first subscriber makes it send `subscribe`: at once if the connection is open, or else when it opens. While
-    there are subscribers, `subscribe` is sent again each time the connection opens, also after a reconnect. When the
-    last subscriber leaves and the connection is open, `unsubscribe` is sent.
+    For the first subscriber it sends `subscribe`: at once if the connection is open, or else when it opens. While there
+    are subscribers, it sends `subscribe` again each time the connection opens, also after a reconnect. When the last
+    subscriber leaves and the connection is open, it sends `unsubscribe`.
 
     ::
 
@@ -101,17 +77,17 @@ def channel(
         connection: The connection.
         subscribe: The message that asks the server for the channel: a constant, or a function that gives it at each
             sending. With the codec of a type, a message of any type is sent as JSON.
-        unsubscribe: The message that ends it, likewise. `None`: nothing is sent, and `subscribe` is sent once for each
-            opening.
-        match: Says whether a message belongs to the channel. What it raises is an `ErrorEvent` of phase `handler`. Or a
-            key and a value, as in `request`.
+        unsubscribe: The message that ends it, likewise. If it is `None`, nothing is sent, and `subscribe` is sent once
+            for each opening.
+        match: A function that says whether a message belongs to the channel, or a key and a value, as in `request`. If
+            the function raises, there is an `ErrorEvent` of phase `handler`.
         codec: Writes both messages, as in `client_send`, and reads the channel's, as in `on_receive`. A message that
             does not fit is an `ErrorEvent`: if other messages come on the same socket, use a codec that fits them all.
 
     Returns:
         A hot observable of the channel's messages. It never errors, and completes when the project closes. If a message
-        cannot be sent, or a full send queue drops it, that is an `ErrorEvent` of phase `send`; the next subscriber, or
-        the next opening, makes the channel send it again.
+        cannot be sent, or a full send queue drops it, there is an `ErrorEvent` of phase `send`, and the channel sends
+        it again for the next subscriber, or at the next opening.
 
     Raises:
         TypeError: If a constant is of the wrong type, `match` is neither a plain function nor a key and a value, or
@@ -156,9 +132,9 @@ class _Channel(Derived[Any]):
         self._connection = connection
         self._ask = subscribe
         self._leave = unsubscribe
-        # The session and attempt in which the server was asked. This and the next are used on the loop's thread only.
+        # The session and attempt in which the server was asked. From here on, all is used on the loop's thread only.
         self._asked_in: tuple[int, int] | None = None
-        # How many messages the server was sent.
+        # How many messages were sent to the server.
         self._sent = 0
         self._openings: abc.DisposableBase | None = None
 
@@ -168,7 +144,7 @@ class _Channel(Derived[Any]):
         self._connection.for_nodes.run_on_loop(self._update_server)
 
     def _update_server(self, _: object = None) -> None:
-        """Asks the server for the channel, or leaves it, if the subscribers have changed what is needed."""
+        """Subscribes or unsubscribes at the server, if the subscribers here have made that necessary."""
         self._watch_openings()
         connection = self._connection
         if connection.state is not ConnectionState.OPEN:
@@ -188,25 +164,23 @@ class _Channel(Derived[Any]):
                 self._openings = None
 
     def _send(self, send: Callable[[], Receipt], asked_in: tuple[int, int] | None) -> None:
-        """Sends one of the two messages. If it does not go out, nothing has changed, and that is an `ErrorEvent`."""
+        """Sends one of the two messages. If it does not go out, nothing changes, and there is an `ErrorEvent`."""
         before, self._asked_in = self._asked_in, asked_in
         self._sent += 1
         number = self._sent
 
-        def fail(problem: str, cause: BaseException | None = None) -> None:
-            if self._sent != number:
-                # A later message counts.
-                return
-            self._asked_in = before
-            undone = "left" if asked_in is None else "asked for; the next subscriber, or the next opening, asks again"
-            error = SendError(f"{self._connection.name!r}: {problem}: a channel was not {undone}")
-            error.__cause__ = cause
-            self._connection.for_nodes.report("send", error)
+        def fail(error: Exception) -> None:
+            # Unless a later message counts.
+            if self._sent == number:
+                self._asked_in = before
+                undone = (
+                    "left" if asked_in is None else "asked for; the next subscriber, or the next opening, asks again"
+                )
+                report_unsent(self._connection, error, f"a channel was not {undone}")
 
         try:
             receipt = send()
         except Exception as error:  # noqa: BLE001 - a function may raise anything, and the channel goes on
-            cause = error.__cause__ or error if isinstance(error, SendError) else error
-            fail(text_of(cause), cause)
+            fail(error)
         else:
-            receipt.follow(lambda shared: fail("the send queue is full") if shared.kind is SendDropped else None)
+            receipt.follow(lambda it: fail(SendError("the send queue is full")) if it.kind is SendDropped else None)

@@ -7,19 +7,24 @@ from typing import TYPE_CHECKING, Any
 from rxnodes.codecs import AS_BYTES, AS_TEXT, as_codec, encode, for_any_type
 from rxnodes.connection.outbound import to_payload
 from rxnodes.connection.protocols import check_connection
-from rxnodes.errors import SendError
+from rxnodes.errors import SendError, text_of
 from rxnodes.rx.arguments import UNSET, check_callback, check_flag
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeAlias
 
     from reactivex import Observable
 
     from rxnodes.codecs import Codec
+    from rxnodes.connection.connection import Binary
     from rxnodes.connection.protocols import ConnectionLike
     from rxnodes.transport.receipts import Receipt
 
-__all__ = ["UNSET", "Writer", "read_with", "reader_and_writer", "reader_of", "stream_of"]
+    RawMessage: TypeAlias = str | Binary | Callable[[], str | Binary]
+    """A message that needs no codec, or a function that gives one."""
+
+__all__ = ["UNSET", "Writer", "read_with", "reader_and_writer", "reader_of", "report_unsent", "stream_of"]
 
 
 def read_with(connection: ConnectionLike, codec: Any = UNSET, *, batched: bool = False) -> Observable[Any]:
@@ -38,7 +43,10 @@ def read_with(connection: ConnectionLike, codec: Any = UNSET, *, batched: bool =
 
 
 def reader_of(connection: ConnectionLike, codec: Any = UNSET) -> Codec[Any] | None:
-    """What reads the messages of a connection; `None`: nothing, they are given as they came. As for `read_with`."""
+    """The codec that reads the messages of a connection; `None` if they are given as they came.
+
+    The arguments and the errors are those of `read_with`.
+    """
     check_connection(connection)
     return _codec_of(connection, codec, default=AS_TEXT)
 
@@ -57,14 +65,12 @@ def stream_of(connection: ConnectionLike, reader: Codec[Any] | None, *, batched:
 
 
 def reader_and_writer(connection: ConnectionLike, codec: Any = UNSET) -> tuple[Codec[Any] | None, Writer]:
-    """What reads the messages of a conversation, and what writes them: values of any type, where the codec has one.
+    """The codec that reads the messages of a conversation, and the writer of its own messages.
 
-    Raises:
-        TypeError: If an argument is no connection or no codec.
-        ValueError: If no codec has that name, or its package is not installed.
+    With the codec of a type, the writer takes values of any type. The errors are those of `read_with`.
     """
     reader = reader_of(connection, codec)
-    # Left out, and without one of the connection's own, messages are read as text, but sent as they are.
+    # Without any codec, messages are read as text, but sent as they are.
     is_raw = codec is UNSET and connection.codec is None
     return reader, Writer(connection, None if is_raw else reader, takes_any_type=True)
 
@@ -80,9 +86,8 @@ class Writer:
         takes_any_type: Whether a value may be of another type than the codec's.
 
     Raises:
-        TypeError: If an argument is no connection or no codec, if `is_binary` is neither a `bool` nor `None`, or if
-            `codec` and `is_binary` are both given.
-        ValueError: If no codec has that name, or its package is not installed.
+        TypeError: As `read_with`; and if `is_binary` is neither a `bool` nor `None`, or is given beside `codec`.
+        ValueError: As `read_with`.
     """
 
     __slots__ = ("_codec", "_connection", "_is_binary")
@@ -118,7 +123,7 @@ class Writer:
             raise SendError(f"{self._connection.name!r}: {error}") from error
 
     def constant_sender(self, value: Any) -> Callable[..., Receipt]:
-        """A function that sends the message of a constant. The constant is encoded now, so that it raises here.
+        """A function that sends a constant. The constant is encoded now, so that a wrong one raises here.
 
         Raises:
             TypeError: If the constant is of the wrong type.
@@ -133,15 +138,23 @@ class Writer:
         return send
 
     def sender(self, message: Any) -> Callable[[], Receipt]:
-        """A function that sends a constant, or what a function gives at each sending."""
+        """A function that sends a constant, or at each call what a function returns."""
         if not callable(message):
             return self.constant_sender(message)
         check_callback("a message", message, gives="what to send")
         return lambda: self.send(message())
 
 
+def report_unsent(connection: ConnectionLike, error: Exception, consequence: str) -> None:
+    """Publishes that a message which nobody awaits was not sent, and what follows from that."""
+    cause = (isinstance(error, SendError) and error.__cause__) or error
+    unsent = SendError(f"{connection.name!r}: {text_of(cause)}: {consequence}")
+    unsent.__cause__ = cause
+    connection.for_nodes.report("send", unsent)
+
+
 def check_is_binary(is_binary: bool | None, codec: Any) -> None:  # noqa: FBT001 - it is what is checked
-    """Refuses, with a `TypeError`, an `is_binary` of another type, and a codec beside it."""
+    """Raises a `TypeError` for an `is_binary` of another type, and for a codec beside it."""
     check_flag("is_binary", is_binary, is_optional=True)
     if codec is not UNSET:
         raise TypeError("expected is_binary or codec, got both; codec=str, bytes or None says the same as is_binary")

@@ -15,34 +15,34 @@ W = TypeVar("W")
 
 
 class Deadlines(Generic[W]):
-    """Tells those who wait when their time is over. On the loop's thread.
+    """Tells waiters when their time is over. It is used on the loop's thread.
 
-    A timer of the loop for each of them costs more than all the rest of a request. But among those who wait for equally
+    A timer of the loop for each of them costs more than all the rest of a request. But among those who wait equally
     long, the first who began is the first who is due. So each needs an entry in a `dict`, and all of them one timer.
 
     Args:
-        tell: Tells one that its time is over, which removes it. It does not raise.
+        tell: Called with a waiter whose time is over. It removes the waiter, and does not raise.
     """
 
     __slots__ = ("_due", "_strikes_at", "_tell", "_timer")
 
     def __init__(self, tell: Callable[[W], None]) -> None:
         self._tell = tell
-        # When each is due; one inner dict for each length of time.
+        # When each is due, in one inner dict for each length of time.
         self._due: dict[float, dict[W, float]] = {}
         self._timer: asyncio.TimerHandle | None = None
-        # When the timer is due. It is not asked itself: uvloop's knows nothing of less than half a millisecond.
+        # When the timer is due. uvloop's handle cannot say it if that is in less than half a millisecond.
         self._strikes_at = 0.0
 
     def add(self, seconds: float, waiter: W) -> None:
-        """The waiter will be told when so many seconds are over, counted from now."""
+        """Tells the waiter in so many seconds, counted from now."""
         due = asyncio.get_running_loop().time() + seconds
         self._due.setdefault(seconds, {})[waiter] = due
         if self._timer is None or due < self._strikes_at:
             self._set_timer(due)
 
     def remove(self, seconds: float, waiter: W) -> None:
-        """The waiter will not be told."""
+        """Does not tell the waiter any more."""
         waiters = self._due[seconds]
         del waiters[waiter]
         if not waiters:
@@ -58,7 +58,7 @@ class Deadlines(Generic[W]):
         self._timer = asyncio.get_running_loop().call_at(due, self._strike)
 
     def _strike(self) -> None:
-        """Somebody's time may be over. The one for whom the timer was set may have gone."""
+        """Tells those whose time is over. There may be none: the waiter that the timer was set for may be gone."""
         # A loop may call a timer a moment too early.
         now = max(self._strikes_at, asyncio.get_running_loop().time())
         self._timer = None

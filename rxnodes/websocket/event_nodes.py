@@ -43,7 +43,7 @@ def on_start(connection: ConnectionLike) -> Observable[Opened]:
     return Filtered(connection.lifecycle, Opened)
 
 
-# For each form, single messages and lists. The last two are for arguments that are known at run time only.
+# For each form, single messages and lists. The last two are for arguments whose value is known only at run time.
 @overload
 def on_receive(
     connection: ConnectionLike, *, is_binary: Literal[False] = ..., batched: Literal[False] = False
@@ -102,8 +102,8 @@ def on_receive(
     Args:
         connection: The connection.
         is_binary: `False`, `True` or `None`: the same as `codec=str`, `bytes` or `None`.
-        batched: Fires once for each read of the socket, with the list of its messages (with several lists, if there are
-            more than 512). All subscribers share the list: do not change it.
+        batched: Whether to fire once for each read of the socket, with the list of its messages (or with several lists,
+            if there are more than 512). All subscribers share the list: do not change it.
         codec: Reads the messages:
 
             - `str`: text; a binary message is decoded as UTF-8.
@@ -113,8 +113,8 @@ def on_receive(
               `(encode, decode)`, or a `Codec`: values. All subscribers share a value: do not change it.
 
             Left out, the connection's codec counts, or else `str`. Type checkers do not know the settings, and take the
-            latter. A message that does not fit is an `ErrorEvent` of phase `receive` with a `DecodeError`, and the
-            stream goes on.
+            latter. For a message that does not fit, there is an `ErrorEvent` of phase `receive` with a `DecodeError`,
+            and the stream goes on.
 
     Returns:
         A hot observable of messages. It never errors, and completes when the project closes. Messages that come after a

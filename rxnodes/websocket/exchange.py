@@ -15,11 +15,14 @@ from rxnodes.transport.receipts import SendDropped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeAlias
 
     from rxnodes.connection.matching import Wanted
     from rxnodes.connection.protocols import ConnectionLike
     from rxnodes.transport.receipts import Receipt, SharedOutcome
-    from rxnodes.websocket.answers import Answers, End
+    from rxnodes.websocket.answers import Answers
+
+    Timeout: TypeAlias = float | timedelta | None
 
 __all__ = ["Exchange", "Question", "to_seconds"]
 
@@ -27,7 +30,7 @@ _DAY = 24 * 60 * 60.0
 
 
 def to_seconds(timeout: Any) -> float | None:
-    """Checks the argument `timeout`, and gives it in seconds.
+    """The argument `timeout` in seconds.
 
     Raises:
         TypeError: If it is no time.
@@ -38,7 +41,7 @@ def to_seconds(timeout: Any) -> float | None:
     seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise TypeError(f"timeout must be seconds, a timedelta or None, not {type(timeout).__name__}")
-    # Written so that it refuses NaN too.
+    # Written so that it also refuses NaN.
     if not 0.001 <= seconds <= _DAY:  # noqa: PLR2004 - as in the settings
         raise ValueError(f"timeout must be from 0.001 to {_DAY:.0f} seconds, or None")
     return seconds
@@ -46,12 +49,12 @@ def to_seconds(timeout: Any) -> float | None:
 
 @dataclass(slots=True, eq=False)
 class Question:
-    """What is asked of a peer.
+    """A message to a peer, and which of the peer's messages answer it.
 
     Attributes:
         connection: The connection.
         answers: Where the answer is waited for.
-        match: What the answer is known by.
+        match: Says which message is the answer.
         send: Sends the message.
         timeout: How many seconds to wait; `None`: as long as the connection lasts.
     """
@@ -64,24 +67,20 @@ class Question:
 
 
 class Exchange(abc.DisposableBase):
-    """A question that is asked once, from the sending to its end. On the loop's thread, but for `start` and `dispose`.
-
-    Args:
-        question: The question.
-        observer: Told what comes of it.
+    """One asking of a question, from the sending to the end. `start` and `dispose` may be called from any thread.
 
     Attributes:
         question: The question.
-        observer: Told what comes of it.
-        is_over: Whether the observer is told nothing more.
-        generation: As for all who wait.
+        observer: Gets the answer or the error.
+        is_over: Whether the observer gets nothing more.
+        generation: As in `Waiter`.
     """
 
     __slots__ = ("_asked_in", "_is_timed", "_scheduler", "_timer", "generation", "is_over", "observer", "question")
 
     generation: int
 
-    #: What is waited for, in errors.
+    #: What errors say that it waited for.
     awaited = "the answer"
 
     def __init__(self, question: Question, observer: abc.ObserverBase[Any]) -> None:
@@ -96,9 +95,9 @@ class Exchange(abc.DisposableBase):
         self._timer: abc.DisposableBase | None = None
 
     def start(self, scheduler: abc.SchedulerBase | None = None) -> None:
-        """Asks. The scheduler of the subscription measures the time, if it is none of an event loop.
+        """Asks. The subscription's scheduler measures the time, unless it is an event loop's.
 
-        A loop's scheduler may belong to another loop, which must not be touched from here; our own loop is as good.
+        That loop may be another one, which must not be touched from here, and our own measures as well.
         """
         if scheduler is not None and not isinstance(scheduler, AsyncIOScheduler):
             self._scheduler = scheduler
@@ -134,7 +133,7 @@ class Exchange(abc.DisposableBase):
     # How it ends
 
     def give_up(self, error: Exception | None = None) -> None:
-        """Ends it before its time: nobody wants the answer any more, or there is an error here."""
+        """Ends it early: nobody wants the answer any more, or something failed here."""
         asked_in = self._asked_in
         self.close()
         if asked_in is not None:
@@ -143,10 +142,10 @@ class Exchange(abc.DisposableBase):
             self.observer.on_error(error)
 
     def retract(self, asked_in: tuple[int, int]) -> None:
-        """Called when a question that was asked is given up."""
+        """Called when the answer to a question that was sent is given up."""
 
     def close(self) -> None:
-        """Leaves nothing behind, so that whoever is told something now finds it so."""
+        """Releases everything. It runs before the observer is called, which then finds nothing left."""
         self.is_over = True
         if self._asked_in is not None:
             self._asked_in = None
@@ -158,7 +157,7 @@ class Exchange(abc.DisposableBase):
             self.close()
             self.observer.on_error(error)
 
-    # What is told
+    # As a waiter
 
     def on_message(self, message: Any) -> None:
         """The answer has come."""
@@ -166,20 +165,15 @@ class Exchange(abc.DisposableBase):
         try:
             self.observer.on_next(message)
         finally:
-            # One that raises is told the end all the same.
+            # An observer that raises gets the completion all the same.
             self.observer.on_completed()
 
     def on_failure(self, error: Exception) -> None:
-        """What says whether a message is the answer has raised."""
+        """The function that says whether a message is the answer has raised, or the attempt has ended."""
         self.give_up(error)
 
-    def on_end(self, end: End | None) -> None:
-        """The attempt has ended; the project, not before all its sessions have."""
-        if end is not None:
-            self._fail(end.error(self.question.connection.name, self.awaited))
-
     def _on_outcome(self, shared: SharedOutcome) -> None:
-        # A message that is unsent ended with its attempt: that end is the error, as it says more.
+        # A message that is unsent ended with its attempt, and the error of that end says more.
         if shared.kind is SendDropped:
             reason = shared.more["reason"]
             why = "the send queue is full" if reason == "full" else f"the connection is {reason}"
@@ -188,7 +182,7 @@ class Exchange(abc.DisposableBase):
     # The time
 
     def start_timer(self) -> None:
-        """Waits for as long as `timeout` says, from now on."""
+        """Begins to wait for as long as `timeout` says."""
         seconds = self.question.timeout
         if seconds is None:
             return

@@ -9,7 +9,7 @@ from reactivex import abc
 from reactivex.scheduler import TimeoutScheduler
 
 from rxnodes.connection.matching import as_match
-from rxnodes.errors import ConnectionLost, RequestTimeout
+from rxnodes.errors import RequestTimeout
 from rxnodes.rx.event_loops import call_on
 from rxnodes.rx.schedulers import running_loop
 from rxnodes.rx.streams import IsolatedSubject
@@ -19,7 +19,6 @@ from rxnodes.websocket.exchange import to_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import timedelta
 
     from typing_extensions import TypeForm
 
@@ -27,7 +26,8 @@ if TYPE_CHECKING:
     from rxnodes.connection.matching import Match, Wanted
     from rxnodes.connection.protocols import ConnectionLike
     from rxnodes.rx.streams import Subscription
-    from rxnodes.websocket.answers import Answers, End
+    from rxnodes.websocket.answers import Answers
+    from rxnodes.websocket.exchange import Timeout
 
 __all__ = ["Expectation", "expect"]
 
@@ -35,50 +35,25 @@ T = TypeVar("T")
 
 
 @overload
-def expect(
-    connection: ConnectionLike,
-    match: Match[str],
-    *,
-    timeout: float | timedelta | None = None,
-) -> Expectation[str]: ...
+def expect(connection: ConnectionLike, match: Match[str], *, timeout: Timeout = None) -> Expectation[str]: ...
 @overload
 def expect(
-    connection: ConnectionLike,
-    match: Match[str | bytes],
-    *,
-    timeout: float | timedelta | None = None,
-    codec: None,
+    connection: ConnectionLike, match: Match[str | bytes], *, timeout: Timeout = None, codec: None
 ) -> Expectation[str | bytes]: ...
 @overload
 def expect(
-    connection: ConnectionLike,
-    match: Match[Any],
-    *,
-    timeout: float | timedelta | None = None,
-    codec: CodecName,
+    connection: ConnectionLike, match: Match[Any], *, timeout: Timeout = None, codec: CodecName
 ) -> Expectation[Any]: ...
 @overload
 def expect(
-    connection: ConnectionLike,
-    match: Match[V],
-    *,
-    timeout: float | timedelta | None = None,
-    codec: CodecOf[V],
+    connection: ConnectionLike, match: Match[V], *, timeout: Timeout = None, codec: CodecOf[V]
 ) -> Expectation[V]: ...
 @overload
 def expect(
-    connection: ConnectionLike,
-    match: Match[V],
-    *,
-    timeout: float | timedelta | None = None,
-    codec: TypeForm[V],
+    connection: ConnectionLike, match: Match[V], *, timeout: Timeout = None, codec: TypeForm[V]
 ) -> Expectation[V]: ...
 def expect(
-    connection: ConnectionLike,
-    match: Match[Any],
-    *,
-    timeout: float | timedelta | None = None,
-    codec: Any = UNSET,
+    connection: ConnectionLike, match: Match[Any], *, timeout: Timeout = None, codec: Any = UNSET
 ) -> Expectation[Any]:
     """Listens for one message from this call on, whether or not anybody has subscribed yet.
 
@@ -89,26 +64,25 @@ def expect(
               expect(chat, lambda text: text.startswith("b"))
         result:                      --------"b2"|
 
-    Use it where something that you do next makes the peer send the message: a subscription made afterwards could be too
-    late. It is an observable, which a coroutine can await, and a context manager, which gives the message up when it is
-    left. The outcome, a message or an error, is kept for those who ask later. Nobody need ask.
+    Use it if the next thing you do makes the peer send the message: a subscription made afterwards could be too late.
+    The result is an observable, which a coroutine can await, and a context manager, which gives the message up when it
+    is left. It keeps its outcome, a message or an error, for later subscribers. Nobody has to subscribe.
 
     It may be called in any thread, and before the project is open. While the connection is idle or connecting, it
     waits.
 
     Args:
         connection: The connection.
-        match: What the message is known by: a function, or a key and a value, as in `request`. What the function raises
-            is the observable's error.
+        match: Says which message is expected: a function, or a key and a value, as in `request`. If the function
+            raises, that is the observable's error.
         timeout: Seconds to wait for the message, or a `timedelta`, from 0.001 s to one day, counted from the call;
             `None`: as long as the connection lasts.
         codec: Reads the messages, as in `on_receive`. A message that it cannot read is an `ErrorEvent`, and no match.
 
     Returns:
-        An observable of one message. Its errors are `RequestTimeout`, and `ConnectionLost` at the first end that comes:
-        `Dropped`, `Stopped`, or that of the connection, which is removed, or whose project is left. Disposing it before
-        there is an outcome completes it without a message; to await it is then reactivex's
-        `SequenceContainsNoElementsError`.
+        An observable of one message. Its errors are `RequestTimeout`, and `ConnectionLost` at the first `Dropped` or
+        `Stopped`, or when the connection is removed or its project is left. If it is disposed before there is an
+        outcome, it completes without a message, and awaiting it raises reactivex's `SequenceContainsNoElementsError`.
 
     Raises:
         TypeError: If `match` is neither a plain function nor a key and a value that can be hashed, or `timeout` no time
@@ -136,8 +110,9 @@ def expect(
 
 
 class Expectation(IsolatedSubject[T], abc.DisposableBase):
-    """A message that is expected, and the outcome of it. `expect` makes it."""
+    """An expected message: the observable that `expect` returns."""
 
+    awaited = "the expected message"
     generation: int
 
     def __init__(
@@ -161,7 +136,7 @@ class Expectation(IsolatedSubject[T], abc.DisposableBase):
         return self
 
     def dispose(self) -> None:
-        """Gives the message up, unless it has come: whoever waits for it is told that it is completed."""
+        """Gives the message up, unless it has come: the observable completes without it."""
         self._run(partial(self._end, self.on_completed))
 
     @property
@@ -190,7 +165,7 @@ class Expectation(IsolatedSubject[T], abc.DisposableBase):
             self._answers.add(self._match, self)
 
     def _end(self, tell: Callable[[], None]) -> None:
-        """Leaves nothing behind, and then tells the outcome."""
+        """Releases everything, and then tells the outcome."""
         if self.is_over:
             return
         if self._is_waiting:
@@ -200,10 +175,7 @@ class Expectation(IsolatedSubject[T], abc.DisposableBase):
             self._stop_timer()
         tell()
 
-    def _fail(self, error: Exception) -> None:
-        self._end(partial(self.on_error, error))
-
-    # What is told
+    # As a waiter
 
     def on_message(self, message: T) -> None:
         """The message has come."""
@@ -211,29 +183,21 @@ class Expectation(IsolatedSubject[T], abc.DisposableBase):
         self._end(self.on_completed)
 
     def on_failure(self, error: Exception) -> None:
-        """What says whether a message is the expected one has raised."""
-        self._fail(error)
-
-    def on_end(self, end: End | None) -> None:
-        """An attempt, or the session, or the project has ended."""
-        name = self._connection.name
-        if end is None:
-            self._fail(ConnectionLost(f"{name!r} was removed, or the project closed, before the expected message came"))
-        else:
-            self._fail(end.error(name, "the expected message"))
+        """The function that says whether a message is the expected one has raised, or the attempt has ended."""
+        self._end(partial(self.on_error, error))
 
     def on_deadline(self) -> None:
         """The message has not come in time."""
-        self._fail(RequestTimeout(f"{self._connection.name!r}: no expected message within {self._timeout:.10g} s"))
+        self.on_failure(RequestTimeout(f"{self._connection.name!r}: no expected message within {self._timeout:.10g} s"))
 
 
 def _after(seconds: float, act: Callable[[], None]) -> Callable[[], None]:
-    """Calls a function later: on the loop of this thread if it runs one, so that virtual time counts.
+    """Calls a function later: on the loop that runs in this thread, if one does, so that virtual time counts.
 
-    The loop of the connection cannot be used, because there may be none yet.
+    The connection may have no loop yet.
 
     Returns:
-        A function that prevents it, from any thread.
+        A function that cancels the call, from any thread.
     """
     loop = running_loop()
     if loop is None:

@@ -1,4 +1,4 @@
-"""Gaps: the times in which nothing could be received, and the numbers that were skipped."""
+"""Gaps: times in which nothing could be received, and numbers that were skipped."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Gap", "on_gap"]
 
-#: How many skips are remembered, so that their numbers may still come. A server that is asked for them answers soon.
+#: How many skips are remembered, because their numbers may still come. A server that is asked for them answers soon.
 FILLABLE = 64
 
 
@@ -36,9 +36,9 @@ class Gap(LifecycleEvent):
     """Messages may have been missed. `session` and `attempt` are those at its end; `at` is when it was found.
 
     Attributes:
-        since: When the last sign of life before it came, in UTC; with `missed`, the last number before it.
-        until: When the connection was open again; with `missed`, when the first number after it came.
-        missed: The numbers that were skipped; `None` for the time between two attempts, in which they are unknown.
+        since: When the last sign of life before the gap came, in UTC; with `missed`, when the last number came.
+        until: When the connection was open again, in UTC; with `missed`, when the first number after the gap came.
+        missed: The numbers that were skipped; `None` for the time between two attempts, when nobody knows them.
 
     Example:
         >>> from datetime import UTC, datetime
@@ -74,7 +74,7 @@ def on_gap(
 def on_gap(
     connection: ConnectionLike, *, sequence: Callable[[Any], int | None] | None = None, codec: Any = UNSET
 ) -> Observable[Gap]:
-    """Fires after each reconnect with the time in which nothing could be received, and when numbers were skipped.
+    """Fires after each reconnect, with the time in which nothing could be received, and when numbers were skipped.
 
     ::
 
@@ -84,24 +84,24 @@ def on_gap(
         on_gap(feed, sequence=int):   ----------------------------G--------G'----    G' missed 9 and 10
 
     The time begins with the last sign of life of the attempt that ended: its last message, its last pong, or its
-    `Opened`. It does not begin before the first subscription, and the first number after that counts as the next one.
-    So it is at the beginning of each session.
+    `Opened`. It does not begin before the first subscription.
 
-    Numbers are expected to grow by one, within an attempt and from one attempt to the next. A missed number that comes
-    later, because it was asked for again or overtaken, changes nothing. Any other number that does not grow is no gap:
-    counting goes on from it, for servers that start again from the beginning.
+    Numbers are expected to grow by one, within an attempt and from one attempt to the next. The first number after the
+    first subscription, and the first of each session, is never a gap. A missed number that comes late, because it was
+    requested again or overtaken, changes nothing. Any other number that does not grow is no gap either: counting goes
+    on from it, for servers that start again from the beginning.
 
     Args:
         connection: The connection.
-        sequence: A plain function that gives the number of a message, an `int`, or `None` if it has none. If it raises,
-            or gives anything else, that is an `ErrorEvent` of phase `handler`, and the message does not count.
-        codec: Reads the messages for `sequence`, as in `on_receive`, with which it shares the values. A message that
-            does not fit has no number.
+        sequence: A plain function that gives the number of a message, an `int`, or `None` if it has none. If it raises
+            or gives anything else, there is an `ErrorEvent` of phase `handler`, and the message does not count.
+        codec: Reads the messages for `sequence`, as in `on_receive`; both share the values. A message that does not fit
+            has no number.
 
     Returns:
         A hot observable of `Gap`. It never errors, and completes when the project closes. The gap of a reconnect comes
         after its `Opened`; that of skipped numbers comes after the messages of the same read. All subscribers get the
-        same gaps; while there are none, nothing is remembered.
+        same gaps. While there is no subscriber, nothing is remembered.
 
     Raises:
         TypeError: If `sequence` is no plain function, or `codec` is no codec.
@@ -160,7 +160,7 @@ class _GapStream(IsolatedSubject[Gap]):
         return following
 
     def _relay(self, gap: LifecycleEvent) -> None:
-        """The connection knows of a gap by itself."""
+        """Passes on a gap that the connection has found itself."""
         assert isinstance(gap, Gap)
         self.on_next(gap)
 
@@ -171,7 +171,7 @@ class _GapStream(IsolatedSubject[Gap]):
     def _on_opened(self, opened: Opened) -> None:
         self._opened = opened
         if opened.is_reconnect:
-            # By the time of day, as the loop's clock may stand still while the machine sleeps. If the time of day was
+            # The time of day, because the loop's clock may stand still while the machine sleeps. If the time of day was
             # set back meanwhile, the gap is empty.
             self._emit_gap(since=min(self._heard_at, opened.at), until=opened.at, missed=None)
         else:
@@ -217,5 +217,5 @@ class _GapStream(IsolatedSubject[Gap]):
             until=until,
             missed=missed,
         )
-        # In its turn, so that nobody sees it before its cause.
+        # In its turn: a subscriber must not see it before its cause.
         self._side.notify(self.on_next, gap)

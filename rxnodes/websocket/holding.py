@@ -17,8 +17,8 @@ __all__ = ["holding"]
 def holding(connection: ConnectionLike) -> Observable[bool]:
     """Whether this process holds the connection: always, unless its project runs as a fleet.
 
-    In a fleet, one worker at a time holds a connection, and its event nodes fire there and on no other. Pulses that a
-    program makes itself, such as those of a timer, fire in every worker. This fits their `enabled`.
+    In a fleet, one worker at a time holds a connection, and its event nodes fire only there. Pulses that a program
+    makes itself, such as those of a timer, fire in every worker: give this observable to their nodes as `enabled`.
 
     ::
 

@@ -64,7 +64,7 @@ def messages(
     drops: Drops[V] | None = None,
     scope: Scope | None = None,
 ) -> ObservableIterator[V]: ...
-def messages(  # noqa: PLR0913 - those of on_receive and of a buffer
+def messages(  # noqa: PLR0913 - the arguments of on_receive and of a buffer
     connection: ConnectionLike,
     *,
     codec: Any = UNSET,
@@ -91,7 +91,7 @@ def messages(  # noqa: PLR0913 - those of on_receive and of a buffer
         buffer: How many messages may wait, at least 1.
         overflow: What happens when the buffer is full, as in `map_async`.
         drops: Counts the messages that were dropped.
-        scope: A project or scene. When it is left, the loop ends too, even if messages are left.
+        scope: A project or scene. When it is left, the loop ends too, even if messages still wait.
 
     Returns:
         An asynchronous iterator, as `aiter_observable` gives. Leaving the loop early disposes it, unless a variable
@@ -118,7 +118,7 @@ def messages(  # noqa: PLR0913 - those of on_receive and of a buffer
 
 
 def _let_go(connection: ConnectionLike) -> Observable[bool]:
-    """Emits when a connection that was held here no longer is."""
+    """Emits when this process lets go of a connection that it held."""
     return holding(connection).pipe(
         ops.skip_while(lambda is_held: not is_held), ops.filter(lambda is_held: not is_held)
     )

@@ -16,10 +16,10 @@ from rxnodes.websocket.request import request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from datetime import timedelta
 
     from rxnodes.connection.protocols import ConnectionLike
     from rxnodes.transport.receipts import Receipt
+    from rxnodes.websocket.exchange import Timeout
 
 __all__ = ["JsonRpc", "JsonRpcError", "Notification", "json_rpc"]
 
@@ -28,9 +28,9 @@ class JsonRpcError(RxNodesError):
     """The peer answered a call with an error (JSON-RPC 2.0 section 5.1).
 
     Attributes:
-        code: The number of the kind of error.
-        message: What the peer says.
-        data: What it adds; `None`: nothing.
+        code: The kind of error, as a number.
+        message: The peer's description.
+        data: The peer's details, if it gave any.
     """
 
     def __init__(self, code: int, message: str, data: object = None) -> None:
@@ -41,23 +41,26 @@ class JsonRpcError(RxNodesError):
 
 
 class Notification(NamedTuple):
-    """What the peer tells without being asked (JSON-RPC 2.0 section 4.1).
+    """A call of the peer that wants no answer (JSON-RPC 2.0 section 4.1).
 
     Attributes:
-        method: The name of what it is about.
-        params: A list, or a dict of names; `None`: nothing.
+        method: The method's name.
+        params: A list, a dict by name, or `None`.
     """
 
     method: str
     params: Any
 
 
-def json_rpc(connection: ConnectionLike, *, timeout: float | timedelta | None = 10.0) -> JsonRpc:
-    """Speaks JSON-RPC 2.0 on a connection. Keep what it gives: it counts the calls, so make one for each connection.
+def json_rpc(connection: ConnectionLike, *, timeout: Timeout = 10.0) -> JsonRpc:
+    """Speaks JSON-RPC 2.0 on a connection. Keep the result, which numbers the calls: one is enough for a connection.
 
     Args:
         connection: The connection. Its messages are read and written as JSON, whatever its own codec is.
         timeout: Seconds to wait for the answer to a call, as in `request`.
+
+    Returns:
+        Our side of the conversation.
 
     Raises:
         TypeError: If an argument is of the wrong type.
@@ -77,11 +80,11 @@ class JsonRpc:
     """One side of JSON-RPC 2.0 on a connection. `json_rpc` makes it.
 
     Attributes:
-        notifications: What the peer tells without being asked. It is hot, never errors, and completes when the project
+        notifications: The peer's notifications. The observable is hot, never errors, and completes when the project
             closes.
     """
 
-    def __init__(self, connection: ConnectionLike, timeout: float | timedelta | None) -> None:
+    def __init__(self, connection: ConnectionLike, timeout: Timeout) -> None:
         self._connection = connection
         self._timeout = to_seconds(timeout)
         self._numbers = count(1)
@@ -92,8 +95,8 @@ class JsonRpc:
         """Calls a method of the peer. Each subscription calls it again; a coroutine can await it.
 
         Args:
-            method: Its name.
-            params: By position or by name; `None`: none.
+            method: The method's name.
+            params: The arguments, by position or by name.
 
         Returns:
             A cold observable of one result. Its errors are those of `request`, `JsonRpcError`, and a `ValueError` if
@@ -117,11 +120,11 @@ class JsonRpc:
         return Observable(subscribe)
 
     def notify(self, method: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> Receipt:
-        """Tells the peer something that it does not answer.
+        """Calls a method of the peer without waiting for an answer.
 
         Args:
-            method: The name of what it is about.
-            params: By position or by name; `None`: none.
+            method: The method's name.
+            params: The arguments, by position or by name.
 
         Returns:
             The message's receipt.
@@ -138,7 +141,7 @@ def _message(method: str, params: object) -> dict[str, Any]:
 
 
 def _number_of_answer(message: Any) -> Any:
-    """The number of the call that a message answers. The peer counts its own calls, so those are left out."""
+    """The number of the call that a message answers. A call of the peer's is no answer: the peer numbers its own."""
     if "method" in message:
         raise LookupError
     return message["id"]
@@ -147,8 +150,8 @@ def _number_of_answer(message: Any) -> Any:
 def _result_of(answer: dict[str, Any]) -> Any:
     error = answer.get("error")
     if isinstance(error, dict):
-        told = cast("dict[str, Any]", error)
-        raise JsonRpcError(told.get("code", 0), str(told.get("message", "")), told.get("data"))
+        fields = cast("dict[str, Any]", error)
+        raise JsonRpcError(fields.get("code", 0), str(fields.get("message", "")), fields.get("data"))
     if "result" not in answer:
         raise DecodeError(f"an answer has neither a result nor an error: {printable(str(answer))}")
     return answer["result"]
@@ -156,5 +159,5 @@ def _result_of(answer: dict[str, Any]) -> Any:
 
 def _relay_notification(message: Any, emit: Callable[[Notification], None]) -> None:
     if isinstance(message, dict) and "method" in message and "id" not in message:
-        told = cast("dict[str, Any]", message)
-        emit(Notification(told["method"], told.get("params")))
+        fields = cast("dict[str, Any]", message)
+        emit(Notification(fields["method"], fields.get("params")))

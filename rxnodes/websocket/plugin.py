@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rxnodes.catalogue.plugins import Attribute, Node, Plugin, Port
-from rxnodes.websocket.action_nodes import client_send, client_start, client_stop
+from rxnodes.websocket.action_nodes import SEND, START, STOP, client_send, client_start, client_stop
 from rxnodes.websocket.event_nodes import on_error, on_receive, on_start, on_stop
 from rxnodes.websocket.settings import WebSocketSettings
 
@@ -53,9 +53,9 @@ plugin = Plugin(
     title="WebSocket",
     settings=WebSocketSettings,
     nodes=(
-        _action("WebSocket Client Start", client_start, "Starts a connection."),
+        _action(START, client_start, "Starts a connection."),
         _action(
-            "WebSocket Client Send",
+            SEND,
             client_send,
             "Sends a message.",
             Attribute(
@@ -66,7 +66,7 @@ plugin = Plugin(
             inputs=(Port("Message", "str, bytes or the codec's", "What to send. Left out: the pulse."),),
         ),
         _action(
-            "WebSocket Client Stop",
+            STOP,
             client_stop,
             "Begins to close a connection, and does not wait.",
             Attribute("code", "int", default=1000, description="The close code."),

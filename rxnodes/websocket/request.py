@@ -14,70 +14,41 @@ from rxnodes.websocket.codec_argument import UNSET, reader_and_writer
 from rxnodes.websocket.exchange import Exchange, Question, to_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
-    from datetime import timedelta
+    from collections.abc import Generator
 
     from typing_extensions import TypeForm
 
     from rxnodes.codecs import CodecName, CodecOf, V
-    from rxnodes.connection.connection import Binary
     from rxnodes.connection.matching import Match
     from rxnodes.connection.protocols import ConnectionLike
+    from rxnodes.websocket.codec_argument import RawMessage
+    from rxnodes.websocket.exchange import Timeout
 
 __all__ = ["request"]
 
 
 @overload
 def request(
-    connection: ConnectionLike,
-    message: str | Binary | Callable[[], str | Binary],
-    *,
-    match: Match[str],
-    timeout: float | timedelta | None = 10.0,
+    connection: ConnectionLike, message: RawMessage, *, match: Match[str], timeout: Timeout = 10.0
 ) -> Observable[str]: ...
 @overload
 def request(
-    connection: ConnectionLike,
-    message: str | Binary | Callable[[], str | Binary],
-    *,
-    match: Match[str | bytes],
-    timeout: float | timedelta | None = 10.0,
-    codec: None,
+    connection: ConnectionLike, message: RawMessage, *, match: Match[str | bytes], timeout: Timeout = 10.0, codec: None
 ) -> Observable[str | bytes]: ...
 @overload
 def request(
-    connection: ConnectionLike,
-    message: Any,
-    *,
-    match: Match[Any],
-    timeout: float | timedelta | None = 10.0,
-    codec: CodecName,
+    connection: ConnectionLike, message: Any, *, match: Match[Any], timeout: Timeout = 10.0, codec: CodecName
 ) -> Observable[Any]: ...
 @overload
 def request(
-    connection: ConnectionLike,
-    message: Any,
-    *,
-    match: Match[V],
-    timeout: float | timedelta | None = 10.0,
-    codec: CodecOf[V],
+    connection: ConnectionLike, message: Any, *, match: Match[V], timeout: Timeout = 10.0, codec: CodecOf[V]
 ) -> Observable[V]: ...
 @overload
 def request(
-    connection: ConnectionLike,
-    message: Any,
-    *,
-    match: Match[V],
-    timeout: float | timedelta | None = 10.0,
-    codec: TypeForm[V],
+    connection: ConnectionLike, message: Any, *, match: Match[V], timeout: Timeout = 10.0, codec: TypeForm[V]
 ) -> Observable[V]: ...
 def request(
-    connection: ConnectionLike,
-    message: Any,
-    *,
-    match: Match[Any],
-    timeout: float | timedelta | None = 10.0,
-    codec: Any = UNSET,
+    connection: ConnectionLike, message: Any, *, match: Match[Any], timeout: Timeout = 10.0, codec: Any = UNSET
 ) -> Observable[Any]:
     """Sends a message when it is subscribed to, emits the one answer, and completes.
 
@@ -93,16 +64,16 @@ def request(
         connection: The connection.
         message: What to send: a constant, or a function that gives it at each subscription. With the codec of a type, a
             message of any type is sent as JSON: it need not be of the answer's type.
-        match: What the answer is known by:
+        match: Says which message is the answer:
 
             - A function that says whether a message is the answer. It is called with every message until the answer
-              comes. What it raises is the observable's error.
-            - A pair of a key and a value: `("id", 7)`. The key is the name of a field, or a function that gives what is
-              looked for in a message. Where it raises a `LookupError`, `TypeError` or `AttributeError`, the message is
-              no answer. All requests with the same key are found by one look-up, however many wait. A function counts
-              as the same only if it is the same object. Values are compared as keys of a `dict` are.
+              comes. If it raises, that is the observable's error.
+            - A pair of a key and a value: `("id", 7)`. The key is the name of a field, or a function that takes the
+              value out of a message. If it raises a `LookupError`, `TypeError` or `AttributeError`, the message is no
+              answer. A message finds all requests with the same key by one look-up, however many wait. Two functions
+              are the same key only if they are the same object. Values are compared as keys of a `dict` are.
 
-            Several requests that the same message answers all get it.
+            If a message answers several requests, all get it.
         timeout: Seconds to wait for the answer, or a `timedelta`, from 0.001 s to one day; `None`: as long as the
             connection lasts. It runs on the subscription's scheduler, or else on the event loop.
         codec: Writes the message, as in `client_send`, and reads the answer, as in `on_receive`. A message that it
@@ -111,8 +82,8 @@ def request(
     Returns:
         A cold observable of one answer. Its errors are `SendError`, if the connection is not open, the message cannot
         be made, or a full send queue drops it; `RequestTimeout`; and `ConnectionLost`, if the session ends or the
-        attempt drops before the answer: its `code` and `reason` are those of the end, and its `__cause__` is what broke
-        the connection, if anything did. Disposing the subscription gives up the answer.
+        attempt drops before the answer: its `code` and `reason` are those of the end, and its `__cause__` is the error
+        that broke the connection, if any. Disposing the subscription gives up the answer.
 
     Raises:
         TypeError: If a constant is of the wrong type, or `match` is neither a plain function nor a key and a value that
@@ -147,7 +118,7 @@ class _Request(Observable[Any]):
         return exchange
 
     def __await__(self) -> Generator[Any, None, Any]:
-        """Asks, and waits for the answer: the same as in every observable, without what makes that long."""
+        """Asks, and waits for the answer, as with any observable, but without a pipeline and a scheduler."""
         future = asyncio.get_running_loop().create_future()
         exchange = Exchange(self._question, _Answering(future))
         exchange.start()
@@ -155,7 +126,7 @@ class _Request(Observable[Any]):
             return (yield from future)
         finally:
             exchange.dispose()
-            # The exception of a future refers to this frame. If the frame referred to it, they would be a cycle.
+            # The future's exception refers to this frame. If the frame referred to the future, they would be a cycle.
             del future, exchange
 
 
@@ -174,7 +145,7 @@ class _Answering(abc.ObserverBase[Any]):
         call_on(self._future.get_loop(), self._set_exception, error)
 
     def on_completed(self) -> None:
-        """The answer has come before."""
+        """The answer came before it."""
 
     def _set_result(self, value: Any) -> None:
         if not self._future.done():

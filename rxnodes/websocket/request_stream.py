@@ -7,25 +7,24 @@ from typing import TYPE_CHECKING, Any, overload
 from reactivex import Observable, abc
 
 from rxnodes.connection.matching import as_match
-from rxnodes.errors import SendError, text_of
 from rxnodes.lifecycle.states import ConnectionState
 from rxnodes.rx.arguments import check_callback
 from rxnodes.rx.event_loops import observer_on_loop_of
 from rxnodes.websocket.answers import answers_of
-from rxnodes.websocket.codec_argument import UNSET, reader_and_writer
+from rxnodes.websocket.codec_argument import UNSET, reader_and_writer, report_unsent
 from rxnodes.websocket.exchange import Exchange, Question, to_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import timedelta
 
     from typing_extensions import TypeForm
 
     from rxnodes.codecs import CodecName, CodecOf, V
-    from rxnodes.connection.connection import Binary
     from rxnodes.connection.matching import Match
     from rxnodes.connection.protocols import ConnectionLike
     from rxnodes.transport.receipts import Receipt
+    from rxnodes.websocket.codec_argument import RawMessage
+    from rxnodes.websocket.exchange import Timeout
 
 __all__ = ["request_stream"]
 
@@ -33,22 +32,22 @@ __all__ = ["request_stream"]
 @overload
 def request_stream(
     connection: ConnectionLike,
-    message: str | Binary | Callable[[], str | Binary],
+    message: RawMessage,
     *,
     match: Match[str],
     until: Callable[[str], object],
-    cancel: str | Binary | Callable[[], str | Binary] | None = None,
-    timeout: float | timedelta | None = None,
+    cancel: RawMessage | None = None,
+    timeout: Timeout = None,
 ) -> Observable[str]: ...
 @overload
 def request_stream(
     connection: ConnectionLike,
-    message: str | Binary | Callable[[], str | Binary],
+    message: RawMessage,
     *,
     match: Match[str | bytes],
     until: Callable[[str | bytes], object],
-    cancel: str | Binary | Callable[[], str | Binary] | None = None,
-    timeout: float | timedelta | None = None,
+    cancel: RawMessage | None = None,
+    timeout: Timeout = None,
     codec: None,
 ) -> Observable[str | bytes]: ...
 @overload
@@ -59,7 +58,7 @@ def request_stream(
     match: Match[Any],
     until: Callable[[Any], object],
     cancel: Any = None,
-    timeout: float | timedelta | None = None,
+    timeout: Timeout = None,
     codec: CodecName,
 ) -> Observable[Any]: ...
 @overload
@@ -70,7 +69,7 @@ def request_stream(
     match: Match[V],
     until: Callable[[V], object],
     cancel: Any = None,
-    timeout: float | timedelta | None = None,
+    timeout: Timeout = None,
     codec: CodecOf[V],
 ) -> Observable[V]: ...
 @overload
@@ -81,20 +80,20 @@ def request_stream(
     match: Match[V],
     until: Callable[[V], object],
     cancel: Any = None,
-    timeout: float | timedelta | None = None,
+    timeout: Timeout = None,
     codec: TypeForm[V],
 ) -> Observable[V]: ...
-def request_stream(  # noqa: PLR0913 - each says one thing of the question or of its answer
+def request_stream(  # noqa: PLR0913 - each is one thing about the question or its answer
     connection: ConnectionLike,
     message: Any,
     *,
     match: Match[Any],
     until: Callable[[Any], object],
     cancel: Any = None,
-    timeout: float | timedelta | None = None,
+    timeout: Timeout = None,
     codec: Any = UNSET,
 ) -> Observable[Any]:
-    """Sends a message when it is subscribed to, emits all that belongs to the answer, and completes behind its end.
+    """Sends a message when it is subscribed to, emits all messages of the answer, and completes after the last.
 
     ::
 
@@ -107,19 +106,19 @@ def request_stream(  # noqa: PLR0913 - each says one thing of the question or of
     Args:
         connection: The connection.
         message: What to send, as in `request`.
-        match: What the messages of the answer are known by: a function, or a key and a value, as in `request`.
-        until: Says whether a message is the last one of the answer. It is asked only of messages that match. What it
-            raises is the observable's error.
+        match: Says which messages belong to the answer: a function, or a key and a value, as in `request`.
+        until: A function that says whether a message is the last one of the answer. It is called only with messages
+            that match. If it raises, that is the observable's error.
         cancel: What to send when the answer is given up: when the subscription is disposed, at a timeout, or when
-            `match` or `until` raises. A constant, or a function that gives it then; `None`: nothing. It is sent only in
-            the attempt in which the question was asked: not after an end, and not after a reconnect.
+            `match` or `until` raises. It is a constant, or a function that is called then. It is sent only in the
+            attempt in which the question was asked: not after an end, and not after a reconnect.
         timeout: Seconds to wait for each next message of the answer, or a `timedelta`, from 0.001 s to one day; `None`:
             as long as the connection lasts. It runs on the subscription's scheduler, or else on the event loop.
         codec: Writes the messages and reads the answer, as in `request`.
 
     Returns:
         A cold observable of the messages of one answer. Its errors are those of `request`. If `cancel` cannot be made
-        or written, that is an `ErrorEvent` of phase `send`.
+        or written, there is an `ErrorEvent` of phase `send`.
 
     Raises:
         TypeError: If a constant is of the wrong type, or `match` is neither a plain function nor a key and a value that
@@ -156,7 +155,7 @@ def request_stream(  # noqa: PLR0913 - each says one thing of the question or of
 
 
 class _Stream(Exchange):
-    """A question that is asked once, and the many messages of its answer."""
+    """One asking of a question, and the many messages of its answer."""
 
     __slots__ = ("_cancel", "_until")
 
@@ -187,15 +186,12 @@ class _Stream(Exchange):
             self.observer.on_next(message)
 
     def retract(self, asked_in: tuple[int, int]) -> None:
-        """Tells the peer that the answer is not wanted any more, if it is still the same peer."""
+        """Sends `cancel`, if the attempt in which the question was asked is still open."""
         connection = self.question.connection
         is_open = connection.state is ConnectionState.OPEN
         if self._cancel is None or not is_open or (connection.session, connection.attempt) != asked_in:
             return
         try:
             self._cancel()
-        except Exception as raised:  # noqa: BLE001 - nobody else is left to be told
-            cause = raised.__cause__ or raised if isinstance(raised, SendError) else raised
-            error = SendError(f"{connection.name!r}: {text_of(cause)}: an answer was not cancelled")
-            error.__cause__ = cause
-            connection.for_nodes.report("send", error)
+        except Exception as error:  # noqa: BLE001 - nobody awaits it
+            report_unsent(connection, error, "an answer was not cancelled")

@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 def all_stopped(*connections: ConnectionLike) -> Observable[tuple[Stopped | None, ...]]:
-    """Emits once when none of the connections has a live session any more, and completes.
+    """Emits once, when none of the connections has a live session any more, and completes.
 
     ::
 
@@ -56,7 +56,7 @@ def all_stopped(*connections: ConnectionLike) -> Observable[tuple[Stopped | None
         known_live = 0
 
         def check(_: object = None) -> None:
-            # It begins with the one that was live last time: to ask all of them each time would be quadratic.
+            # It begins with the one that was live last time, because asking all of them each time would be quadratic.
             nonlocal known_live
             for place in chain(range(known_live, len(connections)), range(known_live)):
                 if connections[place].is_live:
@@ -78,7 +78,7 @@ def all_stopped(*connections: ConnectionLike) -> Observable[tuple[Stopped | None
 
 
 def until_stopped(connection: ConnectionLike) -> Callable[[Observable[T]], Observable[T]]:
-    """Holds each pulse back until the connection has no live session: what follows runs after the end.
+    """Holds each pulse back until the connection has no live session, so that what follows runs after the end.
 
     ::
 
@@ -91,8 +91,8 @@ def until_stopped(connection: ConnectionLike) -> Callable[[Observable[T]], Obser
         connection: The connection.
 
     Returns:
-        A pipeable operator that emits each pulse unchanged. An error of the source passes at once; its completion waits
-        for the pulses that are held back.
+        A pipeable operator that emits each pulse unchanged. An error of the source passes at once; its completion comes
+        after the pulses that are held back.
 
     Example:
         >>> from rxnodes import Project, Trigger

@@ -43,11 +43,8 @@ def test_it_is_a_sequence_in_the_plugins_order(toolbox):
     assert list(toolbox[:2]) == [START, STOP]
 
 
-def test_a_node_is_found_by_name(toolbox):
+def test_it_finds_nodes_by_name_and_knows_which_it_has(toolbox):
     assert toolbox["WebSocket Client Stop"] is STOP
-
-
-def test_a_name_and_a_node_can_be_asked_for(toolbox):
     assert "WebSocket Client Stop" in toolbox
     assert STOP in toolbox
     assert "WebSocket Client" not in toolbox

@@ -53,6 +53,19 @@ class Told:
         return self.events.count("Stopped")
 
 
+async def opened(project, fields=URL):
+    """A connection that was added, and is open."""
+    chat = project.add_websocket("chat", fields)
+    chat.start()
+    await chat.wait_started()
+    return chat
+
+
+def never_answers_close(peer):
+    peer.accept()
+    peer.answers_close = False
+
+
 def known(project, name="chat"):
     try:
         return project.websocket(name)
@@ -128,10 +141,8 @@ async def test_a_project_that_is_being_left_takes_none():
             refused.append(str(error))
 
     async with project:
-        chat = project.add_websocket("chat", URL)
+        chat = await opened(project)
         on_stop(chat).subscribe(add)
-        chat.start()
-        await chat.wait_started()
     add(None)
     assert refused == ["the project is being left, or was: no connection can be added any more"] * 2
 
@@ -261,25 +272,19 @@ async def test_who_waits_for_a_first_start_learns_that_it_was_removed():
 @virtual
 async def test_the_same_name_again_is_a_new_connection():
     async with empty() as project:
-        first = project.add_websocket("chat", URL)
-        first.start()
-        await first.wait_started()
+        first = await opened(project)
         await project.remove_websocket("chat")
-        second = project.add_websocket("chat", "ws://another.test/")
+        second = await opened(project, "ws://another.test/")
         assert second is not first
-        second.start()
-        assert (await second.wait_started()).session == 1
-        assert second.state is ConnectionState.OPEN
-        assert first.state is ConnectionState.CLOSED
+        assert second.session == 1
+        assert (first.state, second.state) == (ConnectionState.CLOSED, ConnectionState.OPEN)
 
 
 @virtual
 async def test_two_who_remove_it_at_once_both_wait_and_the_name_is_free_behind_them():
-    async with empty(lambda peer: (peer.accept(), setattr(peer, "answers_close", False))) as project:
-        chat = project.add_websocket("chat", {"url": URL, "close_timeout": 3})
+    async with empty(never_answers_close) as project:
+        chat = await opened(project, {"url": URL, "close_timeout": 3})
         told = Told(chat)
-        chat.start()
-        await chat.wait_started()
         removals = [asyncio.ensure_future(project.remove_websocket("chat")) for _ in range(2)]
         done, _ = await asyncio.wait(removals, timeout=2)
         assert not done
@@ -294,11 +299,9 @@ async def test_two_who_remove_it_at_once_both_wait_and_the_name_is_free_behind_t
 @pytest.mark.parametrize("cancellations", [1, 5])
 @virtual
 async def test_a_cancellation_meanwhile_is_passed_on_behind_the_end(cancellations):
-    async with empty(lambda peer: (peer.accept(), setattr(peer, "answers_close", False))) as project:
-        chat = project.add_websocket("chat", {"url": URL, "close_timeout": 3})
+    async with empty(never_answers_close) as project:
+        chat = await opened(project, {"url": URL, "close_timeout": 3})
         told = Told(chat)
-        chat.start()
-        await chat.wait_started()
         removal = asyncio.ensure_future(project.remove_websocket("chat"))
         for _ in range(cancellations):
             await asyncio.sleep(0.1)
@@ -321,9 +324,7 @@ async def test_what_cancels_again_and_again_changes_nothing_either():
         peer.expect_close(lambda: (scope.cancel(), in_turns(20, lambda: peer.close(1000, "at last"))))
 
     async with empty(closes_many_turns_later) as project:
-        chat = project.add_websocket("chat", URL)
-        chat.start()
-        await chat.wait_started()
+        chat = await opened(project)
         with scope:
             await project.remove_websocket("chat")
         assert scope.cancelled_caught
@@ -345,7 +346,7 @@ async def test_a_handler_of_its_own_end_removes_it(eager, held_back):
     if eager:
         asyncio.get_running_loop().set_task_factory(an_eager_factory())
     async with empty() as project:
-        chat = project.add_websocket("chat", URL)
+        chat = await opened(project)
         behind = []
         project.subscribe(
             on_stop(chat).pipe(
@@ -359,8 +360,6 @@ async def test_a_handler_of_its_own_end_removes_it(eager, held_back):
         # One that is told behind the handler, and of the end before the completion.
         seen = []
         chat.for_nodes.ended.subscribe(lambda it: seen.append(type(it)), on_completed=lambda: seen.append("completed"))
-        chat.start()
-        await chat.wait_started()
         chat.stop()
         await chat.wait_stopped()
         await asyncio.sleep(1)
@@ -441,10 +440,8 @@ def test_it_is_removed_from_another_loop(cancelled):
 async def test_the_project_is_left_meanwhile():
     async with contextlib.AsyncExitStack() as stack:
         project = await stack.enter_async_context(empty(closes_late))
-        chat = project.add_websocket("chat", URL)
+        chat = await opened(project)
         told = Told(chat)
-        chat.start()
-        await chat.wait_started()
         removal = asyncio.ensure_future(project.remove_websocket("chat"))
         await asyncio.sleep(0)
         await stack.aclose()
@@ -474,9 +471,7 @@ def test_the_projects_loop_is_shut_down_meanwhile():
 
     async def main():
         async with project:
-            chat = project.add_websocket("chat", URL)
-            chat.start()
-            await chat.wait_started()
+            chat = await opened(project)
             on_stop(chat).subscribe(lambda _: asyncio.get_running_loop().call_soon(cancel_all))
             threading.Thread(target=remove, daemon=True).start()
             await chat.wait_stopped()
@@ -498,10 +493,8 @@ def test_the_projects_loop_is_shut_down_meanwhile():
 
 @virtual
 async def test_aborting_the_project_cuts_a_removal_short():
-    async with empty(lambda peer: (peer.accept(), setattr(peer, "answers_close", False))) as project:
-        chat = project.add_websocket("chat", URL)
-        chat.start()
-        await chat.wait_started()
+    async with empty(never_answers_close) as project:
+        chat = await opened(project)
         asyncio.get_running_loop().call_later(0.5, project.abort)
         await project.remove_websocket("chat")
         assert chat.last_stopped.duration == 0.5
@@ -511,18 +504,11 @@ def test_where_the_loop_was_closed_under_the_project():
     project = empty()
     loop = asyncio.new_event_loop()
     loop.run_until_complete(project.__aenter__())
-    chat = project.add_websocket("chat", URL)
-    told = Told(chat)
-    loop.run_until_complete(_started(chat))
+    told = Told(loop.run_until_complete(opened(project)))
     loop.close()
     with pytest.raises(RxNodesError, match="the event loop was closed"):
         asyncio.run(project.remove_websocket("chat"))
     assert told.events[-1] == "completed"
-
-
-async def _started(chat):
-    chat.start()
-    await chat.wait_started()
 
 
 # --- What is left of it -----------------------------------------------------------------------------------------------
@@ -532,11 +518,9 @@ async def _started(chat):
 @virtual
 async def test_nothing_of_it_is_left_in_the_project_nor_in_a_scene():
     async with empty() as project, project.scene("menu") as menu:
-        chat = project.add_websocket("chat", {"url": URL, "codec": "json"})
+        chat = await opened(project, {"url": URL, "codec": "json"})
         for scope in (project, menu):
             scope.subscribe(on_stop(chat).pipe(until_stopped(chat)), on_receive(chat), chat.states, chat.errors)
-        chat.start()
-        await chat.wait_started()
         await project.remove_websocket("chat")
         left = weakref.ref(chat)
         del chat

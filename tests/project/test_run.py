@@ -74,35 +74,26 @@ def test_is_asyncio_run_in_another_thread():
 # The first signal
 
 
+@pytest.mark.parametrize("returns", [False, True])
 @pytest.mark.parametrize(("number", "error"), SIGNALS.items())
-def test_a_signal_cancels_and_is_told_when_all_has_ended(number, error):
+def test_a_signal_cancels_and_is_told_when_all_has_ended_even_if_the_coroutine_returns(number, error, returns):
     told = []
 
     async def main():
-        try:
-            signal.raise_signal(number)
-            await asyncio.get_running_loop().create_future()
-        finally:
-            await asyncio.sleep(0)
-            told.append("cleaned up")
+        signal.raise_signal(number)
+        with contextlib.suppress(asyncio.CancelledError) if returns else contextlib.nullcontext():
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                await asyncio.sleep(0)
+                told.append("cleaned up")
+        return "all the same"
 
     with pytest.raises(error) as raised:
         run(main())
     assert told == ["cleaned up"]
     if error is SystemExit:
         assert raised.value.code == 143
-
-
-@pytest.mark.parametrize(("number", "error"), SIGNALS.items())
-def test_a_signal_is_told_even_if_the_coroutine_returns(number, error):
-    async def main():
-        signal.raise_signal(number)
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.get_running_loop().create_future()
-        return "all the same"
-
-    with pytest.raises(error):
-        run(main())
 
 
 def test_an_error_while_cleaning_up_is_not_hidden():
@@ -279,17 +270,6 @@ def test_handlers_are_put_back():
     assert mine not in during
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert signal.getsignal(signal.SIGTERM) is mine
-
-
-def test_handlers_are_put_back_after_a_signal():
-    async def main():
-        signal.raise_signal(signal.SIGTERM)
-        await asyncio.get_running_loop().create_future()
-
-    with pytest.raises(SystemExit):
-        run(main())
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_a_handler_that_the_program_sets_stays():

@@ -90,22 +90,14 @@ def test_the_folder_may_be_empty(folder):
     loaded = folder.load()
     assert loaded.enabled == tuple(PLUGINS.values())
     assert loaded.sections == {"websocket": WebSocketSettings(), "osc": OscSettings()}
+    assert loaded.switches == dict.fromkeys(PLUGINS, str(folder.path / "plugins.toml"))
 
 
-def test_the_folder_may_be_a_string(folder):
-    folder.write("osc.toml", "port = 1")
-    assert load(str(folder.path), PLUGINS, environ={}).sections["osc"] == OscSettings(port=1)
-
-
-def test_a_missing_folder_is_a_problem(tmp_path):
-    with pytest.raises(SettingsError, match="nowhere: there is no such folder"):
-        load(tmp_path / "nowhere", PLUGINS, environ={})
-
-
-def test_a_file_is_no_folder(tmp_path):
-    (tmp_path / "settings").write_text("")
-    with pytest.raises(SettingsError, match="there is no such folder"):
-        load(tmp_path / "settings", PLUGINS, environ={})
+@pytest.mark.parametrize("name", ["nowhere", "file"])
+def test_what_is_no_folder_is_a_problem(tmp_path, name):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SettingsError, match=f"{name}: there is no such folder"):
+        load(tmp_path / name, PLUGINS, environ={})
 
 
 def test_each_source_wins_over_those_before_it(folder):
@@ -124,9 +116,10 @@ def test_each_source_wins_over_those_before_it(folder):
     assert ports == [1, 2, 3, 4, 5]
 
 
-def test_by_default_the_environment_is_the_processs(folder, monkeypatch):
+def test_the_folder_may_be_a_string_and_the_environment_is_the_processs(folder, monkeypatch):
+    folder.write("osc.toml", "port = 1\nrate = 2")
     monkeypatch.setenv("RXNODES_OSC__PORT", "7")
-    assert load(folder.path, PLUGINS).sections["osc"].port == 7
+    assert load(str(folder.path), PLUGINS).sections["osc"] == OscSettings(port=7, rate=2)
 
 
 def test_an_override_of_one_key_keeps_the_others(folder):
@@ -191,14 +184,13 @@ def test_a_name_that_no_file_has_becomes_lower_case(folder, name):
 def test_a_variable_finds_a_name_of_a_file(folder, name):
     folder.write("websocket.toml", f'[connections]\n"{name}" = "ws://h/"')
     connections = folder.connections(RXNODES_WEBSOCKET__CONNECTIONS__MY_FEED__HEARTBEAT="1")
-    assert list(connections) == [name]
-    assert connections[name].heartbeat == 1
+    assert {name: it.heartbeat for name, it in connections.items()} == {name: 1}
 
 
 def test_of_similar_names_the_equal_one_is_meant(folder):
     folder.write("websocket.toml", '[connections]\nmy-feed = "ws://a/"\nmy_feed = "ws://b/"')
     connections = folder.connections(RXNODES_WEBSOCKET__CONNECTIONS__MY_FEED__HEARTBEAT="1")
-    assert (connections["my-feed"].heartbeat, connections["my_feed"].heartbeat) == (20, 1)
+    assert {name: it.heartbeat for name, it in connections.items()} == {"my-feed": 20, "my_feed": 1}
 
 
 def test_a_variable_that_fits_two_names_is_a_problem(folder):
@@ -208,24 +200,22 @@ def test_a_variable_that_fits_two_names_is_a_problem(folder):
     )
 
 
-def test_header_and_query_names_of_a_file_are_found(folder):
-    folder.write("websocket.toml", CHAT + 'headers.X-Api-Key = "file"\nquery.accessToken = "file"')
-    chat = folder.chat(
-        RXNODES_WEBSOCKET__CONNECTIONS__CHAT__HEADERS__X_API_KEY="env",
-        RXNODES_WEBSOCKET__CONNECTIONS__CHAT__QUERY__ACCESSTOKEN="env",
-    )
-    assert chat.target().headers == {"X-Api-Key": "env"}
-    assert chat.target().url == "ws://h/?accessToken=env"
-
-
-def test_a_new_header_is_written_with_dashes_and_a_new_query_name_as_it_is(folder):
-    folder.write("websocket.toml", CHAT)
-    chat = folder.chat(
+@pytest.mark.parametrize(
+    ("in_file", "header", "query"),
+    [
+        ('headers.X-Api-Key = "file"\nquery.access-Token = "file"', "X-Api-Key", "access-Token"),
+        # A new header is written with dashes, and a new name of the query as it is.
+        ("", "x-api-key", "access_token"),
+    ],
+)
+def test_header_and_query_names_of_a_file_are_found(folder, in_file, header, query):
+    folder.write("websocket.toml", CHAT + in_file)
+    target = folder.chat(
         RXNODES_WEBSOCKET__CONNECTIONS__CHAT__HEADERS__X_API_KEY="a",
         RXNODES_WEBSOCKET__CONNECTIONS__CHAT__QUERY__ACCESS_TOKEN="b",  # noqa: S106 - no password
-    )
-    assert chat.target().headers == {"x-api-key": "a"}
-    assert chat.target().url == "ws://h/?access_token=b"
+    ).target()
+    assert target.headers == {header: "a"}
+    assert target.url == f"ws://h/?{query}=b"
 
 
 def test_lists_are_json_and_tables_can_be(folder):
@@ -267,9 +257,9 @@ def test_json_that_cannot_be_read_is_a_problem(folder, name, form):
     assert folder.problem(**{name: f'{{"{SECRET}'}) == f"environment variable {name}: must be JSON of the form {form}"
 
 
-def test_a_list_that_is_no_json_list_is_a_problem(folder):
-    assert "must be JSON" in folder.problem(RXNODES_OSC__TAGS='"a"')
-    assert "must be JSON" in folder.problem(RXNODES_OSC__TAGS="[" * 100_000)
+@pytest.mark.parametrize("text", ['"a"', "[" * 100_000], ids=["text", "too deep"])
+def test_a_list_that_is_no_json_list_is_a_problem(folder, text):
+    assert "must be JSON" in folder.problem(RXNODES_OSC__TAGS=text)
 
 
 def test_none_and_off_work_in_variables(folder):
@@ -309,15 +299,15 @@ def test_a_mistyped_variable_is_a_problem_with_the_nearest_name(folder, name, ne
     )
 
 
-def test_without_a_known_connection_the_nearest_name_has_a_blank(folder):
-    assert "RXNODES_WEBSOCKET__CONNECTIONS__<NAME>__URL" in folder.problem(RXNODES_WEBSOCKET_CONNECTIONS_NAME_URL="x")
-
-
-def test_a_variable_like_no_other_hears_how_names_begin(folder):
-    assert folder.problem(RXNODES_="x") == (
-        "environment variable RXNODES_: there is no such setting;"
-        " names begin with RXNODES_PLUGINS__, RXNODES_WEBSOCKET__, RXNODES_OSC__"
-    )
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("RXNODES_WEBSOCKET_CONNECTIONS_NAME_URL", "did you mean RXNODES_WEBSOCKET__CONNECTIONS__<NAME>__URL?"),
+        ("RXNODES_", "names begin with RXNODES_PLUGINS__, RXNODES_WEBSOCKET__, RXNODES_OSC__"),
+    ],
+)
+def test_a_mistyped_variable_without_a_known_connection_or_like_no_other(folder, name, said):
+    assert folder.problem(**{name: "x"}) == f"environment variable {name}: there is no such setting; {said}"
 
 
 def test_other_variables_are_nobodys_business(folder):
@@ -369,16 +359,6 @@ def test_a_secret_with_and_one_without_the_prefix_are_two_for_one_value(folder):
     )
 
 
-def test_a_table_and_a_variable_of_another_spelling_are_two_for_one_value(folder):
-    problem = folder.problem(
-        RXNODES_WEBSOCKET__CONNECTIONS__CHAT="ws://h/", rxnodes_websocket__connections__chat='{"url": "ws://o/"}'
-    )
-    assert problem == (
-        "environment variable rxnodes_websocket__connections__chat: sets the same value as"
-        " environment variable RXNODES_WEBSOCKET__CONNECTIONS__CHAT; keep one of them"
-    )
-
-
 def test_two_variables_of_two_sources_are_the_order_of_sources(folder):
     folder.write(".env", "RXNODES_OSC__PORT=1")
     folder.write("secrets/osc__port", "2")
@@ -400,22 +380,10 @@ def test_the_env_file_is_read_as_people_write_it(folder, caplog):
     assert not caplog.records
 
 
-def test_a_problem_in_the_env_file_has_its_line(folder):
-    folder.write(".env", f"A=1\n\n\n# x\nRXNODES_OSC__PORT={SECRET}\n")
-    assert folder.problem().startswith(".env, line 5 (RXNODES_OSC__PORT): port: must be a valid integer")
-
-
 @pytest.mark.parametrize("line", ["RXNODES_OSC__PORT", "export RXNODES_OSC__PORT", f"RXNODES_OSC__PORT='{SECRET}"])
 def test_a_line_of_ours_that_cannot_be_read_is_a_problem(folder, line):
     folder.write(".env", f"A=1\n\n{line}\n")
     assert folder.problem() == ".env, line 3: cannot be read; it must be NAME=value, with quotes closed"
-
-
-def test_a_mistyped_variable_in_the_env_file_is_a_problem(folder):
-    folder.write(".env", f"RXNODES_OSC__PROT={SECRET}\n")
-    assert folder.problem() == (
-        ".env, line 1 (RXNODES_OSC__PROT): there is no such setting; did you mean RXNODES_OSC__PORT?"
-    )
 
 
 # secrets/
@@ -448,19 +416,21 @@ def test_a_linked_secret_is_read(folder, tmp_path):
     assert folder.load().sections["osc"].port == 1
 
 
-def test_a_mistyped_secret_is_a_problem(folder):
-    folder.write("secrets/OSC__PROT", SECRET)
-    assert folder.problem() == "secrets/OSC__PROT: there is no such setting; did you mean RXNODES_OSC__PORT?"
+NO_SETTING = "there is no such setting; did you mean RXNODES_OSC__PORT?"
 
 
-def test_a_folder_among_the_secrets_is_one_problem(folder):
-    (folder.path / "secrets" / "OSC__PORT").mkdir(parents=True)
-    assert folder.problem() == "secrets/OSC__PORT: cannot be read: Is a directory"
-
-
-def test_a_bad_secret_is_named_by_its_file(folder):
-    folder.write("secrets/OSC__PORT", SECRET)
-    assert folder.problem().startswith("secrets/OSC__PORT: port: must be a valid integer")
+@pytest.mark.parametrize(
+    ("name", "text", "problem"),
+    [
+        (".env", f"A=1\n\n\n# x\nRXNODES_OSC__PORT={SECRET}\n", ".env, line 5 (RXNODES_OSC__PORT): port: must be a"),
+        (".env", f"RXNODES_OSC__PROT={SECRET}\n", f".env, line 1 (RXNODES_OSC__PROT): {NO_SETTING}"),
+        ("secrets/OSC__PROT", SECRET, f"secrets/OSC__PROT: {NO_SETTING}"),
+        ("secrets/OSC__PORT", SECRET, "secrets/OSC__PORT: port: must be a valid integer"),
+    ],
+)
+def test_a_problem_names_its_file_and_line(folder, name, text, problem):
+    folder.write(name, text)
+    assert folder.problem().startswith(problem)
 
 
 # Plugins
@@ -493,23 +463,12 @@ def test_a_variable_switches_a_plugin(folder, name):
     assert loaded.switches["osc"] == f"environment variable {name}"
 
 
-def test_a_plugin_that_is_not_mentioned_is_on_and_is_switched_by_the_file(folder):
-    loaded = folder.load()
-    assert "osc" in loaded.sections
-    assert loaded.switches["osc"] == str(folder.path / "plugins.toml")
-
-
 def test_a_disabled_plugins_settings_are_not_looked_at(folder):
     folder.write("plugins.toml", "websocket = false")
     folder.write("websocket.toml", "this is not TOML")
     folder.write("secrets/WEBSOCKET__TYPO", "x")
     loaded = folder.load(RXNODES_WEBSOCKET__CONNECTIONS__CHAT__URL="http://wrong/", RXNODES_WEBSOCKET__TYPO="1")
     assert set(loaded.sections) == {"osc"}
-
-
-def test_an_enabled_plugins_broken_file_is_looked_at(folder):
-    folder.write("websocket.toml", "this is not TOML")
-    assert folder.problem().startswith("websocket.toml, line 1: is not valid TOML: ")
 
 
 def test_an_unknown_plugin_is_a_problem(folder):
@@ -521,10 +480,10 @@ def test_an_unknown_plugin_is_a_problem(folder):
 
 
 def test_a_switch_that_cannot_be_read_hides_no_other_problem(folder):
-    folder.write("plugins.toml", "\nosc = 'flase'\n[websocket]\nenable = true")
+    folder.write("plugins.toml", "\nosc = 'off'\n[websocket]\nenable = true")
     folder.write("osc.toml", "port = 'x'")
     problems = folder.problems()
-    assert "plugins.toml, line 2: osc.enabled: must be true or false" in problems
+    assert "plugins.toml, line 2: osc.enabled: must be true or false, not text" in problems
     assert "plugins.toml, line 4: websocket.enable: unknown name; did you mean enabled?" in problems
     assert any(problem.startswith("osc.toml, line 1: port: must be a valid integer") for problem in problems)
     assert len(problems) == 3
@@ -552,32 +511,24 @@ def test_an_unknown_file_is_a_problem(folder):
         ("a = [\n1,\n2\n", 3),
         ("[a]\n[a]\n", 2),
         ("\ufeff\ufeff", 1),
+        # Python cannot take this.
+        (f"port = {'9' * 5000}", None),
+        pytest.param(".".join(["a"] * 5000) + " = 1", None, marks=pytest.mark.slow),
     ],
+    ids=lambda it: f"{it!r:.30}",
 )
 def test_broken_toml_has_its_line(folder, text, line):
     folder.write("websocket.toml", text)
-    assert folder.problem().startswith(f"websocket.toml, line {line}: is not valid TOML: ")
+    where = "" if line is None else f", line {line}"
+    assert folder.problem().startswith(f"websocket.toml{where}: is not valid TOML: ")
 
 
-def test_toml_that_python_cannot_take_is_a_problem(folder):
-    folder.write("osc.toml", f"port = {'9' * 5000}")
-    assert folder.problem().startswith("osc.toml: is not valid TOML: ")
-
-
-@pytest.mark.parametrize("name", ["websocket.toml", "plugins.toml", "websocket.local.toml", ".env"])
-def test_what_is_not_utf_8_is_a_problem_with_its_line(folder, name):
+@pytest.mark.parametrize(
+    "name", ["websocket.toml", "plugins.toml", "websocket.local.toml", ".env", "secrets/OSC__PORT"]
+)
+def test_what_is_not_utf_8_is_one_problem_with_its_line(folder, name):
     folder.write(name, b"# one\n# two \xff\n")
     assert folder.problem() == f"{name}, line 2: is not UTF-8 text"
-
-
-def test_a_secret_that_is_not_utf_8_is_one_problem(folder):
-    folder.write("secrets/OSC__PORT", b"\xff")
-    assert folder.problem() == "secrets/OSC__PORT, line 1: is not UTF-8 text"
-
-
-def test_a_file_that_cannot_be_read_is_a_problem(folder):
-    (folder.path / "osc.toml").mkdir()
-    assert folder.problem() == "osc.toml: cannot be read: Is a directory"
 
 
 def pipe(path):
@@ -730,12 +681,6 @@ def test_a_variable_that_is_too_deep_is_a_problem(folder):
     assert folder.problem(RXNODES_WEBSOCKET=deep).startswith("environment variable RXNODES_WEBSOCKET: ")
 
 
-@pytest.mark.slow
-def test_a_table_that_is_too_deep_is_a_problem(folder):
-    folder.write("osc.toml", ".".join(["a"] * 5000) + " = 1")
-    assert folder.problem().startswith("osc.toml: is not valid TOML: ")
-
-
 MISFITS = [
     ("port", "5", "must be a valid integer, not text"),
     ("port", "x", "must be a valid integer"),
@@ -750,13 +695,10 @@ MISFITS = [
 ]
 
 
-def toml(value):
-    return json.dumps(value)
-
-
 @pytest.mark.parametrize(("key", "value", "said"), MISFITS)
 def test_toml_and_python_values_have_types(folder, key, value, said):
-    folder.write("osc.toml", f"{key} = {toml(value)}\n")
+    # As TOML writes it too.
+    folder.write("osc.toml", f"{key} = {json.dumps(value)}\n")
     assert folder.problem() == f"osc.toml, line 1: {key}: {said}"
     with pytest.raises(SettingsError) as caught:
         from_values({"osc": {key: value}}, PLUGINS)
@@ -801,11 +743,6 @@ def test_numbers_and_bools_of_a_connection_are_no_text(folder, line, said):
     assert folder.problem() == f"websocket.toml, line 3: connections.chat.{said}"
 
 
-def test_a_switch_is_no_text(folder):
-    folder.write("plugins.toml", 'osc = "off"')
-    assert folder.problem() == "plugins.toml, line 1: osc.enabled: must be true or false, not text"
-
-
 @pytest.mark.parametrize("text", ["none", "Off"])
 def test_words_for_none_are_text_in_toml_too(folder, text):
     names = ("port", "heartbeat", "connect_timeout", "silence_timeout", "max_message_size")
@@ -824,15 +761,13 @@ def test_variables_are_text_of_whatever_it_is(folder):
 
 def test_what_is_said_is_about_the_value_that_counts(folder):
     folder.write("osc.toml", "port = '1'")
-    assert folder.problem(RXNODES_OSC__PORT="x").startswith(
-        "environment variable RXNODES_OSC__PORT: port: must be a valid"
-    )
-    assert not folder.problem(RXNODES_OSC__PORT="x").endswith("not text")
+    problem = folder.problem(RXNODES_OSC__PORT="x")
+    assert problem.startswith("environment variable RXNODES_OSC__PORT: port: must be a valid integer")
+    assert not problem.endswith("not text")
     folder.write("osc.toml", "ports = ['1']")
-    assert folder.problem(RXNODES_OSC__PORTS='["x"]').startswith(
-        "environment variable RXNODES_OSC__PORTS: ports.0: must be a valid integer"
-    )
-    assert not folder.problem(RXNODES_OSC__PORTS='["x"]').endswith("not text")
+    problem = folder.problem(RXNODES_OSC__PORTS='["x"]')
+    assert problem.startswith("environment variable RXNODES_OSC__PORTS: ports.0: must be a valid integer")
+    assert not problem.endswith("not text")
 
 
 def test_what_a_connection_lacks_is_said_of_the_file_that_begins_it(folder):
@@ -1001,16 +936,15 @@ def test_a_mistyped_variable_among_thousands_hears_of_its_connection(folder):
 
 
 def test_values_are_urls_tables_or_settings():
-    connections = {"a": "ws://h/", "b": {"url": "ws://h/"}, "c": ConnectionSettings.model_validate("ws://h/")}
+    connections = {
+        "a": "ws://h/",
+        "b": {"url": "ws://h/", "port": None},
+        "c": ConnectionSettings.model_validate("ws://h/"),
+    }
     loaded = from_values({"websocket": {"connections": connections}}, PLUGINS)
     settings = loaded.sections["websocket"]
     assert settings.connections["a"] == settings.connections["b"] == settings.connections["c"]
     assert loaded.enabled == tuple(PLUGINS.values())
-
-
-def test_values_can_hold_none():
-    values = {"websocket": {"connections": {"a": {"url": "ws://h/", "heartbeat": None}}}}
-    assert from_values(values, PLUGINS).sections["websocket"].connections["a"].heartbeat is None
 
 
 def test_values_are_not_changed():
@@ -1032,12 +966,6 @@ def test_values_switch_plugins():
     loaded = from_values({"plugins": {"osc": False}, "osc": {"port": "wrong"}}, PLUGINS)
     assert loaded.enabled == (PLUGINS["websocket"],)
     assert loaded.switches["osc"] == "the argument 'plugins'"
-
-
-def test_switches_that_are_no_mapping_are_one_problem():
-    with pytest.raises(SettingsError) as caught:
-        from_values({"plugins": SECRET}, PLUGINS)
-    assert caught.value.problems == ("the argument 'plugins': must be a mapping",)
 
 
 def test_all_problems_with_values_come_at_once():

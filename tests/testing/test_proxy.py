@@ -120,7 +120,7 @@ def test_the_url_keeps_scheme_path_and_query():
     assert ChaosProxy("wss://example.org/chat?a=1", host="localhost").url == "wss://localhost:0/chat?a=1"
 
 
-async def test_octets_are_counted(line):
+async def test_bytes_are_counted(line):
     await line.to_server(b"12345")
     assert await line.at_server() == b"12345"
     await line.to_client(b"123")
@@ -170,13 +170,7 @@ async def test_a_refusing_server_resets_the_client():
             writer.close()
 
 
-async def test_a_source_waits_where_the_target_does_not_read(line):
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.3):
-            await line.loop.sock_sendall(line.sock, bytes(50_000_000))
-
-
-async def test_what_waited_arrives_when_the_target_reads_on(line):
+async def test_a_source_waits_until_the_target_reads_on(line):
     size = 20_000_000
     sending = asyncio.create_task(line.to_server(b"x" * size))
     await line.quiet_at_client()  # long enough for all buffers to fill

@@ -11,9 +11,10 @@ import msgpack
 import pydantic
 import pytest
 import reactivex
+from conversing import errors_of, idle
 from virtual import Chat, virtual
 
-from rxnodes import Codec, ConnectionState, DecodeError, ErrorEvent, Project, SendError, pulse
+from rxnodes import Codec, ConnectionState, DecodeError, Project, SendError, pulse
 from rxnodes.codecs import as_codec
 from rxnodes.testing import ScriptedTransport
 from rxnodes.websocket import channel, client_send, on_receive, request
@@ -22,10 +23,6 @@ from rxnodes.websocket.codec_argument import UNSET
 
 class Quote(pydantic.BaseModel):
     bid: float
-
-
-def errors_of(chat):
-    return [event for event in chat.journal.events if isinstance(event, ErrorEvent)]
 
 
 # Receiving
@@ -113,12 +110,24 @@ async def test_a_message_is_decoded_once_for_all_subscribers_and_only_while_ther
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("use", "left"),
+    [
+        (lambda chat, codec: on_receive(chat, codec=codec).subscribe().dispose(), 0),
+        (lambda chat, codec: channel(chat, subscribe=1, match=bool, codec=codec).subscribe().dispose(), 0),
+        # The connection keeps what its nodes shared last, and that keeps its stream.
+        (lambda chat, codec: request(chat, 1, match=bool, codec=codec).subscribe().dispose(), 2),
+    ],
+    ids=["on_receive", "channel", "request"],
+)
 @virtual
-async def test_a_stream_that_nobody_uses_is_forgotten():
+async def test_a_stream_that_nobody_uses_is_forgotten(use, left):
     chat = await Chat().opened()
-    on_receive(chat.connection, codec=(str, int)).subscribe().dispose()
+    for _ in range(3):
+        use(chat.connection, (str, lambda text: int(text)))  # noqa: PLW0108 - another function each time
     gc.collect()
-    assert len(chat.connection._driver.inbound._values) == 0
+    assert len(chat.connection._driver.inbound._values) == left
+    assert idle(chat.connection)
 
 
 @virtual
@@ -155,19 +164,6 @@ async def test_it_completes_when_the_project_closes():
     assert told == ["completed"] * 2
     on_receive(chat.connection, codec=Quote).subscribe(on_completed=lambda: told.append("late"))
     assert told[2:] == ["late"]
-
-
-@virtual
-async def test_what_comes_after_a_stop_is_decoded_too():
-    chat = await Chat().opened()
-    chat.peer.answers_close = False
-    seen = []
-    on_receive(chat.connection, codec=int).subscribe(seen.append)
-    chat.connection.stop()
-    chat.peer.send("7")
-    chat.peer.close()
-    await chat.connection.wait_stopped()
-    assert seen == [7]
 
 
 # Sending
@@ -339,10 +335,6 @@ async def test_the_settings_name_it(codec):
     settings = {"url": "ws://chat.test/", "codec": codec}
     async with Project(websocket={"chat": settings}, transport=ScriptedTransport()) as project:
         assert project.websocket("chat").codec.name == as_codec(codec).name
-
-
-def test_without_one_messages_are_raw():
-    assert Project(websocket={"chat": "ws://chat.test/"}).websocket("chat").codec is None
 
 
 @pytest.mark.parametrize("is_binary", [False, True, None])

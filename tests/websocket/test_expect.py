@@ -55,21 +55,13 @@ async def test_it_waits_while_idle_and_while_connecting():
     assert idling.all == connecting.all == ["b", "completed"]
 
 
-def reset(chat):
-    chat.peer.reset()
-
-
-def stop(chat):
-    chat.connection.stop()
-
-
-def close(chat):
-    chat.peer.close(4401, "who are you")
-
-
 @pytest.mark.parametrize(
     ("end", "code", "reason", "cause"),
-    [(reset, 1006, "", ConnectionLost), (stop, 1000, "", None), (close, 4401, "who are you", None)],
+    [
+        (lambda chat: chat.peer.reset(), 1006, "", ConnectionLost),
+        (lambda chat: chat.connection.stop(), 1000, "", None),
+        (lambda chat: chat.peer.close(4401, "who are you"), 4401, "who are you", None),
+    ],
 )
 @pytest.mark.parametrize("reconnect", [None, {}])
 @virtual

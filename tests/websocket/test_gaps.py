@@ -308,7 +308,7 @@ QUOTES = ['{"n": 1}', '{"n": 2}', '{"n":', '{"n": 5}']
 
 @pytest.mark.parametrize("own", [True, False])
 @in_virtual_time
-async def test_a_codec_reads_each_message_once_for_the_numbers_and_for_all(own):
+async def test_a_codec_reads_each_message_once_for_all_and_skips_are_told_behind_the_message(own):
     reads = []
 
     def read(message):
@@ -332,17 +332,6 @@ async def test_a_codec_reads_each_message_once_for_the_numbers_and_for_all(own):
 
 
 @in_virtual_time
-async def test_without_a_codec_messages_are_numbered_as_they_came_whatever_codec_the_connection_has():
-    seen = []
-    feed = Feed("o-m", messages=["[1]"], codec="json")
-    async with feed:
-        on_gap(feed.connection, sequence=seen.append, codec=None).subscribe()
-        feed.connection.start()
-        await asyncio.sleep(1)
-    assert seen == ["[1]"]
-
-
-@in_virtual_time
 async def test_what_does_not_fit_the_codec_is_a_sign_of_life():
     feed = Feed("o-m---#", "o", messages=["no number"])
     async with feed:
@@ -350,18 +339,6 @@ async def test_what_does_not_fit_the_codec_is_a_sign_of_life():
         feed.connection.start()
         await asyncio.sleep(2)
     assert feed.times == [(0.2, 1.1)]
-
-
-@in_virtual_time
-async def test_skips_are_told_behind_the_message_that_shows_them():
-    feed = Feed("o-m-m", messages=["1", "3"])
-    order = []
-    async with feed:
-        on_gap(feed.connection, sequence=int).subscribe(lambda it: order.append(list(it.missed)))
-        on_receive(feed.connection).subscribe(order.append)
-        feed.connection.start()
-        await asyncio.sleep(1)
-    assert order == ["1", "3", [2]]
 
 
 @pytest.mark.parametrize("position", [0, 1])

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 import reactivex
+from conversing import errors_of
 from reactivex import operators as ops
 from reactivex.subject import BehaviorSubject
 from virtual import Chat, virtual
@@ -102,7 +103,7 @@ async def test_a_data_connection_without_a_value_yet_is_an_error_event():
     passed = []
     pulse(1).pipe(client_send(chat.connection, reactivex.never())).subscribe(passed.append)
     assert passed == [1]
-    (error,) = [event for event in chat.journal.events if isinstance(event, ErrorEvent)]
+    (error,) = errors_of(chat)
     assert (error.phase, "no message to send yet" in error.message) == ("send", True)
 
 
@@ -133,21 +134,27 @@ async def test_is_binary_on_send(message, is_binary, sent):
     assert chat.peer.received == [sent, sent]
 
 
+async def no_message(_pulse):
+    return "hello"
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda chat: client_send(chat, b"bytes", is_binary=False), "must be str, not bytes"),
+        (lambda chat: client_send(chat, 7, is_binary=True), "must be str or bytes, not int"),
+        (lambda chat: client_send(chat, None), "must be str or bytes, not NoneType"),
+        (lambda chat: client_send(chat, "\ud800"), "surrogate"),
+        (lambda chat: client_send(chat, no_message), "message: expected a plain function that returns what to send"),
+        (lambda chat: client_send(chat, "hello", tag="it"), "tag: expected a function that returns the tag of a pulse"),
+        (lambda chat: client_stop(chat, code=1006), "1006"),
+        (lambda chat: client_stop(chat, reason="x" * 124), "123"),
+    ],
+)
 @virtual
-async def test_a_constant_of_the_wrong_type_raises_when_the_pipeline_is_built():
-    chat = Chat()
-    with pytest.raises(TypeError, match="must be str, not bytes"):
-        client_send(chat.connection, b"bytes", is_binary=False)
-    with pytest.raises(TypeError, match="must be str or bytes, not int"):
-        client_send(chat.connection, 7, is_binary=True)
-    with pytest.raises(TypeError, match="must be str or bytes, not NoneType"):
-        client_send(chat.connection, None)
-    with pytest.raises(ValueError, match="surrogate"):
-        client_send(chat.connection, "\ud800")
-    with pytest.raises(ValueError, match="1006"):
-        client_stop(chat.connection, code=1006)
-    with pytest.raises(ValueError, match="123"):
-        client_stop(chat.connection, reason="x" * 124)
+async def test_what_cannot_be_sent_raises_when_the_pipeline_is_built(make, says):
+    with pytest.raises((TypeError, ValueError), match=says):
+        make(Chat().connection)
 
 
 @virtual
@@ -158,8 +165,7 @@ async def test_what_is_no_message_is_an_error_event_and_the_pulse_passes():
     pulse(8).pipe(client_send(chat.connection, lambda _: b"no str", is_binary=False)).subscribe(passed.append)
     pulse("\ud800").pipe(client_send(chat.connection)).subscribe(passed.append)
     assert passed == [7, 8, "\ud800"]
-    errors = [event for event in chat.journal.events if isinstance(event, ErrorEvent)]
-    assert [(event.phase, type(event.error)) for event in errors] == [("send", SendError)] * 3
+    assert [(event.phase, type(event.error)) for event in errors_of(chat)] == [("send", SendError)] * 3
 
 
 @virtual
@@ -182,38 +188,18 @@ async def test_a_tag_tells_what_became_of_a_pulses_message():
     assert seen == [(4, 4), (4, 8), (4, 8), (4, 6)]
 
 
-async def no_message(_pulse):
-    return "hello"
-
-
 @virtual
-async def test_a_coroutine_function_makes_no_message():
-    with pytest.raises(TypeError, match="message: expected a plain function that returns what to send"):
-        client_send(Chat().connection, no_message)
-
-
-@virtual
-async def test_a_tag_that_is_no_function_of_the_pulse_is_refused():
-    with pytest.raises(TypeError, match="tag: expected a function that returns the tag of a pulse's message, got str"):
-        client_send(Chat().connection, "hello", tag="greeting")
-
-
-@virtual
-async def test_what_a_tag_raises_is_the_pipelines_error():
+async def test_what_a_function_or_a_tag_raises_is_the_pipelines_error():
     chat = await Chat().opened()
     failed = []
-    pulse(7).pipe(client_send(chat.connection, "constant", tag=len)).subscribe(on_error=failed.append)
-    pulse(7).pipe(client_send(chat.connection, str, tag=len)).subscribe(on_error=failed.append)
-    assert [type(error) for error in failed] == [TypeError, TypeError]
+    for node in (
+        client_send(chat.connection, "constant", tag=len),
+        client_send(chat.connection, str, tag=len),
+        client_send(chat.connection, lambda number: str(number / 0)),
+    ):
+        pulse(7).pipe(node).subscribe(on_error=failed.append)
+    assert [type(error) for error in failed] == [TypeError, TypeError, ZeroDivisionError]
     assert chat.peer.received == []
-
-
-@virtual
-async def test_what_a_function_raises_is_the_pipelines_error():
-    chat = await Chat().opened()
-    failed = []
-    pulse(0).pipe(client_send(chat.connection, lambda n: str(1 / n))).subscribe(on_error=failed.append)
-    assert isinstance(failed[0], ZeroDivisionError)
     assert chat.connection.state is ConnectionState.OPEN
 
 
@@ -229,7 +215,7 @@ async def test_on_receive_gives_the_form_that_was_asked_for():
     assert text == ["é", "b"]
     assert binary == ["é".encode(), b"b", b"\xff"]
     assert both == ["é", b"b", b"\xff"]
-    (error,) = [event for event in chat.journal.events if isinstance(event, ErrorEvent)]
+    (error,) = errors_of(chat)
     assert (error.phase, type(error.error)) == ("receive", DecodeError)
 
 
@@ -247,8 +233,7 @@ async def test_on_receive_in_batches():
     assert text == [["a", "b"], ["c"]]
     assert binary == [[b"a", b"b"], [b"c", b"\xff"], [b"\xfe"]]
     assert both == [["a", "b"], [b"c", b"\xff"], [b"\xfe"]]
-    errors = [event for event in chat.journal.events if isinstance(event, ErrorEvent)]
-    assert [(event.phase, type(event.error)) for event in errors] == [("receive", DecodeError)] * 2
+    assert [(event.phase, type(event.error)) for event in errors_of(chat)] == [("receive", DecodeError)] * 2
     completed = []
     on_receive(connection, batched=True).subscribe(on_completed=lambda: completed.append(True))
     connection.for_project.detach()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import itertools
 import threading
 from datetime import timedelta
@@ -15,17 +14,11 @@ from conversing import Told, busy, errors_of, idle, no_match, no_message
 from reactivex import operators as ops
 from reactivex.testing import TestScheduler
 from threads import opened_in_a_thread
-from virtual import Chat, virtual
+from virtual import Chat, accept, virtual
 
-from rxnodes import (
-    ConnectionLost,
-    DecodeError,
-    ProtocolError,
-    RequestTimeout,
-    SendError,
-    pulse,
-)
+from rxnodes import ConnectionLost, DecodeError, Project, ProtocolError, RequestTimeout, RxNodesError, SendError
 from rxnodes.codecs import as_codec
+from rxnodes.testing import ScriptedTransport
 from rxnodes.transport.receipts import SendQueue
 from rxnodes.websocket import channel, on_receive, on_start, request
 
@@ -51,24 +44,16 @@ async def test_a_request_emits_the_one_answer_and_completes():
 
 
 @virtual
-async def test_when_the_answer_is_shown_nothing_is_left_of_the_request():
+async def test_it_sends_for_each_subscription_and_when_the_answer_comes_nothing_is_left():
     chat = await Chat().opened()
-    shown = []
-    request(chat.connection, "ask", match=lambda _: True).subscribe(lambda _: shown.append(idle(chat.connection)))
-    chat.peer.send("answer")
-    assert shown == [True]
-
-
-@virtual
-async def test_it_sends_for_each_subscription():
-    chat = await Chat().opened()
-    numbers = itertools.count(1)
+    numbers, left = itertools.count(1), []
     asking = request(chat.connection, lambda: f"ask {next(numbers)}", match=lambda text: text == "answer")
     assert chat.peer.received == []
-    first, second = Told(asking), Told(asking)
+    first, second = Told(asking), Told(asking.pipe(ops.do_action(lambda _: left.append(idle(chat.connection)))))
     chat.peer.send("answer")
     assert chat.peer.received == ["ask 1", "ask 2"]
     assert first.all == second.all == ["answer", "completed"]
+    assert left == [True]
 
 
 @virtual
@@ -146,27 +131,19 @@ async def test_not_open_is_an_error_at_once():
     assert idle(chat.connection)
 
 
-@virtual
-async def test_a_full_send_queue_is_an_error_at_once():
-    chat = await Chat(send_queue=SendQueue(max_messages=1)).opened()
-    chat.peer.stop_reading()
-    chat.connection.send("waits")
-    told = Told(request(chat.connection, "ask", match=lambda _: True))
-    (error,) = told.all
-    assert isinstance(error, SendError)
-    assert str(error) == "'chat': the send queue is full, request not sent"
-    assert idle(chat.connection)
-
-
 @pytest.mark.parametrize("seconds", [10, None])
+@pytest.mark.parametrize("overflow", ["error", "drop_oldest"])
 @virtual
-async def test_one_that_is_dropped_from_the_send_queue_later_is_an_error_then(seconds):
-    chat = await Chat(send_queue=SendQueue(max_messages=1, overflow="drop_oldest")).opened()
+async def test_one_that_a_full_send_queue_drops_is_an_error_at_once_or_later(overflow, seconds):
+    chat = await Chat(send_queue=SendQueue(max_messages=1, overflow=overflow)).opened()
     chat.peer.stop_reading()
+    if overflow == "error":
+        chat.connection.send("waits")
     told = Told(request(chat.connection, "ask", match=lambda _: True, timeout=seconds))
-    await asyncio.sleep(1)
-    assert told.all == []
-    chat.connection.send("makes it give way")
+    if overflow == "drop_oldest":
+        await asyncio.sleep(1)
+        assert told.all == []
+        chat.connection.send("makes it give way")
     (error,) = told.all
     assert isinstance(error, SendError)
     assert str(error) == "'chat': the send queue is full, request not sent"
@@ -233,6 +210,21 @@ async def test_each_of_many_times_out_in_its_own_time_whatever_comes_of_the_othe
 
 
 @virtual
+async def test_one_that_times_out_may_give_up_another_that_is_due_too():
+    chat = await Chat().opened()
+    told = []
+    waiting = [
+        request(chat.connection, "ask", match=no_match, timeout=1).subscribe(
+            on_error=lambda _, number=number: (told.append(number), waiting[1].dispose())
+        )
+        for number in range(3)
+    ]
+    await asyncio.sleep(2)
+    assert told == [0, 2]
+    assert idle(chat.connection)
+
+
+@virtual
 async def test_without_a_limit_it_waits_for_as_long_as_it_takes():
     chat = await Chat().opened()
     told = Told(request(chat.connection, "ask", match=lambda _: True, timeout=None))
@@ -256,29 +248,13 @@ async def test_the_subscriptions_scheduler_measures_the_time():
     assert endless.all == []
 
 
-def reset(chat):
-    chat.peer.reset()
-
-
-def stop(chat):
-    chat.connection.stop(code=4000, reason="enough")
-
-
-def close(chat):
-    chat.peer.close(1012, "restart")
-
-
-def violate(chat):
-    chat.peer.violate()
-
-
 @pytest.mark.parametrize(
     ("end", "code", "reason", "cause"),
     [
-        (reset, 1006, "", ConnectionLost),
-        (stop, 4000, "", None),
-        (close, 1012, "restart", None),
-        (violate, 1006, "", ProtocolError),
+        (lambda chat: chat.peer.reset(), 1006, "", ConnectionLost),
+        (lambda chat: chat.connection.stop(code=4000, reason="enough"), 4000, "", None),
+        (lambda chat: chat.peer.close(1012, "restart"), 1012, "restart", None),
+        (lambda chat: chat.peer.violate(), 1006, "", ProtocolError),
     ],
 )
 @pytest.mark.parametrize("reconnect", [None, {}])
@@ -295,6 +271,26 @@ async def test_the_end_before_the_answer_is_an_error_that_says_how_it_ended(end,
     assert (error.code, error.reason) == (code, reason)
     assert type(error.__cause__) is (cause or type(None))
     assert idle(chat.connection)
+
+
+def test_an_end_that_nobody_told_is_an_error_too():
+    """The loop is closed under the project, and who waits in another thread would wait for ever."""
+    transport = ScriptedTransport(accept)
+    project = Project(websocket={"chat": "ws://chat.test/"}, transport=transport)
+    chat = project.websocket("chat")
+    loop = asyncio.new_event_loop()
+
+    async def ask():
+        await project.__aenter__()
+        chat.start()
+        await chat.wait_started()
+        return Told(request(chat, "ask", match=no_match))
+
+    told = loop.run_until_complete(ask())
+    loop.close()
+    with pytest.raises(RxNodesError, match="the event loop was closed"):
+        asyncio.run(project.__aexit__(None, None, None))
+    assert [str(error) for error in told.all] == ["'chat' was removed, or the project closed, before the answer came"]
 
 
 @virtual
@@ -382,20 +378,6 @@ async def test_a_timeout_may_be_a_timedelta_and_nothing_else_than_a_time():
             request(chat.connection, "ask", match=lambda _: True, timeout=timeout)
 
 
-async def is_answer(_message):
-    return True
-
-
-@virtual
-async def test_a_match_that_is_no_plain_function_raises_at_once():
-    connection = Chat().connection
-    for match, says in [("id", "expected a function that returns whether"), (is_answer, "expected a plain function")]:
-        with pytest.raises(TypeError, match=says):
-            request(connection, "ask", match=match)
-        with pytest.raises(TypeError, match=says):
-            channel(connection, subscribe="s", match=match)
-
-
 @virtual
 async def test_a_constant_that_cannot_be_sent_raises_at_once():
     connection = Chat().connection
@@ -406,18 +388,6 @@ async def test_a_constant_that_cannot_be_sent_raises_at_once():
     for constants in ({"subscribe": 7}, {"subscribe": "s", "unsubscribe": 7}):
         with pytest.raises(TypeError, match="must be str or bytes, not int"):
             channel(connection, match=lambda _: True, **constants)
-
-
-@virtual
-async def test_requests_can_be_made_within_notifications():
-    chat = Chat()
-    answers = []
-    on_start(chat.connection).pipe(
-        ops.flat_map(lambda _: request(chat.connection, "who", match=lambda text: text == "me"))
-    ).subscribe(answers.append)
-    await chat.opened()
-    chat.peer.send("me")
-    assert answers == ["me"]
 
 
 def test_a_request_from_another_thread():
@@ -451,18 +421,20 @@ def test_one_that_is_given_up_before_the_loop_hears_of_it_is_never_sent():
 
 
 @virtual
-async def test_a_pulse_that_asks_and_answers():
-    chat = await Chat().opened()
+async def test_a_notification_that_asks_within_a_pipeline():
+    chat = Chat()
     told = Told(
-        pulse(7).pipe(
+        on_start(chat.connection).pipe(
+            ops.take(1),
             ops.flat_map(
-                lambda number: request(
-                    chat.connection, {"id": number}, match=lambda answer: answer.get("id") == number, codec="json"
+                lambda opened: request(
+                    chat.connection, {"id": 7}, match=lambda answer: answer.get("id") == 7, codec="json"
                 )
             ),
             ops.timeout(60, reactivex.empty()),
         )
     )
+    await chat.opened()
     chat.peer.send('{"id":7}')
     assert told.all == [{"id": 7}, "completed"]
 
@@ -516,15 +488,6 @@ async def test_however_many_ask_a_message_is_looked_at_once_for_each_key():
     assert idle(chat.connection)
 
 
-@virtual
-async def test_those_who_wait_for_the_same_value_get_the_same_answer():
-    chat = await Chat().opened()
-    first, second = Told(ask(chat, 1)), Told(ask(chat, 1))
-    chat.peer.send('{"id":1,"answer":"a"}')
-    chat.peer.send('{"id":1,"answer":"b"}')
-    assert first.all == second.all == [{"id": 1, "answer": "a"}, "completed"]
-
-
 @pytest.mark.parametrize("message", ["{}", "7", "[]", '{"id":[1]}', '{"id":{}}', "null"])
 @pytest.mark.parametrize("key", ["id", lambda message: message["id"], lambda message: message["id"].number])
 @virtual
@@ -543,18 +506,31 @@ async def test_what_else_a_key_raises_is_the_error_of_all_who_share_it():
     def fail(message):
         raise ValueError(message)
 
+    later = []
+    on_receive(chat.connection, codec="json").pipe(ops.take(1)).subscribe(
+        lambda _: later.append(Told(ask(chat, 1, key=fail)))
+    )
     everybody = [Told(ask(chat, value, key=fail)) for value in range(3)]
     other = Told(ask(chat, 1))
     chat.peer.send('{"id":1}')
     assert [[type(error) for error in told.all] for told in everybody] == [[ValueError]] * 3
     assert other.all == [{"id": 1}, "completed"]
+    assert later[0].all == [], "one who asks within a notification shares the next message"
+    chat.peer.send('{"id":1}')
+    assert [type(error) for error in later[0].all] == [ValueError]
     assert idle(chat.connection)
+
+
+async def is_answer(_message):
+    return True
 
 
 @pytest.mark.parametrize("converse", [request, channel])
 @pytest.mark.parametrize(
     ("match", "codec", "says"),
     [
+        ("id", "json", "expected a function that returns whether"),
+        (is_answer, "json", "expected a plain function"),
         (("id", [1]), "json", "unhashable type"),
         ((vars, {}), "json", "unhashable type"),
         (("id",), "json", "expected a key and a value"),
@@ -631,18 +607,6 @@ async def test_an_answer_in_the_same_read_as_the_end_is_one(reconnect):
     await asyncio.sleep(1)
     assert answered.all == [{"id": 1}, "completed"]
     assert [error.code for error in unanswered.all] == [1012]
-
-
-@pytest.mark.slow
-@virtual
-async def test_ways_of_reading_that_nobody_uses_are_forgotten():
-    chat = await Chat().opened()
-    for _ in range(10):
-        Told(request(chat.connection, 7, match=lambda _: True, codec=(str, lambda text: int(text))))  # noqa: PLW0108
-        chat.peer.send("7")
-    gc.collect()
-    # The last one is held, with its stream.
-    assert len(chat.connection._driver.inbound._values) == 2
 
 
 def test_a_request_is_awaited_on_another_loop():

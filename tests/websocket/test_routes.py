@@ -13,7 +13,7 @@ from faults import run_session
 
 from rxnodes import ConnectError, ConnectOptions, Initiator, Project
 from rxnodes.testing import WebSocketServer, echo
-from rxnodes.websocket.settings import ConnectionSettings, TlsSettings
+from rxnodes.websocket.settings import ConnectionSettings
 from rxnodes.wire.tunnel import Credentials, Proxy
 
 SECRET = "hunter2"  # noqa: S105 - planted, to be looked for
@@ -123,6 +123,8 @@ def test_a_hooks_url_has_the_proxy_that_is_for_it(variables):
     target = settings.retarget(ConnectOptions(url="ws://free.test/"))
     assert target.proxy is None
     assert settings.target().proxy is not None
+    set_here = connection(proxy=f"http://user:{SECRET}@proxy.test")
+    assert set_here.retarget(ConnectOptions(url="ws://free.test/")).proxy == set_here.proxy
     assert target.cookies is settings.target().cookies is not None
 
 
@@ -244,11 +246,6 @@ async def test_files_are_read_again_when_they_have_changed(authority, tmp_path):
         assert await outcome() == unusable
         shutil.copy(authority.file, file)
         assert await outcome() == "open"
-
-
-def test_a_file_that_is_the_same_is_not_read_again(authority):
-    settings = TlsSettings(ca_file=authority.file)
-    assert settings.context() is settings.context()
 
 
 @pytest.mark.parametrize(

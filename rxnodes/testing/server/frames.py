@@ -1,6 +1,6 @@
 r"""WebSocket frames as bytes (RFC 6455 section 5), right ones and wrong ones.
 
-Nothing is judged here: a test gets the frame that it asks for, and sees a client's frame as it came.
+Nothing is checked here: a test gets any frame that it describes, and sees a client's frame as it came.
 
 Example:
     >>> Frame(Opcode.TEXT, b"Hello").encode()
@@ -47,7 +47,7 @@ _NO_STATUS: Final = 1005
 
 
 class Opcode(enum.IntEnum):
-    """What a frame is (RFC 6455 section 5.2). Any other number up to 15 is reserved."""
+    """The kind of a frame (RFC 6455 section 5.2). Any other number up to 15 is reserved."""
 
     CONTINUATION = 0
     TEXT = 1
@@ -58,10 +58,10 @@ class Opcode(enum.IntEnum):
 
 
 class Close(NamedTuple):
-    """What a Close frame says.
+    """The content of a Close frame.
 
     Attributes:
-        code: The close code; 1005 where the frame was empty (RFC 6455 section 7.1.5).
+        code: The close code; 1005 if the frame was empty (RFC 6455 section 7.1.5).
         reason: The reason.
     """
 
@@ -78,7 +78,7 @@ class Frame:
         payload: The payload, not masked.
         fin: Whether the message ends here.
         rsv: The reserved bits: a sum of `RSV1`, `RSV2` and `RSV3`.
-        mask: The four bytes of the masking key; `None`: not masked, as a server's frames must be.
+        mask: The four bytes of the masking key; `None` if it is not masked, as a server's frames must be.
 
     Example:
         >>> Frame(Opcode.TEXT, b"Hel", fin=False).encode() + Frame(Opcode.CONTINUATION, b"lo").encode()
@@ -100,15 +100,15 @@ class Frame:
         """Gives the frame as bytes.
 
         Args:
-            length: The length to declare, where it is to be another than the payload's.
-            length_bits: The size of the length field, where it is to be another than the shortest that will do.
+            length: The length to declare, if not the payload's.
+            length_bits: The size of the length field, if not the shortest that suffices.
 
         Returns:
-            The header and the payload, masked where there is a mask.
+            The header and the payload, masked if there is a mask.
 
         Raises:
-            struct.error: The length does not fit into a field of 16 or 64 bits.
-            ValueError: It does not fit into one byte, or the opcode or the reserved bits do not.
+            struct.error: If the length does not fit into a field of 16 or 64 bits.
+            ValueError: If the length, the opcode or the reserved bits do not fit into their bits.
         """
         first = self.fin * _FIN_BIT | self.rsv << 4 | self.opcode
         declared = len(self.payload) if length is None else length
@@ -122,10 +122,10 @@ def take_frame(buffer: bytearray) -> Frame | None:
     """Takes the first frame out of `buffer`.
 
     Args:
-        buffer: What a client has sent so far. The frame's bytes are removed from it.
+        buffer: The bytes that a client has sent so far. The frame's bytes are removed from it.
 
     Returns:
-        The frame, with its payload unmasked; `None`, and the buffer as it was, while it is not all there.
+        The frame, with its payload unmasked. While it is incomplete, `None`; then the buffer stays as it was.
 
     Example:
         >>> buffer = bytearray(Frame(Opcode.PING, b"1").encode() + Frame(Opcode.TEXT, b"Hello").encode()[:-1])
@@ -163,14 +163,14 @@ def close_payload(code: int | None, reason: str | bytes = "") -> bytes:
     r"""Gives the payload of a Close frame (RFC 6455 section 5.5.1).
 
     Args:
-        code: Any number of 16 bits, allowed or not; `None`: none, and the payload is the reason alone.
-        reason: Text, or bytes that need not be UTF-8. A right one has 123 bytes at most.
+        code: Any number of 16 bits, allowed or not. With `None`, the payload is the reason alone.
+        reason: Text, or bytes that need not be UTF-8. A valid one has at most 123 bytes.
 
     Returns:
         The payload.
 
     Raises:
-        struct.error: The code does not fit into 16 bits.
+        struct.error: If the code does not fit into 16 bits.
 
     Example:
         >>> close_payload(1000, "bye"), close_payload(None)
@@ -187,10 +187,10 @@ def parse_close(payload: bytes) -> Close:
         payload: The payload, unmasked.
 
     Returns:
-        Its code and reason; 1005 and none where it is empty. Whether such a code may be sent is not judged.
+        Its code and reason; 1005 and no reason if it is empty. The code may be one that must not be sent.
 
     Raises:
-        ValueError: It is one byte long, or its reason is not UTF-8.
+        ValueError: If it is one byte long, or its reason is not UTF-8.
 
     Example:
         >>> parse_close(close_payload(1001, "bye")), parse_close(b"")
@@ -207,7 +207,7 @@ def accept_key(key: str) -> str:
     """Gives the Sec-WebSocket-Accept that answers a Sec-WebSocket-Key (RFC 6455 section 4.2.2).
 
     Args:
-        key: The key as it came; whether it is a right one is not judged.
+        key: The key as it came, valid or not.
 
     Returns:
         The header's value.
@@ -226,10 +226,10 @@ def deflate(payload: bytes) -> bytes:
     """Compresses a message's payload as permessage-deflate does (RFC 7692 section 7.2.1), without context takeover.
 
     Args:
-        payload: The whole message's.
+        payload: The payload of the whole message.
 
     Returns:
-        The payload for one frame with `rsv=RSV1`, or, cut anywhere, for a frame with it and its continuations.
+        The payload for one frame with `rsv=RSV1`; or, cut anywhere, for such a frame and its continuations.
 
     Example:
         That of RFC 7692 section 7.2.3.1:
@@ -257,7 +257,7 @@ def _encode_length(length: int, bits: Literal[7, 16, 64]) -> tuple[int, bytes]:
 
 
 def _mask(payload: bytes, key: bytes) -> bytes:
-    """Masks or unmasks (RFC 6455 section 5.3): as one big exclusive-or, which is fast enough for megabytes."""
+    """Masks or unmasks (RFC 6455 section 5.3), as one big number, which is fast enough for megabytes."""
     size = len(payload)
     pad = (key * (size // _MASK_SIZE + 1))[:size]
     return (int.from_bytes(payload) ^ int.from_bytes(pad)).to_bytes(size)

@@ -16,10 +16,10 @@ class Request:
     """The client's opening handshake (RFC 6455 section 4.1), as it came.
 
     Attributes:
-        method: `GET`, from a client in its right mind.
+        method: The method, which should be `GET`.
         target: The path and the query.
-        version: `HTTP/1.1`.
-        headers: Names and values in the order they came.
+        version: The version, which should be `HTTP/1.1`.
+        headers: Names and values, in the order in which they came.
     """
 
     method: str
@@ -28,7 +28,7 @@ class Request:
     headers: tuple[tuple[str, str], ...]
 
     def header(self, name: str) -> str | None:
-        """Gives the value of a header, several ones joined by a comma; `None`: it did not come.
+        """Gives the value of a header, or several values joined by commas; `None` if it did not come.
 
         Args:
             name: The header's name, in upper or lower case.
@@ -41,10 +41,10 @@ class Request:
         """Reads a request.
 
         Args:
-            head: The request up to its empty line, and without it.
+            head: The request up to its empty line, and without that.
 
         Raises:
-            ValueError: This is not HTTP.
+            ValueError: If this is not HTTP.
         """
         first, *lines = head.decode("latin-1").split("\r\n")
         method, target, version = first.split(" ")
@@ -55,7 +55,7 @@ class Request:
 def response_head(status: int, reason: str, headers: Mapping[str, str | None]) -> bytes:
     """Gives a response up to its empty line.
 
-    A header without a value is left out; of two whose names differ in case only, the last counts.
+    A header with `None` is left out. Of two whose names differ only in case, the last counts.
     """
     last = {name.lower(): (name, value) for name, value in headers.items()}
     fields = [f"{name}: {value}" for name, value in last.values() if value is not None]

@@ -1,4 +1,4 @@
-"""The server's end of one WebSocket connection, which a script drives."""
+"""The server's end of one WebSocket connection, driven by a script."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class CloseReceived(ConnectionError):  # noqa: N818 - names what happened
     """The client's Close frame came where the script waited for a message.
 
     Attributes:
-        code: The client's code; 1005 for an empty frame.
+        code: The client's code; 1005 if the frame was empty.
         reason: The client's reason.
     """
 
@@ -35,14 +35,14 @@ class CloseReceived(ConnectionError):  # noqa: N818 - names what happened
 
 
 class Peer:
-    """The server's end of one connection: what a script drives.
+    """The server's end of one connection, driven by a script.
 
-    Nothing happens that the script does not ask for. In particular nothing is read but by `read_request`, `receive` and
-    the verbs built upon them: a script that does not read lets the client's writes fill up.
+    Nothing happens by itself. In particular, only `read_request`, `receive` and the methods built upon them read: while
+    a script does not read, the client's writes fill up.
 
-    Once the connection is over, a verb that sends raises a `ConnectionError`: `ConnectionResetError` or
-    `BrokenPipeError` where the client ended it, `ConnectionAbortedError` where `reset` did. A script may let it pass:
-    to its server that is no failure.
+    Once the connection is over, a method that sends raises a `ConnectionError`: `ConnectionResetError` or
+    `BrokenPipeError` if the client ended it, `ConnectionAbortedError` if `reset` did. A script need not catch it: the
+    server does not count it as a failure.
 
     Attributes:
         number: The connection's number on its server, from 1.
@@ -69,16 +69,16 @@ class Peer:
     # The opening handshake
 
     async def read_request(self) -> Request:
-        """Reads the opening handshake. Bytes behind it are kept for `receive`.
+        """Reads the opening handshake. Bytes after it are kept for `receive`.
 
         Returns:
-            The request, which from then on is `request` too.
+            The request, which is the attribute `request` from then on.
 
         Raises:
-            EndOfStream: FIN came instead.
-            ConnectionResetError: RST came instead.
-            AssertionError: 64 KiB came without an empty line.
-            ValueError: What came is not HTTP.
+            EndOfStream: If FIN came instead.
+            ConnectionResetError: If RST came instead.
+            AssertionError: If 64 KiB came without an empty line.
+            ValueError: If it is not HTTP.
         """
         while (end := self._buffer.find(b"\r\n\r\n")) < 0:
             if len(self._buffer) > _LONGEST_REQUEST:
@@ -96,17 +96,17 @@ class Peer:
         *,
         then: bytes = b"",
     ) -> None:
-        """Sends the 101 that opens the connection (RFC 6455 section 4.2.2), after reading the request if that is due.
+        """Sends the 101 that opens the connection (RFC 6455 section 4.2.2). If need be, it reads the request first.
 
         Args:
             subprotocol: The Sec-WebSocket-Protocol to answer, offered or not.
             extensions: The Sec-WebSocket-Extensions to answer, offered or not.
-            extra_headers: Headers to add, or to put in the place of the right ones; `None` leaves one out.
+            extra_headers: Headers to add, or to take the place of the right ones; `None` as a value leaves one out.
             then: Bytes that follow in the same segment.
 
         Raises:
-            AssertionError: The request has no Sec-WebSocket-Key.
-            ValueError: What came is not HTTP.
+            AssertionError: If the request has no Sec-WebSocket-Key.
+            ValueError: If it is not HTTP.
         """
         request = self.request or await self.read_request()
         key = request.header("Sec-WebSocket-Key")
@@ -129,16 +129,16 @@ class Peer:
         headers: Mapping[str, str | None] | None = None,
         body: bytes = b"",
     ) -> None:
-        """Answers the request with any HTTP response, after reading it if that is due.
+        """Answers the request with any HTTP response. If need be, it reads the request first.
 
         Args:
             status: The status code.
-            reason: The reason phrase; `None`: the usual one.
-            headers: The headers. Content-Length is added unless it is among them; `None` leaves it out.
+            reason: The reason phrase; by default the usual one.
+            headers: The headers. Content-Length is added unless it is among them; `None` as its value leaves it out.
             body: The body.
 
         Raises:
-            ValueError: What came is not HTTP; or the status has no usual phrase, and no other was given.
+            ValueError: If the request is not HTTP, or the status has no usual phrase and none was given.
         """
         if self.request is None:
             await self.read_request()
@@ -149,13 +149,13 @@ class Peer:
     # Sending
 
     async def send_raw(self, data: bytes) -> None:
-        """Sends bytes as they are, through TLS where there is TLS. Returns when the kernel has taken them.
+        """Sends bytes as they are, through TLS if there is TLS. It returns when the kernel has taken them.
 
         Args:
             data: The bytes, of any number.
 
         Raises:
-            ConnectionError: The connection is over. A part of them may have left.
+            ConnectionError: If the connection is over. A part of the bytes may have left.
         """
         await (self._tls or self._tcp).send(data)
 
@@ -166,12 +166,12 @@ class Peer:
 
         Args:
             frame: The frame.
-            length: The length to declare, where it is to be another than the payload's.
-            length_bits: The size of the length field, where it is to be another than the shortest that will do.
+            length: The length to declare, if not the payload's.
+            length_bits: The size of the length field, if not the shortest that suffices.
 
         Raises:
-            struct.error: As `Frame.encode`.
-            ValueError: Likewise.
+            struct.error: As in `Frame.encode`.
+            ValueError: As in `Frame.encode`.
         """
         await self.send_raw(frame.encode(length=length, length_bits=length_bits))
 
@@ -179,7 +179,7 @@ class Peer:
         """Sends a text message in one frame.
 
         Args:
-            text: The text; or bytes, which need not be UTF-8.
+            text: The text, or bytes that need not be UTF-8.
         """
         await self.send_frame(Frame(Opcode.TEXT, text.encode() if isinstance(text, str) else text))
 
@@ -192,10 +192,10 @@ class Peer:
         await self.send_frame(Frame(Opcode.BINARY, data))
 
     async def ping(self, payload: bytes = b"") -> None:
-        """Sends a ping. The pong is for the script to `receive`.
+        """Sends a ping. The script gets the pong by `receive`.
 
         Args:
-            payload: What the pong is to repeat; 125 bytes at most where the frame is to be a right one (RFC 6455
+            payload: The payload, which the pong repeats. In a valid frame it has at most 125 bytes (RFC 6455
                 section 5.5).
         """
         await self.send_frame(Frame(Opcode.PING, payload))
@@ -204,7 +204,7 @@ class Peer:
         """Sends a pong, whether it answers a ping or not.
 
         Args:
-            payload: The ping's, where it answers one; 125 bytes at most where the frame is to be a right one.
+            payload: The payload: that of the ping, if it answers one. In a valid frame it has at most 125 bytes.
         """
         await self.send_frame(Frame(Opcode.PONG, payload))
 
@@ -212,42 +212,42 @@ class Peer:
         """Sends a Close frame. TCP stays open.
 
         Args:
-            code: Any number of 16 bits, allowed or not; `None`: none, and the frame holds the reason alone.
-            reason: Text, or bytes that need not be UTF-8. A right one has 123 bytes at most.
+            code: Any number of 16 bits, allowed or not. With `None`, the frame holds the reason alone.
+            reason: Text, or bytes that need not be UTF-8. A valid one has at most 123 bytes.
 
         Raises:
-            struct.error: The code does not fit into 16 bits.
+            struct.error: If the code does not fit into 16 bits.
         """
         await self.send_frame(Frame(Opcode.CLOSE, close_payload(code, reason)))
 
     # Receiving
 
     async def receive(self) -> Frame:
-        """Gives the client's next frame, as it came. Nothing is answered.
+        """Gives the client's next frame, as it came. It answers nothing.
 
         Raises:
-            EndOfStream: FIN came instead.
-            ConnectionResetError: RST came instead.
+            EndOfStream: If FIN came instead.
+            ConnectionResetError: If RST came instead.
         """
         while (frame := take_frame(self._buffer)) is None:
             await self._fill()
         return frame
 
     async def receive_message(self, *, answer_pings: bool = True) -> str | bytes:
-        """Gives the client's next whole message, past pongs.
+        """Gives the client's next whole message. It skips pings and pongs.
 
         Args:
-            answer_pings: Whether a ping that comes meanwhile is answered. It is passed over in either case.
+            answer_pings: Whether it also answers the pings.
 
         Returns:
             A `str` for a text message, `bytes` for a binary one.
 
         Raises:
-            CloseReceived: A Close frame came instead.
-            EndOfStream: FIN came instead.
-            ConnectionResetError: RST came instead.
-            AssertionError: The client broke the protocol.
-            ValueError: A text message is not UTF-8, or a Close frame cannot be read.
+            CloseReceived: If a Close frame came instead.
+            EndOfStream: If FIN came instead.
+            ConnectionResetError: If RST came instead.
+            AssertionError: If the client broke the protocol.
+            ValueError: If a text message is not UTF-8, or a Close frame cannot be read.
         """
         first = await self._receive_data(answer_pings=answer_pings)
         _check(first.opcode in (Opcode.TEXT, Opcode.BINARY), "started a message with", first)
@@ -259,17 +259,17 @@ class Peer:
         return payload.decode() if first.opcode == Opcode.TEXT else bytes(payload)
 
     async def expect_close(self, *, answer_pings: bool = True) -> Close:
-        """Waits for the client's Close frame, past data frames and pongs. It is not answered: `send_close` does that.
+        """Waits for the client's Close frame, and skips all others. It does not answer: `send_close` does that.
 
         Args:
-            answer_pings: Whether a ping that comes meanwhile is answered. It is passed over in either case.
+            answer_pings: Whether it also answers pings.
 
         Returns:
-            The frame's code and reason; 1005 where it was empty.
+            The frame's code and reason; 1005 if it was empty.
 
         Raises:
-            AssertionError: The TCP connection ended without one, or the client broke the protocol.
-            ValueError: The Close frame cannot be read: it is one byte long, or its reason is not UTF-8.
+            AssertionError: If the TCP connection ended without a Close frame, or the client broke the protocol.
+            ValueError: If the Close frame cannot be read: it is one byte long, or its reason is not UTF-8.
         """
         try:
             while True:
@@ -280,7 +280,7 @@ class Peer:
             raise AssertionError(f"the client sent no Close frame: {error}") from error
 
     async def _receive_data(self, *, answer_pings: bool) -> Frame:
-        """Gives the next frame of a message, past pings and pongs."""
+        """Gives the next frame of a message. It skips pings and pongs."""
         while True:
             frame = await self.receive()
             _check(frame.masked, "did not mask (RFC 6455 section 5.1)", frame)
@@ -301,26 +301,26 @@ class Peer:
     # Ending
 
     async def half_close(self) -> None:
-        """Ends our side: close_notify where there is TLS, then FIN. The script can go on receiving."""
+        """Ends our side: with close_notify, if there is TLS, then with FIN. The script can go on receiving."""
         if not self._finished and self._tls is not None:
             await self._tls.notify_close()
         await self.drop_tls()
 
     async def drop_tls(self) -> None:
-        """Ends our side with FIN, without the close_notify that TLS asks for (RFC 8446 section 6.1)."""
+        """Ends our side with FIN, without the close_notify that TLS requires (RFC 8446 section 6.1)."""
         self._finished = True
         await self._tcp.finish()
 
     async def close(self) -> Ending:
-        """Ends our side, then discards what the client still sends until it has ended too; returns how it ended.
+        """Ends our side, then discards the client's bytes until it has ended too, and returns how it ended.
 
-        The client sees FIN, never RST: closing a socket in which bytes wait to be read would send one.
+        The client sees FIN and never RST, which closing a socket with unread bytes would send.
         """
         await self.half_close()
         return await self.wait_closed()
 
     async def wait_closed(self) -> Ending:
-        """Discards what the client sends until its FIN or RST has come; returns which. Nothing is sent."""
+        """Discards the client's bytes until its FIN or RST has come, and returns which. It sends nothing."""
         return await self._tcp.wait_ended()
 
     def reset(self) -> None:

@@ -1,4 +1,4 @@
-"""Ready scripts: servers that behave well, and those that break what a client hopes for."""
+"""Ready scripts, for servers that behave well and for servers that do not."""
 
 from __future__ import annotations
 
@@ -49,17 +49,17 @@ async def echo(peer: Peer) -> None:
 
 
 def in_turn(*scripts: Script) -> Script:
-    """Gives the first connection the first script, and so on; the last one serves all that follow.
+    """Gives each connection its script, in order; the last script also serves all later connections.
 
     Args:
-        *scripts: The scripts, one or more. They go by the connection's number on its server, so the result may be used
-            for several servers.
+        *scripts: One script or more. The number of the connection on its server chooses among them, so the result may
+            be used for several servers.
 
     Returns:
         A script.
 
     Raises:
-        ValueError: There is no script.
+        ValueError: If there is no script.
 
     Example:
         A server that is not ready yet the first two times:
@@ -100,11 +100,10 @@ def refuse(status: int, headers: Mapping[str, str | None] | None = None, body: b
 
 
 def answer_with(*segments: bytes) -> Script:
-    r"""Answers the opening handshake with bytes of any kind, then ends with FIN.
+    r"""Answers the opening handshake with any bytes, then ends with FIN.
 
     Args:
-        *segments: What is sent, one behind the other; none: only FIN. Each is a segment of its own, where it fits into
-            one and the client reads in time.
+        *segments: The bytes, in order. Each is a segment of its own, if it fits into one and the client reads in time.
 
     Returns:
         A script.
@@ -125,7 +124,7 @@ def answer_with(*segments: bytes) -> Script:
 
 
 async def never_answer_handshake(peer: Peer) -> None:
-    """Accepts TCP, listens, and says nothing."""
+    """Accepts TCP, reads, and sends nothing."""
     await peer.wait_closed()
 
 
@@ -140,9 +139,9 @@ def close_with(code: int | None, reason: str | bytes = "", *messages: str) -> Sc
     """Opens, sends the messages and a Close frame, waits for the client's, then ends with FIN.
 
     Args:
-        code: The close code, any number of 16 bits; `None`: none, and the frame holds the reason alone.
+        code: The close code, any number of 16 bits. With `None`, the frame holds the reason alone.
         reason: Text, or bytes that need not be UTF-8.
-        *messages: Text messages that are sent before.
+        *messages: Text messages to send before.
 
     Returns:
         A script.
@@ -175,14 +174,14 @@ async def never_answer_close(peer: Peer) -> None:
 
 
 async def talk_after_close(peer: Peer) -> None:
-    """Does not answer Close, but sends message after message from then on."""
+    """Answers Close with message after message, and with no Close frame."""
     await peer.accept()
     await _hear_close(peer)
     await _talk(peer)
 
 
 async def talk_after_own_close(peer: Peer) -> None:
-    """Sends Close 1000, and then message after message, which RFC 6455 section 5.5.1 forbids."""
+    """Sends Close 1000 and then message after message, which RFC 6455 section 5.5.1 forbids."""
     await peer.accept()
     await peer.send_close()
     await _talk(peer)
@@ -207,13 +206,13 @@ async def hang_up(peer: Peer) -> None:
 
 
 async def vanish(peer: Peer) -> None:
-    """Opens, and ends with RST right behind the 101."""
+    """Opens, and ends with RST right after the 101."""
     await peer.accept()
     peer.reset()
 
 
 async def _hear_close(peer: Peer) -> Close:
-    """Waits for the client's Close frame. In a ready script a client that ends without one is no failure."""
+    """Waits for the client's Close frame. In ready scripts, a client that ends without one is no failure."""
     try:
         while True:
             await peer.receive_message()

@@ -1,4 +1,4 @@
-"""TCP on which a test decides everything: when to read, when to write, and how the connection ends."""
+"""TCP under full control of a test: when to read, when to write, and how the connection ends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["CHUNK", "EndOfStream", "Ending", "Tcp", "TcpServer", "raise_or_note", "refusing_port"]
 
 Ending = Literal["fin", "reset"]
-"""How a TCP connection was ended by the other side."""
+"""How the other side ended a TCP connection."""
 
 #: How many bytes are read at once.
 CHUNK: Final = 64 * 1024
@@ -26,17 +26,17 @@ _LINGER_ZERO: Final = struct.pack("ii", 1, 0)
 
 
 class EndOfStream(ConnectionError):  # noqa: N818 - names what happened
-    """The client ended its side (FIN) where the script waited for more."""
+    """The client ended its side (FIN) while the script waited for more."""
 
 
 class Tcp:
-    """A TCP connection whose every step is in our hands: when it reads, when it writes, and how it ends.
+    """A TCP connection under full control: when it reads, when it writes, and how it ends.
 
-    asyncio's own streams and transports read ahead, and decide themselves between FIN and RST. Here nothing is read
-    that was not asked for, so the other side's writes fill up as they would against a process that is stuck.
+    asyncio's own streams and transports read ahead, and decide themselves between FIN and RST. This one reads only when
+    it is told to, so that the other side's writes fill up, as they do when a process hangs.
 
     Attributes:
-        ended: How the other side ended the connection, as far as that has been seen.
+        ended: How the other side ended the connection; `None` while no end has been seen.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -51,15 +51,15 @@ class Tcp:
         self._waiting: set[asyncio.Future[None]] = set()
 
     async def receive(self) -> bytes:
-        """Waits for bytes and gives them; none at all: the other side has sent FIN.
+        """Waits for bytes and gives them; empty bytes mean that the other side has sent FIN.
 
         Raises:
-            ConnectionResetError: The other side has sent RST.
-            ConnectionAbortedError: The connection was closed here.
+            ConnectionResetError: If the other side has sent RST.
+            ConnectionAbortedError: If the connection was closed here.
         """
         async with self._reading:
             data = await self._receive()
-        if not data and self.ended == "reset":  # the kernel tells of a reset once, and says "end" from then on
+        if not data and self.ended == "reset":  # the kernel reports a reset once, and the end from then on
             raise ConnectionResetError("the connection was reset")
         if not data:
             self.ended = "fin"
@@ -77,7 +77,7 @@ class Tcp:
                 raise
 
     async def send(self, data: bytes) -> None:
-        """Sends all of `data`: returns when the kernel has taken it. One that was cancelled may have sent a part."""
+        """Sends all of `data`, and returns when the kernel has taken it. If it is cancelled, a part may have left."""
         async with self._writing:
             rest = memoryview(data)
             while rest:
@@ -87,7 +87,7 @@ class Tcp:
                     await self._ready(self._loop.add_writer, self._loop.remove_writer)
 
     def send_now(self, data: bytes | memoryview) -> int:
-        """Sends what the kernel takes at once, as one segment where it fits; returns how many bytes that were."""
+        """Sends what the kernel takes at once, as one segment if it fits into one; returns how many bytes it took."""
         self._check_open()
         try:
             return self._sock.send(data)
@@ -107,7 +107,7 @@ class Tcp:
         self._loop.add_writer(self._sock, writable)
 
     async def finish(self) -> None:
-        """Sends FIN, behind all that is being sent. Reading can go on."""
+        """Sends FIN, after all that is being sent. Reading can go on."""
         async with self._writing:
             self.finish_now()
 
@@ -117,7 +117,7 @@ class Tcp:
             self._sock.shutdown(socket.SHUT_WR)
 
     async def wait_ended(self) -> Ending:
-        """Reads and throws away until the other side has ended; returns how it did."""
+        """Discards bytes until the other side has ended, and returns how it ended."""
         try:
             while await self.receive():
                 pass
@@ -126,13 +126,13 @@ class Tcp:
         return "fin"
 
     def reset(self) -> None:
-        """Ends the connection with RST. What was not delivered yet is lost."""
+        """Ends the connection with RST. Bytes that are not delivered yet are lost."""
         with contextlib.suppress(OSError):  # macOS refuses once the other side has reset
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
         self.close()
 
     def close(self) -> None:
-        """Closes the socket. The kernel sends FIN if that is still due, or RST if bytes were left unread."""
+        """Closes the socket. The kernel sends FIN if it has not yet, or RST if bytes are unread."""
         if self._sock.fileno() < 0:
             return
         self._loop.remove_reader(self._sock)
@@ -148,7 +148,7 @@ class Tcp:
     ) -> None:
         """Waits until the socket can be read from (or written to), or is closed.
 
-        The waiting is apart from the reading, so that cancelling a read never loses what was read.
+        Waiting and reading are apart, so that cancelling a read never loses bytes.
         """
         future = self._loop.create_future()
         self._waiting.add(future)
@@ -171,21 +171,21 @@ def _resolve(future: asyncio.Future[None]) -> None:
 
 
 class TcpServer:
-    """Accepts TCP connections and serves each in a task; leaves nothing behind.
+    """Accepts TCP connections, and serves each in a task.
 
-    On leaving, what still runs is cancelled and every socket closed. Whatever else than a connection error went wrong
-    while serving is raised there, so that no test passes by accident: as a group, or as a note to the exception with
-    which the body was left.
+    Leaving it cancels all tasks and closes all sockets. If serving failed, and not with a connection error, leaving
+    raises that, so that no test passes by accident: as a group, or as a note to the exception with which the body was
+    left.
 
     Args:
         serve: Called with each connection and its number, from 1.
-        host: Where to listen.
-        port: The port; 0: any free one.
-        receive_buffer: The kernel's receive buffer in bytes; `None`: the system's.
+        host: The address to listen on.
+        port: The port to listen on; 0 is any free one.
+        receive_buffer: The size of the kernel's receive buffer, in bytes; `None` is the system's default.
 
     Attributes:
-        host: Where it listens.
-        connections: How many TCP connections were accepted so far.
+        host: The address that it listens on.
+        connections: How many TCP connections it has accepted.
     """
 
     def __init__(
@@ -207,12 +207,12 @@ class TcpServer:
 
     @property
     def port(self) -> int:
-        """The port; known from when the context is entered."""
+        """The port, which is known once the context is entered."""
         return self._port
 
     async def __aenter__(self) -> Self:
         self._listener = socket.create_server((self.host, self._port), backlog=_BACKLOG)
-        if self._receive_buffer is not None:  # what is accepted inherits it; later it would be too late for the window
+        if self._receive_buffer is not None:  # accepted sockets inherit it; set later, it would not change the window
             self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer)
         self._listener.setblocking(False)  # noqa: FBT003 - the standard library's
         self._port = self._listener.getsockname()[1]
@@ -222,7 +222,9 @@ class TcpServer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop_listening()
+        assert self._listener is not None
+        asyncio.get_running_loop().remove_reader(self._listener)
+        self._listener.close()
         while self._tasks:
             for task in self._tasks:
                 task.cancel()
@@ -231,12 +233,6 @@ class TcpServer:
         if not failures:
             return
         raise_or_note(BaseExceptionGroup(f"{type(self).__name__}: serving a connection failed", failures), error)
-
-    def _stop_listening(self) -> None:
-        if self._listener is not None:
-            asyncio.get_running_loop().remove_reader(self._listener)
-            self._listener.close()
-            self._listener = None
 
     def _accept_all(self, listener: socket.socket) -> None:
         while True:
@@ -261,7 +257,7 @@ class TcpServer:
 
 
 def raise_or_note(group: BaseExceptionGroup, error: BaseException | None) -> None:
-    """Raises what went wrong in a server, or notes it on the exception with which its body was left."""
+    """Raises the failures of a server, or notes them on the exception with which its body was left."""
     if error is None:
         raise group
     error.add_note("".join(traceback.format_exception(group)))
@@ -269,7 +265,7 @@ def raise_or_note(group: BaseExceptionGroup, error: BaseException | None) -> Non
 
 @contextlib.contextmanager
 def refusing_port() -> Generator[int]:
-    """Gives a port of 127.0.0.1 that refuses connections, and that nobody else gets meanwhile.
+    """Gives a port of 127.0.0.1 that refuses connections, and that no other program gets meanwhile.
 
     Example:
         >>> with refusing_port() as port, contextlib.suppress(ConnectionRefusedError):

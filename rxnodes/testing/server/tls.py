@@ -15,7 +15,7 @@ __all__ = ["Tls"]
 
 
 class Tls:
-    """TLS over a `Tcp`, the server's side, so that each record and the lack of one is in our hands."""
+    """The server's side of TLS over a `Tcp`, with control over each record, also over one that is missing."""
 
     def __init__(self, tcp: Tcp, context: ssl.SSLContext) -> None:
         self._tcp = tcp
@@ -38,7 +38,7 @@ class Tls:
                 return await self._flush()
 
     async def receive(self) -> bytes:
-        """Waits for bytes and gives them; none at all: the client has sent close_notify, or FIN without it."""
+        """Waits for bytes and gives them; empty bytes mean that the client has sent close_notify, or FIN without it."""
         while True:
             try:
                 return self._ssl.read(CHUNK)

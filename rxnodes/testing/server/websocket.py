@@ -30,23 +30,24 @@ if TYPE_CHECKING:
 __all__ = ["Script", "WebSocketServer"]
 
 Script = Callable[[Peer], Awaitable[None]]
-"""What a server does with one connection."""
+"""Drives a server's end of one connection."""
 
 
 class WebSocketServer(TcpServer):
     """A WebSocket server that runs a script for every TCP connection.
 
-    When the script returns, the connection ends with FIN, unless the script has ended it already. A script may fail
-    with a connection error, or be cancelled, without consequence; any other exception is raised on leaving. In a plain
-    `with`, for programs without asyncio, it runs in a thread of its own.
+    When the script returns, the connection ends with FIN, unless the script has ended it already. A connection error or
+    a cancellation in a script has no consequence; any other exception is raised on leaving. In a plain `with`, for
+    programs without asyncio, the server runs in a thread of its own.
 
     Args:
-        script: What to do with a connection.
-        tls: For wss: the server's context. The TLS handshake precedes the script; its failure ends the connection, and
-            is no failure of the server's.
-        host: The IPv4 address (or its name) to listen on.
-        port: The port; 0: any free one.
-        receive_buffer: The kernel's receive buffer in bytes, to fill a client's writes soon; `None`: the system's.
+        script: Drives the server's end of each connection.
+        tls: The server's context, for wss. The TLS handshake precedes the script. If it fails, that ends the
+            connection, and is no failure of the server.
+        host: The IPv4 address, or its name, to listen on.
+        port: The port to listen on; 0 is any free one.
+        receive_buffer: The size of the kernel's receive buffer, in bytes; `None` is the system's default. With a small
+            one, a client's writes block soon if nobody reads.
 
     Example:
         >>> async with WebSocketServer(echo) as server, aiohttp.ClientSession() as session:
@@ -70,7 +71,7 @@ class WebSocketServer(TcpServer):
 
     @property
     def url(self) -> str:
-        """Where to connect to."""
+        """The URL to connect to."""
         return f"{'ws' if self._context is None else 'wss'}://{self.host}:{self.port}/"
 
     def __enter__(self) -> Self:

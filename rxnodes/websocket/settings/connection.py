@@ -1,4 +1,4 @@
-"""One connection: its fields, and what the rest of rxnodes makes of them."""
+"""One connection: its fields, and their form for the rest of rxnodes."""
 
 # No `from __future__ import annotations` here: pydantic evaluates the annotations.
 
@@ -54,7 +54,7 @@ from rxnodes.wire.tunnel import Proxy
 
 __all__ = ["ConnectionSettings"]
 
-#: Of all connections that have none of their own.
+#: Shared by all connections without headers of their own.
 NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -72,8 +72,8 @@ def _codec(value: Any) -> Codec[Any] | None:
     raise ValueError(problem)
 
 
-def _joined(own: Mapping[str, SecretStr], more: object, *, key: Callable[[str], str] = str) -> object:
-    """Both together; `more` wins. Where `more` is no mapping, it is given back, and the validation refuses it."""
+def _merged(own: Mapping[str, SecretStr], more: object, *, key: Callable[[str], str] = str) -> object:
+    """Both tables together; `more` wins. If `more` is no mapping, it is returned, for validation to refuse it."""
     if not isinstance(more, Mapping):
         return more
     given: Mapping[Any, Any] = more  # pyright: ignore[reportUnknownVariableType]
@@ -90,18 +90,18 @@ class ConnectionSettings(Settings):
         subprotocols: Offered to the server, the preferred first (RFC 6455 section 1.9).
         headers: Extra headers of the handshake; the values are secret.
         query: Joins the URL's query, and wins over values of the same name there; the values are secret.
-        connect_timeout: For one attempt, in seconds, from 0.001 to one day; `None`: no limit.
-        close_timeout: From the beginning of any closing to its end, in seconds, from 0.001 to one day.
+        connect_timeout: The limit for one attempt, in seconds, from 0.001 to one day; `None`: no limit.
+        close_timeout: The limit from the beginning of any closing to its end, in seconds, from 0.001 to one day.
         heartbeat: Seconds between pings, from 0.001 to one day. A peer that sends nothing for half as many seconds
             after a ping is given up. `None`: no heartbeat.
         silence_timeout: A peer that sends no message for so many seconds is given up, even if it answers pings; from
-            0.001 to one day. `None`: it may be silent.
-        max_message_size: Bytes that one message may have, from 1 to 1 GiB; `None`: no limit.
-        max_header_size: Bytes that the head of the server's answer to the handshake may have, from 1 to 1 GiB.
-        send_queue: The bounds of what waits to be sent.
+            0.001 to one day. `None`: no limit.
+        max_message_size: The most bytes in one message, from 1 to 1 GiB; `None`: no limit.
+        max_header_size: The most bytes in the head of the server's answer to the handshake, from 1 to 1 GiB.
+        send_queue: The bounds of the messages that wait to be sent.
         compression: Whether permessage-deflate (RFC 7692) is offered.
-        codec: How nodes that name no codec write and read messages: "json" or "msgpack"; in Python any codec. `None`:
-            messages are sent and given as they are.
+        codec: Writes and reads the messages of nodes that name no codec: "json" or "msgpack"; in Python any codec. If
+            it is `None`, messages stay as they are.
         proxy: The URL of a proxy that makes a tunnel to the server: `http://` (by CONNECT, for ws and wss), `socks5://`
             or `socks5h://` (the proxy looks names up), optionally with user:password@; or "environment": what
             HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY say. `None`: none, whatever the environment says.
@@ -141,11 +141,11 @@ class ConnectionSettings(Settings):
     before_connect: Callable[..., Any] | None = Field(default=None, repr=False)
     after_connect: Callable[..., Any] | None = Field(default=None, repr=False)
 
-    # One for all attempts, also where a hook says where to.
+    # One store for all attempts, also for those that a hook leads elsewhere.
     _cookies: Cookies | None = PrivateAttr(default=None)
 
     def model_post_init(self, _context: Any) -> None:
-        """Makes what is kept between attempts."""
+        """Makes the store of cookies."""
         if self.cookies:
             self._cookies = Cookies()
 
@@ -183,7 +183,7 @@ class ConnectionSettings(Settings):
     @field_validator("proxy")
     @classmethod
     def _usable_now(cls, value: Proxy | Environment | None, info: ValidationInfo) -> Proxy | Environment | None:
-        """What the environment says is found unusable together with all other problems."""
+        """Reads the environment at once, so that an unusable proxy is reported together with all other problems."""
         url: SecretStr | None = info.data.get("url")
         if value == ENVIRONMENT and url is not None:
             proxy_of_environment(split_url(url.get_secret_value()), info.data.get("port"))
@@ -191,14 +191,14 @@ class ConnectionSettings(Settings):
 
     @field_validator("unix_socket", "local_address")
     @classmethod
-    def _one_way(cls, value: Any, info: ValidationInfo) -> Any:
+    def _one_route(cls, value: Any, info: ValidationInfo) -> Any:
         other = "proxy" if info.field_name == "unix_socket" else "unix_socket"
         if value is not None and info.data.get(other) is not None:
             raise ValueError(f"must not be set beside {other}")
         return value
 
     def policy(self) -> Policy:
-        """The bounds that the connection's lifecycle keeps."""
+        """The timeouts and the rules of reconnection, as the lifecycle takes them."""
         return shared(
             Policy(
                 connect_timeout=self.connect_timeout,
@@ -208,28 +208,28 @@ class ConnectionSettings(Settings):
         )
 
     def preparation(self) -> Preparation | None:
-        """What is done before each dial."""
+        """The hook that runs before each dial."""
         if self.before_connect is None:
             return None
         return Preparation(hook=self.before_connect, retarget=self.retarget)
 
     def login(self) -> Login | None:
-        """How each attempt logs in before it counts as open."""
+        """The hook that logs in on each attempt, before that counts as open."""
         return None if self.after_connect is None else Login(hook=self.after_connect, codec=self.codec)
 
     def retarget(self, options: ConnectOptions) -> Target:
-        """Where to connect to, and how, when a hook says otherwise.
+        """Where to connect to, and how, with a hook's options on top of the settings.
 
         Raises:
-            ValueError: If its options cannot be used. It holds no secret.
+            ValueError: If the options cannot be used. The text holds no secret.
         """
         values = {name: getattr(self, name) for name in self.model_fields_set}
-        values["headers"] = _joined(self.headers, options.headers, key=str.lower)
-        values["query"] = _joined(self.query, options.query)
+        values["headers"] = _merged(self.headers, options.headers, key=str.lower)
+        values["query"] = _merged(self.query, options.query)
         if options.subprotocols is not None:
             values["subprotocols"] = options.subprotocols
         if options.url is not None:
-            # It is a whole URL: its own port counts, or that of its scheme.
+            # Its own port counts, or that of its scheme, and not the one in the settings.
             values |= {"url": options.url, "port": None}
         try:
             target = ConnectionSettings.model_validate(values).target()
@@ -249,7 +249,7 @@ class ConnectionSettings(Settings):
         number = parts.port if self.port is None else self.port
         port = "" if number is None else f":{number}"
         address = f"{parts.scheme}://{host}{port}"
-        # Where there is no query, this is both URLs, as one object.
+        # Without a query, this one object is both URLs.
         base = address + (encoded(parts.path) or "/")
         pieces = self._query_pieces(parts.query)
         headers = {name: value.get_secret_value() for name, value in self.headers.items()}
@@ -278,7 +278,7 @@ class ConnectionSettings(Settings):
         )
 
     def _query_pieces(self, in_url: str) -> list[str]:
-        """The pieces between the "&" of the whole query. The URL's own pieces stay as they are, also empty ones."""
+        """The whole query, split at each "&". The URL's own pieces stay as they are, also empty ones."""
         given = in_url.split("&") if in_url else []
         kept = [encoded(piece) for piece in given if unquote_plus(piece.partition("=")[0]) not in self.query]
         added = [

@@ -1,4 +1,4 @@
-"""What the fields of all sections have in common: numbers within a range, words, files."""
+"""Types of fields that several tables use: numbers within a range, words for `None`, and files."""
 
 # No `from __future__ import annotations` here: pydantic evaluates the annotations.
 
@@ -35,13 +35,13 @@ _DAY = 24 * 60 * 60.0
 
 
 class Settings(BaseModel):
-    """A table of the settings: only its own fields, no changes later, and no value in a message of pydantic."""
+    """A table of the settings. It takes no unknown field, cannot be changed, and pydantic's messages show no value."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
 
 
 def shared(value: T) -> T:
-    """The first of equal values, so that thousands of connections with the same bounds hold one object of them."""
+    """The first of equal values, so that thousands of connections with the same bounds share one object."""
     return cast("T", _first_of(value))
 
 
@@ -55,13 +55,13 @@ def is_none(value: object) -> bool:
     return value is None or (isinstance(value, str) and value.strip().lower() in {"none", "off"})
 
 
-#: For a field of another type that may be `None`: takes the words for it.
+#: Takes the words for `None`, in a field that may be `None`.
 OrNone = BeforeValidator(lambda value: None if is_none(value) else value)
 
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """Takes a number within a range, or the text of one. For any other value it says what is allowed."""
+    """A validator that takes a number within a range, or its text. Its error says what is allowed."""
 
     low: float
     high: float
@@ -70,7 +70,7 @@ class Number:
     optional: bool = False
 
     def __call__(self, value: object) -> float | None:
-        """The number that the value is.
+        """The value as a number.
 
         Raises:
             ValueError: If it is no number, or outside the range.
@@ -78,7 +78,7 @@ class Number:
         if self.optional and is_none(value):
             return None
         number = self._number(value)
-        # Written so that "not a number" (NaN) is refused too.
+        # Written so that it also refuses NaN.
         if number is None or not self.low <= number <= self.high:
             raise ValueError(self._allowed())
         return number
@@ -102,7 +102,7 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class NumberOrRange:
-    """Takes a whole number, or a text such as "4400-4499". For any other value it says what is allowed."""
+    """A validator that takes a whole number, or a text such as "4400-4499". Its error says what is allowed."""
 
     low: int
     high: int
@@ -126,7 +126,7 @@ class NumberOrRange:
 
 
 def numbers_in(members: frozenset[int | str]) -> Container[int]:
-    """The numbers that numbers and ranges stand for: a set, unless there are ranges."""
+    """A container of all the numbers: a plain set, if there are no ranges."""
     numbers = frozenset(member for member in members if isinstance(member, int))
     pairs = [member.split("-") for member in members if isinstance(member, str)]
     ranges = [range(int(first), int(last) + 1) for first, last in pairs]
@@ -138,7 +138,7 @@ SecondsOrNone = Annotated[float | None, BeforeValidator(Number(0.001, _DAY, unit
 
 
 def _existing_file(path: Path, info: ValidationInfo) -> Path:
-    """The file's path; a relative one begins at the settings folder, where there is one."""
+    """The file's path; a relative one begins at the settings folder, if there is one."""
     context: dict[str, Path] = info.context or {}
     path = context.get("folder", Path()) / path
     problem = unreadable(path)

@@ -1,4 +1,4 @@
-"""The names of connections, headers, query values and subprotocols, and what their values may be."""
+"""Which names connections, headers, query values and subprotocols may have, and which values."""
 
 import re
 import unicodedata
@@ -35,14 +35,14 @@ def _header_name(name: str) -> str:
 
 
 def _header_value(value: SecretStr) -> SecretStr:
-    # Categories of Unicode: Cc are control characters, Cs halves of surrogate pairs, which cannot be encoded.
+    # Categories of Unicode: Cc are control characters; Cs are halves of surrogate pairs, which cannot be encoded.
     if any(unicodedata.category(char) in {"Cc", "Cs"} and char != "\t" for char in value.get_secret_value()):
         raise ValueError("must not contain line breaks or other control characters")
     return value
 
 
 def _query_name(name: str) -> str:
-    # What cannot be encoded comes from an environment variable that is not UTF-8.
+    # Text that cannot be encoded comes from an environment variable that is not UTF-8.
     if not name or any(unicodedata.category(char) == "Cs" for char in name):
         raise ValueError("must be a name of valid Unicode text")
     return name

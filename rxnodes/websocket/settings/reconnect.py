@@ -18,19 +18,19 @@ class ReconnectSettings(Settings):
 
     Attributes:
         enabled: Whether anything is retried at all.
-        initial_delay: Upper bound of the first delay, in seconds, from 0.001 to one day.
-        max_delay: No delay is longer, in seconds, from `initial_delay` to one day.
-        factor: How the bound grows from one retry to the next, from 1 to 100.
-        jitter: Whether a delay is drawn at random from 0 to its bound, rather than being the bound.
+        initial_delay: The bound of the first delay, in seconds, from 0.001 to one day.
+        max_delay: The longest bound, in seconds, from `initial_delay` to one day.
+        factor: By how much the bound grows from one retry to the next, from 1 to 100.
+        jitter: Whether a delay is drawn at random between 0 and its bound; if not, it is the bound.
         max_attempts: How many attempts in a row may fail, from 1 to 1,000,000; `None`: no limit.
         reset_after: After so many seconds open, the next failure counts as the first again; from 0.001 to one day.
         final_codes: Close codes of the peer that are not retried: numbers from 1000 to 4999, and ranges of them such as
             `"4400-4499"`.
         final_statuses: HTTP statuses of a refusal that are not retried: numbers from 100 to 599, and ranges of them
             such as `"400-499"`.
-        retry_certificates: Whether a server's certificate that is not trusted is retried, as where a clock is not set
-            yet.
-        retry_after: Whether what the server asks for (`Retry-After`) is the least delay; an hour at most.
+        retry_certificates: Whether to retry if the server's certificate is not trusted; useful where a clock may not be
+            set yet.
+        retry_after: Whether the server's `Retry-After` is the least delay; an hour at most.
     """
 
     enabled: bool = False
@@ -55,7 +55,7 @@ class ReconnectSettings(Settings):
         return value
 
     def policy(self) -> ReconnectPolicy:
-        """The same, as the lifecycle takes it."""
+        """These settings, as the lifecycle takes them."""
         return replace(
             ReconnectPolicy(**dict(self)),
             final_codes=numbers_in(self.final_codes),

@@ -1,8 +1,7 @@
-"""Which way a connection goes: through which proxy, to which unix socket, from which local address."""
+"""The route of a connection: its proxy, its unix socket, and its local address."""
 
 # No `from __future__ import annotations` here: pydantic evaluates the annotations.
 
-import ipaddress
 import os
 import re
 import socket
@@ -14,7 +13,7 @@ from urllib.parse import SplitResult, unquote_to_bytes
 from pydantic import AfterValidator, PlainValidator, SecretStr, ValidationInfo
 
 from rxnodes.websocket.settings.fields import is_none
-from rxnodes.websocket.settings.url import credentials_of, parts_of, sendable_host, userinfo_of
+from rxnodes.websocket.settings.url import credentials_of, is_ip_address, parts_of, sendable_host, userinfo_of
 from rxnodes.wire.tunnel import Credentials, Proxy
 
 __all__ = [
@@ -33,10 +32,10 @@ ENVIRONMENT: Environment = "environment"
 #: The port of a proxy whose URL has none. That of SOCKS is from RFC 1928 section 3.
 _PORTS = {"http": 80, "socks5": 1080, "socks5h": 1080}
 
-#: RFC 1929 section 2.
-_MOST_OF_SOCKS = 255
+#: Bytes of a user or a password (RFC 1929 section 2).
+_LONGEST_FOR_SOCKS = 255
 
-#: What a system takes as a path of a unix socket, without the byte behind it: on Linux, and on macOS.
+#: The longest path of a unix socket, in bytes, without the byte that ends it: on Linux, and on macOS.
 _LONGEST_PATH = 107 if sys.platform == "linux" else 103
 
 
@@ -57,7 +56,7 @@ def parse_proxy(url: str) -> Proxy:
     """The proxy that a URL names.
 
     Raises:
-        ValueError: If it names none. The text repeats no part of the URL, since any part may be secret.
+        ValueError: If it names no proxy. The text repeats no part of the URL, because any part may be secret.
     """
     begins = f'must begin with http://, socks5:// or socks5h://, or be "{ENVIRONMENT}" (or "none")'
     parts, port = parts_of(url, _PORTS, such_as="http://host:3128", begins=begins)
@@ -75,20 +74,20 @@ def _credentials(parts: SplitResult) -> Credentials | None:
     if credentials_of(parts) is None:
         return None
     user, password = (unquote_to_bytes(part) for part in userinfo_of(parts).partition(":")[::2])
-    if parts.scheme != "http" and not (0 < len(user) <= _MOST_OF_SOCKS and 0 < len(password) <= _MOST_OF_SOCKS):
+    if parts.scheme != "http" and not all(0 < len(part) <= _LONGEST_FOR_SOCKS for part in (user, password)):
         raise ValueError("must have a user and a password of 1 to 255 bytes each, or neither (RFC 1929)")
     return Credentials(user, password)
 
 
 def proxy_of_environment(url: SplitResult, port: int | None) -> Proxy | None:
-    """The proxy that the usual variables name: HTTP_PROXY for ws, HTTPS_PROXY for wss, ALL_PROXY, but for NO_PROXY.
+    """The proxy that the usual variables name: HTTP_PROXY for ws, HTTPS_PROXY for wss, or else ALL_PROXY.
 
     Args:
-        url: The server's URL.
+        url: The server's URL. NO_PROXY may exempt it.
         port: In place of the URL's own.
 
     Raises:
-        ValueError: If one names something else. The text has no value.
+        ValueError: If a variable names no proxy. The text repeats no value.
     """
     from urllib.request import getproxies_environment, proxy_bypass  # noqa: PLC0415 - it takes long
 
@@ -100,19 +99,19 @@ def proxy_of_environment(url: SplitResult, port: int | None) -> Proxy | None:
         return None
     named = proxies[name]
     try:
-        # Many have no scheme there.
+        # Many values there have no scheme.
         return parse_proxy(named if "://" in named else f"http://{named}")
     except ValueError as error:
         problem = str(error)
     raise ValueError(f"environment variable {name.upper()}_PROXY: {problem}")
 
 
-#: A proxy, or where to look for one.
+#: A proxy, `None`, or a word for where to look for one.
 ProxyOrNone = Annotated[Proxy | Environment | None, PlainValidator(_proxy)]
 
 
 def _unix_socket(path: Path, info: ValidationInfo) -> Path:
-    """The path; a relative one begins at the settings folder. The socket itself may come later."""
+    """The path; a relative one begins at the settings folder. The socket itself need not exist yet."""
     if not hasattr(socket, "AF_UNIX"):
         raise ValueError("cannot be used, because this system has no unix sockets")
     context: dict[str, Path] = info.context or {}
@@ -138,21 +137,17 @@ def address_of(text: str) -> tuple[str, int]:
     """The IP address and the port in a text such as `192.0.2.1`, `192.0.2.1:5000`, `::1` or `[::1]:5000`.
 
     Returns:
-        Both; port 0, where there is none, lets the system choose.
+        Both. Port 0, if the text has none, lets the system choose.
 
     Raises:
-        ValueError: If it has none.
+        ValueError: If the text is something else.
     """
     match = re.fullmatch(
         r"\[(?P<v6>[^\]]+)\](?::(?P<v6port>[0-9]{1,5}))?|(?P<v4>[0-9.]+)(?::(?P<port>[0-9]{1,5}))?", text
     )
     host = text if match is None else match["v6"] or match["v4"]
     port = 0 if match is None else int(match["v6port"] or match["port"] or 0)
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        port = -1
-    if not 0 <= port <= 65535:  # noqa: PLR2004
+    if not (is_ip_address(host) and port <= 65535):  # noqa: PLR2004
         raise ValueError(
             "must be an IP address of this machine, or one and a port: 192.0.2.1:5000 or [2001:db8::1]:5000"
         )

@@ -33,7 +33,7 @@ class WebSocketSettings(Settings):
     @model_validator(mode="wrap")
     @classmethod
     def _without_inputs(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        """Takes the values out of errors, since a model that has this one as a field would show them."""
+        """Takes the values out of errors, because a model that has this one as a field would show them."""
         try:
             return handler(value)
         except ValidationError as error:

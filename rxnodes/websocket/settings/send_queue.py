@@ -17,12 +17,12 @@ class SendQueueSettings(Settings):
 
     Attributes:
         max_messages: How many messages may wait, from 1 to 100,000,000; `None`: as many as fit into `max_bytes`.
-        max_bytes: How many bytes they may have together, without framing, from 1 to 1 GiB.
+        max_bytes: How many bytes all of them may have, without framing, from 1 to 1 GiB.
         overflow: What happens to a message that does not fit: `"error"` refuses it, with an `ErrorEvent` of phase
-            `send`; `"drop_newest"` refuses it, and only its receipt tells; `"drop_oldest"` gives up those that have
-            waited longest.
-        while_connecting: Whether a message waits for the connection to open while it is connecting or reconnecting.
-            Otherwise it is refused, with an `ErrorEvent`.
+            `send`; `"drop_newest"` refuses it, and only its receipt says so; `"drop_oldest"` gives up the messages that
+            have waited longest.
+        while_connecting: Whether a message that is sent while connecting or reconnecting waits for the connection to
+            open. If not, it is refused, with an `ErrorEvent`.
         time_to_live: How long it waits for that, in seconds, from 0.001 to one day; `None`: to the end of the session.
     """
 
@@ -40,5 +40,5 @@ class SendQueueSettings(Settings):
         return value
 
     def queue(self) -> SendQueue:
-        """The same, as the connection takes it."""
+        """These settings, as the connection takes them."""
         return SendQueue(**dict(self))

@@ -35,26 +35,26 @@ def _hostname(name: str) -> str:
     return name
 
 
-#: What a certificate can be for.
+#: A name that a certificate can be for.
 Hostname = Annotated[str, AfterValidator(_hostname)]
 
 
 class TlsSettings(Settings):
-    """How a `wss` connection checks the server and shows who it is itself. An `ssl.SSLContext` stands for itself.
+    """How a `wss` connection checks the server, and which certificate it shows. An `ssl.SSLContext` can stand for it.
 
     The files are read when the settings are loaded, and again for an attempt if they have changed since.
 
     Attributes:
         ca_file: Certificates (PEM) to trust instead of the system's.
         cert_file: The client's certificate (PEM), with its chain.
-        key_file: Its private key (PEM), where `cert_file` does not hold it.
-        key_password: What decrypts the private key.
-        verify: Whether the server's certificate and name are checked. Off, anyone can pose as the server.
-        server_hostname: The name that the certificate must have, and that the server is told (SNI); `None`: the URL's
-            host.
-        check_hostname: Whether the certificate's name is checked. Off, whoever has a certificate that is trusted can
-            pose as the server.
-        ssl_context: In place of all of the above but `server_hostname`; only in Python.
+        key_file: Its private key (PEM), if `cert_file` does not hold it.
+        key_password: The password of the private key.
+        verify: Whether the server's certificate and name are checked. If not, anyone can pose as the server.
+        server_hostname: The name that the certificate must have, which is also sent to the server (SNI); `None`: the
+            URL's host.
+        check_hostname: Whether the certificate's name is checked. If not, anyone with a trusted certificate can pose as
+            the server.
+        ssl_context: In place of everything above but `server_hostname`; only in Python.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -79,7 +79,7 @@ class TlsSettings(Settings):
     @field_validator("key_file", "key_password")
     @classmethod
     def _belongs_to_a_certificate(cls, value: Any, info: ValidationInfo) -> Any:
-        # The key is absent where `cert_file` itself was refused, which is a problem of its own.
+        # If `cert_file` itself was refused, it is not there, and that is a problem of its own.
         if value is not None and info.data.get("cert_file", ...) is None:
             raise ValueError("needs a cert_file")
         return value
@@ -100,7 +100,7 @@ class TlsSettings(Settings):
         return self
 
     def _look(self) -> tuple[Any, ...]:
-        """What tells whether the files are still the same."""
+        """The state of each file, which differs when a file has changed."""
         return tuple(_state(file) for file in (self.ca_file, self.cert_file, self.key_file) if file is not None)
 
     def _load(self) -> ssl.SSLContext:

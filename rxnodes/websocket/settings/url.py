@@ -1,4 +1,4 @@
-"""The URL of a connection: what can be connected to, and how it goes onto the wire."""
+"""The URL of a connection: which ones can be used, and their form on the wire."""
 
 import base64
 import ipaddress
@@ -16,6 +16,7 @@ __all__ = [
     "after_mark",
     "credentials_of",
     "encoded",
+    "is_ip_address",
     "parts_of",
     "redacted",
     "sendable_host",
@@ -39,7 +40,7 @@ def split_url(url: str) -> SplitResult:
     """The parts of a URL that can be connected to.
 
     Raises:
-        ValueError: If it cannot. The text repeats no part of the URL, since any part may be secret.
+        ValueError: If it cannot. The text repeats no part of the URL, because any part may be secret.
     """
     parts, _ = parts_of(url, {"ws", "wss"}, such_as="ws://host:8080/path", begins="must begin with ws:// or wss://")
     sendable_host(parts)
@@ -56,12 +57,12 @@ def parts_of(url: str, schemes: Container[str], *, such_as: str, begins: str) ->
 
     Args:
         url: The URL.
-        schemes: Those that are meant.
-        such_as: An example.
-        begins: How it must begin, in words.
+        schemes: The schemes that it may have.
+        such_as: An example, for the error.
+        begins: What the error says of another scheme.
 
     Raises:
-        ValueError: If it is none. The text repeats no part of it, since any part may be secret.
+        ValueError: If it is no such URL. The text repeats no part of it, because any part may be secret.
     """
     if not url.isprintable() or " " in url or "\\" in url:
         raise ValueError("must not contain spaces, line breaks, control characters or backslashes")
@@ -81,14 +82,14 @@ def sendable_host(parts: SplitResult) -> str:
     """The host as it goes onto the wire: a name in ASCII (IDNA), or an IP address, of version 6 in brackets.
 
     Raises:
-        ValueError: If it is neither. Each dial would fail.
+        ValueError: If it is neither, so that each dial would fail.
     """
     return _sendable(parts.hostname or "", parts.scheme)
 
 
 @lru_cache(maxsize=256)
 def _sendable(host: str, scheme: str) -> str:
-    """It by itself, and once for a host, since thousands of connections often lead to one."""
+    """`sendable_host`, computed once for each host: thousands of connections often lead to the same one."""
     if ":" in host:
         # RFC 6874 has "%25" between an address and its interface, and allows the plain "%" that others write.
         return f"[{_ip_address_v6(host.replace('%25', '%', 1), scheme)}]"
@@ -99,7 +100,7 @@ def _sendable(host: str, scheme: str) -> str:
     # RFC 1035 section 2.3.4: the lengths of a label and of the name, which may end in a dot.
     if not re.fullmatch(r"(?!.{254})[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?", name):
         raise ValueError(f"must have a valid host, such as {scheme}://host:8080")
-    if re.fullmatch(r"[0-9.]+", name) and not _is_ip_address(name):
+    if re.fullmatch(r"[0-9.]+", name) and not is_ip_address(name):
         raise ValueError("must have a host name or an IP address; one of version 4 is four numbers from 0 to 255")
     return name
 
@@ -120,7 +121,8 @@ def _ip_address_v6(host: str, scheme: str) -> str:
     return host
 
 
-def _is_ip_address(host: str) -> bool:
+def is_ip_address(host: str) -> bool:
+    """Whether a host is an IP address, of either version."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -129,12 +131,12 @@ def _is_ip_address(host: str) -> bool:
 
 
 def userinfo_of(parts: SplitResult) -> str:
-    """`user:password`, as the URL has it; empty where there is none."""
+    """`user:password`, as the URL has it; empty if it has none."""
     return parts.netloc.rpartition("@")[0]
 
 
 def credentials_of(parts: SplitResult) -> str | None:
-    """The credentials of Basic authentication (RFC 7617) for user:password@, in UTF-8; `None` where there is none.
+    """The credentials of Basic authentication (RFC 7617) for user:password@, in UTF-8; `None` if the URL has none.
 
     Raises:
         ValueError: If Basic authentication cannot carry them. The text repeats no part of them.
@@ -153,7 +155,7 @@ def credentials_of(parts: SplitResult) -> str | None:
 
 
 def encoded(text: str) -> str:
-    """Percent-encodes what a URL cannot hold (RFC 3986). The rest stays, also what is encoded already."""
+    """Percent-encodes the characters that a URL cannot hold (RFC 3986). What is encoded already stays."""
     text = re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", text)
     return quote(text, safe="%:@!$&'()*+,;=~/?")
 
@@ -165,5 +167,5 @@ def redacted(piece: str) -> str:
 
 
 def after_mark(query: str) -> str:
-    """The query behind its question mark; nothing where it is empty."""
+    """The query behind a question mark; empty if the query is."""
     return f"?{query}" if query else ""

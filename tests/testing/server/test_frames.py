@@ -5,16 +5,7 @@ from __future__ import annotations
 import pytest
 from raw_client import ACCEPT, KEY, MASK
 
-from rxnodes.testing import (
-    RSV1,
-    Frame,
-    Opcode,
-    accept_key,
-    close_payload,
-    deflate,
-    parse_close,
-    take_frame,
-)
+from rxnodes.testing import RSV1, Frame, Opcode, accept_key, close_payload, deflate, parse_close, take_frame
 
 
 def test_accept_key_of_the_rfc():
@@ -22,7 +13,7 @@ def test_accept_key_of_the_rfc():
 
 
 @pytest.mark.parametrize(
-    ("frame", "octets"),
+    ("frame", "data"),
     [  # RFC 6455 section 5.7
         (Frame(Opcode.TEXT, b"Hello"), "810548656c6c6f"),
         (Frame(Opcode.TEXT, b"Hello", mask=bytes.fromhex("37fa213d")), "818537fa213d7f9f4d5158"),
@@ -32,18 +23,18 @@ def test_accept_key_of_the_rfc():
         (Frame(Opcode.TEXT, b"", rsv=RSV1), "c100"),
     ],
 )
-def test_frames_of_the_rfc_both_ways(frame, octets):
-    assert frame.encode().hex() == octets
-    assert take_frame(bytearray.fromhex(octets)) == frame
+def test_frames_of_the_rfc_both_ways(frame, data):
+    assert frame.encode().hex() == data
+    assert take_frame(bytearray.fromhex(data)) == frame
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536])
 @pytest.mark.parametrize("mask", [None, MASK])
 def test_a_frame_of_any_size_is_taken_only_when_it_is_all_there(size, mask):
     frame = Frame(Opcode.BINARY, bytes(i % 251 for i in range(size)), mask=mask)
-    octets = frame.encode()
-    assert take_frame(bytearray(octets[:-1])) is None
-    buffer = bytearray(octets + b"rest")
+    data = frame.encode()
+    assert take_frame(bytearray(data[:-1])) is None
+    buffer = bytearray(data + b"rest")
     assert take_frame(buffer) == frame
     assert buffer == b"rest"
 

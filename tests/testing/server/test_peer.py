@@ -103,12 +103,12 @@ async def test_never_answer_handshake_says_nothing():
 
 
 @pytest.mark.parametrize(
-    ("octets", "complaint"), [(b"GET / HTTP/1.1\r\n\r\n", "no Sec-WebSocket-Key"), (bytes(70_000), "no request")]
+    ("data", "complaint"), [(b"GET / HTTP/1.1\r\n\r\n", "no Sec-WebSocket-Key"), (bytes(70_000), "no request")]
 )
-async def test_accept_objects_to_what_is_no_opening_handshake(octets, complaint):
+async def test_accept_objects_to_what_is_no_opening_handshake(data, complaint):
     heard = Heard(Peer.accept)
     async with WebSocketServer(heard) as server, Raw(server.port) as client:
-        await client.send(octets)
+        await client.send(data)
         with pytest.raises(AssertionError, match=complaint):
             await heard.result()
 
@@ -168,8 +168,8 @@ async def test_every_sending_verb():
 
     async with WebSocketServer(script) as server, Raw(server.port) as client:
         await client.open()
-        octets, ending = await client.ending()
-    assert octets == b"".join(
+        data, ending = await client.ending()
+    assert data == b"".join(
         [
             b"\x81\x01t",
             b"\x81\x01\xff",

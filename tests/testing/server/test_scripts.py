@@ -82,7 +82,7 @@ async def test_in_turn_gives_each_connection_its_script():
         for _ in range(4):
             async with Raw(server.port) as client:
                 await client.send(REQUEST)
-                octets, ending = await client.ending()
-                endings.append((octets[9:12], ending))
+                data, ending = await client.ending()
+                endings.append((data[9:12], ending))
         assert server.connections == 4
     assert endings == [(b"101", "reset"), (b"401", "fin"), (b"101", "fin"), (b"101", "fin")]

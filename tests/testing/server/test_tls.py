@@ -13,11 +13,7 @@ import trustme
 from raw_client import BOUND, REQUEST, Raw
 from websockets.asyncio.client import connect
 
-from rxnodes.testing import (
-    Peer,
-    WebSocketServer,
-    echo,
-)
+from rxnodes.testing import Peer, WebSocketServer, echo
 
 
 @pytest.fixture(scope="module")

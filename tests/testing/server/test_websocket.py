@@ -14,26 +14,21 @@ from raw_client import BOUND, REQUEST, Heard, Raw
 from websockets.asyncio.client import connect
 
 from rxnodes import Project, RxNodesError
-from rxnodes.testing import (
-    Peer,
-    WebSocketServer,
-    echo,
-    hang_up,
-    vanish,
-)
+from rxnodes.testing import Peer, WebSocketServer, echo, hang_up, vanish
 
 
-async def test_a_failed_script_raises_on_leaving():
+@pytest.mark.parametrize("error", [LookupError, pytest.fail.Exception])
+async def test_a_failed_script_raises_on_leaving_also_by_pytest(error):
     async def script(peer):
         await peer.accept()
-        raise LookupError("in the script")
+        raise error("in the script")
 
     async def use():
         async with WebSocketServer(script) as server, Raw(server.port) as client:
             await client.open()
             await client.ending()
 
-    with pytest.raises(ExceptionGroup) as failed:
+    with pytest.raises(BaseExceptionGroup, match="serving a connection failed") as failed:
         await use()
     assert [str(error) for error in failed.value.exceptions] == ["in the script"]
 
@@ -50,18 +45,6 @@ async def test_a_failed_script_is_noted_on_what_the_body_raised():
     with pytest.raises(ZeroDivisionError) as failed:
         await use()
     assert "in the script" in failed.value.__notes__[0]
-
-
-async def test_what_pytest_raises_in_a_script_is_not_lost_either():
-    async def script(_):
-        pytest.fail("from the script")
-
-    async def use():
-        async with WebSocketServer(script) as server, Raw(server.port) as client:
-            await client.ending()
-
-    with pytest.raises(BaseExceptionGroup, match="serving a connection failed"):
-        await use()
 
 
 async def test_a_script_may_fail_with_a_connection_error():
