@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import dataclasses
 import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
@@ -18,6 +17,7 @@ from rxnodes.cli.pictures import recorded_to
 from rxnodes.cli.standard_input import sending_input
 from rxnodes.errors import PluginDisabled, RxNodesError, UnknownConfiguration
 from rxnodes.lifecycle.events import Closing, Connecting, Dropped, ErrorEvent, LifecycleEvent, Opened, Stopped
+from rxnodes.lifecycle.letters import plain_event
 from rxnodes.lifecycle.states import CloseCode, ConnectionState, Initiator
 from rxnodes.project.plugin_settings import installed_plugins
 from rxnodes.project.project import Project
@@ -188,32 +188,20 @@ class _JsonLines:
 
     def event(self, event: LifecycleEvent) -> None:
         kind = "error" if isinstance(event, ErrorEvent) else type(event).__name__.lower()
-        # What a repr does not show may be secret.
-        fields = {it.name: getattr(event, it.name) for it in dataclasses.fields(event) if it.repr}
-        self._print({"event": kind, **fields})
+        self._out.line(json.dumps({"event": kind, **plain_event(event)}))
 
     def message(self, message: str | bytes) -> None:
         fields: dict[str, Any] = {
             "event": "message",
             "connection": self._connection.name,
             "session": self._connection.session,
-            "at": datetime.now(UTC),
+            "at": datetime.now(UTC).isoformat(),
         }
         if isinstance(message, str):
             fields["text"] = message
         else:
             fields["base64"] = base64.b64encode(message).decode()
-        self._print(fields)
-
-    def _print(self, fields: dict[str, Any]) -> None:
-        self._out.line(json.dumps(fields, default=_plain))
-
-
-def _plain(value: object) -> object:
-    """What JSON has no form for: times and exceptions."""
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return {"type": type(value).__name__, "message": str(value)}
+        self._out.line(json.dumps(fields))
 
 
 def _described(event: LifecycleEvent) -> str:

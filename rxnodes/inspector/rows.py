@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import fields
-from datetime import datetime
 from typing import Any, Final, Protocol
 
 from rxnodes.connection.protocols import ConnectionLike
 from rxnodes.lifecycle.events import (
+    STATE_AFTER,
     Closing,
     Connecting,
     Dropped,
@@ -18,20 +17,13 @@ from rxnodes.lifecycle.events import (
     Stopped,
     Traffic,
 )
+from rxnodes.lifecycle.letters import plain_event
 from rxnodes.lifecycle.states import ConnectionState, Initiator
 
 __all__ = ["Row", "Shown", "event_as_json"]
 
 #: How many round trips the small line of the latency has.
 LATENCIES: Final = 30
-
-_STATE_AFTER: Final[dict[type[LifecycleEvent], ConnectionState]] = {
-    Connecting: ConnectionState.CONNECTING,
-    Opened: ConnectionState.OPEN,
-    Dropped: ConnectionState.RECONNECTING,
-    Closing: ConnectionState.CLOSING,
-    Stopped: ConnectionState.CLOSED,
-}
 
 _ENDED_BY: Final = {
     Initiator.LOCAL: "by us",
@@ -132,7 +124,7 @@ class Row:
         if isinstance(event, ErrorEvent):
             self._error = event
             return
-        self.state = _STATE_AFTER[type(event)]
+        self.state = STATE_AFTER[type(event)]
         self._session, self._attempt = event.session, event.attempt
         self._since = event.at.timestamp()
         self._retry_at = self._since + event.retry_in if isinstance(event, Dropped) else None
@@ -226,19 +218,8 @@ def _duration(seconds: float) -> str:
 
 
 def event_as_json(event: LifecycleEvent) -> dict[str, Any]:
-    """A lifecycle event as plain values: its class as `event`, `at` in seconds since 1970, and its other fields.
-
-    What its `repr` leaves out, because it may hold secrets, is left out here, too.
-    """
-    values: dict[str, Any] = {"event": type(event).__name__}
-    for field in fields(event):
-        if field.repr:
-            values[field.name] = _plain(getattr(event, field.name))
-    return values
-
-
-def _plain(value: object) -> object:
-    """What JSON has no form for: times and exceptions."""
-    if isinstance(value, datetime):
-        return value.timestamp()
-    return str(value) if isinstance(value, Exception) else value
+    """A lifecycle event as plain values: its class as `event`, `at` in seconds since 1970, an exception as its text."""
+    plain = plain_event(event)
+    if plain.get("error") is not None:
+        plain["error"] = plain["error"]["message"]
+    return {"event": type(event).__name__, **plain, "at": event.at.timestamp()}

@@ -3,39 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Generic, Literal, TypeAlias, TypeVar
-
-from rxnodes.lifecycle.events import Closing, Connecting, Dropped, LifecycleEvent, Opened, Stopped
-from rxnodes.lifecycle.states import ConnectionState
+from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-__all__ = [
-    "STATE_AFTER",
-    "Direction",
-    "Entry",
-    "Kind",
-    "LeftOut",
-    "Message",
-    "Messages",
-    "Pulse",
-    "Recorded",
-]
+    from rxnodes.lifecycle.events import LifecycleEvent
+
+__all__ = ["Direction", "Entry", "Kind", "LeftOut", "Message", "Messages", "Pulse", "Recorded"]
 
 T_co = TypeVar("T_co", covariant=True)
 
 Direction = Literal["in", "out"]
 Kind = Literal["text", "binary"]
-
-#: The state of a connection once it has told an event.
-STATE_AFTER: Final[dict[type[LifecycleEvent], ConnectionState]] = {
-    Connecting: ConnectionState.CONNECTING,
-    Opened: ConnectionState.OPEN,
-    Dropped: ConnectionState.RECONNECTING,
-    Closing: ConnectionState.CLOSING,
-    Stopped: ConnectionState.CLOSED,
-}
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,18 +5,15 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
-import functools
 import json
 import typing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from multidict import CIMultiDict
-
 from rxnodes import errors
-from rxnodes.lifecycle.events import ErrorPhase, Opened
-from rxnodes.lifecycle.letters import EVENTS, error_of, plain_error
-from rxnodes.lifecycle.states import ConnectionState, Initiator
+from rxnodes.lifecycle.events import ErrorPhase, LifecycleEvent
+from rxnodes.lifecycle.letters import EVENTS, event_of, plain_event
+from rxnodes.lifecycle.states import ConnectionState
 from rxnodes.recording.entries import Direction, Kind, LeftOut, Message, Messages, Pulse, Recorded
 
 if TYPE_CHECKING:
@@ -28,10 +25,13 @@ __all__ = ["VERSION", "Head", "head_line", "line_of", "read"]
 
 VERSION: Final = 1
 
-_KINDS: Final[dict[str, type[Any]]] = {
-    **EVENTS,
-    **{kind.__name__: kind for kind in (Message, Messages, Pulse, LeftOut)},
+#: The kinds of entries beside lifecycle events, and the names of their fields, but for what no `repr` shows.
+_KINDS: Final[dict[str, type[Any]]] = {kind.__name__: kind for kind in (Message, Messages, Pulse, LeftOut)}
+_NAMES: Final = {
+    name: [field.name for field in dataclasses.fields(kind) if field.repr] for name, kind in _KINDS.items()
 }
+#: What stands in front of the event's name.
+_COMMON: Final[tuple[str, ...]] = ("at", "connection", "session", "attempt")
 #: What a field of an entry or an exception must be. Numbers are never below zero, and counts not zero.
 _FIELDS: Final[dict[str, Any]] = {
     **dict.fromkeys(("connection", "url", "reason", "message", "node", "payload", "payload_base64", "type"), str),
@@ -81,51 +81,40 @@ def head_line(head: Head) -> bytes:
 def line_of(recorded: Recorded[Entry]) -> bytes:
     """An entry as a line.
 
-    What the repr of an event does not show may be secret, and is left out; so are an exception's headers and body.
+    Nothing secret is in it: neither headers, nor an exception's body, nor a subprotocol that is a token.
 
     Example:
         >>> from rxnodes.testing import closing
         >>> line_of(Recorded(0.5, closing()))[:66]
         b'{"t":0.5,"at":"2000-01-01T00:00:00+00:00","connection":"chat","ses'
     """
-    entry = recorded.value
-    fields: dict[str, Any] = {"t": round(recorded.time, 6)}
-    common, own = _names(type(entry).__name__)
-    for name in common:
-        fields[name] = getattr(entry, name)
-    fields["event"] = type(entry).__name__
-    for name in own:
-        fields[name] = getattr(entry, name)
+    kind = type(recorded.value).__name__
+    fields = _plain(recorded.value)
+    common: dict[str, Any] = {name: fields.pop(name) for name in _COMMON if name in fields}
+    return _line({"t": round(recorded.time, 6), **common, "event": kind, **fields})
+
+
+def _plain(entry: Entry) -> dict[str, Any]:
+    """The fields of an entry, as values that JSON has a form for."""
+    if isinstance(entry, LifecycleEvent):
+        return plain_event(entry)
+    fields = {name: getattr(entry, name) for name in _NAMES[type(entry).__name__]}
+    if "at" in fields:
+        fields["at"] = fields["at"].isoformat()
     payload = entry.payload if isinstance(entry, Message) else None
     if isinstance(payload, str):
         fields["payload"] = payload
     elif payload is not None:
         fields["payload_base64"] = base64.b64encode(payload).decode()
-    return _line(fields)
+    return fields
 
 
-@functools.cache
-def _names(kind: str) -> tuple[list[str], list[str]]:
-    """The fields of a kind of entries: those that all have, and its own."""
-    names = [it.name for it in dataclasses.fields(_KINDS[kind]) if it.repr]
-    common: list[str] = [name for name in ("at", "connection", "session", "attempt") if name in names]
-    return common, [name for name in names if name not in common]
+# In ASCII: a name may hold half of a surrogate pair.
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def _line(fields: Mapping[str, object]) -> bytes:
-    # In ASCII: a name may hold half of a surrogate pair.
     return _encode(fields).encode() + b"\n"
-
-
-def _plain(value: object) -> object:
-    """What JSON has no form for: times and exceptions."""
-    if isinstance(value, datetime):
-        return value.isoformat()
-    assert isinstance(value, BaseException)
-    return plain_error(value)
-
-
-_encode = json.JSONEncoder(default=_plain, separators=(",", ":")).encode
 
 
 # --- Reading ----------------------------------------------------------------------------------------------------------
@@ -177,23 +166,20 @@ def _entries(numbered: Iterator[tuple[int, bytes]]) -> Iterator[Recorded[Entry]]
 
 
 def _recorded(fields: dict[str, Any]) -> Recorded[Entry]:
-    kind = _KINDS.get(fields.pop("event"))
-    if kind is None:
-        raise ValueError("its event is none of version 1")
+    kind = fields.pop("event")
     _check(fields)
     time = float(fields.pop("t"))
+    if kind in EVENTS:
+        if fields.get("error") is not None:
+            _check(fields["error"])
+        return Recorded(time, event_of(kind, fields))
+    if kind not in _KINDS:
+        raise ValueError("its event is none of version 1")
     if "at" in fields:
         fields["at"] = _moment(fields["at"])
-    if "initiator" in fields:
-        fields["initiator"] = Initiator(fields["initiator"])
-    if fields.get("error") is not None:
-        _check(fields["error"])
-        fields["error"] = error_of(fields["error"])
     if "payload_base64" in fields:
         fields["payload"] = base64.b64decode(fields.pop("payload_base64"), validate=True)
-    if kind is Opened:
-        fields["headers"] = CIMultiDict[str]()
-    return Recorded(time, cast("Entry", kind(**fields)))
+    return Recorded(time, cast("Entry", _KINDS[kind](**fields)))
 
 
 def _check(fields: Mapping[str, Any]) -> None:

@@ -14,10 +14,10 @@ from reactivex import Observable
 from reactivex import operators as ops
 
 from rxnodes.errors import UnknownConfiguration
-from rxnodes.lifecycle.events import ErrorEvent, LifecycleEvent, Stopped
+from rxnodes.lifecycle.events import STATE_AFTER, ErrorEvent, LifecycleEvent, Stopped
 from rxnodes.lifecycle.states import ConnectionState
 from rxnodes.recording.diagrams import compare, diagrams_of
-from rxnodes.recording.entries import STATE_AFTER, LeftOut, Message, Recorded
+from rxnodes.recording.entries import LeftOut, Message, Recorded
 from rxnodes.recording.letters import is_incoming
 from rxnodes.recording.lines import Head, read
 from rxnodes.recording.marbles import TICK

@@ -11,7 +11,7 @@ from collections import Counter
 import pytest
 from virtual import accept, virtual
 
-from rxnodes import Project
+from rxnodes import ConnectOptions, Project
 from rxnodes.inspector import collector as module
 from rxnodes.inspector.collector import Collector
 from rxnodes.testing import ScriptedTransport
@@ -252,17 +252,20 @@ async def test_a_project_with_a_loop_of_its_own():
 
 
 @virtual
-async def test_no_secret_of_the_servers_answer_is_told():
+async def test_no_secret_of_the_handshake_is_told():
     def script(peer):
-        peer.accept(headers={"Set-Cookie": "s3cret-cookie"})
+        peer.accept("s3cret-token", headers={"Set-Cookie": "s3cret-cookie"})
 
-    async with collecting(script) as (collector, project):
+    async def token(_):
+        return ConnectOptions(subprotocols=["s3cret-token"])
+
+    async with collecting(script, chat={"url": URL, "before_connect": token}) as (collector, project):
         project.websocket("chat").start()
         await project.websocket("chat").wait_started()
         assert project.websocket("chat").last_opened.headers["Set-Cookie"] == "s3cret-cookie"
         text = collector.snapshot()[1]
     assert "Opened" in text
-    assert "secret" not in text
+    assert "token=secret" not in text
     assert "s3cret" not in text
 
 

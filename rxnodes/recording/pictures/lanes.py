@@ -7,9 +7,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from rxnodes.errors import printable
-from rxnodes.lifecycle.events import Closing, Connecting, Dropped, ErrorEvent, LifecycleEvent, Opened, Stopped
+from rxnodes.lifecycle.events import (
+    STATE_AFTER,
+    Closing,
+    Connecting,
+    Dropped,
+    ErrorEvent,
+    LifecycleEvent,
+    Opened,
+    Stopped,
+)
 from rxnodes.lifecycle.states import CloseCode, ConnectionState, Initiator
-from rxnodes.recording.entries import STATE_AFTER, LeftOut, Message, Messages, Pulse
+from rxnodes.recording.entries import LeftOut, Message, Messages, Pulse
 from rxnodes.websocket.action_nodes import START, STOP
 
 if TYPE_CHECKING:
