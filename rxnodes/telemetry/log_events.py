@@ -64,7 +64,7 @@ def _severity_of(event: LifecycleEvent) -> SeverityNumber:
     return SeverityNumber.WARN if isinstance(event, Dropped) else SeverityNumber.INFO
 
 
-def _own_attributes(event: LifecycleEvent) -> Attributes:  # noqa: PLR0911 - one for each kind
+def _own_attributes(event: LifecycleEvent) -> Attributes:
     match event:
         case Connecting():
             return {URL: event.url}
@@ -78,7 +78,6 @@ def _own_attributes(event: LifecycleEvent) -> Attributes:  # noqa: PLR0911 - one
         case Stopped():
             why = {} if event.error is None else error_attributes(event.error)
             return end_attributes(event) | initiator_attribute(event) | why
-        case ErrorEvent():
-            return {PHASE: event.phase} | error_attributes(event.error)
         case _:
-            return {}
+            assert isinstance(event, ErrorEvent)
+            return {PHASE: event.phase} | error_attributes(event.error)

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 import pytest
 import pytest_asyncio
 from browser import CHROMIUM, chromium
+from projects import project_of
+from virtual import accept
 
 from rxnodes import Project
 from rxnodes.inspector import Inspector
@@ -31,10 +33,6 @@ RECONNECT = {"enabled": True, "initial_delay": 300, "max_delay": 300, "jitter": 
 async def browser(tmp_path_factory):
     async with chromium(tmp_path_factory.mktemp("chromium")) as it:
         yield it
-
-
-def accept(peer):
-    peer.accept()
 
 
 @contextlib.asynccontextmanager
@@ -219,8 +217,7 @@ async def test_a_connection_of_any_name_can_be_started_and_stopped(browser, name
 
 
 async def test_what_could_not_be_done_is_said_and_then_the_state_of_the_link_again(browser):
-    project = Project(websocket={"chat": "ws://chat.test/"}, transport=ScriptedTransport())
-    async with Inspector(project, token=TOKEN) as inspector:
+    async with Inspector(project_of(), token=TOKEN) as inspector:
         page = await browser.open(inspector.url)
         await page.until(shows("idle"))
         await page.run("window.later = []; window.setTimeout = act => later.push(act)")
