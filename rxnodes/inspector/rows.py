@@ -78,6 +78,7 @@ class Row:
         self.state = connection.state
         # Held, because every connection is counted once a second.
         self._counts = connection.for_project
+        self._counted_session: int
         self._counted_session, self.traffic = self._counts.traffic
         self.numbers: tuple[int, ...] = (*self.traffic, *_NO_RATES)
         self._session = connection.session

@@ -32,7 +32,7 @@ _NAMES: Final = {
 }
 #: What stands in front of the event's name.
 _COMMON: Final[tuple[str, ...]] = ("at", "connection", "session", "attempt")
-#: What a field of an entry or an exception must be. Numbers are never below zero, and counts not zero.
+#: The types of the fields of entries and exceptions. No number is below 0, and no count is 0.
 _FIELDS: Final[dict[str, Any]] = {
     **dict.fromkeys(("connection", "url", "reason", "message", "node", "payload", "payload_base64", "type"), str),
     **dict.fromkeys(("session", "attempt", "code", "attempts", "size", "count", "unsent", "undelivered"), int),
@@ -47,16 +47,16 @@ _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "kind": typing.get_args(Kind),
     "phase": typing.get_args(ErrorPhase),
 }
-#: No number of a recording reaches it: neither of seconds nor of bytes.
+#: No number of a recording, be it of seconds or of bytes, reaches this.
 _TOO_LARGE: Final = 1e15
 
 
 class Head(typing.NamedTuple):
-    """What the first line says.
+    """The first line of a recording.
 
     Attributes:
         began_at: When the recording began, in UTC.
-        states: The states of the connections then, by name. One that came later was idle.
+        states: The states of the connections at that time, by name. A connection that is not there was made later.
     """
 
     began_at: datetime
@@ -121,10 +121,10 @@ def _line(fields: Mapping[str, object]) -> bytes:
 
 
 def read(lines: Iterable[bytes]) -> tuple[Head, list[Recorded[Entry]]]:
-    """Reads a recording, in the order of time. A last line without its end was torn, and is passed over.
+    """Reads a recording, in the order of time. It skips a last line that a crash has torn.
 
     Raises:
-        ValueError: If it is no recording, or one of another version, or a line cannot be read.
+        ValueError: If it is no recording, has another version, or a line cannot be read.
     """
     numbered = enumerate(lines, 1)
     _, first = next(numbered, (1, b""))
@@ -147,7 +147,7 @@ def _head(line: bytes) -> Head:
         raise ValueError(f"line 1 of the recording cannot be read: {_why(error)}") from error
 
 
-#: What reading a line that is none of ours can raise: lists within very many lists, times before all calendars.
+#: What reading a foreign line can raise, as for very deep lists, and for times before the year 1.
 _UNREADABLE: Final = (ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError)
 
 
@@ -183,7 +183,7 @@ def _recorded(fields: dict[str, Any]) -> Recorded[Entry]:
 
 
 def _check(fields: Mapping[str, Any]) -> None:
-    """Refuses values of types that their fields never have: they would fail where they are used, which is far away."""
+    """Refuses values of wrong types here: elsewhere they would fail far away from the line that has them."""
     for name, value in fields.items():
         choices = _CHOICES.get(name, (value,))
         is_right = isinstance(value, _FIELDS.get(name, object)) and value in choices

@@ -1,8 +1,7 @@
 """Recordings as SVG.
 
-A picture has no size of its own: what lies along time is placed in percent, and letters stay as large as they are. So
-it is legible in a column of 360 pixels and on a slide alike. The standard library's ElementTree writes it, which turns
-every text into text.
+A picture has no size of its own: places in time are in percent, and letters keep their size. So it can be read in a
+column of 360 pixels and on a slide alike. The standard library's ElementTree writes it, and escapes every text.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ if TYPE_CHECKING:
 
 __all__ = ["svg"]
 
-#: Widths in pixels: the narrowest at which nothing overlaps, and those from which more is written into the bands.
+#: Widths in pixels: the narrowest at which nothing overlaps, and those from which on bands have more text.
 NARROWEST: Final = 360
 WIDER: Final = (600, 1000)
 
-#: Where time begins and ends, in percent of the width. What is behind the end shows the state it ended in.
+#: Where time begins and ends, in percent of the width, and the edge. Between end and edge is the last state.
 LEFT, RIGHT, EDGE = 3.5, 91.0, 97.0
 
 #: A letter's width, a row of labels, the band, and the room above and below it, in pixels.
@@ -41,14 +40,14 @@ MESSAGES: Final = 26
 GAP: Final = 8
 MOST_ROWS: Final = 8
 
-#: Into how many parts of the same time the axis is divided at most, and how many seconds they may have.
+#: Into how many equal parts the axis is divided at most, and how many seconds a part may have.
 TICKS: Final = 6
 ROUND: Final = (1, 2, 5, 10, 15, 30, *(60 * it for it in (1, 2, 5, 10, 15, 30, 60, 120, 360, 720)))
 
-#: Messages are drawn one by one up to so many in a hundredth of the width.
+#: Up to so many messages in a hundredth of the width are drawn one by one.
 SINGLE: Final = 2
 
-#: What states are called where not by their names.
+#: The names of states in the legend, if they are not their own.
 STATES: Final = {ConnectionState.IDLE: "no session", ConnectionState.RECONNECTING: "waits to try again"}
 
 STYLE: Final = """
@@ -117,7 +116,7 @@ class _Picture:
 
     def text(self) -> str:
         """The document."""
-        # In ASCII, so that no terminal or file system can spoil it.
+        # In ASCII, so that no terminal and no file can spoil it.
         document: bytes = ET.tostring(self._root, encoding="us-ascii")
         return document.decode() + "\n"
 
@@ -145,7 +144,7 @@ class _Picture:
         element.text = text
 
     def _at(self, time: float) -> float:
-        """Where a time is, in percent."""
+        """The place of a time, in percent."""
         return LEFT + (RIGHT - LEFT) * self._scale.place(time)
 
     # A lane
@@ -177,7 +176,7 @@ class _Picture:
         return place(labels, self._scale, _room(NARROWEST, is_above=is_above))
 
     def _draw_labels(self, placed: Sequence[Placed], first_y: float, step: float, line_to: float) -> None:
-        # Lines first, so that a text is above those that pass it.
+        # Lines first, so that texts cover them.
         for it in placed:
             x = f"{LEFT + (RIGHT - LEFT) * it.at:.2f}%"
             y = first_y + step * it.row
@@ -187,7 +186,7 @@ class _Picture:
         for it in placed:
             x = f"{LEFT + (RIGHT - LEFT) * it.at:.2f}%"
             y = first_y + step * it.row
-            # Below the band, where lines may have to pass through a text, it is set off from them.
+            # Below the band, lines may have to pass through a text, which is set off from them.
             kind = "stop" if it.label.is_bold else "over" if y > line_to else ""
             anchor, dx = ("end", -4) if it.is_left else ("start", 4)
             if it in begins:
@@ -225,8 +224,6 @@ class _Picture:
                 mark.set("class", "pulse stopping" if label.is_bold else "pulse")
                 self._add("title", mark).text = f"a pulse: {label.text} at {seconds(label.time)}"
 
-    # Messages
-
     def _draw_traffic(self, traffic: Iterable[Traffic], band_top: float) -> None:
         slots: defaultdict[tuple[str, int], list[Traffic]] = defaultdict(list)
         for it in traffic:
@@ -240,7 +237,7 @@ class _Picture:
                 for it in slot:
                     self._draw_marble(it, base)
                 continue
-            # By the logarithm, so that a few are seen beside very many.
+            # By the logarithm, so that few can be seen beside very many.
             height = 6 + (MESSAGES - 10) * math.log(count) / math.log(tallest)
             y = base - height if direction == "in" else base
             x = max(at, LEFT)
@@ -264,8 +261,6 @@ class _Picture:
         what = "a message came" if it.direction == "in" else "a message was sent"
         self._add("title", circle).text = f"{what}: {it.size} bytes, at {seconds(it.begin)}"
 
-    # From a stop to its end
-
     def _set_off(self, stretch: Stretch, top: float, edge: float, bottom: float) -> None:
         begin, end = self._at(stretch.begin), self._at(stretch.end)
         rect = self._add("rect", x=f"{begin:.2f}%", width=f"{end - begin:.2f}%", y=top, height=bottom - top)
@@ -279,7 +274,7 @@ class _Picture:
         brace = self._add("line", x1=f"{begin:.2f}%", x2=f"{end:.2f}%", y1=y + 6, y2=y + 6)
         brace.set("class", "brace")
         lines = stretch.lines()
-        # The first is in bold letters, which are wider.
+        # The first line has bold letters, which are wider.
         need = 1.15 * LETTER * max(map(columns, lines)) * 100 / NARROWEST
         if end - need >= LEFT:
             x, anchor = end, "end"
@@ -314,7 +309,7 @@ class _Picture:
     def _draw_legend(self) -> None:
         states = {band.state for lane in self._lanes.lanes for band in lane.bands}
         if ConnectionState.IDLE in states:
-            # Of the same colour: there is no session.
+            # Both have one colour and one name: no session.
             states.discard(ConnectionState.CLOSED)
         items = [(state.value, STATES.get(state, state.value)) for state in ConnectionState if state in states]
         ways = {it.direction for lane in self._lanes.lanes for it in lane.traffic}
@@ -339,7 +334,7 @@ class _Picture:
             self.y += ROW
 
     def _draw_key(self, kind: str, x: float) -> None:
-        # Places in percent, and within them pixels.
+        # Its place is in percent, and what is in it in pixels.
         there = self._add("svg", x=f"{LEFT}%", y=self.y, style="overflow:visible")
         if kind in {"in", "out"}:
             mark = self._add("circle", there, cx=x + 6, cy=-4, r=5)
@@ -355,7 +350,7 @@ def _number(value: object) -> str:
 
 
 def _round_times(duration: float) -> Iterable[float]:
-    """Times in between, for where nothing happens for long."""
+    """Round times, for the stretches in which nothing happens."""
     step = next(
         (step for step in ROUND if duration <= TICKS * step), 24 * 3600 * math.ceil(duration / 24 / 3600 / TICKS)
     )
@@ -363,12 +358,12 @@ def _round_times(duration: float) -> Iterable[float]:
 
 
 def _room(width: float, *, is_above: bool) -> Room:
-    """The room for labels where the picture is so wide."""
+    """The room for labels in a picture of this width."""
     return Room(width * (RIGHT - LEFT) / 100, width * (EDGE - RIGHT) / 100, LETTER, MOST_ROWS, is_above)
 
 
 def _share(total: int, parts: int, number: int) -> int:
-    """One of the parts, as equal as they can be."""
+    """The size of one part, if all are as equal as they can be."""
     return total * (number + 1) // parts - total * number // parts
 
 

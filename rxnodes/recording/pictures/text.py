@@ -1,4 +1,4 @@
-"""Recordings for a terminal: the same lanes, in letters."""
+"""Recordings as text, for a terminal."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 __all__ = ["Line", "text"]
 
 Line: TypeAlias = "list[tuple[str, str]]"
-"""A line: its parts, each with what it is: a state, `in`, `out`, `stop`, `name`, or nothing."""
+"""A line: its parts, each with its kind: a state, `in`, `out`, `stop`, `name`, or nothing."""
 
 NARROWEST: Final = 40
 
-#: What stands at the left of the rows, and which part of the width is left at the right, for the state that it ends in.
+#: The columns at the left of the rows, and the part of the width at the right that shows the last state.
 MARGIN: Final = 7
 TAIL: Final = 1 / 8
 MOST_ROWS: Final = 8
@@ -71,16 +71,16 @@ def text(lanes: Lanes, width: int, *, is_unicode: bool = True) -> list[Line]:
     """The picture.
 
     Args:
-        lanes: What there is to draw.
-        width: How many columns it may have.
-        is_unicode: Whether it may have more than ASCII.
+        lanes: The lanes.
+        width: Its width in columns.
+        is_unicode: Whether it may have characters beyond ASCII.
 
     Raises:
-        ValueError: If there is too little room.
+        ValueError: If the width is less than 40.
     """
     if width < NARROWEST:
         raise ValueError(f"a picture takes {NARROWEST} columns or more, not {width}")
-    # Before anything is placed, because it takes more columns.
+    # Before labels are placed, because escapes take more columns.
     shown = lanes.lanes if is_unicode else [_in_ascii(lane) for lane in lanes.lanes]
     picture = _Picture(scale_of(lanes), width, UNICODE if is_unicode else ASCII)
     lines = [line for lane in shown for line in picture.lane(lane)]
@@ -88,7 +88,7 @@ def text(lanes: Lanes, width: int, *, is_unicode: bool = True) -> list[Line]:
     return [[(part if is_unicode else part.translate(_SIGNS), kind) for part, kind in line] for line in lines]
 
 
-#: What is put in where things are placed.
+#: Also put in when labels are placed.
 _SIGNS: Final = str.maketrans({"×": "x", "…": "~"})  # noqa: RUF001 - the sign is meant
 _QUOTES: Final = str.maketrans({"“": '"', "”": '"'})
 
