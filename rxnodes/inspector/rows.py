@@ -6,6 +6,7 @@ from collections import deque
 from typing import Any, Final, Protocol
 
 from rxnodes.connection.protocols import ConnectionLike
+from rxnodes.lifecycle.durations import in_words
 from rxnodes.lifecycle.events import (
     STATE_AFTER,
     Closing,
@@ -19,7 +20,6 @@ from rxnodes.lifecycle.events import (
 )
 from rxnodes.lifecycle.letters import plain_event
 from rxnodes.lifecycle.states import ConnectionState, Initiator
-from rxnodes.recording.pictures.lanes import seconds
 
 __all__ = ["Row", "Shown", "event_as_json"]
 
@@ -155,7 +155,7 @@ class Row:
             return f"dialling {event.url}" + (f", attempt {event.attempt}" if event.attempt > 1 else "")
         if isinstance(event, Opened):
             chosen = f", subprotocol {event.subprotocol}" if event.subprotocol else ""
-            return f"connected{' again' if event.is_reconnect else ''} in {seconds(event.elapsed)}{chosen}"
+            return f"connected{' again' if event.is_reconnect else ''} in {in_words(event.elapsed)}{chosen}"
         if isinstance(event, Closing):
             return f"closing, begun {_ENDED_BY[event.initiator]}"
         assert isinstance(event, Dropped | Stopped)

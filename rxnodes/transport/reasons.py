@@ -1,4 +1,4 @@
-"""What the system says of what failed, without the addresses and URLs that its errors carry, and so without secrets."""
+"""The system's words for an error, without the addresses and URLs that may be in it, and so without secrets."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from typing import Final
 
 __all__ = ["reason_of", "system_reason"]
 
-#: The system's numbers of errors that Python has classes for, which asyncio raises without a number.
+#: The numbers of errors that have a class in Python. asyncio raises some of these classes without a number.
 NUMBERS: Final = (errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED, errno.EPIPE, errno.ETIMEDOUT)
 
 
 def system_reason(error: BaseException) -> str | None:
-    """What the system says of an error; `None`: nothing."""
+    """The system's words for an error; `None`: it has none."""
     if isinstance(error, ssl.SSLCertVerificationError):
         reason = error.verify_message
     elif isinstance(error, ssl.SSLError):
         reason = (getattr(error, "reason", None) or "").replace("_", " ").lower()
-    elif isinstance(error, socket.gaierror):
+    elif isinstance(error, socket.gaierror) or (isinstance(error, OSError) and error.filename is not None):
+        # About a name or a file, and never an address.
         reason = error.strerror or ""
     else:
         reason = ", ".join(map(os.strerror, _error_numbers(error)))
@@ -30,17 +31,17 @@ def system_reason(error: BaseException) -> str | None:
 
 
 def reason_of(error: BaseException) -> str:
-    """The same where there is always something to say."""
+    """The system's words for an error, or that it has none."""
     return system_reason(error) or "no reason given"
 
 
 def _error_numbers(error: BaseException) -> list[int]:
-    """The system's numbers of an error. One for several addresses has them in its text; asyncio's own have none."""
+    """The system's numbers of an error. An error for several addresses has them in its text."""
     if isinstance(error, OSError) and isinstance(error.errno, int):
         return [error.errno]
     text = ""
     with contextlib.suppress(Exception):
-        # It may be of somebody else's making, and have no text.
+        # An exception of a user's class may raise here.
         text = str(error)
     named = list(dict.fromkeys(map(int, re.findall(r"\[Errno (\d+)\]", text))))
     return named or [number for number in NUMBERS if isinstance(error, type(OSError(number, "")))]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from rxnodes.errors import printable
+from rxnodes.lifecycle.durations import in_words
 from rxnodes.lifecycle.events import (
     STATE_AFTER,
     Closing,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from rxnodes.recording.entries import Direction, Entry, Recorded
     from rxnodes.recording.lines import Head
 
-__all__ = ["Band", "Label", "Lane", "Lanes", "Stretch", "Traffic", "described", "ending", "lanes_of", "seconds"]
+__all__ = ["Band", "Label", "Lane", "Lanes", "Stretch", "Traffic", "described", "ending", "lanes_of"]
 
 #: How many characters a name and another text may have in a picture.
 LONGEST_NAME: Final = 40
@@ -111,7 +112,7 @@ class Stretch:
     def lines(self) -> tuple[str, ...]:
         """How long it took, and how many messages came, in words."""
         what = "the pulse" if self.is_pulse else "the stop"
-        took = seconds(self.end - self.begin)
+        took = in_words(self.end - self.begin)
         first = f"On Stop: {took} after {what}" if self.is_over else f"no On Stop yet, {took} after {what}"
         one = self.messages == 1
         came = f"{self.messages} message{'' if one else 's'} still came in between" if self.messages else ""
@@ -274,34 +275,6 @@ def ending(event: Dropped | Stopped) -> str:
     return f"Close {event.code}{reason}{'' if event.was_clean else ', not clean'}"
 
 
-def seconds(duration: float) -> str:
-    """A duration with two or three digits that matter.
-
-    Example:
-        >>> seconds(0.0000004), seconds(0.0037), seconds(0.2434), seconds(1.5), seconds(75)
-        ('0 ms', '3.7 ms', '243 ms', '1.5 s', '75 s')
-        >>> seconds(150), seconds(1353), seconds(3602), seconds(100_000)
-        ('2 min 30 s', '22 min 33 s', '1 h', '27 h 47 min')
-    """
-    if duration < 1:
-        milliseconds = duration * 1000
-        return f"{milliseconds:.1f}".removesuffix(".0") + " ms" if milliseconds < 10 else f"{milliseconds:.0f} ms"  # noqa: PLR2004
-    if duration < 2 * MINUTE:
-        digits = max(0, 2 - math.floor(math.log10(duration)) - 1)
-        return f"{duration:.{digits}f}".removesuffix(".0") + " s"
-    if duration < HOUR:
-        return _two(duration, MINUTE, "min", 1, "s")
-    return _two(duration, HOUR, "h", MINUTE, "min")
-
-
-MINUTE, HOUR = 60, 3600
-
-
-def _two(duration: float, large: int, name: str, small: int, small_name: str) -> str:
-    wholes, rest = divmod(round(duration / small), large // small)
-    return f"{wholes} {name} {rest} {small_name}" if rest else f"{wholes} {name}"
-
-
 def described(lanes: Lanes) -> str:
     """The picture in words, for those who do not see it."""
     return " ".join(_lane_described(lane) for lane in lanes.lanes) or "Nothing was recorded."
@@ -312,10 +285,10 @@ _TOLD: Final = 12
 
 
 def _lane_described(lane: Lane) -> str:
-    told = [f"{band.state.value} at {seconds(band.begin)}" for band in lane.bands[:_TOLD]]
+    told = [f"{band.state.value} at {in_words(band.begin)}" for band in lane.bands[:_TOLD]]
     more = f", and {len(lane.bands) - _TOLD} further states" if len(lane.bands) > _TOLD else ""
     counts = {way: sum(it.count for it in lane.traffic if it.direction == way) for way in ("in", "out")}
-    ends = [f"At {seconds(it.time)}: {it.text}." for it in lane.ends[:_TOLD]]
+    ends = [f"At {in_words(it.time)}: {it.text}." for it in lane.ends[:_TOLD]]
     stretches = [f"{'; '.join(it.lines())}." for it in lane.stretches[:_TOLD]]
     messages = f"{counts['in']} messages came, {counts['out']} were sent."
     return " ".join([f"{lane.name}: {', '.join(told)}{more}.", messages, *stretches, *ends])

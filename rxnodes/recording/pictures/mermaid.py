@@ -6,10 +6,11 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from rxnodes.errors import printable
+from rxnodes.lifecycle.durations import in_words
 from rxnodes.lifecycle.events import Closing, Connecting, Dropped, ErrorEvent, Opened, Stopped
 from rxnodes.lifecycle.states import CloseCode, Initiator
 from rxnodes.recording.entries import LeftOut, Message, Messages, Pulse
-from rxnodes.recording.pictures.lanes import LONGEST_TEXT, ending, seconds
+from rxnodes.recording.pictures.lanes import LONGEST_TEXT, ending
 from rxnodes.websocket.action_nodes import START, STOP
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class _Writer:
             self._set_off = number
             yield "rect rgba(194, 37, 92, 0.1)"
         times = f", {count} times" if count > 1 else ""
-        yield f"Note left of c{number}: {_text(node)}{times}, {seconds(time)}"
+        yield f"Note left of c{number}: {_text(node)}{times}, {in_words(time)}"
 
     def _event(self, number: int, time: float, event: object) -> Iterator[str]:
         c, p = f"c{number}", f"p{number}"
@@ -128,8 +129,8 @@ class _Writer:
             case Connecting():
                 yield f"{c}->>{p}: connect, attempt {event.attempt}"
             case Opened():
-                yield f"{p}-->>{c}: open after {seconds(event.elapsed)}"
-                yield f"Note left of {c}: On WebSocket Start, {seconds(time)}"
+                yield f"{p}-->>{c}: open after {in_words(event.elapsed)}"
+                yield f"Note left of {c}: On WebSocket Start, {in_words(time)}"
             case Closing():
                 begins = f"{c}->>{p}" if event.initiator is Initiator.LOCAL else f"{p}->>{c}"
                 yield f"{begins}: Close"
@@ -137,10 +138,10 @@ class _Writer:
                 yield f"Note right of {c}: error: {_text(event.message)}"
             case Dropped():
                 yield f"{p}--x{c}: {_text(ending(event))}"
-                yield f"Note right of {c}: next attempt in {seconds(event.retry_in)}"
+                yield f"Note right of {c}: next attempt in {in_words(event.retry_in)}"
             case Stopped():
                 yield f"{p}-{'-x' if event.code == CloseCode.ABNORMAL_CLOSURE else '->>'}{c}: {_text(ending(event))}"
-                yield f"Note left of {c}: On WebSocket Stop, {seconds(time)}"
+                yield f"Note left of {c}: On WebSocket Stop, {in_words(time)}"
                 if self._set_off == number:
                     self._set_off = None
                     yield "end"

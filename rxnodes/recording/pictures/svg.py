@@ -12,9 +12,10 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 from xml.etree import ElementTree as ET
 
+from rxnodes.lifecycle.durations import in_words
 from rxnodes.lifecycle.states import ConnectionState
 from rxnodes.recording.pictures.columns import columns
-from rxnodes.recording.pictures.lanes import Traffic, described, seconds
+from rxnodes.recording.pictures.lanes import Traffic, described
 from rxnodes.recording.pictures.scale import Room, place, scale_of, turned
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class _Picture:
     def _title(self) -> str:
         names = ", ".join(lane.name for lane in self._lanes.lanes[:3])
         more = f" and {len(self._lanes.lanes) - 3} more" if len(self._lanes.lanes) > 3 else ""  # noqa: PLR2004
-        return f"{names}{more}: a recording of {seconds(self._lanes.duration)}"
+        return f"{names}{more}: a recording of {in_words(self._lanes.duration)}"
 
     # Pieces
 
@@ -201,10 +202,10 @@ class _Picture:
         rect = self._add("rect", x=f"{begin:.2f}%", width=f"{width:.2f}%", y=top + inset, height=BAND - 2 * inset)
         rect.set("class", band.state.value)
         again = f", attempt {band.attempt}" if band.attempt > 1 else ""
-        waits = "" if band.retry_in is None else f", {seconds(band.retry_in)} to the next attempt"
-        title = f"{band.state.value}{again} from {seconds(band.begin)}{waits}"
+        waits = "" if band.retry_in is None else f", {in_words(band.retry_in)} to the next attempt"
+        title = f"{band.state.value}{again} from {in_words(band.begin)}{waits}"
         self._add("title", rect).text = title
-        word = band.state.value if band.retry_in is None else f"waits {seconds(band.retry_in)}"
+        word = band.state.value if band.retry_in is None else f"waits {in_words(band.retry_in)}"
         self._write_where_it_fits(word, begin, width, top + BAND / 2 + 4)
 
     def _write_where_it_fits(self, word: str, begin: float, width: float, y: float) -> None:
@@ -222,7 +223,7 @@ class _Picture:
                 there = self._add("svg", x=f"{self._at(label.time):.2f}%", y=band_top, style="overflow:visible")
                 mark = self._add("path", there, d="M-5.5,-5 L5.5,-5 L0,5 z")
                 mark.set("class", "pulse stopping" if label.is_bold else "pulse")
-                self._add("title", mark).text = f"a pulse: {label.text} at {seconds(label.time)}"
+                self._add("title", mark).text = f"a pulse: {label.text} at {in_words(label.time)}"
 
     def _draw_traffic(self, traffic: Iterable[Traffic], band_top: float) -> None:
         slots: defaultdict[tuple[str, int], list[Traffic]] = defaultdict(list)
@@ -244,7 +245,7 @@ class _Picture:
             rect = self._add("rect", x=f"{x}%", width=f"{at + 0.9 - x:.1f}%", y=y, height=height)
             rect.set("class", direction)
             size = sum(it.size for it in slot)
-            self._add("title", rect).text = f"{count} messages {direction}, {size} bytes, at {seconds(slot[0].begin)}"
+            self._add("title", rect).text = f"{count} messages {direction}, {size} bytes, at {in_words(slot[0].begin)}"
 
     def _in_slots(self, it: Traffic) -> Iterable[tuple[int, Traffic]]:
         """A run of messages, spread over the hundredths of the width in which it lies."""
@@ -259,7 +260,7 @@ class _Picture:
         circle = self._add("circle", cx=f"{self._at(it.begin):.2f}%", cy=y, r=5.5)
         circle.set("class", it.direction)
         what = "a message came" if it.direction == "in" else "a message was sent"
-        self._add("title", circle).text = f"{what}: {it.size} bytes, at {seconds(it.begin)}"
+        self._add("title", circle).text = f"{what}: {it.size} bytes, at {in_words(it.begin)}"
 
     def _set_off(self, stretch: Stretch, top: float, edge: float, bottom: float) -> None:
         begin, end = self._at(stretch.begin), self._at(stretch.end)
@@ -294,7 +295,7 @@ class _Picture:
             [0.0, self._lanes.duration, *edges, *self._scale.moments, *_round_times(self._lanes.duration)]
         ):
             at = self._at(moment)
-            text = seconds(moment) if moment else "0"
+            text = in_words(moment) if moment else "0"
             half = columns(text) * LETTER / 2 + 4
             # The last one may be long.
             begin = min(at * NARROWEST / 100 - half, NARROWEST - 2 * half)

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from rxnodes.lifecycle.durations import in_words
 from rxnodes.lifecycle.states import ConnectionState
 from rxnodes.recording.pictures.columns import column_of, columns, cut
-from rxnodes.recording.pictures.lanes import seconds
 from rxnodes.recording.pictures.scale import Room, place, scale_of
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class _Picture:
 
     def axis(self, duration: float) -> Line:
         """When it began and ended."""
-        end = seconds(duration)
+        end = in_words(duration)
         row = [" "] * self._columns
         self._put(row, 0, "0")
         self._put(row, max(2, self._last + 1 - len(end)), end)
@@ -160,7 +160,7 @@ class _Picture:
             end = max(end, begin + 1)
             row[begin:end] = self._signs.states[band.state] * (end - begin)
             kinds[begin:end] = [band.state.value] * (end - begin)
-            word = f" {band.state.value} " if band.retry_in is None else f" waits {seconds(band.retry_in)} "
+            word = f" {band.state.value} " if band.retry_in is None else f" waits {in_words(band.retry_in)} "
             if len(word) + 2 <= end - begin:
                 self._put(row, begin + 1, word)
         return self._line("state", row, kinds)
