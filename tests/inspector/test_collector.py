@@ -84,16 +84,6 @@ async def test_a_row_says_what_a_connection_is_and_why():
         assert seen()[0::2] == ("closed", 2, True)
 
 
-@pytest.mark.parametrize(("seconds", "shown"), [(0.0023, "2.3 ms"), (0.156, "156 ms"), (1.61, "1.6 s"), (60, "60 s")])
-@virtual
-async def test_how_long_it_took_is_easy_to_read(seconds, shown):
-    async with collecting(lambda _: None, chat={"url": URL, "connect_timeout": 90}) as (collector, project):
-        project.websocket("chat").start()
-        await asyncio.sleep(seconds)
-        project.transport.peer.accept()
-        assert row_of(collector)["reason"] == f"connected in {shown}"
-
-
 @virtual
 async def test_a_connection_that_was_used_before_is_shown_as_it_is():
     project = Project(websocket={"open": URL, "closed": URL, "idle": URL}, transport=ScriptedTransport(accept))
