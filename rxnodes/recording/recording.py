@@ -396,9 +396,6 @@ class Recording:
         width = max(map(len, rows)) + 2
         return "\n".join(f"{name + ':':{width}}{row}".rstrip() for name, row in rows.items())
 
-    #: Its former name, which `rxnodes.testing` had.
-    marbles = to_marbles
-
     def assert_marbles(self, diagram: str) -> None:
         """Asserts that the recording has the same letters at the same times as the diagram.
 
