@@ -80,7 +80,7 @@ def _add_toolbox(commands: _Commands) -> None:
     parser.add_argument(
         "--settings",
         metavar="FOLDER",
-        help='the settings folder that switches plugins (default: "settings" where there is one, or else all are on)',
+        help='the settings folder that switches plugins (default: "settings" if there is one, or else all are on)',
     )
     parser.add_argument("--json", action="store_true", help="print JSON: one array of nodes")
 

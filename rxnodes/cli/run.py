@@ -38,7 +38,7 @@ def run(options: argparse.Namespace, _out: Output, err: Output) -> int:
         raise
     except Exception as error:  # noqa: BLE001 - a module can raise anything
         return _tell(error, f"{options.function[0]} cannot be imported", err)
-    # These take long to import. So a problem with the function is told before.
+    # These take long to import. A problem with the function is printed before.
     from rxnodes.cli.pictures import recorded_to  # noqa: PLC0415
     from rxnodes.project.project import Project  # noqa: PLC0415
     from rxnodes.project.run import run as run_in_order  # noqa: PLC0415

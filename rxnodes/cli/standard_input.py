@@ -99,7 +99,7 @@ async def _typing(connection: ConnectionLike, keyboard: TextIO, screens: list[Ou
 
 def _can_be_read() -> bool:
     """Whether standard input can be read. The system stops a background process that reads from its terminal."""
-    # It is None where the process was started without it.
+    # It is None if the process was started without it.
     if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison]
         return False
     if sys.platform == "win32" or not sys.stdin.isatty():

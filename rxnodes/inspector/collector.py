@@ -50,7 +50,7 @@ class HasConnections(Protocol):
         ...
 
     def follow_connections(self, tell: Callable[[Shown], object], /) -> Callable[[], None]:
-        """Calls `tell` with each connection there is, and that is made from here on; returns what ends that."""
+        """Calls `tell` with each connection, now and when one is made; returns a function that ends it."""
         ...
 
 
@@ -84,7 +84,7 @@ class Collector:
 
     def __init__(self, project: HasConnections) -> None:
         self._project = project
-        # Tells the numbers of this run from those of another.
+        # Part of each id, so that an id of another run is not taken for one of this run.
         self._run = secrets.token_hex(4)
         self._rows: dict[str, Row] = {}
         # By name, at which version a row, or its numbers alone, last changed; the latest change is last.

@@ -180,7 +180,7 @@ class Inspector:
             handler_cancellation=True,
             shutdown_timeout=1,
             keepalive_timeout=SILENCE,
-            # No handler reads a body. What is left of it is thrown away for this long.
+            # No handler reads a body. So many seconds long, the server reads the rest of one and drops it.
             lingering_time=1,
         )
         self._collector.__enter__()

@@ -252,7 +252,7 @@ class InFile:
 
 
 def _begun(path: Path, head: bytes) -> int:
-    """Opens the file for this recorder alone, and writes its first line in place of what was there."""
+    """Opens the file for this recorder alone, empties it, and writes its first line."""
     if not has_locks:
         raise OSError(errno.ENOTSUP, "this system cannot lock a file, so recordings stay in memory", str(path))
     # O_NONBLOCK: opening a pipe without a reader fails, and does not wait for one.

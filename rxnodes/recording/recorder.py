@@ -39,7 +39,7 @@ class HasConnections(Protocol):
     """A project, or a fleet that is seen from outside."""
 
     def follow_connections(self, tell: Callable[[ConnectionLike], object], /) -> Callable[[], None]:
-        """Calls `tell` with each connection there is, and that is made from here on; returns what ends that."""
+        """Calls `tell` with each connection, now and when one is made; returns a function that ends it."""
         ...
 
 

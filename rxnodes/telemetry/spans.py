@@ -59,7 +59,7 @@ class _Spans:
         self._close: Span | None = None
 
     def take(self, event: LifecycleEvent) -> None:
-        """Begins and ends spans, as an event tells."""
+        """Begins and ends the spans of an event."""
         match event:
             case Connecting():
                 self._connect = self._begin("websocket connect", event, {URL: event.url})

@@ -15,7 +15,7 @@ from virtual import accept, virtual
 from rxnodes import ConnectOptions, Project
 from rxnodes.inspector import collector as module
 from rxnodes.inspector.collector import Collector
-from rxnodes.testing import ScriptedTransport
+from rxnodes.testing import ScriptedTransport, peer_script
 
 URL = "ws://chat.test/?token=secret"
 RECONNECT = {"enabled": True, "initial_delay": 4, "jitter": False}
@@ -211,8 +211,21 @@ async def test_connections_come_and_go():
         news = update(collector, cursor)
         assert names(news["events"]) == ["Closing", "Stopped", "Removed"]
         assert [(row["name"], row["state"]) for row in news["rows"]] == [("guest", "idle")]
+        await asyncio.sleep(0)
         assert collector.row("guest").connection is again
+        project.add_websocket("another", URL)
+        await project.remove_websocket("another")
+        await asyncio.sleep(0)
+        assert names(update(collector, cursor)["events"]) == ["Removed"]
     assert [row["name"] for row in collector.rows()] == ["chat", "guest"], "those of a project that was left stay"
+
+
+@virtual
+async def test_a_row_has_its_round_trips():
+    async with collecting(peer_script("o-p-p", tick=0.5)) as (collector, project):
+        project.websocket("chat").start()
+        await asyncio.sleep(3)
+        assert row_of(collector)["latency"] == [0.5, 0.5]
 
 
 async def test_a_project_with_a_loop_of_its_own():

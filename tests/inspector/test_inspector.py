@@ -63,10 +63,13 @@ class Stream:
         assert "id" not in fields
         return fields["event"], json.loads(fields["data"])
 
+    async def line(self):
+        return (await self._content.readline()).decode()
+
     async def _fields(self):
         fields = {}
         async with asyncio.timeout(10):
-            while (line := (await self._content.readline()).decode()) != "\n" or not fields:
+            while (line := await self.line()) != "\n" or not fields:
                 if not line:
                     raise EOFError
                 name, colon, value = line.rstrip("\n").partition(": ")
@@ -198,6 +201,13 @@ async def test_updates_come_ten_times_a_second_however_much_happens():
             await task
             assert chat.session > 2 * updates
             assert updates <= 10 * (loop.time() - began) + 1
+
+
+async def test_a_reader_is_sent_something_also_where_nothing_changes(monkeypatch):
+    monkeypatch.setattr(module, "KEEP_ALIVE", 0)
+    async with serving() as (client, _), client.events() as stream:
+        await stream.next()
+        assert await stream.line() == ":\n"
 
 
 async def test_only_so_many_may_follow(monkeypatch):

@@ -17,7 +17,7 @@ import pytest
 from projects import closed, opened, project_of
 from reactivex import operators as ops
 
-from rxnodes import Project, pulse
+from rxnodes import Project, UnknownConfiguration, pulse
 from rxnodes.recording import Message, Messages, Pulse, Recorder, Recording
 from rxnodes.testing import ScriptedTransport, WebSocketServer, attempts, echo, in_virtual_time, peer_script
 from rxnodes.websocket import client_send, client_start, client_stop, on_receive, on_start
@@ -81,6 +81,7 @@ async def test_what_was_recorded_is_loaded_as_it_was(tmp_path):
     loaded = Recording.load(tmp_path / "run.jsonl")
     assert [repr(it.value) for it in loaded.recorded] == [repr(it.value) for it in to_memory.recording.recorded]
     assert loaded.to_marbles() == to_memory.recording.to_marbles() == to_file.recording.to_marbles()
+    assert loaded.began_at == to_file.recording.began_at
     assert loaded.messages == ["a"]
     assert loaded.states == to_memory.recording.states
     assert [type(error.error) for error in loaded.errors] == [type(it.error) for it in to_memory.recording.errors]
@@ -116,6 +117,8 @@ async def test_without_payloads_what_comes_close_together_is_one_entry():
     assert (alone.time, alone.value.size, alone.value.payload) == (2.0, 5, None)
     with pytest.raises(ValueError, match="payloads=True"):
         recording.messages  # noqa: B018
+    with pytest.raises(AssertionError, match=r"at 1 s; recorded there:\n  \d+ messages"):
+        recording.assert_marbles("(co)")
 
 
 class Frame(bytes):
@@ -156,6 +159,8 @@ async def test_connections_that_come_later_are_recorded_and_others_are_not():
         "late:  ------co-(Xs)",
     ]
     assert everything.recording.only("late").to_marbles() == "------co-(Xs)"
+    with pytest.raises(UnknownConfiguration):
+        everything.recording.only("later")
     with pytest.raises(ValueError, match="3 connections"):
         everything.recording.assert_marbles("")
 

@@ -1,4 +1,4 @@
-"""The lanes of a picture, one for each connection, in whatever form it is drawn."""
+"""The lanes of a picture, one for each connection, for every form of picture."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Label:
     Attributes:
         time: When it happened.
         text: The words.
-        weight: Where there is no room for all labels, those with the least weight are left out.
+        weight: If there is no room for all labels, those with the least weight are left out.
         is_bold: Whether it is a stop or its end, which the picture is about.
         is_pulse: Whether it is a pulse of an action node.
         series: The name of a series, such as the attempts, of which the last is enough.

@@ -335,7 +335,7 @@ class _Picture:
             self.y += ROW
 
     def _draw_key(self, kind: str, x: float) -> None:
-        # Its place is in percent, and what is in it in pixels.
+        # Its place is in percent, and its parts are in pixels.
         there = self._add("svg", x=f"{LEFT}%", y=self.y, style="overflow:visible")
         if kind in {"in", "out"}:
             mark = self._add("circle", there, cx=x + 6, cy=-4, r=5)
