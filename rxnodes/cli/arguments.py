@@ -1,7 +1,4 @@
-"""What the arguments of commands may be.
-
-What argparse would say by itself shows the value, which may be secret.
-"""
+"""Checks the arguments of commands. The messages of argparse would show the value, which may be secret."""
 
 from __future__ import annotations
 
@@ -56,7 +53,7 @@ def reason(text: str) -> str:
 
 
 def servers(text: str) -> str:
-    """The URL of a fleet's servers; nothing: that of the settings."""
+    """The URL of a fleet's servers; empty: that of the settings."""
     if text and "://" not in text:
         raise argparse.ArgumentTypeError("must be a URL such as nats://host:4222; the settings folder stands before it")
     return text
@@ -71,6 +68,6 @@ def function(text: str) -> tuple[str, str]:
 
 
 def check_together(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    """Refuses, as the parser does, an option that does nothing without another one."""
+    """Refuses an option that does nothing without another option, as the parser does."""
     if getattr(options, "token_file", None) is not None and options.inspect is None:
         parser.error("--token-file goes with --inspect")

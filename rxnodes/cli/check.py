@@ -1,4 +1,4 @@
-"""`rxnodes check`: whether the project settings are good, and what is in them."""
+"""`rxnodes check`: checks the project settings, and prints them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["run"]
 
 
 def run(options: argparse.Namespace, out: Output, _err: Output) -> int:
-    """Prints what is in the settings; where there are problems, they are raised."""
+    """Prints the settings. Problems are raised."""
     installed = installed_plugins()
     found = settings.load(options.settings, installed)
     out.line(f"The settings in {options.settings} are good.")
@@ -35,7 +35,7 @@ def run(options: argparse.Namespace, out: Output, _err: Output) -> int:
     out.line("Plugins")
     for name, plugin in installed.items():
         state = "on" if name in found.sections else f"off, by {found.switches[name]}"
-        # That the fleet's settings count is no news: most projects have none.
+        # Most projects have no fleet, so that it is shown only if it is off.
         if plugin is not fleet_plugin or state != "on":
             out.line(f"  {plugin.title}: {state}")
     section = found.sections.get("websocket")
@@ -65,10 +65,10 @@ def _print_connections(section: WebSocketSettings, out: Output) -> None:
             out.line(printable(f"  {'':<{width}}  - {note}"))
 
 
-#: What the redacted URL shows.
+#: The fields that the redacted URL shows.
 _IN_URL: Final = frozenset({"url", "port", "query"})
 
-#: What is said of a value beside it.
+#: The warning behind a value.
 _WARNINGS: Final = {
     ("tls.verify", "off"): " (NOT VERIFIED: anyone can pose as the server)",
     ("tls.check_hostname", "off"): " (NAME NOT CHECKED: whoever has a trusted certificate can pose as the server)",
@@ -90,7 +90,7 @@ def _notes(model: BaseModel, around: str = "") -> Iterator[str]:
 
 
 def _shown(value: object) -> str:
-    """A setting's value, as the settings write it. Of a table it shows the names, and of a secret nothing."""
+    """A value as it is written in settings. Of a table it shows the names alone, and of a secret nothing."""
     match value:
         case None:
             text = "none"

@@ -7,18 +7,20 @@ import contextlib
 import shutil
 import textwrap
 import time
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from reactivex import operators as ops
 
 import rxnodes
 from rxnodes.cli.output import BOLD, DIM, RED, printable
-from rxnodes.cli.pictures import NARROWEST, print_picture
+from rxnodes.cli.pictures import print_picture
 from rxnodes.errors import RxNodesError
 from rxnodes.lifecycle.states import CloseCode
 from rxnodes.project.project import Project
 from rxnodes.project.run import run as run_in_order
 from rxnodes.recording import Recorder
+from rxnodes.recording.pictures.text import NARROWEST
 from rxnodes.rx.trigger import pulse
 from rxnodes.testing.server import CloseReceived, Peer, WebSocketServer
 from rxnodes.transport.aiohttp import AiohttpTransport
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
     from rxnodes.cli.output import Output
     from rxnodes.connection.connection import Connection
-    from rxnodes.lifecycle.events import ErrorEvent, Stopped
+    from rxnodes.lifecycle.events import Stopped
     from rxnodes.recording import Recording
 
 __all__ = ["run"]
@@ -47,7 +49,7 @@ _STYLE_OF: Final = {"WebSocket Client Stop": BOLD, "On WebSocket Stop": BOLD, "O
 
 
 def run(options: argparse.Namespace, out: Output, _err: Output) -> int:
-    """Plays the demo; the status is 1 where the connection did not end as it should."""
+    """Plays the demo; the status is 1 if the connection did not end as it should."""
     if options.fleet:
         if options.record or options.inspect is not None:
             raise RxNodesError("--fleet goes without --record and --inspect")
@@ -71,13 +73,12 @@ async def _play(options: argparse.Namespace, out: Output) -> int:
         out.line()
         row = timeline.row_for
         recorder = Recorder(project, options.record)
-        until_unread = None
         async with contextlib.AsyncExitStack() as stack:
             if options.inspect is not None:
-                # It takes longer to import than all else that the demo needs.
+                # Its import takes longer than that of everything else in the demo.
                 from rxnodes.cli.inspect import inspected  # noqa: PLC0415
 
-                until_unread = await stack.enter_async_context(inspected(project, options, out))
+                await stack.enter_async_context(inspected(project, options, out))
                 out.line()
             timeline.head()
             await stack.enter_async_context(project)
@@ -93,19 +94,19 @@ async def _play(options: argparse.Namespace, out: Output) -> int:
                     ),
                     on_stop(demo).pipe(row("On WebSocket Stop", _ending)),
                     on_stop(demo).pipe(client_send(demo, "too late"), row("WebSocket Client Send", '"too late"')),
-                    on_error(demo).pipe(row("On WebSocket Error", _problem)),
+                    on_error(demo).pipe(row("On WebSocket Error", attrgetter("message"))),
                     pulse().pipe(client_start(demo), row("WebSocket Client Start", "the pulse has passed already")),
                 )
                 stopped = await demo.wait_stopped()
             _conclude(stopped, recorder.recording, timeline, options)
-            if until_unread is not None:
+            if options.inspect is not None:
                 timeline.say('On the live page, "Start" plays it again; Ctrl+C ends it.')
-                await until_unread()
+                await out.until_unread()
     return 0 if stopped.was_clean else 1
 
 
 def _conclude(stopped: Stopped, recording: Recording, timeline: _Timeline, options: argparse.Namespace) -> None:
-    """Says what was seen, or that it went wrong."""
+    """Explains the demo, or says that it went wrong."""
     timeline.say()
     if not stopped.was_clean:
         timeline.say("This is not how the demo should end: a connection within this machine broke.")
@@ -115,7 +116,7 @@ def _conclude(stopped: Stopped, recording: Recording, timeline: _Timeline, optio
 
 
 async def _slow_to_close(peer: Peer) -> None:
-    """Sends every message back. Asked to close, it says first what it still had to say, as a busy server does."""
+    """Sends every message back. Before it answers a Close frame it sends more messages, as a busy server does."""
     await peer.accept()
     try:
         while True:
@@ -130,10 +131,6 @@ async def _slow_to_close(peer: Peer) -> None:
 
 def _ending(stopped: Stopped) -> str:
     return f'over: {stopped.code} "{stopped.reason}", {"clean" if stopped.was_clean else "not clean"}'
-
-
-def _problem(event: ErrorEvent) -> str:
-    return event.message
 
 
 def _sum_up(timeline: _Timeline, record_to: str | None) -> None:
@@ -157,16 +154,16 @@ def _sum_up(timeline: _Timeline, record_to: str | None) -> None:
 
 
 class _Timeline:
-    """Prints a row whenever a node has done its work. A bracket at the left joins the stop with its end.
+    """Prints a row for each pulse that leaves a node. A bracket at the left joins the stop with its end.
 
     Attributes:
-        width: Columns that a row may have.
+        width: How many columns a row may have.
         closing_took: Milliseconds from the stop's pulse to On WebSocket Stop.
         arrived_meanwhile: How many messages came between them.
     """
 
     _INDENT: Final = 46
-    #: With fewer columns than these beside the indent, what was done gets lines of its own.
+    #: With fewer columns beside the indent, a row is written as running text.
     _LEAST: Final = 24
 
     def __init__(self, out: Output, connection: Connection) -> None:
@@ -185,17 +182,17 @@ class _Timeline:
             self._out.line(printable(line))
 
     def head(self) -> None:
-        """Prints what stands above the rows."""
+        """Prints the titles of the columns."""
         self._row(" ", ("ms", "state", "node"), "what", DIM)
 
     def draw(self, recording: Recording) -> None:
-        """Prints the picture of the recording, where there is room for it."""
+        """Prints the picture of the recording, if there is room for it."""
         if self.width >= NARROWEST:
             print_picture(recording, self._out, self.width)
             self.say()
 
     def row_for(self, node: str, what: str | Callable[[T], str]) -> Callable[[Observable[T]], Observable[T]]:
-        """An operator that prints a row for each pulse that comes out of the node before it."""
+        """An operator that prints a row for each pulse, behind the node that the row is about."""
 
         def print_row(value: T) -> None:
             now = (time.perf_counter() - self._began) * 1000
@@ -206,7 +203,7 @@ class _Timeline:
         return ops.do_action(print_row)
 
     def _mark(self, node: str, now: float) -> str:
-        """What stands at the left of a row."""
+        """The sign at the left of a row."""
         opening, between, closing = "┌│└" if self._out.is_unicode else "+|+"
         if node == "WebSocket Client Stop":
             self._stop_passed = now

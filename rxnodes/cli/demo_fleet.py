@@ -48,14 +48,14 @@ __all__ = ["build", "run"]
 
 _NAMES: Final = ("alerts", "chat", "news", "orders", "prices", "trades")
 _WORKERS: Final = 3
-#: The seconds of a lease: the least there is, so that nobody has to wait.
+#: The seconds of a lease: the shortest that is allowed, so that nobody has to wait.
 _LEASE: Final = 1
-#: For how many seconds anything may take.
+#: The seconds that each step may take.
 _PATIENCE: Final = 30
 
 
 def build(project: Project) -> None:
-    """What each worker runs: the same program as on one machine."""
+    """Each worker runs this, as a program on one machine would."""
 
     def wire(scope: Scope, connection: Connection) -> None:
         scope.subscribe(on_start(connection).pipe(client_send(connection, "hello")))
@@ -66,7 +66,7 @@ def build(project: Project) -> None:
 
 
 def run(_options: argparse.Namespace, out: Output) -> int:
-    """Plays the demo; the status is 1 where the log is not as it should be."""
+    """Plays the demo; the status is 1 if the log is not as it should be."""
     try:
         return run_in_order(_play(out))
     except TimeoutError:
@@ -82,7 +82,7 @@ async def _play(out: Output) -> int:
         settings = _write_settings(folder, server.url, url)
         out.line(f"{len(_NAMES)} connections, {_WORKERS} workers, NATS at {url}")
         out.line()
-        # A worker makes what of the fleet is not there yet, so that this need not.
+        # As a worker's store it makes the fleet's streams if they are not there yet.
         lookout = await stack.enter_async_context(Lookout(store_of(fleet, is_observer=False)))
         workers = _Workers(folder, settings, lookout)
         stack.push_async_callback(workers.end)
@@ -121,15 +121,15 @@ async def _play(out: Output) -> int:
 
 
 def _opened_anew(connections: list[RemoteConnection]) -> Awaitable[object]:
-    """Waits until each of the connections is open once more."""
+    """Waits until each connection has opened again."""
     return asyncio.gather(*(on_start(connection).pipe(ops.first()) for connection in connections))
 
 
-# --- What is needed ---------------------------------------------------------------------------------------------------
+# --- Servers and workers ----------------------------------------------------------------------------------------------
 
 
 def _server_program() -> str:
-    """The NATS server: that of the wheel, or of the system.
+    """The NATS server of the wheel, or else of the system.
 
     Raises:
         RxNodesError: If there is none.
@@ -187,7 +187,7 @@ class _Workers:
     """Workers of `build`, each a process of its own.
 
     Args:
-        folder: For what they have to say.
+        folder: For their log.
         settings: The settings folder.
         lookout: Sees them join.
     """
@@ -215,13 +215,13 @@ class _Workers:
     async def _start(self, log: TextIO) -> asyncio.subprocess.Process:
         command = (sys.executable, "-m", "rxnodes", "run", f"{__name__}:build", str(self._settings), "--fleet")
         nothing = asyncio.subprocess.DEVNULL
-        # Apart from this one, so that Ctrl+C does not reach them by itself.
+        # In a session of its own, so that Ctrl+C does not reach it.
         return await asyncio.create_subprocess_exec(
             *command, stdin=nothing, stdout=nothing, stderr=log, start_new_session=True
         )
 
     async def _joined(self, process: asyncio.subprocess.Process) -> str:
-        """The id of a worker, which has the number of its process in it."""
+        """The id of a worker, once it has joined. The id has the number of its process."""
         while True:
             for worker in self._lookout.workers:
                 if f"-{process.pid}-" in worker:
@@ -229,7 +229,7 @@ class _Workers:
             await self._lookout.change()
 
     def held(self) -> list[list[str]]:
-        """For each worker the connections that it holds."""
+        """The connections that each worker holds."""
         holders = {name: self._lookout.connection(name).record.holder for name in _NAMES}
         return [[name for name, holder in holders.items() if holder == worker] for worker in self._ids]
 
@@ -239,7 +239,7 @@ class _Workers:
         await self._processes[number].wait()
 
     async def end(self) -> None:
-        """Ends all in order, or else at once."""
+        """Ends all workers in order, or kills them if that takes too long."""
         for process in self._processes:
             if process.returncode is None:
                 process.terminate()
@@ -252,18 +252,18 @@ class _Workers:
                 process.kill()
 
 
-# --- What is shown ----------------------------------------------------------------------------------------------------
+# --- Output -----------------------------------------------------------------------------------------------------------
 
 
 class _Timeline:
-    """Prints what happens to the connections, with the seconds since something was done."""
+    """Prints events of the connections, with the seconds since the last step of the demo."""
 
     def __init__(self, out: Output) -> None:
         self._out = out
         self._began = 0.0
 
     def begin(self) -> None:
-        """Counts from here on."""
+        """Counts the seconds from here on."""
         self._began = time.perf_counter()
 
     def row(self, event: LifecycleEvent) -> None:

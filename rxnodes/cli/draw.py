@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from rxnodes.cli.pictures import NARROWEST, print_picture
+from rxnodes.cli.pictures import print_picture
 from rxnodes.errors import RxNodesError
 from rxnodes.recording import Recording
+from rxnodes.recording.pictures.text import NARROWEST
 
 if TYPE_CHECKING:
     import argparse
@@ -30,10 +30,13 @@ _KINDS: Final = {
 
 def run(options: argparse.Namespace, out: Output, _err: Output) -> int:
     """Draws a recording to a file or to standard output."""
-    recording = _load(options.file)
+    try:
+        recording = Recording.load(options.file)
+    except ValueError as error:
+        raise RxNodesError(f"{options.file}: {error}") from error
     if options.output is not None and Path(options.output).exists() and Path(options.output).samefile(options.file):
         raise RxNodesError(f"{options.output} is the recording itself")
-    kind = options.to or _kind_for(options.output)
+    kind = options.to or _kind_for(options.output, is_terminal=out.terminal is not None)
     width = max(shutil.get_terminal_size().columns - 1, NARROWEST)
     if kind == "text" and options.output is None:
         print_picture(recording, out, width)
@@ -44,27 +47,19 @@ def run(options: argparse.Namespace, out: Output, _err: Output) -> int:
         picture = recording.to_svg() if kind == "svg" else recording.to_mermaid()
     if options.output is None:
         out.line(picture.rstrip("\n"))
-        return 0
-    Path(options.output).write_text(picture, encoding="utf-8")
+    else:
+        Path(options.output).write_text(picture, encoding="utf-8")
     return 0
 
 
-def _load(path: str) -> Recording:
-    try:
-        return Recording.load(path)
-    except ValueError as error:
-        problem = str(error)
-    raise RxNodesError(f"{path}: {problem}")
-
-
-def _kind_for(output: str | None) -> str:
-    """What suits where it goes: a file of that name, a terminal, or a pipe.
+def _kind_for(output: str | None, *, is_terminal: bool) -> str:
+    """The kind of picture for a file of that name, or else for standard output.
 
     Raises:
-        RxNodesError: If a file of that name holds something else.
+        RxNodesError: If the name does not tell the kind.
     """
     if output is None:
-        return "text" if sys.stdout is not None and sys.stdout.isatty() else "svg"  # pyright: ignore[reportUnnecessaryComparison]
+        return "text" if is_terminal else "svg"
     suffix = Path(output).suffix
     if suffix not in _KINDS:
         raise RxNodesError(

@@ -25,16 +25,14 @@ _PATIENCE: Final = 2.0
 
 
 def run(options: argparse.Namespace, out: Output, _err: Output) -> int:
-    """Serves until a signal comes, or until nobody reads any more what it prints."""
+    """Serves until a signal comes, or nobody reads its output any more."""
     return run_in_order(_serve(options, out))
 
 
 async def _serve(options: argparse.Namespace, out: Output) -> int:
-    unread = asyncio.Event()
-    out.on_failure = unread.set
     async with WebSocketServer(lambda peer: _Echo(peer, out).serve(), host=options.host, port=options.port) as server:
         out.line(f"listening on {server.url} (Ctrl+C ends it)")
-        await unread.wait()
+        await out.until_unread()
     return 0
 
 
@@ -48,7 +46,7 @@ class _Echo:
         self._bytes = 0
 
     async def serve(self) -> None:
-        """Sends every message back until the connection ends, and says how it did."""
+        """Sends every message back until the connection ends, and prints how it ended."""
         try:
             if await self._is_accepted():
                 await self._send_back()
@@ -63,7 +61,7 @@ class _Echo:
             await self._refuse(CloseCode.PROTOCOL_ERROR, error)
 
     async def _is_accepted(self) -> bool:
-        """Answers the handshake; a browser or another client without one is told what this is."""
+        """Answers the handshake. A browser, which asks for a page, gets a text that says what this is."""
         request = await self._peer.read_request()
         if request.header("Sec-WebSocket-Key") is None:
             self._say(f"refused: {request.method} {request.target} is no WebSocket handshake")
@@ -81,7 +79,7 @@ class _Echo:
             try:
                 message = await self._peer.receive_message()
             except asyncio.CancelledError:
-                # The server ends. Where a message is being sent instead, no frame can follow, and TCP alone ends.
+                # The server ends. While a message is being sent this is not reached: no frame can follow half of one.
                 await self._go_away()
                 raise
             self._messages += 1

@@ -1,4 +1,4 @@
-"""`rxnodes fleet`: a look at a fleet, and what it is told to do."""
+"""`rxnodes fleet`: shows a fleet, and starts, stops, drains and rebalances it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from rxnodes.fleet.ordering import Leave, LetGo, order_letter, order_subject
 from rxnodes.fleet.overview import Lookout
 from rxnodes.fleet.remote.fleet import Fleet
 from rxnodes.fleet.store import NobodyThere, Unknown
+from rxnodes.lifecycle.durations import in_words
 from rxnodes.project.run import run as run_in_order
 
 if TYPE_CHECKING:
@@ -29,11 +30,9 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-#: For how many seconds the answer of a worker is waited for.
+#: The seconds in which a worker must answer.
 _PATIENCE: Final = 2.0
-#: From how many seconds on a duration is told in minutes.
-_MINUTES: Final = 120
-#: After how many seconds it is said which connections are waited for, and how many of them are named.
+#: After how many seconds a reminder names the connections that it waits for, and how many of them it names.
 _REMINDED_AFTER: Final = 5.0
 _MOST_NAMED: Final = 10
 #: How many connections change their worker at once, when a fleet is rebalanced.
@@ -41,7 +40,7 @@ _AT_ONCE: Final = 10
 
 
 def run(options: argparse.Namespace, out: Output, err: Output) -> int:
-    """Does what is asked for; the status says whether all of it went well."""
+    """Runs one action; the status says whether all of it succeeded."""
     fleet = observed_fleet(options.fleet, options.settings)
     return run_in_order(_ACTIONS[options.action](fleet, options, out, err))
 
@@ -61,10 +60,10 @@ async def _status(fleet: FleetSettings, options: argparse.Namespace, out: Output
 
 
 def _known(names: Iterable[str], known: Iterable[str]) -> list[str]:
-    """The names, which must all be known.
+    """The names, each once.
 
     Raises:
-        UnknownConfiguration: If one is not.
+        UnknownConfiguration: If one is not known.
     """
     known = set(known)
     for name in names:
@@ -121,14 +120,11 @@ def _print_status(fleet: FleetSettings, lookout: Lookout, connections: list[Conn
 def _worker_in_words(seen: WorkerSeen) -> str:
     lease = seen.lease
     if not seen.is_alive:
-        return f"held {lease.held}; silent for {_duration(time.time() - lease.at)}: dead, cut off, or stopped"
+        # The clocks of two machines may differ.
+        silence = in_words(max(1, round(time.time() - lease.at)))
+        return f"held {lease.held}; silent for {silence}: dead, cut off, or stopped"
     text = f"holds {lease.held}" + (f" of {lease.capacity} at most" if lease.capacity is not None else "")
     return f"{text}; draining" if lease.is_draining else text
-
-
-def _duration(seconds: float) -> str:
-    """So many seconds, for people. The clocks of two machines need not agree."""
-    return f"{max(seconds, 0):.0f} s" if seconds < _MINUTES else f"{seconds / 60:.0f} min"
 
 
 def _summary(lookout: Lookout, connections: list[ConnectionSeen]) -> str:
@@ -176,7 +172,7 @@ async def _command(
     out: Output,
     err: Output,
 ) -> int:
-    """Does the same with many connections, and prints what came of each."""
+    """Does the same with many connections, and prints the result of each."""
 
     async def one(connection: RemoteConnection) -> bool:
         try:
@@ -196,7 +192,7 @@ async def _command(
 
 
 def _remind(acting: dict[str, asyncio.Task[bool]], err: Output) -> None:
-    """Says what is waited for: where no worker holds a connection, that may be for ever."""
+    """Names the connections that it waits for. If no worker holds one of them, that may take for ever."""
     left = [name for name, task in acting.items() if not task.done()]
     if left:
         more = f" and {len(left) - _MOST_NAMED} more" if len(left) > _MOST_NAMED else ""
@@ -233,10 +229,10 @@ async def _drain(fleet: FleetSettings, options: argparse.Namespace, out: Output,
 
 
 def _workers(asked: list[str], lookout: Lookout) -> list[str]:
-    """The ids of the workers that were named, by their ids or by their hosts. Those that are dead need nothing.
+    """The ids of live workers, which are given by their ids or their hosts.
 
     Raises:
-        RxNodesError: If there is none of that name.
+        RxNodesError: If no live worker has a given id or host.
     """
     alive = {worker: seen.lease.host for worker, seen in lookout.workers.items() if seen.is_alive}
     found: dict[str, None] = {}
@@ -250,7 +246,7 @@ def _workers(asked: list[str], lookout: Lookout) -> list[str]:
 
 
 async def _order(lookout: Lookout, worker: str, order: WorkerOrder) -> None:
-    """Has a worker do something.
+    """Sends an order to a worker.
 
     Raises:
         RxNodesError: If it does not answer.
@@ -273,10 +269,10 @@ async def _rebalance(fleet: FleetSettings, options: argparse.Namespace, out: Out
 
 
 async def _move(lookout: Lookout, moves: dict[str, str], out: Output) -> None:
-    """Has some connections let go by their holders, and waits until they are held again.
+    """Has workers let go some connections, and waits until others hold them.
 
     Raises:
-        RxNodesError: If nobody is left who could hold them.
+        RxNodesError: If no live worker is left to hold them.
     """
     epochs = {name: lookout.connection(name).record.epoch for name in moves}
     for worker in sorted({*moves.values()}):

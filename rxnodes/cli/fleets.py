@@ -1,4 +1,4 @@
-"""What the commands have in common that have to do with a fleet: its settings, and its store."""
+"""The settings and the store of a fleet, for all commands that use one."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["check_installed", "fleet_of", "observed_fleet", "store_of"]
 
 
 def fleet_of(loaded: LoadedSettings, url: str, folder: str) -> FleetSettings:
-    """The settings of the fleet, with the servers of the command line where those are given.
+    """The settings of the fleet, with the servers of the command line if it has some.
 
     Raises:
-        PluginDisabled: If they are switched off.
-        RxNodesError: If no servers are known, or those of the command line are none.
+        PluginDisabled: If the fleet is switched off.
+        RxNodesError: If no servers are known, or the URL of the command line is none.
     """
     if "fleet" not in loaded.sections:
         raise PluginDisabled("fleet", loaded.switches["fleet"])
@@ -37,14 +37,14 @@ def fleet_of(loaded: LoadedSettings, url: str, folder: str) -> FleetSettings:
 
 
 def observed_fleet(url: str, folder: str) -> FleetSettings:
-    """The settings of a fleet that is seen from outside: a URL alone is enough.
+    """The settings of a fleet that is seen from outside. With a URL, it needs no settings folder.
 
     Raises:
         SettingsError: If the settings are not usable.
-        PluginDisabled: If they are switched off.
-        RxNodesError: If no servers are known, or those of the command line are none.
+        PluginDisabled: If the fleet is switched off.
+        RxNodesError: If no servers are known, or the URL of the command line is none.
     """
-    from rxnodes import settings  # noqa: PLC0415 - where they are needed
+    from rxnodes import settings  # noqa: PLC0415 - few commands need them
     from rxnodes.project.plugin_settings import installed_plugins  # noqa: PLC0415
 
     plugins = installed_plugins()
@@ -53,7 +53,7 @@ def observed_fleet(url: str, folder: str) -> FleetSettings:
 
 
 def check_installed() -> None:
-    """Refuses what needs NATS where its client is not installed.
+    """Checks that the client of NATS is installed.
 
     Raises:
         RxNodesError: If it is not.
@@ -68,7 +68,7 @@ def store_of(fleet: FleetSettings, *, is_observer: bool) -> Store:
     """The store of a fleet.
 
     Raises:
-        RxNodesError: If what it needs is not installed.
+        RxNodesError: If the client of NATS is not installed.
     """
     check_installed()
     from rxnodes.fleet.nats import nats_store  # noqa: PLC0415 - an extra

@@ -1,10 +1,8 @@
-"""`rxnodes inspect`: opens a project, and serves its live page. Also what `--inspect` adds to other commands."""
+"""`rxnodes inspect`: opens a project, and serves its live page. Other commands serve it with `--inspect`."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +13,7 @@ from rxnodes.project.run import run as run_in_order
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator
 
     from rxnodes.cli.output import Output
     from rxnodes.fleet.remote.fleet import Fleet
@@ -26,11 +24,11 @@ __all__ = ["inspected", "run"]
 
 def run(options: argparse.Namespace, out: Output, _err: Output) -> int:
     """Serves the page until a signal comes."""
-    return run_in_order(_serve(*_shown(options), options, out))
+    return run_in_order(_serve(*_project_and_workers(options), options, out))
 
 
-def _shown(options: argparse.Namespace) -> tuple[Project | Fleet, Roster | None]:
-    """What is shown: the connections of the settings, or those of a fleet and its workers."""
+def _project_and_workers(options: argparse.Namespace) -> tuple[Project | Fleet, Roster | None]:
+    """The project of the settings, or a fleet and its workers."""
     if options.fleet is None:
         return Project.load(options.settings), None
     from rxnodes.cli.fleets import observed_fleet, store_of  # noqa: PLC0415 - few need it
@@ -43,14 +41,12 @@ def _shown(options: argparse.Namespace) -> tuple[Project | Fleet, Roster | None]
 
 async def _serve(project: Project | Fleet, workers: Roster | None, options: argparse.Namespace, out: Output) -> int:
     async with contextlib.AsyncExitStack() as stack:
-        until_unread = await stack.enter_async_context(
-            inspected(project, options, out, host=options.host, workers=workers)
-        )
+        await stack.enter_async_context(inspected(project, options, out, host=options.host, workers=workers))
         if workers is not None:
             await stack.enter_async_context(workers)
         await stack.enter_async_context(project)
         out.line("Ctrl+C ends it.")
-        await until_unread()
+        await out.until_unread()
     return 0
 
 
@@ -62,11 +58,8 @@ async def inspected(
     *,
     host: str = "127.0.0.1",
     workers: Roster | None = None,
-) -> AsyncGenerator[Callable[[], Awaitable[None]], None]:
-    """Serves the page of a project, which is entered within, so that the page shows its end. Prints where it is.
-
-    What it gives waits until nobody reads any more what is printed: for ever, where nobody stops reading.
-    """
+) -> AsyncGenerator[None, None]:
+    """Serves the page of a project, and prints its URL. Enter the project within, so that the page shows its end."""
     try:
         inspector = Inspector(project, host, options.inspect, _read_token(options.token_file), workers=workers)
     except ValueError as error:
@@ -74,14 +67,7 @@ async def inspected(
         raise RxNodesError(f"{option}{error}") from None
     async with inspector:
         out.line(f"live page: {inspector.url}")
-        yield partial(_until_unread, out)
-
-
-async def _until_unread(out: Output) -> None:
-    unread = asyncio.Event()
-    out.on_failure = unread.set
-    if out.failure is None:
-        await unread.wait()
+        yield
 
 
 def _read_token(file: str | None) -> str | None:

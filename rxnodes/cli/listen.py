@@ -1,10 +1,9 @@
-"""`rxnodes listen`: connects to a server, prints what comes until the connection ends, and sends what is typed."""
+"""`rxnodes listen`: connects to a server, prints its messages until the connection ends, and sends typed lines."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import dataclasses
 import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
@@ -18,6 +17,7 @@ from rxnodes.cli.pictures import recorded_to
 from rxnodes.cli.standard_input import sending_input
 from rxnodes.errors import PluginDisabled, RxNodesError, UnknownConfiguration
 from rxnodes.lifecycle.events import Closing, Connecting, Dropped, ErrorEvent, LifecycleEvent, Opened, Stopped
+from rxnodes.lifecycle.plain_values import plain_event
 from rxnodes.lifecycle.states import CloseCode, ConnectionState, Initiator
 from rxnodes.project.plugin_settings import installed_plugins
 from rxnodes.project.project import Project
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-#: What a connection is called that only its URL names.
+#: The name of a connection that is given by its URL.
 _UNNAMED: Final = "server"
 
 
@@ -59,13 +59,13 @@ def run(options: argparse.Namespace, out: Output, err: Output) -> int:
 
 
 def _from_command_line(connections: dict[str, Any]) -> settings.LoadedSettings:
-    # What is wrong in what the settings folder has was said when that was loaded.
+    # The settings folder was checked when it was loaded. So each problem is one of the command line.
     values = {"websocket": {"connections": connections}}
     return settings.from_values(values, installed_plugins(), lambda _: "the command line")
 
 
 def _configured(name: str, folder: str) -> dict[str, Any]:
-    """The fields of the connection that the settings folder has by that name."""
+    """The fields that the settings folder has for the connection of that name."""
     loaded = settings.load(folder, installed_plugins())
     if "websocket" not in loaded.sections:
         raise PluginDisabled("websocket", loaded.switches["websocket"])
@@ -80,7 +80,7 @@ def _set_fields(model: BaseModel) -> dict[str, Any]:
 
 
 def _with_options(fields: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
-    """The same with the headers and subprotocols of the command line, and with a queue in which lines can wait."""
+    """The fields with the headers and subprotocols of the command line, and a queue in which lines can wait."""
     headers = CIMultiDict(fields.get("headers", {}))
     headers.update(options.header)
     queue = _set_fields(fields.get("send_queue", SendQueueSettings()))
@@ -89,10 +89,10 @@ def _with_options(fields: dict[str, Any], options: argparse.Namespace) -> dict[s
 
 
 def _run_in_fleet(options: argparse.Namespace, out: Output, err: Output) -> int:
-    """Listens to a connection of a fleet, which goes on whoever listens, until that is enough.
+    """Listens to a connection of a fleet until Ctrl+C. The connection itself goes on.
 
     Raises:
-        RxNodesError: If the connection is none of a fleet, or is to be changed.
+        RxNodesError: If the target is a URL, or an option would change the connection.
     """
     from rxnodes.cli.fleets import observed_fleet, store_of  # noqa: PLC0415 - few need it
     from rxnodes.fleet.remote.fleet import Fleet  # noqa: PLC0415
@@ -107,8 +107,6 @@ def _run_in_fleet(options: argparse.Namespace, out: Output, err: Output) -> int:
 
 
 async def _listen_in(fleet: Fleet, options: argparse.Namespace, out: Output, err: Output) -> int:
-    enough = asyncio.Event()
-    out.on_failure = enough.set
     async with fleet:
         if options.target not in fleet.names:
             raise UnknownConfiguration(options.target, fleet.names)
@@ -119,13 +117,12 @@ async def _listen_in(fleet: Fleet, options: argparse.Namespace, out: Output, err
         for text in options.send:
             on_start(connection).pipe(client_send(connection, text, codec=None)).subscribe()
             if connection.state is ConnectionState.OPEN:
-                # It has opened before anybody listened here.
+                # It had opened before this listened.
                 connection.send(text, codec=None)
         err.line(printable(f"{connection.name} is {connection.state}, session {connection.session}"))
-        # Behind that: the holder is told that somebody listens before it is given a line.
+        # After the subscriptions: the holder must know of this listener before it gets a line from it.
         async with sending_input(connection, out, err):
-            if out.failure is None:
-                await enough.wait()
+            await out.until_unread()
     return 0
 
 
@@ -139,7 +136,7 @@ async def _listen(
 
     show: _Show = _JsonLines(out, connection) if options.json else _TextLines(out, err, is_interrupted)
     out.on_failure = connection.stop
-    # Standard input is the outermost: keys count, and above all Ctrl+C, until the connection has ended.
+    # Standard input is the outermost: keys, above all Ctrl+C, must work until the connection has ended.
     async with sending_input(connection, out, err), project:
         project.subscribe(
             connection.lifecycle.pipe(ops.do_action(show.event)),
@@ -152,7 +149,7 @@ async def _listen(
 
 
 class _Show(Protocol):
-    """Prints what happens to a connection."""
+    """Prints the events and messages of a connection."""
 
     def event(self, event: LifecycleEvent) -> None: ...
 
@@ -188,32 +185,20 @@ class _JsonLines:
 
     def event(self, event: LifecycleEvent) -> None:
         kind = "error" if isinstance(event, ErrorEvent) else type(event).__name__.lower()
-        # What a repr does not show may be secret.
-        fields = {it.name: getattr(event, it.name) for it in dataclasses.fields(event) if it.repr}
-        self._print({"event": kind, **fields})
+        self._out.line(json.dumps({"event": kind, **plain_event(event)}))
 
     def message(self, message: str | bytes) -> None:
         fields: dict[str, Any] = {
             "event": "message",
             "connection": self._connection.name,
             "session": self._connection.session,
-            "at": datetime.now(UTC),
+            "at": datetime.now(UTC).isoformat(),
         }
         if isinstance(message, str):
             fields["text"] = message
         else:
             fields["base64"] = base64.b64encode(message).decode()
-        self._print(fields)
-
-    def _print(self, fields: dict[str, Any]) -> None:
-        self._out.line(json.dumps(fields, default=_plain))
-
-
-def _plain(value: object) -> object:
-    """What JSON has no form for: times and exceptions."""
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return {"type": type(value).__name__, "message": str(value)}
+        self._out.line(json.dumps(fields))
 
 
 def _described(event: LifecycleEvent) -> str:

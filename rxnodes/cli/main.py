@@ -1,9 +1,9 @@
-"""The command `rxnodes`: how a command is run, and how it ends. `parser` has which there are.
+"""The command `rxnodes`: how a command is run, and how it ends. `parser` lists the commands.
 
-A command's own module is imported only when that command is run, so that each starts as quickly as it can.
+A command's module is imported only when the command is run, so that each command starts quickly.
 
-Exit statuses: 0 when all went well, 1 when it did not, 2 for a command that cannot be understood, 130 after Ctrl+C and
-143 after SIGTERM.
+Exit statuses: 0 for success, 1 for failure, 2 for a command that cannot be understood, 130 after Ctrl+C and 143 after
+SIGTERM.
 """
 
 from __future__ import annotations
@@ -41,10 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _main(argv)
     except KeyboardInterrupt:
-        # At whatever moment.
         return _INTERRUPTED
     except RuntimeError as error:
-        # Python 3.11 raises this for what interrupts the making of a class, as while a module is imported.
+        # Python 3.11 raises this for a Ctrl+C that interrupts the making of a class, as while a module is imported.
         if isinstance(error.__cause__, KeyboardInterrupt):
             return _INTERRUPTED
         raise
@@ -77,14 +76,15 @@ def _run(options: argparse.Namespace, out: Output, err: Output) -> int:
     except SystemExit as end:
         if not isinstance(end.code, str):
             return end.code or 0
-        # What a program ends with, where that is a text, is its last word.
+        # A program may exit with a text, which Python would print.
         err.lines(end.code)
         return 1
     return status
 
 
 def _in_words(error: OSError) -> str:
-    """What the system says, without its number."""
-    if error.strerror is None:
-        return str(error)
-    return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+    """The system's words, behind the name of the file if there is one."""
+    from rxnodes.transport.reasons import system_reason  # noqa: PLC0415 - few commands fail
+
+    reason = system_reason(error) or str(error)
+    return reason if error.filename is None else f"{error.filename}: {reason}"

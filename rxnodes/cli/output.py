@@ -1,4 +1,4 @@
-"""What the commands print, and how: one line at a time, safe for a terminal, whoever wrote the text."""
+"""How the commands print: one line at a time, and no text of a peer can drive the terminal."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ RED: Final = "31"
 
 _HEX_BYTES: Final = 32
 
-#: Control characters (C0, DEL, C1), line separators, what changes the direction of writing, and halves of surrogate
-#: pairs: a peer that sends them could drive the terminal, or make a line look like another.
+#: Control characters (C0, DEL, C1), line separators, marks that change the direction of writing, and halves of
+#: surrogate pairs. With them, a peer could drive the terminal, or make a line look like another.
 _UNSAFE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def printable(text: str) -> str:
-    r"""The text in one line that is safe to print, with escapes such as \x1b in it.
+    r"""The text as one line that is safe to print. Unsafe characters become escapes such as \x1b.
 
     Example:
         >>> print(printable("\x1b[2J"))
@@ -35,7 +35,7 @@ def printable(text: str) -> str:
 
 
 def hexadecimal(message: bytes) -> str:
-    """A binary message in one line: its length, and how it begins.
+    """A binary message as one line: its length and its first bytes.
 
     Example:
         >>> hexadecimal(bytes([0, 255]))
@@ -49,13 +49,13 @@ class Output:
     """Standard output or standard error. Each line is written at once, and writing never raises an `OSError`.
 
     Args:
-        stream: The stream; `None` where the process was started without it, and then nothing is printed.
+        stream: The stream; `None`: the process was started without it, and nothing is printed.
 
     Attributes:
-        failure: Why nothing can be written any more, or `None` while writing works.
+        failure: The error that ended writing; `None` while writing works.
         on_failure: Called once, when writing fails: nobody reads any more, or the disk is full.
-        before_line: Called before each line: something else is on the screen, and has to make way.
-        is_unicode: Whether the stream can show more than ASCII.
+        before_line: Called before each line, so that a prompt on the screen can make way.
+        is_unicode: Whether the stream can show characters beyond ASCII.
         terminal: The stream, if it is a terminal.
     """
 
@@ -72,12 +72,12 @@ class Output:
             stream.reconfigure(errors="backslashreplace")
 
     def painted(self, text: str, style: str) -> str:
-        """The text in a style, where there are colours."""
+        """The text in a style, if the stream shows colours."""
         return f"\x1b[{style}m{text}\x1b[0m" if style and self._has_colour else text
 
     def line(self, text: str = "") -> None:
         """Prints a line."""
-        # `print` would take standard output for a stream that is None.
+        # `print` would write to standard output if the stream is None.
         if self._stream is None or self.failure is not None:
             return
         if self.before_line is not None:
@@ -95,13 +95,22 @@ class Output:
         for line in text.splitlines():
             self.line(printable(line))
 
+    async def until_unread(self) -> None:
+        """Waits until writing fails, because nobody reads any more."""
+        from asyncio import Event  # noqa: PLC0415 - not every command has a loop
+
+        unread = Event()
+        self.on_failure = unread.set
+        if self.failure is None:
+            await unread.wait()
+
 
 def _is_colour_wanted() -> bool:
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def _discard(stream: TextIO) -> None:
-    """Sends the rest to the null device: Python writes what is left in a buffer when it exits, and would complain."""
-    # A stream that is not a file has no descriptor, and nothing is written at exit.
+    """Sends the rest to the null device. Otherwise Python would write its buffer at exit, and complain."""
+    # A stream that is not a file has no descriptor, and Python writes nothing at exit.
     with contextlib.suppress(OSError), open(os.devnull, "wb") as nothing:  # noqa: PTH123 - needs no pathlib
         os.dup2(nothing.fileno(), stream.fileno())

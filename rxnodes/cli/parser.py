@@ -1,6 +1,6 @@
-"""What the commands of `rxnodes` are called, take and say of themselves.
+"""The commands of `rxnodes`: their names, arguments and help.
 
-No command's own module is imported here, so that each starts as quickly as it can.
+It imports no command's module, so that each command starts quickly.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["make_parser"]
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """What takes the arguments of every command apart. The command, if one is given, is `command` in the result."""
+    """The parser of the whole command line. Its result has the command as `command`, `None` without one."""
     whole = argparse.ArgumentParser(
         prog="rxnodes",
         description="WebSocket nodes for RxPY that know when a connection has really ended.",
@@ -26,15 +26,11 @@ def make_parser() -> argparse.ArgumentParser:
     build = "compiled" if IS_COMPILED else "pure Python"
     whole.add_argument("--version", action="version", version=f"rxnodes {rxnodes.__version__} ({build})")
     commands = whole.add_subparsers(title="commands", metavar="COMMAND", dest="command")
-    _add_demo(commands)
-    _add_check(commands)
-    _add_toolbox(commands)
-    _add_listen(commands)
-    _add_echo(commands)
-    _add_run(commands)
-    _add_draw(commands)
-    _add_inspect(commands)
-    _add_fleet(commands)
+    for add in (
+        *(_add_demo, _add_check, _add_toolbox, _add_listen, _add_echo),
+        *(_add_run, _add_draw, _add_inspect, _add_fleet),
+    ):
+        add(commands)
     return whole
 
 
@@ -68,7 +64,7 @@ def _add_check(commands: _Commands) -> None:
         commands,
         "check",
         "say whether the project settings are good, and what is in them",
-        "Loads the settings folder as a project does, with the environment on top. Prints what is in it (never a"
+        "Loads the settings folder as a project does, with the environment on top. Prints the settings (never a"
         " secret), or else all problems at once. The exit status is 0 if the settings are good, and 1 if not.",
     )
     _add_settings(parser)
@@ -84,7 +80,7 @@ def _add_toolbox(commands: _Commands) -> None:
     parser.add_argument(
         "--settings",
         metavar="FOLDER",
-        help='the settings folder that switches plugins (default: "settings" where there is one, or else all are on)',
+        help='the settings folder that switches plugins (default: "settings" if there is one, or else all are on)',
     )
     parser.add_argument("--json", action="store_true", help="print JSON: one array of nodes")
 
@@ -93,8 +89,8 @@ def _add_listen(commands: _Commands) -> None:
     parser = _add_command(
         commands,
         "listen",
-        "connect, print what comes until the connection ends, and send what is typed",
-        "Connects to a server. Messages go to standard output, one a line; what happens to the connection goes to"
+        "connect, print the messages until the connection ends, and send typed lines",
+        "Connects to a server. Messages go to standard output, one a line; the lifecycle of the connection goes to"
         " standard error. Each line of standard input, typed or piped, is sent as a text message; lines wait until the"
         " connection is open, and the end of the input ends nothing. Ctrl+C (or SIGTERM) closes the connection and"
         " waits until it has ended; a second one aborts it. The exit status is 0 if the connection ended cleanly, 1 if"
@@ -149,6 +145,14 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("settings", nargs="?", default="settings", metavar="SETTINGS", help="the folder (%(default)s)")
 
 
+def _add_address(parser: argparse.ArgumentParser, kind: str, *, port: int, dest: str = "port") -> None:
+    port_help = "the port; 0: any free one (%(default)s)"
+    parser.add_argument("--port", dest=dest, type=of.port, default=port, metavar="N", help=port_help)
+    parser.add_argument(
+        "--host", default="127.0.0.1", help=f"the {kind} to listen on, or its name (default: %(default)s)"
+    )
+
+
 def _add_fleet_of(parser: argparse.ArgumentParser, text: str) -> None:
     parser.add_argument("--fleet", nargs="?", const="", type=of.servers, metavar="URL", help=text)
 
@@ -163,7 +167,7 @@ def _add_draw(commands: _Commands) -> None:
     parser = _add_command(
         commands,
         "draw",
-        "draw what --record, or a Recorder, has recorded",
+        "draw a recording of --record or of a Recorder",
         "Draws a recording: a lane for each connection, with its states, messages, pulses and ends. The exit status is"
         " 1 if the file is no recording.",
     )
@@ -171,7 +175,7 @@ def _add_draw(commands: _Commands) -> None:
     parser.add_argument(
         "--to",
         choices=["svg", "mermaid", "text"],
-        help="what to draw (default: what suits the name of the output; text on a terminal; or else svg)",
+        help="the kind of picture (default: by the name of the output; text on a terminal; or else svg)",
     )
     parser.add_argument("--output", metavar="FILE", help="where to (default: standard output)")
 
@@ -185,16 +189,7 @@ def _add_echo(commands: _Commands) -> None:
         " when connections begin and end. It accepts the first subprotocol that a client offers. Ctrl+C (or SIGTERM)"
         " closes every connection with 1001 (going away) and ends it.",
     )
-    parser.add_argument(
-        "--port",
-        type=of.port,
-        default=8080,
-        metavar="N",
-        help="the port; 0: any free one (%(default)s)",
-    )
-    parser.add_argument(
-        "--host", default="127.0.0.1", help="the IPv4 address to listen on, or its name (default: %(default)s)"
-    )
+    _add_address(parser, "IPv4 address", port=8080)
 
 
 def _add_run(commands: _Commands) -> None:
@@ -223,21 +218,11 @@ def _add_inspect(commands: _Commands) -> None:
         "inspect",
         "show the connections of the settings on a live page, and start and stop them there",
         "Opens a project with the settings folder, starts nothing, and serves a page that shows its connections, and"
-        " starts and stops them. It prints the URL, which lets whoever has it do so. Ctrl+C (or SIGTERM) stops"
+        " starts and stops them. It prints the URL; everyone who has it can use the page. Ctrl+C (or SIGTERM) stops"
         " every connection, waits until it has ended, and ends the command.",
     )
     _add_settings(parser)
-    parser.add_argument(
-        "--port",
-        dest="inspect",
-        type=of.port,
-        default=0,
-        metavar="N",
-        help="the port; 0: any free one (%(default)s)",
-    )
-    parser.add_argument(
-        "--host", default="127.0.0.1", help="the IP address to listen on, or its name (default: %(default)s)"
-    )
+    _add_address(parser, "IP address", port=0, dest="inspect")
     _add_fleet_of(
         parser,
         "show the connections of the fleet on the NATS servers at this URL, or at that of fleet.toml, as they are"
@@ -268,8 +253,8 @@ def _add_status(actions: _Commands) -> argparse.ArgumentParser:
         actions,
         "status",
         "show the workers, and who holds which connection",
-        "Shows the workers, and of each connection its state, its session, and the worker that holds it. It waits until"
-        " each worker has given a sign of life, or has not: up to a third of a lease.",
+        "Shows the workers, and of each connection its state, its session, and the worker that holds it. It waits for a"
+        " sign of life of each worker, up to a third of a lease.",
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="a connection; none: all")
     parser.add_argument("--json", action="store_true", help="print JSON: one object")
@@ -281,8 +266,8 @@ def _add_start(actions: _Commands) -> argparse.ArgumentParser:
         actions,
         "start",
         "start connections",
-        "Starts connections, whichever worker holds them, and waits until they are open. Ctrl+C ends the waiting: what"
-        " was asked for stands. The exit status is 1 if one did not open.",
+        "Starts connections, whichever worker holds them, and waits until they are open. Ctrl+C ends the waiting, and"
+        " not the starting. The exit status is 1 if one did not open.",
     )
     _add_names(parser)
     return parser
@@ -293,8 +278,8 @@ def _add_stop(actions: _Commands) -> argparse.ArgumentParser:
         actions,
         "stop",
         "stop connections",
-        "Stops connections, whichever worker holds them, and waits until they have ended. Ctrl+C ends the waiting: what"
-        " was asked for stands.",
+        "Stops connections, whichever worker holds them, and waits until they have ended. Ctrl+C ends the waiting, and"
+        " not the stopping.",
     )
     _add_names(parser)
     parser.add_argument("--code", type=of.close_code, default=1000, metavar="N", help="the close code (%(default)s)")
@@ -324,8 +309,8 @@ def _add_rebalance(actions: _Commands) -> argparse.ArgumentParser:
         actions,
         "rebalance",
         "let workers that came later have their share",
-        "Has workers let go what is another's share, a few connections at a time. Each session that moves is stopped in"
-        " order, and another begins.",
+        "Moves connections to the workers that should have them, a few at a time. The session of a connection that"
+        " moves is stopped in order, and another begins.",
     )
 
 

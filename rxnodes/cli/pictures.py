@@ -12,10 +12,7 @@ if TYPE_CHECKING:
     from rxnodes.project.project import Project
     from rxnodes.recording import Recording
 
-__all__ = ["NARROWEST", "print_picture", "recorded_to"]
-
-#: The narrowest picture, in columns.
-NARROWEST: Final = 40
+__all__ = ["print_picture", "recorded_to"]
 
 _STYLES: Final = {
     "name": "1",
@@ -32,17 +29,17 @@ _STYLES: Final = {
 
 
 def recorded_to(path: str | None, project: Project) -> contextlib.AbstractContextManager[object]:
-    """Records the project to a file for as long as the block lasts; without a path, nothing is recorded."""
+    """Records the project to a file, until the end of the block; without a path it records nothing."""
     if path is None:
         return contextlib.nullcontext()
-    from rxnodes.recording import Recorder  # noqa: PLC0415 - only where it is asked for
+    from rxnodes.recording import Recorder  # noqa: PLC0415 - few commands record
 
     return Recorder(project, path)
 
 
 def print_picture(recording: Recording, out: Output, width: int) -> None:
-    """Prints the picture of a recording, in colour where there is colour."""
-    from rxnodes.recording.pictures.text import text  # noqa: PLC0415 - only where there is a recording
+    """Prints the picture of a recording, in colours if the output shows them."""
+    from rxnodes.recording.pictures.text import text  # noqa: PLC0415 - few commands draw
 
     for line in text(recording.lanes, width, is_unicode=out.is_unicode):
         out.line("".join(out.painted(printable(part), _STYLES.get(kind, "")) for part, kind in line).rstrip())

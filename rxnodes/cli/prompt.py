@@ -1,4 +1,4 @@
-"""The line that is typed on a terminal. It stays at the bottom, below everything that is printed meanwhile."""
+"""The line that is being typed on a terminal. It stays at the bottom, below everything that is printed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Prompt:
     Args:
         keyboard: The terminal to read.
         screen: The terminal to draw it on.
-        on_line: Called with each line, once it is taken out of the prompt.
+        on_line: Called with each line that was typed.
         on_end: Called when Ctrl+D has ended the typing.
     """
 
@@ -60,8 +60,8 @@ class Prompt:
 
         @keys.add("enter", filter=has_focus(DEFAULT_BUFFER))
         def _enter(event: KeyPressEvent) -> None:  # pyright: ignore[reportUnusedFunction]
-            # The application goes on, instead of ending with each line as a session does: between two of them, what is
-            # typed would be echoed into what is printed.
+            # A session would end with each line. This one goes on: otherwise the terminal would echo keys between two
+            # lines into the output.
             text = event.current_buffer.text
             event.current_buffer.reset(append_to_history=True)
             for line in text.split("\n"):
@@ -79,11 +79,11 @@ class Prompt:
 
     async def _run(self) -> None:
         try:
-            # SIGINT is taken already, by what runs the program.
+            # The runner of the program handles SIGINT already.
             await self._app.run_async(handle_sigint=False, set_exception_handler=False)
         except EOFError:
             self._on_end()
-            # Keys that came with Ctrl+D are kept for another prompt, and there will be none.
+            # Keys behind Ctrl+D are kept for another prompt, and there will be none.
             if any(press.key == Keys.ControlC for press in get_typeahead(self._app.input)):
                 signal.raise_signal(signal.SIGINT)
 
@@ -93,7 +93,7 @@ class Prompt:
         await asyncio.wait({self._task})
 
     def make_way(self) -> None:
-        """Takes the prompt off the screen, for something to be printed. It comes back once the loop has time."""
+        """Takes the prompt off the screen before a line is printed. It comes back in a later turn of the loop."""
         if self._app.renderer.last_rendered_screen is not None:
             self._app.renderer.erase()
         self._app.invalidate()

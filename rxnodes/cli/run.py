@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-#: So many more objects there are before Python looks for those that refer to each other and to which nobody else does.
+#: After so many new objects Python looks for cycles. Its own default is 700.
 COLLECT_EVERY: Final = 10_000
 
 
 def run(options: argparse.Namespace, _out: Output, err: Output) -> int:
-    """Runs the function until it returns or a signal comes; the status is 1 where it raised."""
+    """Runs the function until it returns or a signal comes; the status is 1 if it raised."""
     name = ":".join(options.function)
     try:
         function = _find(*options.function)
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace, _out: Output, err: Output) -> int:
         raise
     except Exception as error:  # noqa: BLE001 - a module can raise anything
         return _tell(error, f"{options.function[0]} cannot be imported", err)
-    # What takes long to import comes behind what may be wrong with the function.
+    # These take long to import. A problem with the function is printed before.
     from rxnodes.cli.pictures import recorded_to  # noqa: PLC0415
     from rxnodes.project.project import Project  # noqa: PLC0415
     from rxnodes.project.run import run as run_in_order  # noqa: PLC0415
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace, _out: Output, err: Output) -> int:
             run_in_order(main)
     except (Exception, asyncio.CancelledError) as error:
         if options.fleet is not None and isinstance(error, ConnectError):
-            # Of the fleet's servers: what wires nodes connects to nothing.
+            # It is about the fleet's servers, because a function that wires nodes connects to nothing.
             raise
         return _tell(error, f"{name} raised {type(error).__name__}", err)
     return 0
@@ -61,10 +61,10 @@ def run(options: argparse.Namespace, _out: Output, err: Output) -> int:
 
 @contextlib.contextmanager
 def _collecting_rarely() -> Generator[None, None, None]:
-    """Has Python look for cycles of objects less often than every 700 objects, and never among those of now.
+    """Has Python look for cycles of objects less often, and never among the objects of now.
 
-    A connection is some hundred objects that stay. To look through them again and again took a tenth of the time in
-    which thousands of connections are opened, and a third of that in which they are stopped.
+    A connection is some hundred objects that stay. Looking through them again and again took a tenth of the time in
+    which thousands of connections were opened, and a third of the time in which they were stopped.
     """
     before = gc.get_threshold()
     # A program that calls this command may have frozen its own objects, and `unfreeze` would let go of those too.
@@ -84,14 +84,14 @@ def _find(module_name: str, path: str) -> Callable[[Project], object]:
     """Imports the function.
 
     Raises:
-        RxNodesError: If there is no such module, nothing of that name in it, or what is there cannot be run.
+        RxNodesError: If there is no such module, it has nothing of that name, or that cannot be run.
     """
-    # As `python -m` does, which a command that is installed as a program does not.
+    # `python -m` adds it too, an installed program does not.
     sys.path.insert(0, os.getcwd())  # noqa: PTH109 - needs no pathlib
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        # It may also be a module that this one imports.
+        # The missing module may also be one that this module imports.
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise
         raise RxNodesError(
@@ -112,10 +112,10 @@ def _find(module_name: str, path: str) -> Callable[[Project], object]:
 async def _opened(
     project: Project, options: argparse.Namespace, err: Output, workers: Roster | None = None
 ) -> AsyncGenerator[None, None]:
-    """Opens the project, with a live page where that is asked for: of it, and of the workers of its fleet."""
+    """Opens the project, and with `--inspect` its live page, which also shows the workers of its fleet."""
     async with contextlib.AsyncExitStack() as stack:
         if options.inspect is not None:
-            # The page is the outer one, so that it shows the end.
+            # The page is outside the project, so that it shows the end.
             from rxnodes.cli.inspect import inspected  # noqa: PLC0415
 
             await stack.enter_async_context(inspected(project, options, err, workers=workers))
@@ -126,7 +126,7 @@ async def _opened(
 def _in_fleet(
     function: Callable[[Project], object], options: argparse.Namespace, err: Output
 ) -> tuple[Project, Coroutine[Any, Any, None]]:
-    """The project as a worker of a fleet, and what runs it."""
+    """The project as a worker of a fleet, and the coroutine that runs it."""
     from rxnodes import settings  # noqa: PLC0415 - as in `run`
     from rxnodes.cli.fleets import fleet_of, store_of  # noqa: PLC0415
     from rxnodes.fleet.roster import Roster  # noqa: PLC0415
@@ -144,7 +144,7 @@ def _in_fleet(
     loaded = settings.load(options.settings, installed_plugins())
     fleet = fleet_of(loaded, options.fleet, options.settings)
     store = store_of(fleet, is_observer=False)
-    # A way to the servers of its own, as of any other who looks: the worker's is busy with what its lease depends on.
+    # The page has its own connection to the servers. The worker's lease depends on the worker's one.
     roster = None if options.inspect is None else Roster(store_of(fleet, is_observer=True))
     guard = LeaseGuard()
     project = Project.of(loaded, AiohttpTransport(guard.is_allowed))
@@ -169,7 +169,7 @@ def _check_wired(result: object, name: str) -> None:
 async def _hold(
     project: Project, function: Callable[[Project], object], options: argparse.Namespace, err: Output
 ) -> None:
-    """Opens the project for as long as the function, or else the program, runs."""
+    """Opens the project until the coroutine function returns, or with any other function until a signal comes."""
     async with _opened(project, options, err):
         result = function(project)
         if inspect.iscoroutine(result):
@@ -179,7 +179,7 @@ async def _hold(
 
 
 def _tell(error: BaseException, what: str, err: Output) -> int:
-    """Prints the traceback, from where the code is not ours, and what it means."""
+    """Prints the traceback, from the first frame of the user's code on, and what happened."""
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_globals.get("__name__", "").partition(".")[0] in _NOT_THEIRS:
         frames = frames.tb_next
@@ -188,5 +188,5 @@ def _tell(error: BaseException, what: str, err: Output) -> int:
     return 1
 
 
-#: What lies between this command and the user's code.
+#: The modules between this command and the user's code.
 _NOT_THEIRS = {"rxnodes", "asyncio", "uvloop", "importlib", "_frozen_importlib", "_frozen_importlib_external"}

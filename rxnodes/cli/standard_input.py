@@ -1,4 +1,4 @@
-"""Standard input, each line of which is a message: typed on a terminal, or piped."""
+"""Standard input, typed on a terminal or piped. Each line is a message."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _ENDING: Final = {ConnectionState.CLOSING, ConnectionState.CLOSED}
 
 @contextlib.asynccontextmanager
 async def sending_input(connection: ConnectionLike, out: Output, err: Output) -> AsyncGenerator[None]:
-    """Sends each line of standard input as a text message. Its end ends nothing.
+    """Sends each line of standard input as a text message. The end of standard input does not end the block.
 
-    On a terminal, the line that is being typed stays at the bottom, below what `out` and `err` print.
+    On a terminal, the line that is being typed stays at the bottom, below the lines of `out` and `err`.
     """
     screens = [output for output in (err, out) if output.terminal is not None]
     with _keyboard() as keyboard:
@@ -53,9 +53,9 @@ async def sending_input(connection: ConnectionLike, out: Output, err: Output) ->
 
 @contextlib.contextmanager
 def _keyboard() -> Generator[TextIO | None]:
-    """Standard input, if a line can be edited there: a terminal that can move its cursor, and has a name.
+    """Standard input, if a line can be edited there: on a terminal that can move its cursor, and has a name.
 
-    In a container, a terminal may have none. It is then read like a pipe.
+    In a container, a terminal may have no name. It is then read like a pipe.
     """
     if not _can_be_read() or not sys.stdin.isatty() or os.environ.get("TERM") == "dumb":
         yield None
@@ -67,15 +67,15 @@ def _keyboard() -> Generator[TextIO | None]:
         except OSError:
             yield None
             return
-        # Opened once more, because uvloop sets what it reads to non-blocking. Standard output and standard error often
-        # are the same open file as standard input, and writing to them would fail.
+        # Opened once more, because uvloop makes the file that it reads non-blocking. Standard output and standard error
+        # are often the same open file as standard input, and writing to them would fail.
         with open(name, encoding=sys.stdin.encoding) as keyboard:  # noqa: PTH123 - needs no pathlib
             yield keyboard
 
 
 @contextlib.asynccontextmanager
 async def _typing(connection: ConnectionLike, keyboard: TextIO, screens: list[Output]) -> AsyncGenerator[None]:
-    # It takes a while to import, and only typing needs it.
+    # Its import takes long, and only typing needs it.
     from rxnodes.cli.prompt import Prompt  # noqa: PLC0415
 
     screen = screens[0]
@@ -98,8 +98,8 @@ async def _typing(connection: ConnectionLike, keyboard: TextIO, screens: list[Ou
 
 
 def _can_be_read() -> bool:
-    """Whether there is standard input. A process in the background that reads from its terminal would be stopped."""
-    # It is None where the process was started without it.
+    """Whether standard input can be read. The system stops a background process that reads from its terminal."""
+    # It is None if the process was started without it.
     if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison]
         return False
     if sys.platform == "win32" or not sys.stdin.isatty():
@@ -107,12 +107,12 @@ def _can_be_read() -> bool:
     try:
         return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
     except OSError:
-        # It is not the terminal that controls the process, and then stops nobody.
+        # It is not the terminal that controls the process, so that reading stops nobody.
         return True
 
 
 async def _send_piped(connection: ConnectionLike, err: Output) -> None:
-    """Sends line after line, each once the one before has left."""
+    """Sends one line after the other, each when the one before was written to the network."""
     try:
         async for line in lines_of(sys.stdin.fileno()):
             if connection.state in _ENDING:
@@ -125,19 +125,19 @@ async def _send_piped(connection: ConnectionLike, err: Output) -> None:
 
 
 async def lines_of(descriptor: int) -> AsyncGenerator[str]:
-    """The lines of a file, a pipe or a terminal, without what ends them.
+    """The lines of a file, a pipe or a terminal, without their ends.
 
-    It reads on only when the lines so far were taken, so that a large file never fills the memory.
+    It reads on only when all lines so far were taken, so that a large file does not fill the memory.
 
     Args:
         descriptor: The file's descriptor.
 
     Yields:
-        One line after the other; also the last one, if nothing ends it.
+        One line after the other, also a last line without an end.
 
     Raises:
         UnicodeDecodeError: If a line is not UTF-8.
-        ValueError: If a line is longer than 128 MiB, which is what the send queue takes unless the settings say more.
+        ValueError: If a line is longer than 128 MiB, the default bound of the send queue.
         OSError: If it cannot be read.
     """
     parts: list[bytes] = []
@@ -158,17 +158,17 @@ async def lines_of(descriptor: int) -> AsyncGenerator[str]:
 
 
 async def _read(descriptor: int) -> bytes:
-    """Reads what there is, in a thread: on Windows, and for a file anywhere, a loop has no other way.
+    """Reads in a thread, because a loop cannot read a file, nor anything on Windows.
 
-    The thread is a daemon. One of asyncio's own would hold up the program's end for as long as nothing is typed.
+    The thread is a daemon. A thread of asyncio's executor would hold up the end of the program until a line is typed.
     """
     future: Future[bytes] = Future()
-    # From here on a cancellation does not reach it, and the thread can set its result in any case.
+    # From here on it cannot be cancelled, so that the thread can always set its result.
     future.set_running_or_notify_cancel()
 
     def read() -> None:
         try:
-            # Not through sys.stdin, whose lock would be taken when the interpreter ends.
+            # Not through sys.stdin, whose lock the thread would hold when the interpreter ends.
             future.set_result(os.read(descriptor, _CHUNK))
         except OSError as error:
             future.set_exception(error)

@@ -1,4 +1,4 @@
-"""Who may see the live page's data, and who may start and stop: rules over the headers of a request."""
+"""Who may see the data of the live page, and start and stop connections: rules over the headers of a request."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Access", "Token"]
 
-#: A token; `None`: one is made; `False`: none is wanted.
+#: A token; `None`: a new one is made; `False`: everyone has access.
 Token: TypeAlias = str | Literal[False] | None
 
-#: What stands behind `Bearer` (RFC 6750 section 2.1), and in a fragment without escapes.
+#: The characters that `Authorization: Bearer` can carry (RFC 6750 section 2.1), and a fragment without escapes.
 _BEARER: Final = re.compile(r"[A-Za-z0-9._~+/=-]+")
 
 
@@ -26,18 +26,18 @@ class Access:
     """The rules of one page.
 
     Args:
-        host: The address that the page is served at, or its name.
-        token: What gives access.
+        host: The address at which the page is served, or its name.
+        token: Gives access.
 
     Attributes:
-        token: What gives access; `None`: nobody is asked for it.
-        cookie: What a browser is given for the token. It is made of the token, so that a page that was opened with it
-            goes on when the program comes back with the same token; the token cannot be told from it.
+        token: Gives access; `None`: everyone has it.
+        cookie: A browser gets it for the token. It is derived from the token, so that an open page goes on when the
+            program is run again with the same token. Nobody can compute the token from it.
 
     Raises:
-        TypeError: If the token is none of those.
-        ValueError: If there is no host, if the token is empty or has a character that `Authorization: Bearer` cannot
-            carry, or if there is to be none at an address that others can reach.
+        TypeError: If the token is of another type.
+        ValueError: If the host or the token is empty, if the token has a character that `Authorization: Bearer` cannot
+            carry, or if it is `False` and other machines can reach the host.
     """
 
     def __init__(self, host: str, token: Token) -> None:
@@ -58,10 +58,10 @@ class Access:
         return f"<Access to {self._host}, {'no' if self.token is None else 'a'} token>"
 
     def is_for_us(self, host: str) -> bool:
-        """Whether a request's `Host` is one that leads here.
+        """Whether a request's `Host` leads here.
 
-        A name of somebody else's that resolves to this address (DNS rebinding) is not. An address cannot be rebound, so
-        that any will do, and so will any port, which a tunnel may change.
+        Another name does not, even if it resolves to this address (DNS rebinding). Nobody can rebind an address, so
+        every address is allowed; so is every port, because a tunnel may change it.
         """
         try:
             name = urlsplit(f"//{host}").hostname
@@ -71,18 +71,16 @@ class Access:
 
     @staticmethod
     def is_from_us(headers: Mapping[str, str]) -> bool:
-        """Whether a request comes from the page itself or from a program, as far as its sender says.
+        """Whether a request comes from the page itself or from a program, and not from another site.
 
-        Browsers send `Origin` with every POST, and `Sec-Fetch-Site` with what a page asks for; programs send neither.
+        Browsers send `Origin` with every POST, and `Sec-Fetch-Site` with all requests of a page. Programs send neither.
         """
-        origin = headers.get("Origin")
-        is_own_origin = origin is None or origin in {
-            f"{scheme}://{headers.get('Host')}" for scheme in ("http", "https")
-        }
+        host = headers.get("Host")
+        is_own_origin = headers.get("Origin") in {None, f"http://{host}", f"https://{host}"}
         return is_own_origin and headers.get("Sec-Fetch-Site", "none") in {"none", "same-origin"}
 
     def is_allowed(self, authorization: str, cookie: str) -> bool:
-        """Whether a request has the token, or the cookie that is given for it."""
+        """Whether a request has the token or the cookie."""
         if self.token is None:
             return True
         scheme, _, token = authorization.partition(" ")
@@ -95,7 +93,7 @@ def _cookie_of(token: str) -> str:
 
 
 def _are_equal(given: str, wanted: str) -> bool:
-    """In a time that tells nothing of where they differ."""
+    """Compares in constant time, so that nobody can measure where the two differ."""
     return hmac.compare_digest(given.encode(errors="surrogateescape"), wanted.encode())
 
 

@@ -1,4 +1,4 @@
-"""Collects what the live page shows: a row for each connection, and the latest lifecycle events of all of them."""
+"""Collects what the live page shows: a row for each connection, and the latest lifecycle events of all connections."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from functools import partial
+from itertools import takewhile
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
@@ -29,7 +30,7 @@ __all__ = ["Collector", "Cursor", "HasConnections"]
 #: How many lifecycle events are kept, of all connections together.
 EVENTS: Final = 5000
 
-#: How many digits the number of an event may have. Python refuses to read very many.
+#: How many digits the number of an event may have. Python refuses to read numbers that are much longer.
 _LONGEST_NUMBER: Final = 18
 
 #: Seconds between two counts of a connection's messages.
@@ -37,7 +38,7 @@ SAMPLE_EVERY: Final = 1.0
 
 
 class HasConnections(Protocol):
-    """What has the connections that are shown: a project, or a fleet that is seen from outside."""
+    """A project, or a fleet that is seen from outside."""
 
     @property
     def configurations(self) -> Collection[str]:
@@ -45,11 +46,11 @@ class HasConnections(Protocol):
         ...
 
     def websocket(self, name: str) -> object:
-        """The connection of that name, which is made if it is not there yet."""
+        """The connection of that name. It is made if it is not there yet."""
         ...
 
     def follow_connections(self, tell: Callable[[Shown], object], /) -> Callable[[], None]:
-        """Calls `tell` with each connection there is, and that is made from here on; returns what ends that."""
+        """Calls `tell` with each connection, now and when one is made; returns a function that ends it."""
         ...
 
 
@@ -69,13 +70,13 @@ class Cursor:
 
 
 class Collector:
-    """Follows the connections of a project, also those that come and go.
+    """Follows the connections of a project, also those that are added and removed.
 
-    Lifecycle events are noted as they come. Messages are not: their numbers are the connections' own, which are read
-    once a second, and only while somebody reads here. Readers hold nothing here but a `Cursor`, so that a slow one
-    costs nothing: what it missed is merged, and where the events it wants are no longer kept, it is given a snapshot.
+    Lifecycle events are kept as they come. Messages are not: the connections count them, and the counts are read once a
+    second while there are readers. A reader has its own `Cursor` and nothing else, so that a slow one costs nothing: it
+    gets one update for all that it missed, or a snapshot if its events are no longer kept.
 
-    It is entered on the loop that reads it. The project may be open on that loop, on another one, or not yet.
+    Enter it on the loop that reads it. The project may be open on that loop, on another one, or not yet.
 
     Args:
         project: The project, or a fleet that is seen from outside.
@@ -83,16 +84,16 @@ class Collector:
 
     def __init__(self, project: HasConnections) -> None:
         self._project = project
-        # So that numbers of another run are not taken for ours.
+        # Part of each id, so that an id of another run is not taken for one of this run.
         self._run = secrets.token_hex(4)
         self._rows: dict[str, Row] = {}
-        # The rows that have changed, and those whose numbers have, each with its version; the latest change is last.
+        # By name, at which version a row, or its numbers alone, last changed; the latest change is last.
         self._changed: dict[str, int] = {}
         self._counted: dict[str, int] = {}
         self._version = 0
         self._events: deque[dict[str, Any]] = deque(maxlen=EVENTS)
         self._last_event = 0
-        # The rows in the order in which they are to be counted.
+        # The rows, those first that were counted longest ago.
         self._to_count: deque[Row] = deque()
         self._looked_at = float("-inf")
         self._subscriptions = CompositeDisposable()
@@ -103,7 +104,7 @@ class Collector:
         self._loop, self._thread = asyncio.get_running_loop(), get_ident()
         self._subscriptions = CompositeDisposable()
         for name in self._project.configurations:
-            # Makes those that the program has not asked for yet, so that they can be seen and started.
+            # The program may not have used it yet. Once it is made it can be seen and started.
             self._project.websocket(name)
         self._subscriptions.add(Disposable(self._project.follow_connections(self._follow)))
         return self
@@ -111,7 +112,7 @@ class Collector:
     def __exit__(self, *_: object) -> None:
         self._subscriptions.dispose()
 
-    # What connections tell, in whatever thread
+    # Called by connections, in any thread
 
     def _follow(self, connection: Shown) -> None:
         row = Row(connection)
@@ -126,9 +127,9 @@ class Collector:
         self._subscriptions.add(following)
 
     def _on_completed(self, row: Row, following: CompositeDisposable) -> None:
-        """The connection was removed, or its project has been left: then its row stays.
+        """The connection was removed, or its project was left. In the latter case its row stays.
 
-        Which it is is asked later, since the project may be telling of a connection that has ended long ago.
+        A later turn decides that: now the project may be within `follow_connections`, where it must not be asked.
         """
         self._subscriptions.remove(following)
         assert self._loop is not None
@@ -140,21 +141,21 @@ class Collector:
             self._remove(row)
 
     def _here(self, act: Callable[..., None], *args: object) -> None:
-        """Acts on the loop's thread."""
+        """Calls a function on the loop's thread."""
         if get_ident() == self._thread:
             act(*args)
             return
         assert self._loop is not None
-        # A loop that has closed meanwhile has no readers.
+        # A loop that has closed has no readers.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(act, *args)
 
-    # On the loop's thread
+    # Called on the loop's thread
 
     def _add(self, row: Row) -> None:
         name = row.connection.name
         if name in self._rows:
-            # One of the same name was removed a moment ago.
+            # It was removed a moment ago, and its name is used again.
             self._remove(self._rows[name])
         self._rows[name] = row
         self._to_count.appendleft(row)
@@ -178,7 +179,7 @@ class Collector:
         self._note(self._changed, row)
 
     def _note(self, changes: dict[str, int], row: Row) -> None:
-        """Notes that a row has changed, behind all others."""
+        """Notes that a row has changed, as the latest of all."""
         self._version += 1
         changes.pop(row.connection.name, None)
         changes[row.connection.name] = self._version
@@ -188,10 +189,10 @@ class Collector:
         self._events.append({"id": self._last_event, **event})
 
     def _sample(self) -> None:
-        """Counts the messages of the rows that are due, those that were counted longest ago first.
+        """Counts the messages of the rows that are due.
 
-        Of very many rows each look counts the share that falls to the time since the last one, so that they never
-        hold up the program all at once.
+        Each look counts a share of the rows, by the time since the last look, so that very many rows never hold up the
+        program all at once.
         """
         assert self._loop is not None
         now = self._loop.time()
@@ -208,22 +209,22 @@ class Collector:
     # For readers
 
     def row(self, name: str) -> Row | None:
-        """The row of a connection; `None`: there is none of that name."""
+        """The row of a connection; `None`: no connection has that name."""
         return self._rows.get(name)
 
     def rows(self) -> list[dict[str, Any]]:
-        """All rows as they are, in the order in which the connections came."""
+        """All rows, in the order in which the connections were made."""
         self._sample()
         return [row.as_json() for row in self._rows.values()]
 
     def id_at(self, cursor: Cursor) -> str:
-        """The id with which a reader goes on later from here."""
+        """The id by which a reader can go on later from here."""
         return f"{self._run}.{cursor.event}"
 
     def cursor_at(self, event_id: str) -> Cursor | None:
-        """Where a reader goes on that has an id; `None` where it needs a snapshot.
+        """Where a reader with that id goes on.
 
-        It does if the events behind that one are no longer kept, or the id is of another run.
+        `None`: it needs a snapshot, because the events behind that id are no longer kept, or another run gave the id.
         """
         run, _, number = event_id.partition(".")
         if run != self._run or not (number.isascii() and number.isdecimal() and len(number) <= _LONGEST_NUMBER):
@@ -235,16 +236,16 @@ class Collector:
         return self._last_event - len(self._events) <= cursor.event <= self._last_event
 
     def snapshot(self) -> tuple[Cursor, str]:
-        """Everything there is, as JSON, and where a reader goes on behind it."""
+        """Everything, as JSON, and where a reader goes on behind it."""
         rows = self.rows()
         cursor = Cursor(self._version, self._last_event)
         return cursor, _encoded({"now": time.time(), "rows": rows, "events": list(self._events)})
 
     def update(self, cursor: Cursor) -> str | None:
-        """What has changed for a reader, as JSON; the cursor moves on. `None`: nothing has.
+        """The changes since the cursor, as JSON, and moves the cursor on; `None`: there are none.
 
         Raises:
-            LookupError: If the reader needs a snapshot, because the events that it wants are no longer kept.
+            LookupError: If the reader needs a snapshot, because events behind its cursor are no longer kept.
         """
         self._sample()
         if not self._keeps_events_after(cursor):
@@ -257,30 +258,17 @@ class Collector:
             "now": time.time(),
             "rows": [self._rows[name].as_json() for name in changed],
             "numbers": {name: self._rows[name].numbers for name in counted},
-            "events": self._events_after(cursor.event),
+            "events": [*takewhile(lambda event: event["id"] > cursor.event, reversed(self._events))][::-1],
         }
         cursor.version, cursor.event, cursor.has_rows = self._version, self._last_event, True
         return _encoded(news)
 
-    def _events_after(self, number: int) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
-        for event in reversed(self._events):
-            if event["id"] <= number:
-                break
-            found.append(event)
-        return found[::-1]
-
     @staticmethod
     def _names_after(changes: dict[str, int], version: int) -> list[str]:
-        """The names of the rows that have changed since, the earliest change first."""
-        found: list[str] = []
-        for name in reversed(changes):
-            if changes[name] <= version:
-                break
-            found.append(name)
-        return found[::-1]
+        """The names of the rows that changed after a version, the earliest change first."""
+        return [*takewhile(lambda name: changes[name] > version, reversed(changes))][::-1]
 
 
 def _encoded(value: object) -> str:
-    """In ASCII: no line separator of Unicode is in it, and halves of surrogate pairs can be sent."""
+    """JSON in ASCII: it has no line separator of Unicode, and halves of surrogate pairs can be sent."""
     return json.dumps(value, separators=(",", ":"))

@@ -27,20 +27,20 @@ if TYPE_CHECKING:
 
 __all__ = ["Inspector"]
 
-#: Seconds between two updates of a page, whatever happens meanwhile.
+#: Seconds between two updates of a page, however much happens.
 UPDATE_EVERY: Final = 0.1
 
-#: Seconds after which something is sent to a page where nothing has changed, so that an end is noticed.
+#: Seconds after which a page gets a comment if nothing has changed, so that each side notices the other's end.
 KEEP_ALIVE: Final = 15.0
 
-#: Seconds in which a page must take what it is sent.
+#: Seconds within which a page must take an update.
 PATIENCE: Final = 30.0
 
-#: How many pages and programs may follow at once, and how many may be connected, whatever they say or do not say.
+#: How many pages and programs may follow at once, and how many TCP connections there may be.
 MAX_STREAMS: Final = 64
 MAX_SOCKETS: Final = 192
 
-#: Seconds in which who is connected must ask for something.
+#: Seconds within which a TCP connection must bring a request.
 SILENCE: Final = 60.0
 
 _PAGE: Final = {
@@ -70,24 +70,25 @@ _HEADERS: Final = {
 class Inspector:
     """Serves one page that shows a project's connections as they are, while the program runs.
 
-    The page has a row for each connection, also for those that are configured and not used yet: its state and why it is
-    so, its traffic, its latency, what happened lately, and buttons that start and stop it. For programs there are
-    `GET /api/connections`, `GET /api/events` (server-sent events) and `POST /api/connections/NAME/start` and `/stop`.
+    The page has a row for each connection that is configured or added: its state and the reason for it, its traffic,
+    its latency, its latest events, and buttons that start and stop it. Programs use `GET /api/connections`,
+    `GET /api/events` (server-sent events) and `POST /api/connections/NAME/start` and `/stop`.
 
-    It may be entered before its project, so that the page shows the end, or within it. Messages pay nothing for it.
+    Enter it before its project, so that the page shows the end, or within it. A message costs nothing more.
 
     Args:
         project: The project, or a fleet that is seen from outside.
-        host: The IP address to listen on, or its name. The default lets nobody in from other machines.
+        host: The IP address to listen on, or its name. The default can be reached from this machine alone.
         port: The port, 0 to 65535; 0: any free one.
-        token: What a page or program must have. `None`: one is made at random. `False`: none, which is allowed on a
-            loopback address only. It is in `url`, and in no log.
-        workers: What knows the workers of the fleet, which the page shows above the connections, and
-            `GET /api/workers` tells. `None`: there is no fleet.
+        token: Gives a page or a program access. `None`: a random one is made. `False`: everyone has access, which is
+            allowed on a loopback address only. The token is in `url`, and in no log.
+        workers: Knows the workers of the fleet. The page shows them above the connections, and `GET /api/workers`
+            tells them. `None`: there is no fleet.
 
     Raises:
         TypeError: If `token` is of another type.
-        ValueError: If `host` is empty, or `token` cannot be one, or is `False` where other machines can reach the page.
+        ValueError: If `host` is empty, or `token` is empty or has a character that `Authorization: Bearer` cannot
+            carry, or is `False` where other machines can reach the page.
         OSError: On entering, if it cannot listen there.
         PluginDisabled: On entering, if the WebSocket plugin is switched off.
 
@@ -127,7 +128,7 @@ class Inspector:
 
     @property
     def port(self) -> int:
-        """The port that it listens on.
+        """The port on which it listens.
 
         Raises:
             RxNodesError: If it has not been entered.
@@ -139,7 +140,7 @@ class Inspector:
 
     @property
     def url(self) -> str:
-        """Where the page is. The token is its fragment, which browsers send to nobody.
+        """The URL of the page. Its fragment is the token: browsers send no fragment to anybody.
 
         Raises:
             RxNodesError: If it has not been entered.
@@ -162,11 +163,12 @@ class Inspector:
                 web.get("/api/connections", self._list),
                 web.get("/api/workers", self._list_workers),
                 web.get("/api/events", self._stream, allow_head=False),
-                web.post("/api/connections/{name:.+}/start", self._start),
-                web.post("/api/connections/{name:.+}/stop", self._stop),
-                # For any name: `.` and `..` cannot be a part of a URL's path (WHATWG URL section 4.4).
-                web.post("/api/connections/start", self._start),
-                web.post("/api/connections/stop", self._stop),
+                *(
+                    web.post(f"/api/connections/{name}{action}", partial(self._execute, node))
+                    for action, node in (("start", client_start), ("stop", client_stop))
+                    # Without it, the query has the name: `.` and `..` cannot be in a path (WHATWG URL section 4.4).
+                    for name in ("{name:.+}/", "")
+                ),
             ]
         )
         app.on_shutdown.append(self._end_streams)
@@ -178,7 +180,7 @@ class Inspector:
             handler_cancellation=True,
             shutdown_timeout=1,
             keepalive_timeout=SILENCE,
-            # No handler reads a body. What is sent as one is thrown away, but not for long.
+            # No handler reads a body. So many seconds long, the server reads the rest of one and drops it.
             lingering_time=1,
         )
         self._collector.__enter__()
@@ -211,10 +213,10 @@ class Inspector:
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Lets a request through that is for us, from us or from a program, and allowed."""
+        """Lets a request through if its host leads here, its sender is no other site, and it has access."""
         if not self._access.is_for_us(request.headers.get("Host", "")):
             return _refused(403, "this host name does not lead to the inspector")
-        # The page itself tells nothing of the program.
+        # The files of the page say nothing about the program.
         if request.path not in _PAGE:
             if not self._access.is_from_us(request.headers):
                 return _refused(403, "this request comes from another site")
@@ -227,11 +229,11 @@ class Inspector:
 
     @property
     def _cookie_name(self) -> str:
-        # Cookies do not tell ports apart.
+        # A browser sends cookies to all ports of a host.
         return f"rxnodes-inspector-{self.port}"
 
     async def _exchange(self, _: web.Request) -> web.Response:
-        """Gives a page that has the token the cookie that it goes on with."""
+        """Gives a page a cookie for its token."""
         response = web.Response(status=204)
         response.set_cookie(self._cookie_name, self._access.cookie, path="/api/", httponly=True, samesite="Strict")
         return response
@@ -246,14 +248,8 @@ class Inspector:
             return _refused(404, "there is no fleet")
         return web.json_response(self._workers.told())
 
-    async def _start(self, request: web.Request) -> web.Response:
-        return self._execute(request, client_start)
-
-    async def _stop(self, request: web.Request) -> web.Response:
-        return self._execute(request, client_stop)
-
-    def _execute(self, request: web.Request, node: Callable[..., Any]) -> web.Response:
-        """Sends a pulse through a node, which does not wait."""
+    async def _execute(self, node: Callable[..., Any], request: web.Request) -> web.Response:
+        """Sends a pulse through an action node, which does not wait."""
         name = request.match_info.get("name") or request.query.get("name", "")
         row = self._collector.row(name)
         if row is None:
@@ -277,7 +273,7 @@ class Inspector:
             await response.prepare(request)
             await self._feed(response, self._collector.cursor_at(request.headers.get("Last-Event-ID", "")))
         except (ConnectionError, TimeoutError):
-            # Gone, or too slow: what it does not take must not be held.
+            # The reader is gone or too slow. What it does not take must not stay in the transport's buffer.
             if request.transport is not None:
                 request.transport.abort()
         finally:
@@ -285,7 +281,7 @@ class Inspector:
         return response
 
     async def _feed(self, response: web.StreamResponse, cursor: Cursor | None) -> None:
-        """Sends what has changed, until the reader goes. Nothing is kept for it while it takes what it was sent."""
+        """Sends the changes until the reader goes. Nothing is queued for a slow one: its next update has all."""
         loop = asyncio.get_running_loop()
         sent_at = loop.time()
         workers = WorkersReader(self._workers)
@@ -300,7 +296,7 @@ class Inspector:
                 cursor, news = self._collector.snapshot()
             text = "" if news is None else f"event: {kind}\nid: {self._collector.id_at(cursor)}\ndata: {news}\n\n"
             if (changed := workers.news(loop.time())) is not None:
-                # Without an id: with `Last-Event-ID` all of it is told again.
+                # Without an id: a reader that comes again gets all of it again.
                 text += f"event: workers\ndata: {changed}\n\n"
             if not text and loop.time() - sent_at >= KEEP_ALIVE:
                 text = ":\n\n"
@@ -312,7 +308,7 @@ class Inspector:
 
 
 class _Door(asyncio.Protocol):
-    """Lets in who has connected, unless very many are in already: the program needs its descriptors itself."""
+    """Refuses a TCP connection beyond `MAX_SOCKETS`, so that the program keeps its descriptors."""
 
     def __init__(self, server: web.Server) -> None:
         self._server = server

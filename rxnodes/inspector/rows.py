@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import fields
-from datetime import datetime
 from typing import Any, Final, Protocol
 
 from rxnodes.connection.protocols import ConnectionLike
+from rxnodes.lifecycle.durations import in_words
 from rxnodes.lifecycle.events import (
+    STATE_AFTER,
     Closing,
     Connecting,
     Dropped,
@@ -18,20 +18,13 @@ from rxnodes.lifecycle.events import (
     Stopped,
     Traffic,
 )
+from rxnodes.lifecycle.plain_values import plain_event
 from rxnodes.lifecycle.states import ConnectionState, Initiator
 
 __all__ = ["Row", "Shown", "event_as_json"]
 
-#: How many round trips the small line of the latency has.
+#: How many round trips the curve of the latency has.
 LATENCIES: Final = 30
-
-_STATE_AFTER: Final[dict[type[LifecycleEvent], ConnectionState]] = {
-    Connecting: ConnectionState.CONNECTING,
-    Opened: ConnectionState.OPEN,
-    Dropped: ConnectionState.RECONNECTING,
-    Closing: ConnectionState.CLOSING,
-    Stopped: ConnectionState.CLOSED,
-}
 
 _ENDED_BY: Final = {
     Initiator.LOCAL: "by us",
@@ -40,20 +33,19 @@ _ENDED_BY: Final = {
     Initiator.TIMEOUT: "by us, since the peer did not answer in time",
 }
 
-
 _NO_TRAFFIC: Final = Traffic()
 _NO_RATES: Final = (0, 0, 0, 0)
 
-#: What is also told for each second.
+#: The counts that also have a rate for each second.
 _RATED: Final = Traffic._fields[:4]
 
 
 class HasTraffic(Protocol):
-    """What is asked of a connection beyond what nodes need."""
+    """Knows the traffic of a connection."""
 
     @property
     def traffic(self) -> tuple[int, Traffic]:
-        """The number of the live or last session, and what it has carried so far."""
+        """The number of the live or last session, and its traffic so far."""
         ...
 
 
@@ -62,7 +54,7 @@ class Shown(ConnectionLike, Protocol):
 
     @property
     def for_project(self) -> HasTraffic:
-        """What is asked beyond what nodes need."""
+        """The side of a connection that its project or fleet uses."""
         ...
 
 
@@ -74,35 +66,19 @@ class Row:
 
     Attributes:
         connection: The connection.
-        state: The state that its last lifecycle event led to.
-        counted_at: When its traffic was last counted, by the clock of whoever counts.
-        traffic: What had gone over its session when it was last counted.
-        numbers: The traffic, and behind it messages and bytes received, and messages and bytes sent, each second: what
-            changes most, in its shortest form.
+        state: The state behind its last lifecycle event.
+        counted_at: When its traffic was last counted, by the clock of the caller.
+        traffic: The traffic of its session when it was last counted.
+        numbers: The traffic, and behind it messages and bytes received, and messages and bytes sent, each second. These
+            numbers change most often, so that they can be sent without the rest.
     """
-
-    __slots__ = (
-        *(
-            "_counted_session",
-            "_counts",
-            "_error",
-            "_has_failed",
-            "_latencies",
-            "_rates",
-            "_reason",
-            "_retry_at",
-            "_since",
-        ),
-        *("_attempt", "_session", "connection", "counted_at", "numbers", "state", "traffic"),
-    )
 
     def __init__(self, connection: Shown) -> None:
         self.connection = connection
         self.state = connection.state
-        # Held, because it is asked for every connection once a second.
+        # Held, because every connection is counted once a second.
         self._counts = connection.for_project
         self._counted_session: int
-        self.traffic: Traffic
         self._counted_session, self.traffic = self._counts.traffic
         self.numbers: tuple[int, ...] = (*self.traffic, *_NO_RATES)
         self._session = connection.session
@@ -118,21 +94,19 @@ class Row:
         self._catch_up()
 
     def _catch_up(self) -> None:
-        """Takes over what a connection that has been used before can still say."""
+        """Takes the last event of a connection that was used before."""
         opened, stopped = self.connection.last_opened, self.connection.last_stopped
         if self.state is ConnectionState.OPEN and opened is not None:
             self.take(opened)
         elif self.state is ConnectionState.CLOSED and stopped is not None:
             self.take(stopped)
 
-    # What it is told
-
     def take(self, event: LifecycleEvent) -> None:
         """Follows a lifecycle event."""
         if isinstance(event, ErrorEvent):
             self._error = event
             return
-        self.state = _STATE_AFTER[type(event)]
+        self.state = STATE_AFTER[type(event)]
         self._session, self._attempt = event.session, event.attempt
         self._since = event.at.timestamp()
         self._retry_at = self._since + event.retry_in if isinstance(event, Dropped) else None
@@ -144,13 +118,13 @@ class Row:
         self._latencies.append(round_trip)
 
     def sample(self, now: float) -> bool:
-        """Counts the traffic, and how much of it came each second since it was counted last.
+        """Counts the traffic, and its rates since it was last counted.
 
         Args:
             now: Seconds, by a clock that only goes forward.
 
         Returns:
-            Whether any number has changed.
+            Whether a number has changed.
         """
         before, (session, traffic) = self.traffic, self._counts.traffic
         elapsed, self.counted_at = now - self.counted_at, now
@@ -160,10 +134,10 @@ class Row:
         if traffic != before:
             # A new session counts from zero.
             base = before if session == self._counted_session else _NO_TRAFFIC
-            # It is 0 for the first count, since nobody knows since when.
+            # 0 for the first count, which has none before it.
             scale = 1 / max(elapsed, 1e-3)
-            # Written out, because it is done for every connection once a second. What an attempt that is ending has
-            # carried may be missing for a moment.
+            # Written out, because every connection is counted once a second. Never below 0: the traffic of an attempt
+            # that ends may be missing for a moment.
             rates = (
                 max(0, round((traffic[0] - base[0]) * scale)),
                 max(0, round((traffic[1] - base[1]) * scale)),
@@ -175,15 +149,13 @@ class Row:
         self.numbers = (*traffic, *rates)
         return True
 
-    # In words
-
     def _why(self, event: LifecycleEvent) -> str:
         """Why the connection is as it is, in one line."""
         if isinstance(event, Connecting):
             return f"dialling {event.url}" + (f", attempt {event.attempt}" if event.attempt > 1 else "")
         if isinstance(event, Opened):
             chosen = f", subprotocol {event.subprotocol}" if event.subprotocol else ""
-            return f"connected{' again' if event.is_reconnect else ''} in {_duration(event.elapsed)}{chosen}"
+            return f"connected{' again' if event.is_reconnect else ''} in {in_words(event.elapsed)}{chosen}"
         if isinstance(event, Closing):
             return f"closing, begun {_ENDED_BY[event.initiator]}"
         assert isinstance(event, Dropped | Stopped)
@@ -194,7 +166,7 @@ class Row:
         return f"closed with {event.code}" + (f' "{event.reason}"' if event.reason else "") + ended
 
     def _error_of(self, event: Dropped | Stopped) -> str:
-        """What went wrong in the attempt that has ended; empty where nothing did."""
+        """What went wrong in the attempt that has ended; empty if nothing did."""
         if isinstance(event, Stopped):
             return "" if event.error is None else str(event.error)
         error = self._error
@@ -202,7 +174,7 @@ class Row:
         return error.message if error is not None and is_its_own else ""
 
     def as_json(self) -> dict[str, Any]:
-        """All of it, as plain values."""
+        """The row as plain values."""
         return {
             "name": self.connection.name,
             "state": self.state.value,
@@ -218,27 +190,9 @@ class Row:
         }
 
 
-def _duration(seconds: float) -> str:
-    """A duration for a reader: two or three digits that mean something."""
-    if seconds >= 1:
-        return f"{seconds:.1f} s"
-    return f"{seconds * 1000:.{1 if seconds < 0.01 else 0}f} ms"  # noqa: PLR2004 - from here on a millisecond is enough
-
-
 def event_as_json(event: LifecycleEvent) -> dict[str, Any]:
-    """A lifecycle event as plain values: its class as `event`, `at` in seconds since 1970, and its other fields.
-
-    What its `repr` leaves out, because it may hold secrets, is left out here, too.
-    """
-    values: dict[str, Any] = {"event": type(event).__name__}
-    for field in fields(event):
-        if field.repr:
-            values[field.name] = _plain(getattr(event, field.name))
-    return values
-
-
-def _plain(value: object) -> object:
-    """What JSON has no form for: times and exceptions."""
-    if isinstance(value, datetime):
-        return value.timestamp()
-    return str(value) if isinstance(value, Exception) else value
+    """A lifecycle event as plain values: its class as `event`, `at` in seconds since 1970, an exception as its text."""
+    plain = plain_event(event)
+    if plain.get("error") is not None:
+        plain["error"] = plain["error"]["message"]
+    return {"event": type(event).__name__, **plain, "at": event.at.timestamp()}

@@ -1,4 +1,4 @@
-"""What the live page shows of a fleet's workers, and what of it is news to one reader."""
+"""Tells the readers of the live page about the workers of a fleet."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ LOOK_EVERY: Final = 1.0
 
 
 class HasWorkers(Protocol):
-    """What knows the workers of a fleet: `rxnodes.fleet.roster.Roster`."""
+    """Knows the workers of a fleet, as `rxnodes.fleet.roster.Roster` does."""
 
     def told(self) -> Mapping[str, object]:
-        """What `GET /api/workers` answers, as values that JSON has a form for."""
+        """The answer to `GET /api/workers`, in values that JSON has."""
         ...
 
 
 class WorkersReader:
-    """Tells one reader what has changed: at first all of it, then the parts that are not as they were.
+    """Tells one reader everything at first, and then the parts that have changed.
 
     Args:
-        source: What knows the workers; `None`: there is no fleet, and nothing to tell.
+        source: Knows the workers; `None`: there is no fleet.
     """
 
     def __init__(self, source: HasWorkers | None) -> None:
@@ -35,7 +35,7 @@ class WorkersReader:
         self._looked_at = float("-inf")
 
     def news(self, now: float) -> str | None:
-        """The parts that have changed, as JSON in ASCII; `None`: nothing has, or it was looked a moment ago.
+        """The parts that have changed, as JSON in ASCII; `None`: none has, or the last look is less than a second ago.
 
         Args:
             now: Seconds, by a clock that only goes forward.

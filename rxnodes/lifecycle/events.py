@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from operator import add, sub
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+from rxnodes.lifecycle.states import ConnectionState
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from rxnodes.lifecycle.states import Initiator
 
 __all__ = [
+    "STATE_AFTER",
     "Closing",
     "Connecting",
     "Dropped",
@@ -157,6 +160,16 @@ class ErrorEvent(LifecycleEvent):
     phase: ErrorPhase
     message: str
     error: RxNodesError
+
+
+#: The state of a connection behind each event. An `ErrorEvent` changes none.
+STATE_AFTER: Final[dict[type[LifecycleEvent], ConnectionState]] = {
+    Connecting: ConnectionState.CONNECTING,
+    Opened: ConnectionState.OPEN,
+    Dropped: ConnectionState.RECONNECTING,
+    Closing: ConnectionState.CLOSING,
+    Stopped: ConnectionState.CLOSED,
+}
 
 
 class Traffic(NamedTuple):

@@ -1,4 +1,4 @@
-"""Records what connections tell and carry; draws it, and plays it again in a test."""
+"""Records connections; draws recordings, and plays them again in tests."""
 
 from rxnodes.recording.entries import Entry, LeftOut, Message, Messages, Pulse, Recorded
 from rxnodes.recording.recorder import Recorder, record

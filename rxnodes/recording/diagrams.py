@@ -1,4 +1,4 @@
-"""The marble diagram of what was recorded of a connection, and how it differs from another one."""
+"""The marble diagrams of a recording, and how one differs from another diagram."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 __all__ = ["compare", "diagrams_of"]
 
-#: Binary fractions are not exact. This much, in ticks, keeps an event from falling into the tick before its own.
+#: In ticks. Times are binary fractions, which are not exact: an event must not fall into the tick before its own.
 ROUNDING = 1e-6
 
 
 def diagrams_of(connections: Iterable[str], entries: Iterable[Recorded[Entry]], *, tick: float) -> dict[str, str]:
-    """The diagram of each connection by its name, with ticks of so many seconds."""
+    """The diagram of each connection by its name; a tick is in seconds."""
     return {name: draw(cells, tick=tick) for name, cells in _cells(connections, entries, tick).items()}
 
 
 def compare(diagram: str, connection: str, entries: Sequence[Recorded[Entry]], *, tick: float) -> str | None:
-    """Says how a connection did something else than a diagram says; `None`: it did the same.
+    """Says where a connection differs from a diagram; `None`: nowhere.
 
     Raises:
         ValueError: If the diagram cannot be read, with the place.
@@ -54,7 +54,7 @@ def compare(diagram: str, connection: str, entries: Sequence[Recorded[Entry]], *
 
 
 def _cells(connections: Iterable[str], entries: Iterable[Recorded[Entry]], tick: float) -> dict[str, Cells]:
-    """The letters in each tick, by the connection's name; in one pass, since there may be very many of both."""
+    """The letters of each tick, by the connection's name; in one pass, because both may be very many."""
     rows: dict[str, defaultdict[int, str]] = {name: defaultdict(str) for name in connections}
     for it in entries:
         letter = letter_of(it.value)

@@ -1,46 +1,26 @@
-"""What a recording has besides lifecycle events: messages, pulses, and how much was left out."""
+"""What a recording has besides lifecycle events: messages, pulses, and how many entries were left out."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Generic, Literal, TypeAlias, TypeVar
-
-from rxnodes.lifecycle.events import Closing, Connecting, Dropped, LifecycleEvent, Opened, Stopped
-from rxnodes.lifecycle.states import ConnectionState
+from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-__all__ = [
-    "STATE_AFTER",
-    "Direction",
-    "Entry",
-    "Kind",
-    "LeftOut",
-    "Message",
-    "Messages",
-    "Pulse",
-    "Recorded",
-]
+    from rxnodes.lifecycle.events import LifecycleEvent
+
+__all__ = ["Direction", "Entry", "Kind", "LeftOut", "Message", "Messages", "Pulse", "Recorded"]
 
 T_co = TypeVar("T_co", covariant=True)
 
 Direction = Literal["in", "out"]
 Kind = Literal["text", "binary"]
 
-#: The state of a connection once it has told an event.
-STATE_AFTER: Final[dict[type[LifecycleEvent], ConnectionState]] = {
-    Connecting: ConnectionState.CONNECTING,
-    Opened: ConnectionState.OPEN,
-    Dropped: ConnectionState.RECONNECTING,
-    Closing: ConnectionState.CLOSING,
-    Stopped: ConnectionState.CLOSED,
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Recorded(Generic[T_co]):
-    """What was recorded, and when.
+    """An entry with its time.
 
     Attributes:
         time: Seconds since the recording began.
@@ -53,7 +33,7 @@ class Recorded(Generic[T_co]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _OfConnection:
-    """What entries of a connection have in common.
+    """The fields that all entries of a connection have.
 
     Attributes:
         connection: The connection's name.
@@ -70,13 +50,13 @@ class _OfConnection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message(_OfConnection):
-    """A message that was delivered, or that has left for the network.
+    """A message that was delivered, or that was written to the network.
 
     Attributes:
-        direction: `in`: it came. `out`: it was sent.
+        direction: `in`: it was received. `out`: it was sent.
         kind: `text` or `binary`.
         size: Its bytes, without framing.
-        payload: The message; `None`: payloads are not recorded. The `repr` does not show it.
+        payload: The message itself; `None`: payloads are not recorded. The `repr` does not show it.
     """
 
     direction: Direction
@@ -87,13 +67,13 @@ class Message(_OfConnection):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Messages(_OfConnection):
-    """Messages that came close together, of which no payload is recorded.
+    """Messages that followed closely on each other, without their payloads.
 
     Attributes:
         direction: `in` or `out`.
         kind: `text` or `binary`.
-        count: How many they are.
-        size: Their bytes together, without framing.
+        count: How many messages.
+        size: The bytes of all, without framing.
         span: Seconds from the first to the last.
     """
 
@@ -110,7 +90,7 @@ class Pulse(_OfConnection):
 
     Attributes:
         node: The node's name, such as `WebSocket Client Stop`.
-        count: How many came close together.
+        count: How many followed closely on each other.
     """
 
     node: str
@@ -119,7 +99,7 @@ class Pulse(_OfConnection):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeftOut:
-    """What a recording that grew too large has lost, from its beginning on.
+    """How many entries a recording lost because it grew too large.
 
     Attributes:
         messages: How many messages.
@@ -133,4 +113,4 @@ class LeftOut:
 
 
 Entry: TypeAlias = "LifecycleEvent | Message | Messages | Pulse | LeftOut"
-"""What is recorded."""
+"""Whatever can be recorded."""

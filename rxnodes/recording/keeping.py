@@ -1,19 +1,20 @@
-"""Where a recording is kept while it is made, within its bounds: in memory, or in a file."""
+"""Keeps the entries of a recording, within bounds: in memory, or in a file."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import itertools
+import json
 import logging
 import os
 import re
 import stat
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from rxnodes.recording.entries import LeftOut, Message, Messages, Pulse, Recorded
 from rxnodes.recording.lines import line_of, read
@@ -22,13 +23,13 @@ from rxnodes.rx.forking import own
 try:
     import fcntl
 except ImportError:
-    # As on Windows, which could not replace a file that is open either.
+    # As on Windows, which cannot replace an open file either.
     has_locks = False
 else:
     has_locks = True
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from rxnodes.recording.entries import Entry
 
@@ -36,50 +37,34 @@ __all__ = ["InFile", "InMemory", "Keeping"]
 
 logger = logging.getLogger("rxnodes")
 
-#: What an entry takes in memory beside its payload, roughly.
+#: The bytes that an entry takes in memory beside its payload, roughly.
 _ENTRY_SIZE: Final = 200
 
-#: The name of an event in its line, where no other quotation mark can stand without a backslash before it.
+#: The kind of entry in a line. In a text, each quotation mark has a backslash before it, so that no text matches.
 _EVENT: Final = re.compile(rb'"event":"(\w+)"')
 _COUNT: Final = re.compile(rb'"count":(\d+)')
 
-#: What goes first when there is too much.
+#: In which order entries are given up when there are too many.
 _MESSAGE, _PULSE, _EVENT_OF_LIFE = range(3)
-
-
-class Keeping(Protocol):
-    """Keeps what is recorded. Called from any thread."""
-
-    def add(self, *entries: Recorded[Entry]) -> None:
-        """Keeps entries."""
-        ...
-
-    def entries(self) -> list[Recorded[Entry]]:
-        """What is kept, in the order of time."""
-        ...
-
-    def close(self) -> None:
-        """Nothing more comes."""
-        ...
-
+_RANKS: Final = {"Message": _MESSAGE, "Messages": _MESSAGE, "Pulse": _PULSE}
 
 # --- In memory --------------------------------------------------------------------------------------------------------
 
 
 class InMemory:
-    """Keeps entries in memory.
+    """Keeps entries in memory. Any thread may call it.
 
     Args:
-        max_bytes: How much they may take, roughly. Beyond that, the oldest messages are given up, one for each that
-            comes; then pulses, and lifecycle events last.
+        max_bytes: How many bytes they may take, roughly. Beyond that it gives up the oldest messages; when no message
+            is left, the oldest pulses, and lifecycle events last.
     """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
-        # By rank, each with its number: what is told at the same time stays in its order.
+        # By rank, each with a number: entries of the same time stay in their order.
         self._kept: tuple[deque[tuple[int, Recorded[Entry]]], ...] = (deque(), deque(), deque())
-        self._gone = [0, 0, 0]
+        self._gone: Counter[int] = Counter()
         self._numbers = itertools.count()
         self._size = 0
 
@@ -99,20 +84,19 @@ class InMemory:
         self._size -= _size(it.value)
 
     def entries(self) -> list[Recorded[Entry]]:
-        """What is kept."""
+        """The kept entries, in the order of time."""
         with self._lock:
             numbered = sorted(itertools.chain(*self._kept), key=lambda it: (it[1].time, it[0]))
-            left_out: list[Recorded[Entry]] = [Recorded(0.0, _left_out(self._gone))] if any(self._gone) else []
+            left_out = [_left_out(self._gone)] if self._gone else []
         return [*left_out, *(it for _, it in numbered)]
 
     def close(self) -> None:
-        """Nothing more comes."""
+        """Does nothing: there is nothing to close."""
 
 
-def _left_out(gone: Sequence[int]) -> LeftOut:
-    """How many went, by rank."""
-    messages, pulses, events = gone
-    return LeftOut(messages=messages, pulses=pulses, events=events)
+def _left_out(gone: Mapping[int, int]) -> Recorded[Entry]:
+    """An entry that says how many were given up, by their rank."""
+    return Recorded(0.0, LeftOut(messages=gone[_MESSAGE], pulses=gone[_PULSE], events=gone[_EVENT_OF_LIFE]))
 
 
 def _size(entry: Entry) -> int:
@@ -121,9 +105,7 @@ def _size(entry: Entry) -> int:
 
 
 def _rank(entry: Entry) -> int:
-    if isinstance(entry, Message | Messages):
-        return _MESSAGE
-    return _PULSE if isinstance(entry, Pulse) else _EVENT_OF_LIFE
+    return _RANKS.get(type(entry).__name__, _EVENT_OF_LIFE)
 
 
 def _count(entry: Entry) -> int:
@@ -134,19 +116,21 @@ def _count(entry: Entry) -> int:
 
 
 class InFile:
-    """Keeps entries as lines of a file. Each is with the system when `add` returns, so that no crash loses it.
+    """Keeps entries as lines of a file. Any thread may call it.
 
-    A file that grows too large is written anew in a thread, without the entries that go, and then takes the place of
-    the other. Lines that come meanwhile are written to the old file, and behind the new one.
+    The system has each line when `add` returns, so that a crash of the program loses none.
 
-    Only the owner can read the file, because payloads may be secret. It is locked while it is written, and a forked
-    process writes nothing to it.
+    When the file grows too large, a thread writes a new file without the entries that are given up, and replaces the
+    old file by it. Lines that come meanwhile are written to both.
+
+    Only the owner can read the file, because payloads may be secret. The file is locked, and a forked process writes
+    nothing to it.
 
     Args:
-        path: The file; one that is there is overwritten.
+        path: The file. An existing one is overwritten.
         max_bytes: How large it may become. Beyond that, half of it is given up.
         head: Its first line.
-        on_failure: Called in whatever thread once it cannot be written any more.
+        on_failure: Called in any thread when the file cannot be written any more.
 
     Raises:
         OSError: If it cannot be written, is no regular file, or another recorder writes to it.
@@ -159,7 +143,7 @@ class InFile:
         head: bytes,
         on_failure: Callable[[], object] = lambda: None,
     ) -> None:
-        # Absolute, because the program may go to another folder; and what a link leads to, so that the link stays.
+        # Absolute, because the program may change its folder; without links, so that a link is not replaced.
         self._path = Path(os.path.realpath(path))
         self._max_bytes = max_bytes
         self._head = head
@@ -199,7 +183,7 @@ class InFile:
                 self._rewriting.start()
 
     def entries(self) -> list[Recorded[Entry]]:
-        """What is in the file.
+        """The entries of the file, in the order of time.
 
         Raises:
             OSError: If it cannot be read.
@@ -208,7 +192,7 @@ class InFile:
             return read(file)[1]
 
     def close(self) -> None:
-        """Closes the file, once it is not being rewritten any more."""
+        """Closes the file, once no thread rewrites it."""
         while (rewriting := self._rewriting) is not None:
             rewriting.join()
         if self._descriptor is not None and self._size > self._max_bytes:
@@ -227,14 +211,12 @@ class InFile:
         logger.error("the recording ends here: %s cannot be written: %s", self._path, why)
         self._on_failure()
 
-    # Where it has grown too large
-
     def _rewrite(self) -> None:
-        # Of one name, so that what a program that was killed meanwhile has left goes with the next one.
+        # Always the same name, so that the next rewriting removes what a killed program has left.
         beside = self._path.with_name(f".{self._path.name}.rewritten")
         try:
             with self._lock:
-                # All that is in the file by now; what comes from here on, `_since` has.
+                # The file has so much by now. `_since` takes what comes from here on.
                 size, self._since = self._size, []
             with self._path.open("rb") as file:
                 file.seek(len(self._head))
@@ -249,7 +231,7 @@ class InFile:
             except BaseException:
                 os.close(descriptor)
                 raise
-        except Exception as error:  # noqa: BLE001 - somebody else may have written to the file, or memory be short
+        except Exception as error:  # noqa: BLE001 - others may have written to the file, or memory is short
             with contextlib.suppress(OSError):
                 beside.unlink(missing_ok=True)
             with self._lock:
@@ -258,7 +240,7 @@ class InFile:
                     self._give_up(error)
 
     def _take_over(self, beside: Path, descriptor: int, size: int) -> None:
-        """The new file takes the place of the old one."""
+        """Replaces the old file by the new one."""
         _write(descriptor, b"".join(self._since))
         beside.replace(self._path)
         if self._descriptor is not None:
@@ -270,17 +252,17 @@ class InFile:
 
 
 def _begun(path: Path, head: bytes) -> int:
-    """Opens the file for this recorder alone, and writes its first line in place of what was there."""
+    """Opens the file for this recorder alone, empties it, and writes its first line."""
     if not has_locks:
         raise OSError(errno.ENOTSUP, "this system cannot lock a file, so recordings stay in memory", str(path))
-    # A pipe without a reader, to which this would be the writer, fails and does not wait.
+    # O_NONBLOCK: opening a pipe without a reader fails, and does not wait for one.
     descriptor = _opened(path, os.O_NONBLOCK)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            # It could neither be read again nor be replaced.
+            # It could be neither read again nor replaced.
             raise OSError(errno.EINVAL, "not a regular file", str(path))  # noqa: TRY301 - closed below
         _lock(descriptor, path)
-        # One that was there may be open to others.
+        # Others may have access to an existing file.
         os.fchmod(descriptor, _FOR_OWNER)
         os.ftruncate(descriptor, 0)
         _write(descriptor, head)
@@ -298,11 +280,11 @@ def _opened(path: Path, flags: int) -> int:
 
 
 def _lock(descriptor: int, path: Path) -> None:
-    """Locks a file until it is closed, also by the death of the process."""
+    """Locks a file until it is closed; the system closes it when the process dies."""
     is_ours = True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # pyright: ignore[reportPossiblyUnboundVariable]
-        # Another recorder may have rewritten the file, and ended, since this one was opened.
+        # Since it was opened, another recorder may have replaced the file, and ended.
         is_ours = os.path.samestat(os.fstat(descriptor), path.stat())
     except BlockingIOError:
         is_ours = False
@@ -323,7 +305,7 @@ T = TypeVar("T")
 
 
 def _politely(items: Iterable[T]) -> Iterator[T]:
-    """Lets other threads run now and then. Otherwise the program, at each write, would wait for its turn for long."""
+    """Lets other threads run now and then. Otherwise the program would wait long for its turn, at each write."""
     for number, item in enumerate(items):
         if number % 256 == 0:
             time.sleep(0)
@@ -340,16 +322,17 @@ def _lines_within(file: Iterable[bytes], size: int) -> Iterator[bytes]:
 
 
 def _thinned(lines: Iterable[bytes], budget: int) -> list[bytes]:
-    """The lines that fit, behind one that says how many went: the oldest messages first, lifecycle events last."""
-    gone = [0, 0, 0]
+    """The lines that fit, behind one that says how many were given up."""
+    gone: Counter[int] = Counter()
     kept: list[bytes] = []
     ranks: list[int] = []
     size = 0
     for line in lines:
-        name = _name(line)
-        if name == b"LeftOut":
-            before = dict(_numbers(line))
-            gone = [count + int(before[name]) for count, name in zip(gone, _LEFT_OUT, strict=True)]
+        found = _EVENT.search(line)
+        name = "" if found is None else found[1].decode()
+        if name == "LeftOut":
+            before = json.loads(line)
+            gone.update({_MESSAGE: before["messages"], _PULSE: before["pulses"], _EVENT_OF_LIFE: before["events"]})
             continue
         kept.append(line)
         ranks.append(_RANKS.get(name, _EVENT_OF_LIFE))
@@ -363,19 +346,7 @@ def _thinned(lines: Iterable[bytes], budget: int) -> list[bytes]:
                 gone[rank] += 1 if count is None else int(count[1])
                 size -= len(line)
                 kept[number] = b""
-    return [line_of(Recorded(0.0, _left_out(gone))), *kept]
+    return [line_of(_left_out(gone)), *kept]
 
 
-_RANKS: Final = {b"Message": _MESSAGE, b"Messages": _MESSAGE, b"Pulse": _PULSE}
-
-
-def _name(line: bytes) -> bytes:
-    found = _EVENT.search(line)
-    return b"" if found is None else found[1]
-
-
-_LEFT_OUT: Final = ("messages", "pulses", "events")
-
-
-def _numbers(line: bytes) -> list[tuple[str, str]]:
-    return re.findall(r'"(messages|pulses|events)":(\d+)', line.decode())
+Keeping: TypeAlias = InMemory | InFile

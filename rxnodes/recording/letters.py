@@ -1,4 +1,4 @@
-"""The letters of a recording's marble diagram, and its entries in words."""
+"""The letters of entries in a marble diagram, and entries in words."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHOWN = 60
 
 
 def is_incoming(entry: Entry) -> TypeGuard[Message | Messages]:
-    """Whether it is a message that came, or several."""
+    """Whether an entry is one or more received messages."""
     return isinstance(entry, Message | Messages) and entry.direction == "in"
 
 

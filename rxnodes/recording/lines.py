@@ -5,18 +5,15 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
-import functools
 import json
 import typing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from multidict import CIMultiDict
-
 from rxnodes import errors
-from rxnodes.lifecycle.events import ErrorPhase, Opened
-from rxnodes.lifecycle.plain_values import EVENTS, error_of, plain_error
-from rxnodes.lifecycle.states import ConnectionState, Initiator
+from rxnodes.lifecycle.events import ErrorPhase, LifecycleEvent
+from rxnodes.lifecycle.plain_values import EVENTS, event_of, plain_event
+from rxnodes.lifecycle.states import ConnectionState
 from rxnodes.recording.entries import Direction, Kind, LeftOut, Message, Messages, Pulse, Recorded
 
 if TYPE_CHECKING:
@@ -28,11 +25,14 @@ __all__ = ["VERSION", "Head", "head_line", "line_of", "read"]
 
 VERSION: Final = 1
 
-_KINDS: Final[dict[str, type[Any]]] = {
-    **EVENTS,
-    **{kind.__name__: kind for kind in (Message, Messages, Pulse, LeftOut)},
+#: The kinds of entries beside lifecycle events, and the names of their fields, but for what no `repr` shows.
+_KINDS: Final[dict[str, type[Any]]] = {kind.__name__: kind for kind in (Message, Messages, Pulse, LeftOut)}
+_NAMES: Final = {
+    name: [field.name for field in dataclasses.fields(kind) if field.repr] for name, kind in _KINDS.items()
 }
-#: What a field of an entry or an exception must be. Numbers are never below zero, and counts not zero.
+#: What stands in front of the event's name.
+_COMMON: Final[tuple[str, ...]] = ("at", "connection", "session", "attempt")
+#: The types of the fields of entries and exceptions. No number is below 0, and no count is 0.
 _FIELDS: Final[dict[str, Any]] = {
     **dict.fromkeys(("connection", "url", "reason", "message", "node", "payload", "payload_base64", "type"), str),
     **dict.fromkeys(("session", "attempt", "code", "attempts", "size", "count", "unsent", "undelivered"), int),
@@ -47,16 +47,16 @@ _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "kind": typing.get_args(Kind),
     "phase": typing.get_args(ErrorPhase),
 }
-#: No number of a recording reaches it: neither of seconds nor of bytes.
+#: No number of a recording, be it of seconds or of bytes, reaches this.
 _TOO_LARGE: Final = 1e15
 
 
 class Head(typing.NamedTuple):
-    """What the first line says.
+    """The first line of a recording.
 
     Attributes:
         began_at: When the recording began, in UTC.
-        states: The states of the connections then, by name. One that came later was idle.
+        states: The states of the connections at that time, by name. A connection that is not there was made later.
     """
 
     began_at: datetime
@@ -81,61 +81,50 @@ def head_line(head: Head) -> bytes:
 def line_of(recorded: Recorded[Entry]) -> bytes:
     """An entry as a line.
 
-    What the repr of an event does not show may be secret, and is left out; so are an exception's headers and body.
+    Nothing secret is in it: neither headers, nor an exception's body, nor a subprotocol that is a token.
 
     Example:
         >>> from rxnodes.testing import closing
         >>> line_of(Recorded(0.5, closing()))[:66]
         b'{"t":0.5,"at":"2000-01-01T00:00:00+00:00","connection":"chat","ses'
     """
-    entry = recorded.value
-    fields: dict[str, Any] = {"t": round(recorded.time, 6)}
-    common, own = _names(type(entry).__name__)
-    for name in common:
-        fields[name] = getattr(entry, name)
-    fields["event"] = type(entry).__name__
-    for name in own:
-        fields[name] = getattr(entry, name)
+    kind = type(recorded.value).__name__
+    fields = _plain(recorded.value)
+    common: dict[str, Any] = {name: fields.pop(name) for name in _COMMON if name in fields}
+    return _line({"t": round(recorded.time, 6), **common, "event": kind, **fields})
+
+
+def _plain(entry: Entry) -> dict[str, Any]:
+    """The fields of an entry, as values that JSON has a form for."""
+    if isinstance(entry, LifecycleEvent):
+        return plain_event(entry)
+    fields = {name: getattr(entry, name) for name in _NAMES[type(entry).__name__]}
+    if "at" in fields:
+        fields["at"] = fields["at"].isoformat()
     payload = entry.payload if isinstance(entry, Message) else None
     if isinstance(payload, str):
         fields["payload"] = payload
     elif payload is not None:
         fields["payload_base64"] = base64.b64encode(payload).decode()
-    return _line(fields)
+    return fields
 
 
-@functools.cache
-def _names(kind: str) -> tuple[list[str], list[str]]:
-    """The fields of a kind of entries: those that all have, and its own."""
-    names = [it.name for it in dataclasses.fields(_KINDS[kind]) if it.repr]
-    common: list[str] = [name for name in ("at", "connection", "session", "attempt") if name in names]
-    return common, [name for name in names if name not in common]
+# In ASCII: a name may hold half of a surrogate pair.
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def _line(fields: Mapping[str, object]) -> bytes:
-    # In ASCII: a name may hold half of a surrogate pair.
     return _encode(fields).encode() + b"\n"
-
-
-def _plain(value: object) -> object:
-    """What JSON has no form for: times and exceptions."""
-    if isinstance(value, datetime):
-        return value.isoformat()
-    assert isinstance(value, BaseException)
-    return plain_error(value)
-
-
-_encode = json.JSONEncoder(default=_plain, separators=(",", ":")).encode
 
 
 # --- Reading ----------------------------------------------------------------------------------------------------------
 
 
 def read(lines: Iterable[bytes]) -> tuple[Head, list[Recorded[Entry]]]:
-    """Reads a recording, in the order of time. A last line without its end was torn, and is passed over.
+    """Reads a recording, in the order of time. It skips a last line that a crash has torn.
 
     Raises:
-        ValueError: If it is no recording, or one of another version, or a line cannot be read.
+        ValueError: If it is no recording, has another version, or a line cannot be read.
     """
     numbered = enumerate(lines, 1)
     _, first = next(numbered, (1, b""))
@@ -158,7 +147,7 @@ def _head(line: bytes) -> Head:
         raise ValueError(f"line 1 of the recording cannot be read: {_why(error)}") from error
 
 
-#: What reading a line that is none of ours can raise: lists within very many lists, times before all calendars.
+#: What reading a foreign line can raise, as for very deep lists, and for times before the year 1.
 _UNREADABLE: Final = (ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError)
 
 
@@ -177,27 +166,24 @@ def _entries(numbered: Iterator[tuple[int, bytes]]) -> Iterator[Recorded[Entry]]
 
 
 def _recorded(fields: dict[str, Any]) -> Recorded[Entry]:
-    kind = _KINDS.get(fields.pop("event"))
-    if kind is None:
-        raise ValueError("its event is none of version 1")
+    kind = fields.pop("event")
     _check(fields)
     time = float(fields.pop("t"))
+    if kind in EVENTS:
+        if fields.get("error") is not None:
+            _check(fields["error"])
+        return Recorded(time, event_of(kind, fields))
+    if kind not in _KINDS:
+        raise ValueError("its event is none of version 1")
     if "at" in fields:
         fields["at"] = _moment(fields["at"])
-    if "initiator" in fields:
-        fields["initiator"] = Initiator(fields["initiator"])
-    if fields.get("error") is not None:
-        _check(fields["error"])
-        fields["error"] = error_of(fields["error"])
     if "payload_base64" in fields:
         fields["payload"] = base64.b64decode(fields.pop("payload_base64"), validate=True)
-    if kind is Opened:
-        fields["headers"] = CIMultiDict[str]()
-    return Recorded(time, cast("Entry", kind(**fields)))
+    return Recorded(time, cast("Entry", _KINDS[kind](**fields)))
 
 
 def _check(fields: Mapping[str, Any]) -> None:
-    """Refuses values of types that their fields never have: they would fail where they are used, which is far away."""
+    """Refuses values of wrong types here: elsewhere they would fail far away from the line that has them."""
     for name, value in fields.items():
         choices = _CHOICES.get(name, (value,))
         is_right = isinstance(value, _FIELDS.get(name, object)) and value in choices

@@ -1,6 +1,6 @@
 """Marble diagrams: what a peer does, and what a connection tells, each in one line of text.
 
-One character is one tick. This is what a peer does, and below it, in time, what its connection tells::
+One character is one tick. Below, a peer's diagram stands over that of its connection, at the same times::
 
     peer_script:  --o--m-m--X-|
     record:       c-o--m-m--X-s
@@ -11,15 +11,15 @@ The notation is that of Rx:
 `-`            Nothing, for a tick.
 a letter       Something, in the tick in which it stands.
 `(ed)`         Several things in one tick, in this order. Commas within are ignored.
-` 20s `        So long nothing, between spaces: `20s`, `1.5s`, `300ms`, `2m`. It must be a whole number of ticks.
+` 20s `        Nothing, for that time: `20s`, `1.5s`, `300ms`, `2m`, between spaces. It is a whole number of ticks.
 space          Ignored, so that diagrams can be aligned.
 =============  =========================================================================================================
 
-In two things it differs from reactivex. A group takes one tick, not one for each of its characters: what comes a tick
-later could not be written otherwise. And each letter stands for itself, as in RxJS, where reactivex takes `ab` for one
+It differs from reactivex in two points. A group takes one tick, not one for each of its characters: otherwise nothing
+could be written in the tick behind it. And each letter stands for itself, as in RxJS; reactivex takes `ab` for one
 value.
 
-The peer's letters are those of `rxnodes.testing.peer_script`, the connection's those of `Recording`.
+`rxnodes.testing.peer_script` has the letters of a peer, `Recording` has those of a connection.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 
 __all__ = ["TICK", "Cells", "Mark", "align", "cells_of", "draw", "parse", "problem_at"]
 
-#: How long a tick is, in seconds, unless something else is said; as in `reactivex.from_marbles`.
+#: The default length of a tick, in seconds, as in `reactivex.from_marbles`.
 TICK = 0.1
 
-#: So many ticks of silence, or more, are drawn as a time.
+#: From so many ticks on, silence is drawn as a time.
 LONG_SILENCE = 20
 
 #: More decimals make no difference to a number of seconds above 1e-300.
@@ -55,9 +55,9 @@ class Mark:
     """A letter of a diagram.
 
     Attributes:
-        tick: When, in ticks from the diagram's beginning.
-        letter: What.
-        column: Where it stands in the diagram, from 1.
+        tick: Its tick, from 0.
+        letter: The letter.
+        column: Its column in the diagram, from 1.
     """
 
     tick: int
@@ -70,8 +70,8 @@ def parse(diagram: str, *, letters: Iterable[str], tick: float = TICK) -> list[M
 
     Args:
         diagram: The diagram.
-        letters: Those that have a meaning.
-        tick: How long a tick is, in seconds.
+        letters: The letters that have a meaning.
+        tick: The length of a tick, in seconds.
 
     Returns:
         Its letters, in order.
@@ -144,13 +144,13 @@ class _Reader:
 
 
 def _whole_ticks(seconds: float, tick: float) -> int | None:
-    """How many ticks that is; `None` if they are not whole. Errors of rounding do not count."""
+    """A time in ticks; `None` if it is no whole number of them, apart from rounding."""
     ticks = seconds / tick
     return round(ticks) if abs(ticks - round(ticks)) <= 1e-6 + 1e-14 * ticks else None
 
 
 def problem_at(diagram: str, column: int, problem: str) -> ValueError:
-    """What is wrong in a column of a diagram, counted from 1."""
+    """An error that shows a diagram and one of its columns, from 1."""
     return ValueError(f"{diagram!r}, column {column}, {diagram[column - 1]!r}: {problem}")
 
 
@@ -163,7 +163,7 @@ def cells_of(marks: Iterable[Mark]) -> Cells:
 
 
 def draw(cells: Cells, *, tick: float = TICK) -> str:
-    """A diagram with these letters. 20 ticks of silence and more are drawn as a time.
+    """A diagram with these letters. From 20 ticks on, silence is drawn as a time.
 
     Example:
         >>> draw({0: "c", 2: "o", 5: "ed", 50: "s"})
@@ -173,7 +173,7 @@ def draw(cells: Cells, *, tick: float = TICK) -> str:
 
 
 def align(rows: Sequence[Cells], *, tick: float = TICK) -> list[str]:
-    """Diagrams that stand in time one below the other, and below them a line that points to where they differ."""
+    """Diagrams with each tick in the same column, and below them a line that points to the differences."""
     columns = list(_columns(rows, tick))
     lines = ["".join(column[row] for column in columns).rstrip() for row in range(len(rows))]
     pointers = ("^" if len({cell.strip() for cell in column}) > 1 else " " for column in columns)
@@ -182,7 +182,7 @@ def align(rows: Sequence[Cells], *, tick: float = TICK) -> list[str]:
 
 
 def _columns(rows: Sequence[Cells], tick: float) -> Iterator[list[str]]:
-    """What stands at each tick, one text for each row, all of the same width; long silences of all in one column."""
+    """For each tick a text for each row, all of the same width. A silence of all rows that is long is one column."""
     ticks = sorted({tick for row in rows for tick in row})
     for before, this in zip([-1, *ticks], ticks, strict=False):
         silence = this - before - 1
@@ -200,6 +200,6 @@ def _cell(letters: str) -> str:
 
 
 def _seconds(ticks: int, tick: float) -> str:
-    """So many ticks as seconds, with as many decimals as it takes to read them again."""
+    """A number of ticks as seconds, with the fewest decimals from which it can be read again."""
     texts = (f"{ticks * tick:.{decimals}f}" for decimals in range(DECIMALS))
     return next(text for text in texts if _whole_ticks(float(text), tick) == ticks)

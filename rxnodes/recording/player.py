@@ -1,4 +1,4 @@
-"""Plays the peers of a recording again, for the scripted transport."""
+"""Plays the peers of a recording again, on the scripted transport."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from operator import methodcaller
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from rxnodes.errors import ConnectError, ConnectionLost, ProtocolError
@@ -30,22 +31,22 @@ Act: TypeAlias = Callable[["ScriptedPeer"], object]
 #: Seconds by which a timer may come early.
 ROUNDING: Final = 1e-9
 
-#: What is sent where payloads were not recorded, cut to their sizes.
+#: Sent in place of payloads that were not recorded, cut to their sizes.
 FILLER: Final = b"filler "
 
 
 @dataclass
 class _Script:
-    """What the peer of one attempt does.
+    """What the peer of one attempt does. Times are seconds of the recording.
 
     Attributes:
-        began: When the attempt began, in seconds of the recording.
-        acts: What it does, so many seconds after the dial.
-        closing: What it does behind our Close frame, so many seconds after that.
+        began: When the attempt began.
+        acts: What the peer does, each with its seconds after the dial.
+        closing: What it does after our Close frame, each with its seconds after that.
         closed_at: When we began to close.
-        peer_closed_at: When the peer did.
-        is_over: Whether nothing more is to be done.
-        refusal: How the dial is refused, where the client was told more than a dial that is refused can tell it.
+        peer_closed_at: When the peer began to close.
+        is_over: Whether the peer does nothing more.
+        refusal: The arguments of `refuse`, if the client knew more than a refused dial can tell it.
     """
 
     began: float
@@ -57,21 +58,21 @@ class _Script:
     refusal: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def then(self, time: float, act: Act) -> None:
-        """Adds what it does at a time of the recording."""
+        """Adds what the peer does at a time."""
         if self.closed_at is None:
             self.acts.append((time - self.began, act))
         else:
             self.closing.append((time - self.closed_at, act))
 
     def play(self, peer: ScriptedPeer) -> None:
-        """Does all of it, each at its time."""
+        """Does everything, each at its time."""
         if self.closed_at is not None:
             peer.expect_close(lambda: _play(peer, self.closing))
         _play(peer, sorted(self.acts, key=lambda act: act[0]))
 
 
 def _play(peer: ScriptedPeer, acts: Iterable[tuple[float, Act]]) -> None:
-    # One timer after the other: two that are due together may come in either order.
+    # One timer after the other: a loop may call two that are due together in either order.
     loop = asyncio.get_running_loop()
     began_at = loop.time()
     left = deque(acts)
@@ -87,7 +88,7 @@ def _play(peer: ScriptedPeer, acts: Iterable[tuple[float, Act]]) -> None:
 
 def player(entries: Iterable[Recorded[Entry]]) -> Act:
     """A script for a `ScriptedTransport`: each dial gets the next attempt that was recorded of its URL."""
-    # The last attempt of each connection, and all of each URL, in the order in which they were made.
+    # The last attempt of each connection, and all attempts to each URL, in their order.
     last: dict[str, _Script] = {}
     attempts: defaultdict[str, deque[_Script]] = defaultdict(deque)
     is_filled = False
@@ -118,10 +119,10 @@ def _payload_of(entry: Message | Messages) -> str | bytes | None:
 
 
 def _add(script: _Script, time: float, entry: LifecycleEvent | Message | Messages) -> None:
-    """What a peer did, as one entry shows it."""
+    """Adds what the peer did, as one entry shows it."""
     if script.is_over:
         if isinstance(entry, Stopped):
-            # Nor was it retried then: the code of a Close frame during a login may have said that this cannot help.
+            # It was not retried: the code of a Close frame during a login may have said that this cannot help.
             script.refusal["retryable"] = False
         return
     match entry:
@@ -130,7 +131,7 @@ def _add(script: _Script, time: float, entry: LifecycleEvent | Message | Message
             script.then(time, lambda peer: peer.accept(subprotocol))
         case Message() | Messages() if entry.direction == "in":
             for after, payload in _payloads(entry):
-                script.then(time + after, _sending(payload))
+                script.then(time + after, methodcaller("send", payload))
         case Closing(initiator=Initiator.LOCAL):
             script.closed_at = time
         case Closing():
@@ -144,7 +145,7 @@ def _add(script: _Script, time: float, entry: LifecycleEvent | Message | Message
 
 
 def _fail(script: _Script, time: float, error: RxNodesError) -> None:
-    """The link broke, or could not be made. Other errors are no end, or our own."""
+    """The link broke, or could not be made. Other errors end no link, or are our own."""
     says = str(error)
     if isinstance(error, ConnectError):
         facts: dict[str, Any] = {
@@ -156,7 +157,7 @@ def _fail(script: _Script, time: float, error: RxNodesError) -> None:
     elif isinstance(error, ConnectionLost):
         script.then(time, lambda peer: peer.fail(says))
     elif isinstance(error, ProtocolError):
-        # Before our Close frame, which answers it, wherever the two stand in the recording.
+        # Before our Close frame, which answers it, even if it stands behind that in the recording.
         code = error.code
         script.acts.append((time - script.began, lambda peer: peer.violate(code, says)))
     else:
@@ -165,7 +166,7 @@ def _fail(script: _Script, time: float, error: RxNodesError) -> None:
 
 
 def _close(script: _Script, time: float, end: Dropped | Stopped) -> None:
-    """The peer's Close frame, which came when the session began to close, or else about when the attempt ended."""
+    """The peer's Close frame. It came when the session began to close, or else about when the attempt ended."""
     code, reason = end.code, end.reason
     if code != CloseCode.ABNORMAL_CLOSURE:
         script.then(
@@ -184,7 +185,3 @@ def _payloads(entry: Message | Messages) -> Iterator[tuple[float, str | bytes]]:
     for number in range(count):
         filler = (FILLER * (size // len(FILLER) + 1))[: size + (number < rest)]
         yield span * number / max(count - 1, 1), filler.decode() if entry.kind == "text" else filler
-
-
-def _sending(payload: str | bytes) -> Act:
-    return lambda peer: peer.send(payload)

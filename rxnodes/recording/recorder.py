@@ -21,7 +21,6 @@ from rxnodes.rx.schedulers import running_loop, stopwatch_of, utc_now
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
-    from datetime import datetime
     from os import PathLike
 
     from rxnodes.connection.protocols import ConnectionLike
@@ -31,40 +30,39 @@ if TYPE_CHECKING:
 
 __all__ = ["Recorder", "record"]
 
-#: Without payloads, what follows within so many seconds belongs to the same run, which lasts no longer than a tenth.
+#: Without payloads, what follows within so many seconds joins the same run, which lasts no longer than `LONGEST`.
 CLOSE: Final = 0.02
 LONGEST: Final = 0.1
 
 
 class HasConnections(Protocol):
-    """What a project has for a recorder."""
+    """A project, or a fleet that is seen from outside."""
 
     def follow_connections(self, tell: Callable[[ConnectionLike], object], /) -> Callable[[], None]:
-        """Calls `tell` with each connection there is, and that is made from here on; returns what ends that."""
+        """Calls `tell` with each connection, now and when one is made; returns a function that ends it."""
         ...
 
 
 class Recorder:
-    """Records connections, as a context manager: what they tell, their messages, and the pulses of their nodes.
+    """Records connections, as a context manager: their lifecycle, their messages, and the pulses of their nodes.
 
-    It records from the beginning of the block to its end. Enter it around the project, or before, so that the end of
-    each session is in it. It may be entered in any thread, and before the project is open.
+    It records from the beginning of the block to its end. Enter it around the project, or before it, so that it records
+    the end of each session. It may be entered in any thread, and before the project is open.
 
-    In a file, each line is with the system at once, so that it outlives a crash of the program. Without payloads, what
-    comes close together, messages in one direction or pulses of one node, becomes one entry, a tenth of a second later
-    at most. No header, no credentials and nothing of a login is recorded.
+    The system has each line of a file at once, so that a crash of the program loses none. Without payloads, messages in
+    one direction, or pulses of one node, that follow closely on each other become one entry, at most a tenth of a
+    second later. It records no header, no credentials and nothing of a login.
 
     Args:
-        project_or_connections: A project, with all its connections, also those that come later; a connection; or
+        project_or_connections: A project, with all its connections, also those that are added later; a connection; or
             several.
         path: The file to record to, which is overwritten; `None`: memory.
-        payloads: Whether the messages themselves are recorded. They may hold secrets.
-        max_bytes: How large the recording may become. Beyond that, half of a file is given up, and in memory as much
-            as must be: the oldest messages first, then pulses, and lifecycle events last. A `LeftOut` tells how many
-            went.
+        payloads: Whether it records the messages themselves, which may hold secrets.
+        max_bytes: How many bytes the recording may have. Beyond that it gives up half of a file, and in memory as much
+            as it must: the oldest messages first, then pulses, and lifecycle events last. A `LeftOut` counts them.
 
     Raises:
-        TypeError: If it is given neither a project nor connections.
+        TypeError: If it gets neither a project nor connections.
         ValueError: If `max_bytes` is not positive.
         OSError: On entering it, if the file cannot be written, is no regular file, or another recorder writes to it.
 
@@ -108,7 +106,7 @@ class Recorder:
         return self
 
     def begin(self, tick: float) -> Recording:
-        """Begins to record; the recording's own end is the end of it."""
+        """Begins to record, until the recording is disposed."""
         keeping = self._begin()
         assert self._head is not None
         return Recording(self._head, keeping.entries, tick=tick, dispose=self.__exit__)
@@ -119,7 +117,7 @@ class Recorder:
         clock = stopwatch_of(running_loop())
         began_at = clock()
         made: list[ConnectionLike] = []
-        # A first look, because the first line has the states.
+        # A first look at the connections, because the first line has their states.
         self._follow(made.append)()
         self._head = head = Head(utc_now(running_loop()), {it.name: it.state for it in made})
         keeping = (
@@ -132,7 +130,7 @@ class Recorder:
         def follow(connection: ConnectionLike) -> None:
             track = _Track(connection, keeping, lambda: clock() - began_at, payloads=self._payloads)
             self._tracks.add(track)
-            # A connection that is removed is not held.
+            # A connection that was removed is not held.
             track.begin(on_completed=partial(self._tracks.discard, track))
 
         self._unfollow = self._follow(follow)
@@ -147,13 +145,13 @@ class Recorder:
         self._keeping.close()
 
     def _listen_no_longer(self) -> None:
-        """Nothing can be recorded any more. Who listens on would keep errors from the log, where nobody else does."""
+        """Unsubscribes, since the file takes nothing more. A subscriber would keep connections' errors from the log."""
         for track in tuple(self._tracks):
             track.listen_no_longer()
 
     @property
     def recording(self) -> Recording:
-        """What has been recorded so far.
+        """The recording so far.
 
         Raises:
             RuntimeError: If the recorder has not been entered yet.
@@ -169,7 +167,7 @@ class Recorder:
 def _follower_of(
     given: HasConnections | ConnectionLike | Iterable[ConnectionLike],
 ) -> Callable[[Callable[[ConnectionLike], object]], Callable[[], None]]:
-    """What calls a function with each connection."""
+    """A function that calls another one with each connection."""
     if hasattr(type(given), "follow_connections"):
         return cast("HasConnections", given).follow_connections
     connections = tuple(given) if isinstance(given, Iterable) else (cast("ConnectionLike", given),)
@@ -186,19 +184,17 @@ def _follower_of(
 
 @dataclass(slots=True)
 class _Run:
-    """What came close together."""
+    """Messages, or pulses, that followed closely on each other."""
 
+    common: dict[str, Any]
     began: float
-    at: datetime
-    session: int
-    attempt: int
     last: float
     count: int = 0
     size: int = 0
 
 
 class _Track:
-    """Records one connection. All of it is called on the connection's loop, or where that does not run, anywhere."""
+    """Records one connection. It is called on the connection's loop, or in any thread while that does not run."""
 
     def __init__(
         self, connection: ConnectionLike, keeping: Keeping, now: Callable[[], float], *, payloads: bool
@@ -216,7 +212,7 @@ class _Track:
         self._subscriptions = CompositeDisposable()
 
     def begin(self, on_completed: Callable[[], object]) -> None:
-        """Records until `end`, or until the connection has told everything, which calls a function."""
+        """Records until `end`, or until the streams of the connection complete, which calls a function."""
 
         def complete() -> None:
             self.end()
@@ -236,10 +232,8 @@ class _Track:
         self.flush()
 
     def listen_no_longer(self) -> None:
-        """Is told nothing any more, behind the notification under way. From any thread."""
+        """Unsubscribes behind the current notification. Any thread may call it."""
         self._side.run_on_loop(partial(self._side.notify, lambda _: self._subscriptions.dispose(), None))
-
-    # What comes
 
     def _take_event(self, event: LifecycleEvent) -> None:
         self.flush()
@@ -248,7 +242,7 @@ class _Track:
     def _take_messages(self, direction: Direction, messages: list[str] | list[bytes] | list[str | bytes]) -> None:
         now = self._now()
         if not self._payloads:
-            # What one read brings is of one kind; what has left may be mixed.
+            # Received messages are of one kind in each batch; sent ones may be mixed.
             kinds = dict.fromkeys(map(type, messages))
             for kind in kinds:
                 of_kind = messages if len(kinds) == 1 else [it for it in messages if type(it) is kind]
@@ -263,7 +257,7 @@ class _Track:
         )
 
     def _take_pulse(self, node: str) -> None:
-        # It may come in any thread, and within a notification that other subscribers have not all seen yet.
+        # It may come in any thread, and within a notification that has not reached all subscribers yet.
         self._side.run_on_loop(partial(self._side.notify, self._note_pulse, node))
 
     def _note_pulse(self, node: str) -> None:
@@ -282,14 +276,13 @@ class _Track:
     # Runs
 
     def _join(self, key: tuple[str, str], now: float, count: int, size: int) -> None:
-        """Counts so many more for the run of their kind; where that is over, for a new one."""
+        """Adds to the run of this kind, or begins a new one if that is over."""
         run = self._runs.get(key)
         if run is not None and (now - run.last > CLOSE or now - run.began > LONGEST):
             self._write(key, self._runs.pop(key))
             run = None
         if run is None:
-            it = self._connection
-            run = self._runs[key] = _Run(now, self._side.now(), it.session, it.attempt, now)
+            run = self._runs[key] = _Run(self._common(), began=now, last=now)
             self._flush_later()
         run.last = now
         run.count += count
@@ -301,7 +294,7 @@ class _Track:
             self._timer = loop.call_later(LONGEST, self.flush)
 
     def flush(self) -> None:
-        """Records the runs as far as they have come."""
+        """Records the runs so far."""
         timer, self._timer = self._timer, None
         if timer is not None and running_loop() is self._loop:
             timer.cancel()
@@ -310,21 +303,14 @@ class _Track:
             self._write(key, run)
 
     def _write(self, key: tuple[str, str], run: _Run) -> None:
-        common: dict[str, Any] = {
-            "connection": self._connection.name,
-            "session": run.session,
-            "attempt": run.attempt,
-            "at": run.at,
-        }
         what, name = key
         entry: Entry
         if what == "pulse":
-            entry = Pulse(**common, node=name, count=run.count)
-        elif run.count == 1:
-            entry = Message(**common, direction=cast("Direction", what), kind=cast("Kind", name), size=run.size)
+            entry = Pulse(**run.common, node=name, count=run.count)
         else:
-            common |= {"direction": what, "kind": name, "count": run.count, "size": run.size}
-            entry = Messages(**common, span=round(run.last - run.began, 6))
+            fields: dict[str, Any] = {**run.common, "direction": what, "kind": name, "size": run.size}
+            span = round(run.last - run.began, 6)
+            entry = Message(**fields) if run.count == 1 else Messages(**fields, count=run.count, span=span)
         self._add(run.began, entry)
 
 
@@ -333,7 +319,7 @@ def _kind_of(message: str | bytes) -> Kind:
 
 
 def _size(messages: list[str | bytes] | list[str] | list[bytes]) -> int:
-    """The bytes of messages, which are of one kind."""
+    """The bytes of messages that are all of one kind."""
     if isinstance(messages[0], bytes) or all(map(str.isascii, cast("list[str]", messages))):
         return sum(map(len, messages))
     return sum(len(message.encode()) for message in cast("list[str]", messages))
@@ -342,14 +328,14 @@ def _size(messages: list[str | bytes] | list[str] | list[bytes]) -> int:
 def record(connection: ConnectionLike, *, tick: float = TICK) -> Recording:
     """Records a connection from now on, in memory and with payloads, until the recording is disposed.
 
-    Call it on the event loop. The first tick begins now.
+    Call it on the event loop. The first tick begins with the call.
 
     Args:
         connection: The connection.
         tick: The length of a tick in the diagrams, in seconds.
 
     Returns:
-        The recording, which grows, and is also a context manager.
+        The recording, which grows, and is a context manager that disposes it.
 
     Raises:
         TypeError: If `connection` is not a connection.

@@ -1,4 +1,4 @@
-"""A recording: what was recorded, compared with a marble diagram, drawn, and played again.
+"""A recording: its entries, and how it is compared with a marble diagram, drawn, and played again.
 
 It is longer than other files because each of its methods has its documentation.
 """
@@ -14,10 +14,10 @@ from reactivex import Observable
 from reactivex import operators as ops
 
 from rxnodes.errors import UnknownConfiguration
-from rxnodes.lifecycle.events import ErrorEvent, LifecycleEvent, Stopped
+from rxnodes.lifecycle.events import STATE_AFTER, ErrorEvent, LifecycleEvent, Stopped
 from rxnodes.lifecycle.states import ConnectionState
 from rxnodes.recording.diagrams import compare, diagrams_of
-from rxnodes.recording.entries import STATE_AFTER, LeftOut, Message, Recorded
+from rxnodes.recording.entries import LeftOut, Message, Recorded
 from rxnodes.recording.letters import is_incoming
 from rxnodes.recording.lines import Head, read
 from rxnodes.recording.marbles import TICK
@@ -46,16 +46,16 @@ E = TypeVar("E")
 
 
 class Recording:
-    """What connections told since the recording began, what went over them, and the pulses of their action nodes.
+    """The lifecycle events, the messages and the pulses of connections, since the recording began.
 
     `record` and `Recorder` make one, and `Recording.load` reads one from a file.
 
-    A character of its diagrams is a tick. The letters are:
+    Each character of its diagrams is a tick. The letters are:
 
     =======  =====================================================
     `c`      `Connecting`
     `o`      `Opened`
-    `m`      a message that came, or a run without its payloads
+    `m`      a received message, or several without payloads
     `d`      `Dropped`
     `e`      `ErrorEvent`
     `x`      `Closing`, begun by us
@@ -63,8 +63,7 @@ class Recording:
     `s`      `Stopped`
     =======  =====================================================
 
-    `rxnodes.recording.marbles` describes the notation. What happens within a tick is drawn at the beginning of the
-    tick.
+    `rxnodes.recording.marbles` describes the notation. A diagram shows everything at the beginning of its tick.
 
     Example:
         >>> from rxnodes import Project
@@ -97,7 +96,7 @@ class Recording:
     def load(cls, path: str | PathLike[str]) -> Self:
         """Reads a recording from a file, also while it is still being written.
 
-        A last line that a crash has torn is passed over.
+        It skips a last line that a crash has torn.
 
         Args:
             path: The file.
@@ -135,12 +134,10 @@ class Recording:
         self.dispose()
 
     def dispose(self) -> None:
-        """Ends the recording, where `record` has begun it. It keeps what it has recorded."""
+        """Ends a recording that `record` began. It keeps its entries."""
         dispose, self._dispose = self._dispose, None
         if dispose is not None:
             dispose()
-
-    # What was recorded
 
     @property
     def began_at(self) -> datetime:
@@ -149,29 +146,29 @@ class Recording:
 
     @property
     def connections(self) -> list[str]:
-        """The names of the connections, in the order in which they were first told of."""
+        """The names of the connections, in the order in which they first appear."""
         return self._names_in(self.recorded)
 
     def _names_in(self, recorded: Iterable[Recorded[Entry]]) -> list[str]:
-        told = (it.value.connection for it in recorded if not isinstance(it.value, LeftOut))
-        return list(dict.fromkeys([*self._head.states, *told]))
+        names = (it.value.connection for it in recorded if not isinstance(it.value, LeftOut))
+        return list(dict.fromkeys([*self._head.states, *names]))
 
     @property
     def recorded(self) -> list[Recorded[Entry]]:
-        """Everything, with its time, in order: lifecycle events, `Message`, `Messages`, `Pulse` and `LeftOut`."""
+        """All entries, in the order of time: lifecycle events, `Message`, `Messages`, `Pulse` and `LeftOut`."""
         return list(self._entries())
 
     def only(self, connection: str) -> Recording:
-        """What was recorded of one connection.
+        """The recording of one connection.
 
         Args:
             connection: Its name.
 
         Returns:
-            A recording of that alone.
+            A recording with the entries of that connection.
 
         Raises:
-            UnknownConfiguration: If nothing was recorded of a connection of that name.
+            UnknownConfiguration: If no connection of that name was recorded.
 
         Example:
             >>> from rxnodes import Project
@@ -192,13 +189,13 @@ class Recording:
         )
 
     def of(self, kind: type[E]) -> list[Recorded[E]]:
-        """What was recorded of one kind, with its times.
+        """All entries of one kind.
 
         Args:
             kind: The class of the entries. `LifecycleEvent` gives all events.
 
         Returns:
-            The entries, in the order of delivery.
+            The entries with their times, in the order of time.
 
         Example:
             >>> from rxnodes import Project, Stopped
@@ -223,7 +220,7 @@ class Recording:
 
     @property
     def messages(self) -> list[str | bytes]:
-        """The messages that came, as they came.
+        """The received messages, in their order.
 
         Raises:
             ValueError: If payloads were not recorded.
@@ -259,7 +256,7 @@ class Recording:
         return [it.value for it in self.of(ErrorEvent)]
 
     def replay(self, kind: type[E]) -> Observable[E]:
-        """Emits the events of one kind again, at their recorded times, to test a handler by itself.
+        """Emits the entries of one kind again, at their recorded times, so that a handler can be tested by itself.
 
         ::
 
@@ -267,18 +264,18 @@ class Recording:
             replay(Opened):     --O---------O|
 
         Args:
-            kind: The class of the events.
+            kind: The class of the entries.
 
         Returns:
-            A cold observable. It counts the recorded times from the subscription, by the clock of the subscription's
-            scheduler or else of the running loop, and completes after the last event.
+            A cold observable. The recorded times count from the subscription, by the clock of the subscription's
+            scheduler or else of the running loop. It completes after the last entry.
         """
         recorded = self.of(kind)
         befores = [0.0, *(it.time for it in recorded)]
 
         def subscribe(observer: abc.ObserverBase[E], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
             clock = scheduler or LoopScheduler(asyncio.get_running_loop())
-            # One timer after the other, because a loop may run two that are due together in either order.
+            # One timer after the other: a loop may call two that are due together in either order.
             waits = zip(recorded, befores, strict=False)
             return reactivex.concat(*(_later(it.value, it.time - before, clock) for it, before in waits)).subscribe(
                 observer
@@ -287,17 +284,18 @@ class Recording:
         return Observable(subscribe)
 
     def transport(self) -> ScriptedTransport:
-        """A transport whose peers do again, in virtual time, what they did in the recording.
+        """A transport whose peers repeat, in virtual time, what they did in the recording.
 
-        Each dial gets the next attempt that was recorded of its URL: the handshake, the messages and the end come as
-        long after the dial as they did. What came after our Close frame comes as long after that. A dial beyond those
-        that were recorded is refused.
+        Each dial gets the next attempt that was recorded of its URL. The handshake, the messages and the end come at
+        their recorded times after the dial; whatever came after our Close frame comes at its time after that. When no
+        recorded attempt is left, a dial is refused.
 
-        Without payloads the peers send filler of the same kind and size, and a log record says so. A login by
-        `after_connect` is in no recording: play it yourself, or leave it out.
+        Without payloads the peers send filler of the same kind and size, and a log record says so. No recording has a
+        login by `after_connect`: play it yourself, or leave it out.
 
         Returns:
-            A transport for a project whose connections have the same URLs; where one URL was recorded, any.
+            A transport for a project whose connections have the same URLs. If all attempts were to one URL, the
+            connections may have any.
 
         Example:
             >>> from rxnodes import Project
@@ -313,23 +311,20 @@ class Recording:
         """
         return ScriptedTransport(player(self.recorded))
 
-    # As a picture
-
     @property
     def lanes(self) -> Lanes:
-        """What there is to draw."""
+        """The lanes that pictures draw, one for each connection."""
         return lanes_of(self._head, self.recorded)
 
     def to_svg(self) -> str:
         """The recording as a picture: an SVG document that fits any width from 360 pixels on, in light and dark.
 
-        Each connection has a lane: its state as a coloured band, messages as marbles above it (those that came) and
-        below it (those that were sent), or as columns where they are dense, pulses, attempts, delays before the next
-        attempt, and how each session ended. From the pulse of a stop to its On Stop a bracket is drawn. Time is
-        stretched where much happens.
+        Each connection has a lane: its state as a coloured band; received messages as marbles above it, and sent ones
+        below it, or as columns where they are dense; pulses, attempts, delays before the next attempt, and how each
+        session ended. A bracket joins the pulse of a stop with its On Stop. Time is stretched where much happens.
 
         Returns:
-            The document. Names and reasons in it are text, whatever they contain.
+            The document. Names and reasons are always text in it, and never markup.
 
         Example:
             >>> from rxnodes import Project
@@ -342,7 +337,7 @@ class Recording:
         return svg(self.lanes)
 
     def to_mermaid(self) -> str:
-        """The recording as a Mermaid sequence diagram, for pages that draw Mermaid, such as issues and READMEs.
+        """The recording as a Mermaid sequence diagram, which issues and READMEs can show.
 
         Returns:
             The diagram's source.
@@ -361,8 +356,8 @@ class Recording:
         """The picture for a terminal, as lines without colour.
 
         Args:
-            width: How many columns it may have, 40 or more.
-            is_unicode: Whether it may have more than ASCII.
+            width: Its width in columns, 40 or more.
+            is_unicode: Whether it may have characters beyond ASCII.
 
         Returns:
             The lines.
@@ -401,17 +396,14 @@ class Recording:
         width = max(map(len, rows)) + 2
         return "\n".join(f"{name + ':':{width}}{row}".rstrip() for name, row in rows.items())
 
-    #: The same, by the name that it had in `rxnodes.testing`.
-    marbles = to_marbles
-
     def assert_marbles(self, diagram: str) -> None:
-        """Asserts that the recording means the same as the diagram, which may be spelt differently.
+        """Asserts that the recording has the same letters at the same times as the diagram.
 
         Args:
             diagram: The diagram.
 
         Raises:
-            AssertionError: If they differ. It shows both diagrams, one below the other, and the first difference.
+            AssertionError: If it has not. The message shows both diagrams and the first difference.
             ValueError: If the diagram cannot be read, with the place; or if there are several connections.
         """
         __tracebackhide__ = True
@@ -420,7 +412,7 @@ class Recording:
             raise AssertionError(difference)
 
     def _name(self) -> str:
-        """The one connection's name."""
+        """The name of the only connection."""
         names = self.connections
         if len(names) != 1:
             raise ValueError(f"the recording is of {len(names)} connections ({', '.join(names)}): only() gives one")

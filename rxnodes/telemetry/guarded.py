@@ -1,29 +1,36 @@
-"""Keeps what a provider raises from the connection."""
+"""How metrics, spans and log events watch a connection: without harm to it, whatever a provider raises."""
 
 from __future__ import annotations
 
 import logging
 from functools import wraps
-from typing import TYPE_CHECKING, ParamSpec
+from typing import TYPE_CHECKING, ParamSpec, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["guarded"]
+    from reactivex import abc
+
+    from rxnodes.connection.connection import Connection
+
+__all__ = ["Watch", "guarded"]
 
 P = ParamSpec("P")
+
+Watch: TypeAlias = "Callable[[Connection], abc.DisposableBase]"
+"""Watches a connection until the disposable is disposed. It asks the project for nothing, and never raises."""
 
 logger = logging.getLogger("rxnodes.telemetry")
 
 
-def guarded(tell: Callable[P, object]) -> Callable[P, None]:
-    """Logs what the function raises. It must not become an `ErrorEvent`, to which the program might react."""
+def guarded(function: Callable[P, object]) -> Callable[P, None]:
+    """Logs an exception of the function, which must not become an `ErrorEvent`: the program might react to that."""
 
-    @wraps(tell)
-    def tell_safely(*args: P.args, **kwargs: P.kwargs) -> None:
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            tell(*args, **kwargs)
+            function(*args, **kwargs)
         except Exception:
             logger.exception("telemetry failed; the connection goes on")
 
-    return tell_safely
+    return call

@@ -1,17 +1,17 @@
-"""Instruments a project: has its connections watched, by each of the signals, for as long as that is wanted."""
+"""Instruments a project: metrics, spans and log events each watch its connections until they are disposed."""
 
 from __future__ import annotations
 
 from threading import RLock
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from reactivex.disposable import CompositeDisposable, Disposable, RefCountDisposable
 
 from rxnodes.rx.forking import guard
-from rxnodes.telemetry.log_events import LogEvents
-from rxnodes.telemetry.metrics import Metrics
-from rxnodes.telemetry.spans import Spans
+from rxnodes.telemetry.log_events import log_events
+from rxnodes.telemetry.metrics import metrics
+from rxnodes.telemetry.spans import spans
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
@@ -21,16 +21,9 @@ if TYPE_CHECKING:
 
     from rxnodes.connection.connection import Connection
     from rxnodes.project.project import Project
+    from rxnodes.telemetry.guarded import Watch
 
 __all__ = ["instrument"]
-
-
-class _Signal(Protocol):
-    """Metrics, spans, or log events."""
-
-    def watch(self, connection: Connection) -> abc.DisposableBase:
-        """Watches a connection until what it gives is disposed. It asks the project for nothing, and never raises."""
-        ...
 
 
 def instrument(
@@ -41,27 +34,27 @@ def instrument(
     logger_provider: LoggerProvider | None = None,
     by_connection: bool = True,
 ) -> abc.DisposableBase:
-    """Makes metrics, spans and log events of a project's connections, those that are added later too.
+    """Makes metrics, spans and log events of a project's connections, also of those that are added later.
 
-    It can be called before the project is open or while it is, from any thread. What is emitted, docs/telemetry.md
-    lists: counters, which are read from the connections when they are collected, so that a message costs nothing more;
-    a span for each attempt, from `Connecting` to `Opened` or its end, and for each closing, from `Closing` to
-    `Stopped`; a log event for each lifecycle event. Nothing of it holds a secret, or anything of a message.
+    Call it in any thread, before the project is open or while it is. docs/telemetry.md lists what is emitted: metrics,
+    which a collection reads from the connections, so that a message costs nothing more; a span for each attempt, from
+    `Connecting` to `Opened` or its end, and for each closing, from `Closing` to `Stopped`; a log event for each
+    lifecycle event. None of them holds a secret, or anything of a message.
 
-    A provider that raises is logged, and harms neither the connection nor the other signals. Instrumenting a project
-    again with the same providers counts nothing twice; that ends when all the disposables are disposed.
+    An exception of a provider is logged. It harms neither the connection nor the other signals. A project that is
+    instrumented again with the same providers is counted once, until all the disposables are disposed.
 
     Args:
         project: The project.
         meter_provider: Takes the metrics; `None`: OpenTelemetry's global one, which does nothing until it is set.
         tracer_provider: Takes the spans; `None` likewise.
         logger_provider: Takes the log events; `None` likewise.
-        by_connection: Whether metrics have the connection's name. From 1,000 names on they lose it in any case, since
-            the SDK has no room for more, and of `rxnodes.connection.count` all states but `open` from 200 on. Spans
-            and log events always have it.
+        by_connection: Whether metrics have the connection's name. From 1,000 names on none has it, because the SDK has
+            no room for more. From 200 names on, `rxnodes.connection.count` has it for the state `open` alone. Spans and
+            log events always have it.
 
     Returns:
-        A disposable that ends it. What was counted by then stays in the counters. Without it, it ends with the project.
+        A disposable that ends it; otherwise it ends with the project. The counters keep what was counted.
 
     Example:
         >>> import asyncio
@@ -83,61 +76,51 @@ def instrument(
         1 local 1000 True chat
     """
     # All are made before the first begins, because a provider that refuses raises here.
-    signals: list[tuple[object, _Signal]] = [
-        ((Metrics, meter_provider), Metrics(meter_provider, by_connection=by_connection)),
-        ((Spans, tracer_provider), Spans(tracer_provider)),
-        ((LogEvents, logger_provider), LogEvents(logger_provider)),
+    watches: list[tuple[object, Watch]] = [
+        ((metrics, meter_provider), metrics(meter_provider, by_connection=by_connection)),
+        ((spans, tracer_provider), spans(tracer_provider)),
+        ((log_events, logger_provider), log_events(logger_provider)),
     ]
-    return CompositeDisposable([_shared(project, key, signal) for key, signal in signals])
+    return CompositeDisposable([_shared(project, key, watch) for key, watch in watches])
 
 
-#: By project and signal, what is under way, so that nothing is told twice.
+#: The watches that are under way, by project, so that nothing is counted twice.
 _under_way: WeakKeyDictionary[Project, dict[object, RefCountDisposable]] = WeakKeyDictionary()
 _lock = RLock()
 guard(_lock)
 
 
-def _shared(project: Project, key: object, signal: _Signal) -> abc.DisposableBase:
-    """A share in a signal of a project, which is under way until all shares are disposed."""
+def _shared(project: Project, key: object, watch: Watch) -> abc.DisposableBase:
+    """A share in a watch over a project, which ends when all its shares are disposed."""
     with _lock:
         of_project = _under_way.setdefault(project, {})
         if key in of_project:
             return of_project[key].disposable
-        following = _Following(project, signal)
+        watching = _watch_all(project, watch)
 
         def end() -> None:
             with _lock:
                 del of_project[key]
-            following.dispose()
+            watching.dispose()
 
-        shares = RefCountDisposable(Disposable(end))
-        of_project[key] = shares
+        shares = of_project[key] = RefCountDisposable(Disposable(end))
         share = shares.disposable
         # From here on the shares alone keep it under way.
         shares.dispose()
         return share
 
 
-class _Following:
-    """Has a signal watch every connection of a project."""
+def _watch_all(project: Project, watch: Watch) -> abc.DisposableBase:
+    """Watches every connection of a project, each until its streams complete."""
+    watching = CompositeDisposable()
 
-    def __init__(self, project: Project, signal: _Signal) -> None:
-        self._signal = signal
-        self._watched: set[abc.DisposableBase] = set()
-        self._end_following = project.follow_connections(self._follow)
-
-    def dispose(self) -> None:
-        """Ends it for all connections."""
-        self._end_following()
-        for watched in tuple(self._watched):
-            watched.dispose()
-
-    def _follow(self, connection: Connection) -> None:
-        watched = CompositeDisposable(self._signal.watch(connection))
-        self._watched.add(watched)
+    def follow(connection: Connection) -> None:
+        watched = CompositeDisposable(watch(connection))
+        watching.add(watched)
 
         def let_go() -> None:
-            self._watched.discard(watched)
-            watched.dispose()
+            watching.remove(watched)
 
         watched.add(connection.lifecycle.subscribe(on_completed=let_go))
+
+    return CompositeDisposable(Disposable(project.follow_connections(follow)), watching)

@@ -6,6 +6,7 @@ instrumentations are built on it.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from opentelemetry._logs import SeverityNumber, get_logger
@@ -20,51 +21,41 @@ from rxnodes.telemetry.words import (
     RETRY_DELAY,
     SCOPE,
     URL,
-    Words,
-    initiated_by,
+    Attributes,
+    end_attributes,
+    error_attributes,
+    event_attributes,
+    initiator_attribute,
     nanoseconds,
-    words_of_end,
-    words_of_error,
-    words_of_event,
 )
 
 if TYPE_CHECKING:
-    from opentelemetry._logs import LoggerProvider
-    from reactivex import abc
+    from opentelemetry._logs import Logger, LoggerProvider
 
-    from rxnodes.connection.connection import Connection
+    from rxnodes.telemetry.guarded import Watch
 
-__all__ = ["LogEvents"]
+__all__ = ["log_events"]
 
 
-class LogEvents:
-    """Makes the log events of a project's connections.
+def log_events(provider: LoggerProvider | None) -> Watch:
+    """Emits a log event for each lifecycle event of a connection, by the provider or else the global one."""
+    emit = guarded(partial(_emit, get_logger(SCOPE, __version__, provider)))
+    return lambda connection: connection.lifecycle.subscribe(emit)
 
-    Args:
-        provider: Gives the logger; `None`: the global one.
-    """
 
-    def __init__(self, provider: LoggerProvider | None) -> None:
-        self._logger = get_logger(SCOPE, __version__, provider)
-
-    def watch(self, connection: Connection) -> abc.DisposableBase:
-        """Begins with a connection."""
-        return connection.lifecycle.subscribe(guarded(self._tell))
-
-    def _tell(self, event: LifecycleEvent) -> None:
-        """Emits the log event of a lifecycle event."""
-        kind = "error" if isinstance(event, ErrorEvent) else type(event).__name__.lower()
-        severity = _severity_of(event)
-        self._logger.emit(
-            timestamp=nanoseconds(event.at),
-            # No span is its own, whatever span the program is in.
-            context=Context(),
-            severity_number=severity,
-            severity_text=severity.name,
-            body=f"{event.connection}: {event.message if isinstance(event, ErrorEvent) else kind}",
-            attributes=words_of_event(event) | _words_of(event),
-            event_name=f"rxnodes.{kind}",
-        )
+def _emit(logger: Logger, event: LifecycleEvent) -> None:
+    kind = "error" if isinstance(event, ErrorEvent) else type(event).__name__.lower()
+    severity = _severity_of(event)
+    logger.emit(
+        timestamp=nanoseconds(event.at),
+        # It belongs to no span, even if the program is in one.
+        context=Context(),
+        severity_number=severity,
+        severity_text=severity.name,
+        body=f"{event.connection}: {event.message if isinstance(event, ErrorEvent) else kind}",
+        attributes=event_attributes(event) | _own_attributes(event),
+        event_name=f"rxnodes.{kind}",
+    )
 
 
 def _severity_of(event: LifecycleEvent) -> SeverityNumber:
@@ -73,21 +64,20 @@ def _severity_of(event: LifecycleEvent) -> SeverityNumber:
     return SeverityNumber.WARN if isinstance(event, Dropped) else SeverityNumber.INFO
 
 
-def _words_of(event: LifecycleEvent) -> Words:  # noqa: PLR0911 - one for each kind
+def _own_attributes(event: LifecycleEvent) -> Attributes:
     match event:
         case Connecting():
             return {URL: event.url}
         case Opened():
-            # Without the subprotocol, because some services take a token there.
+            # Without the subprotocol: some services take a token there.
             return {CONNECT_DURATION: event.elapsed}
         case Dropped():
-            return words_of_end(event) | {RETRY_DELAY: event.retry_in}
+            return end_attributes(event) | {RETRY_DELAY: event.retry_in}
         case Closing():
-            return initiated_by(event)
+            return initiator_attribute(event)
         case Stopped():
-            why = {} if event.error is None else words_of_error(event.error)
-            return words_of_end(event) | initiated_by(event) | why
-        case ErrorEvent():
-            return {PHASE: event.phase} | words_of_error(event.error)
+            why = {} if event.error is None else error_attributes(event.error)
+            return end_attributes(event) | initiator_attribute(event) | why
         case _:
-            return {}
+            assert isinstance(event, ErrorEvent)
+            return {PHASE: event.phase} | error_attributes(event.error)

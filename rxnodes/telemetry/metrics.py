@@ -1,8 +1,8 @@
 """The metrics of connections.
 
-What is counted for each message stands in the connections already, and is read when somebody collects, so that a
-message costs nothing more. What is counted for each event is kept here, in tallies, and read then too. A tally outlives
-its connection: the last export of a program comes when its project has been left.
+Connections count their messages themselves. A collection reads those counts, so that a message costs nothing more.
+Events are counted here, in tallies. A tally outlives its connection, because the last export of a program comes when
+its project has been left.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ from rxnodes.telemetry.words import (
     PHASE,
     SCOPE,
     STATE,
-    Words,
-    initiated_by,
+    Attributes,
+    initiator_attribute,
 )
 
 if TYPE_CHECKING:
@@ -54,53 +54,54 @@ if TYPE_CHECKING:
     from reactivex import abc
 
     from rxnodes.connection.connection import Connection
+    from rxnodes.telemetry.guarded import Watch
 
-__all__ = ["MOST_NAMES", "Metrics"]
+__all__ = ["metrics"]
 
-# OpenTelemetry's SDK keeps 2,000 sets of attributes of a metric, for good, and tells all further ones as one that has
-# none of them. What is told in place of the names must find room there behind them.
+# OpenTelemetry's SDK keeps up to 2,000 sets of attributes for each metric, for good. It reports all further sets as one
+# without attributes. So these limits leave room for the sets without a name that come once there are too many names.
 
-#: How many connections are told apart. Two directions of each, and two of all together, are the 2,000.
+#: How many names a metric has. Two directions for each, and two for all together, make 2,000 sets.
 MOST_NAMES: Final = 999
-#: How many of them in each of their six states; more of them in `open` alone. 199 in six states, 800 more in one, and
-#: the six of all together are the 2,000.
+#: How many names have all six states; more names have `open` alone. 199 names in six states, 800 more in one, and six
+#: states for all together make 2,000 sets.
 MOST_NAMES_IN_EACH_STATE: Final = 199
-#: How many sets of attributes there may be of a counter of events, which has several for a name.
+#: How many sets a counter of events has, where one name has several.
 MOST_SETS: Final = 1_800
 
-#: In seconds: those of OpenTelemetry's conventions for HTTP, and one more for pings in a local network.
+#: Bounds of the histograms, in seconds: those of the conventions for HTTP, and one more for pings in a local network.
 BUCKETS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 
-#: Attributes, as they are counted by.
+#: Attributes that can be a key.
 Items: TypeAlias = tuple[tuple[str, str | bool | int | float], ...]
 
-#: Guards all tallies. It is held for moments only: events are rare, and so are collections.
+#: Guards all tallies. Nobody holds it for long: events are rare, and so are collections.
 _lock = RLock()
 guard(_lock)
 
 
 @dataclass(slots=True)
 class Tally:
-    """What was counted for a connection, or for all of those that are not told apart.
+    """What was counted for one name, or for all connections together.
 
     Attributes:
-        words: The attributes of all of it.
+        attributes: The name, or nothing.
         counts: By metric, how often each set of further attributes was counted.
-        traffic: What was carried in sessions that are over.
-        reported: The most that was reported of the traffic. A counter never goes back.
+        traffic: The traffic of sessions that are over.
+        reported: The most traffic that was reported. A counter never goes back.
     """
 
-    words: Words
+    attributes: Attributes
     counts: defaultdict[str, Counter[Items]] = field(default_factory=lambda: defaultdict(Counter))
     traffic: Traffic = field(default_factory=Traffic)
     reported: Traffic = field(default_factory=Traffic)
 
-    def add(self, metric: str, words: Words) -> None:
+    def add(self, metric: str, attributes: Attributes) -> None:
         """Counts one more."""
-        self.counts[metric][tuple(words.items())] += 1
+        self.counts[metric][tuple(attributes.items())] += 1
 
     def merge(self, other: Tally) -> None:
-        """Takes over what another one has counted."""
+        """Adds another tally to this one."""
         for metric, counts in other.counts.items():
             self.counts[metric].update(counts)
         self.traffic = self.traffic.plus(other.traffic)
@@ -108,16 +109,18 @@ class Tally:
 
 
 class Book:
-    """The tallies of one meter provider, and the connections that are being watched for it.
+    """The tallies of one meter provider, and the connections that are watched for it.
 
-    The SDK sets up a name only once, and ignores the callbacks of whoever comes with it a second time. So all projects
-    share one book.
+    All projects share one book, because the SDK ignores the callbacks of a metric that is created a second time.
+
+    Attributes:
+        watched: The connections.
     """
 
     def __init__(self, provider: MeterProvider) -> None:
         self._tallies: dict[str | None, Tally] = {}
         self._has_left_names_out = False
-        self._watched: set[ConnectionMetrics] = set()
+        self.watched: set[_ConnectionMetrics] = set()
         meter = provider.get_meter(SCOPE, __version__)
         for metric, unit, description in (
             ("rxnodes.session.count", "{session}", "Sessions that are over"),
@@ -149,20 +152,8 @@ class Book:
             )
         )
 
-    # Who is in it
-
-    def enter(self, watched: ConnectionMetrics) -> None:
-        """Begins with a connection."""
-        with _lock:
-            self._watched.add(watched)
-
-    def leave(self, watched: ConnectionMetrics) -> None:
-        """Lets a connection go. What was counted stays."""
-        with _lock:
-            self._watched.discard(watched)
-
     def tally(self, name: str | None) -> Tally:
-        """The tally of a name. With too many names, all of them have one in common from then on."""
+        """The tally of a name. Once there are too many names, all share one tally."""
         if name is not None and name not in self._tallies and len(self._tallies) >= MOST_NAMES:
             self._leave_names_out()
         key = None if self._has_left_names_out else name
@@ -180,22 +171,22 @@ class Book:
     # What is collected
 
     def _counted(self, metric: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
-        told: set[tuple[Items, Items]] = set()
+        reported: set[tuple[Items, Items]] = set()
 
         def observe(_: CallbackOptions) -> list[Observation]:
             with _lock:
                 counts = {
-                    (words, tuple(tally.words.items())): count
+                    (items, tuple(tally.attributes.items())): count
                     for tally in self._tallies.values()
-                    for words, count in tally.counts[metric].items()
+                    for items, count in tally.counts[metric].items()
                 }
-                if len(told) <= MOST_SETS:
-                    told.update(counts)
-                has_room = len(told) <= MOST_SETS
+                if len(reported) <= MOST_SETS:
+                    reported.update(counts)
+                has_room = len(reported) <= MOST_SETS
                 shown: Counter[Items] = Counter()
-                for (words, name), count in counts.items():
-                    shown[words + name if has_room else words] += count
-                return [Observation(count, dict(words)) for words, count in shown.items()]
+                for (items, name), count in counts.items():
+                    shown[items + name if has_room else items] += count
+                return [Observation(count, dict(items)) for items, count in shown.items()]
 
         return observe
 
@@ -205,7 +196,7 @@ class Book:
         def observe(_: CallbackOptions) -> list[Observation]:
             with _lock:
                 return [
-                    Observation(value, tally.words | {DIRECTION: direction})
+                    Observation(value, tally.attributes | {DIRECTION: direction})
                     for tally, traffic in self._traffic()
                     for direction, value in zip(("receive", "transmit"), receive_and_transmit(traffic), strict=True)
                 ]
@@ -214,7 +205,7 @@ class Book:
 
     def _traffic(self) -> Iterator[tuple[Tally, Traffic]]:
         under_way: defaultdict[int, Traffic] = defaultdict(Traffic)
-        for watched in self._watched:
+        for watched in self.watched:
             key = id(watched.tally)
             under_way[key] = under_way[key].plus(watched.since_taken())
         for tally in self._tallies.values():
@@ -223,15 +214,15 @@ class Book:
             yield tally, tally.reported
 
     def _states(self, _: CallbackOptions) -> list[Observation]:
-        """Every state, of every name or of all; 0 where nobody is in it, since a series that is gone raises no alarm.
+        """How many connections are in each state, by name. A state without any has 0: a missing series raises no alarm.
 
-        Of many names it is told alone whether they are open, which is what alarms ask for.
+        Once there are many names, they have `open` alone, because alarms ask for that.
         """
         with _lock:
-            # A name that was once shown takes its room for good, and so does its tally.
+            # A name that was once reported takes its room for good, and so does its tally.
             has_room = len(self._tallies) <= MOST_NAMES_IN_EACH_STATE
             counts: Counter[tuple[str | None, ConnectionState]] = Counter()
-            for watched in self._watched:
+            for watched in self.watched:
                 name, now = watched.shown_name, watched.connection.state
                 for state in ConnectionState:
                     shown = name if has_room or state is ConnectionState.OPEN else None
@@ -243,7 +234,7 @@ class Book:
 
 
 class _Books:
-    """The books there are. A provider that nobody holds any more takes its book with it."""
+    """The books by provider. A book is freed with its provider."""
 
     def __init__(self) -> None:
         self._books: WeakKeyDictionary[MeterProvider, Book] = WeakKeyDictionary()
@@ -254,7 +245,7 @@ class _Books:
         current = get_meter_provider()
         chosen = provider or current
         with _lock:
-            # The global provider may have been set since: what was set up before is handed on to it.
+            # The global provider may have been set since. OpenTelemetry hands on to it what was created before.
             book = self._books.get(chosen) or (self._of_global if chosen is current else None) or Book(chosen)
             self._books[chosen] = book
             if chosen is current:
@@ -265,60 +256,53 @@ class _Books:
 _books = _Books()
 
 
-class Metrics:
-    """Measures a project's connections.
+def metrics(provider: MeterProvider | None, *, by_connection: bool) -> Watch:
+    """Measures a connection, by the provider or else the global one, under its name if `by_connection`."""
+    book = _books.of(provider)
 
-    Args:
-        provider: Gives the meter; `None`: the global one.
-        by_connection: Whether connections are told apart.
-    """
-
-    def __init__(self, provider: MeterProvider | None, *, by_connection: bool) -> None:
-        self._book = _books.of(provider)
-        self._by_connection = by_connection
-
-    def watch(self, connection: Connection) -> abc.DisposableBase:
-        """Begins with a connection."""
-        metrics = ConnectionMetrics(connection, self._book, connection.name if self._by_connection else None)
+    def watch(connection: Connection) -> abc.DisposableBase:
+        of_connection = _ConnectionMetrics(connection, book, connection.name if by_connection else None)
         return CompositeDisposable(
-            connection.lifecycle.subscribe(guarded(metrics.tell)),
-            connection.latency.subscribe(guarded(metrics.measure_ping)),
-            Disposable(guarded(metrics.leave)),
+            connection.lifecycle.subscribe(guarded(of_connection.take)),
+            connection.latency.subscribe(guarded(of_connection.take_ping)),
+            Disposable(guarded(of_connection.end)),
         )
 
+    return watch
 
-class ConnectionMetrics:
+
+class _ConnectionMetrics:
     """Measures one connection, from the moment it is made."""
 
     def __init__(self, connection: Connection, book: Book, name: str | None) -> None:
         self.connection = connection
         self._book = book
         self._name = name
-        # Up to where the traffic is in the tally, or is none of ours: a session, and what it had carried.
+        # The session and its traffic up to which the tally has it, or telemetry had not begun.
         self._taken = connection.for_project.traffic
         self._is_connecting = connection.state is ConnectionState.CONNECTING
         self._error: str | None = None
         self._closing_since: float | None = None
         with _lock:
             book.tally(name)
-            book.enter(self)
+            book.watched.add(self)
 
     @property
     def tally(self) -> Tally:
-        """Where it is counted, which may become another one."""
+        """Its tally, which is another one once there are too many names."""
         return self._book.tally(self._name)
 
     @property
     def shown_name(self) -> str | None:
-        """The connection's name, where it is told."""
-        return self._name if self.tally.words else None
+        """The connection's name, if its metrics have it."""
+        return self._name if self.tally.attributes else None
 
     def since_taken(self) -> Traffic:
-        """What the connection has carried that is not in the tally yet."""
+        """The traffic that is not in the tally yet."""
         session, traffic = self.connection.for_project.traffic
         return traffic.minus(self._taken[1]) if session == self._taken[0] else traffic
 
-    def tell(self, event: LifecycleEvent) -> None:
+    def take(self, event: LifecycleEvent) -> None:
         """Counts a lifecycle event."""
         match event:
             case Connecting():
@@ -326,7 +310,7 @@ class ConnectionMetrics:
                 self._error = None
             case Opened():
                 self._end_attempt("opened")
-                self._book.connect_duration.record(event.elapsed, self._words)
+                self._book.connect_duration.record(event.elapsed, self._attributes)
             case Dropped():
                 self._end_attempt("failed")
             case Closing():
@@ -338,28 +322,28 @@ class ConnectionMetrics:
             case _:
                 pass
 
-    def measure_ping(self, seconds: float) -> None:
+    def take_ping(self, seconds: float) -> None:
         """Measures a ping."""
-        self._book.ping_duration.record(seconds, self._words)
+        self._book.ping_duration.record(seconds, self._attributes)
 
-    def leave(self) -> None:
-        """Takes what the connection has carried so far, and lets it go."""
+    def end(self) -> None:
+        """Counts the traffic so far, and no more."""
         with _lock:
-            self.tally.traffic = self.tally.traffic.plus(self.since_taken())
-            self._book.leave(self)
+            self._take_traffic()
+            self._book.watched.discard(self)
 
     @property
-    def _words(self) -> Words:
+    def _attributes(self) -> Attributes:
         with _lock:
-            return self.tally.words
+            return self.tally.attributes
 
-    def _add(self, metric: str, words: Words) -> None:
+    def _add(self, metric: str, attributes: Attributes) -> None:
         with _lock:
-            self.tally.add(metric, words)
+            self.tally.add(metric, attributes)
 
     def _count_error(self, event: ErrorEvent) -> None:
         if isinstance(event.error, HolderLost):
-            # In the place of a Stopped, which is told, and counted, elsewhere.
+            # It stands in for the Stopped, which another worker tells and counts.
             self._closing_since = None
             self._end_attempt("failed")
             self._take_traffic()
@@ -372,7 +356,7 @@ class ConnectionMetrics:
         if not self._is_connecting:
             return
         self._is_connecting = False
-        why: Words = {ERROR_TYPE: self._error} if outcome == "failed" and self._error is not None else {}
+        why: Attributes = {ERROR_TYPE: self._error} if outcome == "failed" and self._error is not None else {}
         self._add("rxnodes.attempt.count", why | {OUTCOME: outcome})
 
     def _take_traffic(self) -> None:
@@ -383,8 +367,8 @@ class ConnectionMetrics:
     def _end_session(self, event: Stopped) -> None:
         self._end_attempt("stopped" if event.error is None else "failed")
         self._take_traffic()
-        self._add("rxnodes.session.count", initiated_by(event) | {CODE: event.code, CLEAN: event.was_clean})
+        self._add("rxnodes.session.count", initiator_attribute(event) | {CODE: event.code, CLEAN: event.was_clean})
         since, self._closing_since = self._closing_since, None
         if since is not None:
-            # Not by the times of the events, because the clock may have been set meanwhile.
-            self._book.close_duration.record(stopwatch_of(running_loop())() - since, self._words)
+            # Not by the times of the events: somebody may have set the clock meanwhile.
+            self._book.close_duration.record(stopwatch_of(running_loop())() - since, self._attributes)

@@ -16,12 +16,12 @@ from rxnodes.telemetry.words import (
     OUTCOME,
     SCOPE,
     URL,
-    Words,
-    initiated_by,
+    Attributes,
+    end_attributes,
+    error_attributes,
+    event_attributes,
+    initiator_attribute,
     nanoseconds,
-    words_of_end,
-    words_of_error,
-    words_of_event,
 )
 
 if TYPE_CHECKING:
@@ -30,31 +30,27 @@ if TYPE_CHECKING:
 
     from rxnodes.connection.connection import Connection
     from rxnodes.errors import RxNodesError
+    from rxnodes.telemetry.guarded import Watch
 
-__all__ = ["Spans"]
-
-
-class Spans:
-    """Makes the spans of a project's connections.
-
-    Args:
-        provider: Gives the tracer; `None`: the global one.
-    """
-
-    def __init__(self, provider: TracerProvider | None) -> None:
-        self._tracer = get_tracer(SCOPE, __version__, provider)
-
-    def watch(self, connection: Connection) -> abc.DisposableBase:
-        """Begins with a connection."""
-        spans = ConnectionSpans(self._tracer)
-        told = connection.lifecycle.subscribe(guarded(spans.tell))
-        return CompositeDisposable(told, Disposable(guarded(spans.leave)))
+__all__ = ["spans"]
 
 
-class ConnectionSpans:
+def spans(provider: TracerProvider | None) -> Watch:
+    """Makes the spans of a connection, by the provider or else the global one."""
+    tracer = get_tracer(SCOPE, __version__, provider)
+
+    def watch(connection: Connection) -> abc.DisposableBase:
+        of_connection = _Spans(tracer)
+        subscription = connection.lifecycle.subscribe(guarded(of_connection.take))
+        return CompositeDisposable(subscription, Disposable(guarded(of_connection.end)))
+
+    return watch
+
+
+class _Spans:
     """The spans of one connection.
 
-    Each is the root of a trace. A connection outlives whoever started it, and its later attempts are nobody's.
+    Each is the root of a trace, because a connection outlives the request that started it.
     """
 
     def __init__(self, tracer: Tracer) -> None:
@@ -62,8 +58,8 @@ class ConnectionSpans:
         self._connect: Span | None = None
         self._close: Span | None = None
 
-    def tell(self, event: LifecycleEvent) -> None:
-        """Begins and ends spans."""
+    def take(self, event: LifecycleEvent) -> None:
+        """Begins and ends the spans of an event."""
         match event:
             case Connecting():
                 self._connect = self._begin("websocket connect", event, {URL: event.url})
@@ -72,53 +68,53 @@ class ConnectionSpans:
             case ErrorEvent(phase="connect") if self._connect is not None:
                 _note_error(self._connect, event.error)
             case Dropped():
-                self._end_connect(event, words_of_end(event) | {OUTCOME: "failed"})
+                self._end_connect(event, end_attributes(event) | {OUTCOME: "failed"})
             case Closing():
-                self._close = self._begin("websocket close", event, initiated_by(event))
+                self._close = self._begin("websocket close", event, initiator_attribute(event))
             case Stopped():
-                self._end(event)
+                self._end_session(event)
             case ErrorEvent(error=HolderLost()):
-                # In the place of a Stopped, which is told elsewhere.
-                self.leave()
+                # It stands in for the Stopped, which another worker tells.
+                self.end()
             case _:
                 pass
 
-    def leave(self) -> None:
-        """Ends what is under way, and says nothing of how it came out."""
+    def end(self) -> None:
+        """Ends the spans that are open, without an outcome."""
         connect, close = self._connect, self._close
         self._connect = self._close = None
         for span in (connect, close):
             if span is not None:
                 span.end()
 
-    def _begin(self, name: str, event: LifecycleEvent, words: Words) -> Span:
+    def _begin(self, name: str, event: LifecycleEvent, attributes: Attributes) -> Span:
         return self._tracer.start_span(
             name,
             context=Context(),
             kind=SpanKind.CLIENT,
-            attributes=words_of_event(event) | words,
+            attributes=event_attributes(event) | attributes,
             start_time=nanoseconds(event.at),
         )
 
-    def _end_connect(self, event: LifecycleEvent, words: Words) -> None:
-        # Forgotten first, so that a provider that raises here is not asked again.
+    def _end_connect(self, event: LifecycleEvent, attributes: Attributes) -> None:
+        # Forgotten first: a provider that raises here is not called again for it.
         span, self._connect = self._connect, None
         if span is not None:
-            span.set_attributes(words)
+            span.set_attributes(attributes)
             span.end(nanoseconds(event.at))
 
-    def _end(self, event: Stopped) -> None:
+    def _end_session(self, event: Stopped) -> None:
         outcome = "stopped" if event.error is None else "failed"
-        self._end_connect(event, words_of_end(event) | {OUTCOME: outcome})
+        self._end_connect(event, end_attributes(event) | {OUTCOME: outcome})
         span, self._close = self._close, None
         if span is None:
             return
-        span.set_attributes(words_of_end(event) | initiated_by(event))
+        span.set_attributes(end_attributes(event) | initiator_attribute(event))
         if event.error is not None:
             _note_error(span, event.error)
         span.end(nanoseconds(event.at))
 
 
 def _note_error(span: Span, error: RxNodesError) -> None:
-    span.set_attributes(words_of_error(error))
+    span.set_attributes(error_attributes(error))
     span.set_status(Status(StatusCode.ERROR, str(error)))

@@ -1,6 +1,6 @@
-"""The words in which metrics, spans and log events speak of a connection.
+"""The attributes of metrics, spans and log events.
 
-Those that begin with `rxnodes.` are our own. The others are OpenTelemetry's semantic conventions.
+Names that begin with `rxnodes.` are our own. The others are from OpenTelemetry's semantic conventions.
 """
 
 from __future__ import annotations
@@ -35,34 +35,34 @@ ERROR_TYPE: Final = "error.type"
 STATUS: Final = "http.response.status_code"
 URL: Final = "url.full"
 
-Words: TypeAlias = dict[str, str | bool | int | float]
-"""Attributes."""
+Attributes: TypeAlias = dict[str, str | bool | int | float]
+"""Attributes by their names."""
 
 
-def words_of_event(event: LifecycleEvent) -> Words:
-    """Of which connection, session and attempt it is."""
+def event_attributes(event: LifecycleEvent) -> Attributes:
+    """The connection, session and attempt that an event belongs to."""
     return {NAME: event.connection, SESSION: event.session, ATTEMPT: event.attempt}
 
 
-def words_of_end(event: Dropped | Stopped) -> Words:
+def end_attributes(event: Dropped | Stopped) -> Attributes:
     """How an attempt or a session ended."""
     return {CODE: event.code, REASON: event.reason, CLEAN: event.was_clean}
 
 
-def initiated_by(event: Closing | Stopped) -> Words:
+def initiator_attribute(event: Closing | Stopped) -> Attributes:
     """Who began the end."""
     return {INITIATOR: event.initiator.value}
 
 
-def words_of_error(error: RxNodesError) -> Words:
+def error_attributes(error: RxNodesError) -> Attributes:
     """What went wrong."""
-    words: Words = {ERROR_TYPE: type(error).__name__}
+    attributes: Attributes = {ERROR_TYPE: type(error).__name__}
     if isinstance(error, ConnectError) and error.status is not None:
-        words[STATUS] = error.status
-    return words
+        attributes[STATUS] = error.status
+    return attributes
 
 
 def nanoseconds(at: datetime) -> int:
-    """The time of an event, since 1970."""
-    # The number of seconds alone, as a float, has no room for them.
+    """A time in nanoseconds since 1970."""
+    # A float of seconds would round the microseconds.
     return int(at.timestamp()) * 1_000_000_000 + at.microsecond * 1_000

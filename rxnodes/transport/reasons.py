@@ -12,7 +12,7 @@ from typing import Final
 
 __all__ = ["reason_of", "system_reason"]
 
-#: The system's numbers of errors that Python has classes for, which asyncio raises without a number.
+#: The numbers of errors that have a class in Python. asyncio raises some of these classes without a number.
 NUMBERS: Final = (errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED, errno.EPIPE, errno.ETIMEDOUT)
 
 
@@ -22,7 +22,8 @@ def system_reason(error: BaseException) -> str | None:
         reason = error.verify_message
     elif isinstance(error, ssl.SSLError):
         reason = (getattr(error, "reason", None) or "").replace("_", " ").lower()
-    elif isinstance(error, socket.gaierror):
+    elif isinstance(error, socket.gaierror) or (isinstance(error, OSError) and error.filename is not None):
+        # About a name or a file, and never an address.
         reason = error.strerror or ""
     else:
         reason = ", ".join(map(os.strerror, _error_numbers(error)))
@@ -35,7 +36,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def _error_numbers(error: BaseException) -> list[int]:
-    """The system's numbers of an error. One for several addresses has them in its text; asyncio's own have none."""
+    """The system's numbers of an error. An error for several addresses has them in its text."""
     if isinstance(error, OSError) and isinstance(error.errno, int):
         return [error.errno]
     text = ""

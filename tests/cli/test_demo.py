@@ -48,15 +48,21 @@ def test_demo_shows_every_node_in_order(capsys, monkeypatch):
     assert "message not sent" in words[10]
 
 
-def test_demo_says_how_long_the_closing_took(capsys):
+def test_demo_draws_what_happened_and_says_how_long_the_closing_took(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
     assert cli.main(["demo"]) == 0
-    text = capsys.readouterr().out
+    text, _, picture = capsys.readouterr().out.partition("\ndemo\n")
+    assert "3 messages still came in between" in picture
+    assert "Close 1000 “goodbye”" in picture
+    assert "closing" in next(line for line in picture.splitlines() if line.startswith("state"))
     at = {node: float(when) for _, when, _, node, _ in rows_of(text)}
-    said = re.search(r"([0-9.]+) ms later\. The 3 messages", " ".join(text.split()))
-    assert said is not None
+    said = re.search(r"([0-9.]+) ms later\. The 3 messages", " ".join(picture.split()))
     took = at["On WebSocket Stop"] - at["WebSocket Client Stop"]
     assert float(said[1]) == pytest.approx(took, abs=0.11)
     assert took > 150
+    after = picture.partition("Look next at:")[2]
+    assert "rxnodes draw demo.jsonl" in after
+    assert "README" in after
 
 
 @pytest.mark.parametrize("columns", [30, 60, 80])
@@ -66,18 +72,6 @@ def test_demo_fits_any_terminal(hurried, columns, capsys, monkeypatch):
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) < columns
     assert [line for line in lines if line != line.rstrip()] == []
-
-
-def test_demo_draws_what_happened_and_says_what_to_look_at_next(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "100")
-    assert cli.main(["demo"]) == 0
-    _, _, picture = capsys.readouterr().out.partition("\ndemo\n")
-    assert "3 messages still came in between" in picture
-    assert "Close 1000 “goodbye”" in picture
-    assert "closing" in next(line for line in picture.splitlines() if line.startswith("state"))
-    after = picture.partition("Look next at:")[2]
-    assert "rxnodes draw demo.jsonl" in after
-    assert "README" in after
 
 
 @pytest.mark.slow

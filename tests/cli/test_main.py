@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 
 import pytest
-from commands import SECRETS
+from commands import SECRETS, fails
 
 from rxnodes.cli import main as cli
 from rxnodes.wire import parser
@@ -42,10 +44,8 @@ def test_help(command, capsys):
         ["listen"],
         ["listen", "chat", "--jso"],
         ["listen", "chat", "--send"],
-        ["echo", "--port", "65536"],
         ["run"],
         ["run", "app"],
-        ["run", "./app:main"],
         ["demo", "--token-file", "token"],
         ["run", "app:main", "--inspect", "settings"],
     ],
@@ -75,15 +75,41 @@ def test_ctrl_c_before_a_command_has_begun(interrupt, capsys, monkeypatch):
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_message_that_is_no_text(capsys):
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["listen", "chat", "--send", f"{SECRETS[0]}\udcff"], "not valid UTF-8"),
+        (["listen", "chat", "--header", SECRETS[0]], "must be a name, a colon and a value"),
+        (["listen", "chat", "--fleet", SECRETS[0]], "must be a URL such as nats://"),
+        (["echo", "--port", "65536"], "a whole number from 0 to 65535"),
+        (["run", "./app:main"], "must be a module, a colon and a function"),
+        (["fleet", "stop", "chat", "--code", "1006"], "must be 1000 to 1003"),
+        (["fleet", "stop", "chat", "--reason", "x" * 200], "the close reason has 200 bytes"),
+    ],
+)
+def test_a_value_that_cannot_be_is_not_shown(arguments, problem, capsys):
     with pytest.raises(SystemExit, check=lambda end: end.code == 2):
-        cli.main(["listen", "chat", "--send", "\udcff"])
-    assert "not valid UTF-8" in capsys.readouterr().err
-
-
-def test_a_header_that_is_none_is_not_shown(capsys):
-    with pytest.raises(SystemExit, check=lambda end: end.code == 2):
-        cli.main(["listen", "chat", "--header", SECRETS[0]])
+        cli.main(arguments)
     errors = capsys.readouterr().err
-    assert "must be a name, a colon and a value" in errors
+    assert problem in errors
     assert SECRETS[0] not in errors
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (TimeoutError(), os.strerror(errno.ETIMEDOUT)),
+        (OSError(errno.EADDRINUSE, "cannot bind ('127.0.0.1', 80): in use"), os.strerror(errno.EADDRINUSE)),
+        (
+            OSError(errno.EBUSY, "another recorder writes to it", "run.jsonl"),
+            "run.jsonl: another recorder writes to it",
+        ),
+        (OSError("could not bind on any address"), "could not bind on any address"),
+    ],
+)
+def test_an_error_of_the_system_is_in_words(error, words, capsys, monkeypatch):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("rxnodes.cli.toolbox.run", fail)
+    assert fails(["toolbox"], capsys) == f"rxnodes: {words}\n"

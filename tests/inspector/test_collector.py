@@ -9,12 +9,13 @@ import time
 from collections import Counter
 
 import pytest
+from projects import closed, opened
 from virtual import accept, virtual
 
-from rxnodes import Project
+from rxnodes import ConnectOptions, Project
 from rxnodes.inspector import collector as module
 from rxnodes.inspector.collector import Collector
-from rxnodes.testing import ScriptedTransport
+from rxnodes.testing import ScriptedTransport, peer_script
 
 URL = "ws://chat.test/?token=secret"
 RECONNECT = {"enabled": True, "initial_delay": 4, "jitter": False}
@@ -69,7 +70,7 @@ async def test_a_row_says_what_a_connection_is_and_why():
         assert seen()[:4] == ("connecting", "dialling ws://chat.test/?token=***, attempt 2", 1, 2)
         assert row_of(collector)["retry_at"] is None
         project.transport.peer.accept()
-        assert seen() == ("open", "connected in 0.0 ms", 1, 2, False)
+        assert seen() == ("open", "connected in 0 ms", 1, 2, False)
         project.transport.peer.answers_close = False
         chat.stop()
         assert seen()[:2] == ("closing", "closing, begun by us")
@@ -83,29 +84,17 @@ async def test_a_row_says_what_a_connection_is_and_why():
         assert seen()[0::2] == ("closed", 2, True)
 
 
-@pytest.mark.parametrize(("seconds", "shown"), [(0.0023, "2.3 ms"), (0.156, "156 ms"), (1.61, "1.6 s"), (60, "60.0 s")])
-@virtual
-async def test_how_long_it_took_is_easy_to_read(seconds, shown):
-    async with collecting(lambda _: None, chat={"url": URL, "connect_timeout": 90}) as (collector, project):
-        project.websocket("chat").start()
-        await asyncio.sleep(seconds)
-        project.transport.peer.accept()
-        assert row_of(collector)["reason"] == f"connected in {shown}"
-
-
 @virtual
 async def test_a_connection_that_was_used_before_is_shown_as_it_is():
     project = Project(websocket={"open": URL, "closed": URL, "idle": URL}, transport=ScriptedTransport(accept))
     async with project:
         for name in ("open", "closed"):
-            project.websocket(name).start()
-            await project.websocket(name).wait_started()
-        project.websocket("closed").stop()
-        await project.websocket("closed").wait_stopped()
+            await opened(project.websocket(name))
+        await closed(project.websocket("closed"))
         with Collector(project) as collector:
             rows = {row["name"]: (row["state"], row["reason"]) for row in collector.rows()}
     assert rows == {
-        "open": ("open", "connected in 0.0 ms"),
+        "open": ("open", "connected in 0 ms"),
         "closed": ("closed", "closed with 1000, ended by us"),
         "idle": ("idle", "never started"),
     }
@@ -114,9 +103,7 @@ async def test_a_connection_that_was_used_before_is_shown_as_it_is():
 @virtual
 async def test_traffic_is_counted_once_a_second_and_rates_come_with_it():
     async with collecting() as (collector, project):
-        chat = project.websocket("chat")
-        chat.start()
-        await chat.wait_started()
+        chat = await opened(project.websocket("chat"))
         cursor, _ = snapshot(collector)
         for second in (1, 2):
             for _ in range(10):
@@ -134,10 +121,8 @@ async def test_traffic_is_counted_once_a_second_and_rates_come_with_it():
         await asyncio.sleep(1)
         assert update(collector, cursor) is None
         # A new session counts from zero.
-        chat.stop()
-        await chat.wait_stopped()
-        chat.start()
-        await chat.wait_started()
+        await closed(chat)
+        await opened(chat)
         project.transport.peer.send("hi")
         await asyncio.sleep(1)
         assert update(collector, cursor)["numbers"]["chat"] == [1, 2, 0, 0, 0, 0, 1, 2, 0, 0]
@@ -171,8 +156,7 @@ async def test_a_reader_gets_what_has_changed_and_no_more():
         cursor, everything = snapshot(collector)
         assert [row["name"] for row in everything["rows"]] == ["one", "other"]
         assert update(collector, cursor) is None
-        project.websocket("other").start()
-        await project.websocket("other").wait_started()
+        await opened(project.websocket("other"))
         news = update(collector, cursor)
         # What came meanwhile is merged.
         assert [(row["name"], row["state"]) for row in news["rows"]] == [("other", "open")]
@@ -187,17 +171,14 @@ async def test_a_reader_goes_on_where_it_was_or_gets_a_snapshot(monkeypatch):
         chat = project.websocket("chat")
         cursor, _ = snapshot(collector)
         at_first = collector.id_at(cursor)
-        chat.start()
-        await chat.wait_started()
+        await opened(chat)
         later = collector.cursor_at(at_first)
         news = update(collector, later)
         assert [row["state"] for row in news["rows"]] == ["open"]
         assert names(news["events"]) == ["Connecting", "Opened"]
         for _ in range(3):
-            chat.stop()
-            await chat.wait_stopped()
-            chat.start()
-            await chat.wait_started()
+            await closed(chat)
+            await opened(chat)
         assert collector.cursor_at(at_first) is None, "what it wants is no longer kept"
         with pytest.raises(LookupError):
             collector.update(cursor)
@@ -210,6 +191,7 @@ async def test_a_reader_goes_on_where_it_was_or_gets_a_snapshot(monkeypatch):
             f"{run}.x",
             f"{run}.²",
             f"{run}.-1",
+            f"{run}.{'9' * 5000}",
             f"{run}.{int(number) + 1}",
             f"0.{number}",
         ):
@@ -221,8 +203,7 @@ async def test_connections_come_and_go():
     async with collecting() as (collector, project):
         cursor, _ = snapshot(collector)
         guest = project.add_websocket("guest", URL)
-        guest.start()
-        await guest.wait_started()
+        await opened(guest)
         news = update(collector, cursor)
         assert [(row["name"], row["state"]) for row in news["rows"]] == [("guest", "open")]
         await project.remove_websocket("guest")
@@ -230,8 +211,21 @@ async def test_connections_come_and_go():
         news = update(collector, cursor)
         assert names(news["events"]) == ["Closing", "Stopped", "Removed"]
         assert [(row["name"], row["state"]) for row in news["rows"]] == [("guest", "idle")]
+        await asyncio.sleep(0)
         assert collector.row("guest").connection is again
+        project.add_websocket("another", URL)
+        await project.remove_websocket("another")
+        await asyncio.sleep(0)
+        assert names(update(collector, cursor)["events"]) == ["Removed"]
     assert [row["name"] for row in collector.rows()] == ["chat", "guest"], "those of a project that was left stay"
+
+
+@virtual
+async def test_a_row_has_its_round_trips():
+    async with collecting(peer_script("o-p-p", tick=0.5)) as (collector, project):
+        project.websocket("chat").start()
+        await asyncio.sleep(3)
+        assert row_of(collector)["latency"] == [0.5, 0.5]
 
 
 async def test_a_project_with_a_loop_of_its_own():
@@ -252,17 +246,19 @@ async def test_a_project_with_a_loop_of_its_own():
 
 
 @virtual
-async def test_no_secret_of_the_servers_answer_is_told():
+async def test_no_secret_of_the_handshake_is_told():
     def script(peer):
-        peer.accept(headers={"Set-Cookie": "s3cret-cookie"})
+        peer.accept("s3cret-token", headers={"Set-Cookie": "s3cret-cookie"})
 
-    async with collecting(script) as (collector, project):
-        project.websocket("chat").start()
-        await project.websocket("chat").wait_started()
+    async def token(_):
+        return ConnectOptions(subprotocols=["s3cret-token"])
+
+    async with collecting(script, chat={"url": URL, "before_connect": token}) as (collector, project):
+        await opened(project.websocket("chat"))
         assert project.websocket("chat").last_opened.headers["Set-Cookie"] == "s3cret-cookie"
         text = collector.snapshot()[1]
     assert "Opened" in text
-    assert "secret" not in text
+    assert "token=secret" not in text
     assert "s3cret" not in text
 
 

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 import pytest
 import pytest_asyncio
 from browser import CHROMIUM, chromium
+from projects import project_of
+from virtual import accept
 
 from rxnodes import Project
 from rxnodes.inspector import Inspector
@@ -39,10 +41,6 @@ async def browser(one_browser):
     await one_browser.close_pages()
 
 
-def accept(peer):
-    peer.accept()
-
-
 @contextlib.asynccontextmanager
 async def serving(script=accept, *, port=0, workers=None, **connections):
     """A project and its page; connections are given by name, with their settings beyond the URL."""
@@ -51,6 +49,15 @@ async def serving(script=accept, *, port=0, workers=None, **connections):
     project = Project(websocket=settings, transport=transport)
     async with Inspector(project, port=port, token=TOKEN, workers=workers) as inspector, project:
         yield inspector, project, transport
+
+
+@contextlib.asynccontextmanager
+async def looking(browser, script=accept, **options):
+    """The same in a browser, once it shows the first connection."""
+    async with serving(script, **options) as (inspector, project, transport):
+        page = await browser.open(inspector.url)
+        await page.until(shows("idle", next(iter(project.configurations))))
+        yield page, project, transport
 
 
 def row(name="chat", inner=""):
@@ -96,8 +103,7 @@ async def test_it_counts_and_says_what_is_wrong(browser):
         peer.accept() if peer.target.url.endswith("good") else peer.refuse(503)
 
     connections = {"chat": {"url": "ws://chat.test/good"}, "away": {"reconnect": RECONNECT}, "gone": {}, "idle": {}}
-    async with serving(script, **connections) as (inspector, project, transport):
-        page = await browser.open(inspector.url)
+    async with looking(browser, script, **connections) as (page, project, transport):
         for name in ("chat", "away", "gone"):
             project.websocket(name).start()
         await page.until(shows("open"))
@@ -139,9 +145,7 @@ async def test_it_goes_on_by_itself_when_the_program_comes_back(browser):
 
 
 async def test_connections_come_and_go(browser):
-    async with serving() as (inspector, project, _):
-        page = await browser.open(inspector.url)
-        await page.until(shows("idle"))
+    async with looking(browser) as (page, project, _):
         project.add_websocket("guest", "ws://chat.test/").start()
         await page.until(shows("open", "guest"))
         await project.remove_websocket("guest")
@@ -162,9 +166,7 @@ async def test_without_the_token_it_shows_nothing_and_asks_for_it(browser):
 async def test_it_can_be_used_by_keyboard_and_keeps_the_focus(browser):
     focused = "(document.activeElement.dataset.action ?? document.activeElement.id)"
     names = {f"chat {number}": {} for number in range(3)}
-    async with serving(**names) as (inspector, project, _):
-        page = await browser.open(inspector.url)
-        await page.until(shows("idle", "chat 2"))
+    async with looking(browser, **names) as (page, project, _):
         await page.press("/", "/")
         assert await page.run(focused) == "search"
         for _ in range(3):
@@ -191,9 +193,7 @@ async def test_nothing_scripts_in_what_peers_and_settings_say(browser):
         peer.accept()
         peer.close(4000, HOSTILE)
 
-    async with serving(script, **{HOSTILE: {}, "']": {}}) as (inspector, project, _):
-        page = await browser.open(inspector.url)
-        await page.until(shows("idle", HOSTILE))
+    async with looking(browser, script, **{HOSTILE: {}, "']": {}}) as (page, project, _):
         await page.run(
             "window.made = []; new MutationObserver(all => all.forEach(it => it.addedNodes.forEach("
             "node => made.push(node.nodeName)))).observe(document.body, {childList: true, subtree: true})"
@@ -215,9 +215,7 @@ async def test_nothing_scripts_in_what_peers_and_settings_say(browser):
 
 @pytest.mark.parametrize("name", [".", "..", "a/b", "50%"])
 async def test_a_connection_of_any_name_can_be_started_and_stopped(browser, name):
-    async with serving(**{name: {}}) as (inspector, _, _):
-        page = await browser.open(inspector.url)
-        await page.until(shows("idle", name))
+    async with looking(browser, **{name: {}}) as (page, _, _):
         for action, state in (("start", "open"), ("stop", "closed")):
             await click(page, row(name, f" [data-action={action}]"))
             await page.until(shows(state, name))
@@ -225,8 +223,7 @@ async def test_a_connection_of_any_name_can_be_started_and_stopped(browser, name
 
 
 async def test_what_could_not_be_done_is_said_and_then_the_state_of_the_link_again(browser):
-    project = Project(websocket={"chat": "ws://chat.test/"}, transport=ScriptedTransport())
-    async with Inspector(project, token=TOKEN) as inspector:
+    async with Inspector(project_of(), token=TOKEN) as inspector:
         page = await browser.open(inspector.url)
         await page.until(shows("idle"))
         await page.run("window.later = []; window.setTimeout = act => later.push(act)")
@@ -266,9 +263,7 @@ async def test_a_page_that_finds_no_room_says_so_and_goes_on_when_there_is(brows
 
 @pytest.mark.slow
 async def test_a_page_that_is_left_open_holds_a_minute_of_each_connection_also_out_of_sight(browser):
-    async with serving() as (inspector, _, _):
-        page = await browser.open(inspector.url)
-        await page.until(shows("idle"))
+    async with looking(browser) as (page, _, _):
         before = await held(page)
         days = 5
         await page.run(
@@ -287,9 +282,7 @@ async def held(page):
 
 
 async def test_a_connection_that_is_open_for_days_has_its_band(browser):
-    async with serving() as (inspector, _, _):
-        page = await browser.open(inspector.url)
-        await page.until(shows("idle"))
+    async with looking(browser) as (page, _, _):
         begin, width = await page.run(
             "import('./lane.js').then(({Lane}) => {"
             f" const lane = new Lane({row(inner=' .lane')}.cloneNode(true));"
@@ -303,9 +296,7 @@ async def test_a_connection_that_is_open_for_days_has_its_band(browser):
 
 
 async def test_those_who_do_not_see_it_are_told_what_each_number_is(browser):
-    async with serving() as (inspector, _, _):
-        page = await browser.open(inspector.url)
-        await page.until(shows("idle"))
+    async with looking(browser) as (page, _, _):
         await page.look(1400)
         await page.do("Accessibility.enable")
         nodes = (await page.do("Accessibility.getFullAXTree"))["nodes"]
@@ -321,9 +312,7 @@ async def test_what_turns_the_direction_of_writing_is_shown_and_turns_nothing(br
         peer.accept()
         peer.close(4000, "ok\u202eko\x1b[31m\n")
 
-    async with serving(script) as (inspector, project, _):
-        page = await browser.open(inspector.url)
-        await page.until(shows("idle"))
+    async with looking(browser, script) as (page, project, _):
         await page.run(f"{row()}.querySelector('details').open = true")
         project.websocket("chat").start()
         await page.until(shows("closed"))
@@ -334,9 +323,7 @@ async def test_what_turns_the_direction_of_writing_is_shown_and_turns_nothing(br
 @pytest.mark.slow
 async def test_a_thousand_connections_cost_no_more_than_those_that_change(browser):
     names = {f"chat {number:03}": {} for number in range(1000)}
-    async with serving(**names) as (inspector, project, _):
-        page = await browser.open(inspector.url)
-        await page.until(shows("idle", "chat 999"))
+    async with looking(browser, **names) as (page, project, _):
         await page.run(
             "window.touched = new Set(); new MutationObserver(all => all.forEach(it => touched.add("
             "it.target.closest?.('.row')?.dataset.connection))).observe(document.getElementById('rows'),"
@@ -357,8 +344,7 @@ async def test_a_thousand_connections_cost_no_more_than_those_that_change(browse
 
 @pytest.mark.parametrize("width", [360, 1400])
 async def test_it_fits_its_window(browser, width):
-    async with serving(**{"x" * 200: {}, "chat": {}}) as (inspector, project, _):
-        page = await browser.open(inspector.url)
+    async with looking(browser, **{"x" * 200: {}, "chat": {}}) as (page, project, _):
         project.websocket("chat").start()
         await page.until(shows("open"))
         await page.look(width, mobile=width < 500)
@@ -394,8 +380,7 @@ def part(selector):
 
 async def test_it_shows_workers_their_leases_and_takeovers_where_there_is_a_fleet(browser):
     staff = Staff("w1", "w2", HOSTILE)
-    async with serving(workers=staff) as (inspector, _, _):
-        page = await browser.open(inspector.url)
+    async with looking(browser, workers=staff) as (page, _, _):
         await page.until(f"{part('[data-worker=w1] .standing')} === 'alive'")
         assert await page.run(part("#staff")) == "3 workers"
         await page.until(f"{row(inner=' .holder')}.textContent === 'w1'")
@@ -426,8 +411,6 @@ async def test_it_shows_workers_their_leases_and_takeovers_where_there_is_a_flee
 
 
 async def test_without_a_fleet_it_says_nothing_of_workers(browser):
-    async with serving() as (inspector, _, _):
-        page = await browser.open(inspector.url)
-        await page.until(shows("idle"))
+    async with looking(browser) as (page, _, _):
         assert not await page.run("document.getElementById('fleet').checkVisibility()")
         assert await page.run(f"{row(inner=' .holder')}.textContent") == ""

@@ -14,6 +14,7 @@ import threading
 import pytest
 
 from rxnodes.recording import LeftOut, Message, Messages, Pulse, Recording
+from rxnodes.recording import keeping as module
 from rxnodes.recording.entries import Recorded
 from rxnodes.recording.keeping import InFile, InMemory
 from rxnodes.recording.lines import Head, head_line, line_of
@@ -37,14 +38,10 @@ def add(keeping, *entries):
         rewriting.join()
 
 
-def fill(keeping, count=400):
-    """Lifecycle events, pulses and messages, all mixed."""
-    add(keeping, Recorded(0.0, connecting()), Recorded(0.0, opened()))
+def fill(keeping, count=100):
+    """Adds messages, one a second."""
     for number in range(count):
-        add(keeping, Recorded(float(number), message(payload="x" * 100)))
-        if number % 10 == 0:
-            add(keeping, Recorded(float(number), Pulse(**COMMON, node="WebSocket Client Send")))
-    add(keeping, Recorded(float(count), stopped()))
+        add(keeping, Recorded(float(number), message()))
 
 
 @pytest.fixture(params=["memory", "file"])
@@ -56,7 +53,12 @@ def keep(request, tmp_path):
 
 def test_what_grows_too_large_loses_its_oldest_messages(keep):
     keeping = keep(30_000)
-    fill(keeping)
+    add(keeping, Recorded(0.0, connecting()), Recorded(0.0, opened()))
+    for number in range(400):
+        add(keeping, Recorded(float(number), message(payload="x" * 100)))
+        if number % 10 == 0:
+            add(keeping, Recorded(float(number), Pulse(**COMMON, node="WebSocket Client Send")))
+    add(keeping, Recorded(400.0, stopped()))
     keeping.close()
     entries = keeping.entries()
     assert isinstance(entries[0].value, LeftOut)
@@ -113,7 +115,6 @@ def test_a_file_is_bounded_and_whole_at_every_moment(tmp_path):
 
 def test_what_comes_while_the_file_is_rewritten_is_kept(tmp_path, monkeypatch):
     go_on = threading.Event()
-    from rxnodes.recording import keeping as module
 
     def thinned(lines, budget, original=module._thinned):
         assert go_on.wait(5)
@@ -166,8 +167,7 @@ def test_a_disk_that_is_full_ends_the_recording_and_nothing_else(tmp_path, monke
 def test_two_recorders_of_one_file_do_not_spoil_it(tmp_path, is_rewritten):
     path = tmp_path / "run.jsonl"
     first = InFile(path, 2000 if is_rewritten else 100_000, head_line(HEAD))
-    for number in range(50):
-        add(first, Recorded(float(number), message()))
+    fill(first, 50)
     with pytest.raises(OSError, match="another recorder writes to it") as refused:
         InFile(path, 5000, head_line(HEAD))
     assert refused.value.errno == errno.EBUSY
@@ -194,8 +194,7 @@ def test_a_link_stays_and_what_it_leads_to_is_bounded(tmp_path):
     link.symlink_to(target)
     keeping = InFile(link, 5000, head_line(HEAD))
     assert stat.S_IMODE(target.stat().st_mode) == 0o600, "a file that was there may be open to others"
-    for number in range(100):
-        add(keeping, Recorded(float(number), message()))
+    fill(keeping)
     keeping.close()
     assert link.is_symlink()
     assert isinstance(Recording.load(target).recorded[0].value, LeftOut)
@@ -207,8 +206,7 @@ def test_what_a_program_that_was_killed_has_left_is_no_hindrance(tmp_path):
     (tmp_path / "precious").write_text("precious")
     (tmp_path / ".run.jsonl.rewritten").symlink_to(tmp_path / "precious")
     keeping = InFile(tmp_path / "run.jsonl", 5000, head_line(HEAD))
-    for number in range(100):
-        add(keeping, Recorded(float(number), message()))
+    fill(keeping)
     keeping.close()
     assert (tmp_path / "precious").read_text() == "precious"
     assert {it.name for it in tmp_path.iterdir()} == {"precious", "run.jsonl"}
@@ -217,26 +215,22 @@ def test_what_a_program_that_was_killed_has_left_is_no_hindrance(tmp_path):
 
 @pytest.mark.parametrize("error", [MemoryError(), OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))])
 def test_a_file_that_cannot_be_rewritten_ends_the_recording_and_nothing_else(tmp_path, monkeypatch, caplog, error):
-    from rxnodes.recording import keeping as module
-
     def fail(*_):
         raise error
 
     descriptors = len(os.listdir("/dev/fd"))
     keeping = InFile(tmp_path / "run.jsonl", 5000, head_line(HEAD))
-    monkeypatch.setattr(InFile if isinstance(error, OSError) else module, *_failing(error), fail)
-    for number in range(100):
-        add(keeping, Recorded(float(number), message()))
+    if isinstance(error, OSError):
+        monkeypatch.setattr(InFile, "_take_over", fail)
+    else:
+        monkeypatch.setattr(module, "_thinned", fail)
+    fill(keeping)
     keeping.close()
     [record] = caplog.records
     assert record.getMessage().startswith("the recording ends here:")
     assert [it.name for it in tmp_path.iterdir()] == ["run.jsonl"]
     assert len(os.listdir("/dev/fd")) == descriptors
     assert keeping.entries()
-
-
-def _failing(error):
-    return ["_take_over" if isinstance(error, OSError) else "_thinned"]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from rxnodes import ConnectError, ConnectionLost, HandlerError, Initiator
+from rxnodes.lifecycle.secret_text import SecretText
 from rxnodes.recording import LeftOut, Message, Messages, Pulse
 from rxnodes.recording.entries import Recorded
 from rxnodes.recording.lines import Head, head_line, line_of, read
@@ -57,9 +58,15 @@ def test_an_exception_keeps_its_type_its_text_and_its_numbers(error):
         assert getattr(told.value.error, name, None) == getattr(error, name, None)
 
 
-def test_what_may_be_secret_of_an_exception_is_not_written():
-    error = ConnectError("refused", body=b"top-secret", headers={"Set-Cookie": "top-secret"})
-    assert b"top-secret" not in line_of(Recorded(0.0, error_event("connect", error)))
+@pytest.mark.parametrize(
+    "event",
+    [
+        error_event("connect", ConnectError("refused", body=b"top-secret", headers={"Set-Cookie": "top-secret"})),
+        opened(subprotocol=SecretText("top-secret")),
+    ],
+)
+def test_what_may_be_secret_is_not_written(event):
+    assert b"top-secret" not in line_of(Recorded(0.0, event))
 
 
 def test_entries_are_in_the_order_of_time():

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from projects import project_of
 
 from rxnodes import Connection, ConnectionLost, Project, ProtocolError
 from rxnodes.recording.marbles import align, cells_of, draw, parse
@@ -123,16 +124,11 @@ async def play(script, *, stop_after=None, seconds=30, **fields):
     return recording, transport
 
 
-@in_virtual_time
-async def test_the_issues_lifecycle():
-    recording, _ = await play(peer_script("--o--m-m--X-|"))
-    assert recording.to_marbles() == "c-o--m-m--X-s"
-
-
 @pytest.mark.parametrize(
     ("diagram", "told"),
     [
         ("o", "(co) 29.9s (xs)"),
+        ("--o--m-m--X-|", "c-o--m-m--X-s"),
         ("--o-m", "c-o-m 29.5s (xs)"),
         ("-o-(mm)m-X", "co-(mm)m-(Xs)"),
         ("-o-X---|", "co-X---s"),
@@ -154,25 +150,27 @@ async def test_each_letter_is_something_that_a_peer_does(diagram, told):
     assert len(transport.peers) == 1
 
 
+@pytest.mark.parametrize(
+    ("diagram", "error", "says"),
+    [
+        ("-o-v", ProtocolError, ""),
+        ("-o-|", ConnectionLost, "without a Close frame"),
+        ("-o-#", ConnectionLost, "reset"),
+    ],
+)
 @in_virtual_time
-async def test_the_words_of_the_ends():
-    recording, _ = await play(peer_script("-o-X", close=(1001, "bye")))
+async def test_an_end_has_its_error(diagram, error, says):
+    recording, _ = await play(peer_script(diagram))
+    assert isinstance(recording.stopped[0].error, error)
+    assert says in recording.errors[0].message
+
+
+@pytest.mark.parametrize("messages", [None, ["a", b"b", "c"]])
+@in_virtual_time
+async def test_messages_are_sent_in_order_and_the_close_frame_behind_them(messages):
+    recording, _ = await play(peer_script("-o-m(mm)X", messages=messages, close=(1001, "bye")))
+    assert recording.messages == (messages or ["1", "2", "3"])
     assert [(it.code, it.reason, it.was_clean) for it in recording.stopped] == [(1001, "bye", True)]
-    recording, _ = await play(peer_script("-o-v"))
-    assert isinstance(recording.stopped[0].error, ProtocolError)
-    recording, _ = await play(peer_script("-o-|"))
-    assert isinstance(recording.stopped[0].error, ConnectionLost)
-    assert "without a Close frame" in recording.errors[0].message
-    recording, _ = await play(peer_script("-o-#"))
-    assert "reset" in recording.errors[0].message
-
-
-@in_virtual_time
-async def test_messages_are_sent_in_order():
-    recording, _ = await play(peer_script("-o-m(mm)X"))
-    assert recording.messages == ["1", "2", "3"]
-    recording, _ = await play(peer_script("-o-m(mm)X", messages=["a", b"b", "c"]))
-    assert recording.messages == ["a", b"b", "c"]
 
 
 @in_virtual_time
@@ -217,8 +215,7 @@ async def test_a_peer_waits_for_what_a_login_sends(diagram, log_in, told):
 
 @in_virtual_time
 async def test_a_pong_is_one_of_the_heartbeat():
-    transport = ScriptedTransport(peer_script("-o-p", tick=0.25))
-    async with Project(websocket={"chat": "ws://chat.test/"}, transport=transport) as project:
+    async with project_of(peer_script("-o-p", tick=0.25)) as project:
         round_trips = []
         project.websocket("chat").latency.subscribe(round_trips.append)
         project.websocket("chat").start()
@@ -226,22 +223,22 @@ async def test_a_pong_is_one_of_the_heartbeat():
     assert round_trips == [0.25]
 
 
+@pytest.mark.parametrize(
+    ("diagram", "fields", "told", "end"),
+    [
+        ("-o--------X", {}, "co---(xs)", (3000, "", "local")),
+        ("-o--------|", {}, "co---(xs)", (3000, "", "local")),
+        ("-o--------X-|", {}, "co---x------s", (3000, "", "local")),
+        ("-o--------X", {"answers_close": False, "close": (4000, "no")}, "co---x----s", (4000, "no", "local")),
+        ("-o", {"answers_close": False}, "co---x 1.9s (es)", (1006, "", "timeout")),
+    ],
+)
 @in_virtual_time
-async def test_a_peer_answers_a_close_frame_at_once_unless_told_otherwise():
-    recording, transport = await play(peer_script("-o--------X"), stop_after=0.5)
-    recording.assert_marbles("co---(xs)")
+async def test_a_peer_answers_a_close_frame_at_once_unless_told_otherwise(diagram, fields, told, end):
+    recording, transport = await play(peer_script(diagram, **fields), stop_after=0.5, close_timeout=2)
+    recording.assert_marbles(told)
+    assert [(it.code, it.reason, it.initiator) for it in recording.stopped] == [end]
     assert transport.peer.close_frame == (3000, "enough")
-    recording, _ = await play(peer_script("-o--------|"), stop_after=0.5)
-    recording.assert_marbles("co---(xs)")
-    recording, _ = await play(peer_script("-o--------X-|"), stop_after=0.5)
-    recording.assert_marbles("co---x------s")
-    assert (recording.stopped[0].code, recording.stopped[0].was_clean) == (3000, True)
-    recording, _ = await play(peer_script("-o--------X", answers_close=False, close=(4000, "so be it")), stop_after=0.5)
-    recording.assert_marbles("co---x----s")
-    assert (recording.stopped[0].code, recording.stopped[0].reason) == (4000, "so be it")
-    recording, _ = await play(peer_script("-o", answers_close=False), stop_after=0.5, close_timeout=2)
-    recording.assert_marbles("co---x 1.9s (es)")
-    assert recording.stopped[0].initiator == "timeout"
 
 
 @in_virtual_time
@@ -253,8 +250,7 @@ async def test_what_a_diagram_says_behind_the_links_end_does_not_happen():
 
 @in_virtual_time
 async def test_a_tick_can_take_another_time():
-    transport = ScriptedTransport(peer_script("--o-m-X", tick=2))
-    async with Project(websocket={"chat": "ws://chat.test/"}, transport=transport) as project:
+    async with project_of(peer_script("--o-m-X", tick=2)) as project:
         fine, coarse = record(project.websocket("chat"), tick=0.5), record(project.websocket("chat"), tick=2)
         project.websocket("chat").start()
         await project.websocket("chat").wait_stopped()
@@ -359,12 +355,7 @@ async def test_each_connection_has_a_script_by_its_url():
 @pytest.mark.parametrize("key", ["ws://chat.test", "ws://chat.test/", "ws://Chat.Test:80/", "ws://you@chat.test"])
 @in_virtual_time
 async def test_a_url_may_be_spelt_in_several_ways(spelt, key):
-    async with Project(
-        websocket={"chat": spelt}, transport=ScriptedTransport(by_url({key: "-o-X", "wss://chat.test": "-r"}))
-    ) as project:
-        recording = record(project.websocket("chat"))
-        project.websocket("chat").start()
-        await project.websocket("chat").wait_stopped()
+    recording, _ = await play(by_url({key: "-o-X", "wss://chat.test": "-r"}), url=spelt)
     recording.assert_marbles("co-(Xs)")
 
 

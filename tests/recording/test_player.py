@@ -100,9 +100,8 @@ async def test_filler_is_of_the_same_kind_and_size_and_said_to_be_filler(caplog)
     with caplog.at_level(logging.WARNING, "rxnodes"):
         transport = first.transport()
     assert "filler" in caplog.text
-    project = Project(websocket={"chat": URL}, transport=transport)
     seen = []
-    async with project:
+    async with Project(websocket={"chat": URL}, transport=transport) as project:
         on_receive(project.websocket("chat"), is_binary=None).subscribe(seen.append)
         project.websocket("chat").start()
         await project.websocket("chat").wait_stopped()
@@ -112,8 +111,7 @@ async def test_filler_is_of_the_same_kind_and_size_and_said_to_be_filler(caplog)
 @in_virtual_time
 async def test_a_dial_beyond_those_recorded_is_refused():
     first = await run(ScriptedTransport(peer_script("-o-X")))
-    project = Project(websocket={"chat": URL}, transport=first.transport())
-    async with project:
+    async with Project(websocket={"chat": URL}, transport=first.transport()) as project:
         chat = project.websocket("chat")
         for _ in range(2):
             chat.start()

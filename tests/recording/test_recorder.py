@@ -14,18 +14,15 @@ import textwrap
 import weakref
 
 import pytest
+from projects import closed, opened, project_of
 from reactivex import operators as ops
 
-from rxnodes import Project, pulse
+from rxnodes import Project, UnknownConfiguration, pulse
 from rxnodes.recording import Message, Messages, Pulse, Recorder, Recording
 from rxnodes.testing import ScriptedTransport, WebSocketServer, attempts, echo, in_virtual_time, peer_script
 from rxnodes.websocket import client_send, client_start, client_stop, on_receive, on_start
 
 RECONNECT = {"enabled": True, "initial_delay": 0.5, "jitter": False}
-
-
-def project_of(script, **fields):
-    return Project(websocket={"chat": {"url": "ws://chat.test/", **fields}}, transport=ScriptedTransport(script))
 
 
 def lines_of(path):
@@ -84,6 +81,7 @@ async def test_what_was_recorded_is_loaded_as_it_was(tmp_path):
     loaded = Recording.load(tmp_path / "run.jsonl")
     assert [repr(it.value) for it in loaded.recorded] == [repr(it.value) for it in to_memory.recording.recorded]
     assert loaded.to_marbles() == to_memory.recording.to_marbles() == to_file.recording.to_marbles()
+    assert loaded.began_at == to_file.recording.began_at
     assert loaded.messages == ["a"]
     assert loaded.states == to_memory.recording.states
     assert [type(error.error) for error in loaded.errors] == [type(it.error) for it in to_memory.recording.errors]
@@ -119,6 +117,8 @@ async def test_without_payloads_what_comes_close_together_is_one_entry():
     assert (alone.time, alone.value.size, alone.value.payload) == (2.0, 5, None)
     with pytest.raises(ValueError, match="payloads=True"):
         recording.messages  # noqa: B018
+    with pytest.raises(AssertionError, match=r"at 1 s; recorded there:\n  \d+ messages"):
+        recording.assert_marbles("(co)")
 
 
 class Frame(bytes):
@@ -132,8 +132,7 @@ async def test_what_was_sent_is_recorded_of_whatever_type(tmp_path, payloads):
     chat = project.websocket("chat")
     with Recorder(project, tmp_path / "run.jsonl", payloads=payloads):
         async with project:
-            chat.start()
-            await chat.wait_started()
+            await opened(chat)
             chat.send(Frame(b"abc"))
             chat.send("é")
     sent = [it for it in Recording.load(tmp_path / "run.jsonl").of(Message) if it.value.direction == "out"]
@@ -160,6 +159,8 @@ async def test_connections_that_come_later_are_recorded_and_others_are_not():
         "late:  ------co-(Xs)",
     ]
     assert everything.recording.only("late").to_marbles() == "------co-(Xs)"
+    with pytest.raises(UnknownConfiguration):
+        everything.recording.only("later")
     with pytest.raises(ValueError, match="3 connections"):
         everything.recording.assert_marbles("")
 
@@ -186,9 +187,7 @@ async def test_a_connection_that_was_removed_is_not_held():
     project = Project(websocket={}, transport=ScriptedTransport(peer_script("-o-m")))
     with Recorder(project) as recorder:
         async with project:
-            removed = project.add_websocket("guest", "ws://guest.test/")
-            removed.start()
-            await removed.wait_started()
+            removed = await opened(project.add_websocket("guest", "ws://guest.test/"))
             await project.remove_websocket("guest")
             removed = weakref.ref(removed)
             await asyncio.sleep(1)
@@ -215,11 +214,9 @@ async def test_neither_a_login_nor_a_secret_is_recorded(tmp_path):
     chat = project.websocket("chat")
     with Recorder(project, tmp_path / "run.jsonl", payloads=True):
         async with project:
-            chat.start()
-            await chat.wait_started()
+            await opened(chat)
             await chat.send("after the login")
-            chat.stop()
-            await chat.wait_stopped()
+            await closed(chat)
     text = (tmp_path / "run.jsonl").read_text()
     assert "top-secret" not in text
     assert [line["payload"] for line in lines_of(tmp_path / "run.jsonl") if line.get("event") == "Message"] == [
@@ -291,10 +288,8 @@ async def test_a_program_that_is_killed_leaves_a_recording(tmp_path):
                 async with project:
                     chat = project.websocket("chat")
                     chat.lifecycle.subscribe(lambda it: type(it).__name__ == "Stopped" and os.kill(os.getpid(), signal.SIGKILL))
-                    chat.start()
-                    await chat.wait_started()
-                    chat.stop()
-                    await chat.wait_stopped()
+                    await opened(chat)
+                    await closed(chat)
 
         asyncio.run(main())
     """

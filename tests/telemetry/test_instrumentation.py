@@ -11,29 +11,22 @@ import weakref
 
 import aiohttp
 import pytest
-from observed import Observed
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import MeterProvider
+from projects import closed, opened, project_of
 from prometheus_client import start_http_server
+from virtual import accept
 
 from rxnodes import Project
 from rxnodes.telemetry import instrument
-from rxnodes.testing import ScriptedTransport, WebSocketServer, echo, in_virtual_time, peer_script
+from rxnodes.testing import WebSocketServer, echo, in_virtual_time, peer_script
 from rxnodes.websocket import request
 
 NAME = "rxnodes.connection.name"
 
 
-def accepting(*names):
-    settings = {name: f"ws://{name}.test/" for name in names}
-    return Project(websocket=settings, transport=ScriptedTransport(lambda peer: peer.accept()))
-
-
 async def a_session(connection):
-    connection.start()
-    await connection.wait_started()
-    connection.stop()
-    await connection.wait_stopped()
+    await closed(await opened(connection))
 
 
 def sessions(observed):
@@ -41,9 +34,8 @@ def sessions(observed):
 
 
 @in_virtual_time
-async def test_connections_that_come_later_are_seen_from_their_beginning():
-    observed = Observed()
-    project = accepting("settings")
+async def test_connections_that_come_later_are_seen_from_their_beginning(observed):
+    project = project_of(accept, "settings")
     instrument(project, **observed.providers)
     async with project:
         for connection in (project.websocket("settings"), project.add_websocket("added", "ws://added.test/")):
@@ -53,10 +45,9 @@ async def test_connections_that_come_later_are_seen_from_their_beginning():
 
 
 @in_virtual_time
-async def test_projects_share_a_provider():
+async def test_projects_share_a_provider(observed):
     """The SDK ignores the callbacks of whoever sets up a metric a second time."""
-    observed = Observed()
-    async with accepting("chat", "a") as first, accepting("chat", "b") as second:
+    async with project_of(accept, "chat", "a") as first, project_of(accept, "chat", "b") as second:
         for project in (first, second):
             instrument(project, **observed.providers)
         for connection in (first.websocket("chat"), second.websocket("chat"), second.websocket("b")):
@@ -65,9 +56,8 @@ async def test_projects_share_a_provider():
 
 
 @in_virtual_time
-async def test_nothing_is_told_twice_and_the_last_disposable_ends_it():
-    observed = Observed()
-    async with accepting("chat") as project:
+async def test_nothing_is_told_twice_and_the_last_disposable_ends_it(observed):
+    async with project_of() as project:
         chat = project.websocket("chat")
         disposables = [instrument(project, **observed.providers) for _ in range(2)]
         for count in (1, 2):
@@ -88,12 +78,11 @@ async def test_nothing_is_told_twice_and_the_last_disposable_ends_it():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["disposed", "removed", "left"])
-def test_nothing_leaks(how):
-    observed = Observed()
+def test_nothing_leaks(observed, how):
 
     @in_virtual_time
     async def run():
-        async with accepting("other") as project:
+        async with project_of(accept, "other") as project:
             chat = project.add_websocket("chat", "ws://chat.test/")
             disposable = instrument(project, **observed.providers)
             await a_session(chat)
@@ -138,15 +127,13 @@ class Broken:
     record = start_span = emit = _raise
 
 
-def test_a_provider_that_raises_harms_nothing_else(caplog):
-    observed = Observed()
+def test_a_provider_that_raises_harms_nothing_else(observed, caplog):
     broken = Broken()
     errors = []
 
     @in_virtual_time
     async def run():
-        transport = ScriptedTransport(peer_script("o-mp"))
-        async with Project(websocket={"chat": "ws://chat.test/"}, transport=transport) as project:
+        async with project_of(peer_script("o-mp")) as project:
             instrument(project, meter_provider=broken, tracer_provider=broken, logger_provider=broken)
             instrument(project, **observed.providers)
             chat = project.websocket("chat")
@@ -165,8 +152,7 @@ def test_a_provider_that_raises_harms_nothing_else(caplog):
     assert (sessions(observed), len(observed.spans), len(observed.logs)) == ({"chat": 1}, 2, 4)
 
 
-def test_from_another_thread():
-    observed = Observed()
+def test_from_another_thread(observed):
     with WebSocketServer(echo) as server, Project(websocket={"chat": server.url}) as project:
         disposable = instrument(project, **observed.providers)
         chat = project.websocket("chat")
@@ -187,8 +173,7 @@ async def test_what_prometheus_scrapes():
             instrument(project, meter_provider=provider)
             chat = project.websocket("chat")
             await a_session(chat)
-            chat.start()
-            await chat.wait_started()
+            await opened(chat)
             await request(chat, "hello", match=lambda _: True)
             port = listening.server_port
             async with aiohttp.ClientSession() as client, client.get(f"http://127.0.0.1:{port}/metrics") as answer:
@@ -214,27 +199,22 @@ async def test_what_prometheus_scrapes():
 @pytest.mark.slow
 def test_instrumented_before_the_global_provider_is_set():
     program = """if True:
-        import asyncio
         from observed import Observed
         from opentelemetry import metrics, trace
-        from rxnodes import Project
+        from projects import opened, project_of
         from rxnodes.telemetry import instrument
-        from rxnodes.testing import ScriptedTransport, run_in_virtual_time
+        from rxnodes.testing import run_in_virtual_time
 
         async def main():
             observed = Observed()
-            accepting = ScriptedTransport(lambda peer: peer.accept())
-            settings = {"chat": "ws://chat.test/"}
-            async with Project(websocket=settings, transport=accepting) as early:
+            async with project_of() as early:
                 instrument(early)
                 metrics.set_meter_provider(observed.providers["meter_provider"])
                 trace.set_tracer_provider(observed.providers["tracer_provider"])
-                async with Project(websocket=settings, transport=accepting) as late:
+                async with project_of() as late:
                     instrument(late)
                     for project in (early, late):
-                        chat = project.websocket("chat")
-                        chat.start()
-                        await chat.wait_started()
+                        await opened(project.websocket("chat"))
             print(observed.points("rxnodes.session.count"), len(observed.spans))
 
         run_in_virtual_time(main())"""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-from observed import Observed
 from opentelemetry._logs import SeverityNumber
 
 from rxnodes import Project
@@ -14,8 +13,7 @@ from rxnodes.testing import ScriptedTransport, attempts, in_virtual_time, peer_s
 
 
 @in_virtual_time
-async def test_each_lifecycle_event_is_a_log_event():
-    observed = Observed()
+async def test_each_lifecycle_event_is_a_log_event(observed):
     events = []
     reconnect = {"enabled": True, "initial_delay": 2, "jitter": False}
     transport = ScriptedTransport(attempts(peer_script("-r"), peer_script("o-X", close=(4000, "enough"))))

@@ -9,25 +9,16 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from observed import Observed
+from projects import closed, opened, project_of
 from steering import Steering
+from virtual import accept
 
 from rxnodes import ConnectionState, Project
 from rxnodes.telemetry import instrument, metrics
-from rxnodes.testing import ScriptedTransport, WebSocketServer, attempts, echo, in_virtual_time, peer_script, stopped
+from rxnodes.testing import WebSocketServer, attempts, echo, in_virtual_time, peer_script, stopped
 
 NAME = "rxnodes.connection.name"
 DIRECTION = "network.io.direction"
-
-
-@pytest.fixture
-def observed():
-    return Observed()
-
-
-def project_of(script, *names, **fields):
-    settings = {name: {"url": f"ws://{name}.test/", **fields} for name in names or ["chat"]}
-    return Project(websocket=settings, transport=ScriptedTransport(script))
 
 
 def traffic(observed):
@@ -40,46 +31,31 @@ def traffic(observed):
 
 
 @pytest.mark.parametrize(
-    ("script", "act", "attempt", "session", "error"),
+    ("diagram", "attempt", "session", "errors"),
     [
-        pytest.param("o", "stop", ("opened", None), ("local", 1000, True), None, id="stopped"),
-        pytest.param("o", "abort", ("opened", None), ("local", 1006, False), None, id="aborted"),
-        pytest.param("", "stop", ("stopped", None), ("local", 1006, False), None, id="stopped while connecting"),
-        pytest.param("oX", None, ("opened", None), ("remote", 1000, True), None, id="closed by the peer"),
+        pytest.param("o", ("opened", None), ("local", 1000, True), set(), id="stopped"),
+        pytest.param("", ("stopped", None), ("local", 1006, False), set(), id="stopped while connecting"),
+        pytest.param("oX", ("opened", None), ("remote", 1000, True), set(), id="closed by the peer"),
         pytest.param(
-            *("r", None, ("failed", "ConnectError"), ("network", 1006, False)),
-            ("connect", "ConnectError"),
-            id="refused",
+            *("r", ("failed", "ConnectError"), ("network", 1006, False)), {("connect", "ConnectError")}, id="refused"
         ),
-        pytest.param(
-            *("o#", None, ("opened", None), ("network", 1006, False)), ("receive", "ConnectionLost"), id="broken"
-        ),
+        pytest.param(*("o#", ("opened", None), ("network", 1006, False)), {("receive", "ConnectionLost")}, id="broken"),
     ],
 )
-def test_an_attempt_and_its_session_are_counted_once(script, act, attempt, session, error):
-    observed = Observed()
-
-    @in_virtual_time
-    async def run():
-        async with project_of(peer_script(script)) as project:
-            instrument(project, **observed.providers)
-            chat = project.websocket("chat")
-            chat.start()
-            await asyncio.sleep(1)
-            if chat.is_live:
-                getattr(chat, act)()
-            await chat.wait_stopped()
-
-    run()
+@in_virtual_time
+async def test_an_attempt_and_its_session_are_counted_once(observed, diagram, attempt, session, errors):
+    async with project_of(peer_script(diagram)) as project:
+        instrument(project, **observed.providers)
+        project.websocket("chat").start()
+        await asyncio.sleep(1)
     assert observed.points("rxnodes.attempt.count", "rxnodes.outcome", "error.type", NAME) == {(*attempt, "chat"): 1}
     ends = ("rxnodes.initiator", "rxnodes.close.code", "rxnodes.close.clean", NAME)
     assert observed.points("rxnodes.session.count", *ends) == {(*session, "chat"): 1}
-    assert observed.points("rxnodes.error.count", "rxnodes.phase", "error.type") == ({error: 1} if error else {})
+    assert observed.points("rxnodes.error.count", "rxnodes.phase", "error.type") == dict.fromkeys(errors, 1)
 
 
 @in_virtual_time
-async def test_every_attempt_of_a_session_is_counted():
-    observed = Observed()
+async def test_every_attempt_of_a_session_is_counted(observed):
     reconnect = {"enabled": True, "initial_delay": 1, "jitter": False}
     async with project_of(attempts("r", "o#", "o"), reconnect=reconnect) as project:
         instrument(project, **observed.providers)
@@ -92,35 +68,28 @@ async def test_every_attempt_of_a_session_is_counted():
 
 
 @in_virtual_time
-async def test_messages_are_counted_while_a_session_runs_and_over_sessions():
-    observed = Observed()
-    transport = ScriptedTransport(lambda peer: peer.accept())
-    async with Project(websocket={"chat": "ws://chat.test/"}, transport=transport) as project:
+async def test_messages_are_counted_while_a_session_runs_and_over_sessions(observed):
+    peers = []
+    async with project_of(lambda peer: (peers.append(peer), peer.accept())) as project:
         chat = project.websocket("chat")
         instrument(project, **observed.providers)
         assert traffic(observed) == [0, 0, 0, 0]
-        chat.start()
-        await chat.wait_started()
-        transport.peer.send("äh")
+        await opened(chat)
+        peers[0].send("äh")
         chat.send(b"12345")
         assert traffic(observed) == [1, 1, 3, 5]
-        chat.stop()
-        await chat.wait_stopped()
+        await closed(chat)
         assert traffic(observed) == [1, 1, 3, 5]
-        chat.start()
-        await chat.wait_started()
+        await opened(chat)
         chat.send("x")
         assert traffic(observed) == [1, 2, 3, 6]
     assert traffic(observed) == [1, 2, 3, 6], "the last export of a program comes when its project has been left"
 
 
 @in_virtual_time
-async def test_what_was_carried_without_telemetry_is_not_counted():
-    observed = Observed()
-    async with project_of(lambda peer: peer.accept()) as project:
-        chat = project.websocket("chat")
-        chat.start()
-        await chat.wait_started()
+async def test_what_was_carried_without_telemetry_is_not_counted(observed):
+    async with project_of() as project:
+        chat = await opened(project.websocket("chat"))
         for is_counted in (False, True, False, True):
             disposable = instrument(project, **observed.providers) if is_counted else None
             chat.send("x")
@@ -130,8 +99,7 @@ async def test_what_was_carried_without_telemetry_is_not_counted():
 
 
 @in_virtual_time
-async def test_a_login_is_in_no_metric():
-    observed = Observed()
+async def test_a_login_is_in_no_metric(observed):
 
     async def log_in(greeting):
         await greeting.send("token")
@@ -145,20 +113,15 @@ async def test_a_login_is_in_no_metric():
     during = []
     async with project_of(script, after_connect=log_in) as project:
         instrument(project, **observed.providers)
-        chat = project.websocket("chat")
-        chat.start()
-        await chat.wait_started()
+        await opened(project.websocket("chat"))
         assert during == [[0, 0, 0, 0]]
         assert traffic(observed) == [1, 0, 4, 0]
     assert traffic(observed) == [1, 0, 4, 0]
 
 
 @in_virtual_time
-async def test_durations():
-    observed = Observed()
-    transport = ScriptedTransport(peer_script("--o-----p", answers_close=False))
-    settings = {"url": "ws://chat.test/", "close_timeout": 2}
-    async with Project(websocket={"chat": settings}, transport=transport) as project:
+async def test_durations(observed):
+    async with project_of(peer_script("--o-----p", answers_close=False), close_timeout=2) as project:
         instrument(project, **observed.providers)
         chat = project.websocket("chat")
         chat.start()
@@ -174,13 +137,11 @@ async def test_durations():
 
 
 @in_virtual_time
-async def test_every_state_is_told_of_every_connection():
-    observed = Observed()
-    async with project_of(lambda peer: peer.accept(), "a", "b") as project:
+async def test_every_state_is_told_of_every_connection(observed):
+    async with project_of(accept, "a", "b") as project:
         instrument(project, **observed.providers)
         first, _ = project.websocket("a"), project.websocket("b")
-        first.start()
-        await first.wait_started()
+        await opened(first)
         shown = observed.points("rxnodes.connection.count", NAME, "rxnodes.connection.state")
         assert {key for key, count in shown.items() if count} == {("a", "open"), ("b", "idle")}
         assert len(shown) == 2 * len(ConnectionState)
@@ -190,44 +151,36 @@ async def test_every_state_is_told_of_every_connection():
 
 
 @in_virtual_time
-async def test_without_names_connections_are_counted_together():
-    observed = Observed()
-    async with project_of(lambda peer: peer.accept(), "a", "b") as project:
+async def test_without_names_connections_are_counted_together(observed):
+    async with project_of(accept, "a", "b") as project:
         instrument(project, by_connection=False, **observed.providers)
         for name in ("a", "b"):
-            project.websocket(name).start()
-            await project.websocket(name).wait_started()
+            await opened(project.websocket(name))
             project.websocket(name).send(name)
         assert observed.points("rxnodes.connection.count", NAME, "rxnodes.connection.state")[None, "open"] == 2
         assert observed.points("rxnodes.message.count", NAME, DIRECTION)[None, "transmit"] == 2
         assert observed.histogram("rxnodes.connect.duration")[None][0] == 2
 
 
-def test_beyond_so_many_connections_the_names_are_left_out_and_nothing_is_lost(observed, monkeypatch):
+@in_virtual_time
+async def test_beyond_so_many_connections_the_names_are_left_out_and_nothing_is_lost(observed, monkeypatch):
     # The SDK has room for 2,000 sets of attributes, and would show the last ones together.
     monkeypatch.setattr(metrics, "MOST_NAMES", 3)
-
-    @in_virtual_time
-    async def run():
-        async with project_of(lambda peer: peer.accept()) as project:
-            instrument(project, **observed.providers)
-            chat = project.websocket("chat")
-            chat.start()
-            await chat.wait_started()
-            chat.send("before")
-            for number in range(2):
-                project.add_websocket(f"guest {number}", "ws://guest.test/")
-            assert len(observed.points("rxnodes.message.count", NAME, DIRECTION)) == 6
-            project.add_websocket("one more", "ws://guest.test/")
-            chat.send("after")
-            shown = observed.points("rxnodes.message.count", NAME, DIRECTION)
-            assert shown == {(None, "receive"): 0, (None, "transmit"): 2}
-            assert observed.points("rxnodes.attempt.count", NAME) == {(None,): 1}
-            await project.remove_websocket("one more")
-            states = observed.points("rxnodes.connection.count", NAME, "rxnodes.connection.state")
-            assert (states[None, "open"], states[None, "idle"]) == (1, 2)
-
-    run()
+    async with project_of() as project:
+        instrument(project, **observed.providers)
+        chat = await opened(project.websocket("chat"))
+        chat.send("before")
+        for number in range(2):
+            project.add_websocket(f"guest {number}", "ws://guest.test/")
+        assert len(observed.points("rxnodes.message.count", NAME, DIRECTION)) == 6
+        project.add_websocket("one more", "ws://guest.test/")
+        chat.send("after")
+        shown = observed.points("rxnodes.message.count", NAME, DIRECTION)
+        assert shown == {(None, "receive"): 0, (None, "transmit"): 2}
+        assert observed.points("rxnodes.attempt.count", NAME) == {(None,): 1}
+        await project.remove_websocket("one more")
+        states = observed.points("rxnodes.connection.count", NAME, "rxnodes.connection.state")
+        assert (states[None, "open"], states[None, "idle"]) == (1, 2)
 
 
 @pytest.mark.slow
@@ -245,29 +198,25 @@ def test_names_are_told_of_almost_a_thousand_connections(observed):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [200, 1_100])
-def test_the_sdk_shows_every_state_however_many_connections_there_are(observed, count):
+@in_virtual_time
+async def test_the_sdk_shows_every_state_however_many_connections_there_are(observed, count):
     """It has room for 2,000 sets of attributes, and a connection has six states: an alarm must find "open"."""
-
-    @in_virtual_time
-    async def run():
-        async with project_of(lambda peer: peer.accept(), *(f"feed-{1 + it}" for it in range(count))) as project:
-            instrument(project, **observed.providers)
-            seen, named = {}, {}
-            for number in range(1, count + 1):
-                connection = project.websocket(f"feed-{number}")
-                connection.start()
-                if number in {100, 199, 200, 900, 1_000, 1_100}:
-                    await connection.wait_started()
-                    states = observed.points("rxnodes.connection.count", NAME, "rxnodes.connection.state")
-                    assert None not in {state for _, state in states}
-                    seen[number] = sum(value for (_, state), value in states.items() if state == "open")
-                    named[number] = Counter(state for name, state in states if name is not None)
-            assert seen == {number: number for number in named}
-            assert set(named[199].values()) == {199}
-            assert named[200] == {"open": 200}
-            assert named.get(1_000, {}) == {}, "from here on no metric has names"
-
-    run()
+    async with project_of(accept, *(f"feed-{1 + it}" for it in range(count))) as project:
+        instrument(project, **observed.providers)
+        seen, named = {}, {}
+        for number in range(1, count + 1):
+            connection = project.websocket(f"feed-{number}")
+            connection.start()
+            if number in {100, 199, 200, 900, 1_000, 1_100}:
+                await connection.wait_started()
+                states = observed.points("rxnodes.connection.count", NAME, "rxnodes.connection.state")
+                assert None not in {state for _, state in states}
+                seen[number] = sum(value for (_, state), value in states.items() if state == "open")
+                named[number] = Counter(state for name, state in states if name is not None)
+        assert seen == {number: number for number in named}
+        assert set(named[199].values()) == {199}
+        assert named[200] == {"open": 200}
+        assert named.get(1_000, {}) == {}, "from here on no metric has names"
 
 
 @in_virtual_time
@@ -294,23 +243,20 @@ async def test_every_kind_of_end_is_told_however_many_there_are(observed, monkey
 
 
 @in_virtual_time
-async def test_a_name_that_comes_again_goes_on_counting():
-    observed = Observed()
-    async with project_of(lambda peer: peer.accept()) as project:
+async def test_a_name_that_comes_again_goes_on_counting(observed):
+    async with project_of() as project:
         instrument(project, **observed.providers)
         for count in (1, 2):
             guest = project.add_websocket("guest", "ws://guest.test/")
-            guest.start()
-            await guest.wait_started()
+            await opened(guest)
             guest.send("x")
             await project.remove_websocket("guest")
             assert observed.points("rxnodes.message.count", NAME, DIRECTION)["guest", "transmit"] == count
 
 
 @pytest.mark.slow
-async def test_no_collection_from_another_thread_counts_too_much_or_goes_back():
+async def test_no_collection_from_another_thread_counts_too_much_or_goes_back(observed):
     """Sessions come and go over a real network, while another thread collects all the time."""
-    observed = Observed()
     reconnect = {"enabled": True, "initial_delay": 0.001, "jitter": False}
     async with WebSocketServer(echo) as server:
         settings = {"url": server.url, "reconnect": reconnect}
@@ -326,12 +272,10 @@ async def test_no_collection_from_another_thread_counts_too_much_or_goes_back():
 
             collecting = asyncio.get_running_loop().run_in_executor(None, collect)
             for _ in range(30):
-                chat.start()
-                await chat.wait_started()
+                await opened(chat)
                 for _ in range(10):
                     chat.send("x")
-                chat.stop()
-                await chat.wait_stopped()
+                await closed(chat)
             is_over = True
             await collecting
     assert seen == sorted(seen)
@@ -371,9 +315,7 @@ async def test_how_long_closing_took_does_not_follow_a_clock_that_is_set(observe
 
     async with project_of(script) as project:
         instrument(project, **observed.providers)
-        chat = project.websocket("chat")
-        chat.start()
-        await chat.wait_started()
+        chat = await opened(project.websocket("chat"))
         chat.stop()
         monkeypatch.setattr(loop, "_began_at", loop._began_at + timedelta(hours=1))
         await chat.wait_stopped()
@@ -383,7 +325,7 @@ async def test_how_long_closing_took_does_not_follow_a_clock_that_is_set(observe
 @in_virtual_time
 async def test_what_a_session_carried_that_another_ends_is_counted_and_its_end_is_not(observed):
     steering = Steering(at_once=True)
-    async with project_of(lambda peer: peer.accept()) as project:
+    async with project_of() as project:
         project.steer(steering.take)
         instrument(project, **observed.providers)
         chat = project.websocket("chat")

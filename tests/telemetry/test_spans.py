@@ -6,8 +6,8 @@ import asyncio
 from datetime import UTC, datetime
 
 import pytest
-from observed import Observed
 from opentelemetry.trace import SpanKind, StatusCode
+from projects import project_of
 from steering import Steering
 
 from rxnodes import Closing, Connecting, Dropped, Opened, Project, Stopped
@@ -17,8 +17,7 @@ from rxnodes.testing import ScriptedTransport, attempts, in_virtual_time, peer_s
 
 
 @in_virtual_time
-async def test_an_attempt_and_a_closing_are_a_span_each():
-    observed = Observed()
+async def test_an_attempt_and_a_closing_are_a_span_each(observed):
     events = {}
     reconnect = {"enabled": True, "initial_delay": 1, "jitter": False}
     transport = ScriptedTransport(attempts(lambda peer: peer.refuse("full", status=503), "-o", close=(4000, "enough")))
@@ -73,18 +72,12 @@ async def test_an_attempt_and_a_closing_are_a_span_each():
         ),
     ],
 )
-def test_how_it_came_out(script, fields, connect, close):
-    observed = Observed()
-
-    @in_virtual_time
-    async def run():
-        transport = ScriptedTransport(peer_script(script, **fields))
-        async with Project(websocket={"chat": "ws://chat.test/"}, transport=transport) as project:
-            instrument(project, **observed.providers)
-            project.websocket("chat").start()
-            await asyncio.sleep(1)
-
-    run()
+@in_virtual_time
+async def test_how_it_came_out(observed, script, fields, connect, close):
+    async with project_of(peer_script(script, **fields)) as project:
+        instrument(project, **observed.providers)
+        project.websocket("chat").start()
+        await asyncio.sleep(1)
     spans = {it.name: it for it in observed.spans}
     assert len(spans) == len(observed.spans)
     attempt = spans["websocket connect"]
@@ -93,9 +86,8 @@ def test_how_it_came_out(script, fields, connect, close):
 
 
 @in_virtual_time
-async def test_what_is_under_way_when_it_is_disposed_ends_then():
-    observed = Observed()
-    async with Project(websocket={"chat": "ws://chat.test/"}, transport=ScriptedTransport()) as project:
+async def test_what_is_under_way_when_it_is_disposed_ends_then(observed):
+    async with project_of(None) as project:
         disposable = instrument(project, **observed.providers)
         project.websocket("chat").start()
         assert observed.spans == ()
@@ -110,11 +102,10 @@ def test_the_time_of_an_event_is_exact():
 
 
 @in_virtual_time
-async def test_a_session_that_another_ends_leaves_no_span_open():
+async def test_a_session_that_another_ends_leaves_no_span_open(observed):
     """Its `Stopped` is told elsewhere."""
-    observed, steering = Observed(), Steering(at_once=True)
-    transport = ScriptedTransport(peer_script("-o"))
-    async with Project(websocket={"chat": "ws://chat.test/"}, transport=transport) as project:
+    steering = Steering(at_once=True)
+    async with project_of(peer_script("-o")) as project:
         project.steer(steering.take)
         instrument(project, **observed.providers)
         chat = project.websocket("chat")

@@ -9,24 +9,15 @@ from typing import TYPE_CHECKING
 
 from rxnodes.fleet.rules.commands import is_wanted
 from rxnodes.fleet.rules.values import Record, Tail
-from rxnodes.lifecycle.events import Closing, Connecting, Dropped, Opened, Stopped
+from rxnodes.lifecycle.events import STATE_AFTER, Closing, Connecting, Opened, Stopped
 from rxnodes.lifecycle.states import ConnectionState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from rxnodes.fleet.rules.values import Entry
-    from rxnodes.lifecycle.events import LifecycleEvent
 
 __all__ = ["Standing", "says_all", "state_behind"]
-
-_STATES: dict[type[LifecycleEvent], ConnectionState] = {
-    Connecting: ConnectionState.CONNECTING,
-    Opened: ConnectionState.OPEN,
-    Dropped: ConnectionState.RECONNECTING,
-    Closing: ConnectionState.CLOSING,
-    Stopped: ConnectionState.CLOSED,
-}
 
 
 class Standing:
@@ -93,7 +84,7 @@ class Standing:
         state: ConnectionState | None = None
         for entry, tail in entries:
             self.tail = tail
-            state = _STATES.get(type(entry.event), state) if entry.event is not None else state
+            state = STATE_AFTER.get(type(entry.event), state) if entry.event is not None else state
         tail = self.tail
         self.state = state_behind(tail) if state is None else state
         self._old = tail.session - tail.is_live
@@ -102,7 +93,7 @@ class Standing:
         """An entry is told."""
         self.tail = tail
         if entry.event is not None:
-            self.state = _STATES.get(type(entry.event), self.state)
+            self.state = STATE_AFTER.get(type(entry.event), self.state)
 
     def pass_over(self, session: int) -> None:
         """Entries are missing: whatever sessions there were up to this one, no end of them will be told any more."""

@@ -1,5 +1,5 @@
 // The last minute of a connection: its state as a band, and its messages above (in) and below (out).
-// Everything is drawn at its own time, in seconds; moving on is nothing but another viewBox.
+// Everything is drawn at its own time, in seconds. Time moves on by another viewBox.
 
 export const SPAN = 60;
 const KEPT = SPAN + 5; // Seconds.
@@ -19,9 +19,9 @@ function make(tag, attributes) {
 }
 
 export class Lane {
-  #bands = []; // Each from when on, and the class of its state.
-  #marks = []; // When something ended or went wrong, and what.
-  #counts = []; // When, and messages a second in and out.
+  #bands = []; // Each with its time and the class of its state.
+  #marks = []; // The ends and errors, each with its time.
+  #counts = []; // Messages a second, in and out, each with its time.
   #isDrawn = true;
 
   constructor(svg) {
@@ -36,7 +36,7 @@ export class Lane {
     this.#isDrawn = false;
   }
 
-  // The state that held before anything was told.
+  // The state before the first event.
   begin(at, state) {
     if (!this.#bands.length) this.#bands.push([at, state]);
     this.#isDrawn = false;
@@ -55,7 +55,7 @@ export class Lane {
     this.#forget(at);
   }
 
-  // Also where it is not shown, since a page may be left open for days.
+  // Also while it is out of sight, because a page may be open for days.
   #forget(now) {
     for (const list of [this.#bands, this.#marks, this.#counts]) {
       // A band lasts until the next one.
@@ -75,7 +75,7 @@ export class Lane {
     this.bands.replaceChildren(...this.#bands.map(([at, state], index) => {
       const begin = Math.max(at, now - KEPT);
       const end = this.#bands[index + 1]?.[0] ?? now + AHEAD;
-      // The stretch between the stop and its end is what it is all about.
+      // The page is about the stretch from a stop to its end, which is the highest.
       const height = state === "closing" ? 16 : state === "idle" || state === "closed" ? 2 : 10;
       return make("rect", {
         class: state, x: begin - began, width: Math.max(end - begin, 0.15), y: 22 - height / 2, height,

@@ -1,26 +1,21 @@
-// The live page. What the program tells comes by one stream of server-sent events; only what has changed is touched,
-// and of the rows out of sight only their state. Whatever the peers and the settings say is shown as text.
+// The live page. The program sends one stream of server-sent events. Only what has changed is touched, and of rows out
+// of sight only their state. Whatever peers and settings say is shown as text.
 
 import { Lane } from "./lane.js";
-import { bytes, counted, seconds, shown, timeOfDay, told } from "./words.js";
+import { $, bytes, counted, say, seconds, shown, timeOfDay, told } from "./words.js";
 import { forgetWorkers, holder, moveWorkers, takeWorkers } from "./workers.js";
 
 const EVENTS_KEPT = 100;
 const NUMBERS = ["messages_received", "bytes_received", "messages_sent", "bytes_sent", "unsent", "undelivered"];
 const RATED = NUMBERS.slice(0, 4);
 
-const $ = (id) => document.getElementById(id);
 const rows = new Map(); // By the connection's name.
 const visible = new Set(); // The rows that are on the screen.
 const changes = new Map(); // The states that have not been announced yet, by name.
-let offset = 0; // What the program's clock is ahead of ours, in seconds.
+let offset = 0; // By how many seconds the program's clock is ahead of ours.
 let mustSort = true;
 
 const now = () => Date.now() / 1000 + offset;
-
-function say(element, text) {
-  if (element.textContent !== text) element.textContent = text;
-}
 
 // --- A row ---
 
@@ -87,7 +82,7 @@ class Row {
     this.lane.begin(this.data.since ?? now(), this.data.failed ? "failed" : this.data.state);
   }
 
-  // What is only seen on the screen.
+  // Shows what nobody sees out of the screen.
   show() {
     if (this.isCurrent || !visible.has(this)) return;
     this.isCurrent = true;
@@ -121,7 +116,7 @@ class Row {
     }));
   }
 
-  // What time alone changes.
+  // Shows what time alone changes.
   move(time) {
     this.lane.show(time);
     const { retry_at: at } = this.data;
@@ -220,7 +215,7 @@ function arrange() {
   let shown = 0;
   for (const [name, row] of rows) {
     const isShown = name.toLowerCase().includes(wanted) && (row.inTrouble || !$("trouble").checked);
-    // Whoever is on a row keeps it.
+    // A row that has the focus stays.
     row.element.hidden = !isShown && row.element !== held;
     shown += !row.element.hidden;
   }
@@ -247,7 +242,7 @@ $("trouble").addEventListener("change", arrange);
 $("sort").addEventListener("change", rearrange);
 $("controls").addEventListener("submit", (event) => event.preventDefault());
 
-// Order follows what changes, but not under somebody's hands.
+// Rows are sorted again as they change, but not while somebody uses them.
 setInterval(() => {
   const isInUse = $("rows").contains(document.activeElement) || $("rows").matches(":hover");
   if (!isInUse && !["order", "name"].includes($("sort").value)) rearrange();
@@ -274,7 +269,7 @@ setInterval(() => {
 
 async function command(name, action) {
   try {
-    // Behind the question mark, because `.` and `..` cannot be a part of a path.
+    // The name is in the query, because `.` and `..` cannot be in a path.
     const response = await fetch(`api/connections/${action}?name=${encodeURIComponent(name)}`, { method: "POST" });
     if (!response.ok) tell((await response.json()).error);
   } catch {
@@ -282,7 +277,7 @@ async function command(name, action) {
   }
 }
 
-// Says what went wrong, in the place of the link's state, for as long as it takes to read.
+// Says what went wrong, for some seconds in place of the link's state.
 function tell(text) {
   say($("news"), text);
   say($("link"), text);
@@ -331,7 +326,7 @@ function link(state, text) {
 
 function listen() {
   hangUp();
-  // A browser has only a few connections for all pages of one origin, and each stream takes one.
+  // A browser has only a few connections for all pages of one origin. Each stream takes one.
   if (document.hidden) return;
   const own = stream = new EventSource("api/events");
   own.addEventListener("open", () => {
@@ -344,7 +339,7 @@ function listen() {
   own.addEventListener("workers", (event) => takeStaff(JSON.parse(event.data)));
   own.addEventListener("error", async () => {
     link("lost", "the program is gone; this page goes on when it is back");
-    // The browser tries again by itself only where there was no answer.
+    // The browser tries again by itself only if there was no answer.
     if (own.readyState !== EventSource.CLOSED) return;
     const answer = await fetch("api/session", { method: "POST" }).catch(() => null);
     if (own !== stream) return;
@@ -370,7 +365,7 @@ document.addEventListener("visibilitychange", () => {
   else if (!stream) listen();
 });
 
-// The token, which stands in the URL's fragment, is exchanged for a cookie that no script can read.
+// Exchanges the token, which is in the URL's fragment, for a cookie that no script can read.
 async function logIn(token) {
   if (token) {
     history.replaceState(null, "", location.pathname);

@@ -1,10 +1,16 @@
-// What the page says, in words: numbers, times and lifecycle events. What peers chose is text in it, and turns nothing.
+// The words of the page: numbers, times and lifecycle events. Whatever a peer says is text in it.
+
+export const $ = (id) => document.getElementById(id);
+
+export function say(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
 
 export function counted(number) {
   return Math.round(number).toLocaleString("en");
 }
 
-// What a peer says, without what turns the direction of writing or cannot be seen: a line could look like another.
+// A text of a peer. Characters that are invisible, or change the direction of writing, could make it look like another.
 export function shown(text) {
   return text.replace(/[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g,
     (letter) => `\\u${letter.charCodeAt(0).toString(16).padStart(4, "0")}`);
@@ -39,7 +45,7 @@ const WORDS = {
   ErrorEvent: (event) => `${event.phase}: ${event.message}`,
 };
 
-// What a lifecycle event tells.
+// A lifecycle event in words.
 export function told(event) {
   return shown(WORDS[event.event]?.(event) ?? "");
 }

@@ -1,17 +1,12 @@
-// A fleet's workers: what each holds, how old its lease is, and who took over from whom. Shown where there is a fleet.
+// A fleet's workers: what each holds, the age of its lease, and who took over from whom. Hidden if there is no fleet.
 
-import { counted, seconds, shown, timeOfDay } from "./words.js";
+import { $, counted, say, seconds, shown, timeOfDay } from "./words.js";
 
-const LATE = 2.5 / 8; // The part of its lease after which a renewal is missing: there are eight while it lasts.
+const LATE = 2.5 / 8; // After this part of a lease a renewal is missing: a lease has eight.
 const GROUPS_SHOWN = 20;
 
-const $ = (id) => document.getElementById(id);
 const cards = new Map(); // By the worker's id.
 let told = {};
-
-function say(element, text) {
-  if (element.textContent !== text) element.textContent = text;
-}
 
 class Card {
   constructor({ id }) {
@@ -28,7 +23,7 @@ class Card {
     this.part("meter").max = data.lease;
   }
 
-  // What time alone changes: gives the standing where another one was known.
+  // Shows what time alone changes; gives the standing if it is another one.
   move(time) {
     const { held, capacity, lease, alive, renewed_at: at } = this.data;
     const age = Math.max(0, time - at);
@@ -49,19 +44,19 @@ class Card {
     const { alive, draining, lease } = this.data;
     if (age >= lease) return "gone";
     if (age >= LATE * lease) return "silent";
-    // A lease that was there before says nothing until it is renewed.
+    // A lease from before says nothing until it is renewed.
     if (!alive) return "unknown";
     return draining ? "draining" : "alive";
   }
 }
 
-// Who holds a connection; empty where nobody does.
+// The worker that holds a connection; empty if none does.
 export function holder(name) {
   const holders = told.holders ?? {};
   return Object.hasOwn(holders, name) ? shown(holders[name]) : "";
 }
 
-// Another program may answer, which has no fleet.
+// The next program that answers may have no fleet.
 export function forgetWorkers() {
   told = {};
   for (const { element } of cards.values()) element.remove();
@@ -92,7 +87,7 @@ function list(workers) {
   say($("staff"), workers.length ? all : "No worker");
 }
 
-// What one worker took over from another at one time is one line, the latest first.
+// All that one worker took over from another at one time is one line; the latest is first.
 function listTakeovers(takeovers) {
   const groups = [];
   for (const { at, connection, from, to } of takeovers.toReversed()) {
@@ -111,9 +106,9 @@ function listTakeovers(takeovers) {
   }));
 }
 
-// Moves what time alone changes; gives the workers whose standing is another one, for who does not see them.
+// Shows what time alone changes; gives the workers whose standing is another one, so that it can be announced.
 export function moveWorkers(time) {
-  // Where the store is out of reach, no renewal can be seen, and nothing is said of the workers by that.
+  // While the store is out of reach no renewal can be seen, so that the age of a lease says nothing.
   if (!told.current) return [];
   const changed = [];
   for (const [id, card] of cards) {

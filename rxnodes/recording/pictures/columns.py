@@ -1,15 +1,16 @@
-"""How wide texts are, in columns: a letter takes one, and one of Chinese, Japanese or Korean two, as an emoji does."""
+"""How wide texts are, in columns: most letters take one, those of Chinese, Japanese and Korean and emojis two."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from itertools import accumulate
 
 __all__ = ["column_of", "columns", "cut", "wrapped"]
 
 
 def column_of(letter: str) -> int:
-    """The columns of a letter (Unicode Standard Annex 11); one that is written over the letter before it has none."""
+    """The columns of a letter (Unicode Standard Annex 11): none for one that is written over the letter before it."""
     if unicodedata.category(letter) in {"Mn", "Me", "Cf"}:
         return 0
     return 2 if unicodedata.east_asian_width(letter) in {"W", "F"} else 1
@@ -27,18 +28,12 @@ def columns(text: str) -> int:
 
 def cut(text: str, fits: int) -> str:
     """The beginning of a text, of up to so many columns."""
-    if columns(text) <= fits:
-        return text
-    taken = 0
-    for place, letter in enumerate(text):
-        taken += column_of(letter)
-        if taken > fits:
-            return text[:place]
-    return text
+    ends = accumulate(map(column_of, text))
+    return text[: sum(end <= fits for end in ends)]
 
 
 def wrapped(text: str, fits: int, most: int) -> tuple[str, ...]:
-    """A text in up to so many lines of up to so many columns, between words where that can be; the rest is an ellipsis.
+    """Breaks a text into lines, between words if it can. An ellipsis stands for what does not fit.
 
     Args:
         text: The text.

@@ -1,4 +1,4 @@
-"""What there is to draw: a lane for each connection, whatever it is drawn with."""
+"""The lanes of a picture, one for each connection, for every form of picture."""
 
 from __future__ import annotations
 
@@ -7,9 +7,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from rxnodes.errors import printable
-from rxnodes.lifecycle.events import Closing, Connecting, Dropped, ErrorEvent, LifecycleEvent, Opened, Stopped
+from rxnodes.lifecycle.durations import in_words
+from rxnodes.lifecycle.events import (
+    STATE_AFTER,
+    Closing,
+    Connecting,
+    Dropped,
+    ErrorEvent,
+    LifecycleEvent,
+    Opened,
+    Stopped,
+)
 from rxnodes.lifecycle.states import CloseCode, ConnectionState, Initiator
-from rxnodes.recording.entries import STATE_AFTER, LeftOut, Message, Messages, Pulse
+from rxnodes.recording.entries import LeftOut, Message, Messages, Pulse
 from rxnodes.websocket.action_nodes import START, STOP
 
 if TYPE_CHECKING:
@@ -18,13 +28,13 @@ if TYPE_CHECKING:
     from rxnodes.recording.entries import Direction, Entry, Recorded
     from rxnodes.recording.lines import Head
 
-__all__ = ["Band", "Label", "Lane", "Lanes", "Stretch", "Traffic", "described", "ending", "lanes_of", "seconds"]
+__all__ = ["Band", "Label", "Lane", "Lanes", "Stretch", "Traffic", "described", "ending", "lanes_of"]
 
-#: How long a name may be in a picture, and what somebody said.
+#: How many characters a name and another text may have in a picture.
 LONGEST_NAME: Final = 40
 LONGEST_TEXT: Final = 80
 
-#: A start or a stop takes effect at once. What is told of it so many seconds later is drawn where its pulse is.
+#: A start or a stop takes effect at once. An event within so many seconds after its pulse is drawn at the pulse.
 AT_ONCE: Final = 0.005
 
 _LIVE: Final = {ConnectionState.CONNECTING, ConnectionState.OPEN, ConnectionState.RECONNECTING}
@@ -32,14 +42,14 @@ _LIVE: Final = {ConnectionState.CONNECTING, ConnectionState.OPEN, ConnectionStat
 
 @dataclass(slots=True)
 class Band:
-    """A state, and for how long.
+    """A state of a connection, from when to when. Times are seconds since the recording began.
 
     Attributes:
         state: The state.
-        begin: Seconds since the recording began.
-        end: Likewise.
+        begin: When it began.
+        end: When it ended.
         attempt: The attempt within the session.
-        retry_in: Seconds until the next attempt, where it waits for that.
+        retry_in: Seconds until the next attempt, if the connection waits for that.
     """
 
     state: ConnectionState
@@ -51,7 +61,7 @@ class Band:
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """A message, or several that came close together."""
+    """A message, or several that followed closely on each other."""
 
     begin: float
     end: float
@@ -65,12 +75,12 @@ class Label:
     """Something that happened, in a few words.
 
     Attributes:
-        time: When.
-        text: What.
-        weight: The more, the sooner it is shown where there is no room for all.
-        is_bold: Whether it is what the picture is about.
+        time: When it happened.
+        text: The words.
+        weight: If there is no room for all labels, those with the least weight are left out.
+        is_bold: Whether it is a stop or its end, which the picture is about.
         is_pulse: Whether it is a pulse of an action node.
-        series: What it counts, where it does.
+        series: The name of a series, such as the attempts, of which the last is enough.
     """
 
     time: float
@@ -86,10 +96,10 @@ class Stretch:
     """From a stop to its On Stop, which is never the same moment.
 
     Attributes:
-        begin: When the stop's pulse came, or where none was recorded, when the connection began to close.
-        end: When On Stop fired; where the recording ends before, its end.
+        begin: When the pulse of the stop came; if none was recorded, when the connection began to close.
+        end: When On Stop fired; if the recording ended before, its end.
         is_pulse: Whether it begins with a pulse.
-        is_over: Whether On Stop is in the recording.
+        is_over: Whether the recording has its On Stop.
         messages: How many messages came in between.
     """
 
@@ -100,9 +110,9 @@ class Stretch:
     messages: int = 0
 
     def lines(self) -> tuple[str, ...]:
-        """What there is to say of it."""
+        """How long it took, and how many messages came, in words."""
         what = "the pulse" if self.is_pulse else "the stop"
-        took = seconds(self.end - self.begin)
+        took = in_words(self.end - self.begin)
         first = f"On Stop: {took} after {what}" if self.is_over else f"no On Stop yet, {took} after {what}"
         one = self.messages == 1
         came = f"{self.messages} message{'' if one else 's'} still came in between" if self.messages else ""
@@ -114,13 +124,13 @@ class Lane:
     """One connection.
 
     Attributes:
-        name: Its name, fit to be shown.
+        name: Its name, shortened and safe to show.
         bands: Its states.
         traffic: Its messages.
-        nodes: The pulses of its action nodes, and what fired: On Start, On Stop.
+        nodes: The pulses of its action nodes, and each On Start and On Stop.
         ends: How attempts and sessions ended, and errors.
         stretches: From each stop to its On Stop.
-        asked_at: When it was last asked to start or to stop.
+        asked_at: When a pulse last asked it to start or to stop.
     """
 
     name: str
@@ -133,7 +143,7 @@ class Lane:
 
     @property
     def state(self) -> ConnectionState:
-        """The state it is in at the end."""
+        """The last state."""
         return self.bands[-1].state
 
 
@@ -143,8 +153,8 @@ class Lanes:
 
     Attributes:
         lanes: One for each connection.
-        duration: Seconds that the recording lasted, up to what was told last.
-        left_out: What the recording has lost.
+        duration: Seconds from the beginning of the recording to its last entry.
+        left_out: How many entries the recording lost.
     """
 
     lanes: list[Lane]
@@ -153,7 +163,7 @@ class Lanes:
 
 
 def lanes_of(head: Head, recorded: Iterable[Recorded[Entry]]) -> Lanes:
-    """What there is to draw of a recording."""
+    """The lanes of a recording."""
     lanes: dict[str, Lane] = {}
     left_out = LeftOut()
     duration = 0.0
@@ -258,55 +268,27 @@ def _shown(text: str) -> str:
 
 
 def ending(event: Dropped | Stopped) -> str:
-    """How an attempt or a session ended: the peer's code and reason, or what took their place."""
+    """How an attempt or a session ended: the code and reason of the peer, or that no Close frame came."""
     if event.code == CloseCode.ABNORMAL_CLOSURE:
         return "1006, no Close frame"
     reason = f" “{_shown(event.reason)}”" if event.reason else ""
     return f"Close {event.code}{reason}{'' if event.was_clean else ', not clean'}"
 
 
-def seconds(duration: float) -> str:
-    """A time, with a sensible number of digits.
-
-    Example:
-        >>> seconds(0.0000004), seconds(0.0037), seconds(0.2434), seconds(1.5), seconds(75)
-        ('0 ms', '3.7 ms', '243 ms', '1.5 s', '75 s')
-        >>> seconds(150), seconds(1353), seconds(3602), seconds(100_000)
-        ('2 min 30 s', '22 min 33 s', '1 h', '27 h 47 min')
-    """
-    if duration < 1:
-        milliseconds = duration * 1000
-        return f"{milliseconds:.1f}".removesuffix(".0") + " ms" if milliseconds < 10 else f"{milliseconds:.0f} ms"  # noqa: PLR2004
-    if duration < 2 * MINUTE:
-        digits = max(0, 2 - math.floor(math.log10(duration)) - 1)
-        return f"{duration:.{digits}f}".removesuffix(".0") + " s"
-    if duration < HOUR:
-        return _two(duration, MINUTE, "min", 1, "s")
-    return _two(duration, HOUR, "h", MINUTE, "min")
-
-
-MINUTE, HOUR = 60, 3600
-
-
-def _two(duration: float, large: int, name: str, small: int, small_name: str) -> str:
-    wholes, rest = divmod(round(duration / small), large // small)
-    return f"{wholes} {name} {rest} {small_name}" if rest else f"{wholes} {name}"
-
-
 def described(lanes: Lanes) -> str:
-    """All of it in words, for those who do not see the picture."""
+    """The picture in words, for those who do not see it."""
     return " ".join(_lane_described(lane) for lane in lanes.lanes) or "Nothing was recorded."
 
 
-#: How many states and ends of a lane are told one by one.
+#: How many states, ends and stretches of a lane are in these words.
 _TOLD: Final = 12
 
 
 def _lane_described(lane: Lane) -> str:
-    told = [f"{band.state.value} at {seconds(band.begin)}" for band in lane.bands[:_TOLD]]
+    told = [f"{band.state.value} at {in_words(band.begin)}" for band in lane.bands[:_TOLD]]
     more = f", and {len(lane.bands) - _TOLD} further states" if len(lane.bands) > _TOLD else ""
     counts = {way: sum(it.count for it in lane.traffic if it.direction == way) for way in ("in", "out")}
-    ends = [f"At {seconds(it.time)}: {it.text}." for it in lane.ends[:_TOLD]]
+    ends = [f"At {in_words(it.time)}: {it.text}." for it in lane.ends[:_TOLD]]
     stretches = [f"{'; '.join(it.lines())}." for it in lane.stretches[:_TOLD]]
     messages = f"{counts['in']} messages came, {counts['out']} were sent."
     return " ".join([f"{lane.name}: {', '.join(told)}{more}.", messages, *stretches, *ends])

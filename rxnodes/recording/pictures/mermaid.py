@@ -6,10 +6,11 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from rxnodes.errors import printable
+from rxnodes.lifecycle.durations import in_words
 from rxnodes.lifecycle.events import Closing, Connecting, Dropped, ErrorEvent, Opened, Stopped
 from rxnodes.lifecycle.states import CloseCode, Initiator
 from rxnodes.recording.entries import LeftOut, Message, Messages, Pulse
-from rxnodes.recording.pictures.lanes import LONGEST_TEXT, ending, seconds
+from rxnodes.recording.pictures.lanes import LONGEST_TEXT, ending
 from rxnodes.websocket.action_nodes import START, STOP
 
 if TYPE_CHECKING:
@@ -19,18 +20,17 @@ if TYPE_CHECKING:
 
 __all__ = ["mermaid"]
 
-#: What stands for itself; everything else is written by its number, because Mermaid has its own use for much.
+#: All other characters are written by their numbers, because Mermaid has its own use for many.
 PLAIN = re.compile(r"[^A-Za-z0-9 .,:()_/+-]")
 
-
-#: Mermaid draws no more than 50,000 characters (its `maxTextSize`). Beyond so many lines less is told.
+#: Mermaid draws 50,000 characters at most (its `maxTextSize`). Beyond so many lines a diagram has less detail.
 MOST_LINES: Final = 500
 
 
 def mermaid(connections: Sequence[str], recorded: Sequence[Recorded[Entry]]) -> str:
-    """The source of a sequence diagram: each connection and its peer, and what went between them.
+    """The source of a sequence diagram: each connection, its peer, and the traffic between them.
 
-    Where that is very much, what went between two events of a connection is told in sums; then the rest is left out.
+    A diagram that would be too long has sums of the messages between two events; if it still is, its end is left out.
     """
     numbers = {name: number for number, name in enumerate(connections, 1)}
     lines = _written(numbers, recorded, is_in_sums=False)
@@ -55,22 +55,22 @@ def _written(numbers: dict[str, int], recorded: Iterable[Recorded[Entry]], *, is
 
 def _text(text: str) -> str:
     plain = PLAIN.sub(lambda match: f"#{ord(match[0])};", printable(text, LONGEST_TEXT))
-    # A word of Mermaid's own, which would end a block.
+    # The word `end` would end a block.
     return re.sub(r"\bend\b", "e#110;d", plain, flags=re.IGNORECASE)
 
 
 class _Writer:
-    """Writes entries one after the other; messages that follow one another become one arrow.
+    """Writes entries one after the other. Messages in a row become one arrow.
 
     Args:
         numbers: The connections' numbers, by name.
-        is_in_sums: Whether messages, and pulses that change no state, are counted up to the next event.
+        is_in_sums: Whether messages and pulses that change no state are summed up to the next event.
     """
 
     def __init__(self, numbers: dict[str, int], *, is_in_sums: bool) -> None:
         self._numbers = numbers
         self._is_in_sums = is_in_sums
-        # By connection and direction, or node: how many, their size, and when the last one came.
+        # By connection and direction or node: how many, their size, and the time of the last one.
         self._sums: dict[tuple[int, str], tuple[int, int, float]] = {}
         self._set_off: int | None = None
 
@@ -93,7 +93,7 @@ class _Writer:
                 yield from self._event(number, it.time, entry)
 
     def rest(self) -> Iterator[str]:
-        """What is left when the recording is at its end."""
+        """The lines that are left at the end."""
         yield from self._flush(None)
         if self._set_off is not None:
             yield "end"
@@ -105,7 +105,7 @@ class _Writer:
         self._sums[key] = (counted + count, sized + size, time)
 
     def _flush(self, number: int | None) -> Iterator[str]:
-        """Writes the sums of a connection; `None`: of all."""
+        """Writes the sums of a connection; `None`: of all connections."""
         for key in [key for key in self._sums if number in {None, key[0]}]:
             count, size, time = self._sums.pop(key)
             of, what = key
@@ -117,11 +117,11 @@ class _Writer:
 
     def _pulse(self, number: int, time: float, node: str, count: int) -> Iterator[str]:
         if node == STOP and self._set_off is None:
-            # The stretch up to On Stop is what the picture is about.
+            # The picture is about the stretch up to On Stop.
             self._set_off = number
             yield "rect rgba(194, 37, 92, 0.1)"
         times = f", {count} times" if count > 1 else ""
-        yield f"Note left of c{number}: {_text(node)}{times}, {seconds(time)}"
+        yield f"Note left of c{number}: {_text(node)}{times}, {in_words(time)}"
 
     def _event(self, number: int, time: float, event: object) -> Iterator[str]:
         c, p = f"c{number}", f"p{number}"
@@ -129,8 +129,8 @@ class _Writer:
             case Connecting():
                 yield f"{c}->>{p}: connect, attempt {event.attempt}"
             case Opened():
-                yield f"{p}-->>{c}: open after {seconds(event.elapsed)}"
-                yield f"Note left of {c}: On WebSocket Start, {seconds(time)}"
+                yield f"{p}-->>{c}: open after {in_words(event.elapsed)}"
+                yield f"Note left of {c}: On WebSocket Start, {in_words(time)}"
             case Closing():
                 begins = f"{c}->>{p}" if event.initiator is Initiator.LOCAL else f"{p}->>{c}"
                 yield f"{begins}: Close"
@@ -138,10 +138,10 @@ class _Writer:
                 yield f"Note right of {c}: error: {_text(event.message)}"
             case Dropped():
                 yield f"{p}--x{c}: {_text(ending(event))}"
-                yield f"Note right of {c}: next attempt in {seconds(event.retry_in)}"
+                yield f"Note right of {c}: next attempt in {in_words(event.retry_in)}"
             case Stopped():
                 yield f"{p}-{'-x' if event.code == CloseCode.ABNORMAL_CLOSURE else '->>'}{c}: {_text(ending(event))}"
-                yield f"Note left of {c}: On WebSocket Stop, {seconds(time)}"
+                yield f"Note left of {c}: On WebSocket Stop, {in_words(time)}"
                 if self._set_off == number:
                     self._set_off = None
                     yield "end"

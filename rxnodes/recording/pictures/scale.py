@@ -1,4 +1,4 @@
-"""Where things stand in a picture: a scale of time that gives room to busy moments, and labels that do not overlap."""
+"""Places in a picture: a scale of time that gives room to busy moments, and labels that do not overlap."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
 
 __all__ = ["Placed", "Room", "Scale", "place", "scale_of", "turned"]
 
-#: What happens within this part of the whole time is drawn at one place.
+#: Moments within this part of the whole time are drawn at one place.
 SAME: Final = 1 / 5000
-#: How much of the width a moment has at least, and all such rooms together at most.
+#: The least part of the width for a moment, and the largest part for all such rooms together.
 ROOM: Final = 0.045
 ALL_ROOMS: Final = 0.65
-#: Beyond so many moments, single messages have no room of their own.
+#: Beyond so many moments, messages have no room of their own.
 MOST_MOMENTS: Final = 60
-#: More labels than these are not even tried.
+#: How many labels are tried at most.
 MOST_LABELS: Final = 40
-#: How many lines a label has at most, and how many columns make a line of several.
+#: How many lines a label has at most, and how many columns its lines have at least, if they are several.
 MOST_LINES: Final = 3
 ENOUGH: Final = 16
-#: More that say the same become one.
+#: Beyond so many labels with the same text, one stands for all.
 MOST_ALIKE: Final = 6
 
 
 class Scale:
-    """Maps seconds to the width, from 0 to 1: each moment has some room, and the rest goes by the root of the time."""
+    """Maps seconds to the width, from 0 to 1. Each gap between two moments has some room, and more by its root."""
 
     def __init__(self, moments: Sequence[float]) -> None:
         self.moments = moments
@@ -48,7 +48,7 @@ class Scale:
             self._places.append(self._places[-1] + room + left * root / sum(roots))
 
     def place(self, time: float) -> float:
-        """Where a time is."""
+        """The place of a time, from 0 to 1."""
         after = bisect_right(self.moments, time)
         if after == 0 or len(self.moments) == 1:
             return 0.0
@@ -86,10 +86,10 @@ class Placed:
 
     Attributes:
         label: The label.
-        lines: Its text, as far as there is room for it; the first line is the upper one.
-        at: Where what it tells of happened, from 0 to 1.
-        row: Its row, from 0, counted from the band; of several lines, the one next to the band.
-        is_left: Whether it ends there, and does not begin there.
+        lines: Its text, as far as there is room; the first line is the upper one.
+        at: The place of its time, from 0 to 1.
+        row: The row of the line next to the band, counted from the band, from 0.
+        is_left: Whether it ends at its place; otherwise it begins there.
     """
 
     label: Label
@@ -104,11 +104,11 @@ class Room:
     """The room for labels beside a band.
 
     Attributes:
-        width: The width of the time.
-        tail: What there is behind it, for the state in which it ends.
+        width: The width of the whole time.
+        tail: The width behind it, which shows the last state.
         letter: The width of a letter.
         rows: How many rows there may be.
-        is_above: Whether it is above the band. There the last of those that happen together stands next to the band.
+        is_above: Whether it is above the band. There, of labels with the same time, the last is next to the band.
     """
 
     width: float
@@ -118,13 +118,13 @@ class Room:
     is_above: bool
 
     def fits(self, at: float, *, is_left: bool) -> int:
-        """How many columns a text may have that ends, or begins, there."""
+        """How many columns a text may have that ends at a place (`is_left`), or begins there."""
         return int((at if is_left else self.width + self.tail + self.letter - at) / self.letter) - 1
 
     def is_left(self, text: str, at: float, most: int) -> bool:
-        """Whether a text ends where it tells of something, because it has no room behind that."""
+        """Whether a text ends at its place, because it has no room behind that."""
         fits = self.fits(at, is_left=False)
-        # A text of two lines that begins there is read more easily than one that ends there, unless they are too short.
+        # Two lines that begin there are read more easily than one that ends there, unless they are too short.
         enough = columns(text) if most == 1 else max(ENOUGH, -(-columns(text) // 2))
         return columns(text) > fits and fits < enough and at > self.width / 2
 
@@ -132,8 +132,8 @@ class Room:
 def place(labels: Iterable[Label], scale: Scale, room: Room) -> list[Placed]:
     """Places labels in rows, so that they do not overlap.
 
-    Below the band, what is too long for one line takes more. Where there is no room for that, all have one, and those
-    that weigh least go.
+    Below the band, a label that is too long for one line takes more. If there is no room for all, each has one line,
+    and those with the least weight are left out.
     """
     numbered = sorted(enumerate(_merged(labels)), key=lambda it: -it[1].weight)[:MOST_LABELS]
     for most in () if room.is_above else range(MOST_LINES, 1, -1):
@@ -144,19 +144,19 @@ def place(labels: Iterable[Label], scale: Scale, room: Room) -> list[Placed]:
         placed = _placed(numbered, scale, room, 1)
         if len(placed) == len(numbered):
             return placed
-        # Not one by one, because it is tried again with all that are left.
+        # Several at once, because each further try places all that are left.
         del numbered[-(1 + (len(numbered) - len(placed)) // 2) :]
 
 
 def turned(placed: Sequence[Placed], rooms: Sequence[Room]) -> dict[Placed, int]:
-    """Which of the labels that end where they tell of something can begin there in wider rooms, and from which on.
+    """Which labels that end at their places can begin there in a wider room.
 
     Args:
         placed: The labels, as they were placed in a narrower room.
         rooms: The wider rooms, the narrowest first.
 
     Returns:
-        The number of the first of those rooms, by the label.
+        By the label, the number of the first room in which it can.
     """
     found: dict[Placed, int] = {}
     for it in sorted((it for it in placed if it.is_left), key=lambda it: -it.at):
@@ -187,7 +187,7 @@ def _length(lines: Iterable[str], room: Room) -> float:
 
 
 def _merged(labels: Iterable[Label]) -> Iterator[Label]:
-    """Of very many labels that say the same the first, with their number; of those that count, the last."""
+    """For very many labels with the same text the first, with their number; for a long series the last."""
     alike: defaultdict[str, list[Label]] = defaultdict(list)
     for label in labels:
         alike[label.series or label.text].append(label)
@@ -201,16 +201,16 @@ def _merged(labels: Iterable[Label]) -> Iterator[Label]:
 
 
 def _placed(numbered: Sequence[tuple[int, Label]], scale: Scale, room: Room, most: int) -> list[Placed]:
-    """Those that end where they tell of something from left to right, then the others from right to left.
+    """Places the labels that end at their places from left to right, then the others from right to left.
 
-    So the line from a label to its place passes beside the labels that are nearer to the band.
+    In this order, the line from a label to the band passes beside the labels that are nearer to the band.
     """
     lefts: list[tuple[float, int, Label]] = []
     rights: list[tuple[float, int, Label]] = []
     reaches_to = math.inf
     for number, label in sorted(numbered, key=lambda it: (it[1].time, it[0]), reverse=True):
         at = scale.place(label.time) * room.width
-        # Or else its line would cross the text of a later one that ends where it tells of something.
+        # Otherwise its line would cross the text of a later label that ends at its place.
         follows = reaches_to < at and columns(label.text) <= room.fits(at, is_left=True)
         is_left = follows or room.is_left(label.text, at, most)
         turn = -number if room.is_above else number
@@ -236,7 +236,7 @@ def _lines(label: Label, at: float, room: Room, most: int, *, is_left: bool) -> 
 
 
 class _Space:
-    """Rows, with the texts that stand in them and the lines that go through them to the band."""
+    """Rows, with their texts and the lines that go through them to the band."""
 
     def __init__(self, rows: int) -> None:
         self._rows = rows
@@ -244,7 +244,7 @@ class _Space:
         self._lines: list[tuple[float, int]] = []
 
     def take(self, at: float, begin: float, end: float, height: int) -> int | None:
-        """The lowest row for a text, where no line crosses a text if that can be; `None`: there is no room."""
+        """The lowest row for a text; if it can, one where no line crosses a text. `None`: there is no room."""
         rows = [row for row in range(self._rows - height + 1) if self._is_free(row, begin, end, height)]
         if not rows:
             return None

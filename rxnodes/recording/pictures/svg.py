@@ -1,8 +1,7 @@
 """Recordings as SVG.
 
-A picture has no size of its own: what lies along time is placed in percent, and letters stay as large as they are. So
-it is legible in a column of 360 pixels and on a slide alike. The standard library's ElementTree writes it, which turns
-every text into text.
+A picture has no size of its own: places in time are in percent, and letters keep their size. So it can be read in a
+column of 360 pixels and on a slide alike. The standard library's ElementTree writes it, and escapes every text.
 """
 
 from __future__ import annotations
@@ -13,9 +12,10 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 from xml.etree import ElementTree as ET
 
+from rxnodes.lifecycle.durations import in_words
 from rxnodes.lifecycle.states import ConnectionState
 from rxnodes.recording.pictures.columns import columns
-from rxnodes.recording.pictures.lanes import Traffic, described, seconds
+from rxnodes.recording.pictures.lanes import Traffic, described
 from rxnodes.recording.pictures.scale import Room, place, scale_of, turned
 
 if TYPE_CHECKING:
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 __all__ = ["svg"]
 
-#: Widths in pixels: the narrowest at which nothing overlaps, and those from which more is written into the bands.
+#: Widths in pixels: the narrowest at which nothing overlaps, and those from which on bands have more text.
 NARROWEST: Final = 360
 WIDER: Final = (600, 1000)
 
-#: Where time begins and ends, in percent of the width. What is behind the end shows the state it ended in.
+#: Where time begins and ends, in percent of the width, and the edge. Between end and edge is the last state.
 LEFT, RIGHT, EDGE = 3.5, 91.0, 97.0
 
 #: A letter's width, a row of labels, the band, and the room above and below it, in pixels.
@@ -41,14 +41,14 @@ MESSAGES: Final = 26
 GAP: Final = 8
 MOST_ROWS: Final = 8
 
-#: Into how many parts of the same time the axis is divided at most, and how many seconds they may have.
+#: Into how many equal parts the axis is divided at most, and how many seconds a part may have.
 TICKS: Final = 6
 ROUND: Final = (1, 2, 5, 10, 15, 30, *(60 * it for it in (1, 2, 5, 10, 15, 30, 60, 120, 360, 720)))
 
-#: Messages are drawn one by one up to so many in a hundredth of the width.
+#: Up to so many messages in a hundredth of the width are drawn one by one.
 SINGLE: Final = 2
 
-#: What states are called where not by their names.
+#: The names of states in the legend, if they are not their own.
 STATES: Final = {ConnectionState.IDLE: "no session", ConnectionState.RECONNECTING: "waits to try again"}
 
 STYLE: Final = """
@@ -117,14 +117,14 @@ class _Picture:
 
     def text(self) -> str:
         """The document."""
-        # In ASCII, so that no terminal or file system can spoil it.
+        # In ASCII, so that no terminal and no file can spoil it.
         document: bytes = ET.tostring(self._root, encoding="us-ascii")
         return document.decode() + "\n"
 
     def _title(self) -> str:
         names = ", ".join(lane.name for lane in self._lanes.lanes[:3])
         more = f" and {len(self._lanes.lanes) - 3} more" if len(self._lanes.lanes) > 3 else ""  # noqa: PLR2004
-        return f"{names}{more}: a recording of {seconds(self._lanes.duration)}"
+        return f"{names}{more}: a recording of {in_words(self._lanes.duration)}"
 
     # Pieces
 
@@ -145,7 +145,7 @@ class _Picture:
         element.text = text
 
     def _at(self, time: float) -> float:
-        """Where a time is, in percent."""
+        """The place of a time, in percent."""
         return LEFT + (RIGHT - LEFT) * self._scale.place(time)
 
     # A lane
@@ -177,7 +177,7 @@ class _Picture:
         return place(labels, self._scale, _room(NARROWEST, is_above=is_above))
 
     def _draw_labels(self, placed: Sequence[Placed], first_y: float, step: float, line_to: float) -> None:
-        # Lines first, so that a text is above those that pass it.
+        # Lines first, so that texts cover them.
         for it in placed:
             x = f"{LEFT + (RIGHT - LEFT) * it.at:.2f}%"
             y = first_y + step * it.row
@@ -187,7 +187,7 @@ class _Picture:
         for it in placed:
             x = f"{LEFT + (RIGHT - LEFT) * it.at:.2f}%"
             y = first_y + step * it.row
-            # Below the band, where lines may have to pass through a text, it is set off from them.
+            # Below the band, lines may have to pass through a text, which is set off from them.
             kind = "stop" if it.label.is_bold else "over" if y > line_to else ""
             anchor, dx = ("end", -4) if it.is_left else ("start", 4)
             if it in begins:
@@ -202,10 +202,10 @@ class _Picture:
         rect = self._add("rect", x=f"{begin:.2f}%", width=f"{width:.2f}%", y=top + inset, height=BAND - 2 * inset)
         rect.set("class", band.state.value)
         again = f", attempt {band.attempt}" if band.attempt > 1 else ""
-        waits = "" if band.retry_in is None else f", {seconds(band.retry_in)} to the next attempt"
-        title = f"{band.state.value}{again} from {seconds(band.begin)}{waits}"
+        waits = "" if band.retry_in is None else f", {in_words(band.retry_in)} to the next attempt"
+        title = f"{band.state.value}{again} from {in_words(band.begin)}{waits}"
         self._add("title", rect).text = title
-        word = band.state.value if band.retry_in is None else f"waits {seconds(band.retry_in)}"
+        word = band.state.value if band.retry_in is None else f"waits {in_words(band.retry_in)}"
         self._write_where_it_fits(word, begin, width, top + BAND / 2 + 4)
 
     def _write_where_it_fits(self, word: str, begin: float, width: float, y: float) -> None:
@@ -223,9 +223,7 @@ class _Picture:
                 there = self._add("svg", x=f"{self._at(label.time):.2f}%", y=band_top, style="overflow:visible")
                 mark = self._add("path", there, d="M-5.5,-5 L5.5,-5 L0,5 z")
                 mark.set("class", "pulse stopping" if label.is_bold else "pulse")
-                self._add("title", mark).text = f"a pulse: {label.text} at {seconds(label.time)}"
-
-    # Messages
+                self._add("title", mark).text = f"a pulse: {label.text} at {in_words(label.time)}"
 
     def _draw_traffic(self, traffic: Iterable[Traffic], band_top: float) -> None:
         slots: defaultdict[tuple[str, int], list[Traffic]] = defaultdict(list)
@@ -240,14 +238,14 @@ class _Picture:
                 for it in slot:
                     self._draw_marble(it, base)
                 continue
-            # By the logarithm, so that a few are seen beside very many.
+            # By the logarithm, so that few can be seen beside very many.
             height = 6 + (MESSAGES - 10) * math.log(count) / math.log(tallest)
             y = base - height if direction == "in" else base
             x = max(at, LEFT)
             rect = self._add("rect", x=f"{x}%", width=f"{at + 0.9 - x:.1f}%", y=y, height=height)
             rect.set("class", direction)
             size = sum(it.size for it in slot)
-            self._add("title", rect).text = f"{count} messages {direction}, {size} bytes, at {seconds(slot[0].begin)}"
+            self._add("title", rect).text = f"{count} messages {direction}, {size} bytes, at {in_words(slot[0].begin)}"
 
     def _in_slots(self, it: Traffic) -> Iterable[tuple[int, Traffic]]:
         """A run of messages, spread over the hundredths of the width in which it lies."""
@@ -262,9 +260,7 @@ class _Picture:
         circle = self._add("circle", cx=f"{self._at(it.begin):.2f}%", cy=y, r=5.5)
         circle.set("class", it.direction)
         what = "a message came" if it.direction == "in" else "a message was sent"
-        self._add("title", circle).text = f"{what}: {it.size} bytes, at {seconds(it.begin)}"
-
-    # From a stop to its end
+        self._add("title", circle).text = f"{what}: {it.size} bytes, at {in_words(it.begin)}"
 
     def _set_off(self, stretch: Stretch, top: float, edge: float, bottom: float) -> None:
         begin, end = self._at(stretch.begin), self._at(stretch.end)
@@ -279,7 +275,7 @@ class _Picture:
         brace = self._add("line", x1=f"{begin:.2f}%", x2=f"{end:.2f}%", y1=y + 6, y2=y + 6)
         brace.set("class", "brace")
         lines = stretch.lines()
-        # The first is in bold letters, which are wider.
+        # The first line has bold letters, which are wider.
         need = 1.15 * LETTER * max(map(columns, lines)) * 100 / NARROWEST
         if end - need >= LEFT:
             x, anchor = end, "end"
@@ -299,7 +295,7 @@ class _Picture:
             [0.0, self._lanes.duration, *edges, *self._scale.moments, *_round_times(self._lanes.duration)]
         ):
             at = self._at(moment)
-            text = seconds(moment) if moment else "0"
+            text = in_words(moment) if moment else "0"
             half = columns(text) * LETTER / 2 + 4
             # The last one may be long.
             begin = min(at * NARROWEST / 100 - half, NARROWEST - 2 * half)
@@ -314,7 +310,7 @@ class _Picture:
     def _draw_legend(self) -> None:
         states = {band.state for lane in self._lanes.lanes for band in lane.bands}
         if ConnectionState.IDLE in states:
-            # Of the same colour: there is no session.
+            # Both have one colour and one name: no session.
             states.discard(ConnectionState.CLOSED)
         items = [(state.value, STATES.get(state, state.value)) for state in ConnectionState if state in states]
         ways = {it.direction for lane in self._lanes.lanes for it in lane.traffic}
@@ -339,7 +335,7 @@ class _Picture:
             self.y += ROW
 
     def _draw_key(self, kind: str, x: float) -> None:
-        # Places in percent, and within them pixels.
+        # Its place is in percent, and its parts are in pixels.
         there = self._add("svg", x=f"{LEFT}%", y=self.y, style="overflow:visible")
         if kind in {"in", "out"}:
             mark = self._add("circle", there, cx=x + 6, cy=-4, r=5)
@@ -355,7 +351,7 @@ def _number(value: object) -> str:
 
 
 def _round_times(duration: float) -> Iterable[float]:
-    """Times in between, for where nothing happens for long."""
+    """Round times, for the stretches in which nothing happens."""
     step = next(
         (step for step in ROUND if duration <= TICKS * step), 24 * 3600 * math.ceil(duration / 24 / 3600 / TICKS)
     )
@@ -363,12 +359,12 @@ def _round_times(duration: float) -> Iterable[float]:
 
 
 def _room(width: float, *, is_above: bool) -> Room:
-    """The room for labels where the picture is so wide."""
+    """The room for labels in a picture of this width."""
     return Room(width * (RIGHT - LEFT) / 100, width * (EDGE - RIGHT) / 100, LETTER, MOST_ROWS, is_above)
 
 
 def _share(total: int, parts: int, number: int) -> int:
-    """One of the parts, as equal as they can be."""
+    """The size of one part, if all are as equal as they can be."""
     return total * (number + 1) // parts - total * number // parts
 
 

@@ -1,4 +1,4 @@
-"""Recordings for a terminal: the same lanes, in letters."""
+"""Recordings as text, for a terminal."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from rxnodes.lifecycle.durations import in_words
 from rxnodes.lifecycle.states import ConnectionState
 from rxnodes.recording.pictures.columns import column_of, columns, cut
-from rxnodes.recording.pictures.lanes import seconds
 from rxnodes.recording.pictures.scale import Room, place, scale_of
 
 if TYPE_CHECKING:
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 __all__ = ["Line", "text"]
 
 Line: TypeAlias = "list[tuple[str, str]]"
-"""A line: its parts, each with what it is: a state, `in`, `out`, `stop`, `name`, or nothing."""
+"""A line: its parts, each with its kind: a state, `in`, `out`, `stop`, `name`, or nothing."""
 
 NARROWEST: Final = 40
 
-#: What stands at the left of the rows, and which part of the width is left at the right, for the state that it ends in.
+#: The columns at the left of the rows, and the part of the width at the right that shows the last state.
 MARGIN: Final = 7
 TAIL: Final = 1 / 8
 MOST_ROWS: Final = 8
@@ -71,16 +71,16 @@ def text(lanes: Lanes, width: int, *, is_unicode: bool = True) -> list[Line]:
     """The picture.
 
     Args:
-        lanes: What there is to draw.
-        width: How many columns it may have.
-        is_unicode: Whether it may have more than ASCII.
+        lanes: The lanes.
+        width: Its width in columns.
+        is_unicode: Whether it may have characters beyond ASCII.
 
     Raises:
-        ValueError: If there is too little room.
+        ValueError: If the width is less than 40.
     """
     if width < NARROWEST:
         raise ValueError(f"a picture takes {NARROWEST} columns or more, not {width}")
-    # Before anything is placed, because it takes more columns.
+    # Before labels are placed, because escapes take more columns.
     shown = lanes.lanes if is_unicode else [_in_ascii(lane) for lane in lanes.lanes]
     picture = _Picture(scale_of(lanes), width, UNICODE if is_unicode else ASCII)
     lines = [line for lane in shown for line in picture.lane(lane)]
@@ -88,7 +88,7 @@ def text(lanes: Lanes, width: int, *, is_unicode: bool = True) -> list[Line]:
     return [[(part if is_unicode else part.translate(_SIGNS), kind) for part, kind in line] for line in lines]
 
 
-#: What is put in where things are placed.
+#: Also put in when labels are placed.
 _SIGNS: Final = str.maketrans({"×": "x", "…": "~"})  # noqa: RUF001 - the sign is meant
 _QUOTES: Final = str.maketrans({"“": '"', "”": '"'})
 
@@ -126,7 +126,7 @@ class _Picture:
 
     def axis(self, duration: float) -> Line:
         """When it began and ended."""
-        end = seconds(duration)
+        end = in_words(duration)
         row = [" "] * self._columns
         self._put(row, 0, "0")
         self._put(row, max(2, self._last + 1 - len(end)), end)
@@ -160,7 +160,7 @@ class _Picture:
             end = max(end, begin + 1)
             row[begin:end] = self._signs.states[band.state] * (end - begin)
             kinds[begin:end] = [band.state.value] * (end - begin)
-            word = f" {band.state.value} " if band.retry_in is None else f" waits {seconds(band.retry_in)} "
+            word = f" {band.state.value} " if band.retry_in is None else f" waits {in_words(band.retry_in)} "
             if len(word) + 2 <= end - begin:
                 self._put(row, begin + 1, word)
         return self._line("state", row, kinds)

@@ -154,8 +154,7 @@ async def test_the_svg_fits_any_width_and_light_and_dark():
     assert re.findall(r"https?://[^\"]+", svg) == ["http://www.w3.org/2000/svg"]
 
 
-@pytest.mark.parametrize("connection", ["chat", HOSTILE])
-def test_what_others_chose_is_text_in_the_svg(connection):
+def test_what_others_chose_is_text_in_the_svg():
     svg = hostile().to_svg()
     root = ET.fromstring(svg)  # noqa: S314 - our own
     assert {it.tag.removeprefix(SVG) for it in root.iter()} <= {
