@@ -20,7 +20,7 @@ from rxnodes.fleet.rules.values import Record, Tail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Self
+    from typing import Any, Self
 
     from rxnodes.fleet.rules.values import Entry, Lease
     from rxnodes.fleet.store import Logged, Seen, Store
@@ -54,6 +54,21 @@ class WorkerSeen:
     lease: Lease
     is_alive: bool = False
     renewed_at: float = 0.0
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """It as plain values, for programs. All times are by the clock of whoever looks."""
+        lease = self.lease
+        return {
+            "id": lease.worker,
+            "host": lease.host,
+            "held": lease.held,
+            "capacity": lease.capacity,
+            "draining": lease.is_draining,
+            "alive": self.is_alive,
+            "lease": lease.seconds,
+            "renewed_at": self.renewed_at,
+        }
 
 
 class Takeover(NamedTuple):

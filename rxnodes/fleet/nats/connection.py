@@ -21,6 +21,7 @@ import nats.errors
 from rxnodes.errors import ConnectError, text_of
 from rxnodes.fleet.nats.client import NEVER, dialled, left, subscribed
 from rxnodes.fleet.store import NobodyThere, TooLarge, Unknown
+from rxnodes.transport.reasons import system_reason
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator
@@ -46,6 +47,7 @@ _MOST_WAITING: Final = 8 << 20
 _FRAMING: Final = 64
 
 _NO_RESPONDERS: Final = "503"
+_NO_ANSWER: Final = "no answer in time"
 
 
 class Subscribed:
@@ -100,6 +102,8 @@ class NatsConnection:
         self._main: asyncio.Task[None] | None = None
         self._first: asyncio.Future[None] | None = None
         self._lost = asyncio.Event()
+        # Why there is no connection; empty: there is one.
+        self._why_not = _NO_ANSWER
         self._is_closed = False
         self._discovered: set[str] = set()
         self._subscribed: dict[Subscribed, None] = {}
@@ -178,7 +182,6 @@ class NatsConnection:
         pause, longest = _PAUSES
         is_told = False
         while True:
-            why: Exception | None = None
             for server in self._order():
                 if self._is_closed:
                     raise asyncio.CancelledError
@@ -186,15 +189,23 @@ class NatsConnection:
                     self._lost = lost = asyncio.Event()
                     return await dialled(self._options, server, lost.set)
                 except (nats.errors.Error, OSError, TimeoutError) as error:
-                    why = error
+                    self._why_not = text_of(error, lambda it: system_reason(it) or str(it), otherwise=_NO_ANSWER)
                     self._give_up_if_refused(error)
             if not is_told and pause >= longest:
-                hosts = ", ".join(_host(url) for url in self._options.servers)
-                reason = text_of(why or OSError(), _reason, otherwise="no answer in time")
-                _logger.warning("No NATS server answers at %s: %s. It is tried again and again.", hosts, reason)
+                _logger.warning("%s. It is tried again and again.", self.trouble)
                 is_told = True
             await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - so that not all come at once
             pause = min(2 * pause, longest)
+
+    @property
+    def trouble(self) -> str:
+        """Which servers do not do what is asked of them, and why, as far as that is known."""
+        hosts = ", ".join(map(_host, self._options.servers))
+        return (
+            f"no NATS server answers at {hosts}: {self._why_not}"
+            if self._why_not
+            else f"no JetStream answers at {hosts}"
+        )
 
     def _order(self) -> list[str]:
         """The servers, in any order, and those that were only heard of behind them."""
@@ -221,6 +232,7 @@ class NatsConnection:
             for it in missing:
                 await it.made(client)
         self._client = client
+        self._why_not = ""
         self._max_payload = client.max_payload
         if self._first is not None and not self._first.done():
             self._first.set_result(None)
@@ -351,11 +363,6 @@ class _Told:
 def _host(url: str) -> str:
     """Host and port of a URL, without who asks."""
     return urlsplit(url).netloc.rpartition("@")[2]
-
-
-def _reason(error: BaseException) -> str:
-    """What the system says, without its number."""
-    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 def _time_out(waiting: asyncio.Future[Msg]) -> None:

@@ -47,6 +47,7 @@ def nats_store(  # noqa: PLR0913 - one for each setting
     replicas: int = 1,
     is_observer: bool = False,
     keeps: bool = False,
+    patience: float | None = None,
 ) -> NatsStore:
     """The store of a fleet, as its settings have it.
 
@@ -60,11 +61,12 @@ def nats_store(  # noqa: PLR0913 - one for each setting
         replicas: On how many servers all of it is kept.
         is_observer: Whether what is there already stays as it is.
         keeps: Whether messages are kept, which then leave room for all else.
+        patience: As for `NatsStore`.
     """
     urls = tuple(url.strip() for url in servers.split(",") if url.strip())
     options = NatsOptions(urls, credentials, tls, ping=lease / 10)
     layout = Layout(fleet, history, replicas, is_ours=not is_observer, keeps=keeps and not is_observer)
-    return NatsStore(options, layout, timeout=min(lease / 4, _LONGEST))
+    return NatsStore(options, layout, timeout=min(lease / 4, _LONGEST), patience=patience)
 
 
 class NatsStore:
@@ -74,9 +76,13 @@ class NatsStore:
         options: Where the servers are.
         layout: What of the fleet lies where.
         timeout: Seconds for an answer to a write or a read, before it counts as lost.
+        patience: Seconds for the servers to answer while it is opened; `None`: as long as it takes.
     """
 
-    def __init__(self, options: NatsOptions, layout: Layout, *, timeout: float = _LONGEST) -> None:
+    def __init__(
+        self, options: NatsOptions, layout: Layout, *, timeout: float = _LONGEST, patience: float | None = None
+    ) -> None:
+        self._patience = patience
         self._connection = NatsConnection(options)
         self._jetstream = JetStream(self._connection, timeout)
         self._layout = layout
@@ -86,10 +92,15 @@ class NatsStore:
         self._was_away = False
 
     async def open(self) -> None:
-        """See `Store.open`."""
-        await self._connection.open()
+        """See `Store.open`. Beyond its `patience` it raises `ConnectError`, which says what servers those are."""
         try:
-            await self._layout.make(self._jetstream)
+            async with asyncio.timeout(self._patience):
+                await self._connection.open()
+                await self._layout.make(self._jetstream)
+        except TimeoutError:
+            trouble = self._connection.trouble
+            await self._connection.close()
+            raise ConnectError(f"{trouble} (for {self._patience:g} s)") from None
         except BaseException:
             await self._connection.close()
             raise
