@@ -9,15 +9,18 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from rxnodes.errors import RxNodesError
 from rxnodes.fleet.letters import Unreadable, entry_of
+from rxnodes.lifecycle.events import Stopped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from datetime import datetime
 
     from rxnodes.fleet.rules.values import Entry, Tail
     from rxnodes.fleet.store import Logged
 
-__all__ = ["Chronicle", "Read", "readable"]
+__all__ = ["Chronicle", "Read", "forgotten_end", "readable"]
 
 #: How many entries are remembered, to find the place again where a log that lost its end goes on.
 REMEMBERED: Final = 16
@@ -37,6 +40,11 @@ class Read(NamedTuple):
     entry: Entry
     tail: Tail
     is_behind_gap: bool
+
+    @property
+    def ended_before(self) -> int:
+        """The last session that had ended before this entry: neither this nor a later one tells its end."""
+        return self.tail.session - (self.tail.is_live or isinstance(self.entry.event, Stopped))
 
 
 class Chronicle:
@@ -90,6 +98,12 @@ class Chronicle:
             self._sequence = tail.sequence
             self._ids.append(entry.id)
         return decoded
+
+
+def forgotten_end(name: str, tail: Tail, at: datetime) -> Stopped:
+    """The `Stopped` of the last session, for those who wait for it, where the log has lost that entry."""
+    lost = RxNodesError(f"{name!r}: the fleet's log does not have the end of session {tail.session} any more")
+    return tail.unseen_end(name, at, lost)
 
 
 def readable(entries: Iterable[Logged]) -> Iterator[tuple[Entry, Tail]]:

@@ -90,7 +90,10 @@ class RemoteConnection:
 
     @property
     def last_stopped(self) -> Stopped | None:
-        """The `Stopped` of the last session that is over, as far as the log still has it."""
+        """The `Stopped` of the last session that is over.
+
+        Where the log has lost that entry, its code is 1006, its totals are 0, and its error says so.
+        """
         return self._driver.waiters.last_stopped
 
     @property

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from rxnodes.fleet.letters import Batch
 from rxnodes.fleet.remote.arranging import KEPT_PATIENCE, Arranging, Missed
-from rxnodes.fleet.remote.chronicle import Chronicle, Read
+from rxnodes.fleet.remote.chronicle import Chronicle, Read, forgotten_end
 from rxnodes.fleet.remote.interest import Interest
 from rxnodes.fleet.remote.parts import RemoteParts
 from rxnodes.fleet.remote.sends import Sends
@@ -147,7 +147,10 @@ class RemoteDriver(RemoteParts):
         read = self._chronicle.begin(entries)
         if self._tells_history:
             self._begin_behind([])
+            if read:
+                self.standing.pass_over(read[0].ended_before)
             self._tell_all(read)
+            self._look_at_end()
         else:
             self._begin_behind(read)
 
@@ -278,8 +281,7 @@ class RemoteDriver(RemoteParts):
         is_old = event is not None and event.session > 0 and standing.has_ended(event.session, self._ended)
         if read.is_behind_gap:
             self._tell_gap(None)
-            is_told = isinstance(event, Stopped) or read.tail.is_live
-            self.outbox.post(self._pass_over, read.tail.session - is_told)
+            self.outbox.post(self._pass_over, read.ended_before)
         standing.follow(read.entry, read.tail)
         if standing.state is not before:
             self.outbox.post(self.publisher.publish, standing.state)
@@ -372,4 +374,6 @@ class RemoteDriver(RemoteParts):
     def _look_at_end(self, _: object = None) -> None:
         """Answers those who wait for an end where no session is live, though none has ended just now."""
         if not self.is_live:
+            if self.tail.session > self._ended:
+                self.waiters.last_stopped = forgotten_end(self.name, self.tail, self.loop.now())
             self.outbox.send(self.publisher.answer_waiting, self.waiters.last_stopped)

@@ -37,8 +37,8 @@ logger = logging.getLogger("rxnodes")
 
 
 @dataclass(frozen=True, slots=True)
-class Elsewhere:
-    """How a connection stands that is not here, as far as the sending of messages asks for it."""
+class NotHere:
+    """How a connection stands on this side that is never dialled here, as far as the sending of messages asks."""
 
     phase: Phase = Phase.IDLE
     session: int = 0
@@ -46,7 +46,7 @@ class Elsewhere:
     is_live: bool = False
 
 
-_ELSEWHERE: Final = Elsewhere()
+_NOT_HERE: Final = NotHere()
 
 
 class RemoteParts(Parts):
@@ -70,7 +70,7 @@ class RemoteParts(Parts):
         # What the parts of a connection ask of what drives them: nothing of it is here.
         self.is_stepping = False
         self.link = None
-        self.state = _ELSEWHERE
+        self.state = _NOT_HERE
         lock = RLock()
         self.loop = loop = OwnLoop(name, "fleet")
         self.pause_control = PauseControl(self.on_pause, loop.run)

@@ -61,7 +61,7 @@ from rxnodes.fleet.rules.inputs import (
 )
 from rxnodes.fleet.rules.values import ABORT, Entry, Record, Tail
 from rxnodes.lifecycle.events import Closing, Connecting, ErrorEvent, Opened, Stopped
-from rxnodes.lifecycle.states import CloseCode, Initiator
+from rxnodes.lifecycle.states import CloseCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -355,27 +355,8 @@ def hold(draft: Draft) -> None:
 def end_other(draft: Draft) -> None:
     """The session that another holder left behind has ended with it."""
     tail = draft.state.tail
-    stopped = Stopped(
-        connection=draft.state.name,
-        session=tail.session,
-        attempt=tail.attempt,
-        at=draft.at,
-        code=int(CloseCode.ABNORMAL_CLOSURE),
-        reason="",
-        was_clean=False,
-        initiator=Initiator.NETWORK,
-        opened=tail.has_opened,
-        duration=max(0.0, draft.at.timestamp() - tail.began_at),
-        attempts=tail.attempt,
-        messages_received=0,
-        bytes_received=0,
-        messages_sent=0,
-        bytes_sent=0,
-        unsent=0,
-        undelivered=0,
-        error=HolderLost("the worker that held the connection is gone"),
-    )
-    draft.enqueue(stopped, tail._replace(is_live=False))
+    lost = HolderLost("the worker that held the connection is gone")
+    draft.enqueue(tail.unseen_end(draft.state.name, draft.at, lost), tail._replace(is_live=False))
 
 
 def deliver(draft: Draft) -> None:

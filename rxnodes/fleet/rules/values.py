@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from rxnodes.lifecycle.events import Stopped
+from rxnodes.lifecycle.states import CloseCode, Initiator
+
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from rxnodes.errors import RxNodesError
     from rxnodes.lifecycle.events import LifecycleEvent
 
 __all__ = ["ABORT", "Entry", "Lease", "Record", "Tail", "Wish"]
@@ -80,6 +86,35 @@ class Tail(NamedTuple):
     attempt: int = 0
     has_opened: bool = False
     began_at: float = 0.0
+
+    def unseen_end(self, connection: str, at: datetime, error: RxNodesError) -> Stopped:
+        """The `Stopped` of its session, where nobody knows how that ended, nor what it had carried.
+
+        Args:
+            connection: The connection's name.
+            at: When it was found to have ended.
+            error: Why nothing more is known.
+        """
+        return Stopped(
+            connection=connection,
+            session=self.session,
+            attempt=self.attempt,
+            at=at,
+            code=int(CloseCode.ABNORMAL_CLOSURE),
+            reason="",
+            was_clean=False,
+            initiator=Initiator.NETWORK,
+            opened=self.has_opened,
+            duration=max(0.0, at.timestamp() - self.began_at),
+            attempts=self.attempt,
+            messages_received=0,
+            bytes_received=0,
+            messages_sent=0,
+            bytes_sent=0,
+            unsent=0,
+            undelivered=0,
+            error=error,
+        )
 
 
 @dataclass(frozen=True, slots=True)

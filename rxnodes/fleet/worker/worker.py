@@ -36,15 +36,14 @@ from rxnodes.fleet.worker.watchers import LeaseWatcher, RecordWatcher
 from rxnodes.project.scope import run_to_end
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Collection, Iterable
 
     from rxnodes.connection.connection import Connection
     from rxnodes.errors import RxNodesError
     from rxnodes.fleet.rules.inputs import Effect, Input
     from rxnodes.fleet.rules.machine import State
     from rxnodes.fleet.rules.values import Record, Wish
-    from rxnodes.fleet.store import Logged, Store, Watch
-    from rxnodes.fleet.worker.log_follower import Follows
+    from rxnodes.fleet.store import Store, Watch
     from rxnodes.project.project import Project
 
 __all__ = ["Worker"]
@@ -102,8 +101,8 @@ class Worker:
         self._seats: dict[str, Seat] = {}
         self._member: Member | None = None
         self._commander = Commander(store)
-        self._follower = LogFollower(store)
-        self._histories = Histories(store)
+        self.follower = LogFollower(store)
+        self.histories = Histories(store)
         self._watches: list[Watch] = []
         self._tick: asyncio.TimerHandle | None = None
         self._is_pumping = False
@@ -199,8 +198,8 @@ class Worker:
                 self._tick.cancel()
             await self._commander.finish(0.0)
             await self._operations.end()
-            self._follower.close()
-            self._histories.close()
+            self.follower.close()
+            self.histories.close()
             for watch in self._watches:
                 watch.close()
             await self.store.close()
@@ -327,18 +326,6 @@ class Worker:
         if seat in self._asked:
             self._asked.remove(seat)
             seat.find_out()
-
-    def follow(self, connection: Follows, behind: int) -> None:
-        """Reads the log for a connection that is held elsewhere, behind this sequence number."""
-        self._follower.follow(connection, behind)
-
-    def unfollow(self, connection: Follows) -> None:
-        """Reads it no longer."""
-        self._follower.unfollow(connection)
-
-    def read_history(self, name: str, tell: Callable[[list[Logged]], None]) -> None:
-        """Reads the entries of a connection that are kept, and tells them."""
-        self._histories.read(name, tell)
 
     def remove(self, name: str) -> None:
         """Lets a connection go, and claims it no more."""

@@ -313,6 +313,37 @@ async def test_an_end_that_has_fallen_out_of_the_history_is_not_waited_for():
         assert (told[1:], chat.is_live) == ([("Connecting", 2), ("Opened", 2)], True)
 
 
+@pytest.mark.parametrize(
+    ("history", "last"),
+    [(False, None), (True, None), (True, events.error_event(session=0, attempt=0)), ("missed", None)],
+)
+@in_virtual_time
+async def test_who_waits_for_an_end_that_is_no_longer_in_the_log_learns_that_it_is_over(history, last):
+    engine, scribe = await in_memory()
+    away = engine.store()
+    async with Fleet(away, history=history is True) as fleet:
+        if history == "missed":
+            fleet.websocket("chat")
+        await scribe.open()
+        await settled()
+        away.cut()
+        await scribe.write(events.stopped())
+        await scribe.write(last)
+        # The history is short.
+        del engine.log[:-1]
+        away.restore()
+        await settled()
+        chat = fleet.websocket("chat")
+        async with asyncio.timeout(1):
+            stopped = await chat.wait_stopped()
+        assert (stopped.session, stopped.code, stopped.opened, chat.is_live) == (1, 1006, True, False)
+        assert "does not have the end of session 1 any more" in str(stopped.error)
+        await scribe.open(session=2)
+        assert (await chat.wait_started()).session == 2
+        await scribe.stop(session=2)
+        assert (await chat.wait_stopped()).error is None
+
+
 @in_virtual_time
 async def test_a_log_that_goes_back_is_a_gap_and_goes_on_behind_what_was_told():
     engine = MemoryEngine()

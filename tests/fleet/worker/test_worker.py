@@ -103,6 +103,53 @@ async def test_who_waits_on_a_worker_that_never_held_nor_commanded_a_connection_
 
 
 @virtual
+async def test_who_waits_on_a_third_worker_waits_for_one_session_though_the_wish_outlives_it():
+    async with Workers() as fleet, asyncio.timeout(20 * LEASE):
+        holder = fleet.join(starts("chat"))
+        await asyncio.sleep(SETTLE + 1)
+        heir, other = fleet.join(), fleet.join(capacity=0)
+        await asyncio.sleep(SETTLE + 1)
+        chat = other["chat"]
+        waiting = asyncio.ensure_future(chat.wait_stopped())
+        await asyncio.sleep(0.1)
+        holder.freeze()
+        lost = await waiting
+        assert (lost.session, type(lost.error)) == (1, HolderLost)
+        assert (await chat.wait_started()).session == 2
+        waiting = asyncio.ensure_future(chat.wait_stopped())
+        await heir.leave()
+        assert (await waiting).session == (await chat.wait_stopped()).session == 2
+        # Nobody can hold it now. A start here wants a session behind that one.
+        chat.start()
+        waiting = asyncio.ensure_future(chat.wait_stopped())
+        await asyncio.sleep(1)
+        assert (waiting.done(), chat.is_live) == (False, True)
+        last = fleet.join()
+        assert (await chat.wait_started()).session == 3
+        last["chat"].stop()
+        assert (await waiting).session == 3
+
+
+@virtual
+async def test_who_waits_on_a_worker_for_an_end_that_is_no_longer_in_the_log_learns_that_it_is_over():
+    async with Workers() as fleet, asyncio.timeout(20 * LEASE):
+        holder = fleet.join(starts("chat"))
+        await asyncio.sleep(SETTLE + 1)
+        holder["chat"].stop()
+        await holder["chat"].wait_stopped()
+        holder.worker._seats["chat"].helm.report("handler", RxNodesError("anything"))
+        await asyncio.sleep(0.1)
+        # The history is short.
+        del fleet.engine.log[:-1]
+        other = fleet.join()
+        await asyncio.sleep(SETTLE + 1)
+        for _ in range(2):
+            stopped = await other["chat"].wait_stopped()
+            assert (stopped.session, stopped.code, stopped.opened) == (1, 1006, True)
+            assert "does not have the end of session 1 any more" in str(stopped.error)
+
+
+@virtual
 async def test_who_waits_for_what_build_has_wished_in_vain_learns_how_it_stands():
     ends = []
 
