@@ -12,7 +12,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from rxnodes.errors import SendUnknown
-from rxnodes.fleet.letters import Unreadable, dumped, line_of, loaded, token, with_line
+from rxnodes.fleet.letters import Reading, Unreadable, dumped, line_of, loaded, token, with_line
 from rxnodes.transport.receipts import SendDropped, Sent, SharedOutcome, Unsent
 
 if TYPE_CHECKING:
@@ -111,13 +111,11 @@ def ask_of(letter: bytes) -> AskToSend | AskForMessages:
         return AskForMessages()
     if plain.get("ask") != "send":
         raise Unreadable(f"a request for {plain.get('ask')!r}, which this rxnodes does not know")
-    try:
+    with Reading("request to send"):
         lengths: list[int] = plain["lengths"]
         ends = accumulate(lengths)
         payloads = [payload[end - length : end] for length, end in zip(lengths, ends, strict=True)]
         asked = AskToSend(plain["id"], list(plain["texts"]), payloads)
-    except (LookupError, TypeError) as error:
-        raise Unreadable(f"a request to send that is none: {error!r}") from error
     if sum(lengths) != len(payload) or len(asked.texts) != len(lengths) or min(lengths, default=0) < 0:
         raise Unreadable("the lengths of a request do not fit its payload")
     return asked
@@ -161,10 +159,8 @@ def from_of(answer: bytes) -> From | None:
         Unreadable: If it is no such answer.
     """
     plain = loaded(answer)
-    try:
+    with Reading("answer"):
         return From(plain["session"], plain["attempt"], plain["first"], plain.get("kept")) if plain["held"] else None
-    except LookupError as error:
-        raise Unreadable(f"an answer that is none: {error!r}") from error
 
 
 def outcomes_letter(receipts: Iterable[Receipt]) -> bytes:
@@ -184,15 +180,13 @@ def outcomes_of(answer: bytes, name: str) -> list[SharedOutcome] | None:
         Unreadable: If it is no such answer.
     """
     plain = loaded(answer)
-    try:
+    with Reading("answer"):
         if not plain["held"]:
             return None
         return [
             SharedOutcome(_KINDS[kind], name, session, attempt, datetime.fromisoformat(at).astimezone(UTC), more)
             for kind, session, attempt, at, more in plain["outcomes"]
         ]
-    except (LookupError, TypeError, ValueError) as error:
-        raise Unreadable(f"an answer that is none: {error!r}") from error
 
 
 def unknown(name: str, at: datetime) -> SharedOutcome:

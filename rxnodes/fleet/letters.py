@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "VERSION",
     "Batch",
+    "Reading",
     "Unreadable",
     "batch_letter",
     "batch_of",
@@ -119,7 +120,7 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode
 _decode = json.JSONDecoder().decode
 
 
-class _Reading:
+class Reading:
     """What goes wrong while the values of a letter are taken makes it unreadable."""
 
     def __init__(self, what: str) -> None:
@@ -149,8 +150,9 @@ def lease_of(letter: bytes) -> Lease:
         Unreadable: If it is none.
     """
     plain = loaded(letter)
-    with _Reading("lease"):
-        return Lease(**_known(plain, [field.name for field in fields(Lease)]))
+    with Reading("lease"):
+        # Those of the fields that this version knows.
+        return Lease(**{field.name: plain[field.name] for field in fields(Lease) if field.name in plain})
 
 
 def record_letter(record: Record) -> bytes:
@@ -165,7 +167,7 @@ def record_of(letter: bytes) -> Record:
         Unreadable: If it is none.
     """
     plain = loaded(letter)
-    with _Reading("record"):
+    with Reading("record"):
         plain["wish"] = Wish._make(map(plain["wish"].get, Wish._fields, Wish()))
         return Record._make(map(plain.get, Record._fields, Record()))
 
@@ -197,15 +199,10 @@ def entry_of(letter: bytes) -> Entry:
         Unreadable: If it is none.
     """
     plain = loaded(letter)
-    with _Reading("entry"):
+    with Reading("entry"):
         event = event_of(plain["kind"], plain["event"]) if "event" in plain else None
         after = Tail._make(map(plain["after"].get, Tail._fields, Tail()))
         return Entry(plain["worker"], event, after, plain.get("behind"), plain.get("published"))
-
-
-def _known(plain: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """Those of the fields that this version knows."""
-    return {name: plain[name] for name in names if name in plain}
 
 
 def with_line(line: bytes, payload: bytes) -> bytes:
@@ -278,7 +275,7 @@ def batch_of(letter: bytes) -> Batch:
     """
     line, payload = line_of(letter)
     plain = loaded(line)
-    with _Reading("batch of messages"):
+    with Reading("batch of messages"):
         lengths: list[int] = plain["lengths"]
         whole: str | bytes = payload if {"binary": True, "text": False}[plain["kind"]] else payload.decode()
         if sum(lengths) != len(whole) or min(lengths, default=0) < 0:

@@ -10,9 +10,9 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from rxnodes.fleet.letters import Unreadable, entry_of, lease_of, record_of
+from rxnodes.fleet.reading import lease_shown, readable, record_shown
 from rxnodes.fleet.remote.standing import Standing
-from rxnodes.fleet.rules.commands import is_wanted
+from rxnodes.fleet.rules.commands import is_live
 from rxnodes.fleet.rules.lease import RENEWALS
 from rxnodes.fleet.rules.member import process_of
 from rxnodes.fleet.rules.sharing import Candidates
@@ -106,7 +106,7 @@ class ConnectionSeen:
     @property
     def is_wanted(self) -> bool:
         """Whether a session is live, or is to begin."""
-        return self.tail.is_live or is_wanted(self.record.wish, self.tail)
+        return is_live(self.record.wish, self.tail)
 
 
 class Lookout:
@@ -293,10 +293,8 @@ class Leases(_Watcher):
         if seen.value is None:
             self._forget(seen.name)
             return
-        try:
-            lease = lease_of(seen.value)
-        except Unreadable as error:
-            logger.warning("the lease of worker %s cannot be read: %s", seen.name, error)
+        lease = lease_shown(seen.name, seen.value)
+        if lease is None:
             return
         known = self.workers.get(seen.name)
         # What comes behind the first look is news. A lease may be shown twice.
@@ -346,11 +344,8 @@ class Records(_Watcher):
         """A record."""
         if seen.value is None:
             self.records.pop(seen.name, None)
-        else:
-            try:
-                self._put(seen.name, record_of(seen.value))
-            except Unreadable as error:
-                logger.warning("%s: its record cannot be read: %s", seen.name, error)
+        elif (record := record_shown(seen)) is not None:
+            self._put(seen.name, record)
         self.note_change()
 
     def _put(self, name: str, record: Record) -> None:
@@ -368,12 +363,8 @@ class _Log(_Watcher):
 
     def logged(self, entry: Logged) -> None:
         """An entry."""
-        try:
-            read = entry_of(entry.value)
-        except Unreadable as error:
-            logger.warning("%s: an entry of the log cannot be read: %s", entry.name, error)
-        else:
-            self.lasts[entry.name] = (read, read.at(entry.sequence))
+        for last in readable((entry,)):
+            self.lasts[entry.name] = last
 
     def gap(self, reason: str) -> None:
         """The log is told again."""

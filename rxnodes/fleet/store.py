@@ -111,12 +111,10 @@ class Message:
 
     Attributes:
         subject: What it was published on, without the fleet's prefix.
-        header: What was said of it; empty where nothing was.
         payload: Its bytes.
     """
 
     subject: str
-    header: str
     payload: bytes
 
 
@@ -332,7 +330,7 @@ class Store(Protocol):
 
     # Plain messages, at most once. A subject is a few tokens with dots between them, behind the fleet's prefix.
 
-    def publish(self, subject: str, payload: bytes, header: str = "") -> bool:
+    def publish(self, subject: str, payload: bytes) -> bool:
         """Publishes, and returns at once.
 
         Returns:
@@ -347,7 +345,7 @@ class Store(Protocol):
         """Tells every message on a subject, which may have `*` for a token and `>` for the rest; again after a gap."""
         ...
 
-    async def request(self, subject: str, payload: bytes, header: str = "", *, timeout: float) -> bytes:  # noqa: ASYNC109 - handed to the engine
+    async def request(self, subject: str, payload: bytes, *, timeout: float) -> bytes:  # noqa: ASYNC109 - handed to the engine
         """Asks, and waits `timeout` seconds for one answer.
 
         Raises:

@@ -346,23 +346,23 @@ class MemoryStore:
 
     # Plain messages.
 
-    def publish(self, subject: str, payload: bytes, header: str = "") -> bool:
-        if len(payload) + len(header) + FRAMING > self.max_payload:
+    def publish(self, subject: str, payload: bytes) -> bool:
+        if len(payload) + FRAMING > self.max_payload:
             raise TooLarge
         if self.is_connected:
-            self._hand_on("heard", Message(subject, header, payload), lambda take, message: take(message))
+            self._hand_on("heard", Message(subject, payload), lambda take, message: take(message))
         return self.is_connected
 
     def subscribe(self, subject: str, on_message: Callable[[Message], None]) -> Watch:
         self.heard[subject].append(on_message)
         return Closing(lambda: self.heard[subject].remove(on_message))
 
-    async def request(self, subject: str, payload: bytes, header: str = "", *, timeout: float) -> bytes:  # noqa: ASYNC109
-        if len(payload) + len(header) + FRAMING > self.max_payload:
+    async def request(self, subject: str, payload: bytes, *, timeout: float) -> bytes:  # noqa: ASYNC109
+        if len(payload) + FRAMING > self.max_payload:
             raise TooLarge
         self._check()
         answered: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        message = Message(subject, header, payload)
+        message = Message(subject, payload)
         if not self._hand_on("served", message, lambda take, it: take(MemoryRequest(it, self, answered))):
             raise NobodyThere
         try:

@@ -264,7 +264,9 @@ class NatsConnection:
         """Tells at once whether it is connected, then every change."""
         self._on_connection.append(tell)
         tell(self.is_connected)
-        return _Told(self._on_connection, tell)
+        watch = contextlib.ExitStack()
+        watch.callback(self._on_connection.remove, tell)
+        return watch
 
     # --- What it is for -----------------------------------------------------------------------------------------------
 
@@ -282,13 +284,13 @@ class NatsConnection:
         if self._client is not None:
             self._start(subscription.unmade(), self._being_made)
 
-    def publish(self, subject: str, payload: bytes, headers: dict[str, str] | None = None) -> bool:
+    def publish(self, subject: str, payload: bytes) -> bool:
         """Publishes, and returns at once: whether there was somebody to hand it to, who keeps up."""
-        self._check_size(payload, headers)
+        self._check_size(payload)
         client = self._client
         if client is None or client.pending_data_size > _MOST_WAITING:
             return False
-        self._start(client.publish(subject, payload, headers=headers))
+        self._start(client.publish(subject, payload))
         return True
 
     async def request(
@@ -335,7 +337,7 @@ class NatsConnection:
         if waiting is not None and not waiting.done():
             waiting.set_result(message)
 
-    def _check_size(self, payload: bytes, headers: dict[str, str] | None) -> None:
+    def _check_size(self, payload: bytes, headers: dict[str, str] | None = None) -> None:
         size = len(payload) + sum(len(name) + len(value) for name, value in (headers or {}).items())
         if size + _FRAMING > self.max_payload:
             raise TooLarge(f"{size} bytes; NATS takes {self.max_payload} at once")
@@ -346,18 +348,6 @@ class NatsConnection:
             if tasks is not None:
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
-
-
-class _Told:
-    """Who is told of the connection."""
-
-    def __init__(self, all_told: list[Callable[[bool], None]], tell: Callable[[bool], None]) -> None:
-        self._all_told = all_told
-        self._tell = tell
-
-    def close(self) -> None:
-        with contextlib.suppress(ValueError):
-            self._all_told.remove(self._tell)
 
 
 def _host(url: str) -> str:

@@ -32,8 +32,6 @@ _logger = logging.getLogger("rxnodes.fleet")
 
 #: Seconds for any answer, however long leases are.
 _LONGEST: Final = 2.0
-#: The one header of a plain message.
-_HEADER: Final = "Rxnodes"
 
 
 def nats_store(  # noqa: PLR0913 - one for each setting
@@ -247,19 +245,17 @@ class NatsStore:
 
     # --- Plain messages -----------------------------------------------------------------------------------------------
 
-    def publish(self, subject: str, payload: bytes, header: str = "") -> bool:
+    def publish(self, subject: str, payload: bytes) -> bool:
         """See `Store.publish`."""
-        return self._connection.publish(self._layout.plain + subject, payload, _headers(header))
+        return self._connection.publish(self._layout.plain + subject, payload)
 
     def subscribe(self, subject: str, on_message: Callable[[Message], None]) -> Watch:
         """See `Store.subscribe`."""
         return self._connection.subscribe(self._layout.plain + subject, lambda it: on_message(self._message(it)))
 
-    async def request(self, subject: str, payload: bytes, header: str = "", *, timeout: float) -> bytes:  # noqa: ASYNC109 - as in Store
+    async def request(self, subject: str, payload: bytes, *, timeout: float) -> bytes:  # noqa: ASYNC109 - as in Store
         """See `Store.request`."""
-        subject = self._layout.plain + subject
-        answer = await self._connection.request(subject, payload, _headers(header), timeout=timeout)
-        return answer.data
+        return (await self._connection.request(self._layout.plain + subject, payload, timeout=timeout)).data
 
     def serve(self, subject: str, on_request: Callable[[Request], None]) -> Watch:
         """See `Store.serve`."""
@@ -270,8 +266,7 @@ class NatsStore:
         return self._connection.subscribe(self._layout.plain + subject, take)
 
     def _message(self, message: Msg) -> Message:
-        subject = message.subject.removeprefix(self._layout.plain)
-        return Message(subject, (message.headers or {}).get(_HEADER, ""), message.data)
+        return Message(message.subject.removeprefix(self._layout.plain), message.data)
 
 
 class _NatsRequest:
@@ -341,7 +336,3 @@ def _name(entry: Delivered, prefix: str) -> str | None:
         return name_of(entry.subject.removeprefix(prefix))
     except Unreadable:
         return None
-
-
-def _headers(header: str) -> dict[str, str] | None:
-    return {_HEADER: header} if header else None

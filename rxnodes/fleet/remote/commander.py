@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 from uuid import uuid4
 
 from rxnodes.errors import RxNodesError
-from rxnodes.fleet.letters import Unreadable, entry_of, record_letter, record_of
+from rxnodes.fleet.errands import Errands
+from rxnodes.fleet.letters import Unreadable, record_letter
+from rxnodes.fleet.reading import record_at, tail_at
 from rxnodes.fleet.rules import commands
-from rxnodes.fleet.rules.values import Record, Tail
 from rxnodes.fleet.store import Refused, StoreError, Unknown
 
 if TYPE_CHECKING:
-    from rxnodes.fleet.rules.values import Wish
+    from rxnodes.fleet.rules.values import Record, Tail, Wish
     from rxnodes.fleet.store import Store
 
 __all__ = ["Command", "Commanded", "Commander"]
@@ -90,32 +92,19 @@ class Commander:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._queue: dict[Commanded, None] = {}
+        self._errands = Errands(AT_ONCE)
         # Those whose commands are not all written.
         self._commanded: set[Commanded] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
         self._idle.set()
 
     def give(self, connection: Commanded) -> None:
         """Writes the commands of a connection, which has one more."""
-        if connection in self._commanded:
-            # Somebody is at it already.
-            return
-        self._queue[connection] = None
-        self._commanded.add(connection)
-        self._idle.clear()
-        if len(self._tasks) < AT_ONCE:
-            task = asyncio.get_running_loop().create_task(self._work())
-            self._tasks.add(task)
-            task.add_done_callback(self._on_done)
-
-    def _on_done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not self._tasks:
-            self._idle.set()
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("a fleet's commands cannot be written", exc_info=error)
+        # Where it is among them, its other commands are just being written.
+        if connection not in self._commanded:
+            self._commanded.add(connection)
+            self._idle.clear()
+            self._errands.run(partial(self._write_all, connection))
 
     async def finish(self, patience: float) -> None:
         """Waits until all commands are written: while the store can be reached, and some seconds more where not."""
@@ -129,20 +118,17 @@ class Commander:
         if not self._idle.is_set():
             names = sorted(connection.name for connection in self._commanded)
             logger.warning("commands were not written, since the fleet was left: %s", ", ".join(names[:MOST_NAMED]))
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._errands.end()
 
-    async def _work(self) -> None:
-        while self._queue:
-            connection = next(iter(self._queue))
-            del self._queue[connection]
-            try:
-                # What is told of one may lead to the next.
-                while connection.commands:
-                    await self._write_next(connection)
-            finally:
-                self._commanded.discard(connection)
+    async def _write_all(self, connection: Commanded) -> None:
+        try:
+            # What is told of one may lead to the next.
+            while connection.commands:
+                await self._write_next(connection)
+        finally:
+            self._commanded.discard(connection)
+            if not self._commanded:
+                self._idle.set()
 
     async def _write_next(self, connection: Commanded) -> None:
         command = connection.commands[0]
@@ -177,10 +163,8 @@ class Commander:
         wait = SHORTEST_WAIT
         while True:
             try:
-                stands, last = await asyncio.gather(self._store.read_record(name), self._store.last(name))
-                revision = 0 if stands is None else stands.revision
-                record = Record() if stands is None else record_of(stands.value)
-                tail = Tail() if last is None else entry_of(last.value).at(last.revision)
+                stood, last = await asyncio.gather(self._store.read_record(name), self._store.last(name))
+                (record, revision), tail = record_at(stood), tail_at(last)
                 wish = None if record.wish.id == command.id else command.wish(record, tail)
                 if wish is not None:
                     record = record._replace(wish=wish)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from rxnodes.fleet.letters import Batch
 from rxnodes.fleet.remote.arranging import KEPT_PATIENCE, Arranging, Missed
@@ -21,13 +21,13 @@ from rxnodes.websocket.gaps import Gap
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from rxnodes.errors import RxNodesError
     from rxnodes.fleet.asking import From
     from rxnodes.fleet.remote.arranging import Told
     from rxnodes.fleet.remote.commander import Command
-    from rxnodes.fleet.remote.interest import Presence
+    from rxnodes.fleet.remote.fleet import Fleet
     from rxnodes.fleet.rules.values import Record
     from rxnodes.fleet.store import Logged, Store
 
@@ -40,38 +40,12 @@ MOST_PAUSED: Final = 64 * 1024 * 1024
 logger = logging.getLogger("rxnodes")
 
 
-class Headquarters(Protocol):
-    """What a remote connection needs of its fleet."""
-
-    presence: Presence
-
-    def note_known(self, name: str) -> None:
-        """From here on it is known how a connection stands, and what comes is told."""
-        ...
-
-    async def holder(self, name: str, looks_again: bool) -> str | None:  # noqa: FBT001 - as `Sends` asks
-        """The worker that holds a connection; `None`: none does."""
-        ...
-
-    def read_history(self, name: str, tell: Callable[[list[Logged]], None]) -> None:
-        """Reads the entries of a connection that are kept, and tells them."""
-        ...
-
-    def give(self, driver: RemoteDriver, command: Command) -> None:
-        """Writes a command."""
-        ...
-
-    def knows_records(self) -> bool:
-        """Whether all records are known as they stand."""
-        ...
-
-
 class RemoteDriver(RemoteParts):
     """Tells what the log and the messages of a connection say, and gives its commands to the fleet.
 
     Args:
         name: The connection's name.
-        fleet: What reads histories and writes commands.
+        fleet: The fleet, which reads histories and writes commands.
         store: The fleet's store.
         tells_history: Whether the entries that are kept are told, too.
 
@@ -82,7 +56,7 @@ class RemoteDriver(RemoteParts):
         is_known: Whether the end of the log has been read: before that the connection counts as live.
     """
 
-    def __init__(self, name: str, fleet: Headquarters, store: Store, *, tells_history: bool) -> None:
+    def __init__(self, name: str, fleet: Fleet, store: Store, *, tells_history: bool) -> None:
         super().__init__(name)
         self._fleet = fleet
         self._tells_history = tells_history
@@ -100,8 +74,9 @@ class RemoteDriver(RemoteParts):
         self.arranging = Arranging()
         self.is_known = False
         self.commands: list[Command] = []
-        self._interest = Interest(self, store, fleet.presence, partial(fleet.holder, name))
-        self.helm = self._sends = Sends(self, store, partial(fleet.holder, name), self._interest.until_heard)
+        holder = partial(fleet.records.holder, name)
+        self._interest = Interest(self, store, fleet.presence, holder)
+        self.helm = self._sends = Sends(self, store, holder, self._interest.until_heard)
 
     @property
     def session(self) -> int:
@@ -141,7 +116,7 @@ class RemoteDriver(RemoteParts):
             self._chronicle = chronicle
             self._begin_behind(read)
         else:
-            self._fleet.read_history(self.name, self._on_first_history)
+            self._fleet.histories.read(self.name, self._on_first_history)
 
     def _on_first_history(self, entries: list[Logged]) -> None:
         read = self._chronicle.begin(entries)
@@ -177,7 +152,7 @@ class RemoteDriver(RemoteParts):
             self._chronicle.is_astray = False
             if not self._chronicle.is_last(logged):
                 self._waiting = []
-                self._fleet.read_history(self.name, self._on_history_again)
+                self._fleet.histories.read(self.name, self._on_history_again)
         elif self._waiting is not None:
             self._waiting.append(logged)
         elif (read := self._chronicle.follow(logged)) is not None:
@@ -348,7 +323,7 @@ class RemoteDriver(RemoteParts):
     def known(self) -> tuple[Record, int, Tail] | None:
         """The record, its revision and the end of the log, where they are watched."""
         is_behind = self.arranging.deadline is not None
-        if not self.is_known or is_behind or not self._fleet.knows_records():
+        if not self.is_known or is_behind or not self._fleet.records.are_current:
             return None
         return self.standing.record, self._revision, self.standing.tail
 

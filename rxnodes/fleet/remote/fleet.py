@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from rxnodes.fleet.remote.commander import Command
-    from rxnodes.fleet.store import Logged, Store, Watch
+    from rxnodes.fleet.store import Store, Watch
 
 __all__ = ["Fleet"]
 
@@ -55,9 +55,9 @@ class Fleet(Scope):
         self._connections: dict[str, RemoteConnection] = {}
         self._drivers: dict[str, RemoteDriver] = {}
         self._log = Log(self._drivers)
-        self._records = Records(store, self._drivers)
+        self.records = Records(store, self._drivers)
         self._commander = Commander(store)
-        self._histories = Histories(store)
+        self.histories = Histories(store)
         self.presence = Presence(store)
         self._log_watch: Watch | None = None
         self._followers: list[Callable[[RemoteConnection], object]] = []
@@ -145,7 +145,7 @@ class Fleet(Scope):
         return connection
 
     def _begin(self, name: str) -> None:
-        self._records.begin(name)
+        self.records.begin(name)
         self._log.begin(name)
 
     @property
@@ -246,7 +246,7 @@ class Fleet(Scope):
             await self._end_in_order()
 
     async def _end_in_order(self) -> None:
-        watches = (self._log_watch, self._records, self._histories)
+        watches = (self._log_watch, self.records, self.histories)
         for watch in watches:
             if watch is not None:
                 watch.close()
@@ -300,10 +300,6 @@ class Fleet(Scope):
 
     # What its connections need
 
-    def read_history(self, name: str, tell: Callable[[list[Logged]], None]) -> None:
-        """Reads the entries of a connection that are kept, and tells them."""
-        self._histories.read(name, tell)
-
     def note_known(self, name: str) -> None:
         """From here on it is known how a connection stands, and what comes is told."""
         with self._lock:
@@ -312,14 +308,6 @@ class Fleet(Scope):
 
     def give(self, driver: RemoteDriver, command: Command) -> None:
         """Writes a command, behind those that the connection was given before."""
-        self._records.need()
+        self.records.need()
         driver.commands.append(command)
         self._commander.give(driver)
-
-    def knows_records(self) -> bool:
-        """Whether all records are known as they stand."""
-        return self._records.are_current
-
-    async def holder(self, name: str, looks_again: bool) -> str | None:  # noqa: FBT001 - as `Sends` asks
-        """The worker that holds a connection; `None`: none does."""
-        return await self._records.holder(name, looks_again=looks_again)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Final, Protocol
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Final
 
 from rxnodes.fleet.asking import ANY_INTEREST, AskForMessages, from_of, interest_subject, messages_subject, send_subject
 from rxnodes.fleet.letters import Unreadable, batch_of
@@ -13,8 +14,7 @@ from rxnodes.fleet.store import NobodyThere, Unknown
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from rxnodes.fleet.asking import From
-    from rxnodes.fleet.letters import Batch
+    from rxnodes.fleet.remote.driver import RemoteDriver
     from rxnodes.fleet.store import Logged, Message, Request, Store, Watch
 
 __all__ = ["Interest", "Presence"]
@@ -29,32 +29,6 @@ HEARD_WITHIN: Final = 1.0
 LINGER: Final = 5.0
 
 logger = logging.getLogger("rxnodes")
-
-
-class Interested(Protocol):
-    """A connection whose messages somebody wants, or not."""
-
-    name: str
-
-    def want(self) -> None:
-        """Messages are listened to from here on."""
-        ...
-
-    def owe(self, position: From) -> None:
-        """The holder publishes from here on."""
-        ...
-
-    def note_kept(self) -> None:
-        """The messages are kept: an end may wait for them."""
-        ...
-
-    def want_no_more(self) -> None:
-        """Messages are not listened to any more."""
-        ...
-
-    def take_batch(self, batch: Batch) -> None:
-        """Messages have come."""
-        ...
 
 
 class Presence:
@@ -74,25 +48,15 @@ class Presence:
         if self._watch is None:
             self._watch = self._store.serve(ANY_INTEREST, lambda request: request.answer(b""))
         self._wanted += 1
-        return _Place(self._leave)
+        place = ExitStack()
+        place.callback(self._leave)
+        return place
 
     def _leave(self) -> None:
         self._wanted -= 1
         if not self._wanted and self._watch is not None:
             self._watch.close()
             self._watch = None
-
-
-class _Place:
-    """That messages of one connection are wanted."""
-
-    def __init__(self, leave: Callable[[], None]) -> None:
-        self._leave: Callable[[], None] | None = leave
-
-    def close(self) -> None:
-        leave, self._leave = self._leave, None
-        if leave is not None:
-            leave()
 
 
 class Interest:
@@ -110,7 +74,7 @@ class Interest:
 
     def __init__(
         self,
-        connection: Interested,
+        connection: RemoteDriver,
         store: Store,
         presence: Presence,
         holder: Callable[[bool], Awaitable[str | None]],

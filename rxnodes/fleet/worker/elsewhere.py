@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rxnodes.fleet.remote.chronicle import forgotten_end, readable
+from rxnodes.fleet.reading import readable
+from rxnodes.fleet.remote.chronicle import forgotten_end
 from rxnodes.fleet.rules import commands
 from rxnodes.fleet.rules.values import Tail
 from rxnodes.fleet.worker.seat_commands import Look

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from rxnodes.fleet.remote.chronicle import readable
+from rxnodes.fleet.reading import readable
 
 if TYPE_CHECKING:
     from rxnodes.fleet.store import Logged, Store, Watch

@@ -9,15 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from rxnodes.errors import RxNodesError
-from rxnodes.fleet.letters import (
-    Unreadable,
-    entry_letter,
-    entry_of,
-    lease_letter,
-    lease_of,
-    record_letter,
-    record_of,
-)
+from rxnodes.fleet.errands import Errands
+from rxnodes.fleet.letters import Unreadable, entry_letter, lease_letter, lease_of, record_letter
+from rxnodes.fleet.reading import record_at, tail_at
 from rxnodes.fleet.rules.inputs import (
     Append,
     Appended,
@@ -31,16 +25,14 @@ from rxnodes.fleet.rules.inputs import (
 )
 from rxnodes.fleet.rules.lease import RENEWALS
 from rxnodes.fleet.rules.member import DeleteLease, PutLease, ReadLease
-from rxnodes.fleet.rules.values import Record, Tail
 from rxnodes.fleet.store import Refused, StoreError, Unknown
-from rxnodes.fleet.worker.errands import Errands
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from rxnodes.fleet.rules.inputs import Input
     from rxnodes.fleet.rules.member import Member, Now
-    from rxnodes.fleet.rules.values import Lease
+    from rxnodes.fleet.rules.values import Lease, Record, Tail
     from rxnodes.fleet.store import Store
 
 __all__ = ["Operations"]
@@ -49,6 +41,8 @@ T = TypeVar("T")
 
 logger = logging.getLogger("rxnodes")
 
+#: How many connections are read and written at once.
+AT_ONCE: Final = 128
 #: Seconds to wait where the store does not answer, at first and at most.
 SHORTEST_WAIT: Final = 0.02
 LONGEST_WAIT: Final = 0.5
@@ -86,7 +80,7 @@ class Operations:
         self._now = now
         self._answered = answered
         self._on_full = tell_full
-        self._errands = Errands()
+        self._errands = Errands(AT_ONCE)
         # With a short lease there is no time for long waits.
         self._longest_wait = min(LONGEST_WAIT, lease / (2 * RENEWALS))
         self._without_room: set[str] = set()
@@ -202,16 +196,14 @@ class Operations:
 
     async def _read_last(self, name: str, operation: int) -> None:
         async def read() -> Tail:
-            stands = await self._store.last(name)
-            return Tail() if stands is None else entry_of(stands.value).at(stands.revision)
+            return tail_at(await self._store.last(name))
 
         for tail in await self._read(read, partial(self._is_current, name, operation)):
             self._feed(name, LastRead(operation, tail))
 
     async def _read_record(self, name: str, operation: int) -> None:
         async def read() -> tuple[Record, int]:
-            stands = await self._store.read_record(name)
-            return (Record(), 0) if stands is None else (record_of(stands.value), stands.revision)
+            return record_at(await self._store.read_record(name))
 
         for record, revision in await self._read(read, partial(self._is_current, name, operation)):
             self._feed(name, RecordRead(operation, record, revision))

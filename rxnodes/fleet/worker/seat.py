@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from rxnodes.fleet.letters import record_of
+from rxnodes.fleet.reading import record_at
 from rxnodes.fleet.remote.sends import Sends
 from rxnodes.fleet.rules.inputs import (
     Abort,
@@ -320,8 +320,8 @@ class Seat:
         """The worker that holds the connection."""
         if not looks_again:
             return self.state.record.holder
-        stands = await self._worker.store.read_record(self.name)
-        return None if stands is None else record_of(stands.value).holder
+        record, _ = record_at(await self._worker.store.read_record(self.name))
+        return record.holder
 
     def settle(self, receipt: Receipt, outcome: SharedOutcome) -> None:
         """Says what became of a message that went to the holder."""
