@@ -7,7 +7,7 @@ the worker or a simulation, performs that, and calls `tick` again and again.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from rxnodes.fleet.rules.inputs import Claim, Cut, Drain, Joined, RecordSeen
 from rxnodes.fleet.rules.lease import NEVER, RENEWALS, Others, OwnLease
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rxnodes.fleet.rules.machine import State
     from rxnodes.fleet.rules.values import Record, Wish
 
-__all__ = ["DeleteLease", "Joining", "Member", "Now", "Order", "PutLease", "ReadLease", "process_of"]
+__all__ = ["DeleteLease", "Duty", "Joining", "Member", "Now", "Order", "PutLease", "ReadLease", "process_of"]
 
 #: So many connections are claimed at a time.
 AT_ONCE = 50
@@ -79,8 +79,8 @@ class Order(NamedTuple):
     effect: Effect
 
 
-def _id_of(process: str, term: int) -> str:
-    return f"{process}-{term}"
+#: What a member asks of whoever runs it.
+Duty: TypeAlias = Order | PutLease | ReadLease | DeleteLease | Joining
 
 
 def process_of(worker: str) -> tuple[str, int]:
@@ -105,6 +105,10 @@ class Member:
         settle: So many seconds after joining it claims, so that those who join together share.
         host: Where it runs, for people.
         wishes: What the application commanded before it had joined, by connection. It may change.
+
+    Attributes:
+        sees_leases: Whether all leases have been shown, and changes come as they are made; or that is in doubt.
+        sees_records: Likewise of the records.
     """
 
     def __init__(  # noqa: PLR0913 - what a worker is told of itself
@@ -126,7 +130,7 @@ class Member:
         self._settle = settle
         self._host = host
         self._wishes: Mapping[str, Wish] = {} if wishes is None else wishes
-        self._out: deque[Order | PutLease | ReadLease | DeleteLease | Joining] = deque()
+        self._out: deque[Duty] = deque()
         self._has_more = False
 
         self.id = ""
@@ -142,8 +146,8 @@ class Member:
         self._in_flight: int | None = None
         self._revision = 0
         self._joined_at = 0.0
-        self._sees_leases = False
-        self._sees_records = False
+        self.sees_leases = False
+        self.sees_records = False
         self._alive = Candidates(())
         self._firsts: dict[str, str | None] = {}
         self._may_weigh = MOST_WEIGHED
@@ -169,7 +173,7 @@ class Member:
         """How many connections it holds."""
         return self._shares.held
 
-    def taken(self) -> Order | PutLease | ReadLease | DeleteLease | Joining | None:
+    def taken(self) -> Duty | None:
         """What is to be done next; `None`: nothing any more."""
         return self._out.popleft() if self._out else None
 
@@ -216,7 +220,7 @@ class Member:
     def _begin_term(self) -> None:
         self._needs_id = False
         self._term += 1
-        self.id = _id_of(self._identity, self._term)
+        self.id = f"{self._identity}-{self._term}"
         self._shares.own_ids.add(self.id)
         self.own = OwnLease(self._seconds)
         self._number = 0
@@ -304,14 +308,6 @@ class Member:
 
     # What it sees
 
-    def leases_current(self, *, is_current: bool) -> None:
-        """All leases have been shown, and changes come as they are made; or that is in doubt."""
-        self._sees_leases = is_current
-
-    def records_current(self, *, is_current: bool) -> None:
-        """All records have been shown, and changes come as they are made; or that is in doubt."""
-        self._sees_records = is_current
-
     def lease_seen(self, lease: Lease, revision: int, now: Now) -> None:
         """A lease stands like this."""
         self.others.saw(lease, revision, now.clock)
@@ -349,7 +345,7 @@ class Member:
 
     def _claim_shares(self, now: Now) -> None:
         self._has_more = False
-        if not (self._sees_leases and self._sees_records and self._has_room()):
+        if not (self.sees_leases and self.sees_records and self._has_room()):
             return
         alive = self._who_is_alive(now)
         if alive != self._alive.ids:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rxnodes.connection.connection import Connection
     from rxnodes.fleet.asking import From
-    from rxnodes.fleet.store import Request, Store, Watch
+    from rxnodes.fleet.store import Request, Store
 
 __all__ = ["Answering", "Held", "Publishing"]
 
@@ -73,22 +73,14 @@ class Answering:
     """
 
     def __init__(self, store: Store, worker: str, held: Callable[[str], Held | None]) -> None:
-        self._store = store
-        self._worker = worker
         self._held = held
         self._done: OrderedDict[str, None] = OrderedDict()
-        self._watch: Watch | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-
-    def open(self) -> None:
-        """Answers from here on."""
-        self._watch = self._store.serve(f"send.{token(self._worker)}.*", self._on_request)
+        self._watch = store.serve(f"send.{token(worker)}.*", self._on_request)
 
     def close(self) -> None:
         """Answers nothing more."""
-        if self._watch is not None:
-            self._watch.close()
-            self._watch = None
+        self._watch.close()
         for task in self._tasks:
             task.cancel()
 
@@ -104,16 +96,14 @@ class Answering:
         if held is None:
             request.answer(NOT_HELD)
         elif isinstance(asked, AskForMessages):
-            self._keep(asyncio.get_running_loop().create_task(_begin(held.published, request)))
+            task = asyncio.get_running_loop().create_task(_begin(held.published, request))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         elif asked.id not in self._done:
             self._done[asked.id] = None
             if len(self._done) > REMEMBERED:
                 self._done.popitem(last=False)
             _send(held.connection, messages, request)
-
-    def _keep(self, task: asyncio.Task[None]) -> None:
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 def _send(connection: Connection, messages: list[str | bytes], request: Request) -> None:

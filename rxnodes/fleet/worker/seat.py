@@ -268,7 +268,7 @@ class Seat:
             # The holder knows both, so this changes nothing.
             return
         self.commands.append(command)
-        self._worker.give(self)
+        self._worker.commander.give(self)
 
     def known(self) -> None:
         """Nothing that need not be read: commands are rare here."""

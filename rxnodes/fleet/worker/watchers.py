@@ -41,7 +41,7 @@ class LeaseWatcher:
 
     def is_current(self, current: bool) -> None:  # noqa: FBT001 - as the store has it
         """Whether all have been shown."""
-        self._rules.leases_current(is_current=current)
+        self._rules.sees_leases = current
 
 
 class RecordWatcher:
@@ -64,4 +64,4 @@ class RecordWatcher:
 
     def is_current(self, current: bool) -> None:  # noqa: FBT001 - as the store has it
         """Whether all have been shown."""
-        self._rules.records_current(is_current=current)
+        self._rules.sees_records = current

@@ -24,13 +24,13 @@ from rxnodes.fleet.rules.inputs import (
     ReadRecord,
     WriteRecord,
 )
-from rxnodes.fleet.rules.member import DeleteLease, Joining, Member, Now, Order, PutLease, ReadLease
+from rxnodes.fleet.rules.member import Joining, Member, Now, Order
 from rxnodes.fleet.worker.answering import Answering, Held
 from rxnodes.fleet.worker.inquiry import Inquiry
 from rxnodes.fleet.worker.lease_guard import LeaseGuard
 from rxnodes.fleet.worker.log_follower import LogFollower
 from rxnodes.fleet.worker.operations import Operations
-from rxnodes.fleet.worker.orders import Orders
+from rxnodes.fleet.worker.orders import take_orders
 from rxnodes.fleet.worker.seat import Seat
 from rxnodes.fleet.worker.watchers import LeaseWatcher, RecordWatcher
 from rxnodes.project.scope import run_to_end
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from rxnodes.errors import RxNodesError
     from rxnodes.fleet.rules.inputs import Effect, Input
     from rxnodes.fleet.rules.machine import State
+    from rxnodes.fleet.rules.member import Duty
     from rxnodes.fleet.rules.values import Record, Wish
     from rxnodes.fleet.store import Store, Watch
     from rxnodes.project.project import Project
@@ -100,14 +101,13 @@ class Worker:
         self.kept = kept
         self._seats: dict[str, Seat] = {}
         self._member: Member | None = None
-        self._commander = Commander(store)
+        self.commander = Commander(store)
         self.follower = LogFollower(store)
         self.histories = Histories(store)
         self._watches: list[Watch] = []
         self._tick: asyncio.TimerHandle | None = None
         self._is_pumping = False
-        self._answering: Answering | None = None
-        self._orders: Orders | None = None
+        self._answering: tuple[Watch, ...] = ()
         self._left = asyncio.Event()
         self.wishes: dict[str, Wish] = {}
         self.has_ever_joined = False
@@ -196,7 +196,7 @@ class Worker:
         finally:
             if self._tick is not None:
                 self._tick.cancel()
-            await self._commander.finish(0.0)
+            await self.commander.finish(0.0)
             await self._operations.end()
             self.follower.close()
             self.histories.close()
@@ -226,16 +226,16 @@ class Worker:
             return
         self._is_pumping = True
         try:
-            while (order := self._rules.taken()) is not None:
-                self._perform(order)
+            while (duty := self._rules.taken()) is not None:
+                self._perform(duty)
         finally:
             self._is_pumping = False
         self._guard.until = self._rules.own.until if self._rules.has_joined else float("-inf")
         if self._rules.has_left and self._operations.is_lease_gone:
             self._left.set()
 
-    def _perform(self, order: Order | PutLease | ReadLease | DeleteLease | Joining) -> None:
-        match order:
+    def _perform(self, duty: Duty) -> None:
+        match duty:
             case Order(name, Append() | WriteRecord() | ReadLast() | ReadRecord() as effect):
                 self._operations.on_connection(name, effect)
             case Order(name, effect):
@@ -243,20 +243,18 @@ class Worker:
             case Joining(worker, has_joined):
                 self._note_joining(worker, has_joined=has_joined)
             case _:
-                self._operations.on_lease(order)
+                self._operations.on_lease(duty)
 
     def _note_joining(self, worker: str, *, has_joined: bool) -> None:
-        if self._answering is not None:
-            self._answering.close()
-            self._answering = None
-        if self._orders is not None:
-            self._orders.close()
-            self._orders = None
+        for watch in self._answering:
+            watch.close()
+        self._answering = ()
         if has_joined:
             self.has_ever_joined = True
-            self._answering = Answering(self.store, worker, self._held_here)
-            self._answering.open()
-            self._orders = Orders(self.store, worker, self.drain, self.let_go)
+            self._answering = (
+                Answering(self.store, worker, self._held_here),
+                take_orders(self.store, worker, self.drain, self.let_go),
+            )
             logger.info("worker %s has joined its fleet", worker)
         elif self._rules.has_left:
             logger.info("worker %s has left its fleet", worker)
@@ -313,10 +311,6 @@ class Worker:
             seat.settle_wish(record)
         elif seat is not None:
             seat.look_at_wish()
-
-    def give(self, seat: Seat) -> None:
-        """Writes the commands of a connection, which has one more."""
-        self._commander.give(seat)
 
     def find_out_later(self, seat: Seat) -> None:
         """Asks a seat to find out how its connection stands, once its record may be read, or has been seen."""

@@ -178,8 +178,7 @@ class Worker:
         self.news()
 
     def told_current(self, current) -> None:
-        self.member.leases_current(is_current=current)
-        self.member.records_current(is_current=current)
+        self.member.sees_leases = self.member.sees_records = current
 
     def news(self) -> None:
         if self.is_connected:

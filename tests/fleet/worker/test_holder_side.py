@@ -47,7 +47,6 @@ class Bench:
         self.published = Published(self.chat, self.store, 5, Inquiry(self.store))
         self.held = {"chat": Held(self.chat, self.published)}
         self.answering = Answering(self.store, "w.1", self.held.get)
-        self.answering.open()
         self.batches = []
         return self
 
