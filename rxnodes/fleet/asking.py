@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from rxnodes.errors import SendUnknown
 from rxnodes.fleet.letters import Reading, Unreadable, dumped, line_of, loaded, token, with_line
 from rxnodes.transport.receipts import SendDropped, Sent, SharedOutcome, Unsent
 
@@ -34,7 +33,6 @@ __all__ = [
     "outcomes_letter",
     "outcomes_of",
     "send_subject",
-    "unknown",
 ]
 
 
@@ -187,8 +185,3 @@ def outcomes_of(answer: bytes, name: str) -> list[SharedOutcome] | None:
             SharedOutcome(_KINDS[kind], name, session, attempt, datetime.fromisoformat(at).astimezone(UTC), more)
             for kind, session, attempt, at, more in plain["outcomes"]
         ]
-
-
-def unknown(name: str, at: datetime) -> SharedOutcome:
-    """What is told where no answer came."""
-    return SharedOutcome(SendUnknown, name, 0, 0, at, {})

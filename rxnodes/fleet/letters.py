@@ -42,7 +42,7 @@ VERSION: Final = 1
 
 
 class Unreadable(ValueError):  # noqa: N818 - says what it is
-    """What was read is none of these letters, or one of a version that this rxnodes does not know."""
+    """Bytes that are none of these letters, or one of a version that this rxnodes does not know."""
 
 
 # --- Names ------------------------------------------------------------------------------------------------------------
@@ -121,7 +121,7 @@ _decode = json.JSONDecoder().decode
 
 
 class Reading:
-    """What goes wrong while the values of a letter are taken makes it unreadable."""
+    """Turns whatever goes wrong while the values of a letter are read into `Unreadable`."""
 
     def __init__(self, what: str) -> None:
         self._what = what
@@ -219,10 +219,10 @@ def line_of(letter: bytes) -> tuple[bytes, bytes]:
 # --- Messages ---------------------------------------------------------------------------------------------------------
 #
 # On `messages.<token>` the holder publishes batches, where there is interest in them. Observers listen there, and serve
-# `interest.<token>`: a request there asks whether anybody is interested. Whoever hears it answers with nothing, and
-# where nobody is there the engine says so at once. On `interest` listens who is interested in any connection's. The
+# `interest.<token>`: a request there asks whether anybody is interested. Observers answer it with nothing, and where
+# there are none the engine says so at once. On `interest` listen those who are interested in any connection. The
 # holder asks before each dial, first there and for all that it is about to dial, and every few seconds while it
-# publishes. Who becomes interested later first listens, and then asks the holder to publish from there on, see below.
+# publishes. An observer that becomes interested later first listens, and then asks the holder to publish, see below.
 #
 # On `send.<worker's id>.<token>` the holder serves requests: to send messages, or to publish those that come. The
 # record says who the holder is. Each answer says whether the connection is held there at all.

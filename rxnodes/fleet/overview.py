@@ -57,7 +57,7 @@ class WorkerSeen:
 
     @property
     def plain(self) -> dict[str, Any]:
-        """It as plain values, for programs. All times are by the clock of whoever looks."""
+        """It as plain values, for programs. Times are by the clock of this machine."""
         lease = self.lease
         return {
             "id": lease.worker,
@@ -367,6 +367,6 @@ class _Log(_Watcher):
             self.lasts[entry.name] = last
 
     def gap(self, reason: str) -> None:
-        """The log is told again."""
+        """All entries come again."""
         logger.warning("the fleet's log is read again: %s", reason)
         self.lasts.clear()

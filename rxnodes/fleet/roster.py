@@ -40,7 +40,7 @@ class Roster:
         await self._store.close()
 
     def told(self) -> dict[str, Any]:
-        """All of it, as plain values; times in seconds since 1970, by the clock of whoever looks.
+        """All of it, as plain values; times in seconds since 1970, by the clock of this machine.
 
         Returns:
             `current`: whether the store is in reach; `workers`, by their ids; `holders`: for each connection that is

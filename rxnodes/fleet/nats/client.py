@@ -118,7 +118,7 @@ class _HandedOn:
     def put_nowait(self, message: Msg) -> None:
         try:
             self._take(message)
-        except Exception:  # who is told must not end the reading for all others
+        except Exception:  # one that raises must not end the reading for all others
             _logger.exception("What came from NATS could not be taken")
 
     def qsize(self) -> int:

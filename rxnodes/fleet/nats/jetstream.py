@@ -23,10 +23,13 @@ DELETED: Final = {"KV-Operation": "DEL"}
 _GONE: Final = b"KV-Operation:"
 
 # Of the server's errors.json.
-_WRONG_SEQUENCE: Final = {10071, 10164}
-_TOO_LARGE: Final = {10054}
-_NO_ROOM: Final = {10023, 10028, 10047, 10077}
 _NO_MESSAGE: Final = 10037
+#: What a write that was not done raises, by the number of its error; `Unknown` for any other.
+_IN_WRITING: Final[dict[int, type[StoreError]]] = {
+    **dict.fromkeys((10071, 10164), Refused),
+    **dict.fromkeys((10023, 10028, 10047, 10077), StoreFull),
+    10054: TooLarge,
+}
 
 
 class ApiError(StoreError):
@@ -83,7 +86,7 @@ class JetStream:
             answer = await self._asked(subject, value, headers)
             return int(answer["seq"])
         except ApiError as error:
-            raise _in_writing(error) from error
+            raise _IN_WRITING.get(error.number, Unknown)(str(error)) from error
 
     async def last(self, stream: str, subject: str) -> Stored | None:
         """The last entry of a subject, as the stream's leader has it; `None`: there is none.
@@ -123,11 +126,3 @@ class JetStream:
         if "error" in fields:
             raise ApiError(fields["error"])
         return cast("dict[str, Any]", fields)
-
-
-def _in_writing(error: ApiError) -> StoreError:
-    if error.number in _WRONG_SEQUENCE:
-        return Refused(str(error))
-    if error.number in _NO_ROOM:
-        return StoreFull(str(error))
-    return (TooLarge if error.number in _TOO_LARGE else Unknown)(str(error))

@@ -104,7 +104,7 @@ class NatsStore:
             raise
         self._watch = self._connection.on_connection(self._connected)
 
-    def _connected(self, connected: bool) -> None:  # noqa: FBT001 - as it is told
+    def _connected(self, connected: bool) -> None:  # noqa: FBT001 - as `on_connection` calls it
         if self._making is not None:
             self._making.cancel()
             self._making = None
@@ -160,7 +160,7 @@ class NatsStore:
 
     def watch_leases(self, watcher: Watcher) -> Watch:
         """See `Store.watch_leases`."""
-        return self._follow(self._layout.leases, ">", "last", _BucketTold(self._layout.leases, watcher))
+        return self._follow(self._layout.leases, ">", "last", _BucketAdapter(self._layout.leases, watcher))
 
     # --- Records ------------------------------------------------------------------------------------------------------
 
@@ -174,7 +174,7 @@ class NatsStore:
 
     def watch_records(self, watcher: Watcher) -> Watch:
         """See `Store.watch_records`."""
-        return self._follow(self._layout.records, ">", "last", _BucketTold(self._layout.records, watcher))
+        return self._follow(self._layout.records, ">", "last", _BucketAdapter(self._layout.records, watcher))
 
     async def _put(self, place: Place, name: str, value: bytes, revision: int) -> int:
         subject = place.subject(name)
@@ -209,10 +209,10 @@ class NatsStore:
         """See `Store.watch_log`."""
         log = self._layout.log
         subjects = ">" if name is None else log.subject(name).removeprefix(log.prefix)
-        return self._follow(log, subjects, since, _LogTold(log, watcher))
+        return self._follow(log, subjects, since, _LogAdapter(log, watcher))
 
     def _follow(
-        self, place: Place, subjects: str, since: Literal["last", "oldest"] | int, told: _BucketTold | _LogTold
+        self, place: Place, subjects: str, since: Literal["last", "oldest"] | int, watcher: _BucketAdapter | _LogAdapter
     ) -> Watch:
         subjects = place.prefix + subjects
         following = Following(
@@ -221,7 +221,7 @@ class NatsStore:
             place.stream,
             subjects,
             since=since,
-            told=told,
+            watcher=watcher,
             on_closed=self._followed.discard,
         )
         self._followed.add(following)
@@ -241,7 +241,7 @@ class NatsStore:
     def watch_kept(self, watcher: LogWatcher, name: str, *, behind: int) -> Watch:
         """See `Store.watch_kept`."""
         kept = self._layout.kept
-        return self._follow(kept, kept.subject(name).removeprefix(kept.prefix), behind, _LogTold(kept, watcher))
+        return self._follow(kept, kept.subject(name).removeprefix(kept.prefix), behind, _LogAdapter(kept, watcher))
 
     # --- Plain messages -----------------------------------------------------------------------------------------------
 
@@ -283,8 +283,8 @@ class _NatsRequest:
             self._connection.publish(self._reply, payload)
 
 
-class _LogTold:
-    """Tells a `LogWatcher` of the entries of the log."""
+class _LogAdapter:
+    """Shows the entries of the log to a `LogWatcher`."""
 
     def __init__(self, place: Place, watcher: LogWatcher) -> None:
         self._prefix = place.prefix
@@ -298,8 +298,8 @@ class _LogTold:
             self._watcher.logged(Logged(name, entry.value, entry.sequence))
 
 
-class _BucketTold:
-    """Tells a `Watcher` of the entries of a bucket, and of those that went while nobody could see it."""
+class _BucketAdapter:
+    """Shows the entries of a bucket to a `Watcher`, also those that went during a gap."""
 
     def __init__(self, place: Place, watcher: Watcher) -> None:
         self._prefix = place.prefix
@@ -331,7 +331,7 @@ class _BucketTold:
 
 
 def _name(entry: Delivered, prefix: str) -> str | None:
-    """The name of an entry; `None`: it is none that a fleet has written."""
+    """The name of an entry; `None`: no fleet has written it."""
     try:
         return name_of(entry.subject.removeprefix(prefix))
     except Unreadable:

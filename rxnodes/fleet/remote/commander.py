@@ -35,11 +35,6 @@ LONGEST_WAIT: Final = 1.0
 logger = logging.getLogger("rxnodes")
 
 
-def new_id() -> str:
-    """What no other command has."""
-    return uuid4().hex
-
-
 @dataclass(slots=True)
 class Command:
     """A start or a stop.
@@ -54,7 +49,7 @@ class Command:
     is_start: bool
     code: int = 1000
     reason: str = ""
-    id: str = field(default_factory=new_id)
+    id: str = field(default_factory=lambda: uuid4().hex)
 
     def wish(self, record: Record, tail: Tail) -> Wish | None:
         """What it makes of the wish; `None`: nothing."""
@@ -122,7 +117,7 @@ class Commander:
 
     async def _write_all(self, connection: Commanded) -> None:
         try:
-            # What is told of one may lead to the next.
+            # The outcome of one may lead to the next.
             while connection.commands:
                 await self._write_next(connection)
         finally:

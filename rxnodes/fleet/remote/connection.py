@@ -32,10 +32,10 @@ __all__ = ["RemoteConnection"]
 class RemoteConnection:
     """A connection of a fleet, as it is seen from outside. All nodes take it as they take a `Connection`.
 
-    What is told of it comes from the fleet's log: each entry once, in order, whatever restarts meanwhile. Where entries
-    are missing, `on_gap` tells it in their place. What it is told to do is written down for the worker that holds it,
-    or will. Until what comes of a command is in the log, the connection counts as live, for `wait_started`,
-    `wait_stopped`, `all_stopped` and `until_stopped` too. All commands return at once, from any thread.
+    It emits what the fleet's log says: each entry once, in order, whatever restarts meanwhile. Where entries are
+    missing, `on_gap` emits a `Gap` in their place. A command is written down for the worker that holds the connection,
+    or will hold it. Until its outcome is in the log, the connection counts as live, for `wait_started`, `wait_stopped`,
+    `all_stopped` and `until_stopped` too. All commands return at once, from any thread.
 
     Messages come at most once. They are published for those who are interested: while nobody subscribes to them,
     nothing is sent here. What is missed is a `Gap` of `on_gap`.

@@ -1,4 +1,4 @@
-"""Drives a remote connection: tells what the log and the messages say, in order, and gives commands to the fleet."""
+"""Drives a remote connection: emits log entries and messages in order, and gives commands to the fleet."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from rxnodes.errors import RxNodesError
     from rxnodes.fleet.asking import From
-    from rxnodes.fleet.remote.arranging import Told
+    from rxnodes.fleet.remote.arranging import Emission
     from rxnodes.fleet.remote.commander import Command
     from rxnodes.fleet.remote.fleet import Fleet
     from rxnodes.fleet.rules.values import Record
@@ -41,13 +41,13 @@ logger = logging.getLogger("rxnodes")
 
 
 class RemoteDriver(RemoteParts):
-    """Tells what the log and the messages of a connection say, and gives its commands to the fleet.
+    """Emits the log entries and the messages of a connection, and gives its commands to the fleet.
 
     Args:
         name: The connection's name.
         fleet: The fleet, which reads histories and writes commands.
         store: The fleet's store.
-        tells_history: Whether the entries that are kept are told, too.
+        tells_history: Whether it emits the entries that are kept, too.
 
     Attributes:
         commands: Those that are not written yet, in the order in which they were given.
@@ -85,7 +85,7 @@ class RemoteDriver(RemoteParts):
 
     @property
     def is_live(self) -> bool:
-        """Whether a session is live, or what a command leads to, or the log, is not known yet."""
+        """Whether a session is live, or the log or the outcome of a command is not known yet."""
         return not self.is_known or self.standing.is_live(self._ended)
 
     @property
@@ -94,7 +94,7 @@ class RemoteDriver(RemoteParts):
 
     @property
     def tail(self) -> Tail:
-        """The end of the log, as far as it has been told."""
+        """The end of the log, as far as it has been emitted."""
         return self.standing.tail
 
     def leave(self) -> None:
@@ -130,7 +130,7 @@ class RemoteDriver(RemoteParts):
             self._begin_behind(read)
 
     def _begin_behind(self, read: Sequence[Read]) -> None:
-        """From here on it is known how the connection stood behind these entries, and what follows is told."""
+        """These entries say how the connection stands. From here on it emits what follows."""
         self.standing.recall((entry, tail) for entry, tail, _ in read)
         for entry, _, _ in read:
             if entry.event is not None:
@@ -159,7 +159,7 @@ class RemoteDriver(RemoteParts):
             self._tell_all([read])
 
     def go_back(self) -> None:
-        """The log has gone back, or is another. All is told again, the last entry first."""
+        """The log has gone back, or is another. All entries come again, the last one first."""
         if self.is_known:
             self._chronicle.is_astray = True
             self.standing.go_back()
@@ -226,7 +226,7 @@ class RemoteDriver(RemoteParts):
             self.arranging.discarded += len(batch.messages)
 
     def on_pause(self, is_paused: bool) -> None:  # noqa: FBT001 - what a pause control calls
-        """A consumer wants no more for now, or all of them want more again. Nothing can hold up the holder."""
+        """A consumer wants no more for now, or all want more again. That does not hold up the holder."""
         if is_paused:
             self._paused = []
         elif self._paused is not None:
@@ -237,9 +237,9 @@ class RemoteDriver(RemoteParts):
             self._elapse()
         self._wait_for_messages()
 
-    # What is told
+    # What it emits
 
-    def _tell(self, told: Iterable[Told]) -> None:
+    def _tell(self, told: Iterable[Emission]) -> None:
         for one in told:
             if isinstance(one, Batch):
                 self.inbound.post(one.messages)
@@ -328,7 +328,7 @@ class RemoteDriver(RemoteParts):
         return self.standing.record, self._revision, self.standing.tail
 
     def resolve(self, command: Command, record: Record, revision: int, tail: Tail) -> None:
-        """A command is written, or changes nothing, by what the record and the log say there."""
+        """A command was written, or changes nothing. The record and the log stand like this."""
         self.know(record, revision)
         self.standing.resolve(tail, is_start=command.is_start)
         self._look_at_end()
@@ -347,7 +347,7 @@ class RemoteDriver(RemoteParts):
             self._look_at_end()
 
     def _look_at_end(self, _: object = None) -> None:
-        """Answers those who wait for an end where no session is live, though none has ended just now."""
+        """Answers those who wait for an end, if no session is live."""
         if not self.is_live:
             if self.tail.session > self._ended:
                 self.waiters.last_stopped = forgotten_end(self.name, self.tail, self.loop.now())

@@ -43,7 +43,7 @@ class Fleet(Scope):
 
     Args:
         store: The fleet's store.
-        history: Whether what happened before is told, too, as far as it is kept.
+        history: Whether events from before are emitted, too, as far as the log has kept them.
     """
 
     def __init__(self, store: Store, *, history: bool = False) -> None:
@@ -86,8 +86,8 @@ class Fleet(Scope):
             name: The fleet's name, as in the workers' `fleet.toml`.
             credentials: A `.creds` file; `None`: what the URL says, or nothing.
             tls: For TLS; `None`: what Python trusts by default, where the URL or a server asks for it.
-            history: Whether what happened before is told, too: from the oldest entry of the log that is kept. That is
-                told in a turn of the loop behind the first `websocket(name)`, so subscribe at once.
+            history: Whether events from before are emitted, too: from the oldest entry of the log that is kept. They
+                come in a turn of the loop behind the first `websocket(name)`, so subscribe at once.
 
         Returns:
             The fleet, which is not entered yet.
@@ -115,7 +115,7 @@ class Fleet(Scope):
     def websocket(self, name: str) -> RemoteConnection:
         """The connection of that name; the same one each time. It may be called from any thread.
 
-        It can be used before the fleet is entered, so that everything is subscribed by the time anything is told.
+        It can be used before the fleet is entered, so that everything is subscribed before the first event comes.
 
         Args:
             name: As in the workers' settings. Whether any worker knows it is not checked: what is wished of one that
@@ -171,7 +171,7 @@ class Fleet(Scope):
         While anybody follows, every connection that the log has entries of is in use.
 
         Args:
-            tell: Called before anything is told of the connection. It asks the fleet for nothing.
+            tell: Called before the connection emits anything. It must not ask the fleet for anything.
 
         Returns:
             A function that ends it.
@@ -301,7 +301,7 @@ class Fleet(Scope):
     # What its connections need
 
     def note_known(self, name: str) -> None:
-        """From here on it is known how a connection stands, and what comes is told."""
+        """It is known how a connection stands: from here on it emits what comes."""
         with self._lock:
             for tell in self._followers:
                 tell(self._connections[name])

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from rxnodes.fleet.remote.driver import RemoteDriver
-    from rxnodes.fleet.store import Logged, Message, Request, Store, Watch
+    from rxnodes.fleet.store import Logged, Request, Store, Watch
 
 __all__ = ["Interest", "Presence"]
 
@@ -125,7 +125,7 @@ class Interest:
         name = self._connection.name
         self._connection.want()
         self._watches = (
-            self._store.subscribe(messages_subject(name), self._on_message),
+            self._store.subscribe(messages_subject(name), lambda message: self._take(message.payload)),
             self._store.serve(interest_subject(name), self._on_question),
             self._presence.enter(),
             # Behind an interruption the holder may have found nobody interested.
@@ -193,11 +193,8 @@ class Interest:
         """What is missing comes."""
 
     def gap(self, reason: str) -> None:
-        """What is told again is known, and what was lost shows as a gap."""
+        """Messages that come again are known already, and lost ones show as a gap."""
         logger.warning("%s: its messages are read again: %s", self._connection.name, reason)
-
-    def _on_message(self, message: Message) -> None:
-        self._take(message.payload)
 
     def _take(self, letter: bytes) -> None:
         try:

@@ -59,8 +59,8 @@ class RemoteParts(Parts):
         name: The connection's name.
         outbox: Keeps the order of notifications.
         pause_control: Closed by consumers that cannot keep up.
-        helm: What sends them.
-        pulse_observers: Those who are told of the pulses of its action nodes.
+        helm: Sends its messages through their holder.
+        pulse_observers: Called for each pulse of its action nodes.
     """
 
     helm: Steered
@@ -98,7 +98,7 @@ class RemoteParts(Parts):
 
     @property
     def tail(self) -> Tail:
-        """The end of the log, as far as it has been told."""
+        """The end of the log, as far as it has been emitted."""
         raise NotImplementedError
 
     def on_pause(self, is_paused: bool) -> None:  # noqa: FBT001 - what a pause control calls

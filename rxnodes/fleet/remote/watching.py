@@ -1,4 +1,4 @@
-"""What a fleet seen from outside watches: the log of all connections, and once they are needed, the records."""
+"""Watches the log of all connections, and once they are needed the records, for a fleet seen from outside."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Log:
         self.use_all()
 
     def gap(self, reason: str) -> None:
-        """The log has gone back, or is another. All is told again."""
+        """The log has gone back, or is another. All entries come again."""
         logger.warning("the fleet's log is read again: %s", reason)
         self._lasts.clear()
         if self.is_read.is_set():
@@ -93,7 +93,7 @@ class Log:
 
 
 class Histories:
-    """Reads what is kept of connections' entries, of some of them at once.
+    """Reads the entries that are kept, of some connections at once.
 
     Args:
         store: The fleet's store.
@@ -105,7 +105,7 @@ class Histories:
         self._reading: set[History] = set()
 
     def read(self, name: str, tell: Callable[[list[Logged]], None]) -> None:
-        """Reads the entries of a connection, and tells them."""
+        """Reads the entries of a connection, and calls `tell` with them."""
         self._waiting.append((name, tell))
         self._read_next()
 
@@ -165,7 +165,7 @@ class History:
             self._tell(self, self._entries)
 
     def gap(self, reason: str) -> None:  # noqa: ARG002 - as the store has it
-        """All is told again."""
+        """All entries come again."""
         self._entries = []
 
 

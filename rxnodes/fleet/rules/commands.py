@@ -24,7 +24,7 @@ def is_wanted(wish: Wish, tail: Tail) -> bool:
 
 
 def is_live(wish: Wish, tail: Tail) -> bool:
-    """Whether the connection counts as live for whoever gave the wish: a session is, or is still to begin."""
+    """Whether the connection counts as live for those who gave the wish: a session is, or is still to begin."""
     return tail.is_live or is_wanted(wish, tail)
 
 

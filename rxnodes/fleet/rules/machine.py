@@ -1,7 +1,7 @@
 """The machine: every transition of a worker's hold on a connection, in one table.
 
-This file is longer than others on purpose, as `rxnodes/lifecycle/machine.py` is: whoever asks why a worker did
-something reads the row, its guard and its actions.
+This file is longer than others on purpose, as `rxnodes/lifecycle/machine.py` is: to see why a worker did
+something, read the row, its guard and its actions.
 
 Rule 1: one operation on the store is under way at a time, and its answer carries its number. A refusal decides nothing:
 what stands there is read, and decides.
@@ -10,11 +10,11 @@ Rule 2: a claim raises the epoch in the record and appends `Held` to the log bef
 older epoch that is still on its way is refused, because it expects another last sequence.
 
 Rule 3: a session is begun, and its `Stopped` is delivered, only where the log took it in this worker's own epoch. Where
-the record or the log shows another holder or a higher epoch, the worker's own session is aborted, and nothing of it is
-told any more.
+the record or the log shows another holder or a higher epoch, the worker's own session is aborted, and its subscribers
+see nothing more of it.
 
 Rule 4: the table alone answers inputs. An answer to an operation that is not the current one is dropped, by `is_stale`.
-Whatever else a phase does not list does nothing there, but for what the connection tells: `step` raises.
+Any other input that a phase does not list does nothing there, unless it comes from the connection: then `step` raises.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class State:
         count: How many entries were made in this epoch.
         tries: How often the first of them was tried in vain.
         session: The number of the session that was begun here.
-        asked: Whether that session was told to end: `stop` or `abort`.
+        asked: How that session was told to end: `stop` or `abort`; empty: it was not.
         is_draining: Whether the connection is to be let go.
         is_overtaken: Whether the log has shown a higher epoch.
     """
@@ -360,7 +360,7 @@ def end_other(draft: Draft) -> None:
 
 
 def deliver(draft: Draft) -> None:
-    """The worker's pipelines are told how the other's session ended."""
+    """Subscribers on this worker see how the other's session ended."""
     event = _written_event(draft)
     assert isinstance(event, Stopped)
     draft.effects.append(Deliver(event))
@@ -447,12 +447,12 @@ def leave_scopes(draft: Draft) -> None:
 
 
 def discard(draft: Draft) -> None:
-    """The worker's pipelines are told that it has lost its hold, in place of `Stopped`."""
+    """Subscribers on this worker see a `HolderLost` in place of `Stopped`."""
     draft.effects.append(Discard())
 
 
 def forget(draft: Draft) -> None:
-    """What was to be written is not. An answer that still comes counts no more."""
+    """Gives up what was to be written. An answer that still comes does not count."""
     draft.operate()
     draft.state.queue = ()
     draft.state.tries = 0
@@ -610,7 +610,7 @@ TABLE: tuple[Transition, ...] = (
         for phase in HELD
         for row in (T(phase, LastRead, phase, (note_overtaken,), is_others), T(phase, LastRead, phase, (append_again,)))
     ),
-    # What else is told goes to the log, too
+    # All other events go to the log, too
     *(row for phase in HELD for row in (T(phase, Happened, phase, (), is_flooded), T(phase, Happened, phase, (log,)))),
     # Letting go
     *(T(phase, Drain, phase, (drain,)) for phase in (P.CLAIMING, P.CHECKING, P.READING, P.TAKING, *HELD)),

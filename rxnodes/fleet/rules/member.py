@@ -1,7 +1,7 @@
 """A worker's part in its fleet: joining, renewing, claiming, draining, and one machine for each connection.
 
-It is pure as the machines are: it is told what happens and when, and `taken` gives what is to be done. Whoever runs it,
-the worker or a simulation, performs that, and calls `tick` again and again.
+It is pure, as the machines are. Its methods say what happens and when, and `taken` gives what is to be done. The
+worker, or a simulation, does that, and calls `tick` again and again.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class DeleteLease(NamedTuple):
 
 
 class Joining(NamedTuple):
-    """Whether the worker has a lease has changed."""
+    """The worker has got a lease, or has lost it."""
 
     worker: str
     has_joined: bool
@@ -79,7 +79,7 @@ class Order(NamedTuple):
     effect: Effect
 
 
-#: What a member asks of whoever runs it.
+#: What a member asks the worker to do.
 Duty: TypeAlias = Order | PutLease | ReadLease | DeleteLease | Joining
 
 
@@ -98,11 +98,11 @@ class Member:
     """A worker, as the rules see it.
 
     Args:
-        identity: What no other worker has. Each time it joins, the worker's id is this and a number.
+        identity: A name that no other worker has. Each time it joins, the worker's id is this and a number.
         names: The connections that it has settings for.
         seconds: For how long its lease holds.
         capacity: How many connections it may hold; `None`: any number.
-        settle: So many seconds after joining it claims, so that those who join together share.
+        settle: For how many seconds after joining it claims nothing, so that workers that join together share.
         host: Where it runs, for people.
         wishes: What the application commanded before it had joined, by connection. It may change.
 
@@ -111,7 +111,7 @@ class Member:
         sees_records: Likewise of the records.
     """
 
-    def __init__(  # noqa: PLR0913 - what a worker is told of itself
+    def __init__(  # noqa: PLR0913 - what it knows of itself
         self,
         identity: str,
         names: Iterable[str],
@@ -180,7 +180,7 @@ class Member:
     # The clock
 
     def tick(self, now: Now) -> None:
-        """Time has passed. Several times within an eighth of the lease."""
+        """Time has passed. It is to be called several times within an eighth of the lease."""
         if self.has_joined and self.own.is_over(now.clock):
             self._cut(now)
         if self.has_left:
@@ -330,7 +330,7 @@ class Member:
     # The machines
 
     def feed(self, name: str, input_: Input, now: Now) -> None:
-        """Steps a connection's machine. What happens behind the end of the lease happens to nothing that is held."""
+        """Steps a connection's machine. Once the lease is over, nothing is held to which the input could happen."""
         if self.has_joined and self.own.is_over(now.clock):
             self._cut(now)
         if name not in self._shares.all:

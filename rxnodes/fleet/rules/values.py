@@ -23,7 +23,7 @@ ABORT = 1006
 class Wish(NamedTuple):
     """What the fleet is to do with a connection: the last command that changed anything.
 
-    Sessions up to `after` are none that it asks for: a live one of them is to end. Where `run` is set, one behind them
+    It does not ask for sessions up to `after`: a live one of them is to end. Where `run` is set, one behind them
     is to begin, unless one has ended by itself since: then the wish is fulfilled, see `Tail.fulfilled`.
 
     Attributes:
@@ -126,8 +126,8 @@ class Entry:
         event: What happened; `None`: the worker has begun to hold the connection.
         after: How the connection stands behind it, with the entry's own epoch and id. Its sequence number is not known
             before it is written.
-        behind: The sequence number of the connection's entry before this one, so that who reads the log sees whether
-            one is missing; 0: it is the first. Whoever appends it says so; `None`: nobody has.
+        behind: The sequence number of the connection's entry before this one, so that a reader of the log sees
+            whether one is missing; 0: it is the first. It is set when the entry is appended; `None`: not yet.
         published: For `Dropped` and `Stopped`: how many messages of the attempt were published for observers; `None`:
             its writer does not know, because another worker held the connection.
     """

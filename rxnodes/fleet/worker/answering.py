@@ -38,11 +38,11 @@ class Publishing(Protocol):
         ...
 
     def when_written(self, act: Callable[[], None]) -> None:
-        """Calls a function once all that has come is on its way."""
+        """Calls a function once all messages that have come are on their way."""
         ...
 
     async def begin(self) -> From:
-        """Somebody is interested: where the messages are, or will be."""
+        """Somebody is interested: returns where the messages are, or will be."""
         ...
 
     def close(self) -> None:

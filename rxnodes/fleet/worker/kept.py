@@ -40,8 +40,8 @@ logger = logging.getLogger("rxnodes")
 class Kept:
     """The messages of one connection, all of which are kept. On the loop's thread, while it is held here.
 
-    They are written one batch behind the other. What comes meanwhile waits and goes together. Where too much waits,
-    because the store is slow or away, the socket is read no further. It stands in the place of `Published`.
+    They are written one batch behind the other. Messages that come meanwhile wait, and go together. Where too much
+    waits, because the store is slow or away, the socket is read no further. It stands in the place of `Published`.
 
     Args:
         connection: The connection.
@@ -55,7 +55,7 @@ class Kept:
         self._epoch = epoch
         self._attempt = (0, 0)
         self._count = 0
-        # Where the messages of the attempt begin; `None`: that has not been asked yet.
+        # The sequence behind which the messages of the attempt are; `None`: nobody has asked yet.
         self._behind: int | None = None
         self._last: int | None = None
         self._waiting: list[tuple[tuple[int, int], int, Any]] = []
@@ -78,11 +78,11 @@ class Kept:
         self._asking = asyncio.get_running_loop().create_task(self._begin((session, attempt), go))
 
     async def _begin(self, attempt: tuple[int, int], go: Callable[[], None]) -> None:
-        # Of the attempt before, all is kept by then.
+        # By then all messages of the attempt before are kept.
         await self._is_written.wait()
         self._attempt, self._count = attempt, 0
         self._behind = await self._find_last()
-        # Whoever comes later asks.
+        # An observer that comes later asks.
         with contextlib.suppress(StoreError):
             subject = interest_subject(self._connection.name)
             await self._store.request(subject, from_letter(self._position), timeout=ASK_FOR)
@@ -94,7 +94,7 @@ class Kept:
         return self._count
 
     def when_written(self, act: Callable[[], None]) -> None:
-        """Calls a function once all that has come is kept, but some seconds later at the latest."""
+        """Calls a function once all messages that have come are kept, or after some seconds."""
         if self._is_written.is_set():
             act()
             return
@@ -205,7 +205,7 @@ class Kept:
             await self._write(attempt, first + half, messages[half:])
 
     def _tell_full(self, error: StoreError) -> None:
-        """The store has no room: that is told once, until it has."""
+        """Reports once that the store has no room, until it has some again."""
         if isinstance(error, StoreFull) and not self._is_full:
             self._is_full = True
             says = f"{self._connection.name!r}: the fleet's store has no room for messages, and none is read any more"

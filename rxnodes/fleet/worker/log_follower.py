@@ -71,7 +71,7 @@ class LogFollower:
         """What is missing comes later: nobody here waits for it to be complete."""
 
     def gap(self, reason: str) -> None:  # noqa: ARG002 - as the store has it
-        """The log is told again. The last entry of each connection is enough."""
+        """All entries come again. The last one of each connection is enough."""
         self._lasts.clear()
         self._following = {name: (connection, 0) for name, (connection, _) in self._following.items()}
 

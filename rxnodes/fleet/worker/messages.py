@@ -36,9 +36,9 @@ logger = logging.getLogger("rxnodes")
 class Published:
     """The messages of one connection, for those who are interested. On the loop's thread, while it is held here.
 
-    Whether anybody is, is asked before each dial; who becomes so later says it by `begin`. The messages of an attempt
-    are numbered from the first that is published. While nobody is interested, none is looked at. The messages of one
-    read go together, and where reads follow each other closely, those of several.
+    It asks before each dial whether anybody is. An observer that becomes interested later says so, by `begin`. The
+    messages of an attempt are numbered from the first that is published. While nobody is interested, none is looked at.
+    The messages of one read go together, and so do those of reads that follow each other closely.
 
     Args:
         connection: The connection.
@@ -79,11 +79,11 @@ class Published:
         return self._count
 
     def when_written(self, act: Callable[[], None]) -> None:
-        """Calls a function once all that has come is published, which it is."""
+        """Calls a function at once: all messages that have come are published already."""
         act()
 
     async def begin(self) -> From:
-        """Somebody is interested: publishes from here on, and says from where on that is."""
+        """Somebody is interested: publishes from here on, and returns the number of the next message."""
         self._flush()
         self._follow()
         return From(*self._attempt, self._count + 1)
@@ -113,7 +113,7 @@ class Published:
 
     def _follow(self) -> None:
         if self._following is None:
-            # Of ours, which subscribers cannot be harmed by.
+            # Among the nodes' own subscriptions, where it cannot harm those of users.
             self._following = self._connection.for_nodes.batches(is_binary=None).subscribe(self._take)
         if self._next_question is None:
             self._next_question = asyncio.get_running_loop().call_later(ASK_EVERY, self._ask_again)
@@ -133,7 +133,7 @@ class Published:
             self._has_published = False
             self._ask(_nothing)
         else:
-            # Where nothing was published, nothing was published in vain.
+            # Nothing was published, so nothing was published in vain.
             self._follow()
 
     # Messages

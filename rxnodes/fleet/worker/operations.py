@@ -58,8 +58,8 @@ class Operations:
         rules: The worker's part in the fleet.
         lease: The seconds of its lease.
         now: What time it is.
-        answered: Called whenever the rules were told something.
-        tell_full: Told for which connection the store takes nothing more, once until it takes something.
+        answered: Called behind each answer that the rules were given.
+        tell_full: Called with a connection for which the store takes nothing more, once until it takes something.
 
     Attributes:
         is_lease_gone: Whether the store has no lease of this worker that it could take away.
@@ -188,7 +188,7 @@ class Operations:
         self._feed(name, result)
 
     def _tell_full(self, name: str, error: StoreError) -> None:
-        """The store has no room: nothing goes on until it has. That is told once."""
+        """Reports once that the store has no room. Nothing goes on until it has some."""
         if name in self._without_room:
             return
         self._without_room.add(name)

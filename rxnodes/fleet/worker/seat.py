@@ -1,4 +1,4 @@
-"""Where a worker steers a connection from: what the connection tells and is asked for, and what the rules order."""
+"""A worker's seat at one connection: it hears events and commands, and carries out what the rules order."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ class Seat:
     Attributes:
         name: The connection's name.
         connection: The connection.
-        helm: What it is steered by.
-        commands: What was asked for here and is not written yet, in order.
+        helm: Steers it.
+        commands: The commands given here that are not written yet, in order.
         published: Its messages, for observers, while it is held here.
     """
 
@@ -86,9 +86,9 @@ class Seat:
         # Whether the live session was stopped here; and that stop, until the log has its end, or a start comes.
         self._is_stopping = False
         self._stopping: SeatCommand | None = None
-        # How the connection stands where others hold it, while that matters here.
+        # How the connection stands where another worker holds it, while somebody here waits for that.
         self._elsewhere: Elsewhere | None = None
-        # Whether it is just being learned what came of a command: nobody is answered halfway.
+        # Whether the outcome of a command is just being noted: nobody is answered halfway through.
         self._is_resolving = False
         self._sends: Sends | None = None
         self.helm: Helm = connection.for_project.steer(self)
@@ -143,7 +143,7 @@ class Seat:
         self.helm.let_go()
 
     def _stop(self, stop: Callable[[], None]) -> None:
-        """Ends the session, as soon as it has begun: that may have to wait for what is being told."""
+        """Ends the session as soon as it has begun, which may wait for a delivery to end."""
         if self._begun:
             stop()
         else:
@@ -161,10 +161,10 @@ class Seat:
         assert release is not None
         release(stopped)
         if stopped is None and stopping is not None:
-            # The log may not have it, and then whoever holds the connection next would begin again.
+            # The log may not have this stop. Then the next holder would begin again.
             self._command(stopping)
 
-    # What the connection tells
+    # What the connection reports
 
     def before_dial(self, connecting: Connecting, go: Callable[[], None]) -> None:
         """An attempt begins. It dials once the log has it."""
@@ -176,7 +176,7 @@ class Seat:
             stops()
 
     def before_stopped(self, stopped: Stopped, release: Callable[[Stopped | None], None]) -> None:
-        """The session is over. It is told once the log has it."""
+        """The session is over. Subscribers see that once the log has it."""
         self._release = release
         is_ours = stopped.initiator is Initiator.LOCAL and stopped.error is None
         if is_ours and not self._is_stopping and self.state.phase is Phase.RUNNING:
@@ -198,11 +198,11 @@ class Seat:
         """How many messages of the attempt, which has ended, were published."""
         return None if self.published is None else self.published.finish()
 
-    # What is asked for here
+    # Commands that are given here
 
     @property
     def is_live(self) -> bool:
-        """Whether a session is live elsewhere, as far as is known, or it is not known what a command leads to."""
+        """Whether a session is live elsewhere, or the outcome of a command is not known yet."""
         if self.commands or self._is_resolving or self.name in self._worker.wishes:
             return True
         return self._elsewhere is not None and self._elsewhere.is_live
@@ -213,11 +213,11 @@ class Seat:
         return self._worker.state(self.name)
 
     def start(self) -> None:
-        """A start was asked for."""
+        """Starts the connection, wherever it is held."""
         if not self._worker.has_ever_joined:
             self._wish()
         elif not self._is_wiring or not self.state.record.wish.id:
-            # What is wired with each holding does not start again what the fleet has stopped.
+            # A pipeline that is wired with each holding must not restart what the fleet has stopped.
             self._command(self._start())
             self._stopping = None
 
@@ -229,14 +229,14 @@ class Seat:
         return SeatCommand(seat=self, is_start=True, seen=seen)
 
     def _wish(self) -> None:
-        """A start was asked for before joining, when the record may have been seen already."""
+        """Notes a start from before joining. The record may have been seen already."""
         if self._worker.is_running and self.state.revision:
             self.settle_wish(self.state.record)
         else:
             self._worker.wishes[self.name] = Wish(run=True, id=uuid4().hex)
 
     def stop(self, code: int, reason: str) -> None:
-        """A stop was asked for."""
+        """Stops the session, wherever it is."""
         if not (self._worker.has_ever_joined or self.commands):
             self._worker.wishes.pop(self.name, None)
         elif self._is_running_here():
@@ -247,7 +247,7 @@ class Seat:
             self._command(SeatCommand(seat=self, is_start=False, code=code, reason=reason))
 
     def abort(self) -> None:
-        """An end without ceremony was asked for, of a session that is not here."""
+        """Ends a session that is not here, without a closing handshake."""
         self.stop(ABORT, "")
 
     def _stop_of_this(self, code: int, reason: str) -> SeatCommand:
@@ -256,7 +256,7 @@ class Seat:
         return SeatCommand(seat=self, is_start=False, code=code, reason=reason, about=about)
 
     def _is_running_here(self) -> bool:
-        """Whether a session is live here that nobody has asked to end. Its own log tells that it was stopped."""
+        """Whether a session is live here that nobody has stopped. A stop of that goes into its own log."""
         state = self.state
         return not self.commands and state.phase is Phase.RUNNING and self._begun == state.session
 
@@ -271,10 +271,10 @@ class Seat:
         self._worker.commander.give(self)
 
     def known(self) -> None:
-        """Nothing that need not be read: commands are rare here."""
+        """Nothing: it has to be read. Commands are rare here."""
 
     def find_out(self) -> None:
-        """Somebody waits for how the connection stands, which nobody here may know."""
+        """Somebody waits here, where it may not be known how the connection stands."""
         if not self._worker.is_running or self.name in self._worker.wishes:
             self._worker.find_out_later(self)
         elif self.state.is_held:
@@ -300,7 +300,7 @@ class Seat:
         self.note()
 
     def settle_wish(self, record: Record) -> None:
-        """A record is there. What was commanded before joining is the wish only where nobody had wished anything."""
+        """A record was seen. A start from before joining counts only where nobody had wished anything."""
         if not record.wish.id:
             self._command(self._start())
         self.note()
@@ -311,7 +311,7 @@ class Seat:
         self.note()
 
     def send(self, receipt: Receipt) -> None:
-        """A message is to be sent, and the connection is not held here."""
+        """Sends a message through the worker that holds the connection."""
         if self._sends is None:
             self._sends = Sends(self, self._worker.store, self._holder)
         self._sends.send(receipt)
@@ -342,18 +342,18 @@ class Seat:
             self._sends.leave()
         self._worker.remove(self.name)
         if not self._begun and self._worker.is_running and self.state.phase in (Phase.STOPPING, Phase.FENCED):
-            # What was to begin had to wait for what is being told, and now never will.
+            # The session had to wait for a delivery to end, and now will never begin.
             self._worker.feed(self.name, NotBegun())
 
     # What happens elsewhere
 
     def look_at_wish(self) -> None:
-        """The wish may have changed. It and the log come by two ways: whichever is the last ends what is waited for."""
+        """The wish may have changed. It and the log come by two ways, and the later of them ends the waiting."""
         if self._elsewhere is not None and not self.is_live:
             self.note()
 
     def note(self, event: Opened | Stopped | None = None) -> None:
-        """What was learned of how the connection stands elsewhere: an event, or that nothing is live any more."""
+        """Takes note of an event elsewhere, or that nothing is live there any more."""
         if not self.is_live:
             self._leave_elsewhere()
         if event is not None or not self.is_live:

@@ -76,7 +76,7 @@ class Worker:
         guard: What the project's transport asks before it reads and writes.
         lease: The seconds of its lease.
         capacity: How many connections it may hold; `None`: any number.
-        settle: So many seconds after joining it claims, so that those who join together share.
+        settle: For how many seconds after joining it claims nothing, so that workers that join together share.
         kept: The names of connections whose messages are kept, in order and without loss.
     """
 
@@ -111,7 +111,7 @@ class Worker:
         self._left = asyncio.Event()
         self.wishes: dict[str, Wish] = {}
         self.has_ever_joined = False
-        # Where somebody waits since before the worker was entered, or before the record was seen.
+        # Seats where somebody has waited since before the worker was entered, or the record was seen.
         self._asked: set[Seat] = set()
         project.steer(self._take)
 
@@ -180,7 +180,7 @@ class Worker:
         self._pump()
 
     async def left(self) -> None:
-        """Waits until it has left the fleet because it was told to `drain`, by whomever."""
+        """Waits until it has left the fleet, after `drain` or an order to leave."""
         await self._left.wait()
 
     def let_go(self, names: Iterable[str]) -> None:
@@ -221,7 +221,7 @@ class Worker:
     # What the rules order
 
     def _pump(self) -> None:
-        """Carries out what the rules order. What that leads to comes behind it."""
+        """Carries out what the rules order, and then what that leads to."""
         if self._is_pumping:
             return
         self._is_pumping = True
@@ -282,7 +282,7 @@ class Worker:
         try:
             seat.perform(effect)
         except Exception:
-            # Those of the other connections are carried out all the same.
+            # Effects on other connections are carried out all the same.
             logger.exception("%s: %s could not be carried out", name, type(effect).__name__)
 
     def _tell_full(self, name: str, error: RxNodesError) -> None:
@@ -302,7 +302,7 @@ class Worker:
         self._pump()
 
     def know(self, name: str, record: Record, revision: int) -> None:
-        """A record stands like this."""
+        """Takes note of a record."""
         self._rules.record_seen(name, record, revision, self.now())
         self._pump()
         seat = self._seats.get(name)
