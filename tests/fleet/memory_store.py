@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_right
 from collections import defaultdict, deque
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING
@@ -102,10 +103,6 @@ class Bucket:
         else:
             self.values[name] = Stood(value, len(self.changes))
         return len(self.changes)
-
-    def expire(self, name: str) -> None:
-        """As the engine's own expiry: watchers are told nothing."""
-        self.values.pop(name)
 
 
 @dataclass
@@ -219,7 +216,7 @@ class MemoryStore:
     def on_connection(self, tell: Callable[[bool], None]) -> Watch:
         self._told.append(tell)
         tell(self.is_connected)
-        return Closing(lambda: self._told.remove(tell) if tell in self._told else None)
+        return closing(self._told.remove, tell)
 
     def tell(self) -> None:
         """Something has changed: the connection, or what the engine holds."""
@@ -355,7 +352,7 @@ class MemoryStore:
 
     def subscribe(self, subject: str, on_message: Callable[[Message], None]) -> Watch:
         self.heard[subject].append(on_message)
-        return Closing(lambda: self.heard[subject].remove(on_message))
+        return closing(self.heard[subject].remove, on_message)
 
     async def request(self, subject: str, payload: bytes, *, timeout: float) -> bytes:  # noqa: ASYNC109
         if len(payload) + FRAMING > self.max_payload:
@@ -373,7 +370,7 @@ class MemoryStore:
 
     def serve(self, subject: str, on_request: Callable[[MemoryRequest], None]) -> Watch:
         self.served[subject].append(on_request)
-        return Closing(lambda: self.served[subject].remove(on_request))
+        return closing(self.served[subject].remove, on_request)
 
     def _hand_on(self, kind: str, message: Message, hand: Callable[[Callable, Message], None]) -> int:
         """Hands it to all who listen now, a little later; gives how many."""
@@ -426,16 +423,11 @@ class MemoryRequest:
         asyncio.get_running_loop().call_later(self.asked_by.engine.latency, arrive)
 
 
-@dataclass
-class Closing:
+def closing(how: Callable[..., object], *args: object) -> Watch:
     """A watch that is closed by a call."""
-
-    how: Callable[[], object] | None
-
-    def close(self) -> None:
-        how, self.how = self.how, None
-        if how is not None:
-            how()
+    watch = ExitStack()
+    watch.callback(how, *args)
+    return watch
 
 
 class Following:
