@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import replace
 from itertools import count
 
@@ -21,6 +22,7 @@ from rxnodes.fleet.asking import (
     send_subject,
 )
 from rxnodes.fleet.letters import Batch, batch_letter, entry_letter, entry_of, record_letter, record_of
+from rxnodes.fleet.remote.fleet import Fleet
 from rxnodes.fleet.rules.values import Entry, Record, Tail
 from rxnodes.fleet.store import NobodyThere
 from rxnodes.lifecycle.events import Connecting, Dropped, Opened, Stopped
@@ -135,6 +137,16 @@ class Scribe:
 async def settled(seconds=0.1):
     """Lets everything that is under way arrive. In virtual time."""
     await asyncio.sleep(seconds)
+
+
+@contextlib.asynccontextmanager
+async def from_outside(*, is_held=False):
+    """A connection of a fleet from outside, one who writes as its holder, and the engine."""
+    engine, scribe = await in_memory()
+    if is_held:
+        await scribe.claim()
+    async with Fleet(engine.store()) as fleet:
+        yield fleet.websocket("chat"), scribe, engine
 
 
 async def in_memory():

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 from fleet.memory_store import Chance, MemoryEngine, lost_answer, lost_request, refused_for_nothing
-from fleet.remote.scribe import Scribe, in_memory, settled
+from fleet.remote.scribe import Scribe, from_outside, in_memory, settled
 from reactivex import operators as ops
 
 from rxnodes import ConnectionState, RxNodesError, pulse
@@ -114,9 +114,7 @@ async def test_how_a_connection_stands_is_known_whatever_the_last_entry_is(kept,
 
 @in_virtual_time
 async def test_commands_are_wishes_and_count_as_live_until_the_log_says_what_came_of_them():
-    engine, scribe = await in_memory()
-    async with Fleet(engine.store()) as fleet:
-        chat = fleet.websocket("chat")
+    async with from_outside() as (chat, scribe, _):
         ends, held = [], []
         chat.start()
         assert (chat.is_live, chat.session) == (True, 1)
@@ -142,9 +140,7 @@ async def test_commands_are_wishes_and_count_as_live_until_the_log_says_what_cam
 
 @in_virtual_time
 async def test_a_start_while_closing_counts_as_live_to_the_end_of_the_next_session():
-    engine, scribe = await in_memory()
-    async with Fleet(engine.store()) as fleet:
-        chat = fleet.websocket("chat")
+    async with from_outside() as (chat, scribe, _):
         chat.start()
         await settled()
         await scribe.open()
@@ -257,9 +253,7 @@ async def test_what_is_not_entered_refuses_commands():
 
 @in_virtual_time
 async def test_abort_asks_for_an_end_without_a_handshake():
-    engine, scribe = await in_memory()
-    async with Fleet(engine.store()) as fleet:
-        chat = fleet.websocket("chat")
+    async with from_outside() as (chat, scribe, _):
         chat.start()
         chat.abort()
         await settled()
@@ -426,9 +420,7 @@ def test_a_plain_with_works_from_any_thread():
 
 @in_virtual_time
 async def test_nodes_command_it():
-    engine, scribe = await in_memory()
-    async with Fleet(engine.store()) as fleet:
-        chat = fleet.websocket("chat")
+    async with from_outside() as (chat, scribe, _):
         done = []
         pulse("go").pipe(client_start(chat), client_stop(chat, code=4002), ops.do_action(done.append)).subscribe()
         await settled()
