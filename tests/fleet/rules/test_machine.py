@@ -198,6 +198,12 @@ def at(phase):
     return Machine().to(phase)
 
 
+def appending(phase):
+    """A machine in that phase, which has something under way to the log."""
+    machine = at(phase)
+    return machine if machine.state.queue else machine(Happened(ERROR))
+
+
 def test_a_copy_has_all_that_its_original_has():
     original = State("chat")
     for name in State.__slots__:
@@ -471,9 +477,7 @@ def test_a_session_that_never_begins():
 
 @pytest.mark.parametrize("phase", [Phase.TAKING, *HELD])
 def test_where_the_log_may_not_have_taken_it_its_end_decides(phase):
-    machine = at(phase)
-    if not machine.state.queue:
-        machine(Happened(ERROR))
+    machine = appending(phase)
     machine.unsure()
     assert machine.phase is phase
     assert machine.is_current(ReadLast)
@@ -482,9 +486,7 @@ def test_where_the_log_may_not_have_taken_it_its_end_decides(phase):
 
 @pytest.mark.parametrize("phase", HELD)
 def test_what_stands_last_in_the_log_was_appended(phase):
-    machine = at(phase)
-    if not machine.state.queue:
-        machine(Happened(ERROR))
+    machine = appending(phase)
     entry = machine.state.queue[0]
     machine.unsure().read_last(entry.at(200))
     assert machine.state.tail == entry.at(200)
@@ -493,9 +495,7 @@ def test_what_stands_last_in_the_log_was_appended(phase):
 
 @pytest.mark.parametrize("phase", HELD)
 def test_what_does_not_stand_there_is_appended_again_behind_it(phase):
-    machine = at(phase)
-    if not machine.state.queue:
-        machine(Happened(ERROR))
+    machine = appending(phase)
     entry = machine.state.queue[0]
     tail = Tail(77, machine.state.epoch, f"w-1.{machine.state.epoch}.1")
     machine.unsure().read_last(tail)
@@ -520,9 +520,7 @@ def lost_by(phase):
 @pytest.mark.parametrize("phase", HELD)
 @pytest.mark.parametrize("tail", [Tail(300, 9, "w-2.9.1"), Tail(300, 5, "w-2.5.1")])
 def test_a_higher_epoch_in_the_log_fences(phase, tail):
-    machine = at(phase)
-    if not machine.state.queue:
-        machine(Happened(ERROR))
+    machine = appending(phase)
     machine.unsure().read_last(tail._replace(epoch=max(machine.state.epoch, tail.epoch - 4)))
     assert machine.phase is (Phase.FENCED if lost_by(phase) == [Abort()] else Phase.WATCHING)
     assert machine.effects == lost_by(phase)
