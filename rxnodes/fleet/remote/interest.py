@@ -7,7 +7,14 @@ import logging
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
-from rxnodes.fleet.asking import ANY_INTEREST, AskForMessages, from_of, interest_subject, messages_subject, send_subject
+from rxnodes.fleet.asking import (
+    ANY_INTEREST,
+    AskForMessages,
+    interest_subject,
+    messages_subject,
+    position_of,
+    send_subject,
+)
 from rxnodes.fleet.letters import Unreadable, batch_of
 from rxnodes.fleet.store import NobodyThere, Unknown
 
@@ -19,13 +26,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Interest", "Presence"]
 
-#: How many seconds the holder has for its answer, and how long it is before it is asked again where none came: at first
-#: and at most.
+#: For how many seconds an answer of the holder is waited for.
 ANSWER_WITHIN: Final = 0.4
+#: Seconds before it is asked again where none came, at first and at most.
 ASK_AGAIN: Final = (0.1, 2.0)
-#: For how many seconds what is sent waits at most until the holder knows that its answer is listened to.
+#: How many seconds a send waits at most until the holder knows that somebody listens to what comes in answer.
 HEARD_WITHIN: Final = 1.0
-#: How many seconds messages are still listened to when nobody wants them any more: one question often follows another.
+#: For how many seconds messages are listened to when nobody wants them any more: one request often follows another.
 LINGER: Final = 5.0
 
 logger = logging.getLogger("rxnodes")
@@ -62,8 +69,8 @@ class Presence:
 class Interest:
     """Listens to the messages of one connection while somebody wants them. On the loop's thread.
 
-    First it listens, and answers that it does when the holder asks, which it does before each dial. Then it asks the
-    holder, where there is one, to publish from here on; until that has answered, again and again.
+    First it listens, and says so to the holder, which asks before each dial. Then it asks the holder to publish from
+    here on, again and again until that answers.
 
     Args:
         connection: The connection.
@@ -104,7 +111,7 @@ class Interest:
             self._listen()
 
     async def until_heard(self) -> None:
-        """Waits until the holder knows that messages are listened to, or there is none: the next one asks by itself."""
+        """Waits until the holder knows that somebody listens. Where there is none, the next one will ask by itself."""
         if self._asking is not None:
             await asyncio.wait([self._asking], timeout=HEARD_WITHIN)
 
@@ -116,6 +123,7 @@ class Interest:
         self._reads_kept = False
         if self._asking is not None:
             self._asking.cancel()
+            self._asking = None
         if self._lingering is not None:
             self._lingering.cancel()
             self._lingering = None
@@ -138,12 +146,13 @@ class Interest:
             self._asking.add_done_callback(self._on_asked)
 
     def _on_asked(self, task: asyncio.Task[None]) -> None:
-        self._asking = None
+        if self._asking is task:
+            self._asking = None
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("%s: its holder cannot be asked for messages", self._connection.name, exc_info=error)
 
     async def _ask(self) -> None:
-        """Asks the holder to publish from here on, until it says so, or there is none: the next one asks by itself."""
+        """Asks the holder to publish from here on, until it answers. Where there is none, the next one will ask."""
         looks_again = False
         wait, longest = ASK_AGAIN
         while True:
@@ -153,7 +162,7 @@ class Interest:
                     return
                 subject = send_subject(holder, self._connection.name)
                 answer = await self._store.request(subject, AskForMessages().letter(), timeout=ANSWER_WITHIN)
-                position = from_of(answer)
+                position = position_of(answer)
                 if position is not None:
                     self._connection.owe(position)
                     self._follow_kept(answer)
@@ -171,9 +180,9 @@ class Interest:
             self._follow_kept(request.message.payload)
 
     def _follow_kept(self, answer: bytes) -> None:
-        """Reads the messages where they are kept: all of the attempt that is under way, and all that come."""
+        """Reads the messages where they are kept: those of the attempt that is under way, and all that come."""
         try:
-            position = from_of(answer)
+            position = position_of(answer)
         except Unreadable as error:
             logger.warning("%s: where its messages are kept cannot be read: %s", self._connection.name, error)
             return

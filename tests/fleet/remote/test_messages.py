@@ -102,6 +102,24 @@ async def test_a_holder_that_does_not_answer_at_first_is_asked_again():
 
 
 @in_virtual_time
+async def test_a_holder_is_asked_by_who_comes_when_the_last_one_has_just_gone():
+    async with from_outside(is_held=True) as (chat, scribe, _):
+        await scribe.open()
+        scribe.answers = "not held"
+        on_receive(chat).subscribe().dispose()
+        await settled()
+        told = []
+        # As the timer does, in the same turn of the loop.
+        chat._driver._interest.leave()
+        on_receive(chat).subscribe(told.append)
+        scribe.answers = "outcomes"
+        await settled(interest.ASK_AGAIN[1] + 1)
+        scribe.publish("a")
+        await settled()
+        assert told == ["a"]
+
+
+@in_virtual_time
 async def test_nothing_is_sent_before_the_holder_knows_that_its_answer_is_listened_to():
     async with from_outside(is_held=True) as (chat, scribe, _):
         await scribe.open()
