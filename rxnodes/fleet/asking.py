@@ -24,14 +24,14 @@ __all__ = [
     "NOT_HELD",
     "AskForMessages",
     "AskToSend",
-    "From",
+    "Position",
     "ask_of",
-    "from_letter",
-    "from_of",
     "interest_subject",
     "messages_subject",
     "outcomes_letter",
     "outcomes_of",
+    "position_letter",
+    "position_of",
     "send_subject",
 ]
 
@@ -128,15 +128,15 @@ _KINDS: Final[dict[str, type[SendOutcome]]] = {kind.__name__: kind for kind in (
 
 
 @dataclass(frozen=True, slots=True)
-class From:
+class Position:
     """From where on messages are published.
 
     Attributes:
         session: The number of the session that is live or was last.
         attempt: The number of its last attempt.
         first: The number within it of the next message.
-        kept: Where messages are kept: the sequence behind which those of this attempt are; `None`: they are not, and
-            published for those who are there.
+        kept: The sequence behind which the messages of this attempt are kept; `None`: they are not kept, but published
+            for those who listen.
     """
 
     session: int
@@ -145,20 +145,22 @@ class From:
     kept: int | None = None
 
 
-def from_letter(position: From) -> bytes:
+def position_letter(position: Position) -> bytes:
     """The answer to a request for messages."""
     return dumped({"held": True, **asdict(position)})
 
 
-def from_of(answer: bytes) -> From | None:
-    """What was answered to a request for messages; `None`: the connection is not held there.
+def position_of(answer: bytes) -> Position | None:
+    """The answer to a request for messages; `None`: the connection is not held there.
 
     Raises:
         Unreadable: If it is no such answer.
     """
     plain = loaded(answer)
     with Reading("answer"):
-        return From(plain["session"], plain["attempt"], plain["first"], plain.get("kept")) if plain["held"] else None
+        if not plain["held"]:
+            return None
+        return Position(plain["session"], plain["attempt"], plain["first"], plain.get("kept"))
 
 
 def outcomes_letter(receipts: Iterable[Receipt]) -> bytes:
@@ -172,7 +174,7 @@ def outcomes_letter(receipts: Iterable[Receipt]) -> bytes:
 
 
 def outcomes_of(answer: bytes, name: str) -> list[SharedOutcome] | None:
-    """What was answered to a request to send; `None`: the connection is not held there, and nothing was sent.
+    """The outcomes in the answer to a request to send; `None`: the connection is not held there, and nothing was sent.
 
     Raises:
         Unreadable: If it is no such answer.

@@ -30,10 +30,10 @@ __all__ = ["ConnectionSeen", "Leases", "Lookout", "Records", "Takeover", "Worker
 
 logger = logging.getLogger("rxnodes")
 
-#: A renewal that is late by so many is missing.
+#: How many times as long as between two renewals one may take, before it counts as missing.
 _LATE: Final = 2.5
 
-#: For how many seconds a worker is listed whose lease has run out: the store sweeps it then, without a word.
+#: For how many seconds a worker is listed whose lease has run out. Then the store sweeps it, and tells nobody.
 _LISTED: Final = 3600
 
 #: How many takeovers are remembered.
@@ -72,7 +72,7 @@ class WorkerSeen:
 
 
 class Takeover(NamedTuple):
-    """A connection went from a worker that did not let it go to another one.
+    """A connection has gone to another worker, though its holder did not let it go.
 
     Attributes:
         at: When it was seen, in seconds since 1970.
@@ -163,7 +163,7 @@ class Lookout:
 
     @property
     def listed(self) -> list[WorkerSeen]:
-        """Those of them that are to be shown, by their ids."""
+        """The workers to be shown, by their ids."""
         return self._leases.listed
 
     def connection(self, name: str) -> ConnectionSeen:
@@ -264,7 +264,7 @@ class Leases(_Watcher):
 
     @property
     def listed(self) -> list[WorkerSeen]:
-        """Those of them that are to be shown, by their ids: not those that are back under a new id."""
+        """The workers to be shown, by their ids: none that is back under a new id."""
         latest: dict[str, int] = {}
         for process, term in map(process_of, self.workers):
             latest[process] = max(latest.get(process, term), term)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from rxnodes.fleet.rules.values import Entry, Lease
-    from rxnodes.fleet.store import Logged, Seen, Stood
+    from rxnodes.fleet.store import Logged, Seen, Stored
 
 __all__ = ["lease_shown", "readable", "record_at", "record_shown", "tail_at"]
 
@@ -57,7 +57,7 @@ def readable(entries: Iterable[Logged]) -> Iterator[tuple[Entry, Tail]]:
 # What is read by itself
 
 
-def record_at(stood: Stood | None) -> tuple[Record, int]:
+def record_at(stood: Stored | None) -> tuple[Record, int]:
     """A record and its revision; an empty one and 0 where there is none.
 
     Raises:
@@ -66,7 +66,7 @@ def record_at(stood: Stood | None) -> tuple[Record, int]:
     return (Record(), 0) if stood is None else (record_of(stood.value), stood.revision)
 
 
-def tail_at(stood: Stood | None) -> Tail:
+def tail_at(stood: Stored | None) -> Tail:
     """How a connection stands behind the last entry of its log.
 
     Raises:

@@ -23,10 +23,10 @@ __all__ = [
     "Refused",
     "Request",
     "Seen",
-    "Stood",
     "Store",
     "StoreError",
     "StoreFull",
+    "Stored",
     "TooLarge",
     "Unknown",
     "Watch",
@@ -62,7 +62,7 @@ class NobodyThere(StoreError):  # noqa: N818 - says what happened
 
 
 @dataclass(frozen=True, slots=True)
-class Stood:
+class Stored:
     """A value as it stands there.
 
     Attributes:
@@ -224,7 +224,7 @@ class Store(Protocol):
         """
         ...
 
-    async def read_lease(self, worker: str) -> Stood | None:
+    async def read_lease(self, worker: str) -> Stored | None:
         """The lease as it stands; `None`: none does.
 
         Raises:
@@ -253,7 +253,7 @@ class Store(Protocol):
         """
         ...
 
-    async def read_record(self, name: str) -> Stood | None:
+    async def read_record(self, name: str) -> Stored | None:
         """The record as it stands; `None`: none does.
 
         Raises:
@@ -283,7 +283,7 @@ class Store(Protocol):
         """
         ...
 
-    async def last(self, name: str) -> Stood | None:
+    async def last(self, name: str) -> Stored | None:
         """The last entry of a connection's line; `None`: there is none.
 
         Raises:

@@ -27,7 +27,7 @@ from rxnodes.fleet.store import (
     NobodyThere,
     Refused,
     Seen,
-    Stood,
+    Stored,
     StoreFull,
     TooLarge,
     Unknown,
@@ -90,7 +90,7 @@ class Chance:
 class Bucket:
     """Values by name, and all their changes."""
 
-    values: dict[str, Stood] = field(default_factory=dict)
+    values: dict[str, Stored] = field(default_factory=dict)
     changes: list[Seen] = field(default_factory=list)
 
     def write(self, name: str, value: bytes | None, expected: int) -> int:
@@ -101,7 +101,7 @@ class Bucket:
         if value is None:
             del self.values[name]
         else:
-            self.values[name] = Stood(value, len(self.changes))
+            self.values[name] = Stored(value, len(self.changes))
         return len(self.changes)
 
 
@@ -235,22 +235,22 @@ class MemoryStore:
     async def delete_lease(self, worker: str, revision: int) -> None:
         await self._write(lambda: self.engine.leases.write(worker, None, revision))
 
-    async def read_lease(self, worker: str) -> Stood | None:
+    async def read_lease(self, worker: str) -> Stored | None:
         return await self._read(lambda: self.engine.leases.values.get(worker))
 
     async def write_record(self, name: str, value: bytes, revision: int) -> int:
         return await self._write(lambda: self.engine.records.write(name, value, revision), value)
 
-    async def read_record(self, name: str) -> Stood | None:
+    async def read_record(self, name: str) -> Stored | None:
         return await self._read(lambda: self.engine.records.values.get(name))
 
     async def append(self, name: str, value: bytes, expected: int) -> int:
         return await self._write(lambda: self.engine.append(name, value, expected), value)
 
-    async def last(self, name: str) -> Stood | None:
-        def read() -> Stood | None:
+    async def last(self, name: str) -> Stored | None:
+        def read() -> Stored | None:
             entry = self.engine.lasts.get(name)
-            return Stood(entry.value, entry.sequence) if entry else None
+            return Stored(entry.value, entry.sequence) if entry else None
 
         return await self._read(read)
 
@@ -292,7 +292,7 @@ class MemoryStore:
             # Nobody may take what came too late.
             done.add_done_callback(lambda it: it.cancelled() or it.exception())
 
-    async def _read(self, read: Callable[[], Stood | None]) -> Stood | None:
+    async def _read(self, read: Callable[[], Stored | None]) -> Stored | None:
         self._check()
         await asyncio.sleep(2 * self.engine.latency)
         self._check()
@@ -315,8 +315,8 @@ class MemoryStore:
         return await self._write(write, value)
 
     async def last_kept(self, name: str) -> int:
-        def read() -> Stood:
-            return Stood(b"", max((it.sequence for it in self.engine.kept if it.name == name), default=0))
+        def read() -> Stored:
+            return Stored(b"", max((it.sequence for it in self.engine.kept if it.name == name), default=0))
 
         stood = await self._read(read)
         assert stood is not None

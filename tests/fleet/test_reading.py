@@ -7,7 +7,7 @@ import pytest
 from rxnodes.fleet.letters import entry_letter, lease_letter, record_letter
 from rxnodes.fleet.reading import lease_shown, readable, record_at, record_shown, tail_at
 from rxnodes.fleet.rules.values import Entry, Lease, Record, Tail
-from rxnodes.fleet.store import Logged, Seen, Stood
+from rxnodes.fleet.store import Logged, Seen, Stored
 
 ENTRY = Entry("w", None, Tail(epoch=1, last_id="a"))
 LATER = b'{"v":2}'
@@ -31,5 +31,5 @@ def test_what_a_watch_shows_of_another_version_is_passed_over(read, letter, foun
 def test_what_is_not_there_is_empty():
     assert record_shown(Seen("chat", None, 3)) == Record()
     assert (record_at(None), tail_at(None)) == ((Record(), 0), Tail())
-    assert record_at(Stood(record_letter(Record(epoch=4)), 3)) == (Record(epoch=4), 3)
-    assert tail_at(Stood(entry_letter(ENTRY), 7)) == ENTRY.at(7)
+    assert record_at(Stored(record_letter(Record(epoch=4)), 3)) == (Record(epoch=4), 3)
+    assert tail_at(Stored(entry_letter(ENTRY), 7)) == ENTRY.at(7)

@@ -17,7 +17,7 @@ from rxnodes.fleet.store import (
     Message,
     NobodyThere,
     Refused,
-    Stood,
+    Stored,
     StoreFull,
     TooLarge,
     Unknown,
@@ -130,8 +130,8 @@ async def test_an_entry_is_taken_behind_the_last_one_alone(store):
     for expected in (0, first, other, second + 7):
         with pytest.raises(Refused):
             await store.append("chat.eu", b"3", expected)
-    assert await store.last("chat.eu") == Stood(b"2", second)
-    assert await store.last("chat") == Stood(b"x", other)
+    assert await store.last("chat.eu") == Stored(b"2", second)
+    assert await store.last("chat") == Stored(b"x", other)
     assert await store.last("nowhere") is None
 
 
@@ -221,7 +221,7 @@ async def test_a_value_is_written_behind_what_stands_there_alone(store):
     second = await store.write_record("chat", b"2", revision)
     with pytest.raises(Refused):
         await store.write_record("chat", b"3", revision)
-    assert await store.read_record("chat") == Stood(b"2", second)
+    assert await store.read_record("chat") == Stored(b"2", second)
     assert await store.read_record("chat.eu") is None
     assert await store.read_lease("chat") is None
 
@@ -238,7 +238,7 @@ async def test_a_lease_that_was_taken_away_can_be_written_anew(stage, store):
     again = await store.put_lease("w", b"2", 0)
     with pytest.raises(Refused):
         await store.put_lease("w", b"3", 0)
-    assert await store.read_lease("w") == Stood(b"2", again)
+    assert await store.read_lease("w") == Stored(b"2", again)
     await watching.until(lambda it: it.values[-1:] == [("w", b"2")])
     assert watching.values == [("w", b"1"), ("w", None), ("w", b"2")]
     late = Watching()

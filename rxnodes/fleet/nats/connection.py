@@ -41,7 +41,7 @@ _logger = logging.getLogger("rxnodes.fleet")
 _PAUSES: Final = (0.05, 0.5)
 #: Signs of life that may be missing.
 _PINGS: Final = 2
-#: Bytes that may wait for the server to take them, before what may get lost is left out.
+#: Bytes that may wait for the server to take them. Beyond that, plain messages are not sent.
 _MOST_WAITING: Final = 8 << 20
 #: Bytes of a message beside payload and header, at most: the protocol's own.
 _FRAMING: Final = 64
@@ -90,7 +90,7 @@ class Subscribed:
 
 
 class NatsConnection:
-    """A connection to one of the servers, for ever.
+    """A connection to one of the servers, which is made again whenever it breaks.
 
     Args:
         options: Where they are.
@@ -132,7 +132,7 @@ class NatsConnection:
             raise
 
     async def close(self) -> None:
-        """Ends all of it. Again does nothing."""
+        """Ends the connection. A second call does nothing."""
         # nats-py may swallow a cancellation.
         self._is_closed = True
         if self._main is not None:
@@ -199,7 +199,7 @@ class NatsConnection:
 
     @property
     def trouble(self) -> str:
-        """Which servers do not do what is asked of them, and why, as far as that is known."""
+        """Which servers do not answer, and why not, as far as that is known."""
         hosts = ", ".join(map(_host, self._options.servers))
         return (
             f"no NATS server answers at {hosts}: {self._why_not}"
@@ -208,7 +208,7 @@ class NatsConnection:
         )
 
     def _order(self) -> list[str]:
-        """The servers, in any order, and those that were only heard of behind them."""
+        """The servers in random order, and behind them those that were only heard of."""
         ours = list(self._options.servers)
         heard_of = [url for url in self._discovered if urlsplit(url).netloc not in {_host(url) for url in ours}]
         random.shuffle(ours)
@@ -216,7 +216,7 @@ class NatsConnection:
         return ours + heard_of
 
     def _give_up_if_refused(self, error: Exception) -> None:
-        """Ends the first dial, where it makes no sense to try again."""
+        """Gives up before the first connection, where it makes no sense to try again."""
         is_final = isinstance(error, ssl.SSLError) or "authorization" in text_of(error).lower()
         if is_final and self._first is not None and not self._first.done():
             self._first.set_exception(ConnectError(f"the NATS server refuses: {text_of(error)}", retryable=False))
@@ -285,7 +285,7 @@ class NatsConnection:
             self._start(subscription.unmade(), self._being_made)
 
     def publish(self, subject: str, payload: bytes) -> bool:
-        """Publishes, and returns at once: whether there was somebody to hand it to, who keeps up."""
+        """Publishes, and returns at once: whether there is a server to hand it to, which keeps up."""
         self._check_size(payload)
         client = self._client
         if client is None or client.pending_data_size > _MOST_WAITING:
@@ -301,7 +301,7 @@ class NatsConnection:
         *,
         timeout: float,  # noqa: ASYNC109 - one timer is cheaper than a scope
     ) -> Msg:
-        """Asks, and waits for one answer; no longer than the client lives.
+        """Asks, and waits for one answer, no longer than the client lives.
 
         Raises:
             NobodyThere: If nobody listens there.
@@ -351,7 +351,7 @@ class NatsConnection:
 
 
 def _host(url: str) -> str:
-    """Host and port of a URL, without who asks."""
+    """Host and port of a URL, without user and password."""
     return urlsplit(url).netloc.rpartition("@")[2]
 
 
@@ -361,6 +361,6 @@ def _time_out(waiting: asyncio.Future[Msg]) -> None:
 
 
 async def _quietly(what: Awaitable[None]) -> None:
-    # Where the client has gone meanwhile, so has what it was for.
+    # If the client has gone meanwhile, nobody needs the result.
     with contextlib.suppress(nats.errors.Error, OSError):
         await what

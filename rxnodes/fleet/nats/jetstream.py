@@ -15,7 +15,7 @@ from rxnodes.fleet.store import NobodyThere, Refused, StoreError, StoreFull, Too
 if TYPE_CHECKING:
     from rxnodes.fleet.nats.connection import NatsConnection
 
-__all__ = ["DELETED", "ApiError", "JetStream", "Stored"]
+__all__ = ["DELETED", "ApiError", "JetStream", "LastMessage"]
 
 _EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
 #: What makes an entry of a bucket one that is gone (ADR-8).
@@ -47,7 +47,7 @@ class ApiError(StoreError):
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class LastMessage:
     """An entry as it stands in a stream.
 
     Attributes:
@@ -88,7 +88,7 @@ class JetStream:
         except ApiError as error:
             raise _IN_WRITING.get(error.number, Unknown)(str(error)) from error
 
-    async def last(self, stream: str, subject: str) -> Stored | None:
+    async def last(self, stream: str, subject: str) -> LastMessage | None:
         """The last entry of a subject, as the stream's leader has it; `None`: there is none.
 
         Raises:
@@ -102,7 +102,7 @@ class JetStream:
             raise Unknown(str(error)) from error
         message = answer["message"]
         is_gone = _GONE in base64.b64decode(message.get("hdrs", ""))
-        return Stored(None if is_gone else base64.b64decode(message.get("data", "")), int(message["seq"]))
+        return LastMessage(None if is_gone else base64.b64decode(message.get("data", "")), int(message["seq"]))
 
     async def api(self, operation: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """Any other request.

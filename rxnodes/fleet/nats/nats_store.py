@@ -13,7 +13,7 @@ from rxnodes.fleet.nats.connection import NatsConnection
 from rxnodes.fleet.nats.following import Following
 from rxnodes.fleet.nats.jetstream import DELETED, JetStream
 from rxnodes.fleet.nats.layout import Layout
-from rxnodes.fleet.store import Logged, Message, Refused, Seen, Stood
+from rxnodes.fleet.store import Logged, Message, Refused, Seen, Stored
 
 if TYPE_CHECKING:
     import ssl
@@ -150,7 +150,7 @@ class NatsStore:
         """See `Store.put_lease`."""
         return await self._put(self._layout.leases, worker, value, revision)
 
-    async def read_lease(self, worker: str) -> Stood | None:
+    async def read_lease(self, worker: str) -> Stored | None:
         """See `Store.read_lease`."""
         return await self._read(self._layout.leases, worker)
 
@@ -168,7 +168,7 @@ class NatsStore:
         """See `Store.write_record`."""
         return await self._put(self._layout.records, name, value, revision)
 
-    async def read_record(self, name: str) -> Stood | None:
+    async def read_record(self, name: str) -> Stored | None:
         """See `Store.read_record`."""
         return await self._read(self._layout.records, name)
 
@@ -189,9 +189,9 @@ class NatsStore:
                 raise
             return await self._jetstream.put(subject, value, stored.sequence)
 
-    async def _read(self, place: Place, name: str) -> Stood | None:
+    async def _read(self, place: Place, name: str) -> Stored | None:
         stored = await self._jetstream.last(place.stream, place.subject(name))
-        return None if stored is None or stored.value is None else Stood(stored.value, stored.sequence)
+        return None if stored is None or stored.value is None else Stored(stored.value, stored.sequence)
 
     # --- The log ------------------------------------------------------------------------------------------------------
 
@@ -199,7 +199,7 @@ class NatsStore:
         """See `Store.append`."""
         return await self._jetstream.put(self._layout.log.subject(name), value, expected)
 
-    async def last(self, name: str) -> Stood | None:
+    async def last(self, name: str) -> Stored | None:
         """See `Store.last`."""
         return await self._read(self._layout.log, name)
 

@@ -26,7 +26,7 @@ __all__ = ["Command", "Commanded", "Commander"]
 AT_ONCE: Final = 50
 #: How many connections are named in the log.
 MOST_NAMED: Final = 10
-#: How often it is looked whether the store can be reached, in seconds.
+#: Seconds between two looks whether the store can be reached.
 LOOK_EVERY: Final = 0.1
 #: How many seconds to wait where the engine does not answer, at first and at most.
 SHORTEST_WAIT: Final = 0.05
@@ -52,7 +52,7 @@ class Command:
     id: str = field(default_factory=lambda: uuid4().hex)
 
     def wish(self, record: Record, tail: Tail) -> Wish | None:
-        """What it makes of the wish; `None`: nothing."""
+        """The wish that it leads to; `None`: it changes nothing."""
         if self.is_start:
             return commands.start(record.wish, tail, self.id)
         return commands.stop(record.wish, tail, self.id, code=self.code, reason=self.reason)
@@ -70,7 +70,7 @@ class Commanded(Protocol):
         ...
 
     def resolve(self, command: Command, record: Record, revision: int, tail: Tail) -> None:
-        """A command is written, or changes nothing, by what the record of that revision and the log say there."""
+        """A command was written, or changes nothing. The record and the log stand like this."""
         ...
 
     def give_up(self, command: Command, error: RxNodesError) -> None:
@@ -95,14 +95,14 @@ class Commander:
 
     def give(self, connection: Commanded) -> None:
         """Writes the commands of a connection, which has one more."""
-        # Where it is among them, its other commands are just being written.
+        # If it is among them, its commands are being written already.
         if connection not in self._commanded:
             self._commanded.add(connection)
             self._idle.clear()
             self._errands.run(partial(self._write_all, connection))
 
     async def finish(self, patience: float) -> None:
-        """Waits until all commands are written: while the store can be reached, and some seconds more where not."""
+        """Waits until all commands are written; where the store cannot be reached, `patience` seconds at most."""
         left = patience
         while not self._idle.is_set() and left > 0:
             try:
@@ -137,7 +137,7 @@ class Commander:
             connection.resolve(command, *written)
 
     async def _write_known(self, connection: Commanded, command: Command) -> tuple[Record, int, Tail] | None:
-        """Writes a command behind what is known, which may be old; `None`: that has to be read."""
+        """Writes a command behind what is known; `None`: that is too old, and has to be read."""
         known = connection.known()
         wish = None if known is None else command.wish(known[0], known[2])
         if known is None or wish is None:
@@ -150,7 +150,7 @@ class Commander:
         return record, revision, known[2]
 
     async def _write(self, name: str, command: Command) -> tuple[Record, int, Tail]:
-        """Writes a command, however long that takes. A refusal decides nothing: what stands there does.
+        """Writes a command, however long that takes. A refusal decides nothing: the record and the log do.
 
         Raises:
             RxNodesError: If it cannot be written.

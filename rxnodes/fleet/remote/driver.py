@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from rxnodes.errors import RxNodesError
-    from rxnodes.fleet.asking import From
+    from rxnodes.fleet.asking import Position
     from rxnodes.fleet.remote.arranging import Emission
     from rxnodes.fleet.remote.commander import Command
     from rxnodes.fleet.remote.fleet import Fleet
@@ -202,7 +202,7 @@ class RemoteDriver(RemoteParts):
         """Messages are listened to from here on."""
         self.arranging.want()
 
-    def owe(self, position: From) -> None:
+    def owe(self, position: Position) -> None:
         """The holder publishes from here on."""
         self.arranging.owe(position.session, position.attempt, position.first, is_kept=position.kept is not None)
 

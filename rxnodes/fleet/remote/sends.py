@@ -26,7 +26,7 @@ __all__ = ["ANSWER_WITHIN", "Sends"]
 
 #: For how many seconds an answer is waited for. The holder answers when it knows what became of the messages.
 ANSWER_WITHIN: Final = 10.0
-#: How much of a request is for its line, in bytes for each message and for all.
+#: How many bytes of a request its line takes, for each message and for all.
 OF_EACH: Final = 16
 OF_ALL: Final = 512
 
@@ -34,11 +34,11 @@ logger = logging.getLogger("rxnodes")
 
 
 async def _at_once() -> None:
-    """Nothing is heard here."""
+    """Waits for nothing: no answer is expected to be heard here."""
 
 
 class Sending(Protocol):
-    """What sends for a connection."""
+    """A connection that messages are sent for."""
 
     name: str
 

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["DeleteLease", "Duty", "Joining", "Member", "Now", "Order", "PutLease", "ReadLease", "process_of"]
 
-#: So many connections are claimed at a time.
+#: How many connections are claimed at a time.
 AT_ONCE = 50
-#: So many times a worker is weighed for a connection in one look, at most: that takes a tenth of a second.
+#: How often a worker is weighed for a connection in one look, at most: that takes a tenth of a second.
 MOST_WEIGHED = 500_000
 #: Seconds, beyond `settle`, for which a connection is left to the worker whose share it is.
 PATIENCE = 1.0
@@ -84,7 +84,7 @@ Duty: TypeAlias = Order | PutLease | ReadLease | DeleteLease | Joining
 
 
 def process_of(worker: str) -> tuple[str, int]:
-    """Which process a worker's id is of, and which of the ids it has had this is.
+    """The process that a worker's id is of, and the number of that id among those it has had.
 
     Example:
         >>> process_of("host-4711-1a2b3c4d-2")
@@ -338,7 +338,7 @@ class Member:
         for effect in self._shares.step(name, input_, now.at):
             self._out.append(Order(name, effect))
         if self._has_more and self._shares.claiming <= AT_ONCE // 2:
-            # As soon as there is room for a number of them, since each look goes through all that are free.
+            # Only once there is room for a number of them, since each look goes through all that are free.
             self._claim_shares(now)
 
     # Claiming
@@ -357,7 +357,7 @@ class Member:
                 self._claim_filed(key, now)
 
     def _who_is_alive(self, now: Now) -> tuple[str, ...]:
-        """Those who can take one more connection, by what is seen of them."""
+        """The workers that seem to be alive and can take one more connection."""
         others = self.others
         return tuple(
             sorted(

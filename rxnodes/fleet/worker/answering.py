@@ -1,4 +1,4 @@
-"""Answers what is asked of the worker that holds a connection: to send messages, and to publish those that come."""
+"""Answers requests to the worker that holds a connection: to send messages, and to publish those that come."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-from rxnodes.fleet.asking import NOT_HELD, AskForMessages, AskToSend, ask_of, from_letter, outcomes_letter
+from rxnodes.fleet.asking import NOT_HELD, AskForMessages, AskToSend, ask_of, outcomes_letter, position_letter
 from rxnodes.fleet.letters import Unreadable, name_of, token
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rxnodes.connection.connection import Connection
-    from rxnodes.fleet.asking import From
+    from rxnodes.fleet.asking import Position
     from rxnodes.fleet.store import Request, Store
 
 __all__ = ["Answering", "Held", "Publishing"]
@@ -30,18 +30,18 @@ class Publishing(Protocol):
     """The messages of a connection that is held here, for observers: `Published` or `Kept`."""
 
     def prepare(self, session: int, attempt: int, go: Callable[[], None]) -> None:
-        """An attempt is about to be dialled, by `go`, once those are known who are interested."""
+        """An attempt is about to be dialled: finds out who is interested, and then calls `go`."""
         ...
 
     def finish(self) -> int:
-        """The attempt has ended: how many messages of it observers are to be told."""
+        """The attempt has ended: how many messages of it observers are to expect."""
         ...
 
     def when_written(self, act: Callable[[], None]) -> None:
         """Calls a function once all messages that have come are on their way."""
         ...
 
-    async def begin(self) -> From:
+    async def begin(self) -> Position:
         """Somebody is interested: returns where the messages are, or will be."""
         ...
 
@@ -64,7 +64,7 @@ class Held:
 
 
 class Answering:
-    """Answers what is asked of a worker, by one subscription for all of its connections. On the loop's thread.
+    """Answers requests to a worker, by one subscription for all of its connections. On the loop's thread.
 
     Args:
         store: The fleet's store.
@@ -122,4 +122,4 @@ def _send(connection: Connection, messages: list[str | bytes], request: Request)
 
 
 async def _begin(published: Publishing, request: Request) -> None:
-    request.answer(from_letter(await published.begin()))
+    request.answer(position_letter(await published.begin()))

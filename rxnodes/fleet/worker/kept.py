@@ -8,7 +8,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from rxnodes.errors import RxNodesError
-from rxnodes.fleet.asking import From, from_letter, interest_subject
+from rxnodes.fleet.asking import Position, interest_subject, position_letter
 from rxnodes.fleet.letters import Batch, batch_letter
 from rxnodes.fleet.store import StoreError, StoreFull, TooLarge, Unknown
 from rxnodes.fleet.worker.inquiry import ASK_FOR
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Kept"]
 
-#: How many bytes or characters may wait to be kept, before the socket is read no further; and go together at most.
+#: Beyond how many waiting bytes or characters the socket is read no further, and how many go together at most.
 MOST_WAITING: Final = 4 * 1024 * 1024
 AT_ONCE: Final = 256 * 1024
 #: For how many seconds the end of a session waits for its messages to be kept.
@@ -85,7 +85,7 @@ class Kept:
         # An observer that comes later asks.
         with contextlib.suppress(StoreError):
             subject = interest_subject(self._connection.name)
-            await self._store.request(subject, from_letter(self._position), timeout=ASK_FOR)
+            await self._store.request(subject, position_letter(self._position), timeout=ASK_FOR)
         self._asking = None
         go()
 
@@ -106,15 +106,15 @@ class Kept:
             async with asyncio.timeout(END_WITHIN):
                 await self._is_written.wait()
 
-    async def begin(self) -> From:
+    async def begin(self) -> Position:
         """Somebody is interested: says where the messages are."""
         if self._behind is None:
             self._behind = await self._find_last()
         return self._position
 
     @property
-    def _position(self) -> From:
-        return From(*self._attempt, self._count + 1, self._behind)
+    def _position(self) -> Position:
+        return Position(*self._attempt, self._count + 1, self._behind)
 
     def close(self) -> None:
         """Keeps nothing more: the connection is not held here any more."""
@@ -166,7 +166,7 @@ class Kept:
         self._is_written.set()
 
     def _next(self) -> tuple[tuple[int, int], int, Any]:
-        """What is written next, as one: messages of one kind and one attempt."""
+        """Takes the messages that are written next, as one: of one kind, and of one attempt."""
         attempt, first, messages = self._waiting.pop(0)
         together = list(messages)
         size = sum(map(len, together))

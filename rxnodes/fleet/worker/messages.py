@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
-from rxnodes.fleet.asking import From, interest_subject, messages_subject
+from rxnodes.fleet.asking import Position, interest_subject, messages_subject
 from rxnodes.fleet.letters import Batch, batch_letter
 from rxnodes.fleet.store import TooLarge
 from rxnodes.fleet.worker.inquiry import may_listen
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = ["ASK_EVERY", "Published"]
 
-#: How many seconds lie between two questions while messages are published, whether anybody still is.
+#: Seconds between two questions whether anybody still is interested, while messages are published.
 ASK_EVERY: Final = 5.0
 
-#: The least time between two publications, in seconds: what comes meanwhile goes together, what comes alone at once.
+#: The least seconds between two publications. Messages that come meanwhile go together, one that comes alone at once.
 PACE: Final = 0.002
 #: How many messages go together at most.
 AT_ONCE: Final = 4096
@@ -82,11 +82,11 @@ class Published:
         """Calls a function at once: all messages that have come are published already."""
         act()
 
-    async def begin(self) -> From:
+    async def begin(self) -> Position:
         """Somebody is interested: publishes from here on, and returns the number of the next message."""
         self._flush()
         self._follow()
-        return From(*self._attempt, self._count + 1)
+        return Position(*self._attempt, self._count + 1)
 
     def close(self) -> None:
         """Publishes nothing more: the connection is not held here any more."""
@@ -97,7 +97,7 @@ class Published:
 
     def _ask(self, behind: Callable[[], None]) -> None:
         if self._asking is not None:
-            # Its answer is about an attempt before.
+            # Its answer is about the attempt before.
             self._asking.cancel()
         self._asking = asyncio.get_running_loop().create_task(self._find_out(behind))
 

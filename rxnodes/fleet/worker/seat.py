@@ -180,7 +180,7 @@ class Seat:
         self._release = release
         is_ours = stopped.initiator is Initiator.LOCAL and stopped.error is None
         if is_ours and not self._is_stopping and self.state.phase is Phase.RUNNING:
-            # It was aborted, which a connection that is live here does by itself.
+            # It was aborted: a connection that is live here does that without its seat.
             self._stopping = self._stop_of_this(ABORT, "")
         self._dial = None
         ended = partial(self._worker.feed, self.name, Ended(stopped, self._count_published()))
@@ -222,7 +222,7 @@ class Seat:
             self._stopping = None
 
     def _start(self) -> SeatCommand:
-        """A start, behind the end of the live session if that was stopped here."""
+        """A start; one that begins behind the live session, if that was stopped here."""
         seen = self.state.ahead
         if self._stopping is not None and self._stopping.about is not None:
             seen = seen._replace(fulfilled=self._stopping.about)
@@ -251,12 +251,12 @@ class Seat:
         self.stop(ABORT, "")
 
     def _stop_of_this(self, code: int, reason: str) -> SeatCommand:
-        """A stop that touches no wish but the one for which the live session was begun."""
+        """A stop of the live session, which changes no wish that is newer than it."""
         about = self.state.record.wish.id
         return SeatCommand(seat=self, is_start=False, code=code, reason=reason, about=about)
 
     def _is_running_here(self) -> bool:
-        """Whether a session is live here that nobody has stopped. A stop of that goes into its own log."""
+        """Whether a session is live here that nobody has stopped yet. Its stop needs no command: the log will tell."""
         state = self.state
         return not self.commands and state.phase is Phase.RUNNING and self._begun == state.session
 

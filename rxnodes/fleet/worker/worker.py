@@ -51,14 +51,14 @@ __all__ = ["Worker"]
 
 logger = logging.getLogger("rxnodes")
 
-#: How often the clock is looked at while a lease lasts, and the bounds of the seconds between.
+#: How often the worker looks at the clock while a lease lasts, and the bounds of the seconds between.
 TICKS: Final = 64
 SHORTEST_TICK: Final = 0.02
 LONGEST_TICK: Final = 0.25
 
 
 class Worker:
-    """A project as one of many in a fleet: which of its connections it holds is decided with the others.
+    """A project as one of many in a fleet. Which of its connections it holds it decides together with the others.
 
     It is made on the project's loop, before the project is wired, and entered behind that:
 
@@ -175,7 +175,7 @@ class Worker:
         await run_to_end(self._leave())
 
     def drain(self) -> None:
-        """Ends its sessions in order, lets everything go, and leaves the fleet: `left` tells when."""
+        """Ends its sessions in order, lets everything go, and leaves the fleet. `left` waits for that."""
         self._rules.drain(self.now())
         self._pump()
 
@@ -313,7 +313,7 @@ class Worker:
             seat.look_at_wish()
 
     def find_out_later(self, seat: Seat) -> None:
-        """Asks a seat to find out how its connection stands, once its record may be read, or has been seen."""
+        """Lets a seat find out how its connection stands, once its record may be read, or has been seen."""
         self._asked.add(seat)
 
     def _find_out(self, seat: Seat) -> None:

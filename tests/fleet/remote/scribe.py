@@ -13,12 +13,12 @@ from rxnodes.fleet.asking import (
     ANY_INTEREST,
     NOT_HELD,
     AskForMessages,
-    From,
+    Position,
     ask_of,
-    from_letter,
     interest_subject,
     messages_subject,
     outcomes_letter,
+    position_letter,
     send_subject,
 )
 from rxnodes.fleet.letters import Batch, batch_letter, entry_letter, entry_of, record_letter, record_of
@@ -123,7 +123,7 @@ class Scribe:
             request.answer(NOT_HELD)
         elif isinstance(asked, AskForMessages):
             self.is_publishing = True
-            request.answer(from_letter(From(self.tail.session, self.tail.attempt, self.published + 1)))
+            request.answer(position_letter(Position(self.tail.session, self.tail.attempt, self.published + 1)))
         else:
             receipts = [Receipt(None, *it, None) for it in zip(asked.payloads, asked.texts, strict=True)]
             self.sent += [it.payload.decode() if it.is_text else it.payload for it in receipts]

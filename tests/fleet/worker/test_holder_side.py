@@ -12,11 +12,11 @@ from rxnodes.fleet.asking import (
     ANY_INTEREST,
     AskForMessages,
     AskToSend,
-    From,
-    from_of,
+    Position,
     interest_subject,
     messages_subject,
     outcomes_of,
+    position_of,
     send_subject,
 )
 from rxnodes.fleet.letters import batch_of
@@ -99,10 +99,10 @@ async def test_who_comes_later_is_published_to_from_there_on():
         bench.transport.peer.send("a")
         assert not bench.chat.messages.is_observed
         bench.listen()
-        assert from_of(await bench.ask(AskForMessages())) == From(1, 1, 1)
+        assert position_of(await bench.ask(AskForMessages())) == Position(1, 1, 1)
         bench.transport.peer.send("b")
         await asyncio.sleep(0.1)
-        assert from_of(await bench.ask(AskForMessages())) == From(1, 1, 2)
+        assert position_of(await bench.ask(AskForMessages())) == Position(1, 1, 2)
         assert bench.told == [(5, 1, 1, 1, ["b"])]
 
 
@@ -202,7 +202,7 @@ async def test_who_does_not_hold_it_says_so_and_does_nothing():
     async with Bench() as bench:
         await bench.dial()
         bench.held.clear()
-        assert from_of(await bench.ask(AskForMessages())) is None
+        assert position_of(await bench.ask(AskForMessages())) is None
         assert outcomes_of(await bench.ask(AskToSend("id", [True], [b"a"])), "chat") is None
         assert bench.transport.peer.received == []
         bench.answering.close()
