@@ -253,14 +253,18 @@ def batch_letter(batch: Batch) -> bytes:
 
     The lengths of texts are in characters, so that all of them are decoded as one.
     """
-    payload = b"".join(cast("list[bytes]", batch.messages)) if _is_binary(batch.messages) else _joined(batch.messages)
+    is_binary = bool(batch.messages) and isinstance(batch.messages[0], bytes)
+    if is_binary:
+        payload = b"".join(cast("list[bytes]", batch.messages))
+    else:
+        payload = "".join(cast("list[str]", batch.messages)).encode()
     header = dumped(
         {
             "epoch": batch.epoch,
             "session": batch.session,
             "attempt": batch.attempt,
             "first": batch.first,
-            "kind": "binary" if _is_binary(batch.messages) else "text",
+            "kind": "binary" if is_binary else "text",
             "lengths": list(map(len, batch.messages)),
         }
     )
@@ -287,14 +291,6 @@ def batch_of(letter: bytes) -> Batch:
             first=plain["first"],
             messages=cast("list[str] | list[bytes]", list(_cut(whole, lengths))),
         )
-
-
-def _is_binary(messages: list[str] | list[bytes]) -> bool:
-    return bool(messages) and isinstance(messages[0], bytes)
-
-
-def _joined(texts: list[str] | list[bytes]) -> bytes:
-    return "".join(cast("list[str]", texts)).encode()
 
 
 def _cut(whole: str | bytes, lengths: Iterable[int]) -> Iterator[str | bytes]:

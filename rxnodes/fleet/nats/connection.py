@@ -98,6 +98,7 @@ class NatsConnection:
 
     def __init__(self, options: NatsOptions) -> None:
         self._options = options
+        self._hosts = ", ".join(map(_host, options.servers))
         self._client: Client | None = None
         self._main: asyncio.Task[None] | None = None
         self._first: asyncio.Future[None] | None = None
@@ -192,7 +193,8 @@ class NatsConnection:
                     self._why_not = text_of(error, lambda it: system_reason(it) or str(it), otherwise=_NO_ANSWER)
                     self._give_up_if_refused(error)
             if not is_told and pause >= longest:
-                _logger.warning("%s. It is tried again and again.", self.trouble)
+                said = "No NATS server answers at %s: %s. It is tried again and again."
+                _logger.warning(said, self._hosts, self._why_not)
                 is_told = True
             await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - so that not all come at once
             pause = min(2 * pause, longest)
@@ -200,11 +202,10 @@ class NatsConnection:
     @property
     def trouble(self) -> str:
         """Which servers do not answer, and why not, as far as that is known."""
-        hosts = ", ".join(map(_host, self._options.servers))
         return (
-            f"no NATS server answers at {hosts}: {self._why_not}"
+            f"no NATS server answers at {self._hosts}: {self._why_not}"
             if self._why_not
-            else f"no JetStream answers at {hosts}"
+            else f"no JetStream answers at {self._hosts}"
         )
 
     def _order(self) -> list[str]:

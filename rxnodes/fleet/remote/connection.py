@@ -249,7 +249,7 @@ class DriverForScenes:
     @property
     def traffic(self) -> tuple[int, Traffic]:
         """What the live or last session has carried, as far as it is known here: when it is over."""
-        session, stopped = self._driver.tail.session, self._driver.waiters.last_stopped
+        session, stopped = self._driver.standing.tail.session, self._driver.waiters.last_stopped
         if stopped is None or stopped.session != session:
             return session, Traffic()
         return session, Traffic(*(getattr(stopped, name) for name in Traffic._fields))

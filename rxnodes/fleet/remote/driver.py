@@ -13,7 +13,7 @@ from rxnodes.fleet.remote.chronicle import Chronicle, Read, forgotten_end
 from rxnodes.fleet.remote.interest import Interest
 from rxnodes.fleet.remote.parts import RemoteParts
 from rxnodes.fleet.remote.sends import Sends
-from rxnodes.fleet.remote.standing import Standing, says_all
+from rxnodes.fleet.remote.standing import says_all
 from rxnodes.fleet.rules.values import Tail
 from rxnodes.lifecycle.events import Opened, Stopped
 from rxnodes.lifecycle.inputs import Reported
@@ -51,9 +51,7 @@ class RemoteDriver(RemoteParts):
 
     Attributes:
         commands: Those that are not written yet, in the order in which they were given.
-        standing: How the connection stands.
         arranging: The order of events and messages.
-        is_known: Whether the end of the log has been read: before that the connection counts as live.
     """
 
     def __init__(self, name: str, fleet: Fleet, store: Store, *, tells_history: bool) -> None:
@@ -70,32 +68,11 @@ class RemoteDriver(RemoteParts):
         # Of the record that is known.
         self._revision = 0
         self._heard_at = self.loop.now()
-        self.standing = Standing()
         self.arranging = Arranging()
-        self.is_known = False
         self.commands: list[Command] = []
         holder = partial(fleet.records.holder, name)
         self._interest = Interest(self, store, fleet.presence, holder)
         self.helm = self._sends = Sends(self, store, holder, self._interest.until_heard)
-
-    @property
-    def session(self) -> int:
-        """The number of the session that is wished, live or last."""
-        return self.standing.session(self._ended)
-
-    @property
-    def is_live(self) -> bool:
-        """Whether a session is live, or the log or the outcome of a command is not known yet."""
-        return not self.is_known or self.standing.is_live(self._ended)
-
-    @property
-    def _ended(self) -> int:
-        return self.waiters.ended_session
-
-    @property
-    def tail(self) -> Tail:
-        """The end of the log, as far as it has been emitted."""
-        return self.standing.tail
 
     def leave(self) -> None:
         """Completes all streams: the fleet has been left."""
@@ -349,6 +326,6 @@ class RemoteDriver(RemoteParts):
     def _look_at_end(self, _: object = None) -> None:
         """Answers those who wait for an end, if no session is live."""
         if not self.is_live:
-            if self.tail.session > self._ended:
-                self.waiters.last_stopped = forgotten_end(self.name, self.tail, self.loop.now())
+            if self.standing.tail.session > self._ended:
+                self.waiters.last_stopped = forgotten_end(self.name, self.standing.tail, self.loop.now())
             self.outbox.send(self.publisher.answer_waiting, self.waiters.last_stopped)

@@ -14,6 +14,7 @@ from rxnodes.connection.own_loop import OwnLoop
 from rxnodes.connection.parts import Parts
 from rxnodes.connection.publisher import Publisher
 from rxnodes.connection.waiters import Waiters
+from rxnodes.fleet.remote.standing import Standing
 from rxnodes.lifecycle.events import ErrorEvent
 from rxnodes.lifecycle.inputs import Reported
 from rxnodes.lifecycle.machine import Phase
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from rxnodes.connection.driving import Steered
     from rxnodes.errors import DecodeError
-    from rxnodes.fleet.rules.values import Tail
     from rxnodes.lifecycle.inputs import Input
     from rxnodes.transport.receipts import Receipt, SharedOutcome
 
@@ -57,6 +57,8 @@ class RemoteParts(Parts):
 
     Attributes:
         name: The connection's name.
+        standing: How the connection stands.
+        is_known: Whether the end of the log has been read. Before that the connection counts as live.
         outbox: Keeps the order of notifications.
         pause_control: Closed by consumers that cannot keep up.
         helm: Sends its messages through their holder.
@@ -67,6 +69,8 @@ class RemoteParts(Parts):
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.standing = Standing()
+        self.is_known = False
         # What the parts of a connection ask of what drives them: nothing of it is here.
         self.is_stepping = False
         self.link = None
@@ -81,25 +85,26 @@ class RemoteParts(Parts):
         self.inbound = Inbound(outbox, self.pause_control, self, report, lock, self._note_observed)
         self.outbound = Outbound(SendQueue(), self, loop, outbox, report, lock)
         self.pulse_observers: list[Callable[[str], object]] = []
-        # Some worker holds it, which this is none of.
+        # Only workers hold connections.
         self.publisher.publish_holding(False)  # noqa: FBT003 - the one value there is
 
-    # What a connection is that follows a fleet
+    # How the connection stands
 
     @property
     def session(self) -> int:
         """The number of the session that is wished, live or last."""
-        raise NotImplementedError
+        return self.standing.session(self._ended)
 
     @property
     def is_live(self) -> bool:
-        """Whether a session counts as live."""
-        raise NotImplementedError
+        """Whether a session is live, or the log or the outcome of a command is not known yet."""
+        return not self.is_known or self.standing.is_live(self._ended)
 
     @property
-    def tail(self) -> Tail:
-        """The end of the log, as far as it has been emitted."""
-        raise NotImplementedError
+    def _ended(self) -> int:
+        return self.waiters.ended_session
+
+    # What else a driver has
 
     def on_pause(self, is_paused: bool) -> None:  # noqa: FBT001 - what a pause control calls
         """A consumer wants no more for now, or all of them want more again."""
@@ -123,7 +128,7 @@ class RemoteParts(Parts):
         if self.loop.is_left or self.loop.why_closed():
             logger.warning("%s: %s", self.name, input_.error)
             return
-        tail = self.tail
+        tail = self.standing.tail
         error = ErrorEvent(
             connection=self.name,
             session=tail.session if tail.is_live else 0,

@@ -185,7 +185,8 @@ class Member:
             self._cut(now)
         if self.has_left:
             return
-        if self.is_draining and self._may_leave():
+        has_let_go = AT_WORK not in self._shares.filed and (self._in_flight is None or not self.has_joined)
+        if self.is_draining and has_let_go:
             self._leave()
             return
         if self._in_flight is None and now.clock - self._last_sent >= self._seconds / RENEWALS:
@@ -295,9 +296,6 @@ class Member:
     def let_go(self, name: str, now: Now) -> None:
         """Lets a connection go, which anybody may claim, also this worker again."""
         self.feed(name, Drain(), now)
-
-    def _may_leave(self) -> bool:
-        return AT_WORK not in self._shares.filed and (self._in_flight is None or not self.has_joined)
 
     def _leave(self) -> None:
         self.has_left = True

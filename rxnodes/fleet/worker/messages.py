@@ -131,7 +131,7 @@ class Published:
         self._next_question = None
         if self._asking is None and self._has_published:
             self._has_published = False
-            self._ask(_nothing)
+            self._ask(lambda: None)
         else:
             # Nothing was published, so nothing was published in vain.
             self._follow()
@@ -178,7 +178,3 @@ class Published:
                 half = len(messages) // 2
                 self._publish_from(first, messages[:half])
                 self._publish_from(first + half, messages[half:])
-
-
-def _nothing() -> None:
-    """Nothing waits for the answer."""
