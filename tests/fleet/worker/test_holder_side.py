@@ -20,11 +20,13 @@ from rxnodes.fleet.asking import (
     send_subject,
 )
 from rxnodes.fleet.letters import batch_of
+from rxnodes.fleet.ordering import order_subject
 from rxnodes.fleet.store import NobodyThere, Unknown
 from rxnodes.fleet.worker import messages
 from rxnodes.fleet.worker.answering import Answering, Held
 from rxnodes.fleet.worker.inquiry import Inquiry
 from rxnodes.fleet.worker.messages import Published
+from rxnodes.fleet.worker.orders import take_orders
 from rxnodes.testing import ScriptedPeer, ScriptedTransport, in_virtual_time
 
 AMOUNT = 3
@@ -85,11 +87,11 @@ async def test_messages_are_published_to_those_who_were_there_before_the_dial():
     async with Bench() as bench:
         bench.listen()
         await bench.dial()
-        bench.transport.peer.send("a")
-        bench.transport.peer.send(b"b")
+        for message in ("at once", "a", "b", b"c"):
+            bench.transport.peer.send(message)
         await asyncio.sleep(0.1)
-        assert bench.told == [(5, 1, 1, 1, ["a"]), (5, 1, 1, 2, [b"b"])]
-        assert bench.published.finish() == len(bench.told)
+        assert bench.told == [(5, 1, 1, 1, ["at once"]), (5, 1, 1, 2, ["a", "b"]), (5, 1, 1, 4, [b"c"])]
+        assert bench.published.finish() == 4
 
 
 @in_virtual_time
@@ -172,6 +174,17 @@ async def test_messages_are_sent_in_order_and_the_answer_says_what_became_of_eac
         outcomes = outcomes_of(await bench.ask(asked), "chat")
         assert [(it.kind, it.session, it.attempt) for it in outcomes] == [(Sent, 1, 1)] * AMOUNT
         assert bench.transport.peer.received == ["a", b"\0", "ß"]
+
+
+@pytest.mark.parametrize("subject", [send_subject("w.1", "chat"), order_subject("w.1")])
+@in_virtual_time
+async def test_what_another_version_asks_is_logged_and_not_answered(subject, caplog):
+    async with Bench() as bench:
+        orders = take_orders(bench.store, "w.1", lambda: pytest.fail("no order"), lambda _: pytest.fail("no order"))
+        with pytest.raises(Unknown):
+            await bench.observer.request(subject, b'{"v":2}', timeout=1)
+        assert ["version 2" in line for line in caplog.messages] == [True]
+        orders.close()
 
 
 @in_virtual_time

@@ -49,6 +49,8 @@ async def test_a_stop_anywhere_stops_the_session_wherever_it_is():
         assert other.events == []
         other["chat"].start()
         assert (await other["chat"].wait_started()).session == 2
+        other["chat"].abort()
+        assert (await other["chat"].wait_stopped()).code == 1006
 
 
 @virtual
