@@ -103,7 +103,7 @@ class Arranging:
         self._is_wanted = False
         self._next = self._owed = None
         self._early, self._early_size = [], 0
-        return self._work_off(now)
+        return self.elapse(now)
 
     # What comes
 
@@ -115,23 +115,19 @@ class Arranging:
     def add_entry(self, read: Read, now: float) -> list[Emission]:
         """An entry of the log has come. Returns what is to be emitted now, in order."""
         self._held.append(read)
-        return self._work_off(now) if len(self._held) == 1 else []
+        return self.elapse(now) if len(self._held) == 1 else []
 
     def add_batch(self, batch: Batch, now: float) -> list[Emission]:
         """Messages have come. Returns what is to be emitted now, in order."""
         attempt = (batch.session, batch.attempt)
         if attempt == self._attempt and not self._is_over and self._is_wanted:
             told = self._take(batch)
-            return told + self._work_off(now) if self._held else told
+            return told + self.elapse(now) if self._held else told
         if attempt > self._attempt and self._is_wanted and self._early_size + _size(batch) <= MOST_EARLY:
             self._keep_early(batch)
         else:
             self.discarded += len(batch.messages)
         return []
-
-    def elapse(self, now: float) -> list[Emission]:
-        """Time has passed. Returns what is to be emitted now, in order."""
-        return self._work_off(now)
 
     def postpone(self) -> None:
         """What came meanwhile had to wait here: an end that waits for messages begins anew to wait, with `elapse`."""
@@ -157,7 +153,8 @@ class Arranging:
         missed = Missed(*self._attempt, range(expected, batch.first))
         return [missed, batch] if batch.messages else [missed]
 
-    def _work_off(self, now: float) -> list[Emission]:
+    def elapse(self, now: float) -> list[Emission]:
+        """Works off what is held back, after some time or news. Returns what is to be emitted now, in order."""
         told: list[Emission] = []
         while self._held:
             read = self._held[0]

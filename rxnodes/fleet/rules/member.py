@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from rxnodes.fleet.rules.inputs import Claim, Cut, Drain, Joined, RecordSeen
+from rxnodes.fleet.rules.inputs import Claim, Cut, Drain, Joined
 from rxnodes.fleet.rules.lease import NEVER, RENEWALS, Others, OwnLease
 from rxnodes.fleet.rules.shares import AT_WORK, FREE, OURS, REMOVED, Shares
 from rxnodes.fleet.rules.sharing import Candidates, may_take
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from rxnodes.fleet.rules.inputs import Effect, Input
     from rxnodes.fleet.rules.machine import State
-    from rxnodes.fleet.rules.values import Record, Wish
+    from rxnodes.fleet.rules.values import Wish
 
 __all__ = ["DeleteLease", "Duty", "Joining", "Member", "Now", "Order", "PutLease", "ReadLease", "process_of"]
 
@@ -107,6 +107,7 @@ class Member:
         wishes: What the application commanded before it had joined, by connection. It may change.
 
     Attributes:
+        others: The leases of all workers, as they are seen.
         sees_leases: Whether all leases have been shown, and changes come as they are made; or that is in doubt.
         sees_records: Likewise of the records.
     """
@@ -293,10 +294,6 @@ class Member:
         self._shares.all[name].is_removed = True
         self.feed(name, Drain(), now)
 
-    def let_go(self, name: str, now: Now) -> None:
-        """Lets a connection go, which anybody may claim, also this worker again."""
-        self.feed(name, Drain(), now)
-
     def _leave(self) -> None:
         self.has_left = True
         if self.has_joined:
@@ -312,18 +309,6 @@ class Member:
         if lease.worker == self.id and lease.number in self._sent:
             self.others.came_back(self._sent[lease.number])
             self.others.forget(now.clock, self._shares.filed)
-
-    def lease_changed(self, worker: str, revision: int, now: Now) -> None:
-        """A lease stands there that cannot be read, of another version of this program."""
-        self.others.changed(worker, (revision, 0), now.clock)
-
-    def lease_gone(self, worker: str, now: Now) -> None:
-        """There is no such lease any more."""
-        self.others.gone(worker, now.clock)
-
-    def record_seen(self, name: str, record: Record, revision: int, now: Now) -> None:
-        """A connection's record stands like this."""
-        self.feed(name, RecordSeen(record, revision), now)
 
     # The machines
 

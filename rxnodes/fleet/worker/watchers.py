@@ -31,11 +31,11 @@ class LeaseWatcher:
     def seen(self, seen: Seen) -> None:
         """A lease."""
         if seen.value is None:
-            self._rules.lease_gone(seen.name, self._now())
+            self._rules.others.gone(seen.name, self._now().clock)
             return
         lease = lease_shown(seen.name, seen.value)
         if lease is None:
-            self._rules.lease_changed(seen.name, seen.revision, self._now())
+            self._rules.others.changed(seen.name, (seen.revision, 0), self._now().clock)
         else:
             self._rules.lease_seen(lease, seen.revision, self._now())
 

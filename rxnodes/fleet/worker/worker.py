@@ -19,9 +19,11 @@ from rxnodes.fleet.remote.watching import Histories
 from rxnodes.fleet.rules.inputs import (
     Append,
     Begin,
+    Drain,
     NotBegun,
     ReadLast,
     ReadRecord,
+    RecordSeen,
     WriteRecord,
 )
 from rxnodes.fleet.rules.member import Joining, Member, Now, Order
@@ -186,7 +188,7 @@ class Worker:
     def let_go(self, names: Iterable[str]) -> None:
         """Ends the sessions of these connections in order, and lets them go. Anybody may claim them."""
         for name in names:
-            self._rules.let_go(name, self.now())
+            self._rules.feed(name, Drain(), self.now())
         self._pump()
 
     async def _leave(self) -> None:
@@ -303,7 +305,7 @@ class Worker:
 
     def know(self, name: str, record: Record, revision: int) -> None:
         """Takes note of a record."""
-        self._rules.record_seen(name, record, revision, self.now())
+        self._rules.feed(name, RecordSeen(record, revision), self.now())
         self._pump()
         seat = self._seats.get(name)
         if revision and self.wishes.pop(name, None) is not None and seat is not None:

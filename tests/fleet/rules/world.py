@@ -33,6 +33,7 @@ from rxnodes.fleet.rules.inputs import (
     ReadLast,
     ReadRecord,
     RecordRead,
+    RecordSeen,
     Release,
     Stop,
     Unsure,
@@ -202,9 +203,9 @@ class Worker:
     def see(self, what, seen, is_first) -> None:
         for key, value, revision in seen:
             if what == "record":
-                self.member.record_seen(key, value, revision, self.now)
+                self.feed(key, RecordSeen(value, revision))
             elif value is None:
-                self.member.lease_gone(key, self.now)
+                self.member.others.gone(key, self.now.clock)
             else:
                 self.member.lease_seen(value, revision, self.now)
         if is_first and self.is_connected:
