@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
-from rxnodes.cli.fleets import observed_fleet, store_of
+from rxnodes.cli.fleets import ANSWER_WITHIN, observed_fleet, store_of
 from rxnodes.cli.output import DIM, RED, printable
 from rxnodes.errors import RxNodesError, UnknownConfiguration
 from rxnodes.fleet.ordering import Leave, LetGo, order_letter, order_subject
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rxnodes.fleet.overview import ConnectionSeen, WorkerSeen
     from rxnodes.fleet.remote.connection import RemoteConnection
     from rxnodes.fleet.settings import FleetSettings
+    from rxnodes.fleet.store import Store
 
 __all__ = ["run"]
 
@@ -45,11 +46,15 @@ def run(options: argparse.Namespace, out: Output, err: Output) -> int:
     return run_in_order(_ACTIONS[options.action](fleet, options, out, err))
 
 
+def _store_of(fleet: FleetSettings) -> Store:
+    return store_of(fleet, is_observer=True, patience=ANSWER_WITHIN)
+
+
 # --- status -----------------------------------------------------------------------------------------------------------
 
 
 async def _status(fleet: FleetSettings, options: argparse.Namespace, out: Output, err: Output) -> int:  # noqa: ARG001
-    async with Lookout(store_of(fleet, is_observer=True)) as lookout:
+    async with Lookout(_store_of(fleet)) as lookout:
         await lookout.see_who_is_alive()
         connections = [lookout.connection(name) for name in _known(options.names or lookout.names, lookout.names)]
         if options.json:
@@ -73,18 +78,7 @@ def _known(names: Iterable[str], known: Iterable[str]) -> list[str]:
 
 
 def _as_json(fleet: FleetSettings, lookout: Lookout, connections: list[ConnectionSeen]) -> dict[str, Any]:
-    workers = [
-        {
-            "id": seen.lease.worker,
-            "host": seen.lease.host,
-            "held": seen.lease.held,
-            "capacity": seen.lease.capacity,
-            "draining": seen.lease.is_draining,
-            "alive": seen.is_alive,
-            "renewed_at": seen.lease.at,
-        }
-        for seen in lookout.listed
-    ]
+    workers = [seen.plain for seen in lookout.listed]
     shown = [
         {
             "name": it.name,
@@ -182,7 +176,7 @@ async def _command(
         output.line(printable(f"{connection.name}: {says}"))
         return output is out
 
-    async with Fleet(store_of(fleet, is_observer=True)) as remote:
+    async with Fleet(_store_of(fleet)) as remote:
         names = remote.names if options.all else _known(options.names, remote.names)
         acting = {name: asyncio.create_task(one(remote.websocket(name))) for name in names}
         reminder = asyncio.get_running_loop().call_later(_REMINDED_AFTER, _remind, acting, err)
@@ -204,7 +198,7 @@ def _remind(acting: dict[str, asyncio.Task[bool]], err: Output) -> None:
 
 
 async def _drain(fleet: FleetSettings, options: argparse.Namespace, out: Output, err: Output) -> int:
-    async with Lookout(store_of(fleet, is_observer=True)) as lookout:
+    async with Lookout(_store_of(fleet)) as lookout:
         await lookout.see_who_is_alive()
         workers = _workers(options.workers, lookout)
         for worker in workers:
@@ -258,7 +252,7 @@ async def _order(lookout: Lookout, worker: str, order: WorkerOrder) -> None:
 
 
 async def _rebalance(fleet: FleetSettings, options: argparse.Namespace, out: Output, err: Output) -> int:  # noqa: ARG001
-    async with Lookout(store_of(fleet, is_observer=True)) as lookout:
+    async with Lookout(_store_of(fleet)) as lookout:
         await lookout.see_who_is_alive()
         moves = list(lookout.moves().items())
         if not moves:

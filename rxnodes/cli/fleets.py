@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from rxnodes.fleet.store import Store
     from rxnodes.settings import LoadedSettings
 
-__all__ = ["check_installed", "fleet_of", "observed_fleet", "store_of"]
+__all__ = ["ANSWER_WITHIN", "check_installed", "fleet_of", "observed_fleet", "store_of"]
+
+#: For how many seconds `rxnodes fleet` waits for a server to answer.
+ANSWER_WITHIN = 10.0
 
 
 def fleet_of(loaded: LoadedSettings, url: str, folder: str) -> FleetSettings:
@@ -64,8 +67,13 @@ def check_installed() -> None:
         raise RxNodesError("a fleet needs nats-py: pip install 'rxnodes[fleet]'") from error
 
 
-def store_of(fleet: FleetSettings, *, is_observer: bool) -> Store:
+def store_of(fleet: FleetSettings, *, is_observer: bool, patience: float | None = None) -> Store:
     """The store of a fleet.
+
+    Args:
+        fleet: The fleet's settings.
+        is_observer: Whether what is there already stays as it is.
+        patience: Seconds for the servers to answer while it is opened; `None`: as long as it takes.
 
     Raises:
         RxNodesError: If the client of NATS is not installed.
@@ -84,4 +92,5 @@ def store_of(fleet: FleetSettings, *, is_observer: bool) -> Store:
         replicas=fleet.replicas,
         is_observer=is_observer,
         keeps=bool(fleet.messages),
+        patience=patience,
     )

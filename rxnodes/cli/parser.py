@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import rxnodes
 from rxnodes.cli import arguments as of
+from rxnodes.cli.fleets import ANSWER_WITHIN
 from rxnodes.wire import IS_COMPILED
 
 __all__ = ["make_parser"]
@@ -237,7 +238,7 @@ def _add_fleet(commands: _Commands) -> None:
         "fleet",
         "look at a fleet of workers, and start, stop, drain and rebalance it",
         "Workers are programs that run with `rxnodes run --fleet`. The fleet is the one of fleet.toml in the settings"
-        " folder, or the one on the NATS servers at --fleet.",
+        f" folder, or the one on the NATS servers at --fleet. A server has {ANSWER_WITHIN:g} s to answer.",
     )
     actions = parser.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
     for add in (_add_status, _add_start, _add_stop, _add_drain, _add_rebalance):

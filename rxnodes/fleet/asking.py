@@ -11,8 +11,7 @@ from datetime import UTC, datetime
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from rxnodes.errors import SendUnknown
-from rxnodes.fleet.letters import Unreadable, dumped, line_of, loaded, token, with_line
+from rxnodes.fleet.letters import Reading, Unreadable, dumped, line_of, loaded, token, with_line
 from rxnodes.transport.receipts import SendDropped, Sent, SharedOutcome, Unsent
 
 if TYPE_CHECKING:
@@ -25,16 +24,15 @@ __all__ = [
     "NOT_HELD",
     "AskForMessages",
     "AskToSend",
-    "From",
+    "Position",
     "ask_of",
-    "from_letter",
-    "from_of",
     "interest_subject",
     "messages_subject",
     "outcomes_letter",
     "outcomes_of",
+    "position_letter",
+    "position_of",
     "send_subject",
-    "unknown",
 ]
 
 
@@ -111,13 +109,11 @@ def ask_of(letter: bytes) -> AskToSend | AskForMessages:
         return AskForMessages()
     if plain.get("ask") != "send":
         raise Unreadable(f"a request for {plain.get('ask')!r}, which this rxnodes does not know")
-    try:
+    with Reading("request to send"):
         lengths: list[int] = plain["lengths"]
         ends = accumulate(lengths)
         payloads = [payload[end - length : end] for length, end in zip(lengths, ends, strict=True)]
         asked = AskToSend(plain["id"], list(plain["texts"]), payloads)
-    except (LookupError, TypeError) as error:
-        raise Unreadable(f"a request to send that is none: {error!r}") from error
     if sum(lengths) != len(payload) or len(asked.texts) != len(lengths) or min(lengths, default=0) < 0:
         raise Unreadable("the lengths of a request do not fit its payload")
     return asked
@@ -132,15 +128,15 @@ _KINDS: Final[dict[str, type[SendOutcome]]] = {kind.__name__: kind for kind in (
 
 
 @dataclass(frozen=True, slots=True)
-class From:
+class Position:
     """From where on messages are published.
 
     Attributes:
         session: The number of the session that is live or was last.
         attempt: The number of its last attempt.
         first: The number within it of the next message.
-        kept: Where messages are kept: the sequence behind which those of this attempt are; `None`: they are not, and
-            published for those who are there.
+        kept: The sequence behind which the messages of this attempt are kept; `None`: they are not kept, but published
+            for those who listen.
     """
 
     session: int
@@ -149,22 +145,22 @@ class From:
     kept: int | None = None
 
 
-def from_letter(position: From) -> bytes:
+def position_letter(position: Position) -> bytes:
     """The answer to a request for messages."""
     return dumped({"held": True, **asdict(position)})
 
 
-def from_of(answer: bytes) -> From | None:
-    """What was answered to a request for messages; `None`: the connection is not held there.
+def position_of(answer: bytes) -> Position | None:
+    """The answer to a request for messages; `None`: the connection is not held there.
 
     Raises:
         Unreadable: If it is no such answer.
     """
     plain = loaded(answer)
-    try:
-        return From(plain["session"], plain["attempt"], plain["first"], plain.get("kept")) if plain["held"] else None
-    except LookupError as error:
-        raise Unreadable(f"an answer that is none: {error!r}") from error
+    with Reading("answer"):
+        if not plain["held"]:
+            return None
+        return Position(plain["session"], plain["attempt"], plain["first"], plain.get("kept"))
 
 
 def outcomes_letter(receipts: Iterable[Receipt]) -> bytes:
@@ -178,23 +174,16 @@ def outcomes_letter(receipts: Iterable[Receipt]) -> bytes:
 
 
 def outcomes_of(answer: bytes, name: str) -> list[SharedOutcome] | None:
-    """What was answered to a request to send; `None`: the connection is not held there, and nothing was sent.
+    """The outcomes in the answer to a request to send; `None`: the connection is not held there, and nothing was sent.
 
     Raises:
         Unreadable: If it is no such answer.
     """
     plain = loaded(answer)
-    try:
+    with Reading("answer"):
         if not plain["held"]:
             return None
         return [
             SharedOutcome(_KINDS[kind], name, session, attempt, datetime.fromisoformat(at).astimezone(UTC), more)
             for kind, session, attempt, at, more in plain["outcomes"]
         ]
-    except (LookupError, TypeError, ValueError) as error:
-        raise Unreadable(f"an answer that is none: {error!r}") from error
-
-
-def unknown(name: str, at: datetime) -> SharedOutcome:
-    """What is told where no answer came."""
-    return SharedOutcome(SendUnknown, name, 0, 0, at, {})

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "VERSION",
     "Batch",
+    "Reading",
     "Unreadable",
     "batch_letter",
     "batch_of",
@@ -41,7 +42,7 @@ VERSION: Final = 1
 
 
 class Unreadable(ValueError):  # noqa: N818 - says what it is
-    """What was read is none of these letters, or one of a version that this rxnodes does not know."""
+    """Bytes that are none of these letters, or one of a version that this rxnodes does not know."""
 
 
 # --- Names ------------------------------------------------------------------------------------------------------------
@@ -119,8 +120,8 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode
 _decode = json.JSONDecoder().decode
 
 
-class _Reading:
-    """What goes wrong while the values of a letter are taken makes it unreadable."""
+class Reading:
+    """Turns whatever goes wrong while the values of a letter are read into `Unreadable`."""
 
     def __init__(self, what: str) -> None:
         self._what = what
@@ -149,8 +150,9 @@ def lease_of(letter: bytes) -> Lease:
         Unreadable: If it is none.
     """
     plain = loaded(letter)
-    with _Reading("lease"):
-        return Lease(**_known(plain, [field.name for field in fields(Lease)]))
+    with Reading("lease"):
+        # Those of the fields that this version knows.
+        return Lease(**{field.name: plain[field.name] for field in fields(Lease) if field.name in plain})
 
 
 def record_letter(record: Record) -> bytes:
@@ -165,7 +167,7 @@ def record_of(letter: bytes) -> Record:
         Unreadable: If it is none.
     """
     plain = loaded(letter)
-    with _Reading("record"):
+    with Reading("record"):
         plain["wish"] = Wish._make(map(plain["wish"].get, Wish._fields, Wish()))
         return Record._make(map(plain.get, Record._fields, Record()))
 
@@ -197,15 +199,10 @@ def entry_of(letter: bytes) -> Entry:
         Unreadable: If it is none.
     """
     plain = loaded(letter)
-    with _Reading("entry"):
+    with Reading("entry"):
         event = event_of(plain["kind"], plain["event"]) if "event" in plain else None
         after = Tail._make(map(plain["after"].get, Tail._fields, Tail()))
         return Entry(plain["worker"], event, after, plain.get("behind"), plain.get("published"))
-
-
-def _known(plain: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """Those of the fields that this version knows."""
-    return {name: plain[name] for name in names if name in plain}
 
 
 def with_line(line: bytes, payload: bytes) -> bytes:
@@ -222,10 +219,10 @@ def line_of(letter: bytes) -> tuple[bytes, bytes]:
 # --- Messages ---------------------------------------------------------------------------------------------------------
 #
 # On `messages.<token>` the holder publishes batches, where there is interest in them. Observers listen there, and serve
-# `interest.<token>`: a request there asks whether anybody is interested. Whoever hears it answers with nothing, and
-# where nobody is there the engine says so at once. On `interest` listens who is interested in any connection's. The
+# `interest.<token>`: a request there asks whether anybody is interested. Observers answer it with nothing, and where
+# there are none the engine says so at once. On `interest` listen those who are interested in any connection. The
 # holder asks before each dial, first there and for all that it is about to dial, and every few seconds while it
-# publishes. Who becomes interested later first listens, and then asks the holder to publish from there on, see below.
+# publishes. An observer that becomes interested later first listens, and then asks the holder to publish, see below.
 #
 # On `send.<worker's id>.<token>` the holder serves requests: to send messages, or to publish those that come. The
 # record says who the holder is. Each answer says whether the connection is held there at all.
@@ -256,14 +253,18 @@ def batch_letter(batch: Batch) -> bytes:
 
     The lengths of texts are in characters, so that all of them are decoded as one.
     """
-    payload = b"".join(cast("list[bytes]", batch.messages)) if _is_binary(batch.messages) else _joined(batch.messages)
+    is_binary = bool(batch.messages) and isinstance(batch.messages[0], bytes)
+    if is_binary:
+        payload = b"".join(cast("list[bytes]", batch.messages))
+    else:
+        payload = "".join(cast("list[str]", batch.messages)).encode()
     header = dumped(
         {
             "epoch": batch.epoch,
             "session": batch.session,
             "attempt": batch.attempt,
             "first": batch.first,
-            "kind": "binary" if _is_binary(batch.messages) else "text",
+            "kind": "binary" if is_binary else "text",
             "lengths": list(map(len, batch.messages)),
         }
     )
@@ -278,7 +279,7 @@ def batch_of(letter: bytes) -> Batch:
     """
     line, payload = line_of(letter)
     plain = loaded(line)
-    with _Reading("batch of messages"):
+    with Reading("batch of messages"):
         lengths: list[int] = plain["lengths"]
         whole: str | bytes = payload if {"binary": True, "text": False}[plain["kind"]] else payload.decode()
         if sum(lengths) != len(whole) or min(lengths, default=0) < 0:
@@ -290,14 +291,6 @@ def batch_of(letter: bytes) -> Batch:
             first=plain["first"],
             messages=cast("list[str] | list[bytes]", list(_cut(whole, lengths))),
         )
-
-
-def _is_binary(messages: list[str] | list[bytes]) -> bool:
-    return bool(messages) and isinstance(messages[0], bytes)
-
-
-def _joined(texts: list[str] | list[bytes]) -> bytes:
-    return "".join(cast("list[str]", texts)).encode()
 
 
 def _cut(whole: str | bytes, lengths: Iterable[int]) -> Iterator[str | bytes]:

@@ -10,9 +10,9 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from rxnodes.fleet.letters import Unreadable, entry_of, lease_of, record_of
+from rxnodes.fleet.reading import lease_shown, readable, record_shown
 from rxnodes.fleet.remote.standing import Standing
-from rxnodes.fleet.rules.commands import is_wanted
+from rxnodes.fleet.rules.commands import is_live
 from rxnodes.fleet.rules.lease import RENEWALS
 from rxnodes.fleet.rules.member import process_of
 from rxnodes.fleet.rules.sharing import Candidates
@@ -20,7 +20,7 @@ from rxnodes.fleet.rules.values import Record, Tail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Self
+    from typing import Any, Self
 
     from rxnodes.fleet.rules.values import Entry, Lease
     from rxnodes.fleet.store import Logged, Seen, Store
@@ -30,10 +30,10 @@ __all__ = ["ConnectionSeen", "Leases", "Lookout", "Records", "Takeover", "Worker
 
 logger = logging.getLogger("rxnodes")
 
-#: A renewal that is late by so many is missing.
+#: How many times as long as between two renewals one may take, before it counts as missing.
 _LATE: Final = 2.5
 
-#: For how many seconds a worker is listed whose lease has run out: the store sweeps it then, without a word.
+#: For how many seconds a worker is listed whose lease has run out. Then the store sweeps it, and tells nobody.
 _LISTED: Final = 3600
 
 #: How many takeovers are remembered.
@@ -55,9 +55,24 @@ class WorkerSeen:
     is_alive: bool = False
     renewed_at: float = 0.0
 
+    @property
+    def plain(self) -> dict[str, Any]:
+        """It as plain values, for programs. Times are by the clock of this machine."""
+        lease = self.lease
+        return {
+            "id": lease.worker,
+            "host": lease.host,
+            "held": lease.held,
+            "capacity": lease.capacity,
+            "draining": lease.is_draining,
+            "alive": self.is_alive,
+            "lease": lease.seconds,
+            "renewed_at": self.renewed_at,
+        }
+
 
 class Takeover(NamedTuple):
-    """A connection went from a worker that did not let it go to another one.
+    """A connection has gone to another worker, though its holder did not let it go.
 
     Attributes:
         at: When it was seen, in seconds since 1970.
@@ -91,7 +106,7 @@ class ConnectionSeen:
     @property
     def is_wanted(self) -> bool:
         """Whether a session is live, or is to begin."""
-        return self.tail.is_live or is_wanted(self.record.wish, self.tail)
+        return is_live(self.record.wish, self.tail)
 
 
 class Lookout:
@@ -148,7 +163,7 @@ class Lookout:
 
     @property
     def listed(self) -> list[WorkerSeen]:
-        """Those of them that are to be shown, by their ids."""
+        """The workers to be shown, by their ids."""
         return self._leases.listed
 
     def connection(self, name: str) -> ConnectionSeen:
@@ -249,7 +264,7 @@ class Leases(_Watcher):
 
     @property
     def listed(self) -> list[WorkerSeen]:
-        """Those of them that are to be shown, by their ids: not those that are back under a new id."""
+        """The workers to be shown, by their ids: none that is back under a new id."""
         latest: dict[str, int] = {}
         for process, term in map(process_of, self.workers):
             latest[process] = max(latest.get(process, term), term)
@@ -278,10 +293,8 @@ class Leases(_Watcher):
         if seen.value is None:
             self._forget(seen.name)
             return
-        try:
-            lease = lease_of(seen.value)
-        except Unreadable as error:
-            logger.warning("the lease of worker %s cannot be read: %s", seen.name, error)
+        lease = lease_shown(seen.name, seen.value)
+        if lease is None:
             return
         known = self.workers.get(seen.name)
         # What comes behind the first look is news. A lease may be shown twice.
@@ -331,11 +344,8 @@ class Records(_Watcher):
         """A record."""
         if seen.value is None:
             self.records.pop(seen.name, None)
-        else:
-            try:
-                self._put(seen.name, record_of(seen.value))
-            except Unreadable as error:
-                logger.warning("%s: its record cannot be read: %s", seen.name, error)
+        elif (record := record_shown(seen)) is not None:
+            self._put(seen.name, record)
         self.note_change()
 
     def _put(self, name: str, record: Record) -> None:
@@ -353,14 +363,10 @@ class _Log(_Watcher):
 
     def logged(self, entry: Logged) -> None:
         """An entry."""
-        try:
-            read = entry_of(entry.value)
-        except Unreadable as error:
-            logger.warning("%s: an entry of the log cannot be read: %s", entry.name, error)
-        else:
-            self.lasts[entry.name] = (read, read.at(entry.sequence))
+        for last in readable((entry,)):
+            self.lasts[entry.name] = last
 
     def gap(self, reason: str) -> None:
-        """The log is told again."""
+        """All entries come again."""
         logger.warning("the fleet's log is read again: %s", reason)
         self.lasts.clear()

@@ -9,7 +9,6 @@ from rxnodes.fleet.overview import Leases, Records
 if TYPE_CHECKING:
     from typing import Any, Self
 
-    from rxnodes.fleet.overview import Takeover, WorkerSeen
     from rxnodes.fleet.store import Store
 
 __all__ = ["Roster"]
@@ -41,7 +40,7 @@ class Roster:
         await self._store.close()
 
     def told(self) -> dict[str, Any]:
-        """All of it, as plain values; times in seconds since 1970, by the clock of whoever looks.
+        """All of it, as plain values; times in seconds since 1970, by the clock of this machine.
 
         Returns:
             `current`: whether the store is in reach; `workers`, by their ids; `holders`: for each connection that is
@@ -49,25 +48,10 @@ class Roster:
         """
         return {
             "current": self._leases.sees_all and self._records.sees_all,
-            "workers": [_worker(seen) for seen in self._leases.listed],
+            "workers": [seen.plain for seen in self._leases.listed],
             "holders": {name: record.holder for name, record in self._records.records.items() if record.holder},
-            "takeovers": [_takeover(it) for it in self._records.takeovers],
+            "takeovers": [
+                {"at": it.at, "connection": it.connection, "from": it.before, "to": it.after}
+                for it in self._records.takeovers
+            ],
         }
-
-
-def _worker(seen: WorkerSeen) -> dict[str, Any]:
-    lease = seen.lease
-    return {
-        "id": lease.worker,
-        "host": lease.host,
-        "held": lease.held,
-        "capacity": lease.capacity,
-        "draining": lease.is_draining,
-        "alive": seen.is_alive,
-        "lease": lease.seconds,
-        "renewed_at": seen.renewed_at,
-    }
-
-
-def _takeover(it: Takeover) -> dict[str, Any]:
-    return {"at": it.at, "connection": it.connection, "from": it.before, "to": it.after}

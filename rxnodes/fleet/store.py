@@ -3,7 +3,7 @@
 Workers and observers know these protocols alone. `rxnodes.fleet.nats` keeps them over NATS.
 
 **A refusal decides nothing.** `Refused` and `Unknown` say only that an answer did not say yes: the write may stand all
-the same, for an acknowledgement can get lost, and a server in trouble refuses the rightful writer too. Whoever wrote
+the same, for an acknowledgement can get lost, and a server in trouble refuses the rightful writer too. The writer
 reads what stands now (`last`, `read_record`), and decides by that.
 """
 
@@ -23,10 +23,10 @@ __all__ = [
     "Refused",
     "Request",
     "Seen",
-    "Stood",
     "Store",
     "StoreError",
     "StoreFull",
+    "Stored",
     "TooLarge",
     "Unknown",
     "Watch",
@@ -39,15 +39,15 @@ class StoreError(Exception):
 
 
 class Refused(StoreError):  # noqa: N818 - says what happened
-    """Another revision or sequence was expected than stands there, says the engine; or so it says."""
+    """The engine says that another revision or sequence stands there than was expected. It may be wrong."""
 
 
 class Unknown(StoreError):  # noqa: N818 - says what happened
-    """No answer came in time, or one that says nothing: it may have been done, and it may yet be done."""
+    """No answer came in time, or none that says anything. The request may have been carried out, or may still be."""
 
 
 class StoreFull(StoreError):  # noqa: N818 - says what happened
-    """The engine has no room left, or does not allow it: nothing was written, and somebody has to be told."""
+    """The engine has no room left, or may not use it. Nothing was written, and users have to know."""
 
 
 class TooLarge(StoreError):  # noqa: N818 - says what happened
@@ -55,19 +55,19 @@ class TooLarge(StoreError):  # noqa: N818 - says what happened
 
 
 class NobodyThere(StoreError):  # noqa: N818 - says what happened
-    """Nobody listens to requests on that subject: certainly nobody has got it."""
+    """Nobody listens on that subject, so the request has certainly reached nobody."""
 
 
 # --- What is seen -----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Stood:
+class Stored:
     """A value as it stands there.
 
     Attributes:
         value: Its bytes.
-        revision: Its revision, or its sequence in the log: what is to be expected by the next write behind it.
+        revision: Its revision, or its sequence in the log. The next write behind it has to expect this number.
     """
 
     value: bytes
@@ -111,12 +111,10 @@ class Message:
 
     Attributes:
         subject: What it was published on, without the fleet's prefix.
-        header: What was said of it; empty where nothing was.
         payload: Its bytes.
     """
 
     subject: str
-    header: str
     payload: bytes
 
 
@@ -134,20 +132,20 @@ class Request(Protocol):
 
 
 class Watch(Protocol):
-    """What goes on until it is closed."""
+    """Something that goes on until it is closed."""
 
     def close(self) -> None:
-        """Ends it: nothing is told any more. Again does nothing."""
+        """Ends it: nothing is called any more. A second call does nothing."""
         ...
 
 
 class Watcher(Protocol):
-    """Who watches leases or records. All of it is called on the event loop, and must not raise."""
+    """Watches leases or records. The store calls it on the event loop, and it must not raise."""
 
     def seen(self, seen: Seen) -> None:
         """A value: first all that are there, then every change; after a gap again all that are there.
 
-        A name that went while nobody could see it is told with the value `None`. A value may come twice.
+        A name that went during the gap comes with the value `None`. A value may come twice.
         """
         ...
 
@@ -155,16 +153,16 @@ class Watcher(Protocol):
         """`True`: all that is there has been shown, and changes come as they are made. `False`: that is in doubt.
 
         It is in doubt where the connection is away, or the engine has sent no sign of life for some heartbeats (0.5 s
-        each). Who counts how long something has stood unchanged begins anew with every `True`.
+        each). A watcher that counts how long something has stood unchanged begins anew with every `True`.
         """
         ...
 
 
 class LogWatcher(Protocol):
-    """Who watches the log. All of it is called on the event loop, and must not raise."""
+    """Watches the log. The store calls it on the event loop, and it must not raise."""
 
     def logged(self, entry: Logged) -> None:
-        """An entry: every one once, in order; after a `gap` from the beginning that was asked for."""
+        """An entry. Each comes once, in order; after a `gap` all come again, from where the watch began."""
         ...
 
     def is_current(self, current: bool) -> None:  # noqa: FBT001 - as in Watcher
@@ -172,7 +170,7 @@ class LogWatcher(Protocol):
         ...
 
     def gap(self, reason: str) -> None:
-        """The log has gone back, or is another: what was told may not stand any more. All is told again."""
+        """The log has gone back, or is another, so entries that were shown may be gone. All are shown again."""
         ...
 
 
@@ -196,7 +194,7 @@ class Store(Protocol):
         ...
 
     async def close(self) -> None:
-        """Ends all watches and the connection. Again does nothing."""
+        """Ends all watches and the connection. A second call does nothing."""
         ...
 
     @property
@@ -226,7 +224,7 @@ class Store(Protocol):
         """
         ...
 
-    async def read_lease(self, worker: str) -> Stood | None:
+    async def read_lease(self, worker: str) -> Stored | None:
         """The lease as it stands; `None`: none does.
 
         Raises:
@@ -255,7 +253,7 @@ class Store(Protocol):
         """
         ...
 
-    async def read_record(self, name: str) -> Stood | None:
+    async def read_record(self, name: str) -> Stored | None:
         """The record as it stands; `None`: none does.
 
         Raises:
@@ -285,7 +283,7 @@ class Store(Protocol):
         """
         ...
 
-    async def last(self, name: str) -> Stood | None:
+    async def last(self, name: str) -> Stored | None:
         """The last entry of a connection's line; `None`: there is none.
 
         Raises:
@@ -299,7 +297,7 @@ class Store(Protocol):
         """Shows the log, and every new entry.
 
         Args:
-            watcher: Who is told.
+            watcher: What is called.
             since: From the last entry of each connection, or from the oldest that is kept.
             name: Of this connection alone.
         """
@@ -308,7 +306,7 @@ class Store(Protocol):
     # Kept messages: one line for each connection that keeps them.
 
     async def keep(self, name: str, value: bytes) -> int:
-        """Puts something behind what is kept of a connection's messages. Where no answer comes, it may come twice.
+        """Appends to the messages that are kept of a connection. Where no answer comes, the value may be there twice.
 
         Returns:
             Its sequence.
@@ -319,7 +317,7 @@ class Store(Protocol):
         ...
 
     async def last_kept(self, name: str) -> int:
-        """The sequence of the last that is kept of a connection's messages; 0: nothing is.
+        """The sequence of the last value that is kept of a connection's messages; 0: none is.
 
         Raises:
             Unknown: If no answer came.
@@ -327,16 +325,16 @@ class Store(Protocol):
         ...
 
     def watch_kept(self, watcher: LogWatcher, name: str, *, behind: int) -> Watch:
-        """Shows what is kept of a connection's messages behind this sequence, and all that comes."""
+        """Shows the values that are kept of a connection's messages behind this sequence, and all that come."""
         ...
 
     # Plain messages, at most once. A subject is a few tokens with dots between them, behind the fleet's prefix.
 
-    def publish(self, subject: str, payload: bytes, header: str = "") -> bool:
+    def publish(self, subject: str, payload: bytes) -> bool:
         """Publishes, and returns at once.
 
         Returns:
-            Whether it was handed on: not where the engine is away, or has not taken what came before.
+            Whether it was handed on. It was not where the engine is away, or has not taken the messages before it.
 
         Raises:
             TooLarge: See there.
@@ -347,7 +345,7 @@ class Store(Protocol):
         """Tells every message on a subject, which may have `*` for a token and `>` for the rest; again after a gap."""
         ...
 
-    async def request(self, subject: str, payload: bytes, header: str = "", *, timeout: float) -> bytes:  # noqa: ASYNC109 - handed to the engine
+    async def request(self, subject: str, payload: bytes, *, timeout: float) -> bytes:  # noqa: ASYNC109 - handed to the engine
         """Asks, and waits `timeout` seconds for one answer.
 
         Raises:

@@ -9,12 +9,16 @@ import json
 import re
 import shutil
 import signal
+import socket
 import sys
+import time
+from contextlib import closing
 from types import SimpleNamespace
 
 import aiohttp
 import pytest
 from commands import fails
+from fleet.memory_store import MemoryEngine
 from fleet.nats_servers import is_there, one
 from fleet.worker.workers import LEASE, SETTLE, Workers
 from programs import ended, environment, running
@@ -25,8 +29,10 @@ from rxnodes.cli import main as cli
 from rxnodes.cli.fleets import observed_fleet
 from rxnodes.cli.output import Output
 from rxnodes.cli.parser import make_parser
+from rxnodes.fleet.letters import lease_letter
 from rxnodes.fleet.nats import nats_store
 from rxnodes.fleet.overview import Lookout
+from rxnodes.fleet.rules.values import Lease
 from rxnodes.fleet.settings import FleetSettings
 from rxnodes.testing import WebSocketServer, echo, in_virtual_time
 
@@ -141,6 +147,15 @@ def test_servers_that_refuse_are_told_plainly(folder, capsys, monkeypatch):
     assert says == "rxnodes: the NATS server refuses: 'Authorization Violation'"
 
 
+@pytest.mark.parametrize("action", [["status"], ["start", "c1"], ["stop", "--all"], ["drain", "w"], ["rebalance"]])
+def test_where_no_server_answers_it_ends_and_says_which_ones(action, folder, capsys, monkeypatch):
+    monkeypatch.setattr(command, "ANSWER_WITHIN", 0.2)
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        servers = f"127.0.0.1:{server.getsockname()[1]}"
+    says = fails(["fleet", *action, "--fleet", f"nats://bot:s3cret@{servers}"], capsys)
+    assert says == f"rxnodes: no NATS server answers at {servers}: Connection refused (for 0.2 s)\n"
+
+
 def test_a_fleet_that_is_switched_off_says_what_switches_it(folder, capsys):
     (folder / "settings/plugins.toml").write_text("fleet = false")
     assert "'fleet' is disabled; settings/plugins.toml switches it" in fails(["run", "app:build", "--fleet"], capsys)
@@ -222,6 +237,19 @@ async def test_the_status_says_for_how_long_a_worker_is_silent(monkeypatch):
         assert await command._status(FleetSettings(), SimpleNamespace(names=[], json=False), out, out) == 0
         [told] = [line for line in printed(out).splitlines() if dead in line]
         assert re.search(r"held 8; silent for \d+ s: dead, cut off, or stopped", told)
+
+
+@in_virtual_time
+async def test_the_status_tells_times_by_its_own_clock(monkeypatch):
+    engine = MemoryEngine()
+    store = engine.store()
+    await store.open()
+    await store.put_lease("w-1", lease_letter(Lease(worker="w-1", at=0.0)), 0)
+    monkeypatch.setattr("rxnodes.cli.fleet.store_of", lambda *_, **__: engine.store())
+    out, before = printing(), time.time()
+    await command._status(FleetSettings(), SimpleNamespace(names=[], json=True), out, out)
+    [worker] = json.loads(printed(out))["workers"]
+    assert worker["renewed_at"] >= before
 
 
 # --- A fleet ----------------------------------------------------------------------------------------------------------
@@ -431,19 +459,24 @@ async def test_the_live_page_tells_who_took_over_from_a_worker_that_was_killed(f
             for printed in (worker.stderr, outside.stdout)
         ]
 
-        async def told(page, is_so):
+        async def told(page, is_so, what="workers"):
             origin, token = page
             headers = {"Authorization": f"Bearer {token}"}
             while True:
-                async with session.get(f"{origin}/api/workers", headers=headers) as response:
-                    workers = await response.json()
-                if is_so(workers):
-                    return workers
+                async with session.get(f"{origin}/api/{what}", headers=headers) as response:
+                    found = await response.json()
+                if is_so(found):
+                    return found
                 await fleet.lookout.change()
 
         for page in pages:
             before = await told(page, lambda it: it["current"] and all(worker["alive"] for worker in it["workers"]))
             assert {worker["id"] for worker in before["workers"]} == {old, new}
+        await told(
+            pages[1],
+            lambda it: [(row["name"], row["state"]) for row in it["connections"]] == [(name, "open") for name in NAMES],
+            "connections",
+        )
         held = {name for name, holder in before["holders"].items() if holder == old}
         killed.kill()
         for page in pages:

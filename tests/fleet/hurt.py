@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import random
 import signal
@@ -257,39 +258,44 @@ def pressures():
 # --- Harms ------------------------------------------------------------------------------------------------------------
 
 
+def on_a_worker_that_is_well(harm):
+    """Does nothing to a worker that is being harmed already."""
+
+    @functools.wraps(harm)
+    async def only(hurt, worker):
+        if worker.well_since is not None:
+            worker.well_since = None
+            await harm(hurt, worker)
+
+    return only
+
+
+@on_a_worker_that_is_well
 async def kill_worker(hurt, worker):
-    if worker.well_since is None:
-        return
     worker.kill()
     await asyncio.sleep(hurt.dice.uniform(0, 2 * hurt.lease))
     await worker.start()
 
 
+@on_a_worker_that_is_well
 async def stop_worker(hurt, worker):
-    if worker.well_since is None:
-        return
-    worker.well_since = None
     worker.signal(signal.SIGSTOP)
     await asyncio.sleep(hurt.dice.uniform(0, 3 * hurt.lease))
     worker.signal(signal.SIGCONT)
     worker.well(is_new=True)
 
 
+@on_a_worker_that_is_well
 async def cut_worker_off(hurt, worker):
-    if worker.well_since is None:
-        return
-    worker.well_since = None
     worker.black_hole(on=True)
     await asyncio.sleep(hurt.dice.uniform(0, 3 * hurt.lease))
     worker.black_hole(on=False)
     worker.well(is_new=True)
 
 
+@on_a_worker_that_is_well
 async def cut_worker_half_off(hurt, worker):
     """What it writes arrives, and it hears nothing; or the other way."""
-    if worker.well_since is None:
-        return
-    worker.well_since = None
     way = hurt.dice.choice(["to_server", "to_client"])
     for proxy in worker.proxies:
         getattr(proxy, way).black_hole = True
@@ -299,21 +305,17 @@ async def cut_worker_half_off(hurt, worker):
     worker.well(is_new=True)
 
 
+@on_a_worker_that_is_well
 async def drain_worker(hurt, worker):
     """Ends it in order, as an update does, and starts it again."""
-    if worker.well_since is None:
-        return
-    worker.well_since = None
     status = await worker.leave()
     if status not in LEFT:
         hurt.problems.append(f"{worker.name} ended with {status}")
     await worker.start()
 
 
+@on_a_worker_that_is_well
 async def stop_worker_then_kill_it(hurt, worker):
-    if worker.well_since is None:
-        return
-    worker.well_since = None
     worker.signal(signal.SIGSTOP)
     await asyncio.sleep(hurt.dice.uniform(0, 2 * hurt.lease))
     worker.kill()

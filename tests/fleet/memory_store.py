@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_right
 from collections import defaultdict, deque
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ from rxnodes.fleet.store import (
     NobodyThere,
     Refused,
     Seen,
-    Stood,
+    Stored,
     StoreFull,
     TooLarge,
     Unknown,
@@ -89,7 +90,7 @@ class Chance:
 class Bucket:
     """Values by name, and all their changes."""
 
-    values: dict[str, Stood] = field(default_factory=dict)
+    values: dict[str, Stored] = field(default_factory=dict)
     changes: list[Seen] = field(default_factory=list)
 
     def write(self, name: str, value: bytes | None, expected: int) -> int:
@@ -100,12 +101,8 @@ class Bucket:
         if value is None:
             del self.values[name]
         else:
-            self.values[name] = Stood(value, len(self.changes))
+            self.values[name] = Stored(value, len(self.changes))
         return len(self.changes)
-
-    def expire(self, name: str) -> None:
-        """As the engine's own expiry: watchers are told nothing."""
-        self.values.pop(name)
 
 
 @dataclass
@@ -219,7 +216,7 @@ class MemoryStore:
     def on_connection(self, tell: Callable[[bool], None]) -> Watch:
         self._told.append(tell)
         tell(self.is_connected)
-        return Closing(lambda: self._told.remove(tell) if tell in self._told else None)
+        return closing(self._told.remove, tell)
 
     def tell(self) -> None:
         """Something has changed: the connection, or what the engine holds."""
@@ -238,22 +235,22 @@ class MemoryStore:
     async def delete_lease(self, worker: str, revision: int) -> None:
         await self._write(lambda: self.engine.leases.write(worker, None, revision))
 
-    async def read_lease(self, worker: str) -> Stood | None:
+    async def read_lease(self, worker: str) -> Stored | None:
         return await self._read(lambda: self.engine.leases.values.get(worker))
 
     async def write_record(self, name: str, value: bytes, revision: int) -> int:
         return await self._write(lambda: self.engine.records.write(name, value, revision), value)
 
-    async def read_record(self, name: str) -> Stood | None:
+    async def read_record(self, name: str) -> Stored | None:
         return await self._read(lambda: self.engine.records.values.get(name))
 
     async def append(self, name: str, value: bytes, expected: int) -> int:
         return await self._write(lambda: self.engine.append(name, value, expected), value)
 
-    async def last(self, name: str) -> Stood | None:
-        def read() -> Stood | None:
+    async def last(self, name: str) -> Stored | None:
+        def read() -> Stored | None:
             entry = self.engine.lasts.get(name)
-            return Stood(entry.value, entry.sequence) if entry else None
+            return Stored(entry.value, entry.sequence) if entry else None
 
         return await self._read(read)
 
@@ -295,7 +292,7 @@ class MemoryStore:
             # Nobody may take what came too late.
             done.add_done_callback(lambda it: it.cancelled() or it.exception())
 
-    async def _read(self, read: Callable[[], Stood | None]) -> Stood | None:
+    async def _read(self, read: Callable[[], Stored | None]) -> Stored | None:
         self._check()
         await asyncio.sleep(2 * self.engine.latency)
         self._check()
@@ -318,8 +315,8 @@ class MemoryStore:
         return await self._write(write, value)
 
     async def last_kept(self, name: str) -> int:
-        def read() -> Stood:
-            return Stood(b"", max((it.sequence for it in self.engine.kept if it.name == name), default=0))
+        def read() -> Stored:
+            return Stored(b"", max((it.sequence for it in self.engine.kept if it.name == name), default=0))
 
         stood = await self._read(read)
         assert stood is not None
@@ -346,23 +343,23 @@ class MemoryStore:
 
     # Plain messages.
 
-    def publish(self, subject: str, payload: bytes, header: str = "") -> bool:
-        if len(payload) + len(header) + FRAMING > self.max_payload:
+    def publish(self, subject: str, payload: bytes) -> bool:
+        if len(payload) + FRAMING > self.max_payload:
             raise TooLarge
         if self.is_connected:
-            self._hand_on("heard", Message(subject, header, payload), lambda take, message: take(message))
+            self._hand_on("heard", Message(subject, payload), lambda take, message: take(message))
         return self.is_connected
 
     def subscribe(self, subject: str, on_message: Callable[[Message], None]) -> Watch:
         self.heard[subject].append(on_message)
-        return Closing(lambda: self.heard[subject].remove(on_message))
+        return closing(self.heard[subject].remove, on_message)
 
-    async def request(self, subject: str, payload: bytes, header: str = "", *, timeout: float) -> bytes:  # noqa: ASYNC109
-        if len(payload) + len(header) + FRAMING > self.max_payload:
+    async def request(self, subject: str, payload: bytes, *, timeout: float) -> bytes:  # noqa: ASYNC109
+        if len(payload) + FRAMING > self.max_payload:
             raise TooLarge
         self._check()
         answered: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        message = Message(subject, header, payload)
+        message = Message(subject, payload)
         if not self._hand_on("served", message, lambda take, it: take(MemoryRequest(it, self, answered))):
             raise NobodyThere
         try:
@@ -373,7 +370,7 @@ class MemoryStore:
 
     def serve(self, subject: str, on_request: Callable[[MemoryRequest], None]) -> Watch:
         self.served[subject].append(on_request)
-        return Closing(lambda: self.served[subject].remove(on_request))
+        return closing(self.served[subject].remove, on_request)
 
     def _hand_on(self, kind: str, message: Message, hand: Callable[[Callable, Message], None]) -> int:
         """Hands it to all who listen now, a little later; gives how many."""
@@ -426,16 +423,11 @@ class MemoryRequest:
         asyncio.get_running_loop().call_later(self.asked_by.engine.latency, arrive)
 
 
-@dataclass
-class Closing:
+def closing(how: Callable[..., object], *args: object) -> Watch:
     """A watch that is closed by a call."""
-
-    how: Callable[[], object] | None
-
-    def close(self) -> None:
-        how, self.how = self.how, None
-        if how is not None:
-            how()
+    watch = ExitStack()
+    watch.callback(how, *args)
+    return watch
 
 
 class Following:

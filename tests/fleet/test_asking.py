@@ -11,12 +11,12 @@ from rxnodes.fleet.asking import (
     NOT_HELD,
     AskForMessages,
     AskToSend,
-    From,
+    Position,
     ask_of,
-    from_letter,
-    from_of,
     outcomes_letter,
     outcomes_of,
+    position_letter,
+    position_of,
     send_subject,
 )
 from rxnodes.fleet.letters import Unreadable
@@ -32,10 +32,10 @@ def test_messages_to_send_come_back(messages):
     assert asked.messages == messages
 
 
-@given(st.builds(From, st.integers(0), st.integers(0), st.integers(1), st.none() | st.integers(0)))
+@given(st.builds(Position, st.integers(0), st.integers(0), st.integers(1), st.none() | st.integers(0)))
 def test_where_messages_are_comes_back(position):
     assert ask_of(AskForMessages().letter()) == AskForMessages()
-    assert from_of(from_letter(position)) == position
+    assert position_of(position_letter(position)) == position
 
 
 def test_outcomes_come_back():
@@ -48,7 +48,7 @@ def test_outcomes_come_back():
 
 
 def test_who_does_not_hold_it_says_so():
-    assert from_of(NOT_HELD) is None
+    assert position_of(NOT_HELD) is None
     assert outcomes_of(NOT_HELD, "chat") is None
 
 
@@ -63,8 +63,8 @@ def test_who_does_not_hold_it_says_so():
         (ask_of, b'{"v":1,"ask":"send","id":"i","texts":[true,true],"lengths":[3,-2]}\na'),
         (ask_of, b'{"v":1,"ask":"send","texts":[true],"lengths":[1]}\na'),
         (lambda letter: ask_of(letter).messages, b'{"v":1,"ask":"send","id":"i","texts":[true],"lengths":[1]}\n\xff'),
-        (from_of, b'{"v":1}'),
-        (from_of, b'{"v":1,"held":true}'),
+        (position_of, b'{"v":1}'),
+        (position_of, b'{"v":1,"held":true}'),
         (lambda letter: outcomes_of(letter, "chat"), b'{"v":1,"held":true,"outcomes":[["Lost",1,1,"now",{}]]}'),
     ],
 )

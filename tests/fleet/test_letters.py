@@ -118,8 +118,9 @@ def test_what_a_later_version_adds_is_passed_over():
         (entry_of, b'{"v":1,"worker":"w","after":7}'),
         (entry_of, b'{"v":1,"worker":"w","kind":"Nothing","event":{},"after":{}}'),
         (entry_of, b'{"v":1,"worker":"w","kind":"Opened","event":{"at":"yesterday"},"after":{}}'),
-        (batch_of, b'{"v":1,"lengths":[1]}\nab'),
-        (batch_of, b'{"v":1,"lengths":[3,-1]}\nab'),
+        (batch_of, b'{"v":1,"lengths":[1],"kind":"text"}\nab'),
+        (batch_of, b'{"v":1,"lengths":[3,-1],"kind":"binary"}\nab'),
+        (batch_of, b'{"v":1,"lengths":[],"kind":"text"}\n'),
         (batch_of, b'{"v":1,"lengths":[],"epoch":1,"session":1,"attempt":1,"first":1,"kind":"x"}\n'),
     ],
 )

@@ -27,15 +27,15 @@ _logger = logging.getLogger("rxnodes.fleet")
 
 #: Seconds for one server to answer a dial.
 _DIAL: Final = 2.0
-#: Seconds for a client to be left in order, before it is left all the same.
+#: Seconds for a client to close in order, before its socket is closed all the same.
 _GOODBYE: Final = 0.5
-#: Seconds that do not pass.
+#: Seconds that never pass.
 NEVER: Final = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
 class NatsOptions:
-    """Where the servers are, and who asks them.
+    """Where the servers are, and with which credentials they are asked.
 
     Attributes:
         servers: Their URLs. Others of the same cluster are learned from them.
@@ -54,7 +54,7 @@ async def dialled(options: NatsOptions, server: str, on_lost: Callable[[], None]
     """A client that is connected to this server.
 
     Args:
-        options: Who asks.
+        options: The credentials.
         server: Its URL.
         on_lost: Called when it is closed, by whatever.
 
@@ -95,7 +95,7 @@ async def dialled(options: NatsOptions, server: str, on_lost: Callable[[], None]
 
 
 def _who(options: NatsOptions, server: str) -> dict[str, Any]:
-    """Who we are, for a server: one that was only heard of has nothing of it in its URL."""
+    """Our credentials for a server. The URL of one that was only heard of has none."""
     ours = urlsplit(options.servers[0])
     who: dict[str, Any] = {"tls": options.tls}
     if options.credentials is not None:
@@ -118,7 +118,7 @@ class _HandedOn:
     def put_nowait(self, message: Msg) -> None:
         try:
             self._take(message)
-        except Exception:  # who is told must not end the reading for all others
+        except Exception:  # one that raises must not end the reading for all others
             _logger.exception("What came from NATS could not be taken")
 
     def qsize(self) -> int:

@@ -21,6 +21,7 @@ import nats.errors
 from rxnodes.errors import ConnectError, text_of
 from rxnodes.fleet.nats.client import NEVER, dialled, left, subscribed
 from rxnodes.fleet.store import NobodyThere, TooLarge, Unknown
+from rxnodes.transport.reasons import system_reason
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator
@@ -40,12 +41,13 @@ _logger = logging.getLogger("rxnodes.fleet")
 _PAUSES: Final = (0.05, 0.5)
 #: Signs of life that may be missing.
 _PINGS: Final = 2
-#: Bytes that may wait for the server to take them, before what may get lost is left out.
+#: Bytes that may wait for the server to take them. Beyond that, plain messages are not sent.
 _MOST_WAITING: Final = 8 << 20
 #: Bytes of a message beside payload and header, at most: the protocol's own.
 _FRAMING: Final = 64
 
 _NO_RESPONDERS: Final = "503"
+_NO_ANSWER: Final = "no answer in time"
 
 
 class Subscribed:
@@ -88,7 +90,7 @@ class Subscribed:
 
 
 class NatsConnection:
-    """A connection to one of the servers, for ever.
+    """A connection to one of the servers, which is made again whenever it breaks.
 
     Args:
         options: Where they are.
@@ -96,10 +98,13 @@ class NatsConnection:
 
     def __init__(self, options: NatsOptions) -> None:
         self._options = options
+        self._hosts = ", ".join(map(_host, options.servers))
         self._client: Client | None = None
         self._main: asyncio.Task[None] | None = None
         self._first: asyncio.Future[None] | None = None
         self._lost = asyncio.Event()
+        # Why there is no connection; empty: there is one.
+        self._why_not = _NO_ANSWER
         self._is_closed = False
         self._discovered: set[str] = set()
         self._subscribed: dict[Subscribed, None] = {}
@@ -128,7 +133,7 @@ class NatsConnection:
             raise
 
     async def close(self) -> None:
-        """Ends all of it. Again does nothing."""
+        """Ends the connection. A second call does nothing."""
         # nats-py may swallow a cancellation.
         self._is_closed = True
         if self._main is not None:
@@ -178,7 +183,6 @@ class NatsConnection:
         pause, longest = _PAUSES
         is_told = False
         while True:
-            why: Exception | None = None
             for server in self._order():
                 if self._is_closed:
                     raise asyncio.CancelledError
@@ -186,18 +190,26 @@ class NatsConnection:
                     self._lost = lost = asyncio.Event()
                     return await dialled(self._options, server, lost.set)
                 except (nats.errors.Error, OSError, TimeoutError) as error:
-                    why = error
+                    self._why_not = text_of(error, lambda it: system_reason(it) or str(it), otherwise=_NO_ANSWER)
                     self._give_up_if_refused(error)
             if not is_told and pause >= longest:
-                hosts = ", ".join(_host(url) for url in self._options.servers)
-                reason = text_of(why or OSError(), _reason, otherwise="no answer in time")
-                _logger.warning("No NATS server answers at %s: %s. It is tried again and again.", hosts, reason)
+                said = "No NATS server answers at %s: %s. It is tried again and again."
+                _logger.warning(said, self._hosts, self._why_not)
                 is_told = True
             await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - so that not all come at once
             pause = min(2 * pause, longest)
 
+    @property
+    def trouble(self) -> str:
+        """Which servers do not answer, and why not, as far as that is known."""
+        return (
+            f"no NATS server answers at {self._hosts}: {self._why_not}"
+            if self._why_not
+            else f"no JetStream answers at {self._hosts}"
+        )
+
     def _order(self) -> list[str]:
-        """The servers, in any order, and those that were only heard of behind them."""
+        """The servers in random order, and behind them those that were only heard of."""
         ours = list(self._options.servers)
         heard_of = [url for url in self._discovered if urlsplit(url).netloc not in {_host(url) for url in ours}]
         random.shuffle(ours)
@@ -205,7 +217,7 @@ class NatsConnection:
         return ours + heard_of
 
     def _give_up_if_refused(self, error: Exception) -> None:
-        """Ends the first dial, where it makes no sense to try again."""
+        """Gives up before the first connection, where it makes no sense to try again."""
         is_final = isinstance(error, ssl.SSLError) or "authorization" in text_of(error).lower()
         if is_final and self._first is not None and not self._first.done():
             self._first.set_exception(ConnectError(f"the NATS server refuses: {text_of(error)}", retryable=False))
@@ -221,6 +233,7 @@ class NatsConnection:
             for it in missing:
                 await it.made(client)
         self._client = client
+        self._why_not = ""
         self._max_payload = client.max_payload
         if self._first is not None and not self._first.done():
             self._first.set_result(None)
@@ -252,7 +265,9 @@ class NatsConnection:
         """Tells at once whether it is connected, then every change."""
         self._on_connection.append(tell)
         tell(self.is_connected)
-        return _Told(self._on_connection, tell)
+        watch = contextlib.ExitStack()
+        watch.callback(self._on_connection.remove, tell)
+        return watch
 
     # --- What it is for -----------------------------------------------------------------------------------------------
 
@@ -270,13 +285,13 @@ class NatsConnection:
         if self._client is not None:
             self._start(subscription.unmade(), self._being_made)
 
-    def publish(self, subject: str, payload: bytes, headers: dict[str, str] | None = None) -> bool:
-        """Publishes, and returns at once: whether there was somebody to hand it to, who keeps up."""
-        self._check_size(payload, headers)
+    def publish(self, subject: str, payload: bytes) -> bool:
+        """Publishes, and returns at once: whether there is a server to hand it to, which keeps up."""
+        self._check_size(payload)
         client = self._client
         if client is None or client.pending_data_size > _MOST_WAITING:
             return False
-        self._start(client.publish(subject, payload, headers=headers))
+        self._start(client.publish(subject, payload))
         return True
 
     async def request(
@@ -287,7 +302,7 @@ class NatsConnection:
         *,
         timeout: float,  # noqa: ASYNC109 - one timer is cheaper than a scope
     ) -> Msg:
-        """Asks, and waits for one answer; no longer than the client lives.
+        """Asks, and waits for one answer, no longer than the client lives.
 
         Raises:
             NobodyThere: If nobody listens there.
@@ -323,7 +338,7 @@ class NatsConnection:
         if waiting is not None and not waiting.done():
             waiting.set_result(message)
 
-    def _check_size(self, payload: bytes, headers: dict[str, str] | None) -> None:
+    def _check_size(self, payload: bytes, headers: dict[str, str] | None = None) -> None:
         size = len(payload) + sum(len(name) + len(value) for name, value in (headers or {}).items())
         if size + _FRAMING > self.max_payload:
             raise TooLarge(f"{size} bytes; NATS takes {self.max_payload} at once")
@@ -336,26 +351,9 @@ class NatsConnection:
                 task.add_done_callback(tasks.discard)
 
 
-class _Told:
-    """Who is told of the connection."""
-
-    def __init__(self, all_told: list[Callable[[bool], None]], tell: Callable[[bool], None]) -> None:
-        self._all_told = all_told
-        self._tell = tell
-
-    def close(self) -> None:
-        with contextlib.suppress(ValueError):
-            self._all_told.remove(self._tell)
-
-
 def _host(url: str) -> str:
-    """Host and port of a URL, without who asks."""
+    """Host and port of a URL, without user and password."""
     return urlsplit(url).netloc.rpartition("@")[2]
-
-
-def _reason(error: BaseException) -> str:
-    """What the system says, without its number."""
-    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 def _time_out(waiting: asyncio.Future[Msg]) -> None:
@@ -364,6 +362,6 @@ def _time_out(waiting: asyncio.Future[Msg]) -> None:
 
 
 async def _quietly(what: Awaitable[None]) -> None:
-    # Where the client has gone meanwhile, so has what it was for.
+    # If the client has gone meanwhile, nobody needs the result.
     with contextlib.suppress(nats.errors.Error, OSError):
         await what

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rxnodes.fleet.nats.connection import NatsConnection, Subscribed
     from rxnodes.fleet.nats.jetstream import JetStream
 
-__all__ = ["Delivered", "Following", "Told"]
+__all__ = ["Delivered", "Following", "StreamWatcher"]
 
 #: Seconds between two heartbeats of a consumer that has nothing to tell.
 _HEARTBEAT: Final = 0.5
@@ -47,25 +47,25 @@ class Delivered:
     sequence: int
 
 
-class Told(Protocol):
-    """Who is told of a stream."""
+class StreamWatcher(Protocol):
+    """Watches a stream."""
 
     def entry(self, entry: Delivered) -> None:
         """The next entry."""
         ...
 
     def is_current(self, current: bool) -> None:  # noqa: FBT001 - as in `Watcher`
-        """Whether all is told that is there, and what comes is told as it comes."""
+        """Whether all entries that are there have been shown, and new ones are shown as they come."""
         ...
 
     def gap(self, reason: str) -> None:
-        """The stream has gone back. All is told again."""
+        """The stream has gone back. All entries are shown again."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class _Position:
-    """How far a stream has been told: up to this sequence, under which an entry of this time stood, if any did."""
+    """How far a stream has been shown: up to this sequence. `time` is that of the entry there, if there was one."""
 
     sequence: int
     time: str | None
@@ -80,11 +80,11 @@ class Following:
         stream: Its name.
         subjects: What of it is followed.
         since: From the last entry of each subject, from the oldest that is kept, or behind this sequence.
-        told: Who is told.
-        on_closed: Is told when it is closed.
+        watcher: What is called.
+        on_closed: Called when it is closed.
     """
 
-    def __init__(  # noqa: PLR0913 - what, how, and who is told
+    def __init__(  # noqa: PLR0913 - what, how, and for whom
         self,
         connection: NatsConnection,
         jetstream: JetStream,
@@ -92,7 +92,7 @@ class Following:
         subjects: str,
         *,
         since: Literal["last", "oldest"] | int,
-        told: Told,
+        watcher: StreamWatcher,
         on_closed: Callable[[Following], object],
     ) -> None:
         self._connection = connection
@@ -100,7 +100,7 @@ class Following:
         self._stream = stream
         self._subjects = subjects
         self._since = since
-        self._told = told
+        self._watcher = watcher
         self._on_closed = on_closed
         self._position = _Position(since, None) if isinstance(since, int) else None
         self._is_current: bool | None = None
@@ -111,7 +111,7 @@ class Following:
         self._watch = connection.on_connection(self._connected)
 
     def close(self) -> None:
-        """Ends it: nothing is told any more. Again does nothing."""
+        """Ends it: nothing is called any more. A second call does nothing."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -121,7 +121,7 @@ class Following:
         if self._consumer is not None:
             self._consumer.close()
 
-    def _connected(self, connected: bool) -> None:  # noqa: FBT001 - as it is told
+    def _connected(self, connected: bool) -> None:  # noqa: FBT001 - as `on_connection` calls it
         if connected:
             self._can_try.set()
             return
@@ -136,7 +136,7 @@ class Following:
             try:
                 await self._follow()
             except (ApiError, Unknown):
-                # A leader is being chosen, or the connection has gone: it is tried again, and nobody told current.
+                # A leader is being chosen, or the connection has gone. It is tried again.
                 pass
             finally:
                 self.caught_up(current=False)
@@ -157,7 +157,7 @@ class Following:
             consumer.close()
 
     async def _end_of_stream(self) -> int:
-        """The last sequence of the stream. It tells a gap where that is not what was seen before."""
+        """The last sequence of the stream. If that has gone back, it reports a gap."""
         loop = asyncio.get_running_loop()
         patience = loop.time() + _CATCHING_UP
         while True:
@@ -179,13 +179,13 @@ class Following:
             return {**config, "deliver_policy": "by_start_sequence", "opt_start_seq": max(first, 1)}
         return {**config, "deliver_policy": "all" if self._since == "oldest" else "last_per_subject"}
 
-    # --- What a consumer tells ----------------------------------------------------------------------------------------
+    # --- What a consumer brings ---------------------------------------------------------------------------------------
 
     def take(self, entry: Delivered, time: str, pending: int) -> bool:
-        """The next entry; gives whether it fits behind what was told."""
+        """The next entry. Returns whether it fits behind those before."""
         before, self._position = self._position, _Position(entry.sequence, time)
         if before is None or entry.sequence > before.sequence:
-            self._told.entry(entry)
+            self._watcher.entry(entry)
         elif time != before.time:
             self.gap(f"another entry has the number {entry.sequence}")
             return False
@@ -194,16 +194,16 @@ class Following:
         return True
 
     def caught_up(self, *, current: bool) -> None:
-        """Tells whether all is told, where that has changed."""
+        """Tells the watcher whether it has been shown all, where that has changed."""
         if self._is_current is not current and not self._is_closed:
             self._is_current = current
-            self._told.is_current(current)
+            self._watcher.is_current(current)
 
     def gap(self, reason: str) -> None:
-        """Tells a gap; all will be told again."""
+        """Reports a gap. All entries will be shown again."""
         self._position = None
         self.caught_up(current=False)
-        self._told.gap(f"the stream has gone back: {reason}")
+        self._watcher.gap(f"the stream has gone back: {reason}")
 
 
 class _Consumer:
@@ -219,7 +219,7 @@ class _Consumer:
         self._subscribed: Subscribed | None = None
 
     async def begin(self, jetstream: JetStream, stream: str, start: dict[str, Any]) -> int:
-        """Begins; gives how many entries are to come that are there already."""
+        """Begins. Returns how many entries are there already, and are to come."""
         self._subscribed = self._connection.subscribe(self._inbox, self._take)
         config = {
             **start,
@@ -259,7 +259,7 @@ class _Consumer:
             self.close()
 
     def _control(self, message: Msg, headers: dict[str, str]) -> bool:
-        """A heartbeat, or a question whether we keep up; gives whether nothing is missing."""
+        """A heartbeat, or a question whether we keep up. Returns whether nothing is missing."""
         answer_to = message.reply or headers.get("Nats-Consumer-Stalled")
         if answer_to:
             self._connection.publish(answer_to, b"")

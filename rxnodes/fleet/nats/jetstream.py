@@ -15,7 +15,7 @@ from rxnodes.fleet.store import NobodyThere, Refused, StoreError, StoreFull, Too
 if TYPE_CHECKING:
     from rxnodes.fleet.nats.connection import NatsConnection
 
-__all__ = ["DELETED", "ApiError", "JetStream", "Stored"]
+__all__ = ["DELETED", "ApiError", "JetStream", "LastMessage"]
 
 _EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
 #: What makes an entry of a bucket one that is gone (ADR-8).
@@ -23,10 +23,13 @@ DELETED: Final = {"KV-Operation": "DEL"}
 _GONE: Final = b"KV-Operation:"
 
 # Of the server's errors.json.
-_WRONG_SEQUENCE: Final = {10071, 10164}
-_TOO_LARGE: Final = {10054}
-_NO_ROOM: Final = {10023, 10028, 10047, 10077}
 _NO_MESSAGE: Final = 10037
+#: What a write that was not done raises, by the number of its error; `Unknown` for any other.
+_IN_WRITING: Final[dict[int, type[StoreError]]] = {
+    **dict.fromkeys((10071, 10164), Refused),
+    **dict.fromkeys((10023, 10028, 10047, 10077), StoreFull),
+    10054: TooLarge,
+}
 
 
 class ApiError(StoreError):
@@ -44,7 +47,7 @@ class ApiError(StoreError):
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class LastMessage:
     """An entry as it stands in a stream.
 
     Attributes:
@@ -83,9 +86,9 @@ class JetStream:
             answer = await self._asked(subject, value, headers)
             return int(answer["seq"])
         except ApiError as error:
-            raise _in_writing(error) from error
+            raise _IN_WRITING.get(error.number, Unknown)(str(error)) from error
 
-    async def last(self, stream: str, subject: str) -> Stored | None:
+    async def last(self, stream: str, subject: str) -> LastMessage | None:
         """The last entry of a subject, as the stream's leader has it; `None`: there is none.
 
         Raises:
@@ -99,7 +102,7 @@ class JetStream:
             raise Unknown(str(error)) from error
         message = answer["message"]
         is_gone = _GONE in base64.b64decode(message.get("hdrs", ""))
-        return Stored(None if is_gone else base64.b64decode(message.get("data", "")), int(message["seq"]))
+        return LastMessage(None if is_gone else base64.b64decode(message.get("data", "")), int(message["seq"]))
 
     async def api(self, operation: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """Any other request.
@@ -123,11 +126,3 @@ class JetStream:
         if "error" in fields:
             raise ApiError(fields["error"])
         return cast("dict[str, Any]", fields)
-
-
-def _in_writing(error: ApiError) -> StoreError:
-    if error.number in _WRONG_SEQUENCE:
-        return Refused(str(error))
-    if error.number in _NO_ROOM:
-        return StoreFull(str(error))
-    return (TooLarge if error.number in _TOO_LARGE else Unknown)(str(error))

@@ -1,4 +1,4 @@
-"""What of a fleet lies where on NATS: two buckets, the log, and the subjects of plain messages."""
+"""Where a fleet lies on NATS: two buckets, the log, kept messages, and the subjects of plain messages."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _KEPT_FOR: Final = 24 * 60 * 60
 _NANOSECONDS: Final = 1_000_000_000
 #: The error of a stream that is there with other settings.
 _IS_THERE: Final = 10058
-#: From this status on, JetStream's no is not its last word.
+#: From this status on, JetStream may say yes later.
 _LATER: Final = 500
-#: Nor is it while servers are starting, which do not know each other yet.
+#: The error of servers that are starting, and do not know each other yet. They may say yes later, too.
 _NO_PEERS: Final = 10005
-#: The error of servers that cannot set as much aside.
+#: The error of servers that cannot set so much aside.
 _NO_ROOM: Final = 10047
 #: How many bytes the servers are asked to set aside, at first and in the end.
 _ASIDE: Final = (1 << 50, 1 << 20)
@@ -58,7 +58,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What of a fleet lies where.
+    """Where a fleet lies on NATS, and how it is kept.
 
     Attributes:
         fleet: The fleet's name.
@@ -104,7 +104,7 @@ class Layout:
         return Place(f"KV_{bucket}", f"$KV.{bucket}.")
 
     async def make(self, jetstream: JetStream) -> None:
-        """Makes what is not there yet, and changes what is kept otherwise.
+        """Makes the streams that are not there yet, and changes those that are kept in another way.
 
         Raises:
             ConnectError: If JetStream refuses it for good.
@@ -134,7 +134,7 @@ class Layout:
                 await jetstream.api(f"STREAM.UPDATE.{name}", {**kept, **changed})
 
     async def _bound_kept(self, jetstream: JetStream) -> None:
-        """Bounds what kept messages may take to three quarters of what the servers can set aside, at most.
+        """Bounds kept messages to three quarters of what the servers can set aside, at most.
 
         Servers that are full refuse leases too. A stream that is full refuses messages alone. How much room there is no
         server says, but whether it can set some aside. What somebody else has set stays.
@@ -156,7 +156,7 @@ class Layout:
 
 
 async def _patiently(act: Callable[[], Awaitable[None]]) -> None:
-    """Does something that servers which are just starting, or choosing a leader, refuse for a while.
+    """Does something again and again: servers that are starting, or choosing a leader, refuse it for a while.
 
     Raises:
         ConnectError: If they refuse it for good.

@@ -13,7 +13,7 @@ from rxnodes.fleet.nats.connection import NatsConnection
 from rxnodes.fleet.nats.following import Following
 from rxnodes.fleet.nats.jetstream import DELETED, JetStream
 from rxnodes.fleet.nats.layout import Layout
-from rxnodes.fleet.store import Logged, Message, Refused, Seen, Stood
+from rxnodes.fleet.store import Logged, Message, Refused, Seen, Stored
 
 if TYPE_CHECKING:
     import ssl
@@ -32,8 +32,6 @@ _logger = logging.getLogger("rxnodes.fleet")
 
 #: Seconds for any answer, however long leases are.
 _LONGEST: Final = 2.0
-#: The one header of a plain message.
-_HEADER: Final = "Rxnodes"
 
 
 def nats_store(  # noqa: PLR0913 - one for each setting
@@ -47,6 +45,7 @@ def nats_store(  # noqa: PLR0913 - one for each setting
     replicas: int = 1,
     is_observer: bool = False,
     keeps: bool = False,
+    patience: float | None = None,
 ) -> NatsStore:
     """The store of a fleet, as its settings have it.
 
@@ -60,11 +59,12 @@ def nats_store(  # noqa: PLR0913 - one for each setting
         replicas: On how many servers all of it is kept.
         is_observer: Whether what is there already stays as it is.
         keeps: Whether messages are kept, which then leave room for all else.
+        patience: As for `NatsStore`.
     """
     urls = tuple(url.strip() for url in servers.split(",") if url.strip())
     options = NatsOptions(urls, credentials, tls, ping=lease / 10)
     layout = Layout(fleet, history, replicas, is_ours=not is_observer, keeps=keeps and not is_observer)
-    return NatsStore(options, layout, timeout=min(lease / 4, _LONGEST))
+    return NatsStore(options, layout, timeout=min(lease / 4, _LONGEST), patience=patience)
 
 
 class NatsStore:
@@ -74,9 +74,13 @@ class NatsStore:
         options: Where the servers are.
         layout: What of the fleet lies where.
         timeout: Seconds for an answer to a write or a read, before it counts as lost.
+        patience: Seconds for the servers to answer while it is opened; `None`: as long as it takes.
     """
 
-    def __init__(self, options: NatsOptions, layout: Layout, *, timeout: float = _LONGEST) -> None:
+    def __init__(
+        self, options: NatsOptions, layout: Layout, *, timeout: float = _LONGEST, patience: float | None = None
+    ) -> None:
+        self._patience = patience
         self._connection = NatsConnection(options)
         self._jetstream = JetStream(self._connection, timeout)
         self._layout = layout
@@ -86,16 +90,21 @@ class NatsStore:
         self._was_away = False
 
     async def open(self) -> None:
-        """See `Store.open`."""
-        await self._connection.open()
+        """See `Store.open`. Beyond its `patience` it raises `ConnectError`, which says what servers those are."""
         try:
-            await self._layout.make(self._jetstream)
+            async with asyncio.timeout(self._patience):
+                await self._connection.open()
+                await self._layout.make(self._jetstream)
+        except TimeoutError:
+            trouble = self._connection.trouble
+            await self._connection.close()
+            raise ConnectError(f"{trouble} (for {self._patience:g} s)") from None
         except BaseException:
             await self._connection.close()
             raise
         self._watch = self._connection.on_connection(self._connected)
 
-    def _connected(self, connected: bool) -> None:  # noqa: FBT001 - as it is told
+    def _connected(self, connected: bool) -> None:  # noqa: FBT001 - as `on_connection` calls it
         if self._making is not None:
             self._making.cancel()
             self._making = None
@@ -141,7 +150,7 @@ class NatsStore:
         """See `Store.put_lease`."""
         return await self._put(self._layout.leases, worker, value, revision)
 
-    async def read_lease(self, worker: str) -> Stood | None:
+    async def read_lease(self, worker: str) -> Stored | None:
         """See `Store.read_lease`."""
         return await self._read(self._layout.leases, worker)
 
@@ -151,7 +160,7 @@ class NatsStore:
 
     def watch_leases(self, watcher: Watcher) -> Watch:
         """See `Store.watch_leases`."""
-        return self._follow(self._layout.leases, ">", "last", _BucketTold(self._layout.leases, watcher))
+        return self._follow(self._layout.leases, ">", "last", _BucketAdapter(self._layout.leases, watcher))
 
     # --- Records ------------------------------------------------------------------------------------------------------
 
@@ -159,13 +168,13 @@ class NatsStore:
         """See `Store.write_record`."""
         return await self._put(self._layout.records, name, value, revision)
 
-    async def read_record(self, name: str) -> Stood | None:
+    async def read_record(self, name: str) -> Stored | None:
         """See `Store.read_record`."""
         return await self._read(self._layout.records, name)
 
     def watch_records(self, watcher: Watcher) -> Watch:
         """See `Store.watch_records`."""
-        return self._follow(self._layout.records, ">", "last", _BucketTold(self._layout.records, watcher))
+        return self._follow(self._layout.records, ">", "last", _BucketAdapter(self._layout.records, watcher))
 
     async def _put(self, place: Place, name: str, value: bytes, revision: int) -> int:
         subject = place.subject(name)
@@ -180,9 +189,9 @@ class NatsStore:
                 raise
             return await self._jetstream.put(subject, value, stored.sequence)
 
-    async def _read(self, place: Place, name: str) -> Stood | None:
+    async def _read(self, place: Place, name: str) -> Stored | None:
         stored = await self._jetstream.last(place.stream, place.subject(name))
-        return None if stored is None or stored.value is None else Stood(stored.value, stored.sequence)
+        return None if stored is None or stored.value is None else Stored(stored.value, stored.sequence)
 
     # --- The log ------------------------------------------------------------------------------------------------------
 
@@ -190,7 +199,7 @@ class NatsStore:
         """See `Store.append`."""
         return await self._jetstream.put(self._layout.log.subject(name), value, expected)
 
-    async def last(self, name: str) -> Stood | None:
+    async def last(self, name: str) -> Stored | None:
         """See `Store.last`."""
         return await self._read(self._layout.log, name)
 
@@ -200,10 +209,10 @@ class NatsStore:
         """See `Store.watch_log`."""
         log = self._layout.log
         subjects = ">" if name is None else log.subject(name).removeprefix(log.prefix)
-        return self._follow(log, subjects, since, _LogTold(log, watcher))
+        return self._follow(log, subjects, since, _LogAdapter(log, watcher))
 
     def _follow(
-        self, place: Place, subjects: str, since: Literal["last", "oldest"] | int, told: _BucketTold | _LogTold
+        self, place: Place, subjects: str, since: Literal["last", "oldest"] | int, watcher: _BucketAdapter | _LogAdapter
     ) -> Watch:
         subjects = place.prefix + subjects
         following = Following(
@@ -212,7 +221,7 @@ class NatsStore:
             place.stream,
             subjects,
             since=since,
-            told=told,
+            watcher=watcher,
             on_closed=self._followed.discard,
         )
         self._followed.add(following)
@@ -232,23 +241,21 @@ class NatsStore:
     def watch_kept(self, watcher: LogWatcher, name: str, *, behind: int) -> Watch:
         """See `Store.watch_kept`."""
         kept = self._layout.kept
-        return self._follow(kept, kept.subject(name).removeprefix(kept.prefix), behind, _LogTold(kept, watcher))
+        return self._follow(kept, kept.subject(name).removeprefix(kept.prefix), behind, _LogAdapter(kept, watcher))
 
     # --- Plain messages -----------------------------------------------------------------------------------------------
 
-    def publish(self, subject: str, payload: bytes, header: str = "") -> bool:
+    def publish(self, subject: str, payload: bytes) -> bool:
         """See `Store.publish`."""
-        return self._connection.publish(self._layout.plain + subject, payload, _headers(header))
+        return self._connection.publish(self._layout.plain + subject, payload)
 
     def subscribe(self, subject: str, on_message: Callable[[Message], None]) -> Watch:
         """See `Store.subscribe`."""
         return self._connection.subscribe(self._layout.plain + subject, lambda it: on_message(self._message(it)))
 
-    async def request(self, subject: str, payload: bytes, header: str = "", *, timeout: float) -> bytes:  # noqa: ASYNC109 - as in Store
+    async def request(self, subject: str, payload: bytes, *, timeout: float) -> bytes:  # noqa: ASYNC109 - as in Store
         """See `Store.request`."""
-        subject = self._layout.plain + subject
-        answer = await self._connection.request(subject, payload, _headers(header), timeout=timeout)
-        return answer.data
+        return (await self._connection.request(self._layout.plain + subject, payload, timeout=timeout)).data
 
     def serve(self, subject: str, on_request: Callable[[Request], None]) -> Watch:
         """See `Store.serve`."""
@@ -259,8 +266,7 @@ class NatsStore:
         return self._connection.subscribe(self._layout.plain + subject, take)
 
     def _message(self, message: Msg) -> Message:
-        subject = message.subject.removeprefix(self._layout.plain)
-        return Message(subject, (message.headers or {}).get(_HEADER, ""), message.data)
+        return Message(message.subject.removeprefix(self._layout.plain), message.data)
 
 
 class _NatsRequest:
@@ -277,8 +283,8 @@ class _NatsRequest:
             self._connection.publish(self._reply, payload)
 
 
-class _LogTold:
-    """Tells a `LogWatcher` of the entries of the log."""
+class _LogAdapter:
+    """Shows the entries of the log to a `LogWatcher`."""
 
     def __init__(self, place: Place, watcher: LogWatcher) -> None:
         self._prefix = place.prefix
@@ -292,8 +298,8 @@ class _LogTold:
             self._watcher.logged(Logged(name, entry.value, entry.sequence))
 
 
-class _BucketTold:
-    """Tells a `Watcher` of the entries of a bucket, and of those that went while nobody could see it."""
+class _BucketAdapter:
+    """Shows the entries of a bucket to a `Watcher`, also those that went during a gap."""
 
     def __init__(self, place: Place, watcher: Watcher) -> None:
         self._prefix = place.prefix
@@ -325,12 +331,8 @@ class _BucketTold:
 
 
 def _name(entry: Delivered, prefix: str) -> str | None:
-    """The name of an entry; `None`: it is none that a fleet has written."""
+    """The name of an entry; `None`: no fleet has written it."""
     try:
         return name_of(entry.subject.removeprefix(prefix))
     except Unreadable:
         return None
-
-
-def _headers(header: str) -> dict[str, str] | None:
-    return {_HEADER: header} if header else None

@@ -17,7 +17,7 @@ from rxnodes.lifecycle.events import Dropped, Opened, Stopped
 if TYPE_CHECKING:
     from rxnodes.lifecycle.events import LifecycleEvent
 
-__all__ = ["KEPT_PATIENCE", "PATIENCE", "Arranging", "Missed", "Told"]
+__all__ = ["KEPT_PATIENCE", "PATIENCE", "Arranging", "Emission", "Missed"]
 
 #: How many seconds an end waits for the messages before it.
 PATIENCE: Final = 1.0
@@ -43,12 +43,12 @@ class Missed:
     numbers: range
 
 
-Told = Read | Batch | Missed
-"""What is told: an entry of the log, messages, or that some are missing."""
+Emission = Read | Batch | Missed
+"""What an observer emits: an entry of the log, messages, or that some are missing."""
 
 
 class Arranging:
-    """The order of one connection, as an observer tells it.
+    """The order in which an observer emits the entries and messages of one connection.
 
     Messages wait for the `Opened` of their attempt. Its `Dropped` or `Stopped` waits for as many messages as it says
     that there were. After `patience` seconds it waits no longer, and the rest is missed: what comes later is discarded.
@@ -67,16 +67,16 @@ class Arranging:
     def __init__(self) -> None:
         self.patience = PATIENCE
         self._is_wanted = False
-        # The attempt that was open last, and whether its end has been told.
+        # The attempt that was open last, and whether its end has been emitted.
         self._attempt = (0, 0)
         self._is_over = True
-        # The number of the next message; `None`: whichever comes first.
+        # The number of the next message; `None`: the first that comes is taken.
         self._next: int | None = None
         # From where on the holder said that it publishes, where that was within an attempt.
         self._owed: tuple[tuple[int, int], int] | None = None
         self._early: list[Batch] = []
         self._early_size = 0
-        # Entries that are not told yet. The first one is an end that waits for messages.
+        # Entries that are held back. The first one is an end that waits for messages.
         self._held: deque[Read] = deque()
         self.deadline: float | None = None
         self.discarded = 0
@@ -98,40 +98,36 @@ class Arranging:
         if is_under_way and (self._next is None or (self._next == 1 and not is_kept)):
             self._next = first
 
-    def want_no_more(self, now: float) -> list[Told]:
+    def want_no_more(self, now: float) -> list[Emission]:
         """Messages are wanted no more, so nothing waits for them."""
         self._is_wanted = False
         self._next = self._owed = None
         self._early, self._early_size = [], 0
-        return self._work_off(now)
+        return self.elapse(now)
 
     # What comes
 
     def recall(self, event: LifecycleEvent) -> None:
-        """Takes note of an event that was told before anybody asked."""
+        """Takes note of an event from before anybody asked."""
         self._follow(event)
         self._next = None
 
-    def add_entry(self, read: Read, now: float) -> list[Told]:
-        """An entry of the log has come. Returns what is to be told now, in order."""
+    def add_entry(self, read: Read, now: float) -> list[Emission]:
+        """An entry of the log has come. Returns what is to be emitted now, in order."""
         self._held.append(read)
-        return self._work_off(now) if len(self._held) == 1 else []
+        return self.elapse(now) if len(self._held) == 1 else []
 
-    def add_batch(self, batch: Batch, now: float) -> list[Told]:
-        """Messages have come. Returns what is to be told now, in order."""
+    def add_batch(self, batch: Batch, now: float) -> list[Emission]:
+        """Messages have come. Returns what is to be emitted now, in order."""
         attempt = (batch.session, batch.attempt)
         if attempt == self._attempt and not self._is_over and self._is_wanted:
             told = self._take(batch)
-            return told + self._work_off(now) if self._held else told
+            return told + self.elapse(now) if self._held else told
         if attempt > self._attempt and self._is_wanted and self._early_size + _size(batch) <= MOST_EARLY:
             self._keep_early(batch)
         else:
             self.discarded += len(batch.messages)
         return []
-
-    def elapse(self, now: float) -> list[Told]:
-        """Time has passed. Returns what is to be told now, in order."""
-        return self._work_off(now)
 
     def postpone(self) -> None:
         """What came meanwhile had to wait here: an end that waits for messages begins anew to wait, with `elapse`."""
@@ -139,7 +135,7 @@ class Arranging:
 
     # The order
 
-    def _take(self, batch: Batch) -> list[Told]:
+    def _take(self, batch: Batch) -> list[Emission]:
         """Messages of the attempt that is open."""
         expected = batch.first if self._next is None else self._next
         after = batch.first + len(batch.messages)
@@ -157,8 +153,9 @@ class Arranging:
         missed = Missed(*self._attempt, range(expected, batch.first))
         return [missed, batch] if batch.messages else [missed]
 
-    def _work_off(self, now: float) -> list[Told]:
-        told: list[Told] = []
+    def elapse(self, now: float) -> list[Emission]:
+        """Works off what is held back, after some time or news. Returns what is to be emitted now, in order."""
+        told: list[Emission] = []
         while self._held:
             read = self._held[0]
             patience, missing = self._waits_for(read)
@@ -177,7 +174,7 @@ class Arranging:
         return told
 
     def _waits_for(self, read: Read) -> tuple[float, range]:
-        """For how long an entry has to wait at most, and for which messages, as far as that is known."""
+        """How long an entry has to wait at most, and for which messages, as far as that is known."""
         event, count = read.entry.event, read.entry.published
         nothing = range(0)
         is_end = isinstance(event, Dropped | Stopped) and (event.session, event.attempt) == self._attempt
@@ -189,8 +186,8 @@ class Arranging:
         missing = range(self._next, count + 1)
         return (self.patience if missing else 0.0), missing
 
-    def _follow(self, event: LifecycleEvent) -> list[Told]:
-        """An event has been told. Returns the messages that it lets through."""
+    def _follow(self, event: LifecycleEvent) -> list[Emission]:
+        """An event is emitted. Returns the messages that it lets through."""
         attempt = (event.session, event.attempt)
         if isinstance(event, Opened):
             self._attempt = attempt
@@ -203,9 +200,9 @@ class Arranging:
             self._is_over = True
         return []
 
-    def _take_early(self, attempt: tuple[int, int]) -> list[Told]:
+    def _take_early(self, attempt: tuple[int, int]) -> list[Emission]:
         early, self._early, self._early_size = self._early, [], 0
-        told: list[Told] = []
+        told: list[Emission] = []
         for batch in early:
             if (batch.session, batch.attempt) == attempt:
                 told += self._take(batch)

@@ -5,24 +5,24 @@ Pure: no clock, no network.
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from rxnodes.fleet.letters import Unreadable, entry_of
+from rxnodes.errors import RxNodesError
+from rxnodes.fleet.reading import readable
+from rxnodes.lifecycle.events import Stopped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
+    from datetime import datetime
 
     from rxnodes.fleet.rules.values import Entry, Tail
     from rxnodes.fleet.store import Logged
 
-__all__ = ["Chronicle", "Read", "readable"]
+__all__ = ["Chronicle", "Read", "forgotten_end"]
 
 #: How many entries are remembered, to find the place again where a log that lost its end goes on.
 REMEMBERED: Final = 16
-
-logger = logging.getLogger("rxnodes")
 
 
 class Read(NamedTuple):
@@ -37,6 +37,11 @@ class Read(NamedTuple):
     entry: Entry
     tail: Tail
     is_behind_gap: bool
+
+    @property
+    def ended_before(self) -> int:
+        """The last session that had ended before this entry: neither this nor a later one tells its end."""
+        return self.tail.session - (self.tail.is_live or isinstance(self.entry.event, Stopped))
 
 
 class Chronicle:
@@ -92,13 +97,7 @@ class Chronicle:
         return decoded
 
 
-def readable(entries: Iterable[Logged]) -> Iterator[tuple[Entry, Tail]]:
-    """Those of the entries that this version can read, each with how the connection stands behind it."""
-    for logged in entries:
-        try:
-            entry = entry_of(logged.value)
-        except Unreadable as error:
-            # It is missing for those who follow, and so a gap before the next one.
-            logger.warning("%s: an entry of the log cannot be read: %s", logged.name, error)
-        else:
-            yield entry, entry.at(logged.sequence)
+def forgotten_end(name: str, tail: Tail, at: datetime) -> Stopped:
+    """The `Stopped` of the last session, for those who wait for it, where the log has lost that entry."""
+    lost = RxNodesError(f"{name!r}: the fleet's log does not have the end of session {tail.session} any more")
+    return tail.unseen_end(name, at, lost)

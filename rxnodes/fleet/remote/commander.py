@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 from uuid import uuid4
 
 from rxnodes.errors import RxNodesError
-from rxnodes.fleet.letters import Unreadable, entry_of, record_letter, record_of
+from rxnodes.fleet.errands import Errands
+from rxnodes.fleet.letters import Unreadable, record_letter
+from rxnodes.fleet.reading import record_at, tail_at
 from rxnodes.fleet.rules import commands
-from rxnodes.fleet.rules.values import Record, Tail
 from rxnodes.fleet.store import Refused, StoreError, Unknown
 
 if TYPE_CHECKING:
-    from rxnodes.fleet.rules.values import Wish
+    from rxnodes.fleet.rules.values import Record, Tail, Wish
     from rxnodes.fleet.store import Store
 
 __all__ = ["Command", "Commanded", "Commander"]
@@ -24,18 +26,13 @@ __all__ = ["Command", "Commanded", "Commander"]
 AT_ONCE: Final = 50
 #: How many connections are named in the log.
 MOST_NAMED: Final = 10
-#: How often it is looked whether the store can be reached, in seconds.
+#: Seconds between two looks whether the store can be reached.
 LOOK_EVERY: Final = 0.1
 #: How many seconds to wait where the engine does not answer, at first and at most.
 SHORTEST_WAIT: Final = 0.05
 LONGEST_WAIT: Final = 1.0
 
 logger = logging.getLogger("rxnodes")
-
-
-def new_id() -> str:
-    """What no other command has."""
-    return uuid4().hex
 
 
 @dataclass(slots=True)
@@ -52,10 +49,10 @@ class Command:
     is_start: bool
     code: int = 1000
     reason: str = ""
-    id: str = field(default_factory=new_id)
+    id: str = field(default_factory=lambda: uuid4().hex)
 
     def wish(self, record: Record, tail: Tail) -> Wish | None:
-        """What it makes of the wish; `None`: nothing."""
+        """The wish that it leads to; `None`: it changes nothing."""
         if self.is_start:
             return commands.start(record.wish, tail, self.id)
         return commands.stop(record.wish, tail, self.id, code=self.code, reason=self.reason)
@@ -73,7 +70,7 @@ class Commanded(Protocol):
         ...
 
     def resolve(self, command: Command, record: Record, revision: int, tail: Tail) -> None:
-        """A command is written, or changes nothing, by what the record of that revision and the log say there."""
+        """A command was written, or changes nothing. The record and the log stand like this."""
         ...
 
     def give_up(self, command: Command, error: RxNodesError) -> None:
@@ -90,35 +87,22 @@ class Commander:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._queue: dict[Commanded, None] = {}
+        self._errands = Errands(AT_ONCE)
         # Those whose commands are not all written.
         self._commanded: set[Commanded] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
         self._idle.set()
 
     def give(self, connection: Commanded) -> None:
         """Writes the commands of a connection, which has one more."""
-        if connection in self._commanded:
-            # Somebody is at it already.
-            return
-        self._queue[connection] = None
-        self._commanded.add(connection)
-        self._idle.clear()
-        if len(self._tasks) < AT_ONCE:
-            task = asyncio.get_running_loop().create_task(self._work())
-            self._tasks.add(task)
-            task.add_done_callback(self._on_done)
-
-    def _on_done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not self._tasks:
-            self._idle.set()
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("a fleet's commands cannot be written", exc_info=error)
+        # If it is among them, its commands are being written already.
+        if connection not in self._commanded:
+            self._commanded.add(connection)
+            self._idle.clear()
+            self._errands.run(partial(self._write_all, connection))
 
     async def finish(self, patience: float) -> None:
-        """Waits until all commands are written: while the store can be reached, and some seconds more where not."""
+        """Waits until all commands are written; where the store cannot be reached, `patience` seconds at most."""
         left = patience
         while not self._idle.is_set() and left > 0:
             try:
@@ -129,20 +113,17 @@ class Commander:
         if not self._idle.is_set():
             names = sorted(connection.name for connection in self._commanded)
             logger.warning("commands were not written, since the fleet was left: %s", ", ".join(names[:MOST_NAMED]))
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._errands.end()
 
-    async def _work(self) -> None:
-        while self._queue:
-            connection = next(iter(self._queue))
-            del self._queue[connection]
-            try:
-                # What is told of one may lead to the next.
-                while connection.commands:
-                    await self._write_next(connection)
-            finally:
-                self._commanded.discard(connection)
+    async def _write_all(self, connection: Commanded) -> None:
+        try:
+            # The outcome of one may lead to the next.
+            while connection.commands:
+                await self._write_next(connection)
+        finally:
+            self._commanded.discard(connection)
+            if not self._commanded:
+                self._idle.set()
 
     async def _write_next(self, connection: Commanded) -> None:
         command = connection.commands[0]
@@ -156,7 +137,7 @@ class Commander:
             connection.resolve(command, *written)
 
     async def _write_known(self, connection: Commanded, command: Command) -> tuple[Record, int, Tail] | None:
-        """Writes a command behind what is known, which may be old; `None`: that has to be read."""
+        """Writes a command behind what is known; `None`: that is too old, and has to be read."""
         known = connection.known()
         wish = None if known is None else command.wish(known[0], known[2])
         if known is None or wish is None:
@@ -169,7 +150,7 @@ class Commander:
         return record, revision, known[2]
 
     async def _write(self, name: str, command: Command) -> tuple[Record, int, Tail]:
-        """Writes a command, however long that takes. A refusal decides nothing: what stands there does.
+        """Writes a command, however long that takes. A refusal decides nothing: the record and the log do.
 
         Raises:
             RxNodesError: If it cannot be written.
@@ -177,10 +158,8 @@ class Commander:
         wait = SHORTEST_WAIT
         while True:
             try:
-                stands, last = await asyncio.gather(self._store.read_record(name), self._store.last(name))
-                revision = 0 if stands is None else stands.revision
-                record = Record() if stands is None else record_of(stands.value)
-                tail = Tail() if last is None else entry_of(last.value).at(last.revision)
+                stood, last = await asyncio.gather(self._store.read_record(name), self._store.last(name))
+                (record, revision), tail = record_at(stood), tail_at(last)
                 wish = None if record.wish.id == command.id else command.wish(record, tail)
                 if wish is not None:
                     record = record._replace(wish=wish)

@@ -32,10 +32,10 @@ __all__ = ["RemoteConnection"]
 class RemoteConnection:
     """A connection of a fleet, as it is seen from outside. All nodes take it as they take a `Connection`.
 
-    What is told of it comes from the fleet's log: each entry once, in order, whatever restarts meanwhile. Where entries
-    are missing, `on_gap` tells it in their place. What it is told to do is written down for the worker that holds it,
-    or will. Until what comes of a command is in the log, the connection counts as live, for `wait_started`,
-    `wait_stopped`, `all_stopped` and `until_stopped` too. All commands return at once, from any thread.
+    It emits what the fleet's log says: each entry once, in order, whatever restarts meanwhile. Where entries are
+    missing, `on_gap` emits a `Gap` in their place. A command is written down for the worker that holds the connection,
+    or will hold it. Until its outcome is in the log, the connection counts as live, for `wait_started`, `wait_stopped`,
+    `all_stopped` and `until_stopped` too. All commands return at once, from any thread.
 
     Messages come at most once. They are published for those who are interested: while nobody subscribes to them,
     nothing is sent here. What is missed is a `Gap` of `on_gap`.
@@ -90,7 +90,10 @@ class RemoteConnection:
 
     @property
     def last_stopped(self) -> Stopped | None:
-        """The `Stopped` of the last session that is over, as far as the log still has it."""
+        """The `Stopped` of the last session that is over.
+
+        Where the log has lost that entry, its code is 1006, its totals are 0, and its error says so.
+        """
         return self._driver.waiters.last_stopped
 
     @property
@@ -246,7 +249,7 @@ class DriverForScenes:
     @property
     def traffic(self) -> tuple[int, Traffic]:
         """What the live or last session has carried, as far as it is known here: when it is over."""
-        session, stopped = self._driver.tail.session, self._driver.waiters.last_stopped
+        session, stopped = self._driver.standing.tail.session, self._driver.waiters.last_stopped
         if stopped is None or stopped.session != session:
             return session, Traffic()
         return session, Traffic(*(getattr(stopped, name) for name in Traffic._fields))

@@ -1,19 +1,19 @@
-"""Drives a remote connection: tells what the log and the messages say, in order, and gives commands to the fleet."""
+"""Drives a remote connection: emits log entries and messages in order, and gives commands to the fleet."""
 
 from __future__ import annotations
 
 import logging
 import math
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from rxnodes.fleet.letters import Batch
 from rxnodes.fleet.remote.arranging import KEPT_PATIENCE, Arranging, Missed
-from rxnodes.fleet.remote.chronicle import Chronicle, Read
+from rxnodes.fleet.remote.chronicle import Chronicle, Read, forgotten_end
 from rxnodes.fleet.remote.interest import Interest
 from rxnodes.fleet.remote.parts import RemoteParts
 from rxnodes.fleet.remote.sends import Sends
-from rxnodes.fleet.remote.standing import Standing, says_all
+from rxnodes.fleet.remote.standing import says_all
 from rxnodes.fleet.rules.values import Tail
 from rxnodes.lifecycle.events import Opened, Stopped
 from rxnodes.lifecycle.inputs import Reported
@@ -21,13 +21,13 @@ from rxnodes.websocket.gaps import Gap
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from rxnodes.errors import RxNodesError
-    from rxnodes.fleet.asking import From
-    from rxnodes.fleet.remote.arranging import Told
+    from rxnodes.fleet.asking import Position
+    from rxnodes.fleet.remote.arranging import Emission
     from rxnodes.fleet.remote.commander import Command
-    from rxnodes.fleet.remote.interest import Presence
+    from rxnodes.fleet.remote.fleet import Fleet
     from rxnodes.fleet.rules.values import Record
     from rxnodes.fleet.store import Logged, Store
 
@@ -40,49 +40,21 @@ MOST_PAUSED: Final = 64 * 1024 * 1024
 logger = logging.getLogger("rxnodes")
 
 
-class Headquarters(Protocol):
-    """What a remote connection needs of its fleet."""
-
-    presence: Presence
-
-    def note_known(self, name: str) -> None:
-        """From here on it is known how a connection stands, and what comes is told."""
-        ...
-
-    async def holder(self, name: str, looks_again: bool) -> str | None:  # noqa: FBT001 - as `Sends` asks
-        """The worker that holds a connection; `None`: none does."""
-        ...
-
-    def read_history(self, name: str, tell: Callable[[list[Logged]], None]) -> None:
-        """Reads the entries of a connection that are kept, and tells them."""
-        ...
-
-    def give(self, driver: RemoteDriver, command: Command) -> None:
-        """Writes a command."""
-        ...
-
-    def knows_records(self) -> bool:
-        """Whether all records are known as they stand."""
-        ...
-
-
 class RemoteDriver(RemoteParts):
-    """Tells what the log and the messages of a connection say, and gives its commands to the fleet.
+    """Emits the log entries and the messages of a connection, and gives its commands to the fleet.
 
     Args:
         name: The connection's name.
-        fleet: What reads histories and writes commands.
+        fleet: The fleet, which reads histories and writes commands.
         store: The fleet's store.
-        tells_history: Whether the entries that are kept are told, too.
+        tells_history: Whether it emits the entries that are kept, too.
 
     Attributes:
         commands: Those that are not written yet, in the order in which they were given.
-        standing: How the connection stands.
         arranging: The order of events and messages.
-        is_known: Whether the end of the log has been read: before that the connection counts as live.
     """
 
-    def __init__(self, name: str, fleet: Headquarters, store: Store, *, tells_history: bool) -> None:
+    def __init__(self, name: str, fleet: Fleet, store: Store, *, tells_history: bool) -> None:
         super().__init__(name)
         self._fleet = fleet
         self._tells_history = tells_history
@@ -96,31 +68,11 @@ class RemoteDriver(RemoteParts):
         # Of the record that is known.
         self._revision = 0
         self._heard_at = self.loop.now()
-        self.standing = Standing()
         self.arranging = Arranging()
-        self.is_known = False
         self.commands: list[Command] = []
-        self._interest = Interest(self, store, fleet.presence, partial(fleet.holder, name))
-        self.helm = self._sends = Sends(self, store, partial(fleet.holder, name), self._interest.until_heard)
-
-    @property
-    def session(self) -> int:
-        """The number of the session that is wished, live or last."""
-        return self.standing.session(self._ended)
-
-    @property
-    def is_live(self) -> bool:
-        """Whether a session is live, or what a command leads to, or the log, is not known yet."""
-        return not self.is_known or self.standing.is_live(self._ended)
-
-    @property
-    def _ended(self) -> int:
-        return self.waiters.ended_session
-
-    @property
-    def tail(self) -> Tail:
-        """The end of the log, as far as it has been told."""
-        return self.standing.tail
+        holder = partial(fleet.records.holder, name)
+        self._interest = Interest(self, store, fleet.presence, holder)
+        self.helm = self._sends = Sends(self, store, holder, self._interest.until_heard)
 
     def leave(self) -> None:
         """Completes all streams: the fleet has been left."""
@@ -141,18 +93,21 @@ class RemoteDriver(RemoteParts):
             self._chronicle = chronicle
             self._begin_behind(read)
         else:
-            self._fleet.read_history(self.name, self._on_first_history)
+            self._fleet.histories.read(self.name, self._on_first_history)
 
     def _on_first_history(self, entries: list[Logged]) -> None:
         read = self._chronicle.begin(entries)
         if self._tells_history:
             self._begin_behind([])
+            if read:
+                self.standing.pass_over(read[0].ended_before)
             self._tell_all(read)
+            self._look_at_end()
         else:
             self._begin_behind(read)
 
     def _begin_behind(self, read: Sequence[Read]) -> None:
-        """From here on it is known how the connection stood behind these entries, and what follows is told."""
+        """These entries say how the connection stands. From here on it emits what follows."""
         self.standing.recall((entry, tail) for entry, tail, _ in read)
         for entry, _, _ in read:
             if entry.event is not None:
@@ -174,14 +129,14 @@ class RemoteDriver(RemoteParts):
             self._chronicle.is_astray = False
             if not self._chronicle.is_last(logged):
                 self._waiting = []
-                self._fleet.read_history(self.name, self._on_history_again)
+                self._fleet.histories.read(self.name, self._on_history_again)
         elif self._waiting is not None:
             self._waiting.append(logged)
         elif (read := self._chronicle.follow(logged)) is not None:
             self._tell_all([read])
 
     def go_back(self) -> None:
-        """The log has gone back, or is another. All is told again, the last entry first."""
+        """The log has gone back, or is another. All entries come again, the last one first."""
         if self.is_known:
             self._chronicle.is_astray = True
             self.standing.go_back()
@@ -224,7 +179,7 @@ class RemoteDriver(RemoteParts):
         """Messages are listened to from here on."""
         self.arranging.want()
 
-    def owe(self, position: From) -> None:
+    def owe(self, position: Position) -> None:
         """The holder publishes from here on."""
         self.arranging.owe(position.session, position.attempt, position.first, is_kept=position.kept is not None)
 
@@ -248,7 +203,7 @@ class RemoteDriver(RemoteParts):
             self.arranging.discarded += len(batch.messages)
 
     def on_pause(self, is_paused: bool) -> None:  # noqa: FBT001 - what a pause control calls
-        """A consumer wants no more for now, or all of them want more again. Nothing can hold up the holder."""
+        """A consumer wants no more for now, or all want more again. That does not hold up the holder."""
         if is_paused:
             self._paused = []
         elif self._paused is not None:
@@ -259,9 +214,9 @@ class RemoteDriver(RemoteParts):
             self._elapse()
         self._wait_for_messages()
 
-    # What is told
+    # What it emits
 
-    def _tell(self, told: Iterable[Told]) -> None:
+    def _tell(self, told: Iterable[Emission]) -> None:
         for one in told:
             if isinstance(one, Batch):
                 self.inbound.post(one.messages)
@@ -278,8 +233,7 @@ class RemoteDriver(RemoteParts):
         is_old = event is not None and event.session > 0 and standing.has_ended(event.session, self._ended)
         if read.is_behind_gap:
             self._tell_gap(None)
-            is_told = isinstance(event, Stopped) or read.tail.is_live
-            self.outbox.post(self._pass_over, read.tail.session - is_told)
+            self.outbox.post(self._pass_over, read.ended_before)
         standing.follow(read.entry, read.tail)
         if standing.state is not before:
             self.outbox.post(self.publisher.publish, standing.state)
@@ -346,12 +300,12 @@ class RemoteDriver(RemoteParts):
     def known(self) -> tuple[Record, int, Tail] | None:
         """The record, its revision and the end of the log, where they are watched."""
         is_behind = self.arranging.deadline is not None
-        if not self.is_known or is_behind or not self._fleet.knows_records():
+        if not self.is_known or is_behind or not self._fleet.records.are_current:
             return None
         return self.standing.record, self._revision, self.standing.tail
 
     def resolve(self, command: Command, record: Record, revision: int, tail: Tail) -> None:
-        """A command is written, or changes nothing, by what the record and the log say there."""
+        """A command was written, or changes nothing. The record and the log stand like this."""
         self.know(record, revision)
         self.standing.resolve(tail, is_start=command.is_start)
         self._look_at_end()
@@ -370,6 +324,8 @@ class RemoteDriver(RemoteParts):
             self._look_at_end()
 
     def _look_at_end(self, _: object = None) -> None:
-        """Answers those who wait for an end where no session is live, though none has ended just now."""
+        """Answers those who wait for an end, if no session is live."""
         if not self.is_live:
+            if self.standing.tail.session > self._ended:
+                self.waiters.last_stopped = forgotten_end(self.name, self.standing.tail, self.loop.now())
             self.outbox.send(self.publisher.answer_waiting, self.waiters.last_stopped)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from rxnodes.fleet.remote.commander import Command
-    from rxnodes.fleet.store import Logged, Store, Watch
+    from rxnodes.fleet.store import Store, Watch
 
 __all__ = ["Fleet"]
 
@@ -43,7 +43,7 @@ class Fleet(Scope):
 
     Args:
         store: The fleet's store.
-        history: Whether what happened before is told, too, as far as it is kept.
+        history: Whether events from before are emitted, too, as far as the log has kept them.
     """
 
     def __init__(self, store: Store, *, history: bool = False) -> None:
@@ -55,9 +55,9 @@ class Fleet(Scope):
         self._connections: dict[str, RemoteConnection] = {}
         self._drivers: dict[str, RemoteDriver] = {}
         self._log = Log(self._drivers)
-        self._records = Records(store, self._drivers)
+        self.records = Records(store, self._drivers)
         self._commander = Commander(store)
-        self._histories = Histories(store)
+        self.histories = Histories(store)
         self.presence = Presence(store)
         self._log_watch: Watch | None = None
         self._followers: list[Callable[[RemoteConnection], object]] = []
@@ -86,8 +86,8 @@ class Fleet(Scope):
             name: The fleet's name, as in the workers' `fleet.toml`.
             credentials: A `.creds` file; `None`: what the URL says, or nothing.
             tls: For TLS; `None`: what Python trusts by default, where the URL or a server asks for it.
-            history: Whether what happened before is told, too: from the oldest entry of the log that is kept. That is
-                told in a turn of the loop behind the first `websocket(name)`, so subscribe at once.
+            history: Whether events from before are emitted, too: from the oldest entry of the log that is kept. They
+                come in a turn of the loop behind the first `websocket(name)`, so subscribe at once.
 
         Returns:
             The fleet, which is not entered yet.
@@ -115,7 +115,7 @@ class Fleet(Scope):
     def websocket(self, name: str) -> RemoteConnection:
         """The connection of that name; the same one each time. It may be called from any thread.
 
-        It can be used before the fleet is entered, so that everything is subscribed by the time anything is told.
+        It can be used before the fleet is entered, so that everything is subscribed before the first event comes.
 
         Args:
             name: As in the workers' settings. Whether any worker knows it is not checked: what is wished of one that
@@ -145,7 +145,7 @@ class Fleet(Scope):
         return connection
 
     def _begin(self, name: str) -> None:
-        self._records.begin(name)
+        self.records.begin(name)
         self._log.begin(name)
 
     @property
@@ -171,7 +171,7 @@ class Fleet(Scope):
         While anybody follows, every connection that the log has entries of is in use.
 
         Args:
-            tell: Called before anything is told of the connection. It asks the fleet for nothing.
+            tell: Called before the connection emits anything. It must not ask the fleet for anything.
 
         Returns:
             A function that ends it.
@@ -246,7 +246,7 @@ class Fleet(Scope):
             await self._end_in_order()
 
     async def _end_in_order(self) -> None:
-        watches = (self._log_watch, self._records, self._histories)
+        watches = (self._log_watch, self.records, self.histories)
         for watch in watches:
             if watch is not None:
                 watch.close()
@@ -300,26 +300,14 @@ class Fleet(Scope):
 
     # What its connections need
 
-    def read_history(self, name: str, tell: Callable[[list[Logged]], None]) -> None:
-        """Reads the entries of a connection that are kept, and tells them."""
-        self._histories.read(name, tell)
-
     def note_known(self, name: str) -> None:
-        """From here on it is known how a connection stands, and what comes is told."""
+        """It is known how a connection stands: from here on it emits what comes."""
         with self._lock:
             for tell in self._followers:
                 tell(self._connections[name])
 
     def give(self, driver: RemoteDriver, command: Command) -> None:
         """Writes a command, behind those that the connection was given before."""
-        self._records.need()
+        self.records.need()
         driver.commands.append(command)
         self._commander.give(driver)
-
-    def knows_records(self) -> bool:
-        """Whether all records are known as they stand."""
-        return self._records.are_current
-
-    async def holder(self, name: str, looks_again: bool) -> str | None:  # noqa: FBT001 - as `Sends` asks
-        """The worker that holds a connection; `None`: none does."""
-        return await self._records.holder(name, looks_again=looks_again)

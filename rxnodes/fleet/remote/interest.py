@@ -4,57 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Final, Protocol
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Final
 
-from rxnodes.fleet.asking import ANY_INTEREST, AskForMessages, from_of, interest_subject, messages_subject, send_subject
+from rxnodes.fleet.asking import (
+    ANY_INTEREST,
+    AskForMessages,
+    interest_subject,
+    messages_subject,
+    position_of,
+    send_subject,
+)
 from rxnodes.fleet.letters import Unreadable, batch_of
 from rxnodes.fleet.store import NobodyThere, Unknown
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from rxnodes.fleet.asking import From
-    from rxnodes.fleet.letters import Batch
-    from rxnodes.fleet.store import Logged, Message, Request, Store, Watch
+    from rxnodes.fleet.remote.driver import RemoteDriver
+    from rxnodes.fleet.store import Logged, Request, Store, Watch
 
 __all__ = ["Interest", "Presence"]
 
-#: How many seconds the holder has for its answer, and how long it is before it is asked again where none came: at first
-#: and at most.
+#: For how many seconds an answer of the holder is waited for.
 ANSWER_WITHIN: Final = 0.4
+#: Seconds before it is asked again where none came, at first and at most.
 ASK_AGAIN: Final = (0.1, 2.0)
-#: For how many seconds what is sent waits at most until the holder knows that its answer is listened to.
+#: How many seconds a send waits at most until the holder knows that somebody listens to what comes in answer.
 HEARD_WITHIN: Final = 1.0
-#: How many seconds messages are still listened to when nobody wants them any more: one question often follows another.
+#: For how many seconds messages are listened to when nobody wants them any more: one request often follows another.
 LINGER: Final = 5.0
 
 logger = logging.getLogger("rxnodes")
-
-
-class Interested(Protocol):
-    """A connection whose messages somebody wants, or not."""
-
-    name: str
-
-    def want(self) -> None:
-        """Messages are listened to from here on."""
-        ...
-
-    def owe(self, position: From) -> None:
-        """The holder publishes from here on."""
-        ...
-
-    def note_kept(self) -> None:
-        """The messages are kept: an end may wait for them."""
-        ...
-
-    def want_no_more(self) -> None:
-        """Messages are not listened to any more."""
-        ...
-
-    def take_batch(self, batch: Batch) -> None:
-        """Messages have come."""
-        ...
 
 
 class Presence:
@@ -74,7 +55,9 @@ class Presence:
         if self._watch is None:
             self._watch = self._store.serve(ANY_INTEREST, lambda request: request.answer(b""))
         self._wanted += 1
-        return _Place(self._leave)
+        place = ExitStack()
+        place.callback(self._leave)
+        return place
 
     def _leave(self) -> None:
         self._wanted -= 1
@@ -83,23 +66,11 @@ class Presence:
             self._watch = None
 
 
-class _Place:
-    """That messages of one connection are wanted."""
-
-    def __init__(self, leave: Callable[[], None]) -> None:
-        self._leave: Callable[[], None] | None = leave
-
-    def close(self) -> None:
-        leave, self._leave = self._leave, None
-        if leave is not None:
-            leave()
-
-
 class Interest:
     """Listens to the messages of one connection while somebody wants them. On the loop's thread.
 
-    First it listens, and answers that it does when the holder asks, which it does before each dial. Then it asks the
-    holder, where there is one, to publish from here on; until that has answered, again and again.
+    First it listens, and says so to the holder, which asks before each dial. Then it asks the holder to publish from
+    here on, again and again until that answers.
 
     Args:
         connection: The connection.
@@ -110,7 +81,7 @@ class Interest:
 
     def __init__(
         self,
-        connection: Interested,
+        connection: RemoteDriver,
         store: Store,
         presence: Presence,
         holder: Callable[[bool], Awaitable[str | None]],
@@ -140,7 +111,7 @@ class Interest:
             self._listen()
 
     async def until_heard(self) -> None:
-        """Waits until the holder knows that messages are listened to, or there is none: the next one asks by itself."""
+        """Waits until the holder knows that somebody listens. Where there is none, the next one will ask by itself."""
         if self._asking is not None:
             await asyncio.wait([self._asking], timeout=HEARD_WITHIN)
 
@@ -152,6 +123,7 @@ class Interest:
         self._reads_kept = False
         if self._asking is not None:
             self._asking.cancel()
+            self._asking = None
         if self._lingering is not None:
             self._lingering.cancel()
             self._lingering = None
@@ -161,7 +133,7 @@ class Interest:
         name = self._connection.name
         self._connection.want()
         self._watches = (
-            self._store.subscribe(messages_subject(name), self._on_message),
+            self._store.subscribe(messages_subject(name), lambda message: self._take(message.payload)),
             self._store.serve(interest_subject(name), self._on_question),
             self._presence.enter(),
             # Behind an interruption the holder may have found nobody interested.
@@ -174,12 +146,13 @@ class Interest:
             self._asking.add_done_callback(self._on_asked)
 
     def _on_asked(self, task: asyncio.Task[None]) -> None:
-        self._asking = None
+        if self._asking is task:
+            self._asking = None
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("%s: its holder cannot be asked for messages", self._connection.name, exc_info=error)
 
     async def _ask(self) -> None:
-        """Asks the holder to publish from here on, until it says so, or there is none: the next one asks by itself."""
+        """Asks the holder to publish from here on, until it answers. Where there is none, the next one will ask."""
         looks_again = False
         wait, longest = ASK_AGAIN
         while True:
@@ -189,7 +162,7 @@ class Interest:
                     return
                 subject = send_subject(holder, self._connection.name)
                 answer = await self._store.request(subject, AskForMessages().letter(), timeout=ANSWER_WITHIN)
-                position = from_of(answer)
+                position = position_of(answer)
                 if position is not None:
                     self._connection.owe(position)
                     self._follow_kept(answer)
@@ -207,9 +180,9 @@ class Interest:
             self._follow_kept(request.message.payload)
 
     def _follow_kept(self, answer: bytes) -> None:
-        """Reads the messages where they are kept: all of the attempt that is under way, and all that come."""
+        """Reads the messages where they are kept: those of the attempt that is under way, and all that come."""
         try:
-            position = from_of(answer)
+            position = position_of(answer)
         except Unreadable as error:
             logger.warning("%s: where its messages are kept cannot be read: %s", self._connection.name, error)
             return
@@ -229,11 +202,8 @@ class Interest:
         """What is missing comes."""
 
     def gap(self, reason: str) -> None:
-        """What is told again is known, and what was lost shows as a gap."""
+        """Messages that come again are known already, and lost ones show as a gap."""
         logger.warning("%s: its messages are read again: %s", self._connection.name, reason)
-
-    def _on_message(self, message: Message) -> None:
-        self._take(message.payload)
 
     def _take(self, letter: bytes) -> None:
         try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from rxnodes.connection.parts import Parts, Steered
+from rxnodes.fleet.remote.standing import Standing
 from rxnodes.lifecycle.events import ErrorEvent
 from rxnodes.lifecycle.inputs import Reported
 from rxnodes.lifecycle.machine import Phase
@@ -15,7 +16,6 @@ from rxnodes.transport.receipts import SendQueue
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from rxnodes.fleet.rules.values import Tail
     from rxnodes.lifecycle.inputs import Input
     from rxnodes.transport.receipts import Receipt, SharedOutcome
 
@@ -25,8 +25,8 @@ logger = logging.getLogger("rxnodes")
 
 
 @dataclass(frozen=True, slots=True)
-class Elsewhere:
-    """How a connection stands that is not here, as far as the sending of messages asks for it."""
+class NotHere:
+    """How a connection stands on this side that is never dialled here, as far as the sending of messages asks."""
 
     phase: Phase = Phase.IDLE
     session: int = 0
@@ -34,32 +34,44 @@ class Elsewhere:
     is_live: bool = False
 
 
-_ELSEWHERE: Final = Elsewhere()
+_NOT_HERE: Final = NotHere()
 
 
-class RemoteParts(Parts[Elsewhere, Steered]):
+class RemoteParts(Parts[NotHere, Steered]):
     """Brings together the parts of a connection that is elsewhere. All of it on the loop's thread.
 
     Args:
         name: The connection's name.
+
+    Attributes:
+        standing: How the connection stands.
+        is_known: Whether the end of the log has been read. Before that the connection counts as live.
     """
 
     def __init__(self, name: str) -> None:
-        super().__init__(name, _ELSEWHERE, SendQueue(), owner="fleet", note_observed=self._note_observed)
-        # Some worker holds it, which this is none of.
+        self.standing = Standing()
+        self.is_known = False
+        super().__init__(name, _NOT_HERE, SendQueue(), owner="fleet", note_observed=self._note_observed)
+        # Only workers hold connections.
         self.publisher.publish_holding(False)  # noqa: FBT003 - the one value there is
 
-    # What a connection is that follows a fleet
+    # How the connection stands
 
     @property
     def session(self) -> int:
         """The number of the session that is wished, live or last."""
-        raise NotImplementedError
+        return self.standing.session(self._ended)
 
     @property
-    def tail(self) -> Tail:
-        """The end of the log, as far as it has been told."""
-        raise NotImplementedError
+    def is_live(self) -> bool:
+        """Whether a session is live, or the log or the outcome of a command is not known yet."""
+        return not self.is_known or self.standing.is_live(self._ended)
+
+    @property
+    def _ended(self) -> int:
+        return self.waiters.ended_session
+
+    # What else a driver has
 
     def look_at_interest(self) -> None:
         """Somebody has subscribed to the messages, or nobody does any more."""
@@ -74,7 +86,7 @@ class RemoteParts(Parts[Elsewhere, Steered]):
         if self.loop.is_left or self.loop.why_closed():
             logger.warning("%s: %s", self.name, input_.error)
             return
-        tail = self.tail
+        tail = self.standing.tail
         error = ErrorEvent(
             connection=self.name,
             session=tail.session if tail.is_live else 0,

@@ -8,8 +8,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from uuid import uuid4
 
-from rxnodes.errors import SendError
-from rxnodes.fleet.asking import AskToSend, outcomes_of, send_subject, unknown
+from rxnodes.errors import SendError, SendUnknown
+from rxnodes.fleet.asking import AskToSend, outcomes_of, send_subject
 from rxnodes.fleet.letters import Unreadable
 from rxnodes.fleet.store import NobodyThere, TooLarge, Unknown
 from rxnodes.lifecycle.inputs import Reported
@@ -26,7 +26,7 @@ __all__ = ["ANSWER_WITHIN", "Sends"]
 
 #: For how many seconds an answer is waited for. The holder answers when it knows what became of the messages.
 ANSWER_WITHIN: Final = 10.0
-#: How much of a request is for its line, in bytes for each message and for all.
+#: How many bytes of a request its line takes, for each message and for all.
 OF_EACH: Final = 16
 OF_ALL: Final = 512
 
@@ -34,11 +34,11 @@ logger = logging.getLogger("rxnodes")
 
 
 async def _at_once() -> None:
-    """Nothing is heard here."""
+    """Waits for nothing: no answer is expected to be heard here."""
 
 
 class Sending(Protocol):
-    """What sends for a connection."""
+    """A connection that messages are sent for."""
 
     name: str
 
@@ -64,7 +64,7 @@ class Sends:
         connection: What they are sent for.
         store: The fleet's store.
         holder: Says which worker holds the connection; told to look again, it does not rely on what it knows.
-        until_heard: Waits until what comes in answer is heard here, or that has to be given up.
+        until_heard: Waits until the peer's answers would be heard here, or until that takes too long.
 
     Attributes:
         is_held: Whether the connection is held here.
@@ -88,7 +88,7 @@ class Sends:
         self._task: asyncio.Task[None] | None = None
 
     def find_out(self) -> None:
-        """Nothing: whoever asks here reads the log, and counts as live what is not known of it yet."""
+        """Does nothing: an observer reads the log anyway, and until then the connection counts as live."""
 
     def send(self, receipt: Receipt) -> None:
         """Sends a message behind those before it."""
@@ -97,7 +97,7 @@ class Sends:
             self._task = asyncio.get_running_loop().create_task(self._work())
 
     def leave(self) -> None:
-        """The fleet is being left: nobody will know what becomes of what is under way."""
+        """The fleet is being left: the outcome of what is under way stays unknown."""
         if self._task is not None:
             self._task.cancel()
 
@@ -131,7 +131,7 @@ class Sends:
         letter = asked.letter()
         name = self._connection.name
         try:
-            # Whoever says that it does not hold the connection has certainly not sent anything: then another does.
+            # A worker that does not hold the connection has certainly sent nothing. Then the holder is looked up again.
             for looks_again in (False, True):
                 holder = await self._holder(looks_again)
                 outcomes = None if holder is None else await self._ask(holder, letter)
@@ -161,7 +161,7 @@ class Sends:
             self._connection.settle(receipt, outcome)
 
     def _settle_unknown(self, batch: list[Receipt]) -> None:
-        outcome = unknown(self._connection.name, self._connection.now())
+        outcome = SharedOutcome(SendUnknown, self._connection.name, 0, 0, self._connection.now(), {})
         self._settle(batch, [outcome] * len(batch))
 
     def _drop(self, batch: list[Receipt], why: str, reason: DropReason) -> None:

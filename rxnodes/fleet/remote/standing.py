@@ -1,4 +1,4 @@
-"""How a connection stands for an observer: by the log as it has been told, and by the wish as it is known.
+"""How a connection stands for an observer, by the log as far as it was emitted, and by the wish that is known.
 
 Pure: no clock, no network.
 """
@@ -23,12 +23,12 @@ __all__ = ["Standing", "says_all", "state_behind"]
 class Standing:
     """A connection's state, and which of its sessions counts as live.
 
-    A command is a write, and what comes of it is told by the log. Until then the session it asks for counts as live,
+    A command is a write, and the log says what came of it. Until then the session it asks for counts as live,
     under the number that it will have.
 
     Attributes:
-        state: The state behind what has been told.
-        tail: The end of the log, as far as it has been told.
+        state: The state behind what has been emitted.
+        tail: The end of the log, as far as it has been emitted.
         record: The record, as far as it is known.
         commands: How many commands given here are not written yet.
         starts: How many of these are starts.
@@ -44,13 +44,13 @@ class Standing:
         self.starts = 0
         # The last session that had ended when this observer came, or whose end is missing for good.
         self._old = 0
-        # A session whose end has to be told, because somebody knows that it began, and the epoch in which that was so.
+        # A session of which somebody knows that it began, so its end has to be emitted, and the epoch of that.
         self._awaited = 0
         self._awaited_in = 0
         # The last session that had ended when a start was given here: that one wants another.
         self._started_behind = 0
 
-    # In these, `ended` is the last session whose `Stopped` everybody has been told.
+    # In these, `ended` is the last session whose `Stopped` every subscriber has seen.
 
     def session(self, ended: int) -> int:
         """The number of the session that is wished, live or last."""
@@ -64,7 +64,7 @@ class Standing:
         return self.commands > 0 or not self.has_ended(self.session(ended), ended)
 
     def has_ended(self, session: int, ended: int) -> bool:
-        """Whether this session is over, and everybody has been told."""
+        """Whether this session is over, and every subscriber has seen that."""
         return session <= max(self._old, ended)
 
     @property
@@ -90,13 +90,13 @@ class Standing:
         self._old = tail.session - tail.is_live
 
     def follow(self, entry: Entry, tail: Tail) -> None:
-        """An entry is told."""
+        """An entry is emitted."""
         self.tail = tail
         if entry.event is not None:
             self.state = STATE_AFTER.get(type(entry.event), self.state)
 
     def pass_over(self, session: int) -> None:
-        """Entries are missing: whatever sessions there were up to this one, no end of them will be told any more."""
+        """Entries are missing: the end of no session up to this one will be emitted any more."""
         self._old = max(self._old, session)
 
     def go_back(self) -> None:

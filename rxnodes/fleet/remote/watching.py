@@ -1,4 +1,4 @@
-"""What a fleet seen from outside watches: the log of all connections, and once they are needed, the records."""
+"""Watches the log of all connections, and once they are needed the records, for a fleet seen from outside."""
 
 from __future__ import annotations
 
@@ -6,46 +6,23 @@ import asyncio
 import logging
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
-from rxnodes.fleet.letters import Unreadable, record_of
-from rxnodes.fleet.rules.values import Record
+from rxnodes.fleet.reading import record_at, record_shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from rxnodes.fleet.remote.driver import RemoteDriver
+    from rxnodes.fleet.rules.values import Record
     from rxnodes.fleet.store import Logged, Seen, Store, Watch
 
-__all__ = ["Histories", "Log", "Records", "Watching"]
+__all__ = ["Histories", "Log", "Records"]
 
 #: How many histories are read at once.
 AT_ONCE: Final = 50
 
 logger = logging.getLogger("rxnodes")
-
-
-class Watching(Protocol):
-    """A connection that is told what is seen."""
-
-    def begin(self, last: Logged | None) -> None:
-        """The end of the log is known: the last entry is this one."""
-        ...
-
-    def take(self, logged: Logged) -> None:
-        """An entry of the log has come."""
-        ...
-
-    def go_back(self) -> None:
-        """The log has gone back, or is another."""
-        ...
-
-    def note_current(self) -> None:
-        """All entries that there are have come."""
-        ...
-
-    def know(self, record: Record, revision: int) -> None:
-        """The record, as it stands."""
-        ...
 
 
 class Log:
@@ -59,7 +36,7 @@ class Log:
         use: Called with the name of each connection that is not in use yet, which then is; `None`: they stay unused.
     """
 
-    def __init__(self, connections: Mapping[str, Watching]) -> None:
+    def __init__(self, connections: Mapping[str, RemoteDriver]) -> None:
         self._connections = connections
         self._lasts: dict[str, Logged] = {}
         self.is_read = asyncio.Event()
@@ -107,7 +84,7 @@ class Log:
         self.use_all()
 
     def gap(self, reason: str) -> None:
-        """The log has gone back, or is another. All is told again."""
+        """The log has gone back, or is another. All entries come again."""
         logger.warning("the fleet's log is read again: %s", reason)
         self._lasts.clear()
         if self.is_read.is_set():
@@ -116,7 +93,7 @@ class Log:
 
 
 class Histories:
-    """Reads what is kept of connections' entries, of some of them at once.
+    """Reads the entries that are kept, of some connections at once.
 
     Args:
         store: The fleet's store.
@@ -128,7 +105,7 @@ class Histories:
         self._reading: set[History] = set()
 
     def read(self, name: str, tell: Callable[[list[Logged]], None]) -> None:
-        """Reads the entries of a connection, and tells them."""
+        """Reads the entries of a connection, and calls `tell` with them."""
         self._waiting.append((name, tell))
         self._read_next()
 
@@ -188,7 +165,7 @@ class History:
             self._tell(self, self._entries)
 
     def gap(self, reason: str) -> None:  # noqa: ARG002 - as the store has it
-        """All is told again."""
+        """All entries come again."""
         self._entries = []
 
 
@@ -203,7 +180,7 @@ class Records:
         are_current: Whether all that there are have been shown, as far as is known.
     """
 
-    def __init__(self, store: Store, connections: Mapping[str, Watching]) -> None:
+    def __init__(self, store: Store, connections: Mapping[str, RemoteDriver]) -> None:
         self._store = store
         self._connections = connections
         self._known: dict[str, tuple[Record, int]] = {}
@@ -225,7 +202,7 @@ class Records:
         if name in self._known:
             self._connections[name].know(*self._known[name])
 
-    async def holder(self, name: str, *, looks_again: bool) -> str | None:
+    async def holder(self, name: str, looks_again: bool) -> str | None:  # noqa: FBT001 - as `Sends` asks
         """The worker that holds a connection; `None`: none does.
 
         Raises:
@@ -234,18 +211,16 @@ class Records:
         self.need()
         if looks_again or not self.are_current:
             # The watch may come back minutes later. A read says by itself when there is no answer.
-            stands = await self._store.read_record(name)
-            return None if stands is None else record_of(stands.value).holder
+            record, _ = record_at(await self._store.read_record(name))
+            return record.holder
         return self._known[name][0].holder if name in self._known else None
 
     # What the store calls
 
     def seen(self, seen: Seen) -> None:
         """A record."""
-        try:
-            record = Record() if seen.value is None else record_of(seen.value)
-        except Unreadable as error:
-            logger.warning("%s: its record cannot be read: %s", seen.name, error)
+        record = record_shown(seen)
+        if record is None:
             return
         self._known[seen.name] = (record, seen.revision)
         if (connection := self._connections.get(seen.name)) is not None:

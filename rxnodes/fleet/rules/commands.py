@@ -15,7 +15,7 @@ from rxnodes.fleet.rules.values import Wish
 if TYPE_CHECKING:
     from rxnodes.fleet.rules.values import Tail
 
-__all__ = ["is_live", "is_reached", "is_wanted", "start", "stop"]
+__all__ = ["is_live", "is_wanted", "start", "stop"]
 
 
 def is_wanted(wish: Wish, tail: Tail) -> bool:
@@ -24,15 +24,8 @@ def is_wanted(wish: Wish, tail: Tail) -> bool:
 
 
 def is_live(wish: Wish, tail: Tail) -> bool:
-    """Whether the connection counts as live for whoever gave the wish: a session is, or is still to begin."""
+    """Whether the connection counts as live for those who gave the wish: a session is, or is still to begin."""
     return tail.is_live or is_wanted(wish, tail)
-
-
-def is_reached(wish: Wish, tail: Tail) -> bool:
-    """Whether the log shows that the wish was carried out."""
-    if is_wanted(wish, tail):
-        return tail.is_live and wish.allows(tail.session)
-    return not tail.is_live
 
 
 def start(wish: Wish, tail: Tail, id: str) -> Wish | None:  # noqa: A002 - as the field

@@ -143,7 +143,7 @@ class Dialling:
 
 @dataclass(frozen=True, slots=True)
 class Happened:
-    """Something else was told. With a `Dropped`, how many messages of the attempt were published for observers."""
+    """Any other event. With a `Dropped`, `published` is how many messages of the attempt went to observers."""
 
     event: LifecycleEvent
     published: int | None = None
@@ -151,7 +151,7 @@ class Happened:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The session is over. Nobody is told before `Release` or `Discard`. `published` is as with `Happened`."""
+    """The session is over. Subscribers see that by `Release` or `Discard`. `published` is as with `Happened`."""
 
     event: Stopped
     published: int | None = None
@@ -268,19 +268,19 @@ class Abort:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """The log has taken the session's `Stopped`: deliver it."""
+    """The log has taken the session's `Stopped`: emit it."""
 
     event: Stopped
 
 
 @dataclass(frozen=True, slots=True)
 class Discard:
-    """Tell a `HolderLost` in place of the session's `Stopped`: another worker has the say."""
+    """Emit a `HolderLost` in place of the session's `Stopped`: the connection is another worker's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deliver:
-    """Tell the `Stopped` of a session that another worker had begun and could not end."""
+    """Emit the `Stopped` of a session that another worker had begun and could not end."""
 
     event: Stopped
 

@@ -27,7 +27,7 @@ RENEWALS = 8
 SAFE = 7 / 8
 
 NEVER = float("-inf")
-#: For how many seconds a worker is remembered of whom nothing comes: longer than any lease, or a store shows one.
+#: For how many seconds a silent worker is remembered: longer than any lease, and than a store shows one.
 REMEMBERED = 2 * 3600
 
 
@@ -45,7 +45,7 @@ class OwnLease:
         self.until = NEVER
 
     def renewed(self, sent_at: float, now: float) -> bool:
-        """A renewal that was sent then was answered now.
+        """Notes that a renewal which was sent then was answered now.
 
         Returns:
             Whether the worker may act.
@@ -79,26 +79,26 @@ class Others:
         self.changed(lease.worker, (revision, lease.number), now)
 
     def changed(self, worker: str, seen: tuple[int, int], now: float) -> None:
-        """Something of a worker was seen, which tells a new renewal from an old one."""
+        """Notes what was seen of a worker: anything else than before is a new renewal."""
         if self._seen.get(worker) != seen:
             self._seen[worker] = seen
             self._since[worker] = now
 
     def gone(self, worker: str, now: float) -> None:
-        """There is no such lease any more. That alone says nothing: the store may have swept it."""
+        """Notes that a lease is gone. That alone says nothing: the store may have swept it."""
         self.leases.pop(worker, None)
         if self._seen.pop(worker, None) is not None:
             self._since[worker] = now
 
     def forget(self, now: float, needed: Container[str]) -> None:
-        """Forgets those of whom nothing has come for long, unless they are needed: no store says what it swept."""
+        """Forgets workers that have been silent for long, unless they are needed: no store says what it swept."""
         for worker in [it for it, since in self._since.items() if now - since >= REMEMBERED and it not in needed]:
             del self._since[worker]
             self._seen.pop(worker, None)
             self.leases.pop(worker, None)
 
     def came_back(self, sent_at: float) -> None:
-        """A renewal of our own that was sent then has been seen: all that was made before it, too."""
+        """Notes that a renewal of our own, sent then, has been seen. So all that was made before it has been, too."""
         self._proven = max(self._proven, sent_at)
 
     def since(self, worker: str, now: float) -> float:
@@ -106,7 +106,7 @@ class Others:
         return self._since.setdefault(worker, now)
 
     def seems_expired(self, worker: str, seconds: float, now: float) -> bool:
-        """Whether nothing was seen of a worker for as long as its lease, if all was seen."""
+        """Whether a worker was silent for as long as its lease, provided that everything was seen."""
         return now - self.since(worker, now) >= self._seconds(worker, seconds)
 
     def is_expired(self, worker: str, seconds: float, now: float) -> bool:

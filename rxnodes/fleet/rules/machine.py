@@ -1,7 +1,7 @@
 """The machine: every transition of a worker's hold on a connection, in one table.
 
-This file is longer than others on purpose, as `rxnodes/lifecycle/machine.py` is: whoever asks why a worker did
-something reads the row, its guard and its actions.
+This file is longer than others on purpose, as `rxnodes/lifecycle/machine.py` is: to see why a worker did
+something, read the row, its guard and its actions.
 
 Rule 1: one operation on the store is under way at a time, and its answer carries its number. A refusal decides nothing:
 what stands there is read, and decides.
@@ -10,11 +10,11 @@ Rule 2: a claim raises the epoch in the record and appends `Held` to the log bef
 older epoch that is still on its way is refused, because it expects another last sequence.
 
 Rule 3: a session is begun, and its `Stopped` is delivered, only where the log took it in this worker's own epoch. Where
-the record or the log shows another holder or a higher epoch, the worker's own session is aborted, and nothing of it is
-told any more.
+the record or the log shows another holder or a higher epoch, the worker's own session is aborted, and its subscribers
+see nothing more of it.
 
 Rule 4: the table alone answers inputs. An answer to an operation that is not the current one is dropped, by `is_stale`.
-Whatever else a phase does not list does nothing there, but for what the connection tells: `step` raises.
+Any other input that a phase does not list does nothing there, unless it comes from the connection: then `step` raises.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ from rxnodes.fleet.rules.inputs import (
 )
 from rxnodes.fleet.rules.values import ABORT, Entry, Record, Tail
 from rxnodes.lifecycle.events import Closing, Connecting, ErrorEvent, Opened, Stopped
-from rxnodes.lifecycle.states import CloseCode, Initiator
+from rxnodes.lifecycle.states import CloseCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -126,7 +126,7 @@ class State:
         count: How many entries were made in this epoch.
         tries: How often the first of them was tried in vain.
         session: The number of the session that was begun here.
-        asked: Whether that session was told to end: `stop` or `abort`.
+        asked: How that session was told to end: `stop` or `abort`; empty: it was not.
         is_draining: Whether the connection is to be let go.
         is_overtaken: Whether the log has shown a higher epoch.
     """
@@ -203,12 +203,12 @@ class Draft:
         self.effects: list[Effect] = []
 
     def operate(self) -> int:
-        """The number of a new operation. The answer of the one before counts no more."""
+        """The number of a new operation. The answer to the one before does not count any more."""
         self.state.operation += 1
         return self.state.operation
 
     def enqueue(self, event: LifecycleEvent | None, after: Tail, published: int | None = None) -> None:
-        """An entry is to be appended, behind those that wait."""
+        """Appends an entry, behind those that wait."""
         state = self.state
         state.count += 1
         entry_id = f"{state.worker}.{state.epoch}.{state.count}"
@@ -219,7 +219,7 @@ class Draft:
             self.append()
 
     def append(self) -> None:
-        """The first entry that waits is on its way."""
+        """Appends the first entry that waits."""
         operation = self.operate()
         state = self.state
         expected = state.tail.sequence
@@ -232,19 +232,19 @@ class Draft:
 
 
 def join(draft: Draft) -> None:
-    """The worker has a lease."""
+    """Notes the worker's id and its lease."""
     assert isinstance(draft.input, Joined)
     draft.state.worker = draft.input.worker
     draft.state.lease = draft.input.lease
 
 
 def leave(draft: Draft) -> None:
-    """The worker has no lease any more."""
+    """Notes that the worker has no lease any more."""
     draft.state.worker = ""
 
 
 def note_record(draft: Draft) -> None:
-    """The newest record counts. One that is older, or gone, counts where the store has lost the newer one."""
+    """Notes the newest record; an older one, or none, only where the store has lost the newer one."""
     assert isinstance(draft.input, RecordSeen | RecordRead)
     state, revision = draft.state, draft.input.revision
     is_lost = revision == 0 if isinstance(draft.input, RecordSeen) else state.revision == state.read_behind
@@ -254,7 +254,7 @@ def note_record(draft: Draft) -> None:
 
 
 def claim(draft: Draft) -> None:
-    """The record is to say that this worker holds the connection, in a new epoch."""
+    """Writes into the record that this worker holds the connection, in a new epoch."""
     assert isinstance(draft.input, Claim)
     state = draft.state
     wish = state.record.wish
@@ -269,13 +269,13 @@ def claim(draft: Draft) -> None:
 
 
 def let_go(draft: Draft) -> None:
-    """The worker's scopes are left, and the record is to say that nobody holds the connection."""
+    """Leaves the worker's scopes, and writes into the record that nobody holds the connection."""
     draft.effects.append(LetGo())
     write_release(draft)
 
 
 def write_release(draft: Draft) -> None:
-    """The record is to say that nobody holds the connection."""
+    """Writes into the record that nobody holds the connection."""
     _write(draft, draft.state.record._replace(holder=None, lease=0.0))
 
 
@@ -286,7 +286,7 @@ def _write(draft: Draft, record: Record) -> None:
 
 
 def note_written(draft: Draft) -> None:
-    """The record stands as it was written, unless a newer one was seen."""
+    """Notes the record as it was written, unless a newer one was seen."""
     assert isinstance(draft.input, Written)
     if draft.input.revision > draft.state.revision:
         draft.state.record = draft.state.written
@@ -294,35 +294,35 @@ def note_written(draft: Draft) -> None:
 
 
 def read_record(draft: Draft) -> None:
-    """What stands in the record decides."""
+    """Reads the record, which decides."""
     draft.state.read_behind = draft.state.revision
     draft.effects.append(ReadRecord(draft.operate()))
 
 
 def read_last(draft: Draft) -> None:
-    """What stands in the log decides."""
+    """Reads the end of the log, which decides."""
     draft.effects.append(ReadLast(draft.operate()))
 
 
 def note_tail(draft: Draft) -> None:
-    """This is the end of the log."""
+    """Notes the end of the log."""
     assert isinstance(draft.input, LastRead)
     draft.state.tail = draft.input.tail
 
 
 def note_overtaken(draft: Draft) -> None:
-    """Another worker has claimed the connection, and has written into the log."""
+    """Notes that another worker has claimed the connection, and has written into the log."""
     note_tail(draft)
     draft.state.is_overtaken = True
 
 
 def take(draft: Draft) -> None:
-    """`Held` goes to the end of the log."""
+    """Appends `Held` to the log."""
     draft.enqueue(None, draft.state.tail)
 
 
 def take_again(draft: Draft) -> None:
-    """`Held` goes behind what the holder before has written meanwhile, and says how that left the connection."""
+    """Appends `Held` behind what the holder before has written meanwhile, and as that has left the connection."""
     note_tail(draft)
     draft.state.queue = ()
     draft.state.tries += 1
@@ -330,14 +330,14 @@ def take_again(draft: Draft) -> None:
 
 
 def append_again(draft: Draft) -> None:
-    """The entry is not there, and nobody else has the say: once more, behind what is there."""
+    """Appends the entry once more: it is not there, and nobody else holds the connection."""
     note_tail(draft)
     draft.state.tries += 1
     draft.append()
 
 
 def wrote(draft: Draft) -> None:
-    """The log has taken the entry, and the next one that waits is on its way."""
+    """Notes that the log has taken the entry, and appends the next one that waits."""
     assert isinstance(draft.input, Appended)
     entry, *rest = draft.state.queue
     draft.state.tail = entry.at(draft.input.sequence)
@@ -348,45 +348,26 @@ def wrote(draft: Draft) -> None:
 
 
 def hold(draft: Draft) -> None:
-    """The worker's scopes are wired."""
+    """Wires the worker's scopes."""
     draft.effects.append(Hold())
 
 
 def end_other(draft: Draft) -> None:
-    """The session that another holder left behind has ended with it."""
+    """Appends the `Stopped` of a session that another holder left behind."""
     tail = draft.state.tail
-    stopped = Stopped(
-        connection=draft.state.name,
-        session=tail.session,
-        attempt=tail.attempt,
-        at=draft.at,
-        code=int(CloseCode.ABNORMAL_CLOSURE),
-        reason="",
-        was_clean=False,
-        initiator=Initiator.NETWORK,
-        opened=tail.has_opened,
-        duration=max(0.0, draft.at.timestamp() - tail.began_at),
-        attempts=tail.attempt,
-        messages_received=0,
-        bytes_received=0,
-        messages_sent=0,
-        bytes_sent=0,
-        unsent=0,
-        undelivered=0,
-        error=HolderLost("the worker that held the connection is gone"),
-    )
-    draft.enqueue(stopped, tail._replace(is_live=False))
+    lost = HolderLost("the worker that held the connection is gone")
+    draft.enqueue(tail.unseen_end(draft.state.name, draft.at, lost), tail._replace(is_live=False))
 
 
 def deliver(draft: Draft) -> None:
-    """The worker's pipelines are told how the other's session ended."""
+    """Lets subscribers on this worker see how the other's session ended."""
     event = _written_event(draft)
     assert isinstance(event, Stopped)
     draft.effects.append(Deliver(event))
 
 
 def begin(draft: Draft) -> None:
-    """The next session begins. A number that was used here is not used again, even if the log never had it."""
+    """Begins the next session. A number that was used here is not used again, even if the log never had it."""
     session = max(draft.state.ahead.session, draft.state.session) + 1
     draft.state.session = session
     draft.state.asked = ""
@@ -394,14 +375,14 @@ def begin(draft: Draft) -> None:
 
 
 def dial(draft: Draft) -> None:
-    """The attempt may be dialled, because the log has its `Connecting`."""
+    """Lets the attempt dial: the log has its `Connecting`."""
     event = _written_event(draft)
     assert isinstance(event, Connecting)
     draft.effects.append(Dial(event.session, event.attempt))
 
 
 def log(draft: Draft) -> None:
-    """What happened goes to the log."""
+    """Appends what happened to the log."""
     assert isinstance(draft.input, Dialling | Happened | Ended)
     event = draft.input.event
     published = None if isinstance(draft.input, Dialling) else draft.input.published
@@ -425,19 +406,19 @@ def _behind(state: State, event: LifecycleEvent) -> Tail:
 
 
 def release(draft: Draft) -> None:
-    """The log has the `Stopped`, so everybody may know it."""
+    """Lets subscribers see the `Stopped`: the log has it."""
     event = _written_event(draft)
     assert isinstance(event, Stopped)
     draft.effects.append(Release(event))
 
 
 def _written_event(draft: Draft) -> LifecycleEvent | None:
-    """What has just been written. These actions come before `wrote`, which forgets it."""
+    """The event that was just written. Actions that use it come before `wrote`, which forgets it."""
     return draft.state.queue[0].event
 
 
 def stop(draft: Draft) -> None:
-    """The session is to end: nobody wants it any more, or the connection is to be let go."""
+    """Ends the session: it is not wished any more, or the connection is to be let go."""
     wish = draft.state.record.wish
     if wish.allows(draft.state.session):
         draft.state.asked = "stop"
@@ -450,28 +431,28 @@ def stop(draft: Draft) -> None:
 
 
 def abort(draft: Draft) -> None:
-    """The session is to end without ceremony."""
+    """Ends the session without a closing handshake."""
     draft.state.asked = "abort"
     draft.effects.append(Abort())
 
 
 def drain(draft: Draft) -> None:
-    """The connection is to be let go once no session is live."""
+    """Notes that the connection is to be let go once no session is live."""
     draft.state.is_draining = True
 
 
 def leave_scopes(draft: Draft) -> None:
-    """The worker's scopes are left."""
+    """Leaves the worker's scopes."""
     draft.effects.append(LetGo())
 
 
 def discard(draft: Draft) -> None:
-    """The worker's pipelines are told that it has lost its hold, in place of `Stopped`."""
+    """Lets subscribers on this worker see a `HolderLost` in place of `Stopped`."""
     draft.effects.append(Discard())
 
 
 def forget(draft: Draft) -> None:
-    """What was to be written is not. An answer that still comes counts no more."""
+    """Gives up what was to be written. An answer that still comes does not count."""
     draft.operate()
     draft.state.queue = ()
     draft.state.tries = 0
@@ -537,7 +518,7 @@ def may_dial(state: State, _: Input) -> bool:
 
 
 def is_flooded(state: State, input_: Input) -> bool:
-    """Whether an error is one too many: errors can come faster than the log takes them."""
+    """Whether too many entries wait for another error: errors can come faster than the log takes them."""
     assert isinstance(input_, Happened)
     return isinstance(input_.event, ErrorEvent) and len(state.queue) >= MOST_WAITING
 
@@ -629,7 +610,7 @@ TABLE: tuple[Transition, ...] = (
         for phase in HELD
         for row in (T(phase, LastRead, phase, (note_overtaken,), is_others), T(phase, LastRead, phase, (append_again,)))
     ),
-    # What else is told goes to the log, too
+    # All other events go to the log, too
     *(row for phase in HELD for row in (T(phase, Happened, phase, (), is_flooded), T(phase, Happened, phase, (log,)))),
     # Letting go
     *(T(phase, Drain, phase, (drain,)) for phase in (P.CLAIMING, P.CHECKING, P.READING, P.TAKING, *HELD)),
@@ -669,7 +650,7 @@ def is_stale(state: State, input_: Input) -> bool:
 
 
 def in_effect(state: State, input_: Input) -> Input:
-    """What the input means: an entry that stands last in the log has been appended, whatever was answered before."""
+    """The input, or `Appended` where the log ends with our entry, whatever was answered before."""
     if isinstance(input_, LastRead) and state.queue and input_.tail.last_id == state.queue[0].id:
         return Appended(input_.operation, input_.tail.sequence)
     return input_

@@ -1,15 +1,15 @@
 """A worker's part in its fleet: joining, renewing, claiming, draining, and one machine for each connection.
 
-It is pure as the machines are: it is told what happens and when, and `taken` gives what is to be done. Whoever runs it,
-the worker or a simulation, performs that, and calls `tick` again and again.
+It is pure, as the machines are. Its methods say what happens and when, and `taken` gives what is to be done. The
+worker, or a simulation, does that, and calls `tick` again and again.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from rxnodes.fleet.rules.inputs import Claim, Cut, Drain, Joined, RecordSeen
+from rxnodes.fleet.rules.inputs import Claim, Cut, Drain, Joined
 from rxnodes.fleet.rules.lease import NEVER, RENEWALS, Others, OwnLease
 from rxnodes.fleet.rules.shares import AT_WORK, FREE, OURS, REMOVED, Shares
 from rxnodes.fleet.rules.sharing import Candidates, may_take
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
     from rxnodes.fleet.rules.inputs import Effect, Input
     from rxnodes.fleet.rules.machine import State
-    from rxnodes.fleet.rules.values import Record, Wish
+    from rxnodes.fleet.rules.values import Wish
 
-__all__ = ["DeleteLease", "Joining", "Member", "Now", "Order", "PutLease", "ReadLease", "process_of"]
+__all__ = ["DeleteLease", "Duty", "Joining", "Member", "Now", "Order", "PutLease", "ReadLease", "process_of"]
 
-#: So many connections are claimed at a time.
+#: How many connections are claimed at a time.
 AT_ONCE = 50
-#: So many times a worker is weighed for a connection in one look, at most: that takes a tenth of a second.
+#: How often a worker is weighed for a connection in one look, at most: that takes a tenth of a second.
 MOST_WEIGHED = 500_000
 #: Seconds, beyond `settle`, for which a connection is left to the worker whose share it is.
 PATIENCE = 1.0
@@ -66,7 +66,7 @@ class DeleteLease(NamedTuple):
 
 
 class Joining(NamedTuple):
-    """Whether the worker has a lease has changed."""
+    """The worker has got a lease, or has lost it."""
 
     worker: str
     has_joined: bool
@@ -79,12 +79,12 @@ class Order(NamedTuple):
     effect: Effect
 
 
-def _id_of(process: str, term: int) -> str:
-    return f"{process}-{term}"
+#: What a member asks the worker to do.
+Duty: TypeAlias = Order | PutLease | ReadLease | DeleteLease | Joining
 
 
 def process_of(worker: str) -> tuple[str, int]:
-    """Which process a worker's id is of, and which of the ids it has had this is.
+    """The process that a worker's id is of, and the number of that id among those it has had.
 
     Example:
         >>> process_of("host-4711-1a2b3c4d-2")
@@ -98,16 +98,21 @@ class Member:
     """A worker, as the rules see it.
 
     Args:
-        identity: What no other worker has. Each time it joins, the worker's id is this and a number.
+        identity: A name that no other worker has. Each time it joins, the worker's id is this and a number.
         names: The connections that it has settings for.
         seconds: For how long its lease holds.
         capacity: How many connections it may hold; `None`: any number.
-        settle: So many seconds after joining it claims, so that those who join together share.
+        settle: For how many seconds after joining it claims nothing, so that workers that join together share.
         host: Where it runs, for people.
         wishes: What the application commanded before it had joined, by connection. It may change.
+
+    Attributes:
+        others: The leases of all workers, as they are seen.
+        sees_leases: Whether all leases have been shown, and changes come as they are made; or that is in doubt.
+        sees_records: Likewise of the records.
     """
 
-    def __init__(  # noqa: PLR0913 - what a worker is told of itself
+    def __init__(  # noqa: PLR0913 - what it knows of itself
         self,
         identity: str,
         names: Iterable[str],
@@ -126,7 +131,7 @@ class Member:
         self._settle = settle
         self._host = host
         self._wishes: Mapping[str, Wish] = {} if wishes is None else wishes
-        self._out: deque[Order | PutLease | ReadLease | DeleteLease | Joining] = deque()
+        self._out: deque[Duty] = deque()
         self._has_more = False
 
         self.id = ""
@@ -142,8 +147,8 @@ class Member:
         self._in_flight: int | None = None
         self._revision = 0
         self._joined_at = 0.0
-        self._sees_leases = False
-        self._sees_records = False
+        self.sees_leases = False
+        self.sees_records = False
         self._alive = Candidates(())
         self._firsts: dict[str, str | None] = {}
         self._may_weigh = MOST_WEIGHED
@@ -169,19 +174,20 @@ class Member:
         """How many connections it holds."""
         return self._shares.held
 
-    def taken(self) -> Order | PutLease | ReadLease | DeleteLease | Joining | None:
+    def taken(self) -> Duty | None:
         """What is to be done next; `None`: nothing any more."""
         return self._out.popleft() if self._out else None
 
     # The clock
 
     def tick(self, now: Now) -> None:
-        """Time has passed. Several times within an eighth of the lease."""
+        """Time has passed. It is to be called several times within an eighth of the lease."""
         if self.has_joined and self.own.is_over(now.clock):
             self._cut(now)
         if self.has_left:
             return
-        if self.is_draining and self._may_leave():
+        has_let_go = AT_WORK not in self._shares.filed and (self._in_flight is None or not self.has_joined)
+        if self.is_draining and has_let_go:
             self._leave()
             return
         if self._in_flight is None and now.clock - self._last_sent >= self._seconds / RENEWALS:
@@ -216,7 +222,7 @@ class Member:
     def _begin_term(self) -> None:
         self._needs_id = False
         self._term += 1
-        self.id = _id_of(self._identity, self._term)
+        self.id = f"{self._identity}-{self._term}"
         self._shares.own_ids.add(self.id)
         self.own = OwnLease(self._seconds)
         self._number = 0
@@ -288,13 +294,6 @@ class Member:
         self._shares.all[name].is_removed = True
         self.feed(name, Drain(), now)
 
-    def let_go(self, name: str, now: Now) -> None:
-        """Lets a connection go, which anybody may claim, also this worker again."""
-        self.feed(name, Drain(), now)
-
-    def _may_leave(self) -> bool:
-        return AT_WORK not in self._shares.filed and (self._in_flight is None or not self.has_joined)
-
     def _leave(self) -> None:
         self.has_left = True
         if self.has_joined:
@@ -304,14 +303,6 @@ class Member:
 
     # What it sees
 
-    def leases_current(self, *, is_current: bool) -> None:
-        """All leases have been shown, and changes come as they are made; or that is in doubt."""
-        self._sees_leases = is_current
-
-    def records_current(self, *, is_current: bool) -> None:
-        """All records have been shown, and changes come as they are made; or that is in doubt."""
-        self._sees_records = is_current
-
     def lease_seen(self, lease: Lease, revision: int, now: Now) -> None:
         """A lease stands like this."""
         self.others.saw(lease, revision, now.clock)
@@ -319,22 +310,10 @@ class Member:
             self.others.came_back(self._sent[lease.number])
             self.others.forget(now.clock, self._shares.filed)
 
-    def lease_changed(self, worker: str, revision: int, now: Now) -> None:
-        """A lease stands there that cannot be read, of another version of this program."""
-        self.others.changed(worker, (revision, 0), now.clock)
-
-    def lease_gone(self, worker: str, now: Now) -> None:
-        """There is no such lease any more."""
-        self.others.gone(worker, now.clock)
-
-    def record_seen(self, name: str, record: Record, revision: int, now: Now) -> None:
-        """A connection's record stands like this."""
-        self.feed(name, RecordSeen(record, revision), now)
-
     # The machines
 
     def feed(self, name: str, input_: Input, now: Now) -> None:
-        """Steps a connection's machine. What happens behind the end of the lease happens to nothing that is held."""
+        """Steps a connection's machine. Once the lease is over, nothing is held to which the input could happen."""
         if self.has_joined and self.own.is_over(now.clock):
             self._cut(now)
         if name not in self._shares.all:
@@ -342,14 +321,14 @@ class Member:
         for effect in self._shares.step(name, input_, now.at):
             self._out.append(Order(name, effect))
         if self._has_more and self._shares.claiming <= AT_ONCE // 2:
-            # As soon as there is room for a number of them, since each look goes through all that are free.
+            # Only once there is room for a number of them, since each look goes through all that are free.
             self._claim_shares(now)
 
     # Claiming
 
     def _claim_shares(self, now: Now) -> None:
         self._has_more = False
-        if not (self._sees_leases and self._sees_records and self._has_room()):
+        if not (self.sees_leases and self.sees_records and self._has_room()):
             return
         alive = self._who_is_alive(now)
         if alive != self._alive.ids:
@@ -361,7 +340,7 @@ class Member:
                 self._claim_filed(key, now)
 
     def _who_is_alive(self, now: Now) -> tuple[str, ...]:
-        """Those who can take one more connection, by what is seen of them."""
+        """The workers that seem to be alive and can take one more connection."""
         others = self.others
         return tuple(
             sorted(

@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from rxnodes.lifecycle.events import Stopped
+from rxnodes.lifecycle.states import CloseCode, Initiator
+
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from rxnodes.errors import RxNodesError
     from rxnodes.lifecycle.events import LifecycleEvent
 
 __all__ = ["ABORT", "Entry", "Lease", "Record", "Tail", "Wish"]
@@ -17,7 +23,7 @@ ABORT = 1006
 class Wish(NamedTuple):
     """What the fleet is to do with a connection: the last command that changed anything.
 
-    Sessions up to `after` are none that it asks for: a live one of them is to end. Where `run` is set, one behind them
+    It does not ask for sessions up to `after`: a live one of them is to end. Where `run` is set, one behind them
     is to begin, unless one has ended by itself since: then the wish is fulfilled, see `Tail.fulfilled`.
 
     Attributes:
@@ -81,6 +87,35 @@ class Tail(NamedTuple):
     has_opened: bool = False
     began_at: float = 0.0
 
+    def unseen_end(self, connection: str, at: datetime, error: RxNodesError) -> Stopped:
+        """The `Stopped` of its session, where nobody knows how that ended, nor what it had carried.
+
+        Args:
+            connection: The connection's name.
+            at: When it was found to have ended.
+            error: Why nothing more is known.
+        """
+        return Stopped(
+            connection=connection,
+            session=self.session,
+            attempt=self.attempt,
+            at=at,
+            code=int(CloseCode.ABNORMAL_CLOSURE),
+            reason="",
+            was_clean=False,
+            initiator=Initiator.NETWORK,
+            opened=self.has_opened,
+            duration=max(0.0, at.timestamp() - self.began_at),
+            attempts=self.attempt,
+            messages_received=0,
+            bytes_received=0,
+            messages_sent=0,
+            bytes_sent=0,
+            unsent=0,
+            undelivered=0,
+            error=error,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -91,8 +126,8 @@ class Entry:
         event: What happened; `None`: the worker has begun to hold the connection.
         after: How the connection stands behind it, with the entry's own epoch and id. Its sequence number is not known
             before it is written.
-        behind: The sequence number of the connection's entry before this one, so that who reads the log sees whether
-            one is missing; 0: it is the first. Whoever appends it says so; `None`: nobody has.
+        behind: The sequence number of the connection's entry before this one, so that a reader of the log sees
+            whether one is missing; 0: it is the first. It is set when the entry is appended; `None`: not yet.
         published: For `Dropped` and `Stopped`: how many messages of the attempt were published for observers; `None`:
             its writer does not know, because another worker held the connection.
     """

@@ -1,4 +1,4 @@
-"""Answers what is asked of the worker that holds a connection: to send messages, and to publish those that come."""
+"""Answers requests to the worker that holds a connection: to send messages, and to publish those that come."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-from rxnodes.fleet.asking import NOT_HELD, AskForMessages, AskToSend, ask_of, from_letter, outcomes_letter
+from rxnodes.fleet.asking import NOT_HELD, AskForMessages, AskToSend, ask_of, outcomes_letter, position_letter
 from rxnodes.fleet.letters import Unreadable, name_of, token
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rxnodes.connection.connection import Connection
-    from rxnodes.fleet.asking import From
-    from rxnodes.fleet.store import Request, Store, Watch
+    from rxnodes.fleet.asking import Position
+    from rxnodes.fleet.store import Request, Store
 
 __all__ = ["Answering", "Held", "Publishing"]
 
@@ -30,19 +30,19 @@ class Publishing(Protocol):
     """The messages of a connection that is held here, for observers: `Published` or `Kept`."""
 
     def prepare(self, session: int, attempt: int, go: Callable[[], None]) -> None:
-        """An attempt is about to be dialled, by `go`, once those are known who are interested."""
+        """An attempt is about to be dialled: finds out who is interested, and then calls `go`."""
         ...
 
     def finish(self) -> int:
-        """The attempt has ended: how many messages of it observers are to be told."""
+        """The attempt has ended: how many messages of it observers are to expect."""
         ...
 
     def when_written(self, act: Callable[[], None]) -> None:
-        """Calls a function once all that has come is on its way."""
+        """Calls a function once all messages that have come are on their way."""
         ...
 
-    async def begin(self) -> From:
-        """Somebody is interested: where the messages are, or will be."""
+    async def begin(self) -> Position:
+        """Somebody is interested: returns where the messages are, or will be."""
         ...
 
     def close(self) -> None:
@@ -64,7 +64,7 @@ class Held:
 
 
 class Answering:
-    """Answers what is asked of a worker, by one subscription for all of its connections. On the loop's thread.
+    """Answers requests to a worker, by one subscription for all of its connections. On the loop's thread.
 
     Args:
         store: The fleet's store.
@@ -73,22 +73,14 @@ class Answering:
     """
 
     def __init__(self, store: Store, worker: str, held: Callable[[str], Held | None]) -> None:
-        self._store = store
-        self._worker = worker
         self._held = held
         self._done: OrderedDict[str, None] = OrderedDict()
-        self._watch: Watch | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-
-    def open(self) -> None:
-        """Answers from here on."""
-        self._watch = self._store.serve(f"send.{token(self._worker)}.*", self._on_request)
+        self._watch = store.serve(f"send.{token(worker)}.*", self._on_request)
 
     def close(self) -> None:
         """Answers nothing more."""
-        if self._watch is not None:
-            self._watch.close()
-            self._watch = None
+        self._watch.close()
         for task in self._tasks:
             task.cancel()
 
@@ -104,16 +96,14 @@ class Answering:
         if held is None:
             request.answer(NOT_HELD)
         elif isinstance(asked, AskForMessages):
-            self._keep(asyncio.get_running_loop().create_task(_begin(held.published, request)))
+            task = asyncio.get_running_loop().create_task(_begin(held.published, request))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         elif asked.id not in self._done:
             self._done[asked.id] = None
             if len(self._done) > REMEMBERED:
                 self._done.popitem(last=False)
             _send(held.connection, messages, request)
-
-    def _keep(self, task: asyncio.Task[None]) -> None:
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 def _send(connection: Connection, messages: list[str | bytes], request: Request) -> None:
@@ -132,4 +122,4 @@ def _send(connection: Connection, messages: list[str | bytes], request: Request)
 
 
 async def _begin(published: Publishing, request: Request) -> None:
-    request.answer(from_letter(await published.begin()))
+    request.answer(position_letter(await published.begin()))

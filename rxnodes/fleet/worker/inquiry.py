@@ -18,7 +18,7 @@ ASK_FOR: Final = 0.5
 
 
 async def may_listen(store: Store, subject: str) -> bool:
-    """Whether anybody answers there, or that is not known."""
+    """Whether anybody answers on a subject. Also true where that is not known."""
     try:
         await store.request(subject, b"", timeout=ASK_FOR)
     except NobodyThere:
@@ -31,8 +31,8 @@ async def may_listen(store: Store, subject: str) -> bool:
 class Inquiry:
     """One question at a time, for all connections of a worker. On the loop's thread.
 
-    Who asks while a question is under way shares the next one: the answer to this one may be older than an interest
-    that was there before.
+    A caller that comes while a question is under way shares the next one, because an observer may have come since this
+    one was asked.
 
     Args:
         store: The fleet's store.
@@ -44,10 +44,10 @@ class Inquiry:
         self._next: asyncio.Task[bool] | None = None
 
     async def is_anybody_there(self) -> bool:
-        """Whether anybody is interested in the messages of any connection, or that is not known."""
+        """Whether anybody is interested in the messages of any connection. Also true where that is not known."""
         if self._next is None:
             self._next = asyncio.get_running_loop().create_task(self._ask_behind(self._asked))
-        # Who gives up waits no more; the others do.
+        # A caller that gives up must not end the question for the others.
         return await asyncio.shield(self._next)
 
     async def _ask_behind(self, before: asyncio.Task[bool] | None) -> bool:

@@ -8,7 +8,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from rxnodes.errors import RxNodesError
-from rxnodes.fleet.asking import From, from_letter, interest_subject
+from rxnodes.fleet.asking import Position, interest_subject, position_letter
 from rxnodes.fleet.letters import Batch, batch_letter
 from rxnodes.fleet.store import StoreError, StoreFull, TooLarge, Unknown
 from rxnodes.fleet.worker.inquiry import ASK_FOR
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Kept"]
 
-#: How many bytes or characters may wait to be kept, before the socket is read no further; and go together at most.
+#: Beyond how many waiting bytes or characters the socket is read no further, and how many go together at most.
 MOST_WAITING: Final = 4 * 1024 * 1024
 AT_ONCE: Final = 256 * 1024
 #: For how many seconds the end of a session waits for its messages to be kept.
@@ -40,8 +40,8 @@ logger = logging.getLogger("rxnodes")
 class Kept:
     """The messages of one connection, all of which are kept. On the loop's thread, while it is held here.
 
-    They are written one batch behind the other. What comes meanwhile waits and goes together. Where too much waits,
-    because the store is slow or away, the socket is read no further. It stands in the place of `Published`.
+    They are written one batch behind the other. Messages that come meanwhile wait, and go together. Where too much
+    waits, because the store is slow or away, the socket is read no further. It stands in the place of `Published`.
 
     Args:
         connection: The connection.
@@ -55,7 +55,7 @@ class Kept:
         self._epoch = epoch
         self._attempt = (0, 0)
         self._count = 0
-        # Where the messages of the attempt begin; `None`: that has not been asked yet.
+        # The sequence behind which the messages of the attempt are; `None`: nobody has asked yet.
         self._behind: int | None = None
         self._last: int | None = None
         self._waiting: list[tuple[tuple[int, int], int, Any]] = []
@@ -78,14 +78,14 @@ class Kept:
         self._asking = asyncio.get_running_loop().create_task(self._begin((session, attempt), go))
 
     async def _begin(self, attempt: tuple[int, int], go: Callable[[], None]) -> None:
-        # Of the attempt before, all is kept by then.
+        # By then all messages of the attempt before are kept.
         await self._is_written.wait()
         self._attempt, self._count = attempt, 0
         self._behind = await self._find_last()
-        # Whoever comes later asks.
+        # An observer that comes later asks.
         with contextlib.suppress(StoreError):
             subject = interest_subject(self._connection.name)
-            await self._store.request(subject, from_letter(self._position), timeout=ASK_FOR)
+            await self._store.request(subject, position_letter(self._position), timeout=ASK_FOR)
         self._asking = None
         go()
 
@@ -94,7 +94,7 @@ class Kept:
         return self._count
 
     def when_written(self, act: Callable[[], None]) -> None:
-        """Calls a function once all that has come is kept, but some seconds later at the latest."""
+        """Calls a function once all messages that have come are kept, or after some seconds."""
         if self._is_written.is_set():
             act()
             return
@@ -106,15 +106,15 @@ class Kept:
             async with asyncio.timeout(END_WITHIN):
                 await self._is_written.wait()
 
-    async def begin(self) -> From:
+    async def begin(self) -> Position:
         """Somebody is interested: says where the messages are."""
         if self._behind is None:
             self._behind = await self._find_last()
         return self._position
 
     @property
-    def _position(self) -> From:
-        return From(*self._attempt, self._count + 1, self._behind)
+    def _position(self) -> Position:
+        return Position(*self._attempt, self._count + 1, self._behind)
 
     def close(self) -> None:
         """Keeps nothing more: the connection is not held here any more."""
@@ -166,7 +166,7 @@ class Kept:
         self._is_written.set()
 
     def _next(self) -> tuple[tuple[int, int], int, Any]:
-        """What is written next, as one: messages of one kind and one attempt."""
+        """Takes the messages that are written next, as one: of one kind, and of one attempt."""
         attempt, first, messages = self._waiting.pop(0)
         together = list(messages)
         size = sum(map(len, together))
@@ -205,7 +205,7 @@ class Kept:
             await self._write(attempt, first + half, messages[half:])
 
     def _tell_full(self, error: StoreError) -> None:
-        """The store has no room: that is told once, until it has."""
+        """Reports once that the store has no room, until it has some again."""
         if isinstance(error, StoreFull) and not self._is_full:
             self._is_full = True
             says = f"{self._connection.name!r}: the fleet's store has no room for messages, and none is read any more"

@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
-from rxnodes.fleet.letters import Unreadable, entry_of
+from rxnodes.fleet.reading import readable
 
 if TYPE_CHECKING:
-    from rxnodes.fleet.rules.values import Entry, Tail
     from rxnodes.fleet.store import Logged, Store, Watch
+    from rxnodes.fleet.worker.elsewhere import Elsewhere
 
 __all__ = ["LogFollower"]
 
-logger = logging.getLogger("rxnodes")
-
 #: How many seconds the log is still read when nobody needs it any more: one command often follows another.
 LINGER: Final = 5.0
-
-
-class Follows(Protocol):
-    """A connection for which the log is read."""
-
-    name: str
-
-    def see(self, entry: Entry, tail: Tail) -> None:
-        """An entry has come."""
-        ...
 
 
 class LogFollower:
@@ -40,13 +27,13 @@ class LogFollower:
     def __init__(self, store: Store) -> None:
         self._store = store
         # Who follows, and behind which sequence number: the watch may lag behind what was read.
-        self._following: dict[str, tuple[Follows, int]] = {}
+        self._following: dict[str, tuple[Elsewhere, int]] = {}
         # The last entry of each connection, while the log is read: nobody may have followed that connection yet.
         self._lasts: dict[str, Logged] = {}
         self._watch: Watch | None = None
         self._lingering: asyncio.TimerHandle | None = None
 
-    def follow(self, connection: Follows, behind: int) -> None:
+    def follow(self, connection: Elsewhere, behind: int) -> None:
         """Reads the log for a connection: the last entry behind this sequence number, if any, and all that come."""
         self._following[connection.name] = (connection, behind)
         if self._lingering is not None:
@@ -57,7 +44,7 @@ class LogFollower:
         elif (last := self._lasts.get(connection.name)) is not None:
             self._tell(last)
 
-    def unfollow(self, connection: Follows) -> None:
+    def unfollow(self, connection: Elsewhere) -> None:
         """Reads it no longer."""
         self._following.pop(connection.name, None)
         if not self._following and self._watch is not None and self._lingering is None:
@@ -84,7 +71,7 @@ class LogFollower:
         """What is missing comes later: nobody here waits for it to be complete."""
 
     def gap(self, reason: str) -> None:  # noqa: ARG002 - as the store has it
-        """The log is told again. The last entry of each connection is enough."""
+        """All entries come again. The last one of each connection is enough."""
         self._lasts.clear()
         self._following = {name: (connection, 0) for name, (connection, _) in self._following.items()}
 
@@ -92,9 +79,5 @@ class LogFollower:
         connection, behind = self._following.get(entry.name, (None, 0))
         if connection is None or entry.sequence <= behind:
             return
-        try:
-            read = entry_of(entry.value)
-        except Unreadable as error:
-            logger.warning("%s: an entry of the log cannot be read: %s", entry.name, error)
-        else:
-            connection.see(read, read.at(entry.sequence))
+        for read, tail in readable((entry,)):
+            connection.see(read, tail)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
-from rxnodes.fleet.asking import From, interest_subject, messages_subject
+from rxnodes.fleet.asking import Position, interest_subject, messages_subject
 from rxnodes.fleet.letters import Batch, batch_letter
 from rxnodes.fleet.store import TooLarge
 from rxnodes.fleet.worker.inquiry import may_listen
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = ["ASK_EVERY", "Published"]
 
-#: How many seconds lie between two questions while messages are published, whether anybody still is.
+#: Seconds between two questions whether anybody still is interested, while messages are published.
 ASK_EVERY: Final = 5.0
 
-#: The least time between two publications, in seconds: what comes meanwhile goes together, what comes alone at once.
+#: The least seconds between two publications. Messages that come meanwhile go together, one that comes alone at once.
 PACE: Final = 0.002
 #: How many messages go together at most.
 AT_ONCE: Final = 4096
@@ -36,9 +36,9 @@ logger = logging.getLogger("rxnodes")
 class Published:
     """The messages of one connection, for those who are interested. On the loop's thread, while it is held here.
 
-    Whether anybody is, is asked before each dial; who becomes so later says it by `begin`. The messages of an attempt
-    are numbered from the first that is published. While nobody is interested, none is looked at. The messages of one
-    read go together, and where reads follow each other closely, those of several.
+    It asks before each dial whether anybody is. An observer that becomes interested later says so, by `begin`. The
+    messages of an attempt are numbered from the first that is published. While nobody is interested, none is looked at.
+    The messages of one read go together, and so do those of reads that follow each other closely.
 
     Args:
         connection: The connection.
@@ -79,14 +79,14 @@ class Published:
         return self._count
 
     def when_written(self, act: Callable[[], None]) -> None:
-        """Calls a function once all that has come is published, which it is."""
+        """Calls a function at once: all messages that have come are published already."""
         act()
 
-    async def begin(self) -> From:
-        """Somebody is interested: publishes from here on, and says from where on that is."""
+    async def begin(self) -> Position:
+        """Somebody is interested: publishes from here on, and returns the number of the next message."""
         self._flush()
         self._follow()
-        return From(*self._attempt, self._count + 1)
+        return Position(*self._attempt, self._count + 1)
 
     def close(self) -> None:
         """Publishes nothing more: the connection is not held here any more."""
@@ -97,7 +97,7 @@ class Published:
 
     def _ask(self, behind: Callable[[], None]) -> None:
         if self._asking is not None:
-            # Its answer is about an attempt before.
+            # Its answer is about the attempt before.
             self._asking.cancel()
         self._asking = asyncio.get_running_loop().create_task(self._find_out(behind))
 
@@ -113,7 +113,7 @@ class Published:
 
     def _follow(self) -> None:
         if self._following is None:
-            # Of ours, which subscribers cannot be harmed by.
+            # Among the nodes' own subscriptions, where it cannot harm those of users.
             self._following = self._connection.for_nodes.batches(is_binary=None).subscribe(self._take)
         if self._next_question is None:
             self._next_question = asyncio.get_running_loop().call_later(ASK_EVERY, self._ask_again)
@@ -131,9 +131,9 @@ class Published:
         self._next_question = None
         if self._asking is None and self._has_published:
             self._has_published = False
-            self._ask(_nothing)
+            self._ask(lambda: None)
         else:
-            # Where nothing was published, nothing was published in vain.
+            # Nothing was published, so nothing was published in vain.
             self._follow()
 
     # Messages
@@ -178,7 +178,3 @@ class Published:
                 half = len(messages) // 2
                 self._publish_from(first, messages[:half])
                 self._publish_from(first + half, messages[half:])
-
-
-def _nothing() -> None:
-    """Nothing waits for the answer."""

@@ -9,15 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from rxnodes.errors import RxNodesError
-from rxnodes.fleet.letters import (
-    Unreadable,
-    entry_letter,
-    entry_of,
-    lease_letter,
-    lease_of,
-    record_letter,
-    record_of,
-)
+from rxnodes.fleet.errands import Errands
+from rxnodes.fleet.letters import Unreadable, entry_letter, lease_letter, lease_of, record_letter
+from rxnodes.fleet.reading import record_at, tail_at
 from rxnodes.fleet.rules.inputs import (
     Append,
     Appended,
@@ -31,16 +25,14 @@ from rxnodes.fleet.rules.inputs import (
 )
 from rxnodes.fleet.rules.lease import RENEWALS
 from rxnodes.fleet.rules.member import DeleteLease, PutLease, ReadLease
-from rxnodes.fleet.rules.values import Record, Tail
 from rxnodes.fleet.store import Refused, StoreError, Unknown
-from rxnodes.fleet.worker.errands import Errands
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from rxnodes.fleet.rules.inputs import Input
     from rxnodes.fleet.rules.member import Member, Now
-    from rxnodes.fleet.rules.values import Lease
+    from rxnodes.fleet.rules.values import Lease, Record, Tail
     from rxnodes.fleet.store import Store
 
 __all__ = ["Operations"]
@@ -49,6 +41,8 @@ T = TypeVar("T")
 
 logger = logging.getLogger("rxnodes")
 
+#: How many connections are read and written at once.
+AT_ONCE: Final = 128
 #: Seconds to wait where the store does not answer, at first and at most.
 SHORTEST_WAIT: Final = 0.02
 LONGEST_WAIT: Final = 0.5
@@ -64,8 +58,8 @@ class Operations:
         rules: The worker's part in the fleet.
         lease: The seconds of its lease.
         now: What time it is.
-        answered: Called whenever the rules were told something.
-        tell_full: Told for which connection the store takes nothing more, once until it takes something.
+        answered: Called behind each answer that the rules were given.
+        tell_full: Called with a connection for which the store takes nothing more, once until it takes something.
 
     Attributes:
         is_lease_gone: Whether the store has no lease of this worker that it could take away.
@@ -86,7 +80,7 @@ class Operations:
         self._now = now
         self._answered = answered
         self._on_full = tell_full
-        self._errands = Errands()
+        self._errands = Errands(AT_ONCE)
         # With a short lease there is no time for long waits.
         self._longest_wait = min(LONGEST_WAIT, lease / (2 * RENEWALS))
         self._without_room: set[str] = set()
@@ -194,7 +188,7 @@ class Operations:
         self._feed(name, result)
 
     def _tell_full(self, name: str, error: StoreError) -> None:
-        """The store has no room: nothing goes on until it has. That is told once."""
+        """Reports once that the store has no room. Nothing goes on until it has some."""
         if name in self._without_room:
             return
         self._without_room.add(name)
@@ -202,16 +196,14 @@ class Operations:
 
     async def _read_last(self, name: str, operation: int) -> None:
         async def read() -> Tail:
-            stands = await self._store.last(name)
-            return Tail() if stands is None else entry_of(stands.value).at(stands.revision)
+            return tail_at(await self._store.last(name))
 
         for tail in await self._read(read, partial(self._is_current, name, operation)):
             self._feed(name, LastRead(operation, tail))
 
     async def _read_record(self, name: str, operation: int) -> None:
         async def read() -> tuple[Record, int]:
-            stands = await self._store.read_record(name)
-            return (Record(), 0) if stands is None else (record_of(stands.value), stands.revision)
+            return record_at(await self._store.read_record(name))
 
         for record, revision in await self._read(read, partial(self._is_current, name, operation)):
             self._feed(name, RecordRead(operation, record, revision))

@@ -11,15 +11,15 @@ from rxnodes.fleet.ordering import TAKEN, Leave, order_of, order_subject
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from rxnodes.fleet.store import Request, Store
+    from rxnodes.fleet.store import Request, Store, Watch
 
-__all__ = ["Orders"]
+__all__ = ["take_orders"]
 
 logger = logging.getLogger("rxnodes")
 
 
-class Orders:
-    """Takes orders to one worker, from when it has joined until it has no lease any more.
+def take_orders(store: Store, worker: str, leave: Callable[[], None], let_go: Callable[[Iterable[str]], None]) -> Watch:
+    """Takes orders to one worker, until the watch is closed.
 
     Args:
         store: The fleet's store.
@@ -28,19 +28,7 @@ class Orders:
         let_go: Has it let connections go.
     """
 
-    def __init__(
-        self, store: Store, worker: str, leave: Callable[[], None], let_go: Callable[[Iterable[str]], None]
-    ) -> None:
-        self._worker = worker
-        self._leave = leave
-        self._let_go = let_go
-        self._watch = store.serve(order_subject(worker), self._on_request)
-
-    def close(self) -> None:
-        """Takes none any more."""
-        self._watch.close()
-
-    def _on_request(self, request: Request) -> None:
+    def on_request(request: Request) -> None:
         try:
             order = order_of(request.message.payload)
         except Unreadable as error:
@@ -49,7 +37,9 @@ class Orders:
         # First, because draining may end what carries the answer.
         request.answer(TAKEN)
         if isinstance(order, Leave):
-            logger.info("worker %s is asked to leave its fleet", self._worker)
-            self._leave()
+            logger.info("worker %s is asked to leave its fleet", worker)
+            leave()
         else:
-            self._let_go(order.names)
+            let_go(order.names)
+
+    return store.serve(order_subject(worker), on_request)

@@ -1,12 +1,12 @@
-"""Where a worker steers a connection from: what the connection tells and is asked for, and what the rules order."""
+"""A worker's seat at one connection: it hears events and commands, and carries out what the rules order."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from rxnodes.fleet.letters import record_of
+from rxnodes.fleet.reading import record_at
 from rxnodes.fleet.remote.sends import Sends
 from rxnodes.fleet.rules.inputs import (
     Abort,
@@ -25,7 +25,7 @@ from rxnodes.fleet.rules.inputs import (
 )
 from rxnodes.fleet.rules.machine import Phase
 from rxnodes.fleet.rules.values import ABORT, Wish
-from rxnodes.fleet.worker.elsewhere import Elsewhere, Reads
+from rxnodes.fleet.worker.elsewhere import Elsewhere
 from rxnodes.fleet.worker.kept import Kept
 from rxnodes.fleet.worker.messages import Published
 from rxnodes.fleet.worker.seat_commands import Look, SeatCommand
@@ -33,65 +33,23 @@ from rxnodes.lifecycle.events import Dropped, Opened, Stopped
 from rxnodes.lifecycle.states import Initiator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable
     from datetime import datetime
 
     from rxnodes.connection.connection import Connection
     from rxnodes.connection.protocols import Helm
     from rxnodes.errors import RxNodesError
     from rxnodes.fleet.remote.commander import Command
-    from rxnodes.fleet.rules.inputs import Effect, Input
+    from rxnodes.fleet.rules.inputs import Effect
     from rxnodes.fleet.rules.machine import State
     from rxnodes.fleet.rules.values import Record, Tail
-    from rxnodes.fleet.store import Store
     from rxnodes.fleet.worker.answering import Publishing
-    from rxnodes.fleet.worker.inquiry import Inquiry
+    from rxnodes.fleet.worker.worker import Worker
     from rxnodes.lifecycle.events import Connecting, LifecycleEvent
     from rxnodes.lifecycle.inputs import Reported
     from rxnodes.transport.receipts import Receipt, SharedOutcome
 
-__all__ = ["Seat", "Seats"]
-
-
-class Seats(Reads, Protocol):
-    """The worker, as its seats see it."""
-
-    store: Store
-    inquiry: Inquiry
-    #: The names of connections whose messages are kept.
-    kept: Collection[str]
-    has_ever_joined: bool
-    #: What was commanded before that.
-    wishes: dict[str, Wish]
-
-    @property
-    def is_running(self) -> bool:
-        """Whether it has been entered, and has not left yet."""
-        ...
-
-    def state(self, name: str) -> State:
-        """Where it stands towards a connection."""
-        ...
-
-    def feed(self, name: str, input_: Input) -> None:
-        """Something has happened to a connection."""
-        ...
-
-    def know(self, name: str, record: Record, revision: int) -> None:
-        """A record stands like this."""
-        ...
-
-    def give(self, seat: Seat) -> None:
-        """Writes the commands of a connection, which has one more."""
-        ...
-
-    def find_out_later(self, seat: Seat) -> None:
-        """Asks a seat to find out how its connection stands, once its record may be read, or has been seen."""
-        ...
-
-    def remove(self, name: str) -> None:
-        """Lets a connection go, and claims it no more."""
-        ...
+__all__ = ["Seat"]
 
 
 class Seat:
@@ -99,27 +57,27 @@ class Seat:
 
     Args:
         connection: The connection.
-        seats: The worker.
+        worker: The worker.
 
     Attributes:
         name: The connection's name.
         connection: The connection.
-        helm: What it is steered by.
-        commands: What was asked for here and is not written yet, in order.
+        helm: Steers it.
+        commands: The commands given here that are not written yet, in order.
         published: Its messages, for observers, while it is held here.
     """
 
     __slots__ = (
-        *("_begun", "_dial", "_elsewhere", "_is_resolving", "_is_stopping", "_is_wiring", "_release", "_seats"),
-        *("_sends", "_stopping", "_stops", "commands", "connection", "helm", "name", "published"),
+        *("_begun", "_dial", "_elsewhere", "_is_resolving", "_is_stopping", "_is_wiring", "_release", "_sends"),
+        *("_stopping", "_stops", "_worker", "commands", "connection", "helm", "name", "published"),
     )
 
-    def __init__(self, connection: Connection, seats: Seats) -> None:
+    def __init__(self, connection: Connection, worker: Worker) -> None:
         self.name = connection.name
         self.commands: list[Command] = []
         self.connection = connection
         self.published: Publishing | None = None
-        self._seats = seats
+        self._worker = worker
         self._is_wiring = False
         self._begun = 0
         self._stops: Callable[[], None] | None = None
@@ -128,9 +86,9 @@ class Seat:
         # Whether the live session was stopped here; and that stop, until the log has its end, or a start comes.
         self._is_stopping = False
         self._stopping: SeatCommand | None = None
-        # How the connection stands where others hold it, while that matters here.
+        # How the connection stands where another worker holds it, while somebody here waits for that.
         self._elsewhere: Elsewhere | None = None
-        # Whether it is just being learned what came of a command: nobody is answered halfway.
+        # Whether the outcome of a command is just being noted: nobody is answered halfway through.
         self._is_resolving = False
         self._sends: Sends | None = None
         self.helm: Helm = connection.for_project.steer(self)
@@ -167,11 +125,11 @@ class Seat:
             self._elsewhere.unfollow()
             if not self._elsewhere.is_live:
                 self._elsewhere = None
-        seats, epoch = self._seats, self.state.epoch
-        if self.name in seats.kept:
-            self.published = Kept(self.connection, seats.store, epoch)
+        worker, epoch = self._worker, self.state.epoch
+        if self.name in worker.kept:
+            self.published = Kept(self.connection, worker.store, epoch)
         else:
-            self.published = Published(self.connection, seats.store, epoch, seats.inquiry)
+            self.published = Published(self.connection, worker.store, epoch, worker.inquiry)
         self._is_wiring = True
         try:
             self.helm.hold()
@@ -185,7 +143,7 @@ class Seat:
         self.helm.let_go()
 
     def _stop(self, stop: Callable[[], None]) -> None:
-        """Ends the session, as soon as it has begun: that may have to wait for what is being told."""
+        """Ends the session as soon as it has begun, which may wait for a delivery to end."""
         if self._begun:
             stop()
         else:
@@ -203,29 +161,29 @@ class Seat:
         assert release is not None
         release(stopped)
         if stopped is None and stopping is not None:
-            # The log may not have it, and then whoever holds the connection next would begin again.
+            # The log may not have this stop. Then the next holder would begin again.
             self._command(stopping)
 
-    # What the connection tells
+    # What the connection reports
 
     def before_dial(self, connecting: Connecting, go: Callable[[], None]) -> None:
         """An attempt begins. It dials once the log has it."""
         self._dial = ((connecting.session, connecting.attempt), go)
         self._begun = connecting.session
-        self._seats.feed(self.name, Dialling(connecting))
+        self._worker.feed(self.name, Dialling(connecting))
         stops, self._stops = self._stops, None
         if stops is not None:
             stops()
 
     def before_stopped(self, stopped: Stopped, release: Callable[[Stopped | None], None]) -> None:
-        """The session is over. It is told once the log has it."""
+        """The session is over. Subscribers see that once the log has it."""
         self._release = release
         is_ours = stopped.initiator is Initiator.LOCAL and stopped.error is None
         if is_ours and not self._is_stopping and self.state.phase is Phase.RUNNING:
-            # It was aborted, which a connection that is live here does by itself.
+            # It was aborted: a connection that is live here does that without its seat.
             self._stopping = self._stop_of_this(ABORT, "")
         self._dial = None
-        ended = partial(self._seats.feed, self.name, Ended(stopped, self._count_published()))
+        ended = partial(self._worker.feed, self.name, Ended(stopped, self._count_published()))
         if self.published is None:
             ended()
         else:
@@ -234,58 +192,53 @@ class Seat:
     def saw(self, event: LifecycleEvent) -> None:
         """Every other lifecycle event."""
         published = self._count_published() if isinstance(event, Dropped) else None
-        self._seats.feed(self.name, Happened(event, published))
+        self._worker.feed(self.name, Happened(event, published))
 
     def _count_published(self) -> int | None:
         """How many messages of the attempt, which has ended, were published."""
         return None if self.published is None else self.published.finish()
 
-    # What is asked for here
+    # Commands that are given here
 
     @property
     def is_live(self) -> bool:
-        """Whether a session is live elsewhere, as far as is known, or it is not known what a command leads to."""
-        if self.commands or self._is_resolving or self.name in self._seats.wishes:
+        """Whether a session is live elsewhere, or the outcome of a command is not known yet."""
+        if self.commands or self._is_resolving or self.name in self._worker.wishes:
             return True
         return self._elsewhere is not None and self._elsewhere.is_live
 
     @property
-    def last_stopped(self) -> Stopped | None:
-        """The `Stopped` of the last session whose end is known here."""
-        return self.connection.last_stopped
-
-    @property
     def state(self) -> State:
         """Where the worker stands towards the connection."""
-        return self._seats.state(self.name)
+        return self._worker.state(self.name)
 
     def start(self) -> None:
-        """A start was asked for."""
-        if not self._seats.has_ever_joined:
+        """Starts the connection, wherever it is held."""
+        if not self._worker.has_ever_joined:
             self._wish()
         elif not self._is_wiring or not self.state.record.wish.id:
-            # What is wired with each holding does not start again what the fleet has stopped.
+            # A pipeline that is wired with each holding must not restart what the fleet has stopped.
             self._command(self._start())
             self._stopping = None
 
     def _start(self) -> SeatCommand:
-        """A start, behind the end of the live session if that was stopped here."""
+        """A start; one that begins behind the live session, if that was stopped here."""
         seen = self.state.ahead
         if self._stopping is not None and self._stopping.about is not None:
             seen = seen._replace(fulfilled=self._stopping.about)
         return SeatCommand(seat=self, is_start=True, seen=seen)
 
     def _wish(self) -> None:
-        """A start was asked for before joining, when the record may have been seen already."""
-        if self._seats.is_running and self.state.revision:
+        """Notes a start from before joining. The record may have been seen already."""
+        if self._worker.is_running and self.state.revision:
             self.settle_wish(self.state.record)
         else:
-            self._seats.wishes[self.name] = Wish(run=True, id=uuid4().hex)
+            self._worker.wishes[self.name] = Wish(run=True, id=uuid4().hex)
 
     def stop(self, code: int, reason: str) -> None:
-        """A stop was asked for."""
-        if not (self._seats.has_ever_joined or self.commands):
-            self._seats.wishes.pop(self.name, None)
+        """Stops the session, wherever it is."""
+        if not (self._worker.has_ever_joined or self.commands):
+            self._worker.wishes.pop(self.name, None)
         elif self._is_running_here():
             self._is_stopping = True
             self._stopping = self._stop_of_this(code, reason)
@@ -294,36 +247,36 @@ class Seat:
             self._command(SeatCommand(seat=self, is_start=False, code=code, reason=reason))
 
     def abort(self) -> None:
-        """An end without ceremony was asked for, of a session that is not here."""
+        """Ends a session that is not here, without a closing handshake."""
         self.stop(ABORT, "")
 
     def _stop_of_this(self, code: int, reason: str) -> SeatCommand:
-        """A stop that touches no wish but the one for which the live session was begun."""
+        """A stop of the live session, which changes no wish that is newer than it."""
         about = self.state.record.wish.id
         return SeatCommand(seat=self, is_start=False, code=code, reason=reason, about=about)
 
     def _is_running_here(self) -> bool:
-        """Whether a session is live here that nobody has asked to end. Its own log tells that it was stopped."""
+        """Whether a session is live here that nobody has stopped yet. Its stop needs no command: the log will tell."""
         state = self.state
         return not self.commands and state.phase is Phase.RUNNING and self._begun == state.session
 
     def _command(self, command: Command) -> None:
-        if not self._seats.is_running:
+        if not self._worker.is_running:
             return
         state = self.state
         if state.is_held and not self.commands and command.wish(state.record, state.ahead) is None:
             # The holder knows both, so this changes nothing.
             return
         self.commands.append(command)
-        self._seats.give(self)
+        self._worker.commander.give(self)
 
     def known(self) -> None:
-        """Nothing that need not be read: commands are rare here."""
+        """Nothing: it has to be read. Commands are rare here."""
 
     def find_out(self) -> None:
-        """Somebody waits for how the connection stands, which nobody here may know."""
-        if not self._seats.is_running or self.name in self._seats.wishes:
-            self._seats.find_out_later(self)
+        """Somebody waits here, where it may not be known how the connection stands."""
+        if not self._worker.is_running or self.name in self._worker.wishes:
+            self._worker.find_out_later(self)
         elif self.state.is_held:
             if not self.state.ahead.is_live:
                 self._look_elsewhere().recall_end(self.state.tail)
@@ -332,23 +285,22 @@ class Seat:
 
     def _look_elsewhere(self) -> Elsewhere:
         if self._elsewhere is None:
-            self._elsewhere = Elsewhere(self, self._seats)
+            self._elsewhere = Elsewhere(self, self._worker)
         return self._elsewhere
 
     def resolve(self, command: Command, record: Record, revision: int, tail: Tail) -> None:
         """A command was written, or changes nothing."""
         self._is_resolving = True
         try:
-            self._seats.know(self.name, record, revision)
+            self._worker.know(self.name, record, revision)
             if not self.state.is_held:
-                # What its wait_started gives may lie anywhere in the log.
-                self._look_elsewhere().learn(tail, is_opening_wanted=command.is_start or isinstance(command, Look))
+                self._look_elsewhere().learn(command, tail)
         finally:
             self._is_resolving = False
         self.note()
 
     def settle_wish(self, record: Record) -> None:
-        """A record is there. What was commanded before joining is the wish only where nobody had wished anything."""
+        """A record was seen. A start from before joining counts only where nobody had wished anything."""
         if not record.wish.id:
             self._command(self._start())
         self.note()
@@ -359,17 +311,17 @@ class Seat:
         self.note()
 
     def send(self, receipt: Receipt) -> None:
-        """A message is to be sent, and the connection is not held here."""
+        """Sends a message through the worker that holds the connection."""
         if self._sends is None:
-            self._sends = Sends(self, self._seats.store, self._holder)
+            self._sends = Sends(self, self._worker.store, self._holder)
         self._sends.send(receipt)
 
     async def _holder(self, looks_again: bool) -> str | None:  # noqa: FBT001 - as `Sends` asks
         """The worker that holds the connection."""
         if not looks_again:
             return self.state.record.holder
-        stands = await self._seats.store.read_record(self.name)
-        return None if stands is None else record_of(stands.value).holder
+        record, _ = record_at(await self._worker.store.read_record(self.name))
+        return record.holder
 
     def settle(self, receipt: Receipt, outcome: SharedOutcome) -> None:
         """Says what became of a message that went to the holder."""
@@ -388,20 +340,20 @@ class Seat:
         self._leave_elsewhere()
         if self._sends is not None:
             self._sends.leave()
-        self._seats.remove(self.name)
-        if not self._begun and self._seats.is_running and self.state.phase in (Phase.STOPPING, Phase.FENCED):
-            # What was to begin had to wait for what is being told, and now never will.
-            self._seats.feed(self.name, NotBegun())
+        self._worker.remove(self.name)
+        if not self._begun and self._worker.is_running and self.state.phase in (Phase.STOPPING, Phase.FENCED):
+            # The session had to wait for a delivery to end, and now will never begin.
+            self._worker.feed(self.name, NotBegun())
 
     # What happens elsewhere
 
     def look_at_wish(self) -> None:
-        """The wish may have changed. It and the log come by two ways: whichever is the last ends what is waited for."""
+        """The wish may have changed. It and the log come by two ways, and the later of them ends the waiting."""
         if self._elsewhere is not None and not self.is_live:
             self.note()
 
     def note(self, event: Opened | Stopped | None = None) -> None:
-        """What was learned of how the connection stands elsewhere: an event, or that nothing is live any more."""
+        """Takes note of an event elsewhere, or that nothing is live there any more."""
         if not self.is_live:
             self._leave_elsewhere()
         if event is not None or not self.is_live:

@@ -32,7 +32,7 @@ class SeatCommand(Command):
     seen: Tail = NO_TAIL
 
     def wish(self, record: Record, tail: Tail) -> Wish | None:
-        """What it makes of the wish; `None`: nothing.
+        """The wish that it leads to; `None`: it changes nothing.
 
         What waits for the log may never get there, or long after the worker has lost its hold. So the command is judged
         with it and without it, and what either asks for is written.

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
-from rxnodes.fleet.letters import Unreadable, lease_of, record_of
-from rxnodes.fleet.rules.values import Record
+from rxnodes.fleet.reading import lease_shown, record_shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rxnodes.fleet.rules.member import Member, Now
+    from rxnodes.fleet.rules.values import Record
     from rxnodes.fleet.store import Seen
 
 __all__ = ["LeaseWatcher", "RecordWatcher"]
-
-logger = logging.getLogger("rxnodes")
 
 
 class LeaseWatcher:
@@ -34,19 +31,17 @@ class LeaseWatcher:
     def seen(self, seen: Seen) -> None:
         """A lease."""
         if seen.value is None:
-            self._rules.lease_gone(seen.name, self._now())
+            self._rules.others.gone(seen.name, self._now().clock)
             return
-        try:
-            lease = lease_of(seen.value)
-        except Unreadable as error:
-            logger.warning("the lease of worker %s cannot be read: %s", seen.name, error)
-            self._rules.lease_changed(seen.name, seen.revision, self._now())
+        lease = lease_shown(seen.name, seen.value)
+        if lease is None:
+            self._rules.others.changed(seen.name, (seen.revision, 0), self._now().clock)
         else:
             self._rules.lease_seen(lease, seen.revision, self._now())
 
     def is_current(self, current: bool) -> None:  # noqa: FBT001 - as the store has it
         """Whether all have been shown."""
-        self._rules.leases_current(is_current=current)
+        self._rules.sees_leases = current
 
 
 class RecordWatcher:
@@ -63,19 +58,10 @@ class RecordWatcher:
 
     def seen(self, seen: Seen) -> None:
         """A record."""
-        if seen.name not in self._rules.names:
-            return
-        if seen.value is None:
-            # Nobody deletes records: the store has lost it.
-            self._know(seen.name, Record(), 0)
-            return
-        try:
-            record = record_of(seen.value)
-        except Unreadable as error:
-            logger.warning("%s: its record cannot be read: %s", seen.name, error)
-        else:
-            self._know(seen.name, record, seen.revision)
+        if seen.name in self._rules.names and (record := record_shown(seen)) is not None:
+            # Nobody deletes records: where one is gone, the store has lost it.
+            self._know(seen.name, record, 0 if seen.value is None else seen.revision)
 
     def is_current(self, current: bool) -> None:  # noqa: FBT001 - as the store has it
         """Whether all have been shown."""
-        self._rules.records_current(is_current=current)
+        self._rules.sees_records = current

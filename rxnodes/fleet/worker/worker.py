@@ -19,46 +19,48 @@ from rxnodes.fleet.remote.watching import Histories
 from rxnodes.fleet.rules.inputs import (
     Append,
     Begin,
+    Drain,
     NotBegun,
     ReadLast,
     ReadRecord,
+    RecordSeen,
     WriteRecord,
 )
-from rxnodes.fleet.rules.member import DeleteLease, Joining, Member, Now, Order, PutLease, ReadLease
+from rxnodes.fleet.rules.member import Joining, Member, Now, Order
 from rxnodes.fleet.worker.answering import Answering, Held
 from rxnodes.fleet.worker.inquiry import Inquiry
 from rxnodes.fleet.worker.lease_guard import LeaseGuard
 from rxnodes.fleet.worker.log_follower import LogFollower
 from rxnodes.fleet.worker.operations import Operations
-from rxnodes.fleet.worker.orders import Orders
+from rxnodes.fleet.worker.orders import take_orders
 from rxnodes.fleet.worker.seat import Seat
 from rxnodes.fleet.worker.watchers import LeaseWatcher, RecordWatcher
 from rxnodes.project.scope import run_to_end
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Collection, Iterable
 
     from rxnodes.connection.connection import Connection
     from rxnodes.errors import RxNodesError
     from rxnodes.fleet.rules.inputs import Effect, Input
     from rxnodes.fleet.rules.machine import State
+    from rxnodes.fleet.rules.member import Duty
     from rxnodes.fleet.rules.values import Record, Wish
-    from rxnodes.fleet.store import Logged, Store, Watch
-    from rxnodes.fleet.worker.log_follower import Follows
+    from rxnodes.fleet.store import Store, Watch
     from rxnodes.project.project import Project
 
 __all__ = ["Worker"]
 
 logger = logging.getLogger("rxnodes")
 
-#: How often the clock is looked at while a lease lasts, and the bounds of the seconds between.
+#: How often the worker looks at the clock while a lease lasts, and the bounds of the seconds between.
 TICKS: Final = 64
 SHORTEST_TICK: Final = 0.02
 LONGEST_TICK: Final = 0.25
 
 
 class Worker:
-    """A project as one of many in a fleet: which of its connections it holds is decided with the others.
+    """A project as one of many in a fleet. Which of its connections it holds it decides together with the others.
 
     It is made on the project's loop, before the project is wired, and entered behind that:
 
@@ -76,7 +78,7 @@ class Worker:
         guard: What the project's transport asks before it reads and writes.
         lease: The seconds of its lease.
         capacity: How many connections it may hold; `None`: any number.
-        settle: So many seconds after joining it claims, so that those who join together share.
+        settle: For how many seconds after joining it claims nothing, so that workers that join together share.
         kept: The names of connections whose messages are kept, in order and without loss.
     """
 
@@ -101,18 +103,17 @@ class Worker:
         self.kept = kept
         self._seats: dict[str, Seat] = {}
         self._member: Member | None = None
-        self._commander = Commander(store)
-        self._follower = LogFollower(store)
-        self._histories = Histories(store)
+        self.commander = Commander(store)
+        self.follower = LogFollower(store)
+        self.histories = Histories(store)
         self._watches: list[Watch] = []
         self._tick: asyncio.TimerHandle | None = None
         self._is_pumping = False
-        self._answering: Answering | None = None
-        self._orders: Orders | None = None
+        self._answering: tuple[Watch, ...] = ()
         self._left = asyncio.Event()
         self.wishes: dict[str, Wish] = {}
         self.has_ever_joined = False
-        # Where somebody waits since before the worker was entered, or before the record was seen.
+        # Seats where somebody has waited since before the worker was entered, or the record was seen.
         self._asked: set[Seat] = set()
         project.steer(self._take)
 
@@ -176,18 +177,18 @@ class Worker:
         await run_to_end(self._leave())
 
     def drain(self) -> None:
-        """Ends its sessions in order, lets everything go, and leaves the fleet: `left` tells when."""
+        """Ends its sessions in order, lets everything go, and leaves the fleet. `left` waits for that."""
         self._rules.drain(self.now())
         self._pump()
 
     async def left(self) -> None:
-        """Waits until it has left the fleet because it was told to `drain`, by whomever."""
+        """Waits until it has left the fleet, after `drain` or an order to leave."""
         await self._left.wait()
 
     def let_go(self, names: Iterable[str]) -> None:
         """Ends the sessions of these connections in order, and lets them go. Anybody may claim them."""
         for name in names:
-            self._rules.let_go(name, self.now())
+            self._rules.feed(name, Drain(), self.now())
         self._pump()
 
     async def _leave(self) -> None:
@@ -197,10 +198,10 @@ class Worker:
         finally:
             if self._tick is not None:
                 self._tick.cancel()
-            await self._commander.finish(0.0)
+            await self.commander.finish(0.0)
             await self._operations.end()
-            self._follower.close()
-            self._histories.close()
+            self.follower.close()
+            self.histories.close()
             for watch in self._watches:
                 watch.close()
             await self.store.close()
@@ -222,21 +223,21 @@ class Worker:
     # What the rules order
 
     def _pump(self) -> None:
-        """Carries out what the rules order. What that leads to comes behind it."""
+        """Carries out what the rules order, and then what that leads to."""
         if self._is_pumping:
             return
         self._is_pumping = True
         try:
-            while (order := self._rules.taken()) is not None:
-                self._perform(order)
+            while (duty := self._rules.taken()) is not None:
+                self._perform(duty)
         finally:
             self._is_pumping = False
         self._guard.until = self._rules.own.until if self._rules.has_joined else float("-inf")
         if self._rules.has_left and self._operations.is_lease_gone:
             self._left.set()
 
-    def _perform(self, order: Order | PutLease | ReadLease | DeleteLease | Joining) -> None:
-        match order:
+    def _perform(self, duty: Duty) -> None:
+        match duty:
             case Order(name, Append() | WriteRecord() | ReadLast() | ReadRecord() as effect):
                 self._operations.on_connection(name, effect)
             case Order(name, effect):
@@ -244,20 +245,18 @@ class Worker:
             case Joining(worker, has_joined):
                 self._note_joining(worker, has_joined=has_joined)
             case _:
-                self._operations.on_lease(order)
+                self._operations.on_lease(duty)
 
     def _note_joining(self, worker: str, *, has_joined: bool) -> None:
-        if self._answering is not None:
-            self._answering.close()
-            self._answering = None
-        if self._orders is not None:
-            self._orders.close()
-            self._orders = None
+        for watch in self._answering:
+            watch.close()
+        self._answering = ()
         if has_joined:
             self.has_ever_joined = True
-            self._answering = Answering(self.store, worker, self._held_here)
-            self._answering.open()
-            self._orders = Orders(self.store, worker, self.drain, self.let_go)
+            self._answering = (
+                Answering(self.store, worker, self._held_here),
+                take_orders(self.store, worker, self.drain, self.let_go),
+            )
             logger.info("worker %s has joined its fleet", worker)
         elif self._rules.has_left:
             logger.info("worker %s has left its fleet", worker)
@@ -285,7 +284,7 @@ class Worker:
         try:
             seat.perform(effect)
         except Exception:
-            # Those of the other connections are carried out all the same.
+            # Effects on other connections are carried out all the same.
             logger.exception("%s: %s could not be carried out", name, type(effect).__name__)
 
     def _tell_full(self, name: str, error: RxNodesError) -> None:
@@ -305,8 +304,8 @@ class Worker:
         self._pump()
 
     def know(self, name: str, record: Record, revision: int) -> None:
-        """A record stands like this."""
-        self._rules.record_seen(name, record, revision, self.now())
+        """Takes note of a record."""
+        self._rules.feed(name, RecordSeen(record, revision), self.now())
         self._pump()
         seat = self._seats.get(name)
         if revision and self.wishes.pop(name, None) is not None and seat is not None:
@@ -315,30 +314,14 @@ class Worker:
         elif seat is not None:
             seat.look_at_wish()
 
-    def give(self, seat: Seat) -> None:
-        """Writes the commands of a connection, which has one more."""
-        self._commander.give(seat)
-
     def find_out_later(self, seat: Seat) -> None:
-        """Asks a seat to find out how its connection stands, once its record may be read, or has been seen."""
+        """Lets a seat find out how its connection stands, once its record may be read, or has been seen."""
         self._asked.add(seat)
 
     def _find_out(self, seat: Seat) -> None:
         if seat in self._asked:
             self._asked.remove(seat)
             seat.find_out()
-
-    def follow(self, connection: Follows, behind: int) -> None:
-        """Reads the log for a connection that is held elsewhere, behind this sequence number."""
-        self._follower.follow(connection, behind)
-
-    def unfollow(self, connection: Follows) -> None:
-        """Reads it no longer."""
-        self._follower.unfollow(connection)
-
-    def read_history(self, name: str, tell: Callable[[list[Logged]], None]) -> None:
-        """Reads the entries of a connection that are kept, and tells them."""
-        self._histories.read(name, tell)
 
     def remove(self, name: str) -> None:
         """Lets a connection go, and claims it no more."""

@@ -263,7 +263,7 @@ async def test_it_waits_where_no_server_answers(tmp_path, caplog):
         while "No NATS server answers" not in caplog.text:
             await asyncio.sleep(0.01)
     try:
-        assert f"answers at 127.0.0.1:{server.port}: Connect call failed" in caplog.text
+        assert f"answers at 127.0.0.1:{server.port}: Connection refused" in caplog.text
         await server.start()
         await asyncio.wait_for(opening, 10)
         assert store.is_connected

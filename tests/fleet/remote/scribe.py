@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import replace
 from itertools import count
 
@@ -12,15 +13,16 @@ from rxnodes.fleet.asking import (
     ANY_INTEREST,
     NOT_HELD,
     AskForMessages,
-    From,
+    Position,
     ask_of,
-    from_letter,
     interest_subject,
     messages_subject,
     outcomes_letter,
+    position_letter,
     send_subject,
 )
 from rxnodes.fleet.letters import Batch, batch_letter, entry_letter, entry_of, record_letter, record_of
+from rxnodes.fleet.remote.fleet import Fleet
 from rxnodes.fleet.rules.values import Entry, Record, Tail
 from rxnodes.fleet.store import NobodyThere
 from rxnodes.lifecycle.events import Connecting, Dropped, Opened, Stopped
@@ -121,7 +123,7 @@ class Scribe:
             request.answer(NOT_HELD)
         elif isinstance(asked, AskForMessages):
             self.is_publishing = True
-            request.answer(from_letter(From(self.tail.session, self.tail.attempt, self.published + 1)))
+            request.answer(position_letter(Position(self.tail.session, self.tail.attempt, self.published + 1)))
         else:
             receipts = [Receipt(None, *it, None) for it in zip(asked.payloads, asked.texts, strict=True)]
             self.sent += [it.payload.decode() if it.is_text else it.payload for it in receipts]
@@ -135,6 +137,16 @@ class Scribe:
 async def settled(seconds=0.1):
     """Lets everything that is under way arrive. In virtual time."""
     await asyncio.sleep(seconds)
+
+
+@contextlib.asynccontextmanager
+async def from_outside(*, is_held=False):
+    """A connection of a fleet from outside, one who writes as its holder, and the engine."""
+    engine, scribe = await in_memory()
+    if is_held:
+        await scribe.claim()
+    async with Fleet(engine.store()) as fleet:
+        yield fleet.websocket("chat"), scribe, engine
 
 
 async def in_memory():

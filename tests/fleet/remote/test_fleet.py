@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 from fleet.memory_store import Chance, MemoryEngine, lost_answer, lost_request, refused_for_nothing
-from fleet.remote.scribe import Scribe, in_memory, settled
+from fleet.remote.scribe import Scribe, from_outside, in_memory, settled
 from reactivex import operators as ops
 
 from rxnodes import ConnectionState, RxNodesError, pulse
@@ -114,9 +114,7 @@ async def test_how_a_connection_stands_is_known_whatever_the_last_entry_is(kept,
 
 @in_virtual_time
 async def test_commands_are_wishes_and_count_as_live_until_the_log_says_what_came_of_them():
-    engine, scribe = await in_memory()
-    async with Fleet(engine.store()) as fleet:
-        chat = fleet.websocket("chat")
+    async with from_outside() as (chat, scribe, _):
         ends, held = [], []
         chat.start()
         assert (chat.is_live, chat.session) == (True, 1)
@@ -142,9 +140,7 @@ async def test_commands_are_wishes_and_count_as_live_until_the_log_says_what_cam
 
 @in_virtual_time
 async def test_a_start_while_closing_counts_as_live_to_the_end_of_the_next_session():
-    engine, scribe = await in_memory()
-    async with Fleet(engine.store()) as fleet:
-        chat = fleet.websocket("chat")
+    async with from_outside() as (chat, scribe, _):
         chat.start()
         await settled()
         await scribe.open()
@@ -257,9 +253,7 @@ async def test_what_is_not_entered_refuses_commands():
 
 @in_virtual_time
 async def test_abort_asks_for_an_end_without_a_handshake():
-    engine, scribe = await in_memory()
-    async with Fleet(engine.store()) as fleet:
-        chat = fleet.websocket("chat")
+    async with from_outside() as (chat, scribe, _):
         chat.start()
         chat.abort()
         await settled()
@@ -311,6 +305,37 @@ async def test_an_end_that_has_fallen_out_of_the_history_is_not_waited_for():
         await scribe.open(session=2)
         await settled()
         assert (told[1:], chat.is_live) == ([("Connecting", 2), ("Opened", 2)], True)
+
+
+@pytest.mark.parametrize(
+    ("history", "last"),
+    [(False, None), (True, None), (True, events.error_event(session=0, attempt=0)), ("missed", None)],
+)
+@in_virtual_time
+async def test_who_waits_for_an_end_that_is_no_longer_in_the_log_learns_that_it_is_over(history, last):
+    engine, scribe = await in_memory()
+    away = engine.store()
+    async with Fleet(away, history=history is True) as fleet:
+        if history == "missed":
+            fleet.websocket("chat")
+        await scribe.open()
+        await settled()
+        away.cut()
+        await scribe.write(events.stopped())
+        await scribe.write(last)
+        # The history is short.
+        del engine.log[:-1]
+        away.restore()
+        await settled()
+        chat = fleet.websocket("chat")
+        async with asyncio.timeout(1):
+            stopped = await chat.wait_stopped()
+        assert (stopped.session, stopped.code, stopped.opened, chat.is_live) == (1, 1006, True, False)
+        assert "does not have the end of session 1 any more" in str(stopped.error)
+        await scribe.open(session=2)
+        assert (await chat.wait_started()).session == 2
+        await scribe.stop(session=2)
+        assert (await chat.wait_stopped()).error is None
 
 
 @in_virtual_time
@@ -395,9 +420,7 @@ def test_a_plain_with_works_from_any_thread():
 
 @in_virtual_time
 async def test_nodes_command_it():
-    engine, scribe = await in_memory()
-    async with Fleet(engine.store()) as fleet:
-        chat = fleet.websocket("chat")
+    async with from_outside() as (chat, scribe, _):
         done = []
         pulse("go").pipe(client_start(chat), client_stop(chat, code=4002), ops.do_action(done.append)).subscribe()
         await settled()

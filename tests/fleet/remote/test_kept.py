@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from random import Random
 
 import pytest
-from fleet.worker.workers import LEASE, Workers
+from fleet.worker.workers import LEASE, chat_from_outside
 from reactivex import operators as ops
 
-from rxnodes.fleet.remote.fleet import Fleet
 from rxnodes.fleet.store import Unknown
 from rxnodes.fleet.worker import kept
 from rxnodes.lifecycle.events import Closing
@@ -52,111 +52,90 @@ async def until(holds):
             await asyncio.sleep(0.02)
 
 
+@contextlib.asynccontextmanager
+async def kept_chat(workers=1, *, hear=heard):
+    """A connection whose messages are kept, from outside, once it is open; and what it tells from the beginning."""
+    async with chat_from_outside(workers, kept=("chat",)) as (fleet, chat):
+        told = hear(chat)
+        chat.start()
+        await chat.wait_started()
+        yield fleet, chat, told
+
+
 @pytest.mark.parametrize("seed", range(5))
 @in_virtual_time
 async def test_nothing_is_lost_whatever_becomes_of_writes_and_of_the_observers_way(seed):
-    async with Workers() as workers:
-        hand = workers.join(kept=("chat",))
-        watcher = workers.engine.store()
-        async with Fleet(watcher) as fleet:
-            chat = fleet.websocket("chat")
-            told, gaps = heard(chat)
-            chat.start()
-            await chat.wait_started()
-            peer = workers.holder("chat").transport.peer
-            hurt(hand.store, seed)
-            names = [f"m{number}" for number in range(60)]
-            for place, name in enumerate(names):
-                peer.send(name)
-                await asyncio.sleep(0.02)
-                if place == 20:
-                    watcher.cut()
-                elif place == 40:
-                    watcher.restore()
-            peer.send(b"\0")
-            chat.stop()
-            await until(lambda: "Stopped" in told)
-            assert told == ["Connecting", "Opened", *names, b"\0", "Stopped"]
-            assert gaps == []
+    async with kept_chat() as (workers, chat, (told, gaps)):
+        hand, watcher = workers.holder("chat"), workers.engine.stores[-1]
+        hurt(hand.store, seed)
+        names = [f"m{number}" for number in range(60)]
+        for place, name in enumerate(names):
+            hand.transport.peer.send(name)
+            await asyncio.sleep(0.02)
+            if place == 20:
+                watcher.cut()
+            elif place == 40:
+                watcher.restore()
+        hand.transport.peer.send(b"\0")
+        chat.stop()
+        await until(lambda: "Stopped" in told)
+        assert told == ["Connecting", "Opened", *names, b"\0", "Stopped"]
+        assert gaps == []
 
 
 @in_virtual_time
 async def test_who_comes_late_is_shown_what_comes_from_then_on():
-    async with Workers() as workers:
-        workers.join(kept=("chat",))
-        async with Fleet(workers.engine.store()) as fleet:
-            chat = fleet.websocket("chat")
-            chat.start()
-            await chat.wait_started()
-            peer = workers.holder("chat").transport.peer
-            peer.send("before")
-            await asyncio.sleep(0.5)
-            told, gaps = heard(chat)
-            await asyncio.sleep(0.5)
-            peer.send("after")
-            chat.stop()
-            await until(lambda: "Stopped" in told)
-            assert (told, gaps) == (["after", "Stopped"], [])
+    async with kept_chat(hear=lambda _: None) as (workers, chat, _):
+        peer = workers.holder("chat").transport.peer
+        peer.send("before")
+        await asyncio.sleep(0.5)
+        told, gaps = heard(chat)
+        await asyncio.sleep(0.5)
+        peer.send("after")
+        chat.stop()
+        await until(lambda: "Stopped" in told)
+        assert (told, gaps) == (["after", "Stopped"], [])
 
 
 @in_virtual_time
 async def test_messages_of_the_next_holder_follow_those_of_the_one_before():
-    async with Workers() as workers:
-        workers.join(kept=("chat",))
-        workers.join(kept=("chat",))
-        async with Fleet(workers.engine.store()) as fleet:
-            chat = fleet.websocket("chat")
-            told, gaps = heard(chat)
-            chat.start()
-            await chat.wait_started()
-            leaving = workers.holder("chat")
-            leaving.transport.peer.send("a")
-            await leaving.leave()
-            await until(lambda: chat.last_opened.session > 1)
-            workers.holder("chat").transport.peer.send("b")
-            await until(lambda: "b" in told)
-            assert told == ["Connecting", "Opened", "a", "Stopped", "Connecting", "Opened", "b"]
-            assert gaps == []
+    async with kept_chat(workers=2) as (workers, chat, (told, gaps)):
+        leaving = workers.holder("chat")
+        leaving.transport.peer.send("a")
+        await leaving.leave()
+        await until(lambda: chat.last_opened.session > 1)
+        workers.holder("chat").transport.peer.send("b")
+        await until(lambda: "b" in told)
+        assert told == ["Connecting", "Opened", "a", "Stopped", "Connecting", "Opened", "b"]
+        assert gaps == []
 
 
 @in_virtual_time
-async def test_a_store_that_takes_nothing_holds_up_the_socket(monkeypatch):
+async def test_a_store_that_takes_nothing_holds_up_the_socket_and_is_told_once(monkeypatch):
     monkeypatch.setattr(kept, "MOST_WAITING", 10)
-    async with Workers() as workers:
-        workers.join(kept=("chat",))
-        async with Fleet(workers.engine.store()) as fleet:
-            chat = fleet.websocket("chat")
-            told, _ = heard(chat)
-            errors = []
-            on_error(chat).subscribe(errors.append)
-            chat.start()
-            await chat.wait_started()
-            hand = workers.holder("chat")
-            peer = hand.transport.peer
-            hand["chat"].messages.subscribe()
-            workers.engine.is_full = True
-            for number in range(5):
-                peer.send(f"message {number}")
-                await asyncio.sleep(0.05)
-            assert peer.is_held
-            workers.engine.is_full = False
-            await until(lambda: "message 4" in told)
-            assert not peer.is_held
-            assert [it for it in told if it.startswith("message")] == [f"message {number}" for number in range(5)]
+    async with kept_chat() as (workers, _, (told, _)):
+        hand = workers.holder("chat")
+        peer, errors = hand.transport.peer, []
+        on_error(hand["chat"]).subscribe(errors.append)
+        hand["chat"].messages.subscribe()
+        workers.engine.is_full = True
+        for number in range(5):
+            peer.send(f"message {number}")
+            await asyncio.sleep(0.05)
+        assert peer.is_held
+        assert ["has no room for messages" in it.message for it in errors if it.phase == "receive"] == [True]
+        workers.engine.is_full = False
+        await until(lambda: "message 4" in told)
+        assert not peer.is_held
+        assert [it for it in told if it.startswith("message")] == [f"message {number}" for number in range(5)]
 
 
 @in_virtual_time
 async def test_one_that_is_too_large_is_a_gap():
-    async with Workers() as workers:
-        workers.join(kept=("chat",))
-        async with Fleet(workers.engine.store()) as fleet:
-            chat = fleet.websocket("chat")
-            told, gaps = heard(chat)
-            chat.start()
-            await chat.wait_started()
-            workers.engine.max_payload = 5_000
-            peer = workers.holder("chat").transport.peer
-            peer.send("x" * 10_000)
-            peer.send("small")
-            await until(lambda: "small" in told)
-            assert [gap.missed for gap in gaps] == [range(1, 2)]
+    async with kept_chat() as (workers, _, (told, gaps)):
+        workers.engine.max_payload = 5_000
+        peer = workers.holder("chat").transport.peer
+        peer.send("x" * 10_000)
+        peer.send("small")
+        await until(lambda: "small" in told)
+        assert [gap.missed for gap in gaps] == [range(1, 2)]

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 from fleet.memory_store import MemoryEngine
-from fleet.remote.scribe import Scribe, in_memory, settled
+from fleet.remote.scribe import Scribe, from_outside, in_memory, settled
 from reactivex import operators as ops
 
 from rxnodes import ConnectionLost, SendDropped, SendError, SendUnknown, Sent, pulse
@@ -18,17 +18,9 @@ from rxnodes.testing import events, in_virtual_time
 from rxnodes.websocket import channel, client_send, expect, messages, on_error, on_gap, on_receive, on_stop, request
 
 
-async def fleet_and_holder():
-    engine, scribe = await in_memory()
-    await scribe.claim()
-    return engine, Fleet(engine.store()), scribe
-
-
 @in_virtual_time
 async def test_nothing_is_published_that_nobody_asked_for():
-    engine, fleet, scribe = await fleet_and_holder()
-    async with fleet:
-        chat = fleet.websocket("chat")
+    async with from_outside(is_held=True) as (chat, scribe, engine):
         await scribe.open()
         assert not scribe.is_publishing
         told = []
@@ -46,8 +38,9 @@ async def test_nothing_is_published_that_nobody_asked_for():
 
 @in_virtual_time
 async def test_interest_in_one_connection_outlives_that_in_another():
-    _, fleet, scribe = await fleet_and_holder()
-    async with fleet:
+    engine, scribe = await in_memory()
+    await scribe.claim()
+    async with Fleet(engine.store()) as fleet:
         subscriptions = [on_receive(fleet.websocket(name)).subscribe() for name in ("chat", "other")]
         await settled()
         subscriptions[1].dispose()
@@ -58,15 +51,15 @@ async def test_interest_in_one_connection_outlives_that_in_another():
 
 @in_virtual_time
 async def test_interest_is_known_before_the_dial_and_messages_come_between_opened_and_stopped():
-    _, fleet, scribe = await fleet_and_holder()
+    engine, scribe = await in_memory()
+    fleet = Fleet(engine.store())
     chat = fleet.websocket("chat")
     told = []
     chat.lifecycle.subscribe(lambda event: told.append(type(event).__name__))
     on_receive(chat, codec=None).subscribe(told.append)
     async with fleet:
         await settled()
-        opening = asyncio.ensure_future(scribe.open())
-        await opening
+        await scribe.open()
         scribe.publish("a", "b")
         scribe.publish(b"c")
         await scribe.stop()
@@ -76,13 +69,11 @@ async def test_interest_is_known_before_the_dial_and_messages_come_between_opene
 
 @in_virtual_time
 async def test_what_does_not_come_in_a_second_is_a_gap_and_the_end_is_told():
-    _, fleet, scribe = await fleet_and_holder()
-    chat = fleet.websocket("chat")
-    gaps, ends = [], []
-    on_receive(chat).subscribe()
-    on_gap(chat).subscribe(gaps.append)
-    on_stop(chat).subscribe(ends.append)
-    async with fleet:
+    async with from_outside(is_held=True) as (chat, scribe, _):
+        gaps, ends = [], []
+        on_receive(chat).subscribe()
+        on_gap(chat).subscribe(gaps.append)
+        on_stop(chat).subscribe(ends.append)
         await settled()
         await scribe.open()
         scribe.publish("a")
@@ -97,12 +88,11 @@ async def test_what_does_not_come_in_a_second_is_a_gap_and_the_end_is_told():
 
 @in_virtual_time
 async def test_a_holder_that_does_not_answer_at_first_is_asked_again():
-    _, fleet, scribe = await fleet_and_holder()
-    async with fleet:
+    async with from_outside(is_held=True) as (chat, scribe, _):
         await scribe.open()
         scribe.answers = "not held"
         told = []
-        on_receive(fleet.websocket("chat")).subscribe(told.append)
+        on_receive(chat).subscribe(told.append)
         await settled(0.3)
         scribe.answers = "outcomes"
         await settled(0.7)
@@ -112,10 +102,26 @@ async def test_a_holder_that_does_not_answer_at_first_is_asked_again():
 
 
 @in_virtual_time
+async def test_a_holder_is_asked_by_who_comes_when_the_last_one_has_just_gone():
+    async with from_outside(is_held=True) as (chat, scribe, _):
+        await scribe.open()
+        scribe.answers = "not held"
+        on_receive(chat).subscribe().dispose()
+        await settled()
+        told = []
+        # As the timer does, in the same turn of the loop.
+        chat._driver._interest.leave()
+        on_receive(chat).subscribe(told.append)
+        scribe.answers = "outcomes"
+        await settled(interest.ASK_AGAIN[1] + 1)
+        scribe.publish("a")
+        await settled()
+        assert told == ["a"]
+
+
+@in_virtual_time
 async def test_nothing_is_sent_before_the_holder_knows_that_its_answer_is_listened_to():
-    _, fleet, scribe = await fleet_and_holder()
-    async with fleet:
-        chat = fleet.websocket("chat")
+    async with from_outside(is_held=True) as (chat, scribe, _):
         await scribe.open()
         scribe.answers = "not held"
         asking = asyncio.ensure_future(request(chat, "?", match=lambda text: text == "!", timeout=5))
@@ -129,9 +135,7 @@ async def test_nothing_is_sent_before_the_holder_knows_that_its_answer_is_listen
 
 @in_virtual_time
 async def test_what_is_sent_waits_a_second_at_most_for_that():
-    _, fleet, scribe = await fleet_and_holder()
-    async with fleet:
-        chat = fleet.websocket("chat")
+    async with from_outside(is_held=True) as (chat, scribe, _):
         await scribe.open()
         scribe.answers = "not held"
         on_receive(chat).subscribe()
@@ -142,12 +146,11 @@ async def test_what_is_sent_waits_a_second_at_most_for_that():
 
 @in_virtual_time
 async def test_who_was_away_is_published_to_again():
-    engine, fleet, scribe = await fleet_and_holder()
-    watcher = engine.stores[-1]
-    async with fleet:
+    async with from_outside(is_held=True) as (chat, scribe, engine):
+        watcher = engine.stores[-1]
         await scribe.open()
         told = []
-        on_receive(fleet.websocket("chat")).subscribe(told.append)
+        on_receive(chat).subscribe(told.append)
         await settled()
         watcher.cut()
         await scribe.ask_for_interest()
@@ -161,9 +164,7 @@ async def test_who_was_away_is_published_to_again():
 
 @in_virtual_time
 async def test_a_slow_consumer_holds_up_what_is_shown_and_its_end():
-    _, fleet, scribe = await fleet_and_holder()
-    async with fleet:
-        chat = fleet.websocket("chat")
+    async with from_outside(is_held=True) as (chat, scribe, _):
         slow = messages(chat, buffer=1)
         ends = []
         on_stop(chat).subscribe(ends.append)
@@ -182,9 +183,7 @@ async def test_a_slow_consumer_holds_up_what_is_shown_and_its_end():
 @in_virtual_time
 async def test_what_a_slow_consumer_leaves_waiting_is_bounded(monkeypatch):
     monkeypatch.setattr(driver, "MOST_PAUSED", 3)
-    _, fleet, scribe = await fleet_and_holder()
-    async with fleet:
-        chat = fleet.websocket("chat")
+    async with from_outside(is_held=True) as (chat, scribe, _):
         slow, gaps = messages(chat, buffer=1), []
         on_gap(chat).subscribe(gaps.append)
         await settled()
@@ -201,9 +200,7 @@ async def test_what_a_slow_consumer_leaves_waiting_is_bounded(monkeypatch):
 
 @in_virtual_time
 async def test_a_session_that_is_not_told_yet_is_ended_by_a_stop_though_a_start_follows():
-    _, fleet, scribe = await fleet_and_holder()
-    async with fleet:
-        chat = fleet.websocket("chat")
+    async with from_outside(is_held=True) as (chat, scribe, _):
         on_receive(chat).subscribe()
         await settled()
         chat.start()
@@ -225,9 +222,7 @@ async def test_a_session_that_is_not_told_yet_is_ended_by_a_stop_though_a_start_
 
 @in_virtual_time
 async def test_sends_go_to_the_holder_in_their_order_and_their_receipts_tell():
-    _, fleet, scribe = await fleet_and_holder()
-    async with fleet:
-        chat = fleet.websocket("chat")
+    async with from_outside(is_held=True) as (chat, scribe, _):
         await scribe.open()
         tagged = []
         chat.sends.subscribe(tagged.append)
@@ -241,9 +236,7 @@ async def test_sends_go_to_the_holder_in_their_order_and_their_receipts_tell():
 
 @in_virtual_time
 async def test_an_answer_that_is_lost_is_unknown_and_nothing_is_sent_again():
-    _, fleet, scribe = await fleet_and_holder()
-    async with fleet:
-        chat = fleet.websocket("chat")
+    async with from_outside(is_held=True) as (chat, scribe, _):
         await scribe.open()
         scribe.answers = "silence"
         errors = []
@@ -272,9 +265,7 @@ async def test_what_nobody_holds_is_dropped():
 
 @in_virtual_time
 async def test_a_holder_that_is_gone_is_found_anew():
-    engine, fleet, scribe = await fleet_and_holder()
-    async with fleet:
-        chat = fleet.websocket("chat")
+    async with from_outside(is_held=True) as (chat, scribe, engine):
         await chat.send("first")
         # The next holder's record is written, and not seen yet.
         scribe.answers = "not held"
@@ -287,10 +278,8 @@ async def test_a_holder_that_is_gone_is_found_anew():
 
 @in_virtual_time
 async def test_what_is_larger_than_the_server_takes_is_dropped_and_the_rest_goes_in_pieces():
-    engine, fleet, scribe = await fleet_and_holder()
-    engine.max_payload = 2048
-    async with fleet:
-        chat = fleet.websocket("chat")
+    async with from_outside(is_held=True) as (chat, scribe, engine):
+        engine.max_payload = 2048
         receipts = [chat.send("x" * size) for size in (1000, 1000, 4000, 1000)]
         outcomes = [await it for it in receipts]
         assert [type(it) for it in outcomes] == [Sent, Sent, SendDropped, Sent]
@@ -299,9 +288,7 @@ async def test_what_is_larger_than_the_server_takes_is_dropped_and_the_rest_goes
 
 @in_virtual_time
 async def test_a_send_that_cannot_go_out_ends_and_does_not_go_out_later():
-    engine, fleet, scribe = await fleet_and_holder()
-    async with fleet, asyncio.timeout(ANSWER_WITHIN):
-        chat = fleet.websocket("chat")
+    async with from_outside(is_held=True) as (chat, scribe, engine), asyncio.timeout(ANSWER_WITHIN):
         fleet_store = engine.stores[-1]
         fleet_store.cut()
         with pytest.raises(SendUnknown):
@@ -313,10 +300,8 @@ async def test_a_send_that_cannot_go_out_ends_and_does_not_go_out_later():
 
 @in_virtual_time
 async def test_leaving_tells_what_became_of_what_was_under_way():
-    _, fleet, scribe = await fleet_and_holder()
-    scribe.answers = "silence"
-    async with fleet:
-        chat = fleet.websocket("chat")
+    async with from_outside(is_held=True) as (chat, scribe, _):
+        scribe.answers = "silence"
         under_way = chat.send("a")
         await settled()
         waiting = chat.send("b")
@@ -330,9 +315,7 @@ async def test_leaving_tells_what_became_of_what_was_under_way():
 
 @in_virtual_time
 async def test_conversations_work_from_elsewhere():
-    engine, fleet, scribe = await fleet_and_holder()
-    async with fleet:
-        chat = fleet.websocket("chat")
+    async with from_outside(is_held=True) as (chat, scribe, engine):
         await scribe.open()
         await settled()
         asked = asyncio.ensure_future(

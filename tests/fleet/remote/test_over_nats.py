@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import re
-import signal
-import urllib.request
 
 import pytest
-from commands import child, read_until
 from fleet.nats_servers import is_there, one
 from fleet.remote.scribe import Scribe
 
@@ -153,28 +148,3 @@ async def test_messages_that_are_kept_come_in_order_though_the_server_is_killed(
             while len(told) < len(names):
                 await asyncio.sleep(0.02)
             assert told == names
-
-
-@pytest.mark.slow
-async def test_the_command_shows_a_fleet_on_the_live_page(tmp_path):
-    async with one(tmp_path) as server, holder(server.url) as scribe:
-        await scribe.write(events.connecting())
-        await scribe.write(events.opened(headers={}))
-
-        def look():
-            with child("inspect", "--fleet", server.url) as process:
-                line = read_until(process.stdout, "live page")
-                origin, token = re.fullmatch(r"live page: (http://127\.0\.0\.1:\d+)/#([\w-]+)\n", line).groups()
-                request = urllib.request.Request(  # noqa: S310 - ours
-                    f"{origin}/api/connections", headers={"Authorization": f"Bearer {token}"}
-                )
-                while True:
-                    with urllib.request.urlopen(request) as answer:  # noqa: S310
-                        rows = json.load(answer)["connections"]
-                    if rows:
-                        break
-                process.send_signal(signal.SIGINT)
-                process.wait()
-                return [(row["name"], row["state"]) for row in rows]
-
-        assert await asyncio.to_thread(look) == [("chat", "open")]

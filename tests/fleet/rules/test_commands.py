@@ -51,19 +51,17 @@ def test_a_start_and_a_stop(wish, tail, started, stopped):
 
 
 @pytest.mark.parametrize(
-    ("wish", "tail", "is_live", "is_reached"),
+    ("wish", "tail", "is_live"),
     [
-        (NOBODY, NEVER, False, True),
-        (RUN, Tail(session=3), True, False),
-        (RUN, LIVE, True, True),
-        (RUN, CLOSING, True, False),
-        (RUN, ENDED, False, True),
-        (RUN, LOST, True, False),
-        (ENOUGH, LIVE, True, False),
-        (ENOUGH, ENDED, False, True),
-        (RUN._replace(after=4), LIVE, True, False),
+        (NOBODY, NEVER, False),
+        (RUN, Tail(session=3), True),
+        (RUN, LIVE, True),
+        (RUN, CLOSING, True),
+        (RUN, ENDED, False),
+        (RUN, LOST, True),
+        (ENOUGH, LIVE, True),
+        (ENOUGH, ENDED, False),
     ],
 )
-def test_until_its_outcome_is_in_the_log_a_command_counts_as_live(wish, tail, is_live, is_reached):
+def test_until_its_outcome_is_in_the_log_a_command_counts_as_live(wish, tail, is_live):
     assert commands.is_live(wish, tail) is is_live
-    assert commands.is_reached(wish, tail) is is_reached

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import pytest
-from multidict import CIMultiDict
 
-from rxnodes.errors import HolderLost, SendError
+from rxnodes.errors import HolderLost
 from rxnodes.fleet.rules.inputs import (
     Abort,
     Always,
@@ -41,10 +39,8 @@ from rxnodes.fleet.rules.inputs import (
 )
 from rxnodes.fleet.rules.machine import HELD, INDEX, MOST_WAITING, MachineError, Phase, State, step
 from rxnodes.fleet.rules.values import ABORT, Record, Tail, Wish
-from rxnodes.lifecycle.events import Closing, Connecting, Dropped, ErrorEvent, Opened, Stopped
-from rxnodes.lifecycle.states import Initiator
+from rxnodes.testing.events import AT, closing, connecting, dropped, error_event, opened, stopped
 
-AT = datetime(2026, 11, 29, 12, 0, 0, tzinfo=UTC)
 RUN = Wish(run=True, after=0, id="run")
 ENOUGH = Wish(run=False, after=1, code=4000, reason="enough", id="enough")
 OTHERS = Record(RUN, "w-2", 7, 15.0)
@@ -53,44 +49,7 @@ EMPTY = Tail()
 LEFT = Tail(30, 4, "w-0.4.9", session=3, is_live=True, attempt=2, has_opened=True, began_at=AT.timestamp() - 60)
 
 
-def numbers(session=1, attempt=1):
-    return {"connection": "chat", "session": session, "attempt": attempt, "at": AT}
-
-
-def connecting(session=1, attempt=1):
-    return Connecting(**numbers(session, attempt), url="ws://test/")
-
-
-def opened(session=1):
-    return Opened(**numbers(session), subprotocol=None, elapsed=0.1, is_reconnect=False, headers=CIMultiDict())
-
-
-def closing(session=1):
-    return Closing(**numbers(session), initiator=Initiator.REMOTE)
-
-
-def error():
-    return ErrorEvent(**numbers(0, 0), phase="send", message="no", error=SendError("no"))
-
-
-def stopped(session=1, *, lost=False, attempt=1, duration=0.0):
-    return Stopped(
-        **numbers(session, attempt),
-        code=1006 if lost else 1000,
-        reason="",
-        was_clean=not lost,
-        initiator=Initiator.NETWORK if lost else Initiator.REMOTE,
-        opened=True,
-        duration=duration,
-        attempts=attempt,
-        messages_received=0,
-        bytes_received=0,
-        messages_sent=0,
-        bytes_sent=0,
-        unsent=0,
-        undelivered=0,
-        error=None,
-    )
+ERROR = error_event("send", session=0, attempt=0)
 
 
 class Passing:
@@ -239,6 +198,12 @@ def at(phase):
     return Machine().to(phase)
 
 
+def appending(phase):
+    """A machine in that phase, which has something under way to the log."""
+    machine = at(phase)
+    return machine if machine.state.queue else machine(Happened(ERROR))
+
+
 def test_a_copy_has_all_that_its_original_has():
     original = State("chat")
     for name in State.__slots__:
@@ -261,8 +226,7 @@ def test_a_claim_raises_the_epoch_in_the_record():
 def test_a_claim_of_what_has_changed_meanwhile_does_nothing():
     machine = Machine().joined(OTHERS)
     machine(Claim(machine.state.revision - 1))
-    assert machine.phase is Phase.WATCHING
-    assert machine.effects == []
+    assert (machine.phase, machine.effects) == (Phase.WATCHING, [])
 
 
 def test_what_was_commanded_before_joining_counts_where_nobody_has_wished_anything():
@@ -301,8 +265,7 @@ def test_a_claim_that_does_not_stand_is_given_up():
 @pytest.mark.parametrize("tail", [Tail(9, 2, "w-2.2.1"), Tail(9, 1, "w-2.1.1")])
 def test_an_epoch_that_another_has_in_the_log_is_given_up_and_the_next_claim_is_higher(tail):
     machine = at(Phase.READING).read_last(tail)
-    assert machine.phase is Phase.WATCHING
-    assert machine.effects == []
+    assert (machine.phase, machine.effects) == (Phase.WATCHING, [])
     machine(Claim(machine.state.revision))
     assert machine.effects[0].record.epoch == tail.epoch + 1
     machine.written().read_last(tail)
@@ -311,8 +274,7 @@ def test_an_epoch_that_another_has_in_the_log_is_given_up_and_the_next_claim_is_
 
 def test_held_goes_to_the_log_before_anything_else():
     machine = at(Phase.READING).read_last(LEFT._replace(epoch=0, last_id="x"))
-    assert machine.phase is Phase.TAKING
-    assert machine.others == []
+    assert (machine.phase, machine.others) == (Phase.TAKING, [])
     assert machine.is_current(Append)
     assert machine.is_appending("Held", session=3, is_live=True, attempt=2, fulfilled="", epoch=1)
     assert machine.effects[0].expected == LEFT.sequence
@@ -320,8 +282,7 @@ def test_held_goes_to_the_log_before_anything_else():
 
 def test_once_the_log_has_held_scopes_are_wired():
     machine = Machine().taking(None).appended()
-    assert machine.phase is Phase.IDLE
-    assert machine.effects == [Hold()]
+    assert (machine.phase, machine.effects) == (Phase.IDLE, [Hold()])
 
 
 def test_what_the_holder_before_wrote_meanwhile_counts():
@@ -340,8 +301,7 @@ def test_what_the_holder_before_wrote_meanwhile_counts():
 
 def test_another_that_was_faster_is_given_way():
     machine = at(Phase.TAKING).unsure().read_last(Tail(9, 2, "w-2.2.1"))
-    assert machine.phase is Phase.WATCHING
-    assert machine.effects == []
+    assert (machine.phase, machine.effects) == (Phase.WATCHING, [])
     assert machine.state.queue == ()
 
 
@@ -353,13 +313,12 @@ def test_a_session_that_another_left_behind_is_ended_and_told():
     assert machine.effects[0] == Hold()
     assert machine.is_appending("Stopped", session=3, is_live=False, fulfilled="")
     (entry,) = machine.appends
-    told = replace(entry.event, error=None)
-    assert told == replace(stopped(3, lost=True, attempt=2), duration=60.0)
+    unseen = stopped(1006, session=3, attempt=2, attempts=2, duration=60.0, error=entry.event.error)
+    assert entry.event == unseen
     assert isinstance(entry.event.error, HolderLost)
     machine.appended()
     # Nobody has fulfilled the wish, so the next one begins.
-    assert machine.others == [Deliver(entry.event), Begin(4)]
-    assert machine.phase is Phase.RUNNING
+    assert (machine.phase, machine.others) == (Phase.RUNNING, [Deliver(entry.event), Begin(4)])
 
 
 def test_it_is_ended_where_nobody_wants_it_any_more():
@@ -369,17 +328,15 @@ def test_it_is_ended_where_nobody_wants_it_any_more():
 
 
 def test_what_is_told_meanwhile_is_logged_behind_it():
-    machine = at(Phase.ENDING)(Happened(error()))
-    assert machine.phase is Phase.ENDING
-    assert machine.effects == []
+    machine = at(Phase.ENDING)(Happened(ERROR))
+    assert (machine.phase, machine.effects) == (Phase.ENDING, [])
     machine.appended()
     assert machine.is_appending("ErrorEvent", session=3, is_live=False)
     machine = at(Phase.ENDING)
     # An entry before it cannot be: the first thing that a holder appends is this.
-    machine.state = replace(machine.state, queue=(replace(machine.state.queue[0], event=error()), *machine.state.queue))
+    machine.state = replace(machine.state, queue=(replace(machine.state.queue[0], event=ERROR), *machine.state.queue))
     machine.appended()
-    assert machine.phase is Phase.ENDING
-    assert machine.others == []
+    assert (machine.phase, machine.others) == (Phase.ENDING, [])
     assert machine.is_appending("Stopped")
 
 
@@ -388,37 +345,31 @@ def test_what_is_told_meanwhile_is_logged_behind_it():
 
 def test_a_session_that_is_wished_begins():
     machine = Machine().holding(RUN)
-    assert machine.effects == [Hold(), Begin(1)]
-    assert machine.phase is Phase.RUNNING
+    assert (machine.phase, machine.effects) == (Phase.RUNNING, [Hold(), Begin(1)])
 
 
 def test_a_start_begins_one_where_none_is_live():
     machine = at(Phase.IDLE).wished(RUN)
-    assert machine.effects == [Begin(1)]
-    assert machine.phase is Phase.RUNNING
+    assert (machine.phase, machine.effects) == (Phase.RUNNING, [Begin(1)])
 
 
 def test_a_wish_that_was_fulfilled_begins_none():
     machine = Machine().holding(None, Tail(5, 1, "x", session=1, fulfilled="run"), Record(RUN, None, 1))
-    assert machine.effects == [Hold()]
-    assert machine.phase is Phase.IDLE
+    assert (machine.phase, machine.effects) == (Phase.IDLE, [Hold()])
 
 
 def test_no_dial_before_the_log_has_it():
     machine = Machine().holding()(Dialling(connecting()))
-    assert machine.phase is Phase.RUNNING
-    assert machine.others == []
+    assert (machine.phase, machine.others) == (Phase.RUNNING, [])
     assert machine.is_appending("Connecting", session=1, is_live=True, attempt=1, has_opened=False)
     assert machine.appends[0].after.began_at == AT.timestamp()
     machine.appended()
-    assert machine.effects == [Dial(1, 1)]
-    assert machine.phase is Phase.RUNNING
+    assert (machine.phase, machine.effects) == (Phase.RUNNING, [Dial(1, 1)])
 
 
 def test_each_attempt_waits_for_the_log():
     machine = at(Phase.RUNNING)(Happened(opened())).appended()
-    dropped = Dropped(**numbers(), code=1006, reason="", was_clean=False, retry_in=1.0)
-    machine(Happened(dropped, published=5))
+    machine(Happened(dropped(), published=5))
     assert machine.is_appending("Dropped", is_live=True, has_opened=True, attempt=1)
     assert machine.appends[0].published == 5
     machine(Dialling(connecting(attempt=2)))
@@ -433,7 +384,7 @@ def test_each_attempt_waits_for_the_log():
 def test_one_entry_after_the_other():
     machine = at(Phase.RUNNING)(Happened(opened()))
     assert machine.is_appending("Opened", has_opened=True, is_live=True)
-    machine(Happened(error()))
+    machine(Happened(ERROR))
     assert machine.effects == []
     machine.appended()
     assert machine.phase is Phase.RUNNING
@@ -448,21 +399,18 @@ def test_what_ends_by_itself_stays_ended():
     machine = at(Phase.RUNNING)(Happened(closing()))
     assert machine.is_appending("Closing", is_live=True, fulfilled="run")
     machine.appended()(Ended(stopped(), published=7))
-    assert machine.phase is Phase.LOGGING
-    assert machine.others == []
+    assert (machine.phase, machine.others) == (Phase.LOGGING, [])
     assert machine.is_appending("Stopped", is_live=False, fulfilled="run", session=1)
     assert machine.appends[0].published == 7
     machine.appended()
-    assert machine.effects == [Release(stopped())]
-    assert machine.phase is Phase.IDLE
+    assert (machine.phase, machine.effects) == (Phase.IDLE, [Release(stopped())])
 
 
 def test_what_is_still_to_be_logged_goes_before_stopped():
-    machine = at(Phase.RUNNING)(Happened(error()))(Ended(stopped()))
+    machine = at(Phase.RUNNING)(Happened(ERROR))(Ended(stopped()))
     assert machine.effects == []
     machine.appended()
-    assert machine.phase is Phase.LOGGING
-    assert machine.others == []
+    assert (machine.phase, machine.others) == (Phase.LOGGING, [])
     assert machine.is_appending("Stopped")
 
 
@@ -473,24 +421,20 @@ def test_no_dial_once_the_session_is_over():
 
 def test_a_start_while_it_ends_begins_the_next_one():
     machine = at(Phase.LOGGING).wished(Wish(run=True, after=1, id="again")).appended()
-    assert machine.effects == [Release(stopped()), Begin(2)]
-    assert machine.phase is Phase.RUNNING
+    assert (machine.phase, machine.effects) == (Phase.RUNNING, [Release(stopped()), Begin(2)])
 
 
 def test_a_stop_ends_the_session_with_its_code_and_fulfils_nothing():
     machine = at(Phase.RUNNING).wished(ENOUGH)
-    assert machine.phase is Phase.STOPPING
-    assert machine.effects == [Stop(4000, "enough")]
+    assert (machine.phase, machine.effects) == (Phase.STOPPING, [Stop(4000, "enough")])
     machine(Happened(closing()))
     assert machine.is_appending("Closing", fulfilled="", is_live=True)
     machine.appended()
-    assert machine.effects == []
-    assert machine.phase is Phase.STOPPING
+    assert (machine.phase, machine.effects) == (Phase.STOPPING, [])
     machine(Ended(stopped()))
     assert machine.is_appending("Stopped", fulfilled="", is_live=False)
     machine.appended()
-    assert machine.effects == [Release(stopped())]
-    assert machine.phase is Phase.IDLE
+    assert (machine.phase, machine.effects) == (Phase.IDLE, [Release(stopped())])
 
 
 def test_a_start_that_comes_while_it_is_stopped_is_not_lost():
@@ -503,19 +447,16 @@ def test_a_start_that_comes_while_it_is_stopped_is_not_lost():
 def test_no_dial_while_it_is_stopped():
     machine = Machine().holding().wished(ENOUGH)(Dialling(connecting()))
     assert machine.is_appending("Connecting")
-    assert machine.others == []
-    assert machine.phase is Phase.STOPPING
+    assert (machine.phase, machine.others) == (Phase.STOPPING, [])
     machine.appended()
-    assert machine.effects == []
-    assert machine.phase is Phase.STOPPING
+    assert (machine.phase, machine.effects) == (Phase.STOPPING, [])
 
 
 def test_an_abort_ends_it_without_ceremony():
     hurry = ENOUGH._replace(code=ABORT, id="hurry")
     assert at(Phase.RUNNING).wished(hurry).effects == [Abort()]
     machine = at(Phase.STOPPING).wished(hurry)
-    assert machine.effects == [Abort()]
-    assert machine.phase is Phase.STOPPING
+    assert (machine.phase, machine.effects) == (Phase.STOPPING, [Abort()])
     assert machine.wished(hurry._replace(id="once more")).effects == []
 
 
@@ -528,8 +469,7 @@ def test_an_abort_of_a_session_before_does_not_concern_this_one():
 
 def test_a_session_that_never_begins():
     machine = Machine().holding()(Drain())(NotBegun())
-    assert machine.phase is Phase.RELEASING
-    assert machine.others == [LetGo()]
+    assert (machine.phase, machine.others) == (Phase.RELEASING, [LetGo()])
 
 
 # A refusal decides nothing
@@ -537,9 +477,7 @@ def test_a_session_that_never_begins():
 
 @pytest.mark.parametrize("phase", [Phase.TAKING, *HELD])
 def test_where_the_log_may_not_have_taken_it_its_end_decides(phase):
-    machine = at(phase)
-    if not machine.state.queue:
-        machine(Happened(error()))
+    machine = appending(phase)
     machine.unsure()
     assert machine.phase is phase
     assert machine.is_current(ReadLast)
@@ -548,9 +486,7 @@ def test_where_the_log_may_not_have_taken_it_its_end_decides(phase):
 
 @pytest.mark.parametrize("phase", HELD)
 def test_what_stands_last_in_the_log_was_appended(phase):
-    machine = at(phase)
-    if not machine.state.queue:
-        machine(Happened(error()))
+    machine = appending(phase)
     entry = machine.state.queue[0]
     machine.unsure().read_last(entry.at(200))
     assert machine.state.tail == entry.at(200)
@@ -559,9 +495,7 @@ def test_what_stands_last_in_the_log_was_appended(phase):
 
 @pytest.mark.parametrize("phase", HELD)
 def test_what_does_not_stand_there_is_appended_again_behind_it(phase):
-    machine = at(phase)
-    if not machine.state.queue:
-        machine(Happened(error()))
+    machine = appending(phase)
     entry = machine.state.queue[0]
     tail = Tail(77, machine.state.epoch, f"w-1.{machine.state.epoch}.1")
     machine.unsure().read_last(tail)
@@ -586,9 +520,7 @@ def lost_by(phase):
 @pytest.mark.parametrize("phase", HELD)
 @pytest.mark.parametrize("tail", [Tail(300, 9, "w-2.9.1"), Tail(300, 5, "w-2.5.1")])
 def test_a_higher_epoch_in_the_log_fences(phase, tail):
-    machine = at(phase)
-    if not machine.state.queue:
-        machine(Happened(error()))
+    machine = appending(phase)
     machine.unsure().read_last(tail._replace(epoch=max(machine.state.epoch, tail.epoch - 4)))
     assert machine.phase is (Phase.FENCED if lost_by(phase) == [Abort()] else Phase.WATCHING)
     assert machine.effects == lost_by(phase)
@@ -609,8 +541,7 @@ def test_another_holder_in_the_record_is_given_way(phase):
     machine = at(phase)
     operation = machine.state.operation
     machine.sees(OTHERS)
-    assert machine.phase is Phase.WATCHING
-    assert machine.effects == []
+    assert (machine.phase, machine.effects) == (Phase.WATCHING, [])
     # An answer that still comes counts no more.
     machine(Unsure(operation))
     assert machine.phase is Phase.WATCHING
@@ -677,16 +608,14 @@ def test_letting_go_leaves_the_scopes_first():
     (write,) = (effect for effect in machine.effects if isinstance(effect, WriteRecord))
     assert write == WriteRecord(machine.state.operation, Record(Wish(), None, 1, 0.0), machine.state.revision)
     machine.written()
-    assert machine.phase is Phase.WATCHING
-    assert machine.effects == []
+    assert (machine.phase, machine.effects) == (Phase.WATCHING, [])
     assert machine.state.record.holder is None
     assert not machine.state.is_draining
 
 
 def test_a_session_ends_in_order_first_and_the_wish_stays():
     machine = at(Phase.RUNNING)(Drain())
-    assert machine.phase is Phase.STOPPING
-    assert machine.effects == [Stop(1001, "")]
+    assert (machine.phase, machine.effects) == (Phase.STOPPING, [Stop(1001, "")])
     machine(Happened(closing())).appended()(Ended(stopped()))
     assert machine.is_appending("Stopped", fulfilled="")
     machine.appended()
@@ -713,8 +642,7 @@ def test_a_claim_under_way_is_let_go_again(phase):
     if machine.phase is Phase.READING:
         machine.read_last(Tail())
     machine.appended()
-    assert machine.others == [Hold(), LetGo()]
-    assert machine.phase is Phase.RELEASING
+    assert (machine.phase, machine.others) == (Phase.RELEASING, [Hold(), LetGo()])
 
 
 def test_a_session_left_behind_is_ended_before():
@@ -741,8 +669,7 @@ def test_where_the_claim_comes_to_nothing_there_is_nothing_to_let_go(phase):
 @pytest.mark.parametrize("phase", [Phase.STOPPING, Phase.LOGGING])
 def test_a_session_that_ends_anyway_is_waited_for(phase):
     machine = at(phase)(Drain())
-    assert machine.phase is phase
-    assert machine.effects == []
+    assert (machine.phase, machine.effects) == (phase, [])
     if phase is Phase.STOPPING:
         machine(Ended(stopped()))
     machine.appended()
@@ -750,15 +677,12 @@ def test_a_session_that_ends_anyway_is_waited_for(phase):
 
 
 def test_the_log_has_all_before_the_connection_is_let_go():
-    machine = at(Phase.IDLE)(Happened(error()))(Drain())
-    assert machine.phase is Phase.IDLE
-    assert machine.effects == []
-    machine(Happened(error())).appended()
-    assert machine.phase is Phase.IDLE
-    assert machine.others == []
+    machine = at(Phase.IDLE)(Happened(ERROR))(Drain())
+    assert (machine.phase, machine.effects) == (Phase.IDLE, [])
+    machine(Happened(ERROR)).appended()
+    assert (machine.phase, machine.others) == (Phase.IDLE, [])
     machine.appended()
-    assert machine.phase is Phase.RELEASING
-    assert machine.others == [LetGo()]
+    assert (machine.phase, machine.others) == (Phase.RELEASING, [LetGo()])
 
 
 def test_a_refused_release_decides_nothing():
@@ -789,8 +713,7 @@ def test_a_release_that_is_seen_is_done():
 @pytest.mark.parametrize("phase", [Phase.AWAY, Phase.WATCHING, Phase.RELEASING, Phase.FENCED])
 def test_what_is_not_held_need_not_be_let_go(phase):
     machine = at(phase)(Drain())
-    assert machine.phase is phase
-    assert machine.effects == []
+    assert (machine.phase, machine.effects) == (phase, [])
     assert not machine.state.is_draining or phase is Phase.RELEASING
 
 
@@ -826,8 +749,7 @@ def test_its_session_is_aborted_and_told_as_lost():
     assert machine(Dialling(connecting(attempt=2))).effects == []
     assert machine.phase is Phase.FENCED
     machine(Ended(stopped()))
-    assert machine.effects == [Discard(), LetGo()]
-    assert machine.phase is Phase.AWAY
+    assert (machine.phase, machine.effects) == (Phase.AWAY, [Discard(), LetGo()])
 
 
 def test_it_waits_for_its_end_before_it_claims_again():
@@ -835,8 +757,7 @@ def test_it_waits_for_its_end_before_it_claims_again():
     assert machine.phase is Phase.FENCED
     assert machine(Claim(machine.state.revision)).effects == []
     machine(Ended(stopped()))
-    assert machine.effects == [Discard(), LetGo()]
-    assert machine.phase is Phase.WATCHING
+    assert (machine.phase, machine.effects) == (Phase.WATCHING, [Discard(), LetGo()])
     machine(Claim(machine.state.revision))
     assert machine.effects[0].record == Record(RUN, "w-1b", 2, 15.0)
 
@@ -872,7 +793,7 @@ def test_a_worker_that_comes_back_claims_what_it_held():
 def test_errors_beyond_what_may_wait_are_not_logged(phase):
     machine = at(phase)
     for _ in range(MOST_WAITING + 2):
-        machine(Happened(error()))
+        machine(Happened(ERROR))
         assert machine.phase is phase
     assert len(machine.state.queue) == MOST_WAITING
     machine(Happened(opened()))
@@ -881,9 +802,8 @@ def test_errors_beyond_what_may_wait_are_not_logged(phase):
 
 @pytest.mark.parametrize("phase", [it for it in Phase if it not in HELD])
 def test_what_is_told_while_it_is_not_held_is_not_logged(phase):
-    machine = at(phase)(Happened(error()))
-    assert machine.phase is phase
-    assert machine.effects == []
+    machine = at(phase)(Happened(ERROR))
+    assert (machine.phase, machine.effects) == (phase, [])
 
 
 @pytest.mark.parametrize("phase", list(Phase))
@@ -896,7 +816,7 @@ def test_a_late_answer_counts_no_more(phase):
 
 
 def test_a_doubled_answer_counts_once():
-    machine = Machine().holding(None)(Happened(error()))(Happened(error()))
+    machine = Machine().holding(None)(Happened(ERROR))(Happened(ERROR))
     answer = Appended(machine.state.operation, 300)
     machine(answer)
     assert machine.is_appending("ErrorEvent")

@@ -8,6 +8,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from rxnodes.fleet.rules.inputs import Drain
+
 pytestmark = pytest.mark.slow
 
 
@@ -97,7 +99,7 @@ class AnyFaults(RuleBasedStateMachine):
     def let_go(self, number, name):
         worker = self.pick(number, which=lambda worker: not worker.is_stopped)
         if worker is not None:
-            worker.turn(lambda: worker.member.let_go(name, worker.now))
+            worker.turn(lambda: worker.feed(name, Drain()))
 
     @rule(number=st.integers(0, 5), name=st.sampled_from("ab"))
     def the_peer_closes(self, number, name):

@@ -33,6 +33,7 @@ from rxnodes.fleet.rules.inputs import (
     ReadLast,
     ReadRecord,
     RecordRead,
+    RecordSeen,
     Release,
     Stop,
     Unsure,
@@ -42,8 +43,9 @@ from rxnodes.fleet.rules.inputs import (
 from rxnodes.fleet.rules.machine import Phase
 from rxnodes.fleet.rules.member import DeleteLease, Joining, Member, Now, Order, PutLease, ReadLease
 from rxnodes.fleet.rules.values import Entry, Record, Tail
-from rxnodes.lifecycle.events import Closing, Connecting, Opened, Stopped
+from rxnodes.lifecycle.events import Connecting, Stopped
 from rxnodes.lifecycle.states import Initiator
+from rxnodes.testing import events
 
 LEASE = 1.0
 SETTLE = 0.3
@@ -178,8 +180,7 @@ class Worker:
         self.news()
 
     def told_current(self, current) -> None:
-        self.member.leases_current(is_current=current)
-        self.member.records_current(is_current=current)
+        self.member.sees_leases = self.member.sees_records = current
 
     def news(self) -> None:
         if self.is_connected:
@@ -202,9 +203,9 @@ class Worker:
     def see(self, what, seen, is_first) -> None:
         for key, value, revision in seen:
             if what == "record":
-                self.member.record_seen(key, value, revision, self.now)
+                self.feed(key, RecordSeen(value, revision))
             elif value is None:
-                self.member.lease_gone(key, self.now)
+                self.member.others.gone(key, self.now.clock)
             else:
                 self.member.lease_seen(value, revision, self.now)
         if is_first and self.is_connected:
@@ -345,8 +346,10 @@ class Worker:
 
     def dialling(self, name, local) -> None:
         local.attempt += 1
-        numbers = {"connection": name, "session": local.session, "attempt": local.attempt, "at": self.world.wall}
-        self.feed(name, Dialling(Connecting(**numbers, url="ws://test/")))
+        self.feed(name, Dialling(events.connecting(**self.numbers(name, local))))
+
+    def numbers(self, name, local) -> dict:
+        return {"connection": name, "session": local.session, "attempt": local.attempt, "at": self.world.wall}
 
     def dialled(self, name, local, attempt) -> None:
         if local.is_ending or local.attempt != attempt or self.locals.get(name) is not local:
@@ -360,23 +363,21 @@ class Worker:
             self.over(name, local)
         else:
             local.is_open = True
-            numbers = {"connection": name, "session": local.session, "attempt": attempt, "at": self.world.wall}
-            self.feed(name, Happened(Opened(**numbers, subprotocol=None, elapsed=0.0, is_reconnect=False, headers={})))
+            self.feed(name, Happened(events.opened(**self.numbers(name, local))))
 
     def close(self, name, local, initiator) -> None:
         """The session begins to end: closed by the peer, or by a stop."""
         if local.is_ending or local.stopped is not None:
             return
         local.is_ending = True
-        numbers = {"connection": name, "session": local.session, "attempt": local.attempt, "at": self.world.wall}
-        self.feed(name, Happened(Closing(**numbers, initiator=initiator)))
+        self.feed(name, Happened(events.closing(initiator, **self.numbers(name, local))))
         self.later(self.world.random.uniform(0, 0.3), self.over, name, local)
 
     def over(self, name, local) -> None:
         if self.locals.get(name) is not local or local.stopped is not None:
             return
         local.is_open = local.may_act = False
-        local.stopped = stopped(name, local.session, local.attempt, self.world.wall)
+        local.stopped = events.stopped(attempts=local.attempt, **self.numbers(name, local))
         self.feed(name, Ended(local.stopped))
 
     def act(self, name, local) -> None:
@@ -395,25 +396,11 @@ class Worker:
         line.told.add(event.session)
 
 
-def stopped(name, session, attempt, at) -> Stopped:
-    counts = dict.fromkeys(
-        ("messages_received", "bytes_received", "messages_sent", "bytes_sent", "unsent", "undelivered"), 0
-    )
-    return Stopped(
-        connection=name,
-        session=session,
-        attempt=attempt,
-        at=at,
-        code=1000,
-        reason="",
-        was_clean=True,
-        initiator=Initiator.LOCAL,
-        opened=True,
-        duration=0.0,
-        attempts=attempt,
-        error=None,
-        **counts,
-    )
+def is_reached(wish, tail) -> bool:
+    """Whether the log shows that the wish was carried out."""
+    if commands.is_wanted(wish, tail):
+        return tail.is_live and wish.allows(tail.session)
+    return not tail.is_live
 
 
 class World:
@@ -530,7 +517,7 @@ class World:
         members = [worker.member for worker in self.workers if not worker.is_dead]
         for name in self.names:
             record, _ = self.store.records.get(name, (Record(), 0))
-            if not commands.is_reached(record.wish, self.store.lines[name].tail):
+            if not is_reached(record.wish, self.store.lines[name].tail):
                 return False
             states = [member.state(name) for member in members]
             if any(state.phase not in (Phase.WATCHING, Phase.AWAY, Phase.IDLE, Phase.RUNNING) for state in states):

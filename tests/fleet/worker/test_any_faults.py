@@ -8,15 +8,14 @@ from random import Random
 
 import pytest
 from fleet.memory_store import Chance
-from fleet.rules.world import Line, check_line
+from fleet.rules.world import Line, check_line, is_reached
 from fleet.worker.workers import LEASE, SETTLE, Workers
 from virtual import virtual
 
 from rxnodes import pulse
+from rxnodes.fleet.reading import record_at
 from rxnodes.fleet.remote.fleet import Fleet
-from rxnodes.fleet.rules.commands import is_reached
 from rxnodes.fleet.rules.member import Member
-from rxnodes.fleet.rules.values import Record
 from rxnodes.websocket import all_stopped, client_start
 
 NAMES = [f"chat{number}" for number in range(6)]
@@ -112,8 +111,7 @@ class Storm:
         return {bool(told) for told in ends}
 
     def is_calm(self, name):
-        stands = self.fleet.engine.records.values.get(name)
-        record = Record() if stands is None else self.fleet.record(name)
+        record, _ = record_at(self.fleet.engine.records.values.get(name))
         tail = self.fleet.tail(name)
         holding = [hand for hand in self.fleet.hands if hand.worker is not None and name in hand.worker.held]
         peers = [it for hand in self.fleet.hands for it in self.open_peers(hand) if it.target.url.endswith(name)]

@@ -12,19 +12,21 @@ from rxnodes.fleet.asking import (
     ANY_INTEREST,
     AskForMessages,
     AskToSend,
-    From,
-    from_of,
+    Position,
     interest_subject,
     messages_subject,
     outcomes_of,
+    position_of,
     send_subject,
 )
 from rxnodes.fleet.letters import batch_of
+from rxnodes.fleet.ordering import order_subject
 from rxnodes.fleet.store import NobodyThere, Unknown
 from rxnodes.fleet.worker import messages
 from rxnodes.fleet.worker.answering import Answering, Held
 from rxnodes.fleet.worker.inquiry import Inquiry
 from rxnodes.fleet.worker.messages import Published
+from rxnodes.fleet.worker.orders import take_orders
 from rxnodes.testing import ScriptedPeer, ScriptedTransport, in_virtual_time
 
 AMOUNT = 3
@@ -47,7 +49,6 @@ class Bench:
         self.published = Published(self.chat, self.store, 5, Inquiry(self.store))
         self.held = {"chat": Held(self.chat, self.published)}
         self.answering = Answering(self.store, "w.1", self.held.get)
-        self.answering.open()
         self.batches = []
         return self
 
@@ -86,11 +87,11 @@ async def test_messages_are_published_to_those_who_were_there_before_the_dial():
     async with Bench() as bench:
         bench.listen()
         await bench.dial()
-        bench.transport.peer.send("a")
-        bench.transport.peer.send(b"b")
+        for message in ("at once", "a", "b", b"c"):
+            bench.transport.peer.send(message)
         await asyncio.sleep(0.1)
-        assert bench.told == [(5, 1, 1, 1, ["a"]), (5, 1, 1, 2, [b"b"])]
-        assert bench.published.finish() == len(bench.told)
+        assert bench.told == [(5, 1, 1, 1, ["at once"]), (5, 1, 1, 2, ["a", "b"]), (5, 1, 1, 4, [b"c"])]
+        assert bench.published.finish() == 4
 
 
 @in_virtual_time
@@ -100,10 +101,10 @@ async def test_who_comes_later_is_published_to_from_there_on():
         bench.transport.peer.send("a")
         assert not bench.chat.messages.is_observed
         bench.listen()
-        assert from_of(await bench.ask(AskForMessages())) == From(1, 1, 1)
+        assert position_of(await bench.ask(AskForMessages())) == Position(1, 1, 1)
         bench.transport.peer.send("b")
         await asyncio.sleep(0.1)
-        assert from_of(await bench.ask(AskForMessages())) == From(1, 1, 2)
+        assert position_of(await bench.ask(AskForMessages())) == Position(1, 1, 2)
         assert bench.told == [(5, 1, 1, 1, ["b"])]
 
 
@@ -175,6 +176,17 @@ async def test_messages_are_sent_in_order_and_the_answer_says_what_became_of_eac
         assert bench.transport.peer.received == ["a", b"\0", "ß"]
 
 
+@pytest.mark.parametrize("subject", [send_subject("w.1", "chat"), order_subject("w.1")])
+@in_virtual_time
+async def test_what_another_version_asks_is_logged_and_not_answered(subject, caplog):
+    async with Bench() as bench:
+        orders = take_orders(bench.store, "w.1", lambda: pytest.fail("no order"), lambda _: pytest.fail("no order"))
+        with pytest.raises(Unknown):
+            await bench.observer.request(subject, b'{"v":2}', timeout=1)
+        assert ["version 2" in line for line in caplog.messages] == [True]
+        orders.close()
+
+
 @in_virtual_time
 async def test_a_request_is_carried_out_once():
     async with Bench() as bench:
@@ -203,7 +215,7 @@ async def test_who_does_not_hold_it_says_so_and_does_nothing():
     async with Bench() as bench:
         await bench.dial()
         bench.held.clear()
-        assert from_of(await bench.ask(AskForMessages())) is None
+        assert position_of(await bench.ask(AskForMessages())) is None
         assert outcomes_of(await bench.ask(AskToSend("id", [True], [b"a"])), "chat") is None
         assert bench.transport.peer.received == []
         bench.answering.close()

@@ -39,11 +39,7 @@ async def test_what_every_worker_starts_is_one_start():
 @virtual
 async def test_a_stop_anywhere_stops_the_session_wherever_it_is():
     async with Workers() as fleet:
-        for _ in range(2):
-            fleet.join(starts("chat"))
-        await asyncio.sleep(SETTLE + 1)
-        holder = fleet.holder("chat")
-        (other,) = (hand for hand in fleet.hands if hand is not holder)
+        holder, other = await fleet.pair(starts("chat"))
         other["chat"].stop(code=4000, reason="enough")
         stopped = await other["chat"].wait_stopped()
         assert (stopped.session, stopped.initiator) == (1, Initiator.LOCAL)
@@ -53,6 +49,8 @@ async def test_a_stop_anywhere_stops_the_session_wherever_it_is():
         assert other.events == []
         other["chat"].start()
         assert (await other["chat"].wait_started()).session == 2
+        other["chat"].abort()
+        assert (await other["chat"].wait_stopped()).code == 1006
 
 
 @virtual
@@ -64,10 +62,8 @@ async def test_who_waits_on_a_worker_that_never_held_nor_commanded_a_connection_
         early.append(asyncio.ensure_future(project.websocket("chat").wait_stopped()))
 
     async with Workers() as fleet, asyncio.timeout(20 * LEASE):
-        holder = fleet.join(starts("chat"))
-        await asyncio.sleep(SETTLE + 1)
-        other = fleet.join(waits)
-        await asyncio.sleep(SETTLE + 1)
+        holder = await fleet.joined(starts("chat"))
+        other = await fleet.joined(waits)
         chat, ends, held = other["chat"], [], []
         assert (await chat.wait_started()).session == 1
         all_stopped(chat).subscribe(ends.append)
@@ -92,14 +88,56 @@ async def test_who_waits_on_a_worker_that_never_held_nor_commanded_a_connection_
         assert (await chat.wait_started()).session == 3
 
         # A worker that has only ever taken over what had ended.
-        last = fleet.join()
-        await asyncio.sleep(SETTLE + 1)
+        last = await fleet.joined()
         await holder.leave()
         await other.leave()
         await asyncio.sleep(1)
         assert last.worker.held == ("chat",)
         assert (await last["chat"].wait_stopped()).session == 3
         assert last.events == []
+
+
+@virtual
+async def test_who_waits_on_a_third_worker_waits_for_one_session_though_the_wish_outlives_it():
+    async with Workers() as fleet, asyncio.timeout(20 * LEASE):
+        holder = await fleet.joined(starts("chat"))
+        heir, other = fleet.join(), await fleet.joined(capacity=0)
+        chat = other["chat"]
+        waiting = asyncio.ensure_future(chat.wait_stopped())
+        await asyncio.sleep(0.1)
+        holder.freeze()
+        lost = await waiting
+        assert (lost.session, type(lost.error)) == (1, HolderLost)
+        assert (await chat.wait_started()).session == 2
+        waiting = asyncio.ensure_future(chat.wait_stopped())
+        await heir.leave()
+        assert (await waiting).session == (await chat.wait_stopped()).session == 2
+        # Nobody can hold it now. A start here wants a session behind that one.
+        chat.start()
+        waiting = asyncio.ensure_future(chat.wait_stopped())
+        await asyncio.sleep(1)
+        assert (waiting.done(), chat.is_live) == (False, True)
+        last = fleet.join()
+        assert (await chat.wait_started()).session == 3
+        last["chat"].stop()
+        assert (await waiting).session == 3
+
+
+@virtual
+async def test_who_waits_on_a_worker_for_an_end_that_is_no_longer_in_the_log_learns_that_it_is_over():
+    async with Workers() as fleet, asyncio.timeout(20 * LEASE):
+        holder = await fleet.joined(starts("chat"))
+        holder["chat"].stop()
+        await holder["chat"].wait_stopped()
+        holder.worker._seats["chat"].helm.report("handler", RxNodesError("anything"))
+        await asyncio.sleep(0.1)
+        # The history is short.
+        del fleet.engine.log[:-1]
+        other = await fleet.joined()
+        for _ in range(2):
+            stopped = await other["chat"].wait_stopped()
+            assert (stopped.session, stopped.code, stopped.opened) == (1, 1006, True)
+            assert "does not have the end of session 1 any more" in str(stopped.error)
 
 
 @virtual
@@ -111,10 +149,8 @@ async def test_who_waits_for_what_build_has_wished_in_vain_learns_how_it_stands(
         all_stopped(project.websocket("chat")).subscribe(ends.append)
 
     async with Workers() as fleet:
-        holder = fleet.join(starts("chat"))
-        await asyncio.sleep(SETTLE + 1)
-        other = fleet.join(build)
-        await asyncio.sleep(SETTLE + 1)
+        holder = await fleet.joined(starts("chat"))
+        other = await fleet.joined(build)
         assert (ends, other["chat"].is_live) == ([], True)
         holder["chat"].stop()
         await holder["chat"].wait_stopped()
@@ -125,10 +161,8 @@ async def test_who_waits_for_what_build_has_wished_in_vain_learns_how_it_stands(
 @virtual
 async def test_what_was_never_started_is_waited_for_and_holds_nothing_up():
     async with Workers() as fleet:
-        holder = fleet.join()
-        await asyncio.sleep(SETTLE + 1)
-        other = fleet.join()
-        await asyncio.sleep(SETTLE + 1)
+        holder = await fleet.joined()
+        other = await fleet.joined()
         for hand in (holder, other):
             ends, held = [], []
             all_stopped(hand["chat"]).subscribe(ends.append)
@@ -142,10 +176,8 @@ async def test_what_was_never_started_is_waited_for_and_holds_nothing_up():
 @virtual
 async def test_what_is_in_the_log_before_a_command_is_answered_lets_those_go_who_wait():
     async with Workers(("chat", "news")) as fleet:
-        fleet.join(starts("chat", "news"))
-        await asyncio.sleep(SETTLE + 1)
-        other = fleet.join()
-        await asyncio.sleep(SETTLE + 1)
+        await fleet.joined(starts("chat", "news"))
+        other = await fleet.joined()
         other["news"].stop()
         await other["news"].wait_stopped()
         # It is open already. That is not the last entry, and the log is read for another connection already.
@@ -171,8 +203,7 @@ async def test_what_is_in_the_log_before_a_command_is_answered_lets_those_go_who
 @virtual
 async def test_a_start_that_another_takes_back_lets_those_go_who_wait():
     async with Workers(("chat", "news")) as fleet:
-        full = fleet.join(capacity=1)
-        await asyncio.sleep(SETTLE + 1)
+        full = await fleet.joined(capacity=1)
         (name,) = {"chat", "news"} - {*full.worker.held}
         full[name].start()
         await asyncio.sleep(0.1)
@@ -189,11 +220,7 @@ async def test_a_start_that_another_takes_back_lets_those_go_who_wait():
 @virtual
 async def test_a_worker_that_is_cut_off_lets_go_before_another_takes_over():
     async with Workers() as fleet:
-        for _ in range(2):
-            fleet.join(starts("chat"))
-        await asyncio.sleep(SETTLE + 1)
-        holder = fleet.holder("chat")
-        (other,) = (hand for hand in fleet.hands if hand is not holder)
+        holder, other = await fleet.pair(starts("chat"))
         holder.freeze()
         await asyncio.sleep(LEASE * 7 / 8)
         assert not holder.worker.is_joined
@@ -218,10 +245,7 @@ async def test_a_worker_that_is_cut_off_lets_go_before_another_takes_over():
 async def test_leaving_in_order_hands_over():
     names = [f"chat{number}" for number in range(24)]
     async with Workers(names) as fleet:
-        for _ in range(2):
-            fleet.join(starts(*names))
-        await asyncio.sleep(SETTLE + 1)
-        leaving, staying = fleet.hands
+        leaving, staying = await fleet.pair(starts(*names))
         held = leaving.worker.held
         assert 0 < len(held) < 24
         await leaving.leave()
@@ -237,12 +261,10 @@ async def test_leaving_in_order_hands_over():
 @virtual
 async def test_what_build_commands_overrides_nothing():
     async with Workers() as fleet:
-        first = fleet.join(starts("chat"))
-        await asyncio.sleep(SETTLE + 1)
+        first = await fleet.joined(starts("chat"))
         first["chat"].stop()
         await first["chat"].wait_stopped()
-        second = fleet.join(starts("chat"))
-        await asyncio.sleep(SETTLE + 1)
+        second = await fleet.joined(starts("chat"))
         await first.leave()
         await asyncio.sleep(1)
         assert fleet.holder("chat") is second
@@ -253,8 +275,7 @@ async def test_what_build_commands_overrides_nothing():
 @virtual
 async def test_what_build_commands_counts_where_nobody_has_wished_anything():
     async with Workers() as fleet:
-        first = fleet.join()
-        await asyncio.sleep(SETTLE + 1)
+        first = await fleet.joined()
         assert fleet.kinds("chat") == ["Held"]
         fleet.join(starts("chat"))
         await asyncio.sleep(1)
@@ -266,8 +287,7 @@ async def test_what_build_commands_counts_where_nobody_has_wished_anything():
 @virtual
 async def test_what_is_commanded_once_the_records_are_seen_and_no_lease_is_there_yet_counts_likewise(stands):
     async with Workers() as fleet:
-        first = fleet.join(starts("chat") if stands == "stopped" else lambda _: None)
-        await asyncio.sleep(SETTLE + 1)
+        first = await fleet.joined(starts("chat") if stands == "stopped" else lambda _: None)
         if stands == "stopped":
             first["chat"].stop()
             await first["chat"].wait_stopped()
@@ -294,8 +314,7 @@ def wires(project):
 @virtual
 async def test_what_is_wired_with_each_holding_starts_once():
     async with Workers() as fleet:
-        first, _ = fleet.join(wires), fleet.join(wires)
-        await asyncio.sleep(SETTLE + 1)
+        first, _ = fleet.join(wires), await fleet.joined(wires)
         assert fleet.kinds("chat") == ["Held", "Connecting", "Opened"]
         first["chat"].stop()
         await first["chat"].wait_stopped()
@@ -312,10 +331,7 @@ async def test_what_is_wired_with_each_holding_starts_once():
 @virtual
 async def test_what_ends_by_itself_stays_ended():
     async with Workers() as fleet:
-        for _ in range(2):
-            fleet.join(starts("chat"))
-        await asyncio.sleep(SETTLE + 1)
-        holder = fleet.holder("chat")
+        holder, _ = await fleet.pair(starts("chat"))
         holder.transport.peer.close(1000, "bye")
         assert (await holder["chat"].wait_stopped()).initiator is Initiator.REMOTE
         await holder.leave()
@@ -326,8 +342,7 @@ async def test_what_ends_by_itself_stays_ended():
 @virtual
 async def test_a_stop_on_the_holder_takes_effect_at_once():
     async with Workers() as fleet:
-        hand = fleet.join(starts("chat"))
-        await asyncio.sleep(SETTLE + 1)
+        hand = await fleet.joined(starts("chat"))
         hand["chat"].stop()
         assert hand["chat"].state is ConnectionState.CLOSING
         hand["chat"].start()
@@ -339,9 +354,7 @@ async def test_a_stop_on_the_holder_takes_effect_at_once():
 @virtual
 async def test_a_stop_on_a_holder_that_is_lost_before_the_log_has_it_stops_all_the_same(end, is_started_again):
     async with Workers() as fleet:
-        fleet.join(starts("chat"))
-        await asyncio.sleep(SETTLE + 1)
-        (holder,) = fleet.hands
+        holder = await fleet.joined(starts("chat"))
         fleet.engine.stop()
         getattr(holder["chat"], end)()
         if is_started_again:
@@ -358,8 +371,7 @@ async def test_a_stop_on_a_holder_that_is_lost_before_the_log_has_it_stops_all_t
 @virtual
 async def test_a_start_behind_an_end_that_the_log_takes_too_late_begins_again(by_peer):
     async with Workers() as fleet:
-        holder = fleet.join(starts("chat"))
-        await asyncio.sleep(SETTLE + 1)
+        holder = await fleet.joined(starts("chat"))
         # What tells of the end is under way until the hold is lost, and comes before anybody has claimed again.
         is_lost_after = LEASE * 7 / 8 + 0.02
         holder.store.faults = [replace(late_request, arrives=is_lost_after + 0.06)]
@@ -381,8 +393,7 @@ async def test_a_start_behind_an_end_that_the_log_takes_too_late_begins_again(by
 @virtual
 async def test_a_stop_behind_an_end_that_the_log_never_takes_stops_all_the_same(by_peer):
     async with Workers() as fleet:
-        holder = fleet.join(starts("chat"))
-        await asyncio.sleep(SETTLE + 1)
+        holder = await fleet.joined(starts("chat"))
         holder.store.cut()
         if by_peer:
             holder.transport.peer.close(1001, "away")
@@ -401,8 +412,7 @@ async def test_a_stop_behind_an_end_that_the_log_never_takes_stops_all_the_same(
 @virtual
 async def test_what_ends_behind_the_lease_has_not_ended_by_itself():
     async with Workers() as fleet:
-        holder = fleet.join(starts("chat"))
-        await asyncio.sleep(SETTLE + 1)
+        holder = await fleet.joined(starts("chat"))
         fleet.engine.stop()
         # Past the end of the lease the transport gives its links up, before the worker looks at the clock.
         loop, until = asyncio.get_running_loop(), holder.worker._guard.until
@@ -417,11 +427,7 @@ async def test_what_ends_behind_the_lease_has_not_ended_by_itself():
 @virtual
 async def test_a_stop_on_a_holder_that_is_lost_overrides_nothing_newer():
     async with Workers() as fleet:
-        for _ in range(2):
-            fleet.join(starts("chat"))
-        await asyncio.sleep(SETTLE + 1)
-        holder = fleet.holder("chat")
-        (other,) = (hand for hand in fleet.hands if hand is not holder)
+        holder, other = await fleet.pair(starts("chat"))
         holder.store.cut()
         holder["chat"].stop()
         await asyncio.sleep(3 * LEASE)
@@ -460,8 +466,7 @@ async def test_only_what_it_has_settings_for():
 @virtual
 async def test_what_is_removed_is_let_go_and_claimed_no_more():
     async with Workers() as fleet:
-        hand = fleet.join(starts("chat"))
-        await asyncio.sleep(SETTLE + 1)
+        hand = await fleet.joined(starts("chat"))
         await hand.project.remove_websocket("chat")
         await asyncio.sleep(1)
         assert fleet.kinds("chat") == ["Held", "Connecting", "Opened", "Closing", "Stopped"]
@@ -476,8 +481,7 @@ async def test_what_is_removed_is_let_go_and_claimed_no_more():
 @virtual
 async def test_leaving_without_the_store_ends_with_the_lease():
     async with Workers() as fleet:
-        hand = fleet.join(starts("chat"))
-        await asyncio.sleep(SETTLE + 1)
+        hand = await fleet.joined(starts("chat"))
         fleet.engine.stop()
         began = asyncio.get_running_loop().time()
         await hand.leave()
@@ -488,9 +492,7 @@ async def test_leaving_without_the_store_ends_with_the_lease():
 @virtual
 async def test_the_store_may_be_away_for_less_than_a_lease():
     async with Workers() as fleet:
-        for _ in range(2):
-            fleet.join(starts("chat"))
-        await asyncio.sleep(SETTLE + 1)
+        await fleet.pair(starts("chat"))
         fleet.engine.stop()
         await asyncio.sleep(LEASE / 2)
         fleet.engine.start()
@@ -501,8 +503,7 @@ async def test_the_store_may_be_away_for_less_than_a_lease():
 @virtual
 async def test_a_store_that_is_full_is_told_once_and_what_waits_goes_on_later():
     async with Workers() as fleet:
-        hand = fleet.join(starts("chat"), lease=60.0)
-        await asyncio.sleep(SETTLE + 1)
+        hand = await fleet.joined(starts("chat"), lease=60.0)
         fleet.engine.is_full = True
         hand["chat"].stop()
         await asyncio.sleep(5)
@@ -522,8 +523,7 @@ async def test_a_store_that_is_full_is_told_once_and_what_waits_goes_on_later():
 @virtual
 async def test_a_lease_that_finds_no_room_is_told_once(caplog):
     async with Workers() as fleet:
-        hand = fleet.join(starts("chat"))
-        await asyncio.sleep(SETTLE + 1)
+        hand = await fleet.joined(starts("chat"))
         fleet.engine.is_full = True
         await asyncio.sleep(3 * LEASE)
         assert not hand.worker.is_joined
@@ -536,11 +536,7 @@ async def test_a_lease_that_finds_no_room_is_told_once(caplog):
 @virtual
 async def test_what_is_sent_elsewhere_goes_to_the_holder():
     async with Workers() as fleet:
-        for _ in range(2):
-            fleet.join(starts("chat"))
-        await asyncio.sleep(SETTLE + 1)
-        holder = fleet.holder("chat")
-        (other,) = (hand for hand in fleet.hands if hand is not holder)
+        holder, other = await fleet.pair(starts("chat"))
         sent = await other["chat"].send("hello")
         assert isinstance(sent, Sent)
         assert holder.transport.peer.received == ["hello"]
@@ -549,8 +545,7 @@ async def test_what_is_sent_elsewhere_goes_to_the_holder():
 @virtual
 async def test_a_record_that_the_store_has_lost_is_made_again():
     async with Workers() as fleet:
-        hand = fleet.join(starts("chat"))
-        await asyncio.sleep(SETTLE + 1)
+        hand = await fleet.joined(starts("chat"))
         fleet.engine.records.write("chat", None, fleet.engine.records.values["chat"].revision)
         fleet.engine.tell()
         await asyncio.sleep(1)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from fleet.memory_store import MemoryEngine
 
 from rxnodes import Project
 from rxnodes.fleet.letters import entry_of, record_of
+from rxnodes.fleet.remote.fleet import Fleet
 from rxnodes.fleet.rules.values import Tail
 from rxnodes.fleet.worker.lease_guard import LeaseGuard
 from rxnodes.fleet.worker.worker import Worker
@@ -57,6 +59,16 @@ class Hand:
         self.store.cut()
 
 
+@contextlib.asynccontextmanager
+async def chat_from_outside(count=2, **settings):
+    """Workers, and a connection of theirs from outside."""
+    async with Workers() as workers, asyncio.timeout(8 * LEASE):
+        for _ in range(count):
+            workers.join(**settings)
+        async with Fleet(workers.engine.store()) as fleet:
+            yield workers, fleet.websocket("chat")
+
+
 class Workers:
     """A fleet."""
 
@@ -78,6 +90,17 @@ class Workers:
         hand = Hand(self, self.names if names is None else names, build, script=script, **settings)
         self.hands.append(hand)
         return hand
+
+    async def joined(self, *args, **settings):
+        """One that has joined, and claimed."""
+        hand = self.join(*args, **settings)
+        await asyncio.sleep(SETTLE + 1)
+        return hand
+
+    async def pair(self, build=lambda project: None, **settings):
+        """Two that have joined: the one that holds the first connection, and the other."""
+        one, other = self.join(build, **settings), await self.joined(build, **settings)
+        return (one, other) if self.holder(self.names[0]) is one else (other, one)
 
     # What stands in the store
 

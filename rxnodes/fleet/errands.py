@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -16,14 +16,16 @@ __all__ = ["Errands"]
 
 logger = logging.getLogger("rxnodes")
 
-#: So many are under way at once: more would only wait for each other at the store.
-AT_ONCE: Final = 128
-
 
 class Errands:
-    """Runs errands, those that came first first. On the loop's thread."""
+    """Runs errands, those that came first first. On the loop's thread.
 
-    def __init__(self) -> None:
+    Args:
+        at_once: How many are under way at a time: more would only wait for each other at the store.
+    """
+
+    def __init__(self, at_once: int) -> None:
+        self._at_once = at_once
         self._waiting: deque[Errand] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._working = 0
@@ -31,7 +33,7 @@ class Errands:
     def run(self, errand: Errand) -> None:
         """Runs an errand as soon as there is room."""
         self._waiting.append(errand)
-        if self._working < AT_ONCE:
+        if self._working < self._at_once:
             self._working += 1
             self._keep(asyncio.get_running_loop().create_task(self._work()))
 
