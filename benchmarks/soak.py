@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import functools
 import gc
 import itertools
 import logging
@@ -31,7 +30,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from reactivex import operators as ops
 
-import rxnodes
+from benchmarks import say
+from benchmarks.clock import resident_bytes
 from benchmarks.limits import allow_many_files, may_open
 from rxnodes import (
     Closing,
@@ -66,6 +66,10 @@ from rxnodes.testing import (
     vanish,
 )
 from rxnodes.websocket import client_send, client_start, client_stop, on_receive, on_start
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from faults import own_tasks, own_timers
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -538,29 +542,10 @@ class User:
 # What is left
 
 
-#: Where the code of connections lies, and where, within, that of the other side.
-OURS: Final = (str(Path(rxnodes.__file__).parent) + os.sep, f"{os.sep}aiohttp{os.sep}")
-THEIRS: Final = str(Path(rxnodes.__file__).parent / "testing") + os.sep
-
-
-def _is_of_a_session(task: asyncio.Task[Any]) -> bool:
-    """Whether it runs code of connections, rather than of the other side or of this module."""
-    code = getattr(task.get_coro(), "cr_code", None)
-    place = "" if code is None else str(code.co_filename)
-    return any(ours in place for ours in OURS) and THEIRS not in place
-
-
-def timers(loop: asyncio.AbstractEventLoop) -> list[Any]:
+def timers() -> list[Any]:
     """The timers that have not been cancelled; known of asyncio's own loops only."""
-    return [handle for handle in getattr(loop, "_scheduled", ()) if not handle.cancelled()]
-
-
-def _is_set_by_a_session(handle: Any) -> bool:
-    callback = getattr(handle, "_callback", None)
-    while isinstance(callback, functools.partial):
-        callback = callback.func
-    module = getattr(callback, "__module__", None) or ""
-    return module.startswith(("rxnodes.", "aiohttp.")) and not module.startswith("rxnodes.testing")
+    handles = getattr(asyncio.get_running_loop(), "_scheduled", ())
+    return [handle for handle in handles if not handle.cancelled()]
 
 
 def descriptors() -> int:
@@ -579,28 +564,19 @@ class Memory:
     @classmethod
     def take(cls) -> Memory:
         """Takes it, after what can be freed has been."""
-        gc.collect()
-        return cls(resident(), sys.getallocatedblocks())
-
-
-def resident() -> int:
-    """The resident size in bytes; 0 where the system does not tell."""
-    statm = Path("/proc/self/statm")
-    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.exists() else 0
+        return cls(resident_bytes(), sys.getallocatedblocks())
 
 
 class Baseline:
     """What there was before the first session, and must be all there is when none is live."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
         self._tasks = asyncio.all_tasks()
         self._descriptors = descriptors()
 
     def left_of_sessions(self) -> list[str]:
         """What is left of connections, which may be nothing from the moment of the last `Stopped`."""
-        tasks = [repr(task) for task in asyncio.all_tasks() - self._tasks if _is_of_a_session(task)]
-        return tasks + [repr(handle) for handle in timers(self._loop) if _is_set_by_a_session(handle)]
+        return [*map(repr, own_tasks()), *map(repr, own_timers())]
 
     async def left_of_all(self) -> list[str]:
         """What is left of anything, after a grace in which the other side may see its ends end."""
@@ -611,7 +587,7 @@ class Baseline:
 
     def _left(self) -> list[str]:
         left = [repr(task) for task in asyncio.all_tasks() - self._tasks]
-        left += [repr(handle) for handle in timers(self._loop)]
+        left += map(repr, timers())
         if descriptors() > self._descriptors:
             left.append(f"{descriptors() - self._descriptors} descriptors")
         return left
@@ -741,10 +717,10 @@ class Soak:
             now = time.monotonic() - self._begun
             await asyncio.sleep(PROGRESS - now % PROGRESS)
             totals = self.totals
-            _say(
+            say(
                 f"{time.monotonic() - self._begun:6.0f} s  round {number + 1}/{ROUNDS}"
                 f"  live {totals.live}  sessions {totals.starts}  attempts {totals.events['Connecting']}"
-                f"  messages {totals.messages_received}  resident {resident() / MIB:.0f} MiB"
+                f"  messages {totals.messages_received}  resident {resident_bytes() / MIB:.0f} MiB"
                 f"  findings {self.findings.count}"
             )
 
@@ -805,11 +781,6 @@ def _counts(counter: Counter[str]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counter.most_common())
 
 
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
-
-
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description="many connections, for a while")
     parser.add_argument("--seconds", type=float, default=120.0, help="how long; default: %(default)g")
@@ -827,8 +798,8 @@ def main() -> int:
     # A connection has two ends, and twice as many through a proxy, all of them in this process.
     connections = may_open(4 * options.connections) // 4
     if connections < options.connections:
-        _say(f"only {connections} connections: the system allows no more open files")
-    _say(f"seed {seed}")
+        say(f"only {connections} connections: the system allows no more open files")
+    say(f"seed {seed}")
     soak = Soak(options.seconds, connections, seed)
     limit = threading.Timer(options.seconds + PATIENCE, give_up, [soak])
     limit.daemon = True
@@ -836,7 +807,7 @@ def main() -> int:
     with complaints(soak.findings):
         asyncio.run(soak.run())
     limit.cancel()
-    _say(soak.summary())
+    say(soak.summary())
     return 1 if soak.findings.count else 0
 
 
@@ -844,7 +815,7 @@ def give_up(soak: Soak) -> None:
     """Ends the process: what should have ended has not, and would keep it for ever."""
     soak.findings.add(f"the run did not end within {PATIENCE:g} s after its time")
     try:
-        _say(soak.summary())
+        say(soak.summary())
     finally:
         os._exit(1)
 

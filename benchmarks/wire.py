@@ -6,13 +6,13 @@ It prints a table of the build that runs it: nanoseconds of CPU time for each me
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 import zlib
 from dataclasses import dataclass
 from timeit import Timer
 from typing import TYPE_CHECKING, Any, Final
 
+from benchmarks import say
 from rxnodes.transport.aiohttp.transport import compiled_mask
 from rxnodes.wire import IS_COMPILED
 from rxnodes.wire.deflate import Deflate, new_compressor
@@ -63,11 +63,10 @@ def main() -> None:
     options = parser.parse_args()
     build = "compiled" if IS_COMPILED else "pure"
     compressor = "zlib" if new_compressor is zlib.compressobj else "zlib-ng"
-    sys.stdout.write(f"| Nanoseconds for each message | {build}, {compressor} |\n|---|---|\n")
+    say(f"| Nanoseconds for each message | {build}, {compressor} |\n|---|---|")
     for title, count, work in _rows():
         least = _least(work, options.rounds, options.seconds)
-        sys.stdout.write(f"| {title} | {least / count:,.0f} |\n")
-        sys.stdout.flush()
+        say(f"| {title} | {least / count:,.0f} |")
 
 
 def _least(work: Callable[[], object], rounds: int, seconds: float) -> float:
