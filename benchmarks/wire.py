@@ -13,6 +13,7 @@ from timeit import Timer
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks import say
+from rxnodes.transport.aiohttp.allocator import keep_freed_memory
 from rxnodes.transport.aiohttp.transport import compiled_mask
 from rxnodes.wire import IS_COMPILED
 from rxnodes.wire.deflate import Deflate, new_compressor
@@ -61,6 +62,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=25, help="of which the least counts (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=0.05, help="of a round (default: %(default)s)")
     options = parser.parse_args()
+    keep_freed_memory()
     build = "compiled" if IS_COMPILED else "pure"
     compressor = "zlib" if new_compressor is zlib.compressobj else "zlib-ng"
     say(f"| Nanoseconds for each message | {build}, {compressor} |\n|---|---|")
