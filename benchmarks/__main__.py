@@ -10,14 +10,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import builds, hurt, machine
+from benchmarks import hurt, machine, targets
 from benchmarks.contenders import CONTENDERS, with_compiled
 from benchmarks.job import Job, Skipped
 from benchmarks.limits import allow_many_files
 from benchmarks.processes import Node, WorkerError, measure, on_one_cpu, server
 from benchmarks.results import Results
 from benchmarks.table import table
-from benchmarks.targets import outcomes
 from benchmarks.workloads import WORKLOADS
 
 if TYPE_CHECKING:
@@ -51,14 +50,10 @@ def main() -> None:
         Run(options, results).repeat()
     except KeyboardInterrupt:
         _say("\ninterrupted; this is what there is so far\n")
-    sys.stdout.write(table(results) + "\n")
-    if options.compiled is not None:
-        sys.stdout.write("\n".join(("\nBoth builds", *builds.write(results), "")))
+    builds = ("pure",) if options.compiled is None else ("compiled", "pure")
+    sys.stdout.write("\n".join((*table(results), "", "Targets", "", *targets.table(results, *builds), "")))
     if options.json is not None:
-        found = results.to_dict() | {
-            "targets": [outcome.to_dict() for outcome in outcomes(results)],
-            "builds": builds.to_dicts(results),
-        }
+        found = results.to_dict() | {"targets": targets.to_dicts(results)}
         options.json.write_text(json.dumps(found, indent=1) + "\n")
     if options.svg is not None:
         # Imported only where something is drawn: nothing else of the benchmarks needs matplotlib.

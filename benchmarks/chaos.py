@@ -19,6 +19,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from benchmarks import say
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from chaos_accounts import CHUNK, Arena, Plan, Result, loop_of
@@ -37,16 +39,16 @@ def main() -> int:
         "--only", type=int, metavar="NUMBER", help="play this session alone, so many times as --sessions"
     )
     options = parser.parse_args()
-    _say(f"seed {options.seed}")
+    say(f"seed {options.seed}")
     began = time.monotonic()
     results: list[Result] = []
     with tempfile.TemporaryDirectory() as folder:
         arena = Arena(Path(folder))
         if options.only is not None:
-            _say(str(Plan.make(options.seed, options.only)))
+            say(str(Plan.make(options.seed, options.only)))
         for first in range(0, options.sessions, CHUNK):
             if time.monotonic() - began > options.seconds:
-                _say(f"the time is over after {first} sessions")
+                say(f"the time is over after {first} sessions")
                 break
             numbers = list(range(first, min(first + CHUNK, options.sessions)))
             if options.only is not None:
@@ -54,7 +56,7 @@ def main() -> int:
             for result in arena.play(options.seed, numbers, loop_of(numbers[0])):
                 results.append(result)
                 if result.faults and sum(bool(one.faults) for one in results) <= MOST_SHOWN:
-                    _say(str(result))
+                    say(str(result))
     return report(results, time.monotonic() - began)
 
 
@@ -62,16 +64,11 @@ def report(results: list[Result], took: float) -> int:
     """Says what came of it all. Returns the exit status."""
     faulty = sum(bool(result.faults) for result in results)
     exact = sum(result.is_exact for result in results)
-    _say(f"{len(results)} sessions in {took:.0f} s, {faulty} of them wrong")
-    _say(f"of {exact} it was known to the last message what must have come, of the others within bounds:")
+    say(f"{len(results)} sessions in {took:.0f} s, {faulty} of them wrong")
+    say(f"of {exact} it was known to the last message what must have come, of the others within bounds:")
     for (kind, is_exact), count in Counter((result.kind, result.is_exact) for result in results).most_common():
-        _say(f"{count:7} {'exact ' if is_exact else 'bounds'} {kind}")
+        say(f"{count:7} {'exact ' if is_exact else 'bounds'} {kind}")
     return 1 if faulty else 0
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Measuring within a worker: rates by rounds, and percentiles of latencies."""
+"""Measuring within a worker: rates by rounds, percentiles of latencies, and what several contenders do alike."""
 
 from __future__ import annotations
 
@@ -8,17 +8,37 @@ import resource
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+
+from benchmarks.limits import may_open
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from benchmarks.job import Job
+    from reactivex import Observable
 
-__all__ = ["Counter", "now", "percentiles", "rates", "resident_bytes"]
+    from benchmarks.job import Job, Metrics
+
+__all__ = [
+    "WAVE",
+    "Counter",
+    "blasts",
+    "lives",
+    "many",
+    "now",
+    "percentiles",
+    "pulses",
+    "rates",
+    "resident_bytes",
+]
+
+T = TypeVar("T")
 
 #: Nanoseconds on a clock that never jumps.
 now = time.perf_counter_ns
+
+#: Connections are opened so many at a time.
+WAVE = 100
 
 #: The first latencies of a series are those of a cold program.
 WARM_UP_SHARE = 0.1
@@ -74,6 +94,86 @@ def percentiles(name: str, nanoseconds: Sequence[int]) -> dict[str, list[float]]
     """The median and the 99th percentile of a series, in microseconds."""
     warm = sorted(nanoseconds[int(len(nanoseconds) * WARM_UP_SHARE) :])
     return {f"{name}_p50": [warm[len(warm) // 2] / 1e3], f"{name}_p99": [warm[len(warm) * 99 // 100] / 1e3]}
+
+
+async def blasts(job: Job, ask: Callable[[str], Awaitable[object]], *counters: Counter) -> Metrics:
+    """Asks the server for messages, and waits until each of the counters has them."""
+
+    async def run(count: int) -> None:
+        seen = [counter.expect(count) for counter in counters]
+        await ask(job.blast(count))
+        await asyncio.gather(*seen)
+
+    return {"rate": await rates(job, run)}
+
+
+async def pulses(job: Job, fire: Callable[[], object], result: Observable[object]) -> Metrics:
+    """Fires pulses, and counts what comes of them."""
+    counter = Counter()
+    result.subscribe(counter.on_next)
+
+    async def run(count: int) -> None:
+        seen = counter.expect(count)
+        for _ in range(count):
+            fire()
+        await seen
+
+    return {"rate": await rates(job, run)}
+
+
+async def lives(job: Job, open_one: Callable[[], Awaitable[T]], close: Callable[[T], Awaitable[int | None]]) -> Metrics:
+    """Opens and closes one connection after the other.
+
+    Args:
+        job: Says how many.
+        open_one: Opens one.
+        close: Closes it, and gives the moment when it was gone, unless that is now.
+    """
+    opening: list[int] = []
+    stopping: list[int] = []
+    for _ in range(job.count):
+        begun = now()
+        connection = await open_one()
+        opening.append(now() - begun)
+        begun = now()
+        gone_at = await close(connection)
+        stopping.append((gone_at or now()) - begun)
+    return percentiles("open", opening) | percentiles("stop", stopping)
+
+
+async def many(
+    job: Job,
+    open_one: Callable[[], Awaitable[T]],
+    close: Callable[[T], Awaitable[object]],
+    read_all: Callable[[list[T]], Awaitable[Metrics]] | None = None,
+    gone: Callable[[], Awaitable[int]] | None = None,
+) -> Metrics:
+    """Opens many connections, holds them, may read from all of them, and closes all at once.
+
+    Args:
+        job: Says how many.
+        open_one: Opens one.
+        close: Closes one.
+        read_all: Reads from all of them, and gives what it has measured.
+        gone: Gives the moment when the last one was gone; `None`: when all are closed.
+    """
+    number = may_open(job.connections)
+    # What the first connection alone brings in, such as modules, is no connection's.
+    await close(await open_one())
+    before = resident_bytes()
+    held: list[T] = []
+    begun = now()
+    for first in range(0, number, WAVE):
+        held += await asyncio.gather(*(open_one() for _ in range(min(WAVE, number - first))))
+    metrics = {"open_ms": [(now() - begun) / 1e6]}
+    # Before it is opened, there is nothing of a connection.
+    metrics["held_kib"] = metrics["opened_kib"] = [(resident_bytes() - before) / 1024 / number]
+    if read_all is not None:
+        metrics |= await read_all(held)
+    begun = now()
+    await asyncio.gather(*map(close, held))
+    gone_at = now() if gone is None else await gone()
+    return metrics | {"stop_ms": [(gone_at - begun) / 1e6]}
 
 
 def resident_bytes() -> int:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import nats
 
+from benchmarks import say
 from benchmarks.clock import Counter
 from benchmarks.fleet_parts import CONNECT_TIMEOUT, name_of
 from benchmarks.processes import ROOT, server
@@ -69,7 +70,7 @@ def main(*, quick: bool, limit: float | None, json_file: Path | None) -> None:
     try:
         asyncio.run(_bounded(figures, count, 1 if quick else REPEATS, limit or 600.0))
     except TimeoutError:
-        figures.say("the time is over; this is what there is so far")
+        say("the time is over; this is what there is so far")
     if json_file is not None:
         json_file.write_text(json.dumps(figures.found, indent=1) + "\n")
 
@@ -83,12 +84,7 @@ class Figures:
     def add(self, key: str, value: float, says: str) -> None:
         """One more figure."""
         self.found[key] = value
-        self.say(says)
-
-    def say(self, text: str) -> None:
-        """A line of the report."""
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
+        say(says)
 
 
 async def _bounded(figures: Figures, count: int, repeats: int, limit: float) -> None:
@@ -156,7 +152,7 @@ class Scene:
                 worker.wait()
             self._log.close()
             for line in (self._settings / "workers.log").read_text().splitlines()[WORKERS:][:MOST_SHOWN]:
-                self._figures.say(f"  a worker said: {line}")
+                say(f"  a worker said: {line}")
 
     def _worker(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks import say
 from benchmarks.clock import resident_bytes
 from benchmarks.fleet import nats_server
 from benchmarks.fleet_parts import CONNECT_TIMEOUT, name_of
@@ -77,11 +78,11 @@ async def worker(part: str, url: str, port: str) -> None:
         async with it:
             while not it.is_joined:  # noqa: ASYNC110 - nothing tells
                 await asyncio.sleep(0.01)
-            _say(0)
+            say("0")
             begun, shown = time.process_time(), it.shown
             if part == "watcher":
                 await _told()
-                _say((time.process_time() - begun) / (it.shown - shown))
+                say(str((time.process_time() - begun) / (it.shown - shown)))
                 return
             while len(it.held) < COUNT:  # noqa: ASYNC110 - nothing tells
                 await asyncio.sleep(0.05)
@@ -105,13 +106,8 @@ async def worker(part: str, url: str, port: str) -> None:
 
 
 def _say_since(begun: float) -> float:
-    _say((time.process_time() - begun) / COUNT)
+    say(str((time.process_time() - begun) / COUNT))
     return time.process_time()
-
-
-def _say(value: float) -> None:
-    sys.stdout.write(f"{value}\n")
-    sys.stdout.flush()
 
 
 async def _told() -> None:
@@ -212,4 +208,4 @@ if __name__ == "__main__":
     if len(sys.argv) > 1:
         asyncio.run(worker(*sys.argv[1:]))
     else:
-        sys.stdout.write(json.dumps(measure(), indent=1) + "\n")
+        say(json.dumps(measure(), indent=1))

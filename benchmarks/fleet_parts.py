@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import nats
 from reactivex import operators as ops
 
+from benchmarks import say
 from benchmarks.clock import Counter, resident_bytes
 from benchmarks.limits import allow_many_files
 from rxnodes import Project
@@ -45,7 +46,7 @@ def main(arguments: list[str]) -> None:
     part, *rest = arguments
     parts: dict[str, Any] = {"one": one_process, "local": local, "publisher": publisher}
     work: Coroutine[Any, Any, dict[str, float]] = parts[part](*rest)
-    sys.stdout.write(json.dumps(asyncio.run(work)) + "\n")
+    say(json.dumps(asyncio.run(work)))
 
 
 async def one_process(port: str, count: str) -> dict[str, float]:

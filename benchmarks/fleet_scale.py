@@ -9,13 +9,13 @@ servers that slow down under load.
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from benchmarks import say
 from benchmarks.fleet_model import EVERYTHING, Costs, Fleet
 from rxnodes.fleet.rules.lease import RENEWALS
 
@@ -277,16 +277,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     title = f"{options.connections:,} connections on {options.workers:,} workers, by a model"
     found: dict[str, list[Found]] = {}
-    _say(title)
+    say(title)
     for shards in (0, *options.shards):
         simulation = Simulation(options.connections, options.workers, shards)
         way = f"watch their shares of {shards:,} shards (not built)" if shards else "watch everything, as workers do"
-        _say(f"\nworkers {way}")
-        _say(f"  each holds {_spread(simulation.held)}")
+        say(f"\nworkers {way}")
+        say(f"  each holds {_spread(simulation.held)}")
         _say_leases(simulation)
         found[way] = simulation.all_scenarios()
         for one in found[way]:
-            _say("  " + _line(one, simulation.costs))
+            say("  " + _line(one, simulation.costs))
     if options.svg is not None:
         from benchmarks.fleet_scale_plot import plot  # noqa: PLC0415 - matplotlib takes long to import
 
@@ -304,7 +304,7 @@ def _spread(held: np.ndarray) -> str:
 def _say_leases(simulation: Simulation) -> None:
     costs, workers = simulation.costs, simulation.workers
     renewals = workers * RENEWALS / costs.lease
-    _say(
+    say(
         f"  leases alone, always: {renewals:,.0f} messages/s and {renewals * costs.watch:.1%} of a CPU a worker, "
         f"{renewals * workers * costs.deliver:.1f} CPUs of the servers"
     )
@@ -324,11 +324,6 @@ def _line(found: Found, costs: Costs) -> str:
             f"; workers stand still for up to {found.still:,.0f} s, and so would lose their leases: this does not work"
         )
     return text
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from benchmarks.plot import COMPILED, OURS, PEER, save
 from benchmarks.table import amount
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["plot"]
 
-COLOURS: Final = ("#9aa4ae", "#0969da", "#8250df")
+COLOURS: Final = (PEER, OURS, COMPILED)
 #: Thinner than the room that they have.
 BAR: Final = 0.8
 
@@ -46,9 +46,7 @@ def plot(found: Mapping[str, Sequence[Found]], path: Path, title: str, promise: 
     figure.legend(*figure.axes[-1].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     figure.axes[0].axvline(promise, color="#cf222e", linewidth=1, linestyle="--")
     figure.axes[0].text(promise, -0.65, " lease + 2 s", color="#cf222e", fontsize=8)
-    # Texts stay texts; and without a date and random names the same figures give the same file.
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "rxnodes"}):
-        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+    save(figure, path)
 
 
 def _draw_bars(heading: str, of: Callable[[Found], float], found: Mapping[str, Sequence[Found]], axes: Axes) -> None:

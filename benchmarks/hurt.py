@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import random
 import sys
 import tempfile
@@ -19,8 +20,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks import say
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
 TESTS = str(Path(__file__).parents[1] / "tests")
 
@@ -51,8 +55,8 @@ async def _hurt(options: argparse.Namespace, seed: int, servers: int, seconds: f
     sys.path.insert(0, TESTS)
     from fleet.hurt import Hurt  # noqa: PLC0415 - of the tests, which other benchmarks do not need
 
-    _say(f"seed {seed}, {servers} of NATS")
-    with tempfile.TemporaryDirectory() if options.keep is None else _kept(options.keep, seed) as folder:
+    say(f"seed {seed}, {servers} of NATS")
+    with tempfile.TemporaryDirectory() if options.keep is None else _kept(options.keep / str(seed)) as folder:
         fleet = Hurt(
             Path(folder),
             seed,
@@ -61,30 +65,18 @@ async def _hurt(options: argparse.Namespace, seed: int, servers: int, seconds: f
             connections=options.connections,
             lease=options.lease,
             binary=options.nats,
-            say=_say,
+            say=say,
         )
         async with fleet:
             account = await fleet.run(seconds)
-    _say(str(account))
+    say(str(account))
     return not account.problems
 
 
-class _kept:  # noqa: N801 - a context manager
+def _kept(folder: Path) -> AbstractContextManager[str]:
     """A folder that stays."""
-
-    def __init__(self, folder: Path, seed: int) -> None:
-        self._folder = folder / str(seed)
-
-    def __enter__(self) -> str:
-        self._folder.mkdir(parents=True)
-        return str(self._folder)
-
-    def __exit__(self, *_: object) -> None: ...
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    folder.mkdir(parents=True)
+    return contextlib.nullcontext(str(folder))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
+from benchmarks import say
 from rxnodes import Project, run
 from rxnodes.inspector import Inspector
 from rxnodes.testing import Frame, Opcode, WebSocketServer
@@ -40,12 +41,6 @@ BURST_EVERY = 0.01
 SETTLE = 0.3
 
 ALONE, UNSEEN, FOLLOWED = KINDS = ("alone", "nobody looks", "followed")
-
-
-def say(line: str) -> None:
-    """Prints a line at once."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
 
 
 # The server

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.contenders import CONTENDERS, with_compiled
 from benchmarks.table import amount
-from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads import HELD, WORKLOADS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from benchmarks.results import Results
 
-__all__ = ["plot"]
+__all__ = ["COMPILED", "OURS", "PEER", "plot", "save"]
 
 OURS: Final = "#0969da"
 COMPILED: Final = "#8250df"
@@ -92,13 +92,14 @@ class Growth:
 SMALLEST: Final = {"connections": 1, "subscribers": 1, "size": 32}
 
 _CONNECTIONS: Final = tuple(name for name in WORKLOADS if name.startswith("connections-"))
+_HELD: Final = tuple(name for name in _CONNECTIONS if WORKLOADS[name].metrics == HELD)
 
 GROWTHS: Final = (
     Growth("One message, ns", "connections", _CONNECTIONS, "connections", "message_ns", lambda ns, _: ns),
     Growth(
         "Stopping all, µs for each", "connections", _CONNECTIONS, "connections", "stop_ms", lambda ms, n: ms * 1000 / n
     ),
-    Growth("Held, KiB for each", "connections", _CONNECTIONS, "connections", "held_kib", lambda kib, _: kib),
+    Growth("Held, KiB for each", "connections", _HELD, "connections", "held_kib", lambda kib, _: kib),
     Growth(
         "One message, ns for each subscriber",
         "subscribers",
@@ -129,7 +130,11 @@ def plot(results: Results, path: Path) -> None:
         panel(axes)
     for axes in figure.axes[len(draw) :]:
         axes.set_axis_off()
-    # Texts stay texts; and without a date and random names the same figures give the same file.
+    save(figure, path)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes a plot: texts stay texts, and the same figures give the same file."""
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "rxnodes"}):
         figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
@@ -182,6 +187,7 @@ def _draw_lines(growth: Growth, lines: dict[str, list[tuple[int, float]]], axes:
     for name, points in lines.items():
         axes.plot(*zip(*points, strict=True), marker="o", color=_colour(name), label=CONTENDERS[name].title)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     if growth.size == "size":
         axes.set_yscale("log")
     else:

@@ -74,13 +74,6 @@ class Results:
         ratios = [ones[repeat] / others[repeat] for repeat in ones if others.get(repeat)]
         return Figure.of(ratios) if ratios else None
 
-    def difference(self, one: tuple[str, str], other: tuple[str, str], metric: str) -> Figure | None:
-        """The one's value less the other's, repeat by repeat."""
-        ones = self.values.get((*one, metric), {})
-        others = self.values.get((*other, metric), {})
-        differences = [ones[repeat] - others[repeat] for repeat in ones if repeat in others]
-        return Figure.of(differences) if differences else None
-
     def to_dict(self) -> dict[str, Any]:
         """Everything, for a JSON file."""
         workloads: dict[str, Any] = {}

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from typing_extensions import override
 
+from benchmarks import say
 from benchmarks.limits import allow_many_files
 
 if TYPE_CHECKING:
@@ -233,8 +234,7 @@ async def serve() -> None:
     loop = asyncio.get_running_loop()
     tls = _tls_context() if "--tls" in sys.argv else None
     server = await loop.create_server(Peer, "127.0.0.1", 0, backlog=BACKLOG, ssl=tls)
-    sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
-    sys.stdout.flush()
+    say(str(server.sockets[0].getsockname()[1]))
     await loop.run_in_executor(None, sys.stdin.read)
     server.close()
     for peer in tuple(peers):

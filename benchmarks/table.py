@@ -5,22 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchmarks.contenders import CONTENDERS, with_compiled
-from benchmarks.targets import outcomes
 from benchmarks.workloads import WORKLOADS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from benchmarks.results import Figure, Results
-    from benchmarks.targets import Outcome
     from benchmarks.workloads import Metric, Workload
 
 __all__ = ["amount", "table"]
-
-
-def table(results: Results) -> str:
-    """Everything that was measured, and what it says to the targets."""
-    return "\n".join(_lines(results))
 
 
 def amount(value: float) -> str:
@@ -37,17 +30,14 @@ def _digits(value: float) -> str:
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"  # noqa: PLR2004
 
 
-def _lines(results: Results) -> Iterator[str]:
+def table(results: Results) -> Iterator[str]:
+    """The lines of everything that was measured."""
     yield from _machine(results.machine)
     for name, workload in WORKLOADS.items():
         if any(key[0] == name for key in results.values):
             yield ""
             yield from _workload(results, name, workload)
     yield from _growth(results)
-    yield ""
-    yield "Targets"
-    for outcome in outcomes(results):
-        yield _outcome(outcome)
 
 
 def _machine(machine: dict[str, str]) -> Iterator[str]:
@@ -111,13 +101,3 @@ def _per_connection(results: Results) -> Iterator[str]:
         if cells:
             yield f"  {contender + ': connections, per message, stop each':<30}"
             yield "    " + ";  ".join(cells)
-
-
-def _outcome(outcome: Outcome) -> str:
-    target = outcome.target
-    bound = f"target {'≤' if target.at_most else '≥'} {target.bound:g} {target.unit}"
-    if outcome.figure is None:
-        return f"  {target.title:<52} {bound:<17} not measured"
-    found = f"{_digits(outcome.figure.middle)} {target.unit}"
-    spread = f"[{_digits(outcome.figure.low)}, {_digits(outcome.figure.high)}]"
-    return f"  {target.title:<52} {bound:<17} {found:>9} {spread:<16} {'met' if outcome.is_met else 'MISSED'}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-__all__ = ["WORKLOADS", "Metric", "Workload"]
+__all__ = ["HELD", "WORKLOADS", "Metric", "Workload"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,13 +15,11 @@ class Metric:
         name: What workers call it.
         title: What the table calls it.
         unit: What it counts.
-        more_is_better: Whether a larger one is the better one.
     """
 
     name: str
     title: str
     unit: str
-    more_is_better: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +53,7 @@ class Workload:
     quick_options: dict[str, object] = field(default_factory=dict[str, object])
 
 
-RATE = (Metric("rate", "messages", "/s", more_is_better=True),)
+RATE = (Metric("rate", "messages", "/s"),)
 ECHO = (Metric("echo_p50", "p50", "µs"), Metric("echo_p99", "p99", "µs"))
 LIFE = (
     Metric("open_p50", "open p50", "µs"),
@@ -74,7 +72,7 @@ HELD = (*MANY, Metric("held_kib", "held, each", "KiB"), Metric("opened_kib", "by
 #: From so many connections on, what each holds is told: before, it is what their first one loads.
 ENOUGH = 500
 
-REQUESTS = (Metric("rate", "requests", "/s", more_is_better=True),)
+REQUESTS = (Metric("rate", "requests", "/s"),)
 
 _PEERS = ("aiohttp", "aiohttp-subject", "websockets", "websocket-client", "picows", "rxjs")
 _SEEN = ("rxnodes-instrumented", "rxnodes-recorded")
@@ -205,7 +203,7 @@ WORKLOADS = {
         title="Steps of the machine alone",
         function="step",
         contenders=("rxnodes",),
-        metrics=(Metric("rate", "steps", "/s", more_is_better=True),),
+        metrics=(Metric("rate", "steps", "/s"),),
         baseline="",
         needs_server=False,
     ),
@@ -213,7 +211,7 @@ WORKLOADS = {
         title="Pulses through ten client_stop that find nothing to do (reactivex: ten do_action)",
         function="pulse",
         contenders=("rxnodes", "reactivex"),
-        metrics=(Metric("rate", "pulses", "/s", more_is_better=True),),
+        metrics=(Metric("rate", "pulses", "/s"),),
         baseline="reactivex",
         needs_server=False,
     ),
@@ -221,7 +219,7 @@ WORKLOADS = {
         title="Pulses through ten nodes with pass_through on (reactivex: ten filter)",
         function="pulse_gated",
         contenders=("rxnodes", "reactivex"),
-        metrics=(Metric("rate", "pulses", "/s", more_is_better=True),),
+        metrics=(Metric("rate", "pulses", "/s"),),
         baseline="reactivex",
         needs_server=False,
         in_quick=False,

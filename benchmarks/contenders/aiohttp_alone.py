@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from typing_extensions import override
 
-from benchmarks.clock import now, percentiles, rates, resident_bytes
+from benchmarks.clock import lives, many, now, percentiles, rates
 from benchmarks.limits import may_open
 from rxnodes.codecs import as_codec, decode, encode
 
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from benchmarks.job import Job, Metrics
 
 JSON = as_codec("json")
-
-#: Connections are opened so many at a time.
-WAVE = 100
 
 
 @asynccontextmanager
@@ -184,6 +181,11 @@ class Watch:
         self.left += 1
         return sock
 
+    async def gone(self) -> int:
+        """Waits until all of them are gone, and gives the moment."""
+        await self.all_gone
+        return self.gone_at
+
     def _on_gone(self) -> None:
         self.left -= 1
         self.gone_at = now()
@@ -193,52 +195,30 @@ class Watch:
 
 async def lifecycle(job: Job) -> Metrics:
     """The bare minimum for the guarantee that rxnodes gives: the handshake is answered, the TCP connection is gone."""
-    opening: list[int] = []
-    stopping: list[int] = []
     watch = Watch()
+
+    async def close(ws: aiohttp.ClientWebSocketResponse) -> int:
+        await ws.close()
+        return await watch.gone()
+
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(socket_factory=watch.make)) as session:
-        for _ in range(job.count):
-            begun = now()
-            ws = await session.ws_connect(job.url)
-            opening.append(now() - begun)
-            begun = now()
-            await ws.close()
-            await watch.all_gone
-            stopping.append(watch.gone_at - begun)
-    return percentiles("open", opening) | percentiles("stop", stopping)
+        return await lives(job, lambda: session.ws_connect(job.url), close)
 
 
 async def connections(job: Job) -> Metrics:
     """Opens many connections, holds them, reads from all of them, and closes all at once."""
-    number = may_open(job.connections)
-    # What the first connection alone brings in, such as modules, is no connection's.
-    async with aiohttp.ClientSession() as session, session.ws_connect(job.url):
-        pass
+    each = max(1, job.messages // may_open(job.connections))
+
+    async def read_all(held: list[aiohttp.ClientWebSocketResponse]) -> Metrics:
+        took = [await _read_all(job, held, each) for _ in range(job.rounds)]
+        return {"message_ns": [nanoseconds / each / len(held) for nanoseconds in took]}
+
     watch = Watch()
-    before = resident_bytes()
     connector = aiohttp.TCPConnector(limit=0, socket_factory=watch.make)
     async with aiohttp.ClientSession(connector=connector) as session:
-        websockets: list[aiohttp.ClientWebSocketResponse] = []
-        begun = now()
-        for first in range(0, number, WAVE):
-            wave = min(WAVE, number - first)
-            websockets += await asyncio.gather(*(session.ws_connect(job.url) for _ in range(wave)))
-        opened = now() - begun
-        held = resident_bytes() - before
-        each = max(1, job.messages // number)
-        took = [await _read_all(job, websockets, each) for _ in range(job.rounds)]
-        begun = now()
-        await asyncio.gather(*(ws.close() for ws in websockets))
-        await watch.all_gone
-        stopped = watch.gone_at - begun
-    return {
-        "open_ms": [opened / 1e6],
-        "held_kib": [held / 1024 / number],
-        # Before it is opened, there is nothing of it.
-        "opened_kib": [held / 1024 / number],
-        "message_ns": [nanoseconds / each / number for nanoseconds in took],
-        "stop_ms": [stopped / 1e6],
-    }
+        return await many(
+            job, lambda: session.ws_connect(job.url), aiohttp.ClientWebSocketResponse.close, read_all, watch.gone
+        )
 
 
 async def _read_all(job: Job, websockets: list[aiohttp.ClientWebSocketResponse], each: int) -> int:

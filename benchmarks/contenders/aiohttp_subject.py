@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from reactivex.subject import Subject
 
-from benchmarks.clock import Counter, rates
+from benchmarks.clock import Counter, blasts
 from benchmarks.contenders.aiohttp_alone import connected
 from benchmarks.contenders.through import one_by_one
 
@@ -43,13 +43,7 @@ async def receive(job: Job) -> Metrics:
     for counter in counters:
         subject.subscribe(counter.on_next)
     async with feeding(job, subject) as ws:
-
-        async def run(count: int) -> None:
-            seen = [counter.expect(count) for counter in counters]
-            await ws.send_str(job.blast(count))
-            await asyncio.gather(*seen)
-
-        return {"rate": await rates(job, run)}
+        return await blasts(job, ws.send_str, *counters)
 
 
 async def pipeline(job: Job) -> Metrics:
@@ -58,10 +52,4 @@ async def pipeline(job: Job) -> Metrics:
     counter = Counter()
     one_by_one(subject).subscribe(counter.on_next)
     async with feeding(job, subject) as ws:
-
-        async def run(count: int) -> None:
-            seen = counter.expect(count)
-            await ws.send_str(job.blast(count))
-            await seen
-
-        return {"rate": await rates(job, run)}
+        return await blasts(job, ws.send_str, counter)

@@ -7,11 +7,12 @@ import random
 from collections.abc import Callable
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from multidict import CIMultiDict
 
-from benchmarks.clock import Counter, now, percentiles, rates, resident_bytes
+from benchmarks.clock import WAVE, Counter, blasts, now, percentiles, pulses, rates, resident_bytes
 from benchmarks.contenders.through import one_by_one
 from benchmarks.limits import may_open
 from rxnodes import Project, Trigger
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
 
     from benchmarks.job import Job, Metrics
     from rxnodes import Connection
-
-#: Connections are opened so many at a time.
-WAVE = 100
 
 #: The nodes in the pipeline through which a pulse goes.
 NODES = 10
@@ -66,13 +64,7 @@ async def receive(job: Job, watch: Watch = nullcontext) -> Metrics:
     async with connected(job, watch) as connection:
         for counter in counters:
             received(connection, job).subscribe(counter.on_next)
-
-        async def run(count: int) -> None:
-            seen = [counter.expect(count) for counter in counters]
-            connection.send(job.blast(count))
-            await asyncio.gather(*seen)
-
-        return {"rate": await rates(job, run)}
+        return await blasts(job, connection.send, *counters)
 
 
 async def pipeline(job: Job) -> Metrics:
@@ -80,13 +72,7 @@ async def pipeline(job: Job) -> Metrics:
     counter = Counter()
     async with connected(job) as connection:
         one_by_one(on_receive(connection)).subscribe(counter.on_next)
-
-        async def run(count: int) -> None:
-            seen = counter.expect(count)
-            connection.send(job.blast(count))
-            await seen
-
-        return {"rate": await rates(job, run)}
+        return await blasts(job, connection.send, counter)
 
 
 async def send(job: Job) -> Metrics:
@@ -257,39 +243,18 @@ async def step(job: Job) -> Metrics:
 
 async def pulse(job: Job) -> Metrics:
     """Fires pulses through ten action nodes, each of which executes and finds nothing to do."""
-    async with Project(websocket={"server": job.url}) as project:
-        connection = project.websocket("server")
-        source: Observable[None]
-        trigger = source = Trigger[None]()
-        counter = Counter()
-        for _ in range(NODES):
-            source = source.pipe(client_stop(connection))
-        source.subscribe(counter.on_next)
-
-        async def run(count: int) -> None:
-            seen = counter.expect(count)
-            for _ in range(count):
-                trigger.fire()
-            await seen
-
-        return {"rate": await rates(job, run)}
+    return await _through(job, client_stop)
 
 
 async def pulse_gated(job: Job) -> Metrics:
     """Fires pulses through ten nodes with `pass_through` on: what a node costs by itself."""
+    return await _through(job, partial(client_send, message="hello", pass_through=True))
+
+
+async def _through(job: Job, node: Callable[[Connection], Callable[[Observable[Any]], Observable[Any]]]) -> Metrics:
     async with Project(websocket={"server": job.url}) as project:
-        connection = project.websocket("server")
         source: Observable[None]
         trigger = source = Trigger[None]()
-        counter = Counter()
         for _ in range(NODES):
-            source = source.pipe(client_send(connection, "hello", pass_through=True))
-        source.subscribe(counter.on_next)
-
-        async def run(count: int) -> None:
-            seen = counter.expect(count)
-            for _ in range(count):
-                trigger.fire()
-            await seen
-
-        return {"rate": await rates(job, run)}
+            source = source.pipe(node(project.websocket("server")))
+        return await pulses(job, trigger.fire, source)

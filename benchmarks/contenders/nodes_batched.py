@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.clock import Counter, rates
+from benchmarks.clock import Counter, blasts
 from benchmarks.contenders.nodes import connected
 from benchmarks.contenders.through import list_by_list
-from benchmarks.job import Skipped
 from rxnodes.websocket import on_receive
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from reactivex import Observable
 
     from benchmarks.job import Job, Metrics
-    from rxnodes import Connection
-
-
-def _batches(connection: Connection) -> Observable[list[str]]:
-    if "batched" not in inspect.signature(on_receive).parameters:
-        raise Skipped("this rxnodes has no on_receive(batched=True)")
-    receive_batches: Any = on_receive
-    batches: Observable[list[str]] = receive_batches(connection, batched=True)
-    return batches
 
 
 async def receive(job: Job) -> Metrics:
@@ -36,14 +27,8 @@ async def pipeline(job: Job) -> Metrics:
     return await _count(job, list_by_list)
 
 
-async def _count(job: Job, through: Any) -> Metrics:
+async def _count(job: Job, through: Callable[[Observable[list[str]]], Observable[Any]]) -> Metrics:
     counter = Counter()
     async with connected(job) as connection:
-        through(_batches(connection)).subscribe(counter.on_batch)
-
-        async def run(count: int) -> None:
-            seen = counter.expect(count)
-            connection.send(job.blast(count))
-            await seen
-
-        return {"rate": await rates(job, run)}
+        through(on_receive(connection, batched=True)).subscribe(counter.on_batch)
+        return await blasts(job, connection.send, counter)

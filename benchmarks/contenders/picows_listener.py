@@ -9,14 +9,10 @@ from typing import TYPE_CHECKING
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 from typing_extensions import override
 
-from benchmarks.clock import Counter, now, percentiles, rates, resident_bytes
-from benchmarks.limits import may_open
+from benchmarks.clock import Counter, lives, many, now, percentiles, rates
 
 if TYPE_CHECKING:
     from benchmarks.job import Job, Metrics
-
-#: Connections are opened so many at a time.
-WAVE = 100
 
 
 class Receiver(WSListener):
@@ -111,39 +107,16 @@ async def echo(job: Job) -> Metrics:
 
 async def lifecycle(job: Job) -> Metrics:
     """Connects, and closes."""
-    opening: list[int] = []
-    stopping: list[int] = []
-    for _ in range(job.count):
-        begun = now()
-        transport, _ = await ws_connect(WSListener, job.url)
-        opening.append(now() - begun)
-        begun = now()
-        await _close(transport)
-        stopping.append(now() - begun)
-    return percentiles("open", opening) | percentiles("stop", stopping)
+    return await lives(job, lambda: _open(job), _close)
 
 
 async def connections(job: Job) -> Metrics:
     """Opens many connections, holds them, and closes all at once."""
-    number = may_open(job.connections)
-    # What the first connection alone brings in, such as modules, is no connection's.
-    first_of_all, _ = await ws_connect(WSListener, job.url)
-    await _close(first_of_all)
-    before = resident_bytes()
-    held: list[tuple[WSTransport, WSListener]] = []
-    begun = now()
-    for first in range(0, number, WAVE):
-        wave = min(WAVE, number - first)
-        held += await asyncio.gather(*(ws_connect(WSListener, job.url) for _ in range(wave)))
-    opened = now() - begun
-    size = resident_bytes() - before
-    begun = now()
-    await asyncio.gather(*(_close(transport) for transport, _ in held))
-    return {
-        "open_ms": [opened / 1e6],
-        "held_kib": [size / 1024 / number],
-        "stop_ms": [(now() - begun) / 1e6],
-    }
+    return await many(job, lambda: _open(job), _close)
+
+
+async def _open(job: Job) -> WSTransport:
+    return (await ws_connect(WSListener, job.url))[0]
 
 
 async def _close(transport: WSTransport) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from benchmarks.clock import now, percentiles, rates
+from benchmarks.clock import lives, now, percentiles, rates
 from benchmarks.job import client_header_size
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class ByteCounter(asyncio.BufferedProtocol):
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
-        self.lost.set_result(now())
+        self.lost.set_result(None)
 
     def expect(self, size: int) -> asyncio.Future[None]:
         """What is awaited until so many bytes have come."""
@@ -76,10 +76,9 @@ def _server_frame_size(size: int) -> int:
     return client_header_size(size) - len(MASK) + size
 
 
-async def _close(transport: asyncio.Transport, counter: ByteCounter) -> int:
+async def _close(transport: asyncio.Transport, counter: ByteCounter) -> None:
     transport.write(CLOSE_FRAME)
-    lost_at: int = await counter.lost
-    return lost_at
+    await counter.lost
 
 
 async def receive(job: Job) -> Metrics:
@@ -133,14 +132,9 @@ async def echo(job: Job) -> Metrics:
 
 async def lifecycle(job: Job) -> Metrics:
     """Connects, and closes."""
-    opening: list[int] = []
-    stopping: list[int] = []
-    for _ in range(job.count):
-        begun = now()
-        transport, counter = await _connect(job)
-        opening.append(now() - begun)
-        begun = now()
-        await _close(transport, counter)
+
+    async def close(connection: tuple[asyncio.Transport, ByteCounter]) -> None:
+        await _close(*connection)
         await asyncio.sleep(0)  # the descriptor closes a turn of the loop later
-        stopping.append(now() - begun)
-    return percentiles("open", opening) | percentiles("stop", stopping)
+
+    return await lives(job, lambda: _connect(job), close)

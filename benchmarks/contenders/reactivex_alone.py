@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from reactivex import operators as ops
 from reactivex.subject import Subject
 
-from benchmarks.clock import Counter, rates
+from benchmarks.clock import pulses
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from reactivex import Observable
 
     from benchmarks.job import Job, Metrics
@@ -20,35 +23,17 @@ NODES = 10
 
 async def pulse(job: Job) -> Metrics:
     """Emits through ten `do_action`, each with something that does nothing."""
-    source: Observable[None]
-    subject = source = Subject[None]()
-    counter = Counter()
-    for _ in range(NODES):
-        source = source.pipe(ops.do_action(lambda _: None))
-    source.subscribe(counter.on_next)
-
-    async def run(count: int) -> None:
-        seen = counter.expect(count)
-        for _ in range(count):
-            subject.on_next(None)
-        await seen
-
-    return {"rate": await rates(job, run)}
+    return await _through(job, ops.do_action(lambda _: None))
 
 
 async def pulse_gated(job: Job) -> Metrics:
     """Emits through ten `filter` that let everything pass: the nearest to a node whose `pass_through` is on."""
+    return await _through(job, ops.filter(lambda _: True))
+
+
+async def _through(job: Job, operator: Callable[[Observable[None]], Observable[None]]) -> Metrics:
     source: Observable[None]
     subject = source = Subject[None]()
-    counter = Counter()
     for _ in range(NODES):
-        source = source.pipe(ops.filter(lambda _: True))
-    source.subscribe(counter.on_next)
-
-    async def run(count: int) -> None:
-        seen = counter.expect(count)
-        for _ in range(count):
-            subject.on_next(None)
-        await seen
-
-    return {"rate": await rates(job, run)}
+        source = source.pipe(operator)
+    return await pulses(job, partial(subject.on_next, None), source)

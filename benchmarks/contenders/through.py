@@ -14,29 +14,13 @@ __all__ = ["list_by_list", "one_by_one"]
 
 def one_by_one(messages: Observable[str]) -> Observable[int]:
     """Three operators that run once per message."""
-    return messages.pipe(ops.map(len), ops.filter(_is_positive), ops.map(_one_more))
+    return messages.pipe(ops.map(len), ops.filter(lambda length: length > 0), ops.map(lambda length: length + 1))
 
 
 def list_by_list(batches: Observable[list[str]]) -> Observable[list[int]]:
     """Three operators that run once per list."""
-    return batches.pipe(ops.map(_lengths), ops.map(_positive), ops.map(_one_more_each))
-
-
-def _is_positive(length: int) -> bool:
-    return length > 0
-
-
-def _one_more(length: int) -> int:
-    return length + 1
-
-
-def _lengths(batch: list[str]) -> list[int]:
-    return [len(message) for message in batch]
-
-
-def _positive(lengths: list[int]) -> list[int]:
-    return [length for length in lengths if length > 0]
-
-
-def _one_more_each(lengths: list[int]) -> list[int]:
-    return [length + 1 for length in lengths]
+    return batches.pipe(
+        ops.map(lambda batch: [len(message) for message in batch]),
+        ops.map(lambda lengths: [length for length in lengths if length > 0]),
+        ops.map(lambda lengths: [length + 1 for length in lengths]),
+    )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from websocket import WebSocket, create_connection
 
-from benchmarks.clock import now, percentiles, rates
+from benchmarks.clock import lives, now, percentiles, rates
 
 if TYPE_CHECKING:
     from benchmarks.job import Job, Metrics
@@ -60,13 +60,11 @@ async def echo(job: Job) -> Metrics:
 
 async def lifecycle(job: Job) -> Metrics:
     """Connects, and closes."""
-    opening: list[int] = []
-    stopping: list[int] = []
-    for _ in range(job.count):
-        begun = now()
-        ws = _connect(job)
-        opening.append(now() - begun)
-        begun = now()
+
+    async def open_one() -> WebSocket:
+        return _connect(job)
+
+    async def close(ws: WebSocket) -> None:
         ws.close()
-        stopping.append(now() - begun)
-    return percentiles("open", opening) | percentiles("stop", stopping)
+
+    return await lives(job, open_one, close)

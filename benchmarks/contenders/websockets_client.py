@@ -7,16 +7,12 @@ from typing import TYPE_CHECKING
 
 from websockets.asyncio.client import connect
 
-from benchmarks.clock import now, percentiles, rates, resident_bytes
-from benchmarks.limits import may_open
+from benchmarks.clock import lives, many, now, percentiles, rates
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
 
     from benchmarks.job import Job, Metrics
-
-#: Connections are opened so many at a time.
-WAVE = 100
 
 
 def _connect(job: Job) -> connect:
@@ -71,40 +67,18 @@ async def echo(job: Job) -> Metrics:
 
 async def lifecycle(job: Job) -> Metrics:
     """Connects, and closes."""
-    opening: list[int] = []
-    stopping: list[int] = []
-    for _ in range(job.count):
-        begun = now()
-        ws = await _connect(job)
-        opening.append(now() - begun)
-        begun = now()
-        await ws.close()
-        await asyncio.sleep(0)  # the descriptor closes a turn of the loop later
-        stopping.append(now() - begun)
-    return percentiles("open", opening) | percentiles("stop", stopping)
+    return await lives(job, lambda: _open(job), _close)
 
 
 async def connections(job: Job) -> Metrics:
     """Opens many connections, holds them, and closes all at once."""
-    number = may_open(job.connections)
-    # What the first connection alone brings in, such as modules, is no connection's.
-    await (await _open(job)).close()
-    before = resident_bytes()
-    held: list[ClientConnection] = []
-    begun = now()
-    for first in range(0, number, WAVE):
-        held += await asyncio.gather(*(_open(job) for _ in range(min(WAVE, number - first))))
-    opened = now() - begun
-    size = resident_bytes() - before
-    begun = now()
-    await asyncio.gather(*(ws.close() for ws in held))
-    await asyncio.sleep(0)
-    return {
-        "open_ms": [opened / 1e6],
-        "held_kib": [size / 1024 / number],
-        "stop_ms": [(now() - begun) / 1e6],
-    }
+    return await many(job, lambda: _open(job), _close)
 
 
 async def _open(job: Job) -> ClientConnection:
     return await _connect(job)
+
+
+async def _close(ws: ClientConnection) -> None:
+    await ws.close()
+    await asyncio.sleep(0)  # the descriptor closes a turn of the loop later

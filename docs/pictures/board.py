@@ -223,11 +223,13 @@ class Board:
                 x = f"{self._place(begin) + width / 2:.2f}%"
                 _add(root, "text", kind_of_word, x=x, y=middle + 4, text_anchor="middle").text = word
         if row.ended is not None:
-            x = f"{self._place(row.ended):.2f}%"
-            _add(root, "line", "line", x1=x, x2=x, y1=middle - 13, y2=middle + 13)
+            # Beside a marble of the same time, which would hide it.
+            last = max((_width_of(text) / 2 + 5 for time, text in row.marbles if time == row.ended), default=0.0)
+            there = _add(root, "svg", "", x=f"{self._place(row.ended):.2f}%", y=middle, style="overflow:visible")
+            _add(there, "line", "line", x1=last, x2=last, y1=-13, y2=13)
         for time, text in row.marbles:
             there = _add(root, "svg", "", x=f"{self._place(time):.2f}%", y=middle, style="overflow:visible")
-            width = max(MARBLE, len(text) * LETTER + 12)
+            width = _width_of(text)
             kind = "end" if text == "Stopped" else "marble"
             _add(there, "rect", kind, x=-width / 2, width=width, y=-MARBLE / 2, height=MARBLE, rx=MARBLE / 2)
             _add(there, "text", "", y=4, text_anchor="middle").text = text
@@ -236,6 +238,11 @@ class Board:
     def _place(self, time: float) -> float:
         """Where a time is, in percent."""
         return LEFT + (RIGHT - LEFT) * time / self._duration
+
+
+def _width_of(text: str) -> float:
+    """The width of a marble."""
+    return max(MARBLE, len(text) * LETTER + 12)
 
 
 def _where_it_fits(word: str, width: float) -> str | None:
