@@ -162,6 +162,7 @@ class State:
     deadline: float = 0.0
     close_received: CloseReceived | None = None
     close_sent: bool = False
+    violated: bool = False
     was_stopped: bool = False
     cut_short: bool = False
     error: RxNodesError | None = None
@@ -174,21 +175,20 @@ class State:
 
     @property
     def was_clean(self) -> bool:
-        """Whether both Close frames were exchanged (RFC 6455 section 7.1.4).
-
-        They never are after a violation, because the link then reads no further.
-        """
-        return self.close_received is not None and self.close_sent
+        """Whether both Close frames were exchanged (RFC 6455 section 7.1.4). After a violation none counts."""
+        return self.close_received is not None and self.close_sent and not self.violated
 
     @property
     def close_code(self) -> int:
-        """The peer's close code, or 1006 if its Close frame never came (RFC 6455 section 7.1.5)."""
-        return int(CloseCode.ABNORMAL_CLOSURE) if self.close_received is None else self.close_received.code
+        """The peer's close code, or 1006 if no Close frame of the peer counts (RFC 6455 section 7.1.5)."""
+        if self.close_received is None or self.violated:
+            return int(CloseCode.ABNORMAL_CLOSURE)
+        return self.close_received.code
 
     @property
     def close_reason(self) -> str:
         """The peer's reason (RFC 6455 section 7.1.6)."""
-        return "" if self.close_received is None else self.close_received.reason
+        return "" if self.close_received is None or self.violated else self.close_received.reason
 
     def copy(self) -> State:
         """A copy for one step. `dataclasses.replace` takes six times as long."""
@@ -282,6 +282,7 @@ def dial(draft: Draft) -> None:
     state.initiator = NETWORK
     state.close_received = None
     state.close_sent = False
+    state.violated = False
     state.error = None
     state.announced = False
     delay = max(0.0, state.not_before - draft.now.monotonic)
@@ -447,6 +448,7 @@ def refuse_violation(draft: Draft) -> None:
     """The peer's violation is reported, and answered with its code (RFC 6455 section 7.1.7)."""
     assert isinstance(draft.input, Violated)
     draft.announce("receive", draft.input.error)
+    draft.state.violated = True
     draft.state.initiator = LOCAL
     draft.effects.append(CloseNow(draft.input.error.code, ""))
 

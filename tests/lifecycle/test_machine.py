@@ -507,6 +507,16 @@ def test_promise_9_a_violation_is_answered_with_its_code(code):
     assert isinstance(machine.stopped.error, ProtocolError)
 
 
+def test_promise_9_a_close_frame_does_not_count_if_a_transport_reports_one_after_a_violation():
+    machine = Machine().to(Phase.OPEN)
+    machine.violated(1007)
+    machine.close_sent()
+    machine.close_received(1000, "bye")
+    machine.lost()
+    assert (machine.stopped.code, machine.stopped.reason, machine.stopped.was_clean) == (1006, "", False)
+    assert machine.stopped.initiator is Initiator.LOCAL
+
+
 def test_a_violation_while_we_wait_for_the_answer():
     machine = Machine().to(Phase.CLOSING)
     machine.close_sent()
