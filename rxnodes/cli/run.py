@@ -67,17 +67,13 @@ def _collecting_rarely() -> Generator[None, None, None]:
     which thousands of connections were opened, and a third of the time in which they were stopped.
     """
     before = gc.get_threshold()
-    # A program that calls this command may have frozen its own objects, and `unfreeze` would let go of those too.
-    is_ours = gc.get_freeze_count() == 0
-    if is_ours:
-        gc.freeze()
+    # They stay frozen: `unfreeze` would let go of what a caller has frozen, too, and a process runs one program.
+    gc.freeze()
     gc.set_threshold(COLLECT_EVERY, *before[1:])
     try:
         yield
     finally:
         gc.set_threshold(*before)
-        if is_ours:
-            gc.unfreeze()
 
 
 def _find(module_name: str, path: str) -> Callable[[Project], object]:

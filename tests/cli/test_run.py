@@ -113,23 +113,17 @@ def test_a_function_runs_until_a_signal_comes(number, status, chat):
         assert process.wait() == status
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("is_frozen", [False, True])
-def test_what_lives_long_is_not_looked_through_while_a_program_runs(is_frozen, settings, capsys):
+def test_what_lives_long_is_not_looked_through_while_a_program_runs(settings, capsys):
     settings("")
-    gc.freeze() if is_frozen else gc.unfreeze()
-    before = gc.get_threshold()
-    try:
-        assert cli.main(["run", "a_program:collects"]) == 0
+    before = gc.get_threshold(), gc.get_freeze_count()
 
-        threshold, frozen = map(int, capsys.readouterr().out.split())
-        assert threshold > before[0]
-        assert frozen > 0
-        assert gc.get_threshold() == before
-        assert (gc.get_freeze_count() > 0) == is_frozen
-    finally:
-        # As it is for all tests.
-        gc.freeze()
+    assert cli.main(["run", "a_program:collects"]) == 0
+
+    threshold, frozen = map(int, capsys.readouterr().out.split())
+    assert threshold > before[0][0]
+    assert frozen > before[1]
+    assert gc.get_threshold() == before[0]
+    assert gc.get_freeze_count() > before[1] / 2, "what the caller has frozen stays so"
 
 
 @pytest.mark.slow
