@@ -149,7 +149,7 @@ class IsolatedSubject(Observable[T], abc.SubjectBase[T]):
             if not is_late:
                 self._subscriptions = (*self._subscriptions, subscription)
         if is_late:
-            self._notify_end(subscription)
+            self._tell_end(subscription)
         self.note_observed()
 
     def detach(self, subscription: Subscription) -> None:
@@ -195,9 +195,9 @@ class IsolatedSubject(Observable[T], abc.SubjectBase[T]):
             self._error = error
             subscriptions, self._subscriptions = self._subscriptions, ()
         for subscription in subscriptions:
-            self._notify_end(subscription)
+            self._tell_end(subscription)
 
-    def _notify_end(self, subscription: Subscription) -> None:
+    def _tell_end(self, subscription: Subscription) -> None:
         try:
             if self._error is None:
                 subscription.on_completed()
