@@ -129,8 +129,14 @@ class Expectation(IsolatedSubject[T], abc.DisposableBase):
         self._timeout = timeout
         self._came: tuple[T, ...] = ()
         self._is_waiting = False
-        self._stop_timer = None if timeout is None else _after(timeout, partial(self._run, self.on_deadline))
+        self._stop_timer: Callable[[], None] | None = None
         self._run(self._begin)
+        if timeout is not None:
+            # The last step, because the timer may strike in another thread at once.
+            self._stop_timer = _after(timeout, partial(self._run, self.on_deadline))
+            if self.is_over:
+                # It ended in another thread, which had no timer to stop.
+                self._stop_timer()
 
     def __enter__(self) -> Self:
         return self

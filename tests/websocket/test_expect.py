@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import threading
 
 import pytest
@@ -131,6 +132,20 @@ async def test_the_timeout_runs_from_the_call():
     with pytest.raises(RequestTimeout):
         await expected
     assert idle(chat.connection)
+
+
+@virtual
+async def test_a_timer_that_strikes_before_the_call_returns_is_a_timeout_too(monkeypatch):
+    """In a thread it may; then it raised there, and whoever waited in another waited for ever."""
+    stopped = []
+    # By the name `rxnodes.websocket.expect` goes the function.
+    module = sys.modules["rxnodes.websocket.expect"]
+    monkeypatch.setattr(module, "_after", lambda _, act: act() or (lambda: stopped.append(True)))
+    chat = await Chat().opened()
+    told = Told(expect(chat.connection, is_b, timeout=1))
+    assert [type(error) for error in told.all] == [RequestTimeout]
+    assert idle(chat.connection)
+    assert stopped == [True]
 
 
 @virtual
