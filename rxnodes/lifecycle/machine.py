@@ -92,9 +92,9 @@ class Phase(Enum):
     GREETING = ConnectionState.CONNECTING, "the link is open; after_connect is logging in"
     DISMISSED = ConnectionState.CONNECTING, "the peer closed during the login, which may still take what came before"
     OPEN = ConnectionState.OPEN, "the link is open"
-    DROPPING = ConnectionState.RECONNECTING, "the attempt was closed; its link is ending, another will follow"
+    DROPPING = ConnectionState.RECONNECTING, "the attempt was closed; its link is ending, another attempt will follow"
     RECONNECTING = ConnectionState.RECONNECTING, "no link; waiting for the next attempt"
-    CLOSING = ConnectionState.CLOSING, "the session is ending; its link, where there is one, is too"
+    CLOSING = ConnectionState.CLOSING, "the session is ending, and with it its link, if it has one"
     STOPPED = ConnectionState.CLOSED, "Stopped is being delivered"
     CLOSED = ConnectionState.CLOSED, "every subscriber has seen Stopped"
 

@@ -154,13 +154,13 @@ class Expectation(IsolatedSubject[T], abc.DisposableBase):
         """Keeps the message, which is emitted with the completion."""
         self._came = (value,)
 
-    def _notify_end(self, subscription: Subscription) -> None:
+    def _tell_end(self, subscription: Subscription) -> None:
         for value in self._came:
             try:
                 subscription.on_next(value)
             except BaseException as error:  # noqa: BLE001 - as in every isolated subject
                 self._report_raised(error)
-        super()._notify_end(subscription)
+        super()._tell_end(subscription)
 
     def _run(self, act: Callable[[], None]) -> None:
         self._connection.for_nodes.run_on_loop(act)
