@@ -38,7 +38,7 @@ from rxnodes.cli.main import main
 from rxnodes.fleet.settings import FleetSettings
 from rxnodes.lifecycle.machine import TABLE, Phase
 from rxnodes.project.plugin_settings import installed_plugins
-from rxnodes.recording import letters
+from rxnodes.recording import diagrams
 from rxnodes.testing import (
     WebSocketServer,
     close_with,
@@ -462,7 +462,7 @@ def test_the_letters_of_marbles_are_those_of_the_kit():
     played = {cells[0] for cells in rows_of("docs/testing.md", "Letter | The peer")} - {"any other"}
     assert {html.unescape(re.sub("`|</?code>", "", cell)) for cell in played} == peer_scripts.OWN_LETTERS
     told = {cells[0].strip("`") for cells in rows_of("docs/testing.md", "Letter | What was told")}
-    assert told == letters.ALL_LETTERS
+    assert told == diagrams.ALL_LETTERS
 
 
 async def opened(chat):

@@ -54,9 +54,6 @@ class Access:
         self.token = None if token is False else token if token is not None else secrets.token_urlsafe(32)
         self.cookie = "" if self.token is None else _cookie_of(self.token)
 
-    def __repr__(self) -> str:
-        return f"<Access to {self._host}, {'no' if self.token is None else 'a'} token>"
-
     def is_for_us(self, host: str) -> bool:
         """Whether a request's `Host` leads here.
 

@@ -16,9 +16,8 @@ from reactivex import operators as ops
 from rxnodes.errors import UnknownConfiguration
 from rxnodes.lifecycle.events import STATE_AFTER, ErrorEvent, LifecycleEvent, Stopped
 from rxnodes.lifecycle.states import ConnectionState
-from rxnodes.recording.diagrams import compare, diagrams_of
+from rxnodes.recording.diagrams import compare, diagrams_of, is_incoming
 from rxnodes.recording.entries import LeftOut, Message, Recorded
-from rxnodes.recording.letters import is_incoming
 from rxnodes.recording.lines import Head, read
 from rxnodes.recording.marbles import TICK
 from rxnodes.recording.pictures.lanes import lanes_of

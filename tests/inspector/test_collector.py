@@ -246,7 +246,7 @@ async def test_a_project_with_a_loop_of_its_own():
 
 
 @virtual
-async def test_no_secret_of_the_handshake_is_told():
+async def test_no_secret_of_the_servers_answer_is_told():
     def script(peer):
         peer.accept("s3cret-token", headers={"Set-Cookie": "s3cret-cookie"})
 

@@ -288,8 +288,10 @@ async def test_a_program_that_is_killed_leaves_a_recording(tmp_path):
                 async with project:
                     chat = project.websocket("chat")
                     chat.lifecycle.subscribe(lambda it: type(it).__name__ == "Stopped" and os.kill(os.getpid(), signal.SIGKILL))
-                    await opened(chat)
-                    await closed(chat)
+                    chat.start()
+                    await chat.wait_started()
+                    chat.stop()
+                    await chat.wait_stopped()
 
         asyncio.run(main())
     """

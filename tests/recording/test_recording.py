@@ -11,7 +11,7 @@ from reactivex import operators as ops
 from reactivex.testing import TestScheduler
 
 from rxnodes import Closing, ConnectionState, ErrorEvent, Opened, SendError, Stopped, pulse
-from rxnodes.recording.letters import LETTERS
+from rxnodes.recording.diagrams import LETTERS
 from rxnodes.testing import Recorded, attempts, in_virtual_time, peer_script, record
 from rxnodes.websocket import client_send, client_start, client_stop
 
