@@ -104,13 +104,15 @@ async def test_waits_that_are_cancelled_again_and_again_leave_nothing_behind():
     assert chat.connection._driver.outbound.watched == 0
 
 
+@pytest.mark.parametrize("first", ["settled", "cancelled"])
 @virtual
-async def test_a_wait_is_cancelled_in_the_turn_of_the_loop_that_settles_it():
+async def test_a_wait_is_cancelled_in_the_turn_of_the_loop_that_settles_it(first):
     chat = await Chat(unread).opened()
     waiting = asyncio.create_task(_awaiting(chat.connection.send("x")))
     await asyncio.sleep(1)
-    chat.peer.resume_reading()
-    waiting.cancel()
+    acts = [chat.peer.resume_reading, waiting.cancel]
+    for act in acts if first == "settled" else reversed(acts):
+        act()
     with pytest.raises(asyncio.CancelledError):
         await waiting
 
