@@ -182,12 +182,8 @@ class AttemptSink:
         login.lose(_ended_during_login(loss.error), self._driver.state.profile.policy.close_timeout)
 
     def _end(self, loss: Lost) -> None:
-        """Nothing is left of the attempt."""
-        self._driver.on_lost(partial(self._without_login, loss))
-
-    def _without_login(self, loss: Lost) -> Lost:
-        """Takes out of the loss what does not count for the session: the login's traffic, or all if it never opened."""
-        return loss if self._login is None else replace(loss, traffic=self.beyond_login(loss.traffic))
+        """Nothing is left of the attempt. Traffic of a login, or of an attempt that never opened, does not count."""
+        self._driver.on_lost(lambda: replace(loss, traffic=self.beyond_login(loss.traffic)))
 
     def beyond_login(self, traffic: Traffic) -> Traffic:
         """Which part of the link's traffic so far counts for the session."""

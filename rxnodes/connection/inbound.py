@@ -37,7 +37,7 @@ _NO_BATCHES: dict[bool | None, IsolatedSubject[Any]] = {}
 
 
 class Inbound:
-    """Delivers what a connection receives, in every form that is asked for.
+    """Delivers the messages that a connection receives, in every form that subscribers want.
 
     A message enters by `take`. It waits in the outbox while another notification is being delivered. Then the streams
     show it, one after the other: as it came, as `str`, as `bytes`, in a batch, or as the value that a codec reads.

@@ -198,7 +198,7 @@ class LoggingIn:
         payload, is_text = to_payload(message, is_binary=None)
         receipt = Receipt(self._driver.outbound, payload, is_text, None)
         self._under_way.add(receipt)
-        # There is one until the login is told that it is gone.
+        # There is a link until `end` or `lose` says that there is none.
         assert self._driver.link is not None
         self._driver.outbound.give(self._driver.link, receipt)
         receipt.follow(lambda _: self._wake())

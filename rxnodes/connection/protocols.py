@@ -303,7 +303,7 @@ class Steering(Protocol):
         """The session is over. Its `Stopped` is published when `release` is called, which may be at once.
 
         `release(stopped)` publishes it. `release(None)` says that the session is not this worker's any more: then an
-        `ErrorEvent` with a `HolderLost` is published instead, and programs that wait for the end get that error.
+        `ErrorEvent` with a `HolderLost` is published instead, and programs that wait get a `Stopped` with it.
         """
         ...
 

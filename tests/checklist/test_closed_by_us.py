@@ -519,7 +519,7 @@ async def test_abort_cuts_a_closing_short():
 
 
 async def test_43_with_tls_at_a_peer_that_is_gone(authority):
-    """TLS has an ending of its own, with time-outs of its own: they must not add to ours."""
+    """TLS has its own ending and its own timeouts, which must not add to ours."""
     async with (
         WebSocketServer(echo, tls=authority.server()) as server,
         ChaosProxy(server.url.replace("127.0.0.1", "localhost")) as proxy,

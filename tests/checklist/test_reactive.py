@@ -494,7 +494,7 @@ async def test_95_the_project_is_left(moment):
 
 @pytest.mark.parametrize("script", [echo, never_answer_handshake, never_answer_close])
 def test_96_the_loop_is_shut_down(script):
-    """What `asyncio.run` does with whoever is left: every task is cancelled, those of dials as well."""
+    """`asyncio.run` cancels every task that is left, those of dials as well."""
     watches = []
 
     async def hold(url, ready):

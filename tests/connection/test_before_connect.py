@@ -231,7 +231,7 @@ def raises(error):
     ],
 )
 @virtual
-async def test_however_a_hook_ends_it_is_said(hook, says, logged, caplog):
+async def test_the_error_says_how_a_hook_has_failed(hook, says, logged, caplog):
     async with hooked(hook) as (chat, transport):
         errors = []
         chat.errors.subscribe(errors.append)
@@ -356,7 +356,7 @@ def test_what_a_hook_gives_holds_no_secret_when_printed():
 
 @virtual
 @pytest.mark.parametrize("let_go", ["behind the hook", "within the hook"])
-async def test_a_consumer_that_wants_no_more_is_heard_before_there_is_a_link(let_go):
+async def test_a_consumer_may_pause_before_there_is_a_link(let_go):
     began, goes_on = asyncio.Event(), asyncio.Event()
 
     async def hook(_attempt):

@@ -34,7 +34,7 @@ class BrokenTransport(ScriptedTransport):
 
 
 class BrokenLinks(ScriptedTransport):
-    """Its links raise in some of their methods; where `does_it`, they do what they are told before."""
+    """Its links raise in some of their methods; if `does_it`, after they have done their work."""
 
     def __init__(self, *broken, does_it=False):
         super().__init__(accept)
@@ -190,7 +190,7 @@ async def test_a_link_that_raises_is_at_its_end(method, does_it, also, caplog):
         transport.broken.clear()
         if method == "send":
             assert receipt.outcome is not None
-        # What a transport says that has failed concerns nobody any more.
+        # Nobody listens any more to a transport that has failed.
         transport.sink.lost(None, None)
         transport.sink.messages(["late"])
         transport.sink.ponged(1.0)

@@ -344,7 +344,7 @@ async def test_a_greeting_belongs_to_its_loop():
 
 
 @virtual
-async def test_a_login_sees_the_context_of_whoever_started():
+async def test_a_login_sees_the_context_of_the_start():
     who = ContextVar("who", default="nobody")
     seen = []
 
@@ -407,7 +407,7 @@ TRACEBACK = "; the log has the traceback"
     ids=repr,
 )
 @virtual
-async def test_however_a_login_fails_it_is_said(error, says, retryable, is_logged, caplog):
+async def test_the_error_says_how_a_login_has_failed(error, says, retryable, is_logged, caplog):
     async def hook(_greeting):
         raise error
 

@@ -136,7 +136,7 @@ async def test_a_session_that_is_begun_in_a_notification_of_the_end_comes_behind
 
 
 @virtual
-async def test_a_dial_waits_for_its_word_and_connect_timeout_begins_then():
+async def test_a_dial_waits_for_its_permission_and_connect_timeout_begins_then():
     def silent(_peer):
         pass
 
@@ -193,7 +193,7 @@ async def test_an_attempt_that_ends_while_it_waits_never_dials(how):
 
 
 @virtual
-async def test_a_word_for_an_attempt_that_is_over_means_nothing_to_the_next():
+async def test_a_permission_for_an_attempt_that_is_over_does_not_count_for_the_next():
     chat, steering = steered(reconnect=RECONNECT, connect_timeout=5)
     steering.helm.begin(1)
     await asyncio.sleep(7)
@@ -294,7 +294,7 @@ async def test_a_session_that_is_anothers_to_end_tells_an_error_in_place_of_its_
 
 
 @virtual
-async def test_those_who_wait_for_messages_learn_that_the_holder_is_lost():
+async def test_a_wait_for_messages_ends_when_the_holder_is_lost():
     chat, steering = steered(at_once=True)
     steering.helm.begin(1)
     await chat.connection.wait_started()
@@ -313,7 +313,7 @@ async def test_those_who_wait_for_messages_learn_that_the_holder_is_lost():
 
 
 @virtual
-async def test_the_stopped_of_a_lost_holder_is_told_by_who_holds_the_connection_now():
+async def test_the_next_holder_publishes_the_stopped_of_a_lost_one():
     chat, steering = steered(at_once=True)
     steering.helm.begin(1)
     steering.helm.stop(1000, "")
@@ -381,7 +381,7 @@ async def test_a_command_counts_as_live_until_its_outcome_is_known():
 
 
 @virtual
-async def test_those_who_wait_here_are_answered_with_what_happens_elsewhere():
+async def test_a_wait_here_ends_with_what_happens_elsewhere():
     there, there_steering = steered(at_once=True)
     there_steering.helm.begin(1)
     opened = await there.connection.wait_started()
@@ -415,7 +415,7 @@ def outcome(kind, **more):
 
 
 @virtual
-async def test_a_message_goes_to_who_holds_the_connection():
+async def test_a_message_goes_to_the_holder():
     chat, steering = steered(is_held=False)
     outcomes, errors = [], []
     chat.connection.sends.subscribe(outcomes.append)
@@ -449,7 +449,7 @@ async def test_a_message_of_another_thread_goes_there_too():
 
 
 @virtual
-async def test_who_holds_the_connection_sends_and_where_it_is_not_open_refuses():
+async def test_the_holder_sends_and_refuses_where_it_is_not_open():
     chat, steering = steered(at_once=True)
     errors = []
     chat.connection.errors.subscribe(lambda event: errors.append(event.message))

@@ -19,7 +19,7 @@ from rxnodes.websocket import on_stop
 
 
 @virtual
-async def test_nobody_is_told_of_a_binary_message_that_nobody_wanted_as_text():
+async def test_a_binary_message_that_nobody_wants_as_text_is_no_error():
     chat = await Chat().opened()
     seen = []
     chat.connection.for_nodes.binaries.subscribe(seen.append)
@@ -146,7 +146,7 @@ def test_a_subscriber_that_takes_long_with_each_of_very_many_messages_lets_other
 
 
 @pytest.mark.slow
-def test_who_raises_for_each_is_told_within_the_session():
+def test_a_subscriber_that_raises_at_each_message_is_reported_within_the_session():
     turns = []
     seen, _ = asyncio.run(flooded(["1"], count=1_000, codec="json", on_value=lambda _: 1 / 0, turns=turns))
     assert {it.session for it in seen} == {1}

@@ -1,4 +1,4 @@
-"""What becomes of a message that is sent: receipts, tags, and the bounds while it waits."""
+"""The outcome of a message that is sent: receipts, tags, and the bounds while it waits."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def unread(peer):
 
 
 def watch(chat):
-    """What became of the sends with a tag, and the lifecycle around it."""
+    """The outcomes of sends with a tag, and the lifecycle around them."""
     seen = []
     chat.connection.sends.subscribe(seen.append)
     chat.connection.lifecycle.subscribe(seen.append)
@@ -51,7 +51,7 @@ def watch(chat):
 
 
 def outcomes(seen):
-    """Tags with what became of them, in order."""
+    """Outcomes with their tags, in order."""
     return [(type(it).__name__, it.tag) for it in seen if isinstance(it, Sent | SendDropped | Unsent)]
 
 
@@ -59,7 +59,7 @@ def outcomes(seen):
 
 
 @virtual
-async def test_a_receipt_is_awaited_for_what_became_of_the_message():
+async def test_awaiting_a_receipt_gives_the_outcome():
     chat = await Chat().opened()
     receipt = chat.connection.send("hällo")
     outcome = await receipt
@@ -71,7 +71,7 @@ async def test_a_receipt_is_awaited_for_what_became_of_the_message():
 
 
 @virtual
-async def test_a_receipt_tells_all_who_wait_for_it_and_one_who_stops_waiting_harms_no_other():
+async def test_all_tasks_that_await_a_receipt_get_its_outcome_also_where_one_is_cancelled():
     chat = await Chat(unread).opened()
     receipt = chat.connection.send(b"x")
     assert receipt.outcome is None
@@ -91,7 +91,7 @@ async def test_a_receipt_tells_all_who_wait_for_it_and_one_who_stops_waiting_har
 
 
 @virtual
-async def test_who_stops_waiting_again_and_again_leaves_nothing_behind():
+async def test_waits_that_are_cancelled_again_and_again_leave_nothing_behind():
     chat = await Chat(unread).opened()
     receipt = chat.connection.send("x")
     for _ in range(10):
@@ -104,13 +104,15 @@ async def test_who_stops_waiting_again_and_again_leaves_nothing_behind():
     assert chat.connection._driver.outbound.watched == 0
 
 
+@pytest.mark.parametrize("first", ["settled", "cancelled"])
 @virtual
-async def test_who_stops_waiting_in_the_turn_of_the_loop_in_which_it_is_settled():
+async def test_a_wait_is_cancelled_in_the_turn_of_the_loop_that_settles_it(first):
     chat = await Chat(unread).opened()
     waiting = asyncio.create_task(_awaiting(chat.connection.send("x")))
     await asyncio.sleep(1)
-    chat.peer.resume_reading()
-    waiting.cancel()
+    acts = [chat.peer.resume_reading, waiting.cancel]
+    for act in acts if first == "settled" else reversed(acts):
+        act()
     with pytest.raises(asyncio.CancelledError):
         await waiting
 
@@ -157,7 +159,7 @@ def test_a_receipt_that_is_settled_while_another_thread_begins_to_wait():
             transport.peer.resume_reading()
 
         async def wait():
-            # The loop of the connection is held up, and settles the message before it hears that somebody waits.
+            # The connection's loop is held up, and settles the message before it learns that somebody waits.
             project.loop.call_soon_threadsafe(hold_up)
             assert await asyncio.to_thread(held.wait, 10)
             asyncio.get_running_loop().call_later(0.01, going.set)
@@ -179,7 +181,7 @@ def test_a_loop_that_has_closed_waits_for_nothing():
 
 
 @virtual
-async def test_each_send_with_a_tag_is_told_of_once_in_order():
+async def test_each_send_with_a_tag_has_one_outcome_in_order():
     chat = await Chat().opened()
     seen = watch(chat)
     chat.connection.send("a", tag="first")
@@ -220,7 +222,7 @@ async def test_a_send_while_nothing_is_open_is_dropped_and_an_error():
 
 
 @virtual
-async def test_who_is_told_may_send_and_stop():
+async def test_a_subscriber_to_outcomes_may_send_and_stop():
     chat = await Chat(close_timeout=1.0).opened()
     seen = watch(chat)
 
@@ -238,7 +240,7 @@ async def test_who_is_told_may_send_and_stop():
 
 
 def send_again(chat, receipts):
-    """Sends once more what was unsent; stops where that leads to no end."""
+    """Sends again what was unsent; not for ever."""
 
     def again(outcome):
         if isinstance(outcome, Unsent) and len(receipts) < 100:
@@ -248,7 +250,7 @@ def send_again(chat, receipts):
 
 
 @virtual
-async def test_who_sends_again_what_was_unsent_sends_it_on_the_next_attempt():
+async def test_what_was_unsent_is_sent_again_on_the_next_attempt():
     chat = await Chat(unread, reconnect=RECONNECT, send_queue=SendQueue(while_connecting=True)).opened()
     seen = watch(chat)
     receipts = [chat.connection.send("a", tag="a")]
@@ -263,7 +265,7 @@ async def test_who_sends_again_what_was_unsent_sends_it_on_the_next_attempt():
 
 
 @pytest.mark.parametrize("end", ["fin", "reset", "silence"])
-async def test_who_sends_again_what_was_unsent_does_so_once_the_end_is_known(end):
+async def test_what_was_unsent_is_sent_again_once_the_end_is_known(end):
     filled = asyncio.Event()
 
     async def script(peer):
@@ -299,7 +301,7 @@ WAITING = SendQueue(while_connecting=True)
 
 @virtual
 async def test_what_is_sent_while_connecting_goes_out_behind_what_is_sent_on_opening():
-    """A login comes first, for it is sent by one that is told of the opening."""
+    """A login comes first, because a subscriber to `Opened` sends it."""
     chat = Chat(silent, send_queue=WAITING)
     seen = watch(chat)
     on_start(chat.connection).pipe(client_send(chat.connection, "login")).subscribe()
@@ -318,7 +320,7 @@ async def test_what_is_sent_while_connecting_goes_out_behind_what_is_sent_on_ope
 
 @virtual
 @pytest.mark.parametrize("end", ["stop", "shutdown"])
-async def test_what_waited_goes_out_before_a_stop_by_one_that_is_told_of_the_opening(end):
+async def test_what_waited_goes_out_before_a_stop_by_a_subscriber_to_opened(end):
     chat = Chat(silent, send_queue=WAITING)
     chat.connection.lifecycle.subscribe(lambda it: chat.end(end) if isinstance(it, Opened) else None)
     chat.connection.start()
@@ -334,7 +336,7 @@ async def test_what_waited_goes_out_before_a_stop_by_one_that_is_told_of_the_ope
 @virtual
 @pytest.mark.parametrize("told", ["states", "lifecycle"])
 @pytest.mark.parametrize("end", ["abort", "close", "reset"])
-async def test_what_waited_is_unsent_where_all_ends_before_everybody_was_told_of_the_opening(end, told):
+async def test_what_waited_is_unsent_where_the_end_comes_before_every_subscriber_has_seen_opened(end, told):
     chat = Chat(silent, send_queue=WAITING)
     seen = watch(chat)
 
@@ -355,7 +357,7 @@ async def test_what_waited_is_unsent_where_all_ends_before_everybody_was_told_of
 
 
 @virtual
-async def test_what_an_observer_of_a_request_raises_harms_nobody_elses_sends(caplog):
+async def test_an_observer_of_a_request_that_raises_harms_no_other_sends(caplog):
     chat = await Chat(unread, send_queue=SendQueue(max_messages=2, overflow="drop_oldest")).opened()
     seen, connection = watch(chat), chat.connection
     match = {"match": lambda _: True}
@@ -467,7 +469,7 @@ async def test_a_message_waits_no_longer_than_its_time_to_live():
 
 @virtual
 @pytest.mark.parametrize("end", ["stop", "abort"])
-async def test_who_is_told_that_the_queue_is_full_may_end_the_session(end):
+async def test_a_subscriber_to_errors_may_end_the_session_when_the_queue_is_full(end):
     chat = Chat(silent, send_queue=SendQueue(while_connecting=True, time_to_live=10.0, max_messages=1))
     seen = watch(chat)
     chat.connection.errors.subscribe(lambda _: chat.end(end))
@@ -561,7 +563,7 @@ def held_up(script=accept, *, is_started=True, is_open=True, **send_queue):
 
 
 def outcomes_of(receipts):
-    """What became of the messages, once that is known of all."""
+    """The outcomes of the messages, once all are known."""
 
     async def wait():
         return await asyncio.gather(*map(_awaiting, receipts))
@@ -657,7 +659,7 @@ def test_what_is_sent_before_a_stop_goes_out_before_it_and_what_behind_does_not(
     assert [type(it) for it in outcomes] == [Sent, Sent, SendDropped]
 
 
-def test_what_is_handed_over_when_the_project_is_left_is_told_of():
+def test_what_is_handed_over_when_the_project_is_left_has_an_outcome():
     with held_up() as (chat, transport, _):
         receipts = [chat.send("one")]
     assert transport.peer.received == ["one"]
@@ -678,7 +680,7 @@ def test_a_handed_over_message_lives_from_when_it_was_sent():
 
 
 @virtual
-async def test_who_computes_when_it_is_told_of_the_opening_lets_what_waits_expire():
+async def test_what_waits_expires_while_a_subscriber_to_opened_takes_long():
     """The timer has had no turn meanwhile."""
     chat = Chat(silent, send_queue=SendQueue(while_connecting=True, time_to_live=0.2))
     seen = watch(chat)

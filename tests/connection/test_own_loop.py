@@ -43,7 +43,7 @@ def test_each_threads_messages_leave_in_its_order():
         assert [text for text in heard if text.startswith(f"{name} ")] == [f"{name} {n}" for n in range(each)]
 
 
-def test_whoever_subscribes_hears_all_from_then_on_whatever_others_do():
+def test_a_subscriber_hears_all_from_then_on_while_others_come_and_go():
     it, transport = project()
     is_over = threading.Event()
     states = []
@@ -153,7 +153,7 @@ def test_awaiting_works_on_any_loop(what):
         assert is_right(on_another_loop(elsewhere(chat)))
 
 
-def test_an_error_reaches_who_awaits_on_another_loop():
+def test_an_error_reaches_a_coroutine_on_another_loop():
     async def elsewhere(chat):
         return await request(chat, "ask", match=lambda _: False, timeout=0.05)
 

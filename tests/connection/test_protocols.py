@@ -127,7 +127,7 @@ async def test_start_stop_and_error_are_filters_over_the_one_lifecycle():
 
 
 @virtual
-async def test_the_last_opened_is_known_to_those_who_are_told_of_it():
+async def test_subscribers_to_opened_can_read_last_opened():
     chat = Chat()
     seen = []
     chat.connection.lifecycle.subscribe(lambda event: seen.append(chat.connection.last_opened is event))

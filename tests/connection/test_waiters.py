@@ -71,7 +71,7 @@ async def test_wait_stopped_waits_before_the_first_start_and_then_gives_the_last
 
 
 @virtual
-async def test_who_waits_when_everything_is_closed_is_told():
+async def test_a_wait_ends_when_the_project_closes():
     chat = Chat()
     waiting = asyncio.ensure_future(chat.connection.wait_stopped())
     await turn()
@@ -85,7 +85,7 @@ async def test_who_waits_when_everything_is_closed_is_told():
 
 
 @pytest.mark.parametrize("wait", ["wait_started", "wait_stopped"])
-def test_who_waited_on_a_loop_of_its_own_before_the_project_was_entered_is_woken(wait):
+def test_a_wait_on_another_loop_that_began_before_the_project_was_entered_ends(wait):
     it, _ = project()
     chat = it.websocket("chat")
     waits, told = threading.Event(), Future()
@@ -105,7 +105,7 @@ def test_who_waited_on_a_loop_of_its_own_before_the_project_was_entered_is_woken
         assert told.result(PATIENCE).session == 1
 
 
-def test_who_asks_for_a_start_and_waits_gets_that_session():
+def test_a_wait_behind_a_start_in_another_thread_gets_that_session():
     """What one thread asks for keeps its order: the waiting comes behind the start, which is still to be handed over."""
     it, _ = project()
     may_go_on = threading.Event()

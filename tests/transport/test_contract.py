@@ -1,7 +1,7 @@
 """What `rxnodes.transport.base` asks of every transport, as one suite that every transport passes.
 
-A `Stage` is a transport and the peers that its dials lead to. All of them play the same little scripts, and what the sink
-is told must be the same, call by call. A transport of another kind joins by a class like those here, in `STAGES`.
+A `Stage` is a transport with the peers that its dials lead to. All play the same little scripts, and their sinks must get
+the same calls. A transport of another kind joins by a class like those here, in `STAGES`.
 """
 
 from __future__ import annotations
@@ -49,10 +49,9 @@ async def until(is_so):
 
 
 class Told:
-    """A sink that keeps what it is told, in order; what the stage itself has sent is left out.
+    """A sink that keeps its calls, in order, without those for messages of the stage itself.
 
-    It answers the peer's Close frame and violations as a connection does. `then` is what it does besides, by the kind
-    of what it is told.
+    It answers the peer's Close frame and violations as a connection does. `then` has what else it does at a call.
     """
 
     def __init__(self, *, answers=True, then=()):
@@ -467,7 +466,7 @@ class Dialled:
         return self
 
     async def opened(self, subprotocol=None):
-        """Until it is open, so that what is told begins with what comes next."""
+        """Opens it, and forgets the calls so far."""
         await self.met()
         self.peer.accept(subprotocol)
         await self.told.until("opened")
@@ -935,7 +934,7 @@ async def test_an_end_waits_as_well_and_comes_behind_the_messages(stage, end, ca
     assert it.told.calls == [("message", "a"), *calls]
 
 
-async def test_whoever_closes_reads_to_the_end_though_nobody_wants_it(stage):
+async def test_a_close_reads_to_the_end_though_the_consumer_has_paused(stage):
     it = await opened(stage)
     it.link.pause_reading()
     it.peer.send("a")

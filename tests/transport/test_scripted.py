@@ -16,7 +16,7 @@ TARGET = Target(url="ws://test/", redacted_url="ws://test/")
 
 
 class Told:
-    """A sink that keeps what it is told, in order."""
+    """A sink that keeps its calls, in order."""
 
     def __init__(self):
         self.calls = []

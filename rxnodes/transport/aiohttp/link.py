@@ -314,7 +314,7 @@ class AiohttpLink(asyncio.Protocol):
                 self._drain = Drain(self.loop, sock.spare, tls, self._reader.feed, self._end)
 
     def _end(self) -> None:
-        """Ends TCP: nothing more is to be read or written."""
+        """Ends TCP, because nothing more is to be read or written."""
         self._stop_reading_and_writing()
         self._drain = None
         self._end_tcp()

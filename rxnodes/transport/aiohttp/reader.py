@@ -71,7 +71,7 @@ class Reader:
         self._layers: Layers | None = None
         self.on_ponged: Callable[[bytes], None] | None = None
 
-        # What the consumer asks for, and what is done.
+        # Whether the consumer has paused, and whether we read.
         self._is_held = False
         self.is_reading = True
         self._reads_to_end = False

@@ -1,4 +1,4 @@
-"""What becomes of the server's answer to the handshake, on real sockets."""
+"""The server's answer to the handshake, on real sockets."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ async def test_a_verdict_that_it_is_refused(head, says, monkeypatch):
 
 @pytest.mark.slow
 def test_debug_mode_judges_alike():
-    """aiohttp decides when it is imported how strict it is. So this is a process of its own."""
+    """aiohttp decides how strict it is when it is imported. So this runs in another process."""
     done = subprocess.run(  # noqa: S603
         [sys.executable, "-m", "pytest", "-q", "-n0", "-k", "verdict", "-p", "no:cacheprovider", __file__],
         env=os.environ | {"PYTHONASYNCIODEBUG": "1", "PYTEST_ADDOPTS": ""},

@@ -1,4 +1,4 @@
-"""A deadline that strikes looks at the socket first: whoever was held up must not judge the peer by what is not read.
+"""A deadline that strikes reads the socket first, because a program that was held up must not judge its peer before that.
 
 The peer lives in a thread, and goes on while the client's loop is held up.
 """

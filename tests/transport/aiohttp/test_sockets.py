@@ -161,7 +161,7 @@ async def test_a_socket_tells_once_that_it_was_closed():
     assert watcher.closed == [sock]
 
 
-async def test_a_socket_that_is_detached_tells_when_whoever_took_the_descriptor_has_closed_it():
+async def test_a_socket_that_is_detached_tells_when_its_new_owner_has_closed_the_descriptor():
     sock, watcher = watched()
     descriptor = sock.detach()
     assert watcher.closed == []
