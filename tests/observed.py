@@ -18,12 +18,13 @@ class Observed:
         self.reader = InMemoryMetricReader()
         self._spans = InMemorySpanExporter()
         self._logs = InMemoryLogRecordExporter()
-        tracers = TracerProvider()
+        # There is nothing to send at the exit, until which they would otherwise be kept, with all connections they know.
+        tracers = TracerProvider(shutdown_on_exit=False)
         tracers.add_span_processor(SimpleSpanProcessor(self._spans))
-        loggers = LoggerProvider()
+        loggers = LoggerProvider(shutdown_on_exit=False)
         loggers.add_log_record_processor(SimpleLogRecordProcessor(self._logs))
         self.providers = {
-            "meter_provider": MeterProvider([self.reader]),
+            "meter_provider": MeterProvider([self.reader], shutdown_on_exit=False),
             "tracer_provider": tracers,
             "logger_provider": loggers,
         }
