@@ -154,8 +154,10 @@ class Expectation(IsolatedSubject[T], abc.DisposableBase):
         self._timeout = timeout
         self._came: tuple[T, ...] = ()
         self._is_waiting = False
-        self._stop_timer = None if timeout is None else _after(timeout, partial(self._run, self.on_deadline))
+        self._stop_timer: Callable[[], None] | None = None
         self._run(self._begin)
+        if timeout is not None:
+            self._run(partial(self._keep_timer, _after(timeout, partial(self._run, self.on_deadline))))
 
     def __enter__(self) -> Self:
         return self
@@ -188,6 +190,13 @@ class Expectation(IsolatedSubject[T], abc.DisposableBase):
         if not self.is_over:
             self._is_waiting = True
             self._answers.add(self._match, self)
+
+    def _keep_timer(self, stop: Callable[[], None]) -> None:
+        # In another thread the outcome may have come first, even the timer's own.
+        if self.is_over:
+            stop()
+        else:
+            self._stop_timer = stop
 
     def _end(self, tell: Callable[[], None]) -> None:
         """Leaves nothing behind, and then tells the outcome."""
