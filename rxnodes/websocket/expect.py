@@ -132,11 +132,7 @@ class Expectation(IsolatedSubject[T], abc.DisposableBase):
         self._stop_timer: Callable[[], None] | None = None
         self._run(self._begin)
         if timeout is not None:
-            # The last step, because the timer may strike in another thread at once.
-            self._stop_timer = _after(timeout, partial(self._run, self.on_deadline))
-            if self.is_over:
-                # It ended in another thread, which had no timer to stop.
-                self._stop_timer()
+            self._run(partial(self._keep_timer, _after(timeout, partial(self._run, self.on_deadline))))
 
     def __enter__(self) -> Self:
         return self
@@ -169,6 +165,13 @@ class Expectation(IsolatedSubject[T], abc.DisposableBase):
         if not self.is_over:
             self._is_waiting = True
             self._answers.add(self._match, self)
+
+    def _keep_timer(self, stop: Callable[[], None]) -> None:
+        # In another thread the outcome may have come first, even the timer's own.
+        if self.is_over:
+            stop()
+        else:
+            self._stop_timer = stop
 
     def _end(self, tell: Callable[[], None]) -> None:
         """Releases everything, and then tells the outcome."""

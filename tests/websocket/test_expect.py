@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import sys
 import threading
 
 import pytest
 from conversing import Told, errors_of, idle, no_match
+from reactivex.disposable import Disposable
 from reactivex.internal.exceptions import SequenceContainsNoElementsError
+from reactivex.scheduler import TimeoutScheduler
 from virtual import Chat, virtual
 
 from rxnodes import ConnectionLost, DecodeError, Project, RequestTimeout
@@ -132,20 +133,6 @@ async def test_the_timeout_runs_from_the_call():
     with pytest.raises(RequestTimeout):
         await expected
     assert idle(chat.connection)
-
-
-@virtual
-async def test_a_timer_that_strikes_before_the_call_returns_is_a_timeout_too(monkeypatch):
-    """In a thread it may; then it raised there, and whoever waited in another waited for ever."""
-    stopped = []
-    # By the name `rxnodes.websocket.expect` goes the function.
-    module = sys.modules["rxnodes.websocket.expect"]
-    monkeypatch.setattr(module, "_after", lambda _, act: act() or (lambda: stopped.append(True)))
-    chat = await Chat().opened()
-    told = Told(expect(chat.connection, is_b, timeout=1))
-    assert [type(error) for error in told.all] == [RequestTimeout]
-    assert idle(chat.connection)
-    assert stopped == [True]
 
 
 @virtual
@@ -287,6 +274,20 @@ async def test_one_that_begins_while_the_streams_complete_is_told_so():
         expect(chat, is_b).subscribe(on_error=expect_again)
         expect(chat, is_b).subscribe(on_error=outcomes.append)
     assert [type(outcome) for outcome in outcomes] == [ConnectionLost] * 3
+
+
+def test_a_timeout_that_is_over_in_its_own_thread_before_the_call_returns(monkeypatch):
+    def at_once(scheduler, _seconds, action):
+        thread = threading.Thread(target=action, args=(scheduler,))
+        thread.start()
+        thread.join()
+        return Disposable()
+
+    monkeypatch.setattr(TimeoutScheduler, "schedule_relative", at_once)
+    timed_out = expect(Project(websocket={"chat": "ws://chat.test/"}).websocket("chat"), is_b, timeout=60)
+    assert timed_out.is_over
+    with pytest.raises(RequestTimeout):
+        timed_out.run()
 
 
 def test_in_threads_and_on_another_loop():

@@ -12,6 +12,7 @@ import random
 import shutil
 import ssl
 import time
+from functools import partial
 
 import pytest
 import trustme
@@ -393,12 +394,14 @@ async def keep_for_ever(store):
 
 @binaries
 async def test_a_stream_that_is_full_of_messages_takes_no_room_from_leases_records_and_the_log(tmp_path, binary):
+    # Answers may take two seconds: it is not about time.
+    on = partial(store_on, lease=8.0)
     server = NatsServer(tmp_path, binary)
     server.limit("16MB")
     await server.start()
     try:
         # As of a fleet that kept none before.
-        async with store_on(server.url), store_on(server.url, keeps=True) as store:
+        async with on(server.url), on(server.url, keeps=True) as store:
             with pytest.raises(StoreFull):
                 await keep_for_ever(store)
             for number in range(1, 100):
@@ -406,12 +409,12 @@ async def test_a_stream_that_is_full_of_messages_takes_no_room_from_leases_recor
                 assert await store.write_record(f"c{number}", bytes(500), 0)
                 assert await store.append(f"c{number}", bytes(10_000), 0)
         # What somebody has set stays.
-        async with store_on(server.url, keeps=True) as store:
+        async with on(server.url, keeps=True) as store:
             kept = await store._jetstream.api(f"STREAM.INFO.{store._layout.kept.stream}")
             assert kept["config"]["max_bytes"] < 16 << 20
             config = {**kept["config"], "max_bytes": 14_000_000}
             await store._jetstream.api(f"STREAM.UPDATE.{store._layout.kept.stream}", config)
-        async with store_on(server.url, keeps=True) as store:
+        async with on(server.url, keeps=True) as store:
             await store.keep("chat", bytes(500_000))
     finally:
         server.kill()
