@@ -92,7 +92,7 @@ async def _play(out: Output) -> int:
             connections = [remote.websocket(name) for name in _NAMES]
             for connection in connections:
                 await connection.wait_started()
-            held = workers.held()
+            held = await workers.held()
             for number, names in enumerate(held, 1):
                 out.line(f"worker {number} holds {', '.join(names) or 'nothing'}")
             out.line()
@@ -106,7 +106,7 @@ async def _play(out: Output) -> int:
             await workers.kill(killed)
             await taken_over
             out.line()
-            for number, names in enumerate(workers.held(), 1):
+            for number, names in enumerate(await workers.held(), 1):
                 if number != killed + 1:
                     out.line(f"worker {number} holds {', '.join(names) or 'nothing'}")
             out.line()
@@ -228,10 +228,14 @@ class _Workers:
                     return worker
             await self._lookout.change()
 
-    def held(self) -> list[list[str]]:
-        """The connections that each worker holds."""
-        holders = {name: self._lookout.connection(name).record.holder for name in _NAMES}
-        return [[name for name, holder in holders.items() if holder == worker] for worker in self._ids]
+    async def held(self) -> list[list[str]]:
+        """The connections that each worker holds, once the lookout sees each of them held by a living worker."""
+        living = {worker for worker, it in zip(self._ids, self._processes, strict=True) if it.returncode is None}
+        while True:
+            holders = {name: self._lookout.connection(name).record.holder for name in _NAMES}
+            if living.issuperset(holders.values()):
+                return [[name for name, holder in holders.items() if holder == worker] for worker in self._ids]
+            await self._lookout.change()
 
     async def kill(self, number: int) -> None:
         """Kills one."""
