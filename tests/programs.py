@@ -12,6 +12,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+#: For tests that fork, which Windows cannot.
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+
 #: How long a program may take on a busy machine, in seconds.
 PATIENCE = 30
 

@@ -26,7 +26,7 @@ import aiohttp
 import pytest
 import trustme
 import websockets
-from programs import PATIENCE, ForkServer, environment, running
+from programs import PATIENCE, ForkServer, environment, needs_fork, running
 from pydantic import BaseModel
 
 import rxnodes
@@ -205,6 +205,7 @@ def fork_server():
         yield server
 
 
+@needs_fork
 @pytest.mark.slow
 @pytest.mark.parametrize("block", PROGRAMS)
 def test_a_program_prints_what_the_page_shows(block, workshop, fork_server):

@@ -12,6 +12,7 @@ import textwrap
 import threading
 
 import pytest
+from programs import needs_fork
 
 from rxnodes.recording import LeftOut, Message, Messages, Pulse, Recording
 from rxnodes.recording import keeping as module
@@ -233,7 +234,7 @@ def test_a_file_that_cannot_be_rewritten_ends_the_recording_and_nothing_else(tmp
     assert keeping.entries()
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@needs_fork
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_forked_process_writes_nothing_to_the_file(tmp_path):
     keeping = InFile(tmp_path / "run.jsonl", 5000, head_line(HEAD))

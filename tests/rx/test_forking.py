@@ -9,11 +9,11 @@ import threading
 from pathlib import Path
 
 import pytest
-from programs import PATIENCE, environment
+from programs import PATIENCE, environment, needs_fork
 
 from rxnodes.connection.own_loop import hand_over_lock
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")]
+pytestmark = [pytest.mark.slow, needs_fork]
 
 PROGRAM = Path(__file__).parents[1] / "forked.py"
 

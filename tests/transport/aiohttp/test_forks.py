@@ -10,10 +10,10 @@ import sys
 import textwrap
 
 import pytest
-from programs import environment
+from programs import environment, needs_fork
 from raw_peer import Played
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")]
+pytestmark = [pytest.mark.slow, needs_fork]
 
 #: Line by line it reads where to connect to and which end to make of that. It forks while the connection is open, and ends it. The
 #: child keeps what it inherited until the next line comes.
