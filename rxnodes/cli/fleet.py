@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rxnodes.cli.fleets import ANSWER_WITHIN, observed_fleet, store_of
 from rxnodes.cli.output import DIM, RED, printable
+from rxnodes.durations import in_words
 from rxnodes.errors import RxNodesError, UnknownConfiguration
 from rxnodes.fleet.ordering import Leave, LetGo, order_letter, order_subject
 from rxnodes.fleet.overview import Lookout
 from rxnodes.fleet.remote.fleet import Fleet
 from rxnodes.fleet.store import NobodyThere, Unknown
-from rxnodes.lifecycle.durations import in_words
 from rxnodes.project.run import run as run_in_order
 
 if TYPE_CHECKING:

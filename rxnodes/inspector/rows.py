@@ -6,7 +6,7 @@ from collections import deque
 from typing import Any, Final, Protocol
 
 from rxnodes.connection.protocols import ConnectionLike
-from rxnodes.lifecycle.durations import in_words
+from rxnodes.durations import in_words
 from rxnodes.lifecycle.events import (
     STATE_AFTER,
     Closing,

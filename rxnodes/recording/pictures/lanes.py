@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from rxnodes.durations import in_words
 from rxnodes.errors import printable
-from rxnodes.lifecycle.durations import in_words
 from rxnodes.lifecycle.events import (
     STATE_AFTER,
     Closing,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from rxnodes.durations import in_words
 from rxnodes.errors import printable
-from rxnodes.lifecycle.durations import in_words
 from rxnodes.lifecycle.events import Closing, Connecting, Dropped, ErrorEvent, Opened, Stopped
 from rxnodes.lifecycle.states import CloseCode, Initiator
 from rxnodes.recording.entries import LeftOut, Message, Messages, Pulse

@@ -12,7 +12,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 from xml.etree import ElementTree as ET
 
-from rxnodes.lifecycle.durations import in_words
+from rxnodes.durations import in_words
 from rxnodes.lifecycle.states import ConnectionState
 from rxnodes.recording.pictures.columns import columns
 from rxnodes.recording.pictures.lanes import Traffic, described

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from rxnodes.lifecycle.durations import in_words
+from rxnodes.durations import in_words
 from rxnodes.lifecycle.states import ConnectionState
 from rxnodes.recording.pictures.columns import column_of, columns, cut
 from rxnodes.recording.pictures.scale import Room, place, scale_of
